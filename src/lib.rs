@@ -1,0 +1,6 @@
+//! Records the system calls of a workload and writes its minimal seccomp profile.
+
+pub mod backend;
+pub mod event;
+pub mod recording;
+pub mod syscall;

@@ -1,0 +1,2 @@
+//! The command line of sc-record.
+fn main() {}

@@ -1,0 +1,106 @@
+//! One execution of a workload, and what was seen of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use crate::syscall::Syscall;
+
+/// Tells a run from every other, on any machine: a version 7 UUID (RFC 9562), so that ids sort by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunId(pub uuid::Uuid);
+
+impl RunId {
+    /// An id that nothing had before.
+    #[must_use]
+    pub fn new() -> RunId {
+        RunId(uuid::Uuid::now_v7())
+    }
+}
+
+impl Default for RunId {
+    fn default() -> RunId {
+        RunId::new()
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How the command of a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It returned this status (0 to 255).
+    Code(i32),
+    /// This signal ended it (1 to 64; real-time ones too).
+    Signal(i32),
+}
+
+impl Exit {
+    /// The status that a shell gives for it: the code, or 128 and the signal.
+    #[must_use]
+    pub fn shell_status(self) -> i32 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// What was seen of one system call in one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// How often it was entered. At least 1.
+    pub count: u64,
+    /// When first, in milliseconds since the start of the run.
+    pub first_ms: u64,
+    /// The executables of the tasks that called it.
+    pub executables: BTreeSet<PathBuf>,
+}
+
+/// One execution of a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// What tells it from all others.
+    pub id: RunId,
+    /// When it started.
+    pub started: SystemTime,
+    /// How long it took.
+    pub duration: Duration,
+    /// What recorded it: `sc-record 0.1.0`.
+    pub tool: String,
+    /// The program that was run, as it was called.
+    pub program: PathBuf,
+    /// The whole command line, where it was asked to be kept: command lines carry secrets.
+    pub argv: Option<Vec<String>>,
+    /// What the user said about the run.
+    pub labels: BTreeMap<String, String>,
+    /// What recorded: `ptrace`, `log`, …
+    pub backend: String,
+    /// The kernel's release (uname(2)).
+    pub kernel: String,
+    /// The machine's hardware name (uname(2)).
+    pub machine: String,
+    /// Whether the workload ran with `no_new_privs` (prctl(2)), under which setuid programs behave otherwise.
+    pub no_new_privs: bool,
+    /// How the command ended; `None` where that was not seen.
+    pub exit: Option<Exit>,
+    /// How many tasks (processes and threads) were recorded.
+    pub tasks: u64,
+    /// Why calls may be missing. Empty: the run is complete.
+    pub incomplete_because: BTreeSet<String>,
+    /// What was called.
+    pub syscalls: BTreeMap<Syscall, Tally>,
+}
+
+impl Run {
+    /// Whether every call of the workload is here.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.incomplete_because.is_empty()
+    }
+}

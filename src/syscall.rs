@@ -1,0 +1,371 @@
+//! The identity of a system call: an ABI and a number in it.
+//!
+//! The names come from the tables of the crate `syscalls`; libseccomp is asked for what they lack (x32, the MIPS and
+//! s390 variants, numbers newer than the tables).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use libseccomp::{ScmpArch, ScmpSyscall};
+use serde::{Deserialize, Serialize};
+
+/// The bit of the number that marks a call of the x32 ABI (`__X32_SYSCALL_BIT`, `asm/unistd.h`). x32 and `x86_64` share
+/// one audit value, so only this bit tells them apart.
+const X32_SYSCALL_BIT: i32 = 0x4000_0000;
+
+/// Above the numbers of the ABIs on which libseccomp resolves the names of socketcall(2) and ipc(2) calls to pseudo
+/// numbers (x86, s390, …: their tables end below 500; MIPS o32 starts at 4000).
+const MULTIPLEXED_NRS: i32 = 6_000;
+
+/// Declares [`Arch`] once, with every spelling of every architecture.
+macro_rules! arches {
+    ($($(#[$doc:meta])* $variant:ident = $audit:literal, $name:literal, $oci:expr, $scmp:expr, $table:tt;)*) => {
+        /// The ABI of a system call, as the kernel reports it at the call.
+        ///
+        /// The order (and with it the order in files) is that of the declaration: the common ones first.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "&'static str")]
+        pub enum Arch {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Arch {
+            /// Every ABI there is a name for.
+            pub const ALL: &[Arch] = &[$(Arch::$variant),*];
+
+            /// The name in recordings, on the command line and in reports: `x86_64`, `x86`, `aarch64`, …
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Arch::$variant => $name,)* }
+            }
+
+            /// The name in OCI profiles and in libseccomp: `SCMP_ARCH_X86_64`, … `None` where OCI has none.
+            #[must_use]
+            pub const fn oci_name(self) -> Option<&'static str> {
+                match self { $(Arch::$variant => $oci,)* }
+            }
+
+            /// The `AUDIT_ARCH_*` value of `linux/audit.h`: `seccomp_data.arch`, `arch=` of audit records. x32 has that
+            /// of `x86_64`.
+            #[must_use]
+            pub const fn audit(self) -> u32 {
+                match self { $(Arch::$variant => $audit,)* }
+            }
+
+            /// libseccomp's token; `None` where it doesn't support the ABI.
+            #[must_use]
+            pub const fn scmp(self) -> Option<ScmpArch> {
+                match self { $(Arch::$variant => $scmp,)* }
+            }
+
+            fn table_name(self, nr: usize) -> Option<&'static str> {
+                match self { $(Arch::$variant => table!(name nr, $table),)* }
+            }
+
+            fn table_nr(self, name: &str) -> Option<i32> {
+                match self { $(Arch::$variant => table!(nr name, $table),)* }
+            }
+        }
+    };
+}
+
+/// Looks into one table of the crate `syscalls`; `_` where it has none for the ABI.
+macro_rules! table {
+    ($what:ident $key:expr, _) => {{
+        let _ = $key;
+        None
+    }};
+    (name $nr:expr, $table:ident) => {
+        syscalls::$table::Sysno::new($nr).map(|sysno| sysno.name())
+    };
+    (nr $name:expr, $table:ident) => {
+        syscalls::$table::Sysno::from_str($name)
+            .ok()
+            .map(|sysno| sysno.id())
+    };
+}
+
+arches! {
+    /// 64-bit x86.
+    X86_64 = 0xc000_003e, "x86_64", Some("SCMP_ARCH_X86_64"), Some(ScmpArch::X8664), x86_64;
+    /// 32-bit x86 (i386), also `int 0x80` from a 64-bit process.
+    X86 = 0x4000_0003, "x86", Some("SCMP_ARCH_X86"), Some(ScmpArch::X86), x86;
+    /// 32-bit pointers in 64-bit mode; numbers are kept without `__X32_SYSCALL_BIT`.
+    X32 = 0xc000_003e, "x32", Some("SCMP_ARCH_X32"), Some(ScmpArch::X32), _;
+    /// 64-bit ARM.
+    Aarch64 = 0xc000_00b7, "aarch64", Some("SCMP_ARCH_AARCH64"), Some(ScmpArch::Aarch64), aarch64;
+    /// 32-bit ARM (EABI).
+    Arm = 0x4000_0028, "arm", Some("SCMP_ARCH_ARM"), Some(ScmpArch::Arm), arm;
+    /// 64-bit RISC-V.
+    Riscv64 = 0xc000_00f3, "riscv64", Some("SCMP_ARCH_RISCV64"), Some(ScmpArch::Riscv64), riscv64;
+    /// 32-bit RISC-V.
+    Riscv32 = 0x4000_00f3, "riscv32", None, None, riscv32;
+    /// 64-bit IBM Z.
+    S390x = 0x8000_0016, "s390x", Some("SCMP_ARCH_S390X"), Some(ScmpArch::S390X), s390x;
+    /// 31-bit IBM Z.
+    S390 = 0x0000_0016, "s390", Some("SCMP_ARCH_S390"), Some(ScmpArch::S390), _;
+    /// 64-bit little-endian POWER.
+    Ppc64le = 0xc000_0015, "ppc64le", Some("SCMP_ARCH_PPC64LE"), Some(ScmpArch::Ppc64Le), powerpc64;
+    /// 64-bit big-endian POWER.
+    Ppc64 = 0x8000_0015, "ppc64", Some("SCMP_ARCH_PPC64"), Some(ScmpArch::Ppc64), powerpc64;
+    /// 32-bit PowerPC.
+    Ppc = 0x0000_0014, "ppc", Some("SCMP_ARCH_PPC"), Some(ScmpArch::Ppc), powerpc;
+    /// `LoongArch`, 64 bits.
+    Loongarch64 = 0xc000_0102, "loongarch64", Some("SCMP_ARCH_LOONGARCH64"), Some(ScmpArch::Loongarch64), loongarch64;
+    /// MIPS o32, big-endian.
+    Mips = 0x0000_0008, "mips", Some("SCMP_ARCH_MIPS"), Some(ScmpArch::Mips), mips;
+    /// MIPS o32, little-endian.
+    Mipsel = 0x4000_0008, "mipsel", Some("SCMP_ARCH_MIPSEL"), Some(ScmpArch::Mipsel), mips;
+    /// MIPS n64, big-endian.
+    Mips64 = 0x8000_0008, "mips64", Some("SCMP_ARCH_MIPS64"), Some(ScmpArch::Mips64), mips64;
+    /// MIPS n64, little-endian.
+    Mipsel64 = 0xc000_0008, "mipsel64", Some("SCMP_ARCH_MIPSEL64"), Some(ScmpArch::Mipsel64), mips64;
+    /// MIPS n32, big-endian.
+    Mips64n32 = 0xa000_0008, "mips64n32", Some("SCMP_ARCH_MIPS64N32"), Some(ScmpArch::Mips64N32), _;
+    /// MIPS n32, little-endian.
+    Mipsel64n32 = 0xe000_0008, "mipsel64n32", Some("SCMP_ARCH_MIPSEL64N32"), Some(ScmpArch::Mipsel64N32), _;
+    /// PA-RISC, 32 bits.
+    Parisc = 0x0000_000f, "parisc", Some("SCMP_ARCH_PARISC"), Some(ScmpArch::Parisc), _;
+    /// PA-RISC, 64 bits.
+    Parisc64 = 0x8000_000f, "parisc64", Some("SCMP_ARCH_PARISC64"), Some(ScmpArch::Parisc64), _;
+    /// Motorola 68000.
+    M68k = 0x0000_0004, "m68k", Some("SCMP_ARCH_M68K"), Some(ScmpArch::M68k), _;
+    /// `SuperH`, little-endian.
+    Sh = 0x4000_002a, "sh", Some("SCMP_ARCH_SH"), Some(ScmpArch::Sh), _;
+    /// `SuperH`, big-endian.
+    Sheb = 0x0000_002a, "sheb", Some("SCMP_ARCH_SHEB"), Some(ScmpArch::Sheb), _;
+    /// SPARC, 32 bits.
+    Sparc = 0x0000_0002, "sparc", None, None, sparc;
+    /// SPARC, 64 bits.
+    Sparc64 = 0x8000_002b, "sparc64", None, None, sparc64;
+}
+
+impl Arch {
+    /// The ABI of this very program.
+    #[cfg(target_arch = "x86_64")]
+    pub const NATIVE: Arch = Arch::X86_64;
+    /// The ABI of this very program.
+    #[cfg(target_arch = "aarch64")]
+    pub const NATIVE: Arch = Arch::Aarch64;
+    /// The ABI of this very program.
+    #[cfg(target_arch = "riscv64")]
+    pub const NATIVE: Arch = Arch::Riscv64;
+
+    /// The ABI with this `AUDIT_ARCH_*` value; [`Arch::X86_64`] for the value that it shares with x32.
+    #[must_use]
+    pub fn from_audit(audit: u32) -> Option<Arch> {
+        Self::ALL.iter().copied().find(|arch| arch.audit() == audit)
+    }
+
+    /// The ABI with this OCI name.
+    #[must_use]
+    pub fn from_oci_name(name: &str) -> Option<Arch> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|arch| arch.oci_name() == Some(name))
+    }
+}
+
+/// A name that no ABI has.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown architecture {0:?}")]
+pub struct UnknownArch(String);
+
+impl FromStr for Arch {
+    type Err = UnknownArch;
+
+    /// Reads [`Arch::name`].
+    fn from_str(name: &str) -> Result<Arch, UnknownArch> {
+        let found = Self::ALL.iter().copied().find(|arch| arch.name() == name);
+        found.ok_or_else(|| UnknownArch(name.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Arch {
+    type Error = UnknownArch;
+
+    fn try_from(name: String) -> Result<Arch, UnknownArch> {
+        name.parse()
+    }
+}
+
+impl From<Arch> for &'static str {
+    fn from(arch: Arch) -> &'static str {
+        arch.name()
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One system call of one ABI. The number is what the program put into the register: it may have no name, be negative,
+/// or be far out of range (the kernel answers ENOSYS; the program called it all the same).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Syscall {
+    /// The ABI.
+    pub arch: Arch,
+    /// The number in the ABI's own table; for x32 without `__X32_SYSCALL_BIT`.
+    pub nr: i32,
+}
+
+impl Syscall {
+    /// The call that the kernel describes with an audit arch and a number (`struct seccomp_data`, seccomp(2); an audit
+    /// record). `None` where the arch is unknown.
+    #[must_use]
+    pub fn from_audit(audit: u32, nr: i32) -> Option<Syscall> {
+        let arch = Arch::from_audit(audit)?;
+        Some(Syscall::from_audit_nr(arch, nr))
+    }
+
+    /// Splits what shares an audit value. A negative number has `__X32_SYSCALL_BIT` set too, and isn't x32.
+    fn from_audit_nr(arch: Arch, nr: i32) -> Syscall {
+        match arch {
+            Arch::X86_64 | Arch::X32 if nr >= X32_SYSCALL_BIT => Syscall {
+                arch: Arch::X32,
+                nr: nr & !X32_SYSCALL_BIT,
+            },
+            arch => Syscall { arch, nr },
+        }
+    }
+
+    /// The number as `struct seccomp_data` has it: with `__X32_SYSCALL_BIT` for x32.
+    #[must_use]
+    pub fn audit_nr(self) -> i32 {
+        match self.arch {
+            Arch::X32 => self.nr | X32_SYSCALL_BIT,
+            _ => self.nr,
+        }
+    }
+
+    /// The call with this name; `None` where the ABI has none of that name.
+    #[must_use]
+    pub fn from_name(arch: Arch, name: &str) -> Option<Syscall> {
+        let nr = arch.table_nr(name).or_else(|| {
+            let scmp = ScmpSyscall::from_name_by_arch(name, arch.scmp()?).ok()?;
+            match scmp.as_raw_syscall() {
+                nr if nr >= 0 => Some(Syscall::from_audit_nr(arch, nr).nr),
+                // A pseudo number: the call is one of another ABI, or is also reached through socketcall(2) or ipc(2).
+                _ => (0..MULTIPLEXED_NRS)
+                    .find(|&nr| Syscall { arch, nr }.name().as_deref() == Some(name)),
+            }
+        })?;
+        Some(Syscall { arch, nr })
+    }
+
+    /// The call's name; `None` where no table knows the number.
+    #[must_use]
+    pub fn name(self) -> Option<Cow<'static, str>> {
+        let nr = usize::try_from(self.nr).ok()?;
+        if let Some(name) = self.arch.table_name(nr) {
+            return Some(Cow::Borrowed(name));
+        }
+        let arch = self.arch.scmp()?;
+        let name = (ScmpSyscall::from_raw_syscall(self.audit_nr()).get_name_by_arch(arch)).ok()?;
+        // libseccomp also takes MIPS numbers without their offset: a name counts if it leads back here, or to a pseudo
+        // number.
+        let back = ScmpSyscall::from_name_by_arch(&name, arch)
+            .ok()?
+            .as_raw_syscall();
+        (back == self.audit_nr() || back < 0).then_some(Cow::Owned(name))
+    }
+
+    /// Reads what [`Syscall`] displays as: a name, or `#` and a number.
+    pub fn parse(arch: Arch, text: &str) -> Result<Syscall, UnknownSyscall> {
+        let found = match text.strip_prefix('#') {
+            Some(number) => number.parse().ok().map(|nr| Syscall { arch, nr }),
+            None => Syscall::from_name(arch, text),
+        };
+        found.ok_or_else(|| UnknownSyscall {
+            arch,
+            text: text.to_owned(),
+        })
+    }
+}
+
+/// A text that is neither the name of a call of the ABI nor `#` and a number.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown system call {text:?} of {arch}")]
+pub struct UnknownSyscall {
+    /// The ABI that was looked in.
+    pub arch: Arch,
+    /// What was looked for.
+    pub text: String,
+}
+
+impl fmt::Display for Syscall {
+    /// The name, or `#NR` for a number without one: as in recordings.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.pad(&name),
+            None => f.pad(&format!("#{}", self.nr)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_gives_back_its_own_names() {
+        for &arch in Arch::ALL {
+            for nr in 0..7000 {
+                let syscall = Syscall { arch, nr };
+                let Some(name) = syscall.name() else { continue };
+                let found =
+                    Syscall::from_name(arch, &name).unwrap_or_else(|| panic!("{arch} {nr} {name}"));
+                assert_eq!(found.name(), syscall.name(), "{arch} {nr}");
+            }
+        }
+    }
+
+    #[test]
+    fn spellings_of_every_arch_are_read_back() {
+        for &arch in Arch::ALL {
+            assert_eq!(arch.name().parse(), Ok(arch));
+            if let Some(name) = arch.oci_name() {
+                assert_eq!(Arch::from_oci_name(name), Some(arch));
+            }
+            if arch != Arch::X32 {
+                assert_eq!(Arch::from_audit(arch.audit()), Some(arch));
+            }
+        }
+    }
+
+    #[test]
+    fn x32_is_told_by_its_bit_and_negative_numbers_are_not_x32() {
+        let audit = Arch::X86_64.audit();
+        let of = |nr| Syscall::from_audit(audit, nr).map(|s| (s.arch.name(), s.nr, s.to_string()));
+        assert_eq!(of(0), Some(("x86_64", 0, "read".to_owned())));
+        assert_eq!(
+            of(X32_SYSCALL_BIT | 1),
+            Some(("x32", 1, "write".to_owned()))
+        );
+        assert_eq!(
+            of(X32_SYSCALL_BIT + 520),
+            Some(("x32", 520, "execve".to_owned()))
+        );
+        assert_eq!(of(-5), Some(("x86_64", -5, "#-5".to_owned())));
+        assert_eq!(of(100_000), Some(("x86_64", 100_000, "#100000".to_owned())));
+        assert_eq!(Syscall::from_audit(0xdead_beef, 0), None);
+    }
+
+    #[test]
+    fn a_name_of_another_abi_is_not_a_pseudo_number() {
+        assert_eq!(Syscall::from_name(Arch::X86_64, "socketcall"), None);
+        assert_eq!(Syscall::from_name(Arch::Aarch64, "open"), None);
+        assert_eq!(
+            Syscall::parse(Arch::X86, "#-5"),
+            Ok(Syscall {
+                arch: Arch::X86,
+                nr: -5
+            })
+        );
+        assert!(Syscall::parse(Arch::X86, "#x").is_err());
+    }
+}
