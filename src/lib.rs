@@ -3,4 +3,5 @@
 pub mod backend;
 pub mod event;
 pub mod recording;
+pub mod sys;
 pub mod syscall;

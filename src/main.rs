@@ -1,2 +1,37 @@
-//! The command line of sc-record.
-fn main() {}
+//! The command line of sc-record: parse, run, print an error once, exit.
+
+mod cli;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::commands::exit_status;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to be done if stdout or stderr is closed.
+            let _ = error.print();
+            return ExitCode::from(exit_status::of_usage(&error, std::env::args_os().nth(1)));
+        }
+    };
+    let passes_status_on = cli.passes_status_on();
+    if !cli.is_record() {
+        // A recorder goes on when a reader of its messages goes away: the workload must not end for it.
+        sc_record::sys::sigpipe::restore();
+    }
+    match commands::dispatch(cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("sc-record: error: {error:#}");
+            if let Some(hint) = commands::hint::of(&error) {
+                eprintln!("  hint: {hint}");
+            }
+            ExitCode::from(exit_status::of_error(&error, passes_status_on))
+        }
+    }
+}

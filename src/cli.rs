@@ -1,0 +1,293 @@
+//! The command line's definitions. Nothing is done here: [`crate::commands`] gives them their meaning.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Record the system calls of a workload and write its minimal seccomp profile
+#[derive(Debug, Parser)]
+#[command(
+    name = "sc-record",
+    version,
+    override_usage = "sc-record [OPTIONS] [--] CMD [ARG]...\n       sc-record [OPTIONS] --pid PID\n       sc-record VERB ...",
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs",
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
+
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+impl Cli {
+    /// Whether a workload is recorded: what the program does when no verb is given.
+    pub(crate) fn is_record(&self) -> bool {
+        self.verb.is_none()
+    }
+
+    /// Whether the exit status belongs to a workload, so that this program's own troubles need statuses of their own.
+    pub(crate) fn passes_status_on(&self) -> bool {
+        self.is_record()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Print a shell's completion script
+    Completions(CompletionsArgs),
+}
+
+/// What is recorded, how, and where to.
+#[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
+pub(crate) struct RecordArgs {
+    /// How to record
+    #[arg(short, long, value_enum, default_value_t = Backend::Auto)]
+    pub(crate) backend: Backend,
+
+    /// Attach to a running process, with its threads and children, instead of starting CMD
+    #[arg(short, long, value_name = "PID", conflicts_with = "command", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+
+    /// Name of the workload [default: CMD's file name without its ending]
+    #[arg(short, long, value_parser = workload_name)]
+    pub(crate) name: Option<String>,
+
+    /// Recording to add the run to; `none` keeps none [default: recordings/NAME.json]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) recording: Option<Destination>,
+
+    /// Profile to write from all runs of the recording; `-` is stdout, `none` writes none [default: profiles/NAME.json]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<Destination>,
+
+    /// Leave out the recording's earlier runs; the old file is kept beside it as .bak
+    #[arg(long)]
+    pub(crate) fresh: bool,
+
+    /// What the profile may allow beyond what was recorded
+    #[arg(long, value_enum, default_value_t = Policy::Safe)]
+    pub(crate) policy: Policy,
+
+    /// Format of the profile
+    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
+    pub(crate) format: Format,
+
+    /// Write the profile even if it can't allow a call whose number has no name
+    #[arg(long)]
+    pub(crate) skip_unnamed: bool,
+
+    /// Store a label with the run (can be repeated)
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+
+    /// Store CMD's arguments with the run; recordings are often committed, so mind secrets
+    #[arg(long)]
+    pub(crate) keep_argv: bool,
+
+    /// When the recording ends: when CMD itself ends, or when all its descendants have
+    #[arg(long, value_enum, default_value_t = Until::All)]
+    pub(crate) until: Until,
+
+    /// Show a live line on the terminal
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
+    pub(crate) progress: When,
+
+    /// Print the summary as JSON, on stderr
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+
+    /// Program to run, and its arguments
+    #[arg(
+        value_name = "CMD",
+        required_unless_present = "pid",
+        trailing_var_arg = true,
+        value_hint = clap::ValueHint::CommandWithArguments
+    )]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// How much is said on stderr.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Verbosity {
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Say more: what is chosen, and why
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// The best that this machine allows
+    Auto,
+    /// Stop at every call (ptrace(2)); needs no privileges
+    Ptrace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Policy {
+    /// What was recorded, nothing else
+    Exact,
+    /// And what the kernel, the loader and the vDSO hide
+    Safe,
+    /// And what other versions of libc use instead
+    Portable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// OCI runtime JSON: Docker, Podman, containerd, CRI-O, Kubernetes
+    Oci,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// CMD itself has ended; its descendants run on
+    Exit,
+    /// All its descendants have ended too
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Where a result goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// `none`: nowhere.
+    Nowhere,
+    /// `-`: stdout.
+    Stdout,
+    /// A file. One that is called `none` is `./none`.
+    File(PathBuf),
+}
+
+impl From<OsString> for Destination {
+    fn from(text: OsString) -> Destination {
+        match text.to_str() {
+            Some("none") => Destination::Nowhere,
+            Some("-") => Destination::Stdout,
+            _ => Destination::File(PathBuf::from(text)),
+        }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Destination, Infallible> {
+        Ok(OsString::from(text).into())
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE".to_owned()),
+    }
+}
+
+/// A name is also a file name: `recordings/NAME.json`.
+fn workload_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('.') || text.contains(['/', '\0']) {
+        return Err("a name is not empty, has no `/` and does not start with `.`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The verb (`""` for record) and the command that a command line gives, or the kind of the error.
+    fn parse(line: &str) -> Result<(String, String), clap::error::ErrorKind> {
+        let args = std::iter::once("sc-record").chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(args).map_err(|error| error.kind())?;
+        let command: Vec<_> = cli.record.command.iter().map(|a| a.to_str()).collect();
+        let command: Option<Vec<_>> = command.into_iter().collect();
+        let verb = cli.verb.map(|verb| format!("{verb:?}")).unwrap_or_default();
+        let verb = verb.split('(').next().unwrap_or_default().to_lowercase();
+        Ok((verb, command.unwrap_or_default().join(" ")))
+    }
+
+    #[test]
+    fn definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_command_belongs_to_it() {
+        let check = |line: &str, command: &str| {
+            assert_eq!(
+                parse(line),
+                Ok((String::new(), command.to_owned())),
+                "{line}"
+            );
+        };
+        check("./x --flag", "./x --flag");
+        check("./x -q --name y -- z", "./x -q --name y -- z");
+        check("-q ./x completions", "./x completions");
+        check("-n y -- ./x -n z", "./x -n z");
+        check("-- completions bash", "completions bash");
+        check("-- -x", "-x");
+        check("ls --help", "ls --help");
+        check("ls --version", "ls --version");
+        check("-p 1", "");
+    }
+
+    #[test]
+    fn a_verb_comes_first() {
+        assert_eq!(
+            parse("completions bash"),
+            Ok(("completions".to_owned(), String::new()))
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        use clap::error::ErrorKind as E;
+        let check = |line: &str, kind| assert_eq!(parse(line), Err(kind), "{line}");
+        check("", E::DisplayHelpOnMissingArgumentOrSubcommand);
+        check("-q", E::MissingRequiredArgument);
+        check("-p 1 ls", E::ArgumentConflict);
+        check("-p 0", E::ValueValidation);
+        check("-q -v ls", E::ArgumentConflict);
+        check("--label x ls", E::ValueValidation);
+        check("--label =x ls", E::ValueValidation);
+        check("-n a/b ls", E::ValueValidation);
+        check("-n .. ls", E::ValueValidation);
+        check("--frobnicate ls", E::UnknownArgument);
+        check("-b ebpf ls", E::InvalidValue);
+    }
+}

@@ -1,0 +1,16 @@
+//! What each verb does: one file per verb. The only place that joins the library's parts.
+
+mod completions;
+pub(crate) mod exit_status;
+pub(crate) mod hint;
+mod record;
+
+use crate::cli::{Cli, Verb};
+
+/// Does what the command line says, and gives the exit status.
+pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
+    match cli.verb {
+        None => record::record(&cli.record),
+        Some(Verb::Completions(args)) => Ok(completions::completions(&args)),
+    }
+}
