@@ -1,6 +1,7 @@
 //! Records the system calls of a workload and writes its minimal seccomp profile.
 
 pub mod backend;
+pub mod command;
 pub mod event;
 pub mod recording;
 pub mod sys;
