@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sc_record::recording::Name;
 
 /// Record the system calls of a workload and write its minimal seccomp profile
 #[derive(Debug, Parser)]
@@ -62,8 +63,8 @@ pub(crate) struct RecordArgs {
     pub(crate) pid: Option<i32>,
 
     /// Name of the workload [default: CMD's file name without its ending]
-    #[arg(short, long, value_parser = workload_name)]
-    pub(crate) name: Option<String>,
+    #[arg(short, long)]
+    pub(crate) name: Option<Name>,
 
     /// Recording to add the run to; `none` keeps none [default: recordings/NAME.json]
     #[arg(short, long, value_name = "FILE")]
@@ -214,14 +215,6 @@ fn label(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a label is KEY=VALUE".to_owned()),
     }
-}
-
-/// A name is also a file name: `recordings/NAME.json`.
-fn workload_name(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.starts_with('.') || text.contains(['/', '\0']) {
-        return Err("a name is not empty, has no `/` and does not start with `.`".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -1,10 +1,18 @@
 //! What was recorded of a workload: [`Recording`]s of [`Run`]s, and how events become one.
 
 mod builder;
+mod merge;
+mod name;
 mod run;
+mod seen;
+#[cfg(test)]
+pub(crate) mod strategies;
 
 pub use builder::RunBuilder;
+pub use merge::MergeError;
+pub use name::{BadName, Name};
 pub use run::{Exit, Run, RunId, Tally};
+pub use seen::Seen;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +20,18 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recording {
     /// The workload's name.
-    pub name: String,
+    pub name: Name,
     /// Its runs. Ids sort by the time of their start.
     pub runs: BTreeMap<RunId, Run>,
+}
+
+impl Recording {
+    /// A recording of one run.
+    #[must_use]
+    pub fn of(name: Name, run: Run) -> Recording {
+        Recording {
+            name,
+            runs: BTreeMap::from([(run.id, run)]),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! One execution of a workload, and what was seen of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -76,7 +77,7 @@ pub struct Run {
     /// The program that was run, as it was called.
     pub program: PathBuf,
     /// The whole command line, where it was asked to be kept: command lines carry secrets.
-    pub argv: Option<Vec<String>>,
+    pub argv: Option<Vec<OsString>>,
     /// What the user said about the run.
     pub labels: BTreeMap<String, String>,
     /// What recorded: `ptrace`, `log`, …

@@ -1,0 +1,126 @@
+//! Recordings unite by the ids of their runs: in any order, any number of times, with the same result.
+
+use std::collections::btree_map::Entry;
+
+use super::{Name, Recording, Run, RunId};
+
+/// Why recordings can't be united.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// They are of different workloads.
+    #[error("they are recordings of different workloads: {left} and {right}")]
+    Names {
+        /// The one's.
+        left: Name,
+        /// The other's.
+        right: Name,
+    },
+    /// A run is in both, but not the same: one of the files was changed by hand, or is damaged.
+    #[error("run {id} of {} differs from run {id} of {}", of(left), of(right))]
+    Runs {
+        /// The id of both.
+        id: RunId,
+        /// The one.
+        left: Box<Run>,
+        /// The other.
+        right: Box<Run>,
+    },
+}
+
+/// What a user recognises a run by.
+fn of(run: &Run) -> String {
+    let program = run.program.display();
+    let started = humantime::format_rfc3339_millis(run.started);
+    format!("{program} at {started} ({})", run.backend)
+}
+
+impl Recording {
+    /// The runs of both.
+    pub fn merge(mut self, other: Recording) -> Result<Recording, MergeError> {
+        if self.name != other.name {
+            return Err(MergeError::Names {
+                left: self.name,
+                right: other.name,
+            });
+        }
+        for run in other.runs.into_values() {
+            self.add(run)?;
+        }
+        Ok(self)
+    }
+
+    /// Adds a run; one that is there already changes nothing. Tells whether it is new.
+    pub fn add(&mut self, run: Run) -> Result<bool, MergeError> {
+        match self.runs.entry(run.id) {
+            Entry::Vacant(entry) => {
+                entry.insert(run);
+                Ok(true)
+            }
+            Entry::Occupied(entry) if *entry.get() == run => Ok(false),
+            Entry::Occupied(entry) => Err(MergeError::Runs {
+                id: run.id,
+                left: Box::new(entry.get().clone()),
+                right: Box::new(run),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::recording::strategies;
+
+    proptest! {
+        #[test]
+        fn merge_is_commutative_associative_and_idempotent([a, b, c] in strategies::shards()) {
+            let merge = |x: &Recording, y: &Recording| x.clone().merge(y.clone()).unwrap();
+            prop_assert_eq!(merge(&a, &b), merge(&b, &a));
+            prop_assert_eq!(merge(&merge(&a, &b), &c), merge(&a, &merge(&b, &c)));
+            prop_assert_eq!(merge(&a, &a), a.clone());
+            prop_assert_eq!(merge(&merge(&a, &b), &b), merge(&a, &b));
+        }
+
+        #[test]
+        fn merge_has_the_runs_of_both_and_no_other([a, b, _] in strategies::shards()) {
+            let merged = a.clone().merge(b.clone()).unwrap();
+            for (id, run) in &merged.runs {
+                prop_assert!(a.runs.get(id) == Some(run) || b.runs.get(id) == Some(run));
+            }
+            prop_assert!(a.runs.keys().chain(b.runs.keys()).all(|id| merged.runs.contains_key(id)));
+        }
+
+        #[test]
+        fn two_different_runs_with_one_id_are_refused(recording in strategies::recording(), tasks: u64) {
+            let mut other = recording.clone();
+            for run in other.runs.values_mut() {
+                run.tasks = tasks;
+            }
+            match recording.clone().merge(other.clone()) {
+                Ok(merged) => prop_assert_eq!(merged, other),
+                Err(MergeError::Runs { id, left, right }) => {
+                    prop_assert_eq!(&*left, &recording.runs[&id]);
+                    prop_assert_eq!(&*right, &other.runs[&id]);
+                    prop_assert_ne!(left, right);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn recordings_of_different_workloads_are_refused() {
+        let named = |name: &str| Recording {
+            name: name.parse().unwrap(),
+            runs: std::collections::BTreeMap::new(),
+        };
+        let error = named("a").merge(named("b")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "they are recordings of different workloads: a and b"
+        );
+    }
+}

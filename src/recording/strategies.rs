@@ -1,0 +1,131 @@
+//! Recordings made at random, for property tests.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::{Exit, Name, Recording, Run, RunId, Tally};
+use crate::syscall::{Arch, Syscall};
+
+/// The last millisecond of the year 9999, in milliseconds since 1970: RFC 3339 has no later years.
+const YEAR_9999_MS: u64 = 253_402_300_799_999;
+
+/// Any recording, with up to 3 runs.
+pub(crate) fn recording() -> impl Strategy<Value = Recording> {
+    (name(), vec(run(), 0..=3)).prop_map(|(name, runs)| Recording {
+        name,
+        runs: runs.into_iter().map(|run| (run.id, run)).collect(),
+    })
+}
+
+/// Recordings of one workload that may have runs in common, as the shards of a CI matrix.
+pub(crate) fn shards() -> impl Strategy<Value = [Recording; 3]> {
+    recording().prop_flat_map(|all| {
+        let runs: Vec<_> = all.runs.into_iter().collect();
+        let shard = subsequence(runs.clone(), 0..=runs.len());
+        [shard.clone(), shard.clone(), shard].prop_map(move |shards| {
+            shards.map(|runs| Recording {
+                name: all.name.clone(),
+                runs: runs.into_iter().collect(),
+            })
+        })
+    })
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    "[^/]{1,8}".prop_filter_map("a name", |text| text.parse().ok())
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let identity = (any::<u128>(), 0..=YEAR_9999_MS, any::<u64>());
+    let texts = [any::<String>(); 4];
+    let labels = btree_map(any::<String>(), any::<String>(), 0..3);
+    let argv = option::of(vec(bytes(), 0..3));
+    let end = (option::of(exit()), any::<bool>(), any::<u64>());
+    let reasons = btree_set(any::<String>(), 0..3);
+    let syscalls = btree_map(syscall(), tally(), 0..6);
+    (
+        identity,
+        texts,
+        bytes(),
+        labels,
+        argv,
+        end,
+        reasons,
+        syscalls,
+    )
+        .prop_map(
+            |(
+                (id, started_ms, duration_ms),
+                [tool, backend, kernel, machine],
+                program,
+                labels,
+                argv,
+                (exit, no_new_privs, tasks),
+                incomplete_because,
+                syscalls,
+            )| Run {
+                id: RunId(uuid::Uuid::from_u128(id)),
+                started: SystemTime::UNIX_EPOCH + Duration::from_millis(started_ms),
+                duration: Duration::from_millis(duration_ms),
+                tool,
+                program: program.into(),
+                argv,
+                labels,
+                backend,
+                kernel,
+                machine,
+                no_new_privs,
+                exit,
+                tasks,
+                incomplete_because,
+                syscalls,
+            },
+        )
+}
+
+/// What a path or an argument can be: any bytes, mostly text, with what the file format must escape.
+fn bytes() -> impl Strategy<Value = OsString> {
+    prop_oneof![
+        4 => "(/[a-z0-9.]{1,6}){1,3}".prop_map(OsString::from),
+        1 => any::<String>().prop_map(OsString::from),
+        1 => "[\\\\x0-9a-f]{0,8}".prop_map(OsString::from),
+        1 => vec(any::<u8>(), 0..8).prop_map(OsString::from_vec),
+    ]
+}
+
+fn exit() -> impl Strategy<Value = Exit> {
+    prop_oneof![
+        (0..=255).prop_map(Exit::Code),
+        (1..=64).prop_map(Exit::Signal)
+    ]
+}
+
+pub(crate) fn syscall() -> impl Strategy<Value = Syscall> {
+    let number = prop_oneof![8 => 0..500, 1 => any::<i32>()];
+    (select(Arch::ALL), number).prop_map(|(arch, nr)| match arch {
+        // Such a number has its bit taken off.
+        Arch::X32 => Syscall {
+            arch,
+            nr: nr & 0x3fff_ffff,
+        },
+        _ => Syscall { arch, nr },
+    })
+}
+
+fn tally() -> impl Strategy<Value = Tally> {
+    let count = prop_oneof![1..1_000_u64, Just(u64::MAX)];
+    (count, any::<u64>(), btree_set(bytes(), 0..3)).prop_map(|(count, first_ms, executables)| {
+        Tally {
+            count,
+            first_ms,
+            executables: executables.into_iter().map(PathBuf::from).collect(),
+        }
+    })
+}
