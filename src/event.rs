@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use crate::syscall::Syscall;
 
@@ -37,6 +38,15 @@ pub enum Event {
         /// With what, if the backend read it.
         site: Option<CallSite>,
     },
+    /// A task entered a system call so many times. For a backend that counts by itself, or reads counts.
+    Calls {
+        /// Who called.
+        task: Task,
+        /// What was called.
+        syscall: Syscall,
+        /// How often, since what was told of it before. At least 1.
+        count: u64,
+    },
     /// A task now runs this program: execve(2) succeeded, or the backend met the task when it already ran.
     Exec {
         /// The task, under the id that it has from now on (that of the thread group leader).
@@ -55,6 +65,12 @@ pub enum Event {
     Exit {
         /// The task.
         task: Task,
+    },
+    /// The events from here on happened at this time. Whoever reads of the past tells it, even if the times don't ascend;
+    /// the events of a recorder that sends none happen when they are told.
+    Clock {
+        /// When.
+        now: SystemTime,
     },
     /// Calls may have happened that no event tells of. A run with one of these is incomplete.
     Lost {
