@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod command;
 pub mod event;
+pub mod profile;
 pub mod recording;
 pub mod sys;
 pub mod syscall;

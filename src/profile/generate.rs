@@ -1,0 +1,444 @@
+//! From recorded runs to a profile, with the reason for each name in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use super::policy::Policy;
+use super::{Action, ErrnoRet, Profile, Rule};
+use crate::recording::{Run, RunId};
+use crate::syscall::{Arch, Syscall};
+
+/// A profile, and where everything in it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// The profile.
+    pub profile: Profile,
+    /// The names that it allows, each with the ABIs it is allowed for and why. In the profile a name holds for all of the
+    /// ABIs that have a call of that name, also for those on which it was neither recorded nor added: OCI has one list
+    /// of names for all ABIs.
+    pub names: BTreeMap<String, BTreeMap<Arch, Reason>>,
+    /// The names that answer ENOSYS, and why.
+    pub probes: BTreeMap<String, &'static str>,
+    /// Calls that were recorded and can't be in a profile. Without them the workload is refused what it did.
+    pub unnamed: Vec<Unnamed>,
+    /// The runs of which calls may be missing.
+    pub incomplete: Vec<Incomplete>,
+}
+
+impl Generated {
+    /// The names that the policy allows, not the recording, each with its ABI and reason.
+    pub fn additions(&self) -> impl Iterator<Item = (&str, Arch, &Reason)> {
+        self.names.iter().flat_map(|(name, reasons)| {
+            let added = reasons
+                .iter()
+                .filter(|(_, reason)| matches!(reason, Reason::Added { .. }));
+            added.map(|(&arch, reason)| (name.as_str(), arch, reason))
+        })
+    }
+}
+
+/// Why a name is allowed on an ABI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The workload made the call.
+    Recorded {
+        /// In which runs.
+        runs: BTreeSet<RunId>,
+        /// By which executables.
+        executables: BTreeSet<PathBuf>,
+        /// How often, in all runs.
+        count: u64,
+    },
+    /// The policy adds the call.
+    Added {
+        /// The end of the sentence "NAME is allowed because …".
+        why: &'static str,
+        /// The recorded calls that it can stand for; empty where it needs none.
+        for_recorded: BTreeSet<String>,
+    },
+}
+
+/// A recorded number that has no name, and so can't be in a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unnamed {
+    /// The call.
+    pub syscall: Syscall,
+    /// In which runs it was seen.
+    pub runs: BTreeSet<RunId>,
+    /// By which executables it was made.
+    pub executables: BTreeSet<PathBuf>,
+    /// How often, in all runs.
+    pub count: u64,
+}
+
+impl fmt::Display for Unnamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Syscall { arch, nr } = self.syscall;
+        write!(f, "{arch} number {nr}, called {} times", self.count)?;
+        let executables = self.executables.iter().map(|path| path.display());
+        write_list(f, " by ", executables)?;
+        write_list(f, " in run ", self.runs.iter())
+    }
+}
+
+fn write_list<T: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    before: &str,
+    items: impl Iterator<Item = T>,
+) -> fmt::Result {
+    for (index, item) in items.enumerate() {
+        let before = if index == 0 { before } else { ", " };
+        write!(f, "{before}{item}")?;
+    }
+    Ok(())
+}
+
+/// A run of which calls may be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incomplete {
+    /// The run.
+    pub run: RunId,
+    /// Why. Never empty.
+    pub because: BTreeSet<String>,
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "run {}", self.run)?;
+        let because = self.because.iter();
+        for (index, why) in because.enumerate() {
+            write!(f, "{}{why}", if index == 0 { ": " } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why there is nothing to make a profile from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GenerateError {
+    /// There are no runs.
+    #[error("no run was recorded")]
+    NoRuns,
+    /// The runs have no calls, or none with a name. A profile that allows nothing can't even start the workload.
+    #[error("the runs recorded no system call that has a name")]
+    NoCalls,
+}
+
+/// What was seen of one call in all runs.
+#[derive(Default)]
+struct Seen {
+    runs: BTreeSet<RunId>,
+    executables: BTreeSet<PathBuf>,
+    count: u64,
+}
+
+/// Makes the profile of a workload from its runs. A run that comes twice counts once.
+///
+/// The profile denies with EPERM what it does not allow. Its bytes depend on the set of calls and on the policy alone.
+pub fn generate<'a>(
+    runs: impl IntoIterator<Item = &'a Run>,
+    policy: Policy,
+) -> Result<Generated, GenerateError> {
+    let runs: BTreeMap<RunId, &Run> = runs.into_iter().map(|run| (run.id, run)).collect();
+    if runs.is_empty() {
+        return Err(GenerateError::NoRuns);
+    }
+    let mut names: BTreeMap<String, BTreeMap<Arch, Reason>> = BTreeMap::new();
+    let mut unnamed = Vec::new();
+    let mut recorded: BTreeMap<Arch, BTreeSet<String>> = BTreeMap::new();
+    for (syscall, seen) in union(&runs) {
+        // An ABI is listed even if no call of it has a name: one that isn't listed is not refused but killed.
+        let on_arch = recorded.entry(syscall.arch).or_default();
+        let Some(name) = syscall.name() else {
+            unnamed.push(Unnamed {
+                syscall,
+                runs: seen.runs,
+                executables: seen.executables,
+                count: seen.count,
+            });
+            continue;
+        };
+        on_arch.insert(name.to_string());
+        names.entry(name.into_owned()).or_default().insert(
+            syscall.arch,
+            Reason::Recorded {
+                runs: seen.runs,
+                executables: seen.executables,
+                count: seen.count,
+            },
+        );
+    }
+    if names.is_empty() {
+        return Err(GenerateError::NoCalls);
+    }
+    for (&arch, on_arch) in &recorded {
+        for addition in policy.additions(arch, on_arch) {
+            let reasons = names.entry(addition.name.to_owned()).or_default();
+            // The first reason stands: several families can have the same call.
+            reasons.entry(arch).or_insert(Reason::Added {
+                why: addition.why,
+                for_recorded: addition.for_recorded,
+            });
+        }
+    }
+    let arches: BTreeSet<Arch> = recorded.into_keys().collect();
+    let probes = policy.probes(&arches, |name| names.contains_key(name));
+    let incomplete = runs.values().filter(|run| !run.is_complete());
+    Ok(Generated {
+        profile: profile(arches, names.keys(), probes.keys())?,
+        unnamed,
+        incomplete: incomplete
+            .map(|run| Incomplete {
+                run: run.id,
+                because: run.incomplete_because.clone(),
+            })
+            .collect(),
+        names,
+        probes,
+    })
+}
+
+fn union(runs: &BTreeMap<RunId, &Run>) -> BTreeMap<Syscall, Seen> {
+    let mut union: BTreeMap<Syscall, Seen> = BTreeMap::new();
+    for (&id, run) in runs {
+        for (&syscall, tally) in &run.syscalls {
+            let seen = union.entry(syscall).or_default();
+            seen.runs.insert(id);
+            seen.executables.extend(tally.executables.iter().cloned());
+            seen.count = seen.count.saturating_add(tally.count);
+        }
+    }
+    union
+}
+
+/// The profile that allows the one names, answers ENOSYS to the others, and EPERM to the rest.
+fn profile<'a>(
+    arches: BTreeSet<Arch>,
+    allowed: impl Iterator<Item = &'a String>,
+    probes: impl Iterator<Item = &'a String>,
+) -> Result<Profile, GenerateError> {
+    let rule = |names: Vec<String>, action| {
+        // A name comes from a table and is not empty; so the one thing that can be missing is names.
+        Rule::new(names, action, Vec::new()).map_err(|_| GenerateError::NoCalls)
+    };
+    let mut rules = vec![rule(allowed.cloned().collect(), Action::Allow)?];
+    let probes: Vec<String> = probes.cloned().collect();
+    if !probes.is_empty() {
+        rules.push(rule(probes, Action::Errno(ErrnoRet::ENOSYS))?);
+    }
+    Ok(Profile {
+        architectures: Some(arches.into_iter().collect()),
+        rules,
+        ..Profile::new(Action::Errno(ErrnoRet::EPERM))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::super::Extent;
+    use super::*;
+    use crate::recording::Tally;
+
+    /// A run with these calls: `arch:name` or `arch:#number`.
+    fn run(calls: &[&str]) -> Run {
+        let syscalls = calls.iter().map(|call| {
+            let (arch, name) = call.split_once(':').unwrap();
+            let arch = arch.parse().unwrap();
+            let tally = Tally {
+                count: 2,
+                first_ms: 0,
+                executables: BTreeSet::from(["/usr/bin/app".into()]),
+            };
+            (Syscall::parse(arch, name).unwrap(), tally)
+        });
+        Run {
+            id: RunId::new(),
+            started: SystemTime::UNIX_EPOCH,
+            duration: Duration::ZERO,
+            tool: "sc-record".into(),
+            program: "app".into(),
+            argv: None,
+            labels: BTreeMap::new(),
+            backend: "ptrace".into(),
+            kernel: "6.18".into(),
+            machine: "x86_64".into(),
+            no_new_privs: false,
+            exit: None,
+            tasks: 1,
+            incomplete_because: BTreeSet::new(),
+            syscalls: syscalls.collect(),
+        }
+    }
+
+    fn of(calls: &[&str], extent: Extent) -> Generated {
+        let policy = Policy {
+            extent,
+            enosys_probes: false,
+        };
+        generate(&[run(calls)], policy).unwrap()
+    }
+
+    fn names(generated: &Generated) -> Vec<&str> {
+        generated.names.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn exact_is_what_was_recorded() {
+        let generated = of(
+            &["x86_64:write", "x86_64:read", "x86_64:execve"],
+            Extent::Exact,
+        );
+        assert_eq!(names(&generated), ["execve", "read", "write"]);
+        assert_eq!(generated.additions().count(), 0);
+        let [rule] = &generated.profile.rules[..] else {
+            panic!("{:?}", generated.profile)
+        };
+        assert_eq!(rule.names(), ["execve", "read", "write"]);
+        assert_eq!(rule.action(), Action::Allow);
+        assert_eq!(generated.profile.architectures, Some(vec![Arch::X86_64]));
+    }
+
+    #[test]
+    fn safe_adds_what_the_abi_has() {
+        assert_eq!(
+            names(&of(&["x86_64:read"], Extent::Safe)),
+            [
+                "clock_getres",
+                "clock_gettime",
+                "execve",
+                "exit",
+                "exit_group",
+                "getcpu",
+                "gettimeofday",
+                "read",
+                "restart_syscall",
+                "rt_sigreturn",
+                "time"
+            ]
+        );
+        let on_aarch64 = of(&["aarch64:read"], Extent::Safe);
+        assert!(!on_aarch64.names.contains_key("time"));
+        let on_x86 = of(&["x86:read"], Extent::Safe);
+        for name in ["sigreturn", "clock_gettime64", "clock_getres_time64"] {
+            assert!(on_x86.names.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn portable_adds_families_of_what_was_recorded_on_the_same_abi() {
+        let generated = of(&["x86_64:openat", "x86:read"], Extent::Portable);
+        let opens = &generated.names["open"];
+        assert_eq!(opens.keys().collect::<Vec<_>>(), [&Arch::X86_64]);
+        let Reason::Added { for_recorded, .. } = &opens[&Arch::X86_64] else {
+            panic!("{opens:?}")
+        };
+        assert_eq!(*for_recorded, BTreeSet::from(["openat".to_owned()]));
+        assert!(matches!(
+            generated.names["openat"][&Arch::X86_64],
+            Reason::Recorded { .. }
+        ));
+        assert!(generated.names.contains_key("openat2"));
+        for name in ["fork", "newfstatat", "dup3"] {
+            assert!(!generated.names.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_multiplexer_brings_its_calls_but_they_don_t_bring_one_another() {
+        let through = of(&["x86:socketcall"], Extent::Portable);
+        assert!(through.names.contains_key("bind"));
+        let direct = of(&["x86:socket"], Extent::Portable);
+        assert!(!direct.names.contains_key("bind"));
+        assert!(!direct.names.contains_key("socketcall"));
+    }
+
+    #[test]
+    fn every_name_has_a_reason_and_every_reason_a_name() {
+        for extent in [Extent::Exact, Extent::Safe, Extent::Portable] {
+            let generated = of(
+                &["x86_64:openat", "x86:clone", "aarch64:epoll_pwait"],
+                extent,
+            );
+            assert!(generated.names.values().all(|reasons| !reasons.is_empty()));
+            assert_eq!(generated.profile.rules[0].names(), names(&generated));
+        }
+    }
+
+    #[test]
+    fn probes_answer_enosys_unless_they_are_allowed() {
+        let policy = |extent| Policy {
+            extent,
+            enosys_probes: true,
+        };
+        let runs = [run(&["x86_64:clone", "x86_64:statx"])];
+        let safe = generate(&runs, policy(Extent::Safe)).unwrap();
+        assert!(safe.probes.contains_key("clone3"));
+        assert!(!safe.probes.contains_key("statx"));
+        assert!(
+            !safe.probes.contains_key("futex_time64"),
+            "not a call of x86_64"
+        );
+        let answers = safe.profile.answers("clone3", &[0; 6]);
+        assert_eq!(answers, BTreeSet::from([Action::Errno(ErrnoRet::ENOSYS)]));
+        let answers = safe.profile.answers("mount", &[0; 6]);
+        assert_eq!(answers, BTreeSet::from([Action::Errno(ErrnoRet::EPERM)]));
+        let portable = generate(&runs, policy(Extent::Portable)).unwrap();
+        assert!(portable.names.contains_key("clone3"));
+        assert!(!portable.probes.contains_key("clone3"));
+    }
+
+    #[test]
+    fn numbers_without_a_name_are_reported_with_where_they_were_seen() {
+        let runs = [
+            run(&["x86_64:read", "x86_64:#-5"]),
+            run(&["x86_64:#-5", "x86:#100000"]),
+        ];
+        let generated = generate(&runs, Policy::default()).unwrap();
+        let said: Vec<String> = generated.unnamed.iter().map(Unnamed::to_string).collect();
+        let (first, second) = (runs[0].id, runs[1].id);
+        assert_eq!(
+            said,
+            [
+                format!(
+                    "x86_64 number -5, called 4 times by /usr/bin/app in run {first}, {second}"
+                ),
+                format!("x86 number 100000, called 2 times by /usr/bin/app in run {second}"),
+            ]
+        );
+        let arches = generated.profile.architectures;
+        assert_eq!(arches, Some(vec![Arch::X86_64, Arch::X86]));
+    }
+
+    #[test]
+    fn a_run_that_comes_twice_counts_once() {
+        let run = run(&["x86_64:read"]);
+        let once = generate([&run], Policy::default()).unwrap();
+        let twice = generate([&run, &run], Policy::default()).unwrap();
+        assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn incomplete_runs_are_named_with_their_reasons() {
+        let mut lossy = run(&["x86_64:read"]);
+        lossy.incomplete_because = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        let id = lossy.id;
+        let runs = [run(&["x86_64:read"]), lossy];
+        let generated = generate(&runs, Policy::default()).unwrap();
+        let [incomplete] = &generated.incomplete[..] else {
+            panic!("{:?}", generated.incomplete)
+        };
+        assert_eq!(incomplete.to_string(), format!("run {id}: a; b"));
+    }
+
+    #[test]
+    fn nothing_recorded_makes_no_profile() {
+        assert_eq!(generate([], Policy::default()), Err(GenerateError::NoRuns));
+        assert_eq!(
+            generate(&[run(&["x86_64:#-5"])], Policy::default()),
+            Err(GenerateError::NoCalls)
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! What a profile may say beyond what was recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::families::{FAMILIES, PROBES, SAFE};
+use crate::syscall::{Arch, Syscall};
+
+/// What [`super::generate`] may add to what was recorded, and how it denies the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// What is allowed.
+    pub extent: Extent,
+    /// Whether newer calls that libc tries before older ones answer ENOSYS where they are not allowed. The answer to all
+    /// other calls is EPERM, which libc takes as the result.
+    pub enosys_probes: bool,
+}
+
+/// How far a profile goes beyond what was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Extent {
+    /// What was recorded, nothing else.
+    Exact,
+    /// And what the kernel or the loader needs without the workload asking, and what the vDSO hides.
+    #[default]
+    Safe,
+    /// And the rest of each family of calls that libc versions exchange for one another, where a member was recorded.
+    Portable,
+}
+
+impl fmt::Display for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Extent::Exact => "exact",
+            Extent::Safe => "safe",
+            Extent::Portable => "portable",
+        })
+    }
+}
+
+/// A call that a policy adds, and why.
+pub(super) struct Addition {
+    pub(super) name: &'static str,
+    pub(super) why: &'static str,
+    /// The recorded calls that it can stand for; empty where it needs none.
+    pub(super) for_recorded: BTreeSet<String>,
+}
+
+impl Policy {
+    /// The calls that are allowed on an ABI beyond those that were recorded on it. The same name may come twice.
+    pub(super) fn additions(self, arch: Arch, recorded: &BTreeSet<String>) -> Vec<Addition> {
+        let mut additions = Vec::new();
+        if self.extent >= Extent::Safe {
+            for always in SAFE {
+                for name in always.names {
+                    additions.push(Addition {
+                        name,
+                        why: always.why,
+                        for_recorded: BTreeSet::new(),
+                    });
+                }
+            }
+        }
+        if self.extent >= Extent::Portable {
+            for family in FAMILIES {
+                let members = family.when.iter().copied();
+                let for_recorded: BTreeSet<String> = members
+                    .filter(|&name| recorded.contains(name))
+                    .map(str::to_owned)
+                    .collect();
+                if for_recorded.is_empty() {
+                    continue;
+                }
+                for name in family.add {
+                    additions.push(Addition {
+                        name,
+                        why: family.why,
+                        for_recorded: for_recorded.clone(),
+                    });
+                }
+            }
+        }
+        additions.retain(|addition| {
+            Syscall::from_name(arch, addition.name).is_some() && !recorded.contains(addition.name)
+        });
+        additions
+    }
+
+    /// The calls that answer ENOSYS on these ABIs, and why: those that are not allowed on any of them, for a name holds
+    /// for all ABIs of a profile.
+    pub(super) fn probes(
+        self,
+        arches: &BTreeSet<Arch>,
+        allowed: impl Fn(&str) -> bool,
+    ) -> BTreeMap<String, &'static str> {
+        if !self.enosys_probes {
+            return BTreeMap::new();
+        }
+        let exists = |name| {
+            let mut arches = arches.iter();
+            arches.any(|&arch| Syscall::from_name(arch, name).is_some())
+        };
+        (PROBES.iter())
+            .filter(|probe| exists(probe.name) && !allowed(probe.name))
+            .map(|probe| (probe.name.to_owned(), probe.why))
+            .collect()
+    }
+}
