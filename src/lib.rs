@@ -1,5 +1,6 @@
 //! Records the system calls of a workload and writes its minimal seccomp profile.
 
+pub mod atomic_file;
 pub mod backend;
 pub mod command;
 pub mod event;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::schema::whole_ms;
 use super::{Exit, Run, RunId, Tally};
 use crate::event::{Event, Sink, Task};
 use crate::syscall::Syscall;
@@ -165,6 +166,8 @@ impl RunBuilder {
                 earliest
             }
         };
+        self.run.started = whole_milliseconds(self.run.started);
+        self.run.duration = Duration::from_millis(whole_ms(self.run.duration));
         self.run.exit = exit;
         self.run.no_new_privs = no_new_privs;
         let executables = &self.executables;
@@ -179,10 +182,9 @@ impl RunBuilder {
                     .map(|&index| executables[index].clone())
                     // That of a program nothing is known of.
                     .filter(|executable| !executable.as_os_str().is_empty());
-                let first = counter.first.saturating_sub(start).as_millis();
                 let tally = Tally {
                     count: counter.count,
-                    first_ms: u64::try_from(first).unwrap_or(u64::MAX),
+                    first_ms: whole_ms(counter.first.saturating_sub(start)),
                     executables: named.collect(),
                 };
                 (syscall, tally)
@@ -236,6 +238,12 @@ impl RunBuilder {
             self.executables.len() - 1
         })
     }
+}
+
+/// A time as files keep it, so that a run is the same before and after it is written.
+fn whole_milliseconds(time: SystemTime) -> SystemTime {
+    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH);
+    SystemTime::UNIX_EPOCH + Duration::from_millis(whole_ms(since_1970.unwrap_or_default()))
 }
 
 impl Sink for RunBuilder {

@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 
+use super::schema::timestamp;
 use super::{Name, Recording, Run, RunId};
 
 /// Why recordings can't be united.
@@ -31,7 +32,7 @@ pub enum MergeError {
 /// What a user recognises a run by.
 fn of(run: &Run) -> String {
     let program = run.program.display();
-    let started = humantime::format_rfc3339_millis(run.started);
+    let started = timestamp(run.started);
     format!("{program} at {started} ({})", run.backend)
 }
 

@@ -1,17 +1,21 @@
 //! What was recorded of a workload: [`Recording`]s of [`Run`]s, and how events become one.
 
 mod builder;
+mod file;
 mod merge;
 mod name;
 mod run;
+mod schema;
 mod seen;
 #[cfg(test)]
 pub(crate) mod strategies;
 
 pub use builder::RunBuilder;
+pub use file::{Earlier, FileError, update};
 pub use merge::MergeError;
 pub use name::{BadName, Name};
 pub use run::{Exit, Run, RunId, Tally};
+pub use schema::ParseError;
 pub use seen::Seen;
 
 use std::collections::BTreeMap;

@@ -68,9 +68,9 @@ pub struct Tally {
 pub struct Run {
     /// What tells it from all others.
     pub id: RunId,
-    /// When it started.
+    /// When it started, in whole milliseconds, which is what files keep.
     pub started: SystemTime,
-    /// How long it took.
+    /// How long it took, in whole milliseconds.
     pub duration: Duration,
     /// What recorded it: `sc-record 0.1.0`.
     pub tool: String,

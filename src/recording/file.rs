@@ -1,0 +1,129 @@
+//! Recordings on the disk: read, and changed by one process at a time.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::{MergeError, ParseError, Recording};
+use crate::atomic_file::{self, LockedFile, write_atomically};
+
+/// The most bytes that a recording may have: hundreds of thousands of runs. What is larger is something else.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Why a recording could not be read or changed. The file is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It can't be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not a recording, or not one that this build can read.
+    #[error("{}", problem.at(path))]
+    Parse {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        problem: ParseError,
+    },
+    /// It is too large to be a recording.
+    #[error("{} is larger than {MAX_BYTES} bytes: it can't be a recording", path.display())]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+    },
+    /// What it has and what it is to get don't fit together.
+    #[error("cannot add to {}", path.display())]
+    Merge {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: MergeError,
+    },
+    /// It can't be locked or written.
+    #[error(transparent)]
+    Write(#[from] atomic_file::Error),
+}
+
+/// What becomes of the runs that a recording has before it is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Earlier {
+    /// They are given to the change.
+    Keep,
+    /// They are left out, unread; the old file is kept beside the new one, with `.bak` after its name.
+    SetAside,
+}
+
+impl Recording {
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Recording, FileError> {
+        parse(path, &read(path)?)
+    }
+
+    /// Writes a file: whole, or not at all ([`write_atomically`]). What it had before is lost: [`update`] adds to it.
+    pub fn save(&self, path: &Path) -> Result<(), FileError> {
+        Ok(write_atomically(path, &self.render())?)
+    }
+}
+
+/// Changes a recording on the disk, and gives what is there then. `change` gets the recording that is there, if there
+/// is one, and gives the one to write. The file is locked from before it is read until after it is written: of two
+/// processes that add to it neither loses anything. It is written whole or not at all.
+pub fn update(
+    path: &Path,
+    earlier: Earlier,
+    change: impl FnOnce(Option<Recording>) -> Result<Recording, MergeError>,
+) -> Result<Recording, FileError> {
+    let file = LockedFile::lock(path)?;
+    let old = match read(file.path()) {
+        Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        Ok(old) if earlier == Earlier::SetAside => {
+            write_atomically(&backup_of(file.path()), &old)?;
+            None
+        }
+        old => Some(parse(path, &old?)?),
+    };
+    let new = change(old).map_err(|source| FileError::Merge {
+        path: path.to_owned(),
+        source,
+    })?;
+    file.replace(&new.render())?;
+    Ok(new)
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<Recording, FileError> {
+    Recording::parse(text).map_err(|problem| FileError::Parse {
+        path: path.to_owned(),
+        problem,
+    })
+}
+
+/// Where [`Earlier::SetAside`] keeps the old file: its name and `.bak`.
+fn backup_of(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".bak");
+    name.into()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    let opened = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    opened.map_err(|source| FileError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! The text of a recording: JSON of a fixed schema, whose bytes follow from the recording alone.
+//!
+//! Only this module knows the fields. What it reads it could have written: unknown fields, duplicate keys and values out
+//! of range are errors, since a tool that rewrites the file would lose what it doesn't understand. A field more makes a
+//! new schema number.
+
+mod fields;
+mod layout;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use self::fields::{Bytes, ExitText, Id, NameText, Runs, SchemaNumber, Syscalls, Timestamp};
+pub(super) use self::fields::{timestamp, whole_ms};
+use self::layout::Layout;
+use super::{Recording, Run};
+
+/// The schema that is written here, and the newest that is read.
+const SCHEMA: u64 = 1;
+
+const CONFLICT: &str = "a merge conflict is unresolved";
+
+/// Why a text is not a recording.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// It has a schema that this build doesn't know.
+    #[error(
+        "its schema is {schema}, and this sc-record reads up to {SCHEMA}: a newer sc-record wrote it"
+    )]
+    Newer {
+        /// Which.
+        schema: u64,
+    },
+    /// A version control system left its conflict markers in it.
+    #[error("line {line}: {CONFLICT}")]
+    Conflict {
+        /// The line of the first marker, from 1.
+        line: usize,
+    },
+    /// It is not JSON, or not of the schema.
+    #[error("line {line}, column {column}: {message}")]
+    Invalid {
+        /// From 1; 0 at the end of an empty text.
+        line: usize,
+        /// In bytes, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl Recording {
+    /// Reads what [`Recording::render`] writes.
+    pub fn parse(text: &[u8]) -> Result<Recording, ParseError> {
+        let invalid = |error| ParseError::from_json(text, &error);
+        let head: Head = serde_json::from_slice(text).map_err(invalid)?;
+        if head.schema > SCHEMA {
+            return Err(ParseError::Newer {
+                schema: head.schema,
+            });
+        }
+        let file: RecordingText = serde_json::from_slice(text).map_err(invalid)?;
+        Ok(file.into())
+    }
+
+    /// The recording as a file has it: JSON, sorted, one line for each call, with a newline at the end.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "a Vec takes all bytes, every key is a string, and no Serialize of the schema fails"
+    )]
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        let mut serializer = serde_json::Serializer::with_formatter(&mut text, Layout::default());
+        RecordingText::from(self)
+            .serialize(&mut serializer)
+            .expect("a recording can be written as JSON");
+        text.push(b'\n');
+        text
+    }
+}
+
+impl ParseError {
+    /// The error and the file that it is in, as compilers write it: `FILE:LINE:COLUMN: what is wrong`.
+    #[must_use]
+    pub fn at(&self, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            ParseError::Newer { .. } => format!("{path}: {self}"),
+            ParseError::Conflict { line } => format!("{path}:{line}: {CONFLICT}"),
+            ParseError::Invalid {
+                line,
+                column,
+                message,
+            } => format!("{path}:{line}:{column}: {message}"),
+        }
+    }
+
+    fn from_json(text: &[u8], error: &serde_json::Error) -> ParseError {
+        if error.is_syntax() {
+            let mut lines = text.split(|&byte| byte == b'\n');
+            if let Some(marker) = lines.position(|line| line.starts_with(b"<<<<<<< ")) {
+                return ParseError::Conflict { line: marker + 1 };
+            }
+        }
+        let (line, column) = (error.line(), error.column());
+        let message = error.to_string();
+        let at = format!(" at line {line} column {column}");
+        let message = message.strip_suffix(&at).unwrap_or(&message);
+        ParseError::Invalid {
+            line,
+            column,
+            message: match error.is_eof() {
+                true if text.is_empty() => "the file is empty".to_owned(),
+                true => format!("the file ends too early: {message}"),
+                false => message.to_owned(),
+            },
+        }
+    }
+}
+
+/// The one field that every schema has. The others are not looked at.
+struct Head {
+    schema: u64,
+}
+
+impl<'de> Deserialize<'de> for Head {
+    /// Takes objects only, unlike what serde derives.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Head, D::Error> {
+        struct HeadVisitor;
+
+        impl<'de> Visitor<'de> for HeadVisitor {
+            type Value = Head;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a recording, an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Head, A::Error> {
+                let mut schema = None;
+                while let Some(key) = object.next_key::<String>()? {
+                    if key == "schema" {
+                        schema = Some(object.next_value()?);
+                    } else {
+                        object.next_value::<IgnoredAny>()?;
+                    }
+                }
+                let schema = schema.ok_or_else(|| de::Error::missing_field("schema"))?;
+                Ok(Head { schema })
+            }
+        }
+
+        deserializer.deserialize_any(HeadVisitor)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a recording")]
+struct RecordingText {
+    schema: SchemaNumber,
+    name: NameText,
+    runs: Runs,
+}
+
+impl From<&Recording> for RecordingText {
+    fn from(recording: &Recording) -> RecordingText {
+        RecordingText {
+            schema: SchemaNumber,
+            name: NameText(recording.name.clone()),
+            runs: Runs(recording.runs.clone()),
+        }
+    }
+}
+
+impl From<RecordingText> for Recording {
+    fn from(text: RecordingText) -> Recording {
+        Recording {
+            name: text.name.0,
+            runs: text.runs.0,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a run")]
+struct RunText {
+    id: Id,
+    started: Timestamp,
+    duration_ms: u64,
+    tool: String,
+    program: Bytes,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    argv: Option<Vec<Bytes>>,
+    #[serde(deserialize_with = "fields::unique_keys")]
+    labels: BTreeMap<String, String>,
+    backend: String,
+    kernel: String,
+    machine: String,
+    no_new_privs: bool,
+    // A field that is read by a function of its own must be there, if only as `null`.
+    #[serde(deserialize_with = "Option::deserialize")]
+    exit: Option<ExitText>,
+    tasks: u64,
+    complete: bool,
+    incomplete_because: BTreeSet<String>,
+    syscalls: Syscalls,
+}
+
+impl From<&Run> for RunText {
+    fn from(run: &Run) -> RunText {
+        let argv = run.argv.as_ref();
+        RunText {
+            id: Id(run.id),
+            started: Timestamp(run.started),
+            duration_ms: whole_ms(run.duration),
+            tool: run.tool.clone(),
+            program: Bytes(run.program.clone().into()),
+            argv: argv.map(|argv| argv.iter().cloned().map(Bytes).collect()),
+            labels: run.labels.clone(),
+            backend: run.backend.clone(),
+            kernel: run.kernel.clone(),
+            machine: run.machine.clone(),
+            no_new_privs: run.no_new_privs,
+            exit: run.exit.map(ExitText),
+            tasks: run.tasks,
+            complete: run.is_complete(),
+            incomplete_because: run.incomplete_because.clone(),
+            syscalls: Syscalls(run.syscalls.clone()),
+        }
+    }
+}
+
+impl TryFrom<RunText> for Run {
+    type Error = &'static str;
+
+    fn try_from(text: RunText) -> Result<Run, &'static str> {
+        if text.complete != text.incomplete_because.is_empty() {
+            return Err("a run is complete when nothing is in `incomplete_because`, and only then");
+        }
+        let argv = text.argv;
+        Ok(Run {
+            id: text.id.0,
+            started: text.started.0,
+            duration: Duration::from_millis(text.duration_ms),
+            tool: text.tool,
+            program: text.program.0.into(),
+            argv: argv.map(|argv| argv.into_iter().map(|argument| argument.0).collect()),
+            labels: text.labels,
+            backend: text.backend,
+            kernel: text.kernel,
+            machine: text.machine,
+            no_new_privs: text.no_new_privs,
+            exit: text.exit.map(|exit| exit.0),
+            tasks: text.tasks,
+            incomplete_because: text.incomplete_because,
+            syscalls: text.syscalls.0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::recording::{Exit, Name, RunId, Tally, strategies};
+use crate::syscall::{Arch, Syscall};
+
+/// The recording of every field, and of every way to write one.
+fn example() -> Recording {
+    let call = |arch, nr, count, first_ms, executables: &[&str]| {
+        let executables = executables.iter().map(Into::into).collect();
+        let tally = Tally {
+            count,
+            first_ms,
+            executables,
+        };
+        (Syscall { arch, nr }, tally)
+    };
+    let first = Run {
+        id: RunId("0198c0de-0000-7000-8000-000000000001".parse().unwrap()),
+        started: fields::Timestamp::try_from("2026-01-31T12:34:56.789Z".to_owned())
+            .unwrap()
+            .0,
+        duration: Duration::from_millis(1500),
+        tool: "sc-record 0.1.0".to_owned(),
+        program: "./integration-tests.sh".into(),
+        argv: None,
+        labels: BTreeMap::from([("shard".to_owned(), "1/2".to_owned())]),
+        backend: "ptrace".to_owned(),
+        kernel: "6.18.0".to_owned(),
+        machine: "x86_64".to_owned(),
+        no_new_privs: false,
+        exit: Some(Exit::Code(0)),
+        tasks: 2,
+        incomplete_because: BTreeSet::new(),
+        syscalls: BTreeMap::from([
+            call(Arch::X86_64, 1, 7, 3, &["/usr/bin/dash", "/usr/bin/cat"]),
+            call(Arch::X86_64, 0, 9, 2, &["/usr/bin/cat"]),
+            call(Arch::X86_64, 100_000, 1, 8, &[]),
+            call(Arch::X86, 4, 1, 4, &["/usr/bin/dash"]),
+        ]),
+    };
+    let second = Run {
+        id: RunId("0198c0de-0000-7000-8000-000000000002".parse().unwrap()),
+        argv: Some(vec!["./x".into(), r"back\slash".into()]),
+        labels: BTreeMap::new(),
+        exit: Some(Exit::Signal(9)),
+        incomplete_because: BTreeSet::from(["Ctrl-C ended the recording".to_owned()]),
+        syscalls: BTreeMap::new(),
+        ..first.clone()
+    };
+    Recording {
+        name: "integration-tests".parse::<Name>().unwrap(),
+        runs: [second, first].map(|run| (run.id, run)).into(),
+    }
+}
+
+#[test]
+fn a_recording_is_sorted_and_has_one_line_for_each_call() {
+    let text = String::from_utf8(example().render()).unwrap();
+    insta::assert_snapshot!(text);
+    assert!(text.ends_with("}\n"));
+}
+
+/// The example, with a part of its text exchanged.
+fn with(old: &str, new: &str) -> Vec<u8> {
+    let text = String::from_utf8(example().render()).unwrap();
+    assert!(text.contains(old), "{old}");
+    text.replacen(old, new, 1).into_bytes()
+}
+
+/// What is said about a text, with its place.
+fn problem(text: &[u8]) -> String {
+    Recording::parse(text).unwrap_err().at(Path::new("r.json"))
+}
+
+#[test]
+fn what_is_wrong_is_said_with_line_and_column() {
+    let changes = [
+        (r#""count": 9"#, r#""count": 0"#),
+        (r#""count": 9"#, r#""count": -1"#),
+        (r#""count": 9"#, r#""count": 1.5"#),
+        (r#""count": 9"#, r#""count": 18446744073709551616"#),
+        (r#""count": 9"#, r#""count": "9""#),
+        (r#""count": 9"#, r#""count": 9, "count": 9"#),
+        (r#""count": 9"#, r#""count": 9, "more": 9"#),
+        (r#""count": 9, "#, ""),
+        (r##""#100000""##, r#""read""#),
+        (r##""#100000""##, r##""#0""##),
+        (r##""#100000""##, r#""readd""#),
+        (r##""#100000""##, r##""#x""##),
+        (r##""#100000""##, r##""#2147483648""##),
+        (r#""x86":"#, r#""x86_64":"#),
+        (r#""x86":"#, r#""vax":"#),
+        ("/usr/bin/cat", r"/usr/\\bin"),
+        ("/usr/bin/cat", r"/usr/\\x+fbin"),
+        ("0198c0de-", "0198c0de"),
+        ("000000000001", "00000000000g"),
+        ("000000000001", "000000000002"),
+        ("12:34:56.789Z", "12:34:56Z"),
+        ("12:34:56.789Z", "12:34:60.789Z"),
+        ("2026-01-31", "2026-02-31"),
+        (r#""code": 0"#, r#""code": 256"#),
+        (r#""signal": 9"#, r#""signal": 0"#),
+        (r#""signal": 9"#, r#""signal": 9, "code": 1"#),
+        (r#""signal": 9"#, r#""stopped": 9"#),
+        (r#""complete": false"#, r#""complete": true"#),
+        (r#""shard": "1/2""#, r#""shard": "1/2", "shard": "2/2""#),
+        (r#""name": "integration-tests""#, r#""name": "../x""#),
+        (r#""tasks": 2"#, r#""tasks": true"#),
+        (r#""tasks": 2"#, r#""tasks": 2, "colour": "red""#),
+        (r#""labels""#, r#""labelz""#),
+        (r#""schema": 1"#, r#""schema": 0"#),
+        (r#""schema": 1"#, r#""schema": 2, "more": true"#),
+        (r#""schema": 1"#, r#""schema": "1""#),
+        (r#""schema": 1"#, r#""schema": 1, "schema": 1"#),
+        (r#""schema": 1,"#, ""),
+        (r#""tool""#, "tool"),
+        (r#"  "runs""#, "<<<<<<< HEAD\n  \"runs\""),
+        ("/usr/bin/cat", "/usr/\nbin/cat"),
+        ("]\n}\n", "]\n}\n{}"),
+    ];
+    let said = changes.map(|(old, new)| format!("{old} → {new}\n    {}", problem(&with(old, new))));
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn texts_that_are_no_recordings_are_refused() {
+    let deep = |before: &str| [before.as_bytes(), "[".repeat(100_000).as_bytes()].concat();
+    let said = [
+        problem(b""),
+        problem(b"\n"),
+        problem(b"{"),
+        problem(b"[]"),
+        problem(b"null"),
+        problem(b"{}"),
+        problem(b"{\"schema\": 1}"),
+        problem(b"{\"schema\": 1, \"name\": \"\xff\"}"),
+        problem(b"\xef\xbb\xbf{}"),
+        problem(b"\0\0\0\0"),
+        problem(&deep("")),
+        problem(&deep("{\"runs\": ")),
+    ];
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn a_text_that_is_cut_short_anywhere_is_refused() {
+    let text = example().render();
+    let end = text.len() - 1;
+    for length in 0..end {
+        let problem = problem(&text[..length]);
+        assert!(
+            problem.contains("ends too early") || length == 0,
+            "{length}: {problem}"
+        );
+    }
+    // The newline at the end is no part of the JSON.
+    assert_eq!(Recording::parse(&text[..end]), Ok(example()));
+}
+
+#[test]
+fn a_number_that_got_a_name_since_is_kept_under_its_name() {
+    let old = with("\"#100000\"", "\"#39\"");
+    let rendered = String::from_utf8(Recording::parse(&old).unwrap().render()).unwrap();
+    assert!(
+        rendered.contains("\"getpid\": {\"count\": 1,"),
+        "{rendered}"
+    );
+}
+
+#[test]
+fn a_run_that_is_there_twice_is_there_once() {
+    let text = String::from_utf8(example().render()).unwrap();
+    let runs = text
+        .split_once("\"runs\": [")
+        .unwrap()
+        .1
+        .rsplit_once(']')
+        .unwrap()
+        .0;
+    let twice = text.replacen(runs, &format!("{runs},{runs}"), 1);
+    assert_eq!(Recording::parse(twice.as_bytes()), Ok(example()));
+}
+
+#[test]
+fn times_that_rfc_3339_lacks_are_moved_to_its_nearest() {
+    use std::time::SystemTime;
+    let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+    assert_eq!(timestamp(before), "1970-01-01T00:00:00.000Z");
+    let after = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
+    assert_eq!(timestamp(after), "9999-12-31T23:59:59.999Z");
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(recording in strategies::recording()) {
+        let text = recording.render();
+        let parsed = Recording::parse(&text);
+        prop_assert_eq!(parsed.as_ref(), Ok(&recording));
+        prop_assert_eq!(parsed.unwrap().render(), text);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        let _ = Recording::parse(&bytes);
+    }
+
+    #[test]
+    fn any_change_of_a_byte_is_read_or_refused(at: proptest::sample::Index, byte: u8) {
+        let mut text = example().render();
+        *at.get_mut(&mut text) = byte;
+        if let Ok(recording) = Recording::parse(&text) {
+            prop_assert_eq!(Recording::parse(&recording.render()), Ok(recording));
+        }
+    }
+}
