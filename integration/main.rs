@@ -1,4 +1,1 @@
 //! Integration tests.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod merge;

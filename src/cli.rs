@@ -43,8 +43,6 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Unite recordings: the runs of all, each once
-    Merge(MergeArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
 }
@@ -104,6 +102,10 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_enum, default_value_t = Until::All)]
     pub(crate) until: Until,
 
+    /// Stop at every call without a seccomp filter: slower, but never with `no_new_privs`
+    #[arg(long)]
+    pub(crate) no_filter: bool,
+
     /// Show a live line on the terminal
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
     pub(crate) progress: When,
@@ -135,29 +137,6 @@ pub(crate) struct Verbosity {
     /// Say more: what is chosen, and why
     #[arg(short, long, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MergeArgs {
-    /// Recordings to unite, in any order; `-` is stdin
-    #[arg(value_name = "RECORDING", required = true)]
-    pub(crate) inputs: Vec<PathBuf>,
-
-    /// Recording to write; `-` is stdout. It may be one of those that are united
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
-    pub(crate) output: Destination,
-
-    /// Name of the result; without it all must have the same
-    #[arg(short, long)]
-    pub(crate) name: Option<Name>,
-
-    /// Print the summary as JSON, on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Say nothing but errors
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -278,7 +257,6 @@ mod tests {
         check("-q ./x completions", "./x completions");
         check("-n y -- ./x -n z", "./x -n z");
         check("-- completions bash", "completions bash");
-        check("-- merge", "merge");
         check("-- -x", "-x");
         check("ls --help", "ls --help");
         check("ls --version", "ls --version");
@@ -287,12 +265,10 @@ mod tests {
 
     #[test]
     fn a_verb_comes_first() {
-        let check = |line: &str, verb: &str| {
-            assert_eq!(parse(line), Ok((verb.to_owned(), String::new())), "{line}");
-        };
-        check("completions bash", "completions");
-        check("merge a b -o c", "merge");
-        check("merge - -q", "merge");
+        assert_eq!(
+            parse("completions bash"),
+            Ok(("completions".to_owned(), String::new()))
+        );
     }
 
     #[test]
@@ -310,6 +286,5 @@ mod tests {
         check("-n .. ls", E::ValueValidation);
         check("--frobnicate ls", E::UnknownArgument);
         check("-b ebpf ls", E::InvalidValue);
-        check("merge", E::MissingRequiredArgument);
     }
 }

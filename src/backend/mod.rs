@@ -1,7 +1,17 @@
 //! How a workload is recorded: the contract of every [`Backend`], and what they share.
 
+mod control;
+mod launch;
+pub mod ptrace;
+pub mod signals;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+pub use control::Control;
+pub use ptrace::Ptrace;
 
 use crate::event::{Sink, Task};
 use crate::recording::Exit;
@@ -19,7 +29,7 @@ pub enum Target {
 /// signal dispositions and limits.
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// What to execute: a path, found already ([`Command::find`]).
+    /// What to execute: a path that was looked up in `PATH` already.
     pub path: PathBuf,
     /// Its arguments, the zeroth (its own name) included.
     pub argv: Vec<OsString>,
@@ -28,9 +38,9 @@ pub struct Command {
 /// What a backend knows at the end of a run besides its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// How the command ended; `None` if that was not seen (it was left running, or the target was a process).
+    /// How the command ended; `None` if that was not seen.
     pub exit: Option<Exit>,
-    /// Whether the workload ran with `no_new_privs` because the backend set it.
+    /// Whether the backend made the workload run with `no_new_privs`.
     pub no_new_privs: bool,
 }
 
@@ -43,20 +53,72 @@ pub struct Outcome {
 ///   [`Event::Lost`](crate::event::Event::Lost): silence means that nothing was lost.
 /// - The ABI is read from the kernel at every call.
 /// - The workload behaves as it would without the recorder.
-/// - No task is left behind in a state in which it can't run.
+/// - No task is left behind in a state in which it can't run, whichever way the recorder ends.
+/// - [`Control::end`] ends the recording soon, wherever it waits.
 pub trait Backend {
     /// What recordings call it.
     fn name(&self) -> &'static str;
 
     /// Records the target until it ends, or until the backend's own ending condition holds.
     fn record(
-        &mut self,
+        &self,
         target: &Target,
-        sink: &mut dyn Sink,
-    ) -> Result<Outcome, crate::backend::Error>;
+        sink: &mut (dyn Sink + Send),
+        control: &Control,
+    ) -> Result<Outcome, Error>;
 }
 
-/// Why a recording could not be made.
+/// Why a recording could not be made, or had to stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {}
+pub enum Error {
+    /// The command can't be executed.
+    #[error("can't execute {}", path.display())]
+    Exec {
+        /// What was to be executed.
+        path: PathBuf,
+        /// What execve(2) said.
+        source: Errno,
+    },
+    /// The path or an argument holds a NUL byte.
+    #[error("{} or one of its arguments has a NUL byte in it", path.display())]
+    Nul {
+        /// What was to be executed.
+        path: PathBuf,
+    },
+    /// A process could not be made.
+    #[error("can't start a process for the workload")]
+    Fork(#[source] Errno),
+    /// The recording filter could not be loaded.
+    #[error("can't load the recording filter into the workload")]
+    Filter(#[source] Errno),
+    /// There is no process with this id.
+    #[error("there is no process {0}")]
+    NoProcess(Task),
+    /// The process belongs to another tracer.
+    #[error("task {task} is traced by process {tracer} already")]
+    Traced {
+        /// The task.
+        task: Task,
+        /// Who traces it (`TracerPid` of proc(5)).
+        tracer: i32,
+    },
+    /// A request of ptrace(2), or a wait, failed for another reason than the death of the task.
+    #[error("{operation} of task {task} failed")]
+    Task {
+        /// What was asked for.
+        operation: &'static str,
+        /// Of whom.
+        task: Task,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// Another system call of the recorder's own failed.
+    #[error("{operation} failed")]
+    System {
+        /// Which.
+        operation: &'static str,
+        /// What the kernel said.
+        source: Errno,
+    },
+}

@@ -6,6 +6,9 @@
 use std::ffi::OsString;
 
 use clap::CommandFactory;
+use nix::errno::Errno;
+use sc_record::backend;
+use sc_record::command::CommandError;
 
 use crate::cli::Cli;
 
@@ -19,16 +22,6 @@ pub(crate) const TOOL_FAILED: u8 = 125;
 pub(crate) const CANNOT_EXECUTE: u8 = 126;
 /// record, run: there is no such command.
 pub(crate) const NOT_FOUND: u8 = 127;
-
-/// The command could not be started: the cause of an error that gets the status that shells give for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(dead_code, reason = "for the verbs that start a command")]
-pub(crate) enum CannotStart {
-    #[error("no such command")]
-    NotFound,
-    #[error("the command can't be executed")]
-    CannotExecute,
-}
 
 /// The status of a command line that clap refused, or answered by itself (`--help`).
 pub(crate) fn of_usage(error: &clap::Error, first_argument: Option<OsString>) -> u8 {
@@ -46,11 +39,21 @@ pub(crate) fn of_usage(error: &clap::Error, first_argument: Option<OsString>) ->
 
 /// The status of a verb that failed.
 pub(crate) fn of_error(error: &anyhow::Error, passes_status_on: bool) -> u8 {
-    let start = error.chain().find_map(|cause| cause.downcast_ref());
-    match (passes_status_on, start) {
-        (false, _) => TROUBLE,
-        (true, Some(CannotStart::NotFound)) => NOT_FOUND,
-        (true, Some(CannotStart::CannotExecute)) => CANNOT_EXECUTE,
-        (true, None) => TOOL_FAILED,
+    if !passes_status_on {
+        return TROUBLE;
+    }
+    error.chain().find_map(of_start).unwrap_or(TOOL_FAILED)
+}
+
+/// The status of a command that could not be started, as env(1) and timeout(1) have it.
+fn of_start(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(CommandError::NotFound { .. }), _) => Some(NOT_FOUND),
+        (Some(CommandError::NotExecutable { .. }), _) => Some(CANNOT_EXECUTE),
+        (_, Some(backend::Error::Exec { source, .. })) => Some(match source {
+            Errno::ENOENT => NOT_FOUND,
+            _ => CANNOT_EXECUTE,
+        }),
+        _ => None,
     }
 }

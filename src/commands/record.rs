@@ -1,10 +1,212 @@
 //! `sc-record [OPTIONS] [--] CMD [ARG]...`: the verb that needs no name.
 
-use crate::cli::RecordArgs;
+use std::fs::create_dir_all;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use anyhow::Context;
+use sc_record::atomic_file::write_atomically;
+use sc_record::backend::ptrace::{Ptrace, Until};
+use sc_record::backend::signals::{self, Interrupts};
+use sc_record::backend::{Backend, Command, Control, Outcome, Target};
+use sc_record::command::find_executable;
+use sc_record::event::Task;
+use sc_record::recording::{Earlier, Name, Recording, Run, RunBuilder, update};
+
+use super::progress::{Progress, Watched};
+use super::summary::Summary;
+use crate::cli::{self, Destination, RecordArgs};
+
+/// What the command line comes to.
+struct Plan<'a> {
+    args: &'a RecordArgs,
+    target: Target,
+    program: PathBuf,
+    name: Name,
+    /// `None`: keep no recording.
+    recording: Option<PathBuf>,
+    output: Destination,
+}
+
+/// Records, and gives the exit status of the workload.
 pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
-    anyhow::bail!(
-        "{:?} can't be recorded: no backend is built in",
-        args.command
-    )
+    let plan = Plan::new(args)?;
+    plan.check_recording()?;
+    // Before there is a thread: the mask of signals is each thread's own.
+    let signals = signals::block();
+    let control = Arc::new(Control::new());
+    let interrupts = match plan.target {
+        Target::Command(_) => Interrupts::Second,
+        Target::Process(_) => Interrupts::First,
+    };
+    signals
+        .handle(Arc::clone(&control), interrupts)
+        .context("can't handle signals")?;
+
+    let (run, outcome) = plan.run(&control)?;
+    let id = run.id;
+    let recording = plan.keep(run)?;
+    let generated = plan.write_profile(&recording);
+    if let Some(run) = recording.runs.get(&id) {
+        Summary::new(run, &recording, &plan.files()).print(args.json, args.verbosity);
+    }
+    generated?;
+    Ok(status(&outcome, &plan.target))
+}
+
+/// The workload's own status. One that was attached to has none for us; one whose recording was broken off ended by the
+/// interrupt.
+fn status(outcome: &Outcome, target: &Target) -> u8 {
+    let status = match (outcome.exit, target) {
+        (_, Target::Process(_)) => 0,
+        (Some(exit), Target::Command(_)) => exit.shell_status(),
+        (None, Target::Command(_)) => 128 + libc::SIGINT,
+    };
+    // A status is a byte, and so are 128 and any signal.
+    u8::try_from(status).unwrap_or(super::exit_status::TOOL_FAILED)
+}
+
+impl Plan<'_> {
+    fn new(args: &RecordArgs) -> anyhow::Result<Plan<'_>> {
+        let (target, program) = match (args.pid, args.command.first()) {
+            (None, Some(command)) => {
+                let path = find_executable(command)?;
+                let command = Command {
+                    path,
+                    argv: args.command.clone(),
+                };
+                (Target::Command(command), PathBuf::from(&args.command[0]))
+            }
+            (pid, _) => {
+                let pid = pid.context("there is neither a command nor a process")?;
+                let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+                (Target::Process(Task(pid)), program)
+            }
+        };
+        let name = args
+            .name
+            .clone()
+            .unwrap_or_else(|| Name::of_command(&program));
+        let recording = match &args.recording {
+            None => Some(PathBuf::from(format!("recordings/{name}.json"))),
+            Some(Destination::File(path)) => Some(path.clone()),
+            Some(Destination::Nowhere) => None,
+            Some(Destination::Stdout) => {
+                anyhow::bail!("a recording is a file that runs are added to: it can't be stdout")
+            }
+        };
+        let output = args.output.clone();
+        let output =
+            output.unwrap_or_else(|| Destination::File(format!("profiles/{name}.json").into()));
+        Ok(Plan {
+            args,
+            target,
+            program,
+            name,
+            recording,
+            output,
+        })
+    }
+
+    /// Refuses a recording that the run could not be added to, before the run.
+    fn check_recording(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.recording else {
+            return Ok(());
+        };
+        if path.exists() && !self.args.fresh {
+            let recording = Recording::load(path)?;
+            anyhow::ensure!(
+                recording.name == self.name,
+                "{} is the recording of {}, not of {}: give that name with --name, or another file with --recording",
+                path.display(),
+                recording.name,
+                self.name,
+            );
+        }
+        Ok(())
+    }
+
+    fn run(&self, control: &Control) -> anyhow::Result<(Run, Outcome)> {
+        let backend = self.backend();
+        if self.args.verbosity.verbose {
+            eprintln!("sc-record: backend {}", backend.name());
+        }
+        let show = !self.args.verbosity.quiet;
+        let progress = show.then(|| Progress::start(self.args.progress)).flatten();
+        let mut builder = RunBuilder::start(self.program.clone(), backend.name());
+        let mut sink = Watched {
+            builder: &mut builder,
+            progress: progress.as_ref(),
+        };
+        let outcome = backend.record(&self.target, &mut sink, control)?;
+        drop(progress);
+        let mut run = builder.finish(outcome.exit, outcome.no_new_privs);
+        run.labels = self.args.labels.iter().cloned().collect();
+        if let (true, Target::Command(command)) = (self.args.keep_argv, &self.target) {
+            run.argv = Some(command.argv.clone());
+        }
+        Ok((run, outcome))
+    }
+
+    fn backend(&self) -> impl Backend + use<> {
+        let (cli::Backend::Auto | cli::Backend::Ptrace) = self.args.backend;
+        Ptrace {
+            until: match self.args.until {
+                cli::Until::All => Until::All,
+                cli::Until::Exit => Until::Exit,
+            },
+            no_filter: self.args.no_filter,
+        }
+    }
+
+    /// Adds the run to the recording's file, and gives all that is there then.
+    fn keep(&self, run: Run) -> anyhow::Result<Recording> {
+        let one = Recording::of(self.name.clone(), run);
+        let Some(path) = &self.recording else {
+            return Ok(one);
+        };
+        make_parent(path)?;
+        let earlier = if self.args.fresh {
+            Earlier::SetAside
+        } else {
+            Earlier::Keep
+        };
+        let all = update(path, earlier, |old| match old {
+            Some(old) => old.merge(one),
+            None => Ok(one),
+        })?;
+        Ok(all)
+    }
+
+    fn write_profile(&self, recording: &Recording) -> anyhow::Result<()> {
+        if self.output == Destination::Nowhere {
+            return Ok(());
+        }
+        let _ = (
+            recording,
+            write_atomically as fn(&Path, &[u8]) -> _,
+            std::io::stdout().flush(),
+        );
+        Ok(())
+    }
+
+    /// The files that were written, for the user.
+    fn files(&self) -> Vec<(&'static str, &Path)> {
+        let profile = match &self.output {
+            Destination::File(path) => Some(("profile", path.as_path())),
+            Destination::Nowhere | Destination::Stdout => None,
+        };
+        let recording = self.recording.as_deref().map(|path| ("recording", path));
+        recording.into_iter().chain(profile).collect()
+    }
+}
+
+/// Makes the folder of a file that is about to be written.
+fn make_parent(path: &Path) -> anyhow::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => create_dir_all(parent)
+            .with_context(|| format!("can't make the folder {}", parent.display())),
+        _ => Ok(()),
+    }
 }

@@ -1,4 +1,12 @@
-//! The fence around `unsafe`: every system call that needs it, behind a safe function.
+//! Every `unsafe` block of the crate, behind safe functions.
+//!
+//! Only what nix has no safe function for: raw wait statuses and signal numbers (nix's enums don't know the real-time
+//! signals), parts of ptrace(2), and what happens between fork(2) and execve(2).
 #![allow(unsafe_code)]
 
-pub mod sigpipe;
+pub(crate) mod file;
+pub mod inherited;
+pub(crate) mod launch;
+pub(crate) mod ptrace;
+pub(crate) mod signal;
+pub(crate) mod wait;

@@ -1,0 +1,125 @@
+//! What others than the backend's own thread can tell a recording that goes on, and learn from it.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::event::{Sink, Task};
+use crate::sys::signal;
+
+/// Shared by the thread that records and those that handle signals.
+#[derive(Debug, Default)]
+pub struct Control {
+    why_ended: Mutex<Option<String>>,
+    /// The thread to interrupt; 0: nobody waits.
+    recorder: AtomicI32,
+    /// The process of the command; 0: none, or none any more.
+    command: AtomicI32,
+    job: Mutex<Job>,
+    ended: AtomicBool,
+}
+
+/// Where the job that the command and this process make up for a shell is between ^Z and `fg`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Job {
+    /// The terminal's stop signal that this process got and didn't stop for yet.
+    asked: Option<i32>,
+    /// The command is in a group-stop.
+    stopped: bool,
+}
+
+impl Control {
+    /// A control of a recording that doesn't run yet.
+    #[must_use]
+    pub fn new() -> Control {
+        Control::default()
+    }
+
+    /// Ends the recording as soon as possible. The run is incomplete for this reason. Returns when the backend took
+    /// notice, or at once if none runs.
+    pub fn end(&self, why: &str) {
+        lock(&self.why_ended).get_or_insert_with(|| why.to_owned());
+        self.ended.store(true, Ordering::SeqCst);
+        // A kick that comes just before the wait is lost, so kick until somebody took notice.
+        loop {
+            let recorder = self.recorder.load(Ordering::SeqCst);
+            if recorder == 0 || signal::kick(recorder).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The process of the command while it runs.
+    #[must_use]
+    pub fn command(&self) -> Option<Task> {
+        match self.command.load(Ordering::SeqCst) {
+            0 => None,
+            pid => Some(Task(pid)),
+        }
+    }
+
+    /// The terminal wants this job to stop. It does when the command has.
+    pub(super) fn stop_asked(&self, signal: i32) {
+        self.update_job(|job| job.asked = Some(signal));
+    }
+
+    /// The job goes on.
+    pub(super) fn continued(&self) {
+        self.update_job(|job| job.asked = None);
+    }
+
+    /// The command entered or left a group-stop.
+    pub(super) fn command_stopped(&self, stopped: bool) {
+        self.update_job(|job| job.stopped = stopped);
+    }
+
+    fn update_job(&self, change: impl FnOnce(&mut Job)) {
+        let mut job = lock(&self.job);
+        change(&mut job);
+        if job.stopped
+            && let Some(signal) = job.asked.take()
+        {
+            drop(job);
+            signal::stop_self(signal);
+        }
+    }
+
+    pub(super) fn command_runs(&self, command: Task) {
+        self.command.store(command.0, Ordering::SeqCst);
+    }
+
+    pub(super) fn command_gone(&self) {
+        self.command.store(0, Ordering::SeqCst);
+    }
+
+    /// The calling thread is the one that [`Control::end`] interrupts.
+    pub(super) fn recorder_starts(&self) {
+        signal::Set::of([signal::KICK]).unblock();
+        self.recorder
+            .store(nix::unistd::gettid().as_raw(), Ordering::SeqCst);
+    }
+
+    /// The recording is over, or about to be: nothing is to be interrupted any more.
+    pub(super) fn recorder_ends(&self) {
+        self.recorder.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether [`Control::end`] was called.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Tells the sink why the recording ended early, if it did.
+    pub(super) fn report_end(&self, sink: &mut dyn Sink) {
+        if let Some(why) = lock(&self.why_ended).clone() {
+            sink.event(crate::event::Event::Lost { count: None, why });
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is locked is always whole: a panic elsewhere doesn't spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,457 @@
+//! The loop: from one stop of a tracee to the next, and what is known of each.
+
+use std::collections::{HashMap, HashSet};
+
+use nix::sys::ptrace as requests;
+use nix::unistd::Pid;
+
+use super::calls::{self, OnExit, Special, Undo};
+use super::proc::{self, Status};
+use super::stop::{Change, Died, Stop, Stopped, Waiter};
+use super::{Until, filter};
+use crate::backend::{Control, Error};
+use crate::event::{CallSite, Event, Sink, Task};
+use crate::recording::Exit;
+use crate::sys::ptrace::{Resume, SyscallInfo, SyscallOp};
+use crate::syscall::Syscall;
+
+/// By what a task is stopped at its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stops {
+    /// By the recording filter: once, at the entry.
+    Filter,
+    /// By `PTRACE_SYSCALL`: at the entry, before any filter, and at the exit. A recording filter that the task has too
+    /// stops it once more in between.
+    Syscalls,
+}
+
+/// What is known of one tracee.
+#[derive(Debug)]
+pub(super) struct Tracee {
+    pub(super) stops: Stops,
+    /// The call that it is in was counted at its syscall-enter-stop.
+    counted: bool,
+    /// It has a filter of the workload's own.
+    pub(super) own_filter: bool,
+    /// It asked for strict mode, which the recorder enforces instead of the kernel.
+    pub(super) strict: bool,
+    /// What is to be done at the exit of the call that it is in.
+    pub(super) on_exit: Option<OnExit>,
+    /// What is to be put right at its next stop.
+    pub(super) undo: Option<Undo>,
+}
+
+impl Tracee {
+    fn new(stops: Stops) -> Tracee {
+        Tracee {
+            stops,
+            counted: false,
+            own_filter: false,
+            strict: false,
+            on_exit: None,
+            undo: None,
+        }
+    }
+
+    /// How it runs on.
+    fn resume(&self) -> Resume {
+        if self.stops == Stops::Syscalls || self.on_exit.is_some() {
+            Resume::Syscall
+        } else {
+            Resume::Cont
+        }
+    }
+}
+
+/// The command of the target, as far as it came.
+#[derive(Debug, Default)]
+pub(super) struct CommandEnd {
+    task: Option<Task>,
+    /// It is the workload: what it called before was the launcher.
+    pub(super) executed: bool,
+    /// The latest call of the launcher: in the end the execve(2) that succeeds.
+    launching: Option<Syscall>,
+    pub(super) exit: Option<Exit>,
+}
+
+/// A tracee that waits at the entry of a call until others were stopped once.
+struct Held {
+    caller: Stopped,
+    waiting_for: HashSet<Task>,
+}
+
+/// Follows the tracees of the calling thread.
+pub(super) struct Engine<'a> {
+    /// By what the command is stopped: [`Stops::Filter`] if the recording filter is loaded.
+    stops: Stops,
+    /// Set-user-ID and similar files don't give privileges to the workload though they would without a recorder.
+    privileges_lost: bool,
+    tracees: HashMap<Task, Tracee>,
+    command: CommandEnd,
+    held: Vec<Held>,
+    specials: calls::Specials,
+    waiter: Waiter,
+    pub(super) sink: &'a mut dyn Sink,
+    control: &'a Control,
+}
+
+impl<'a> Engine<'a> {
+    pub(super) fn new(
+        stops: Stops,
+        myself: Status,
+        sink: &'a mut dyn Sink,
+        control: &'a Control,
+    ) -> Engine<'a> {
+        Engine {
+            stops,
+            privileges_lost: !myself.can_trace_privileged && !myself.no_new_privs,
+            tracees: HashMap::new(),
+            command: CommandEnd::default(),
+            held: Vec::new(),
+            specials: calls::Specials::new(),
+            waiter: Waiter::default(),
+            sink,
+            control,
+        }
+    }
+
+    /// The child that will execute the command.
+    pub(super) fn expect_command(&mut self, task: Task) {
+        self.tracees.insert(task, Tracee::new(self.stops));
+        self.command.task = Some(task);
+    }
+
+    /// A task that ran before it was seized.
+    pub(super) fn meet_running(&mut self, task: Task) {
+        self.tracees.insert(task, Tracee::new(Stops::Syscalls));
+        let executable = proc::executable_of(task);
+        self.sink.event(Event::Exec { task, executable });
+    }
+
+    /// The process whose end is that of the target.
+    pub(super) fn watch(&mut self, process: Task) {
+        self.command.task = Some(process);
+        self.command.executed = true;
+    }
+
+    pub(super) fn into_command(self) -> CommandEnd {
+        self.command
+    }
+
+    /// Goes on until the workload, the command (by `until`) or the recording ends.
+    pub(super) fn run(&mut self, until: Until) -> Result<(), Error> {
+        while !self.control.is_ended() {
+            match self.waiter.next()? {
+                Change::Stopped(stopped, stop) => {
+                    let task = stopped.task();
+                    // A tracee that died in its stop is heard of once more, as gone.
+                    let _: Result<(), Died> = self.stopped(stopped, stop);
+                    self.release_held(task);
+                }
+                Change::Gone(task, exit) => {
+                    self.gone(task, exit);
+                    self.release_held(task);
+                    if until == Until::Exit && self.command.exit.is_some() {
+                        return Ok(());
+                    }
+                }
+                Change::Interrupted => {}
+                Change::NobodyLeft => return Ok(()),
+            }
+        }
+        self.control.report_end(self.sink);
+        Ok(())
+    }
+
+    fn stopped(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
+        self.meet(&stopped);
+        match stop {
+            Stop::Seccomp => self.at_filter(stopped),
+            Stop::Syscall => self.at_syscall(stopped),
+            Stop::NewTask => self.new_task(stopped),
+            Stop::Exec => self.executed(stopped),
+            Stop::Signal(signal) => self.resume(stopped, signal),
+            Stop::Group(_) => {
+                let is_command = self.is_command(stopped.task());
+                stopped.listen()?;
+                if is_command {
+                    self.control.command_stopped(true);
+                }
+                Ok(())
+            }
+            Stop::Trap => {
+                if self.is_command(stopped.task()) {
+                    self.control.command_stopped(false);
+                }
+                self.resume(stopped, 0)
+            }
+        }
+    }
+
+    /// Makes sure that the tracee is known. A new task's first stop can come before the stop at which its parent tells
+    /// of it; by then the safe way is `PTRACE_SYSCALL`.
+    fn meet(&mut self, stopped: &Stopped) {
+        let task = stopped.task();
+        match self.tracees.get_mut(&task) {
+            None => self.meet_running(task),
+            Some(tracee) => {
+                if let Some(undo) = tracee.undo.take() {
+                    undo.apply(stopped);
+                }
+            }
+        }
+    }
+
+    fn tracee(&mut self, task: Task) -> &mut Tracee {
+        self.tracees
+            .entry(task)
+            .or_insert_with(|| Tracee::new(Stops::Syscalls))
+    }
+
+    fn is_command(&self, task: Task) -> bool {
+        self.command.task == Some(task)
+    }
+
+    fn resume(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
+        let how = self.tracee(stopped.task()).resume();
+        stopped.resume(how, signal)
+    }
+
+    /// The entry of a call, by a filter: by ours, unless the workload has one that asks for a tracer too.
+    fn at_filter(&mut self, stopped: Stopped) -> Result<(), Died> {
+        let message = stopped.message()?;
+        let ours_only = self.stops == Stops::Filter;
+        let tracee = self.tracee(stopped.task());
+        let counted = std::mem::take(&mut tracee.counted);
+        if ours_only && !tracee.own_filter {
+            return match filter::decode(message) {
+                _ if counted => self.resume(stopped, 0),
+                Some(syscall) => self.entered(stopped, syscall, None),
+                None => {
+                    let info = stopped.syscall_info()?;
+                    self.entered_by(stopped, info)
+                }
+            };
+        }
+        let info = stopped.syscall_info()?;
+        let ours = match info.op {
+            SyscallOp::Entry { nr, .. } if ours_only => Syscall::from_audit(info.arch, nr)
+                .is_none_or(|syscall| filter::is_from_here(message, syscall)),
+            _ => false,
+        };
+        if !ours {
+            calls::refuse_without_tracer(&stopped)?;
+        }
+        if counted {
+            self.resume(stopped, 0)
+        } else {
+            self.entered_by(stopped, info)
+        }
+    }
+
+    /// A syscall-enter-stop or a syscall-exit-stop.
+    fn at_syscall(&mut self, stopped: Stopped) -> Result<(), Died> {
+        let info = stopped.syscall_info()?;
+        let tracee = self.tracee(stopped.task());
+        match info.op {
+            // The filter stops it again, in a moment.
+            SyscallOp::Entry { .. } if tracee.stops == Stops::Filter => self.resume(stopped, 0),
+            SyscallOp::Entry { .. } => {
+                tracee.counted = true;
+                self.entered_by(stopped, info)
+            }
+            SyscallOp::Exit { value } => {
+                tracee.counted = false;
+                if let Some(on_exit) = tracee.on_exit.take() {
+                    calls::at_exit(self, &stopped, on_exit, value)?;
+                }
+                self.resume(stopped, 0)
+            }
+            SyscallOp::None => self.resume(stopped, 0),
+        }
+    }
+
+    fn entered_by(&mut self, stopped: Stopped, info: SyscallInfo) -> Result<(), Died> {
+        let SyscallOp::Entry { nr, .. } = info.op else {
+            return self.resume(stopped, 0);
+        };
+        if let Some(syscall) = Syscall::from_audit(info.arch, nr) {
+            return self.entered(stopped, syscall, Some(info));
+        }
+        self.lost(format!(
+            "call {nr} of the unknown architecture {:#x} can't be named",
+            info.arch
+        ));
+        self.resume(stopped, 0)
+    }
+
+    /// Counts a call at its entry and does what it needs.
+    fn entered(
+        &mut self,
+        stopped: Stopped,
+        syscall: Syscall,
+        info: Option<SyscallInfo>,
+    ) -> Result<(), Died> {
+        let task = stopped.task();
+        if !self.command.executed && self.is_command(task) {
+            self.command.launching = Some(syscall);
+            return self.resume(stopped, 0);
+        }
+        let site = info.and_then(|info| match info.op {
+            SyscallOp::Entry { args, .. } => Some(CallSite { args, ip: info.ip }),
+            _ => None,
+        });
+        self.sink.event(Event::Syscall {
+            task,
+            syscall,
+            site,
+        });
+        if self.tracee(task).strict && !calls::allowed_in_strict_mode(syscall) {
+            calls::kill(task);
+        }
+        let Some(special) = self.specials.get(syscall) else {
+            return self.resume(stopped, 0);
+        };
+        let args = match site {
+            Some(site) => site.args,
+            None => match stopped.syscall_info()?.op {
+                SyscallOp::Entry { args, .. } => args,
+                _ => return self.resume(stopped, 0),
+            },
+        };
+        self.entered_special(stopped, special, syscall, args)
+    }
+
+    fn entered_special(
+        &mut self,
+        stopped: Stopped,
+        special: Special,
+        syscall: Syscall,
+        args: [u64; 6],
+    ) -> Result<(), Died> {
+        let task = stopped.task();
+        let on_exit = calls::at_entry(self, &stopped, special, syscall, args)?;
+        let for_all_threads = matches!(on_exit, Some(OnExit::OwnFilter { all_threads: true }));
+        self.tracee(task).on_exit = on_exit;
+        if for_all_threads {
+            let waiting_for = self.see_all_calls_of_siblings(task);
+            if !waiting_for.is_empty() {
+                self.held.push(Held {
+                    caller: stopped,
+                    waiting_for,
+                });
+                return Ok(());
+            }
+        }
+        self.resume(stopped, 0)
+    }
+
+    /// Puts the other threads of a task's process to `PTRACE_SYSCALL`, and says which of them must stop once for that.
+    fn see_all_calls_of_siblings(&mut self, task: Task) -> HashSet<Task> {
+        let process = proc::process_of(task);
+        let mut waiting_for = HashSet::new();
+        for (&other, tracee) in &mut self.tracees {
+            let to_change = other != task && tracee.stops == Stops::Filter;
+            if to_change && process.is_some() && proc::process_of(other) == process {
+                tracee.stops = Stops::Syscalls;
+                if requests::interrupt(Pid::from_raw(other.0)).is_ok() {
+                    waiting_for.insert(other);
+                }
+            }
+        }
+        waiting_for
+    }
+
+    /// This task stopped and runs on, or is gone: whoever was held for it has one less to wait for.
+    fn release_held(&mut self, task: Task) {
+        if self.held.is_empty() {
+            return;
+        }
+        for mut held in std::mem::take(&mut self.held) {
+            held.waiting_for.remove(&task);
+            if held.waiting_for.is_empty() {
+                let _: Result<(), Died> = self.resume(held.caller, 0);
+            } else if held.caller.task() != task {
+                self.held.push(held);
+            }
+        }
+    }
+
+    fn new_task(&mut self, stopped: Stopped) -> Result<(), Died> {
+        let parent = stopped.task();
+        let Ok(child) = i32::try_from(stopped.message()?).map(Task) else {
+            return self.resume(stopped, 0);
+        };
+        let tracee = self.tracee(parent);
+        let (stops, own_filter, strict) = (tracee.stops, tracee.own_filter, tracee.strict);
+        let undo = match &tracee.on_exit {
+            Some(OnExit::Undo(undo)) => Some(undo.clone()),
+            _ => None,
+        };
+        let child_tracee = self
+            .tracees
+            .entry(child)
+            .or_insert_with(|| Tracee::new(stops));
+        child_tracee.stops = stops;
+        child_tracee.own_filter = own_filter;
+        child_tracee.strict = strict;
+        child_tracee.undo = undo;
+        self.sink.event(Event::Fork { parent, child });
+        self.resume(stopped, 0)
+    }
+
+    fn executed(&mut self, stopped: Stopped) -> Result<(), Died> {
+        let task = stopped.task();
+        if let Ok(former) = i32::try_from(stopped.message()?).map(Task)
+            && former != task
+        {
+            // Another thread than the leader called: it has the leader's id now, and the leader is gone.
+            if let Some(tracee) = self.tracees.remove(&former) {
+                self.tracees.insert(task, tracee);
+            }
+            self.sink.event(Event::Exit { task: former });
+        }
+        if self.is_command(task) && !self.command.executed {
+            self.command.executed = true;
+            if let Some(syscall) = self.command.launching {
+                self.sink.event(Event::Syscall {
+                    task,
+                    syscall,
+                    site: None,
+                });
+            }
+        }
+        let executable = proc::executable_of(task);
+        if self.privileges_lost && proc::runs_privileged_file(task) {
+            self.lost(format!(
+                "{} ran without the privileges that its file gives: record as root",
+                executable.display()
+            ));
+        }
+        self.sink.event(Event::Exec { task, executable });
+        self.resume(stopped, 0)
+    }
+
+    fn gone(&mut self, task: Task, exit: Exit) {
+        self.tracees.remove(&task);
+        if self.is_command(task) {
+            self.command.exit = Some(exit);
+            self.control.command_gone();
+        }
+        self.sink.event(Event::Exit { task });
+    }
+
+    pub(super) fn lost(&mut self, why: String) {
+        self.sink.event(Event::Lost { count: None, why });
+    }
+
+    /// What is known of a tracee, for what its calls need.
+    pub(super) fn tracee_of(&mut self, stopped: &Stopped) -> &mut Tracee {
+        self.tracee(stopped.task())
+    }
+
+    /// Whether the recording filter is loaded in a tracee (or may be).
+    pub(super) fn uses_filter(&self) -> bool {
+        self.stops == Stops::Filter
+    }
+}

@@ -1,0 +1,229 @@
+//! The ptrace backend: follows every task of the workload, like `strace -ff`.
+//!
+//! Tasks are seized (`PTRACE_SEIZE`) and stopped once per call by a [`filter`] that the command loads before it execs. A
+//! task that the filter can't serve is stopped by `PTRACE_SYSCALL` at the entry and the exit of each call instead:
+//!
+//! - after it loaded a filter of its own, whose answer ERRNO, TRAP or KILL would hide the call from ours (a syscall-enter-stop
+//!   comes before seccomp does);
+//! - of a process that ran already (`-p`);
+//! - where the recording is to end before the workload ([`Until::Exit`]): under the filter, but without a tracer, every
+//!   call fails with ENOSYS;
+//! - where the recorder runs under a seccomp filter itself, which would hide calls just so;
+//! - where the filter needs `no_new_privs` and that would keep setuid programs from what ptrace leaves them.
+//!
+//! The steps: [`Ptrace`] decides and starts, `attach` finds the tasks of a running process, `engine` handles one stop
+//! after another, `calls` does what calls need that would end or show the recording.
+
+mod attach;
+mod calls;
+mod engine;
+mod filter;
+mod proc;
+mod registers;
+mod stop;
+
+use nix::errno::Errno;
+use nix::sys::ptrace::{self as requests, Options};
+use nix::unistd::Pid;
+
+use super::launch::launch;
+use super::{Backend, Command, Control, Error, Outcome, Target};
+use crate::event::{Event, Sink, Task};
+use crate::sys::launch::Filter;
+use crate::sys::ptrace::Resume;
+use crate::sys::signal;
+use crate::sys::wait::{self, Patience};
+use engine::{Engine, Stops};
+use proc::Status;
+
+/// When a recording ends by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// When no task of the workload is left.
+    #[default]
+    All,
+    /// When the command itself ended. What it left behind runs on unharmed.
+    Exit,
+}
+
+/// Records with ptrace(2).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ptrace {
+    /// When to end.
+    pub until: Until,
+    /// Never load the recording filter.
+    pub no_filter: bool,
+}
+
+impl Backend for Ptrace {
+    fn name(&self) -> &'static str {
+        "ptrace"
+    }
+
+    fn record(
+        &self,
+        target: &Target,
+        sink: &mut (dyn Sink + Send),
+        control: &Control,
+    ) -> Result<Outcome, Error> {
+        let myself = Status::of_recorder();
+        check_kernel()?;
+        signal::catch_kicks().map_err(system("sigaction"))?;
+        signal::keep_children().map_err(system("sigaction"))?;
+        // ptrace binds tracees to a thread. When this one ends, the kernel lets go of those that are left: sleeping ones
+        // aren't even woken, which no request could promise.
+        std::thread::scope(|scope| {
+            let tracer = std::thread::Builder::new().name("tracer".to_owned());
+            let tracer = tracer.spawn_scoped(scope, || {
+                control.recorder_starts();
+                let outcome = match target {
+                    Target::Command(command) => self.start(command, myself, sink, control),
+                    Target::Process(process) => attach(*process, myself, sink, control),
+                };
+                control.recorder_ends();
+                outcome
+            });
+            let tracer = tracer.map_err(|error| Error::System {
+                operation: "starting a thread",
+                source: error
+                    .raw_os_error()
+                    .map_or(Errno::UnknownErrno, Errno::from_raw),
+            })?;
+            match tracer.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+}
+
+impl Ptrace {
+    /// Whether the filter can be used, and how.
+    fn filter(self, myself: Status) -> Option<Filter> {
+        let mine = self.until == Until::All && !self.no_filter;
+        let possible = !myself.has_filter && proc::seccomp_can_trace();
+        // A privileged tracer keeps setuid programs working; `no_new_privs` would break them.
+        let privileges_stay = myself.can_load_filters || !myself.can_trace_privileged;
+        (mine && possible && privileges_stay).then(|| Filter {
+            program: filter::program(),
+            no_new_privs: !myself.can_load_filters,
+        })
+    }
+
+    fn start(
+        self,
+        command: &Command,
+        myself: Status,
+        sink: &mut dyn Sink,
+        control: &Control,
+    ) -> Result<Outcome, Error> {
+        let filter = self.filter(myself);
+        let mut launched = launch(command, filter.as_ref())?;
+        let task = launched.task();
+        let stops = match &filter {
+            Some(_) => Stops::Filter,
+            None => Stops::Syscalls,
+        };
+        let mut options = OPTIONS;
+        if self.until == Until::All {
+            // Else a task would live on under a filter whose tracer is gone; and a workload whose recorder was killed
+            // shouldn't pretend to be recorded.
+            options |= Options::PTRACE_O_EXITKILL;
+        }
+        seize(task, options)?;
+        if stops == Stops::Syscalls {
+            stop_at_next_call(task)?;
+        }
+        control.command_runs(task);
+        launched.release()?;
+        let mut engine = Engine::new(stops, myself, sink, control);
+        engine.expect_command(task);
+        engine.run(self.until)?;
+        let command = engine.into_command();
+        if !command.executed
+            && command.exit.is_some()
+            && let Some(error) = launched.failure()
+        {
+            return Err(error);
+        }
+        Ok(Outcome {
+            exit: command.exit,
+            no_new_privs: filter.is_some_and(|filter| filter.no_new_privs),
+        })
+    }
+}
+
+/// What the kernel is to tell about every task, and its children in turn.
+const OPTIONS: Options = Options::PTRACE_O_TRACESYSGOOD
+    .union(Options::PTRACE_O_TRACEFORK)
+    .union(Options::PTRACE_O_TRACEVFORK)
+    .union(Options::PTRACE_O_TRACECLONE)
+    .union(Options::PTRACE_O_TRACEEXEC)
+    .union(Options::PTRACE_O_TRACESECCOMP);
+
+fn attach(
+    process: Task,
+    myself: Status,
+    sink: &mut dyn Sink,
+    control: &Control,
+) -> Result<Outcome, Error> {
+    sink.event(Event::Lost {
+        count: None,
+        why: format!("the recording began when process {process} already ran"),
+    });
+    let tasks = attach::seize_tree(process)?;
+    let mut engine = Engine::new(Stops::Syscalls, myself, sink, control);
+    for task in tasks {
+        engine.meet_running(task);
+    }
+    engine.watch(process);
+    engine.run(Until::All)?;
+    Ok(Outcome {
+        exit: engine.into_command().exit,
+        no_new_privs: false,
+    })
+}
+
+fn seize(task: Task, options: Options) -> Result<(), Error> {
+    let seized = requests::seize(Pid::from_raw(task.0), options);
+    seized.map_err(|source| match proc::tracer_of(task) {
+        Some(tracer) if source == Errno::EPERM => Error::Traced { task, tracer },
+        _ => Error::Task {
+            operation: "PTRACE_SEIZE",
+            task,
+            source,
+        },
+    })
+}
+
+/// Brings the seized child, which waits to be released, to where `PTRACE_SYSCALL` stops are reported.
+fn stop_at_next_call(task: Task) -> Result<(), Error> {
+    let failed = |operation| {
+        move |source| Error::Task {
+            operation,
+            task,
+            source,
+        }
+    };
+    requests::interrupt(Pid::from_raw(task.0)).map_err(failed("PTRACE_INTERRUPT"))?;
+    while wait::wait_for(task, Patience::Block)
+        .map_err(failed("wait4"))?
+        .is_none()
+    {}
+    crate::sys::ptrace::resume(task, Resume::Syscall, 0).map_err(failed("PTRACE_SYSCALL"))
+}
+
+/// `PTRACE_GET_SYSCALL_INFO` came with Linux 5.3. Asked here once, so that a failing request later means a dead tracee.
+fn check_kernel() -> Result<(), Error> {
+    if proc::kernel_version().is_some_and(|version| version < (5, 3)) {
+        return Err(Error::System {
+            operation: "PTRACE_GET_SYSCALL_INFO, which needs Linux 5.3,",
+            source: Errno::ENOSYS,
+        });
+    }
+    Ok(())
+}
+
+fn system(operation: &'static str) -> impl Fn(Errno) -> Error {
+    move |source| Error::System { operation, source }
+}

@@ -1,0 +1,143 @@
+//! What the engine reads from proc(5).
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::event::Task;
+
+/// What matters of `/proc/self/status`.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(super) struct Status {
+    /// A seccomp filter is loaded already.
+    pub(super) has_filter: bool,
+    /// `no_new_privs` is set already.
+    pub(super) no_new_privs: bool,
+    /// `CAP_SYS_ADMIN`: a filter can be loaded without `no_new_privs`.
+    pub(super) can_load_filters: bool,
+    /// `CAP_SYS_PTRACE`: setuid programs get their privileges though they are traced (ptrace(2), execve(2)).
+    pub(super) can_trace_privileged: bool,
+}
+
+/// Bits of `CapEff` (`linux/capability.h`).
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+
+impl Status {
+    /// That of this process. What can't be read counts as absent, which is the careful choice: the slower stops, and a
+    /// warning more.
+    pub(super) fn of_recorder() -> Status {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let value = |key| field(&status, key);
+        let capabilities = value("CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        let has = |bit: u32| capabilities.is_some_and(|set| set >> bit & 1 == 1);
+        Status {
+            has_filter: value("Seccomp:") != Some("0"),
+            no_new_privs: value("NoNewPrivs:") == Some("1"),
+            can_load_filters: has(CAP_SYS_ADMIN),
+            can_trace_privileged: has(CAP_SYS_PTRACE),
+        }
+    }
+}
+
+fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(key))
+        .map(str::trim)
+}
+
+fn number_in_status(task: Task, key: &str) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{task}/status")).ok()?;
+    field(&status, key)?.parse().ok()
+}
+
+/// The tracer of a task; `None` if it has none, or is gone.
+pub(super) fn tracer_of(task: Task) -> Option<i32> {
+    number_in_status(task, "TracerPid:").filter(|tracer| *tracer != 0)
+}
+
+/// The process that a task belongs to.
+pub(super) fn process_of(task: Task) -> Option<Task> {
+    number_in_status(task, "Tgid:").map(Task)
+}
+
+/// Whether a task is a zombie, or not there at all.
+pub(super) fn is_gone(task: Task) -> bool {
+    let status = fs::read_to_string(format!("/proc/{task}/status")).unwrap_or_default();
+    field(&status, "State:").is_none_or(|state| state.starts_with(['Z', 'X']))
+}
+
+/// The threads of a process.
+pub(super) fn threads_of(process: Task) -> Vec<Task> {
+    let entries = fs::read_dir(format!("/proc/{process}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Task))
+        .collect()
+}
+
+/// The processes that a thread made and whose parent it still is (`CONFIG_PROC_CHILDREN`).
+pub(super) fn children_of(process: Task, thread: Task) -> Vec<Task> {
+    let path = format!("/proc/{process}/task/{thread}/children");
+    let children = fs::read_to_string(path).unwrap_or_default();
+    children
+        .split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok().map(Task))
+        .collect()
+}
+
+/// What a task runs: the path that its mount namespace has for it, as far as it can be told. Of a process that isn't
+/// dumpable an unprivileged recorder sees the name (`/proc/PID/comm`) only.
+pub(super) fn executable_of(task: Task) -> PathBuf {
+    if let Ok(path) = fs::read_link(format!("/proc/{task}/exe")) {
+        let kept = path.as_os_str().as_bytes().strip_suffix(b" (deleted)");
+        return kept.map_or_else(
+            || path.clone(),
+            |kept| Path::new(std::ffi::OsStr::from_bytes(kept)).to_owned(),
+        );
+    }
+    let name = fs::read(format!("/proc/{task}/comm")).unwrap_or_default();
+    PathBuf::from(std::ffi::OsStr::from_bytes(name.trim_ascii_end()))
+}
+
+/// Whether what a task runs would have got privileges from its file: set-user-ID, set-group-ID or file capabilities.
+pub(super) fn runs_privileged_file(task: Task) -> bool {
+    let path = PathBuf::from(format!("/proc/{task}/exe"));
+    let Ok(file) = fs::metadata(&path) else {
+        return false;
+    };
+    // Set-group-ID without the group's execute bit once meant mandatory locking (inode(7)).
+    let set_user = file.mode() & libc::S_ISUID != 0 && file.uid() != nix::unistd::getuid().as_raw();
+    let both = libc::S_ISGID | libc::S_IXGRP;
+    let set_group = file.mode() & both == both && file.gid() != nix::unistd::getgid().as_raw();
+    let nosuid = nix::sys::statvfs::statvfs(&path).is_ok_and(|mount| {
+        mount
+            .flags()
+            .contains(nix::sys::statvfs::FsFlags::ST_NOSUID)
+    });
+    !nosuid && (set_user || set_group || crate::sys::file::has_capabilities(&path))
+}
+
+/// Whether the kernel has `SECCOMP_RET_TRACE`.
+pub(super) fn seccomp_can_trace() -> bool {
+    fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok_and(|actions| {
+        actions
+            .split_ascii_whitespace()
+            .any(|action| action == "trace")
+    })
+}
+
+/// The kernel's major and minor version; `None` if its release doesn't begin with them.
+pub(super) fn kernel_version() -> Option<(u32, u32)> {
+    let uname = nix::sys::utsname::uname().ok()?;
+    let mut numbers = uname
+        .release()
+        .to_str()?
+        .split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}

@@ -1,0 +1,189 @@
+//! Stops of tracees, as types: a [`Stopped`] tracee runs on once, and only through it.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::ptrace as requests;
+use nix::unistd::Pid;
+
+use crate::backend::Error;
+use crate::event::Task;
+use crate::recording::Exit;
+use crate::sys::ptrace::{self, Resume, SyscallInfo};
+use crate::sys::wait::{self, Patience, Status};
+
+/// A tracee in a ptrace-stop. It stays there until one of the methods that take `self` lets it go.
+#[derive(Debug)]
+#[must_use = "a tracee that is forgotten stays stopped for ever"]
+pub(super) struct Stopped {
+    task: Task,
+}
+
+/// The tracee died: ptrace(2) says ESRCH. SIGKILL can end a tracee in any stop, so every request can find it gone; its
+/// wait status comes later. Not an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Died;
+
+/// Why a tracee stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The recording filter (or one of the workload's) answered `SECCOMP_RET_TRACE`: the entry of a call.
+    Seccomp,
+    /// A syscall-enter-stop or syscall-exit-stop; `PTRACE_GET_SYSCALL_INFO` tells which.
+    Syscall,
+    /// It made a task, by fork, vfork or clone.
+    NewTask,
+    /// execve(2) succeeded.
+    Exec,
+    /// A group-stop, by this signal.
+    Group(i32),
+    /// `PTRACE_INTERRUPT`, the first stop of a new tracee, or the end of a group-stop.
+    Trap,
+    /// A signal is about to be delivered.
+    Signal(i32),
+}
+
+/// What waiting brought.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A tracee stopped.
+    Stopped(Stopped, Stop),
+    /// A task is gone.
+    Gone(Task, Exit),
+    /// Somebody interrupted the wait.
+    Interrupted,
+    /// There is nobody left to wait for.
+    NobodyLeft,
+}
+
+impl Stopped {
+    pub(super) fn task(&self) -> Task {
+        self.task
+    }
+
+    /// `PTRACE_GETEVENTMSG`: the number of a filter's answer, the id of a new task, the former id at an exec.
+    pub(super) fn message(&self) -> Result<u64, Died> {
+        alive(requests::getevent(self.pid())).map(i64::cast_unsigned)
+    }
+
+    /// `PTRACE_GET_SYSCALL_INFO`.
+    pub(super) fn syscall_info(&self) -> Result<SyscallInfo, Died> {
+        alive(ptrace::syscall_info(self.task))
+    }
+
+    /// The id as nix has it, for its requests that look at a stopped tracee.
+    pub(super) fn pid(&self) -> Pid {
+        Pid::from_raw(self.task.0)
+    }
+
+    /// Lets it run on, delivering this signal (0: none).
+    pub(super) fn resume(self, how: Resume, signal: i32) -> Result<(), Died> {
+        alive(ptrace::resume(self.task, how, signal))
+    }
+
+    /// Leaves it in its group-stop until SIGCONT.
+    pub(super) fn listen(self) -> Result<(), Died> {
+        alive(ptrace::listen(self.task))
+    }
+}
+
+/// A request failed because the tracee isn't there (ESRCH), or isn't stopped any more because SIGKILL woke it (also
+/// ESRCH). The kernel gives other errors for requests that it doesn't have: those are checked when the engine starts, so
+/// that here every error means the same.
+fn alive<T>(result: nix::Result<T>) -> Result<T, Died> {
+    result.map_err(|_| Died)
+}
+
+fn classify(signal: i32, event: i32) -> Stop {
+    match event {
+        libc::PTRACE_EVENT_SECCOMP => Stop::Seccomp,
+        libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+            Stop::NewTask
+        }
+        libc::PTRACE_EVENT_EXEC => Stop::Exec,
+        libc::PTRACE_EVENT_STOP => match signal {
+            libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => Stop::Group(signal),
+            _ => Stop::Trap,
+        },
+        // PTRACE_O_TRACESYSGOOD marks syscall-stops with this bit.
+        _ if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,
+        _ => Stop::Signal(signal),
+    }
+}
+
+/// How long a wait looks for the next stop before it sleeps. To sleep and be woken on another CPU takes several times as
+/// long as the whole rest of a stop, so while stops come thick and fast it is worth to look for the next one for about as
+/// long as that takes. The CPU is offered to others at each look (`sched_yield(2)`).
+const LOOK_FOR: Duration = Duration::from_micros(60);
+
+/// After so many looks in vain, a wait sleeps at once.
+const LOOKS_IN_VAIN: u32 = 4;
+
+/// The wait for the next change of any tracee.
+#[derive(Debug, Default)]
+pub(super) struct Waiter {
+    in_vain: u32,
+}
+
+impl Waiter {
+    /// Waits for the next change of any tracee of the calling thread.
+    pub(super) fn next(&mut self) -> Result<Change, Error> {
+        let found = match self.look()? {
+            Some(found) => found,
+            None => match self.sleep() {
+                Ok(Some(found)) => found,
+                Ok(None) | Err(Errno::EINTR) => return Ok(Change::Interrupted),
+                Err(Errno::ECHILD) => return Ok(Change::NobodyLeft),
+                Err(source) => return Err(wait_error(source)),
+            },
+        };
+        Ok(match found {
+            (task, Status::Stopped { signal, event }) => {
+                Change::Stopped(Stopped { task }, classify(signal, event))
+            }
+            (task, Status::Exited(code)) => Change::Gone(task, Exit::Code(code)),
+            (task, Status::Signaled(signal)) => Change::Gone(task, Exit::Signal(signal)),
+        })
+    }
+
+    fn look(&mut self) -> Result<Option<(Task, Status)>, Error> {
+        if self.in_vain >= LOOKS_IN_VAIN {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        loop {
+            match wait::wait_any(Patience::Poll) {
+                Ok(None) => {}
+                Ok(found) => {
+                    self.in_vain = 0;
+                    return Ok(found);
+                }
+                // The sleep that follows says so again.
+                Err(Errno::EINTR | Errno::ECHILD) => return Ok(None),
+                Err(source) => return Err(wait_error(source)),
+            }
+            if start.elapsed() > LOOK_FOR {
+                self.in_vain += 1;
+                return Ok(None);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn sleep(&mut self) -> nix::Result<Option<(Task, Status)>> {
+        let start = Instant::now();
+        let found = wait::wait_any(Patience::Block)?;
+        // It would have been worth to look.
+        if start.elapsed() < 2 * LOOK_FOR {
+            self.in_vain = self.in_vain.saturating_sub(1);
+        }
+        Ok(found)
+    }
+}
+
+fn wait_error(source: Errno) -> Error {
+    Error::System {
+        operation: "waiting for the workload (wait4)",
+        source,
+    }
+}

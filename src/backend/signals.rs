@@ -1,0 +1,92 @@
+//! What a recorder does with the signals that it gets itself: it stands between a shell and the workload.
+//!
+//! A signal from the terminal reaches the workload without help, since both are in one process group. One that is sent
+//! to the recorder alone (kill(1), a service manager, timeout(1)) is meant for the command and passed on. A second ^C ends
+//! the recording.
+
+use std::sync::Arc;
+
+use super::Control;
+use crate::sys::signal::{self, Set};
+
+/// Signals that are left to their default action: those of the recorder's own faults, those that can't be caught, and
+/// SIGCHLD, which says nothing that wait4(2) doesn't.
+const NOT_OURS: [i32; 11] = [
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGCHLD,
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+    signal::KICK,
+];
+
+/// What ends the recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupts {
+    /// The second ^C: the first is the workload's.
+    Second,
+    /// The first: the workload isn't in this terminal's foreground (`--pid`).
+    First,
+}
+
+/// Blocks the signals that a recorder handles itself. Must be called before the process has threads; the workload gets
+/// back what was inherited.
+#[must_use]
+pub fn block() -> Signals {
+    let ours = (1..=signal::highest()).filter(|signal| {
+        // glibc keeps the signals between the standard and the real-time ones for itself.
+        !NOT_OURS.contains(signal) && (*signal < 32 || *signal >= libc::SIGRTMIN())
+    });
+    let set = Set::of(ours);
+    set.block();
+    Signals(set)
+}
+
+/// The blocked signals of a process.
+pub struct Signals(Set);
+
+impl Signals {
+    /// Handles them on a thread of their own from now on, until the process ends.
+    pub fn handle(self, control: Arc<Control>, interrupts: Interrupts) -> std::io::Result<()> {
+        let thread = std::thread::Builder::new().name("signals".to_owned());
+        thread.spawn(move || {
+            let mut interrupted = interrupts == Interrupts::First;
+            // It fails for EINTR only, after a stop.
+            loop {
+                let Ok(received) = self.0.wait() else {
+                    continue;
+                };
+                let from_terminal = received.code == libc::SI_KERNEL;
+                match received.signal {
+                    libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
+                        control.stop_asked(received.signal);
+                    }
+                    libc::SIGCONT => control.continued(),
+                    // Of the terminal the workload sees for itself; ^C and what `-p` ends with is below.
+                    libc::SIGINT | libc::SIGTERM | libc::SIGHUP
+                        if interrupts == Interrupts::First =>
+                    {
+                        control.end("the recording was interrupted");
+                    }
+                    libc::SIGINT if from_terminal && interrupted => {
+                        control.end("the recording was interrupted");
+                    }
+                    libc::SIGINT if from_terminal => interrupted = true,
+                    _ if from_terminal => {}
+                    _ => {
+                        if let Some(command) = control.command() {
+                            // It may be gone by now.
+                            let _ = received.forward(command.0);
+                        }
+                    }
+                }
+            }
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! From fork(2) to execve(2): what the child of a recorder does before it is the workload.
+
+use std::ffi::{CStr, CString, c_char};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use super::inherited;
+use crate::event::Task;
+
+/// A classic BPF program for seccomp(2), and whether `no_new_privs` must be set to load it.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    pub(crate) program: Vec<libc::sock_filter>,
+    pub(crate) no_new_privs: bool,
+}
+
+/// A child that waits to be released.
+pub(crate) struct Child {
+    pub(crate) task: Task,
+    gate: File,
+    report: File,
+}
+
+/// Which step of the child failed, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// prctl(2) `PR_SET_NO_NEW_PRIVS` or seccomp(2).
+    Filter(Errno),
+    /// execve(2).
+    Exec(Errno),
+}
+
+impl Child {
+    /// Lets the child load its filter and exec.
+    pub(crate) fn release(&mut self) -> std::io::Result<()> {
+        self.gate.write_all(&[1])
+    }
+
+    /// Why the child did not become the workload; `None` if it did. Waits until that is known: call it when the child
+    /// is known to have executed the program or to be gone.
+    pub(crate) fn failure(mut self) -> Option<Failure> {
+        let mut message = [0; 5];
+        // The other end is closed by execve(2), or by the child's death.
+        self.report.read_exact(&mut message).ok()?;
+        let [step, errno @ ..] = message;
+        let errno = Errno::from_raw(i32::from_ne_bytes(errno));
+        Some(match step {
+            STEP_FILTER => Failure::Filter(errno),
+            _ => Failure::Exec(errno),
+        })
+    }
+}
+
+const STEP_FILTER: u8 = 1;
+const STEP_EXEC: u8 = 2;
+
+/// Makes a child that will execute `path` once it is released, in the state in which this process was started, under
+/// this filter. The filter is loaded with `SECCOMP_FILTER_FLAG_SPEC_ALLOW`, so that older kernels don't slow the workload
+/// down. The only system call between loading it and the workload is execve(2).
+pub(crate) fn spawn(path: &CStr, argv: &[CString], filter: Option<&Filter>) -> nix::Result<Child> {
+    // Everything is made ready here: the child of a process with threads must not allocate.
+    let argv = pointers(argv.iter().map(CString::as_c_str));
+    // As execvp(3): what the kernel can't execute is a shell script without `#!`.
+    let script = pointers([c"/bin/sh", path].into_iter());
+    let script: Vec<*const c_char> = [&script[..2], argv.get(1..).unwrap_or(&[])].concat();
+    let flags = OFlag::O_CLOEXEC;
+    let (gate_read, gate_write) = nix::unistd::pipe2(flags)?;
+    let (report_read, report_write) = nix::unistd::pipe2(flags)?;
+    // The child must not close what it still needs when it closes the standard descriptors.
+    let gate_read = above_standard(&gate_read)?;
+    let report_write = above_standard(&report_write)?;
+    // SAFETY: the child calls async-signal-safe functions only, and never returns from here.
+    match Errno::result(unsafe { libc::fork() })? {
+        0 => {
+            let (gate, report) = (gate_read.as_raw_fd(), report_write.as_raw_fd());
+            child(
+                path,
+                &argv,
+                &script,
+                filter,
+                gate,
+                report,
+                gate_write.as_raw_fd(),
+            )
+        }
+        pid => Ok(Child {
+            task: Task(pid),
+            gate: File::from(gate_write),
+            report: File::from(report_read),
+        }),
+    }
+}
+
+fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const c_char> {
+    strings
+        .map(CStr::as_ptr)
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+fn above_standard(fd: &OwnedFd) -> nix::Result<OwnedFd> {
+    let moved = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: fcntl made this descriptor just now, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// The child. Async-signal-safe.
+fn child(
+    path: &CStr,
+    argv: &[*const c_char],
+    script: &[*const c_char],
+    filter: Option<&Filter>,
+    gate: RawFd,
+    report: RawFd,
+    gate_write: RawFd,
+) -> ! {
+    inherited::restore();
+    let fail = |step: u8| -> ! {
+        let mut message = [step; 5];
+        message[1..].copy_from_slice(&Errno::last_raw().to_ne_bytes());
+        // SAFETY: the buffer is valid; _exit ends the child without running the parent's handlers.
+        unsafe {
+            libc::write(report, message.as_ptr().cast(), message.len());
+            libc::_exit(127)
+        }
+    };
+    // SAFETY: every pointer is to memory that the fork copied and that lives on: C strings, arrays of pointers to them
+    // that end with a null, the filter's program, and `environ`, which nobody changes in this single-threaded child.
+    unsafe {
+        // Or else the child itself would keep the gate open when the recorder is gone.
+        libc::close(gate_write);
+        let mut byte = 0u8;
+        loop {
+            match libc::read(gate, (&raw mut byte).cast(), 1) {
+                1 => break,
+                -1 if Errno::last() == Errno::EINTR => {}
+                // The recorder is gone: nobody wants the workload.
+                _ => libc::_exit(127),
+            }
+        }
+        if let Some(filter) = filter {
+            if filter.no_new_privs && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
+                fail(STEP_FILTER);
+            }
+            let program = libc::sock_fprog {
+                // seccomp(2) refuses more than BPF_MAXINSNS (4096) anyway.
+                len: u16::try_from(filter.program.len()).unwrap_or(u16::MAX),
+                filter: filter.program.as_ptr().cast_mut(),
+            };
+            let loaded = libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+                &raw const program,
+            );
+            if loaded != 0 {
+                fail(STEP_FILTER);
+            }
+        }
+        libc::execve(path.as_ptr(), argv.as_ptr(), environ.cast());
+        if Errno::last() == Errno::ENOEXEC {
+            libc::execve(c"/bin/sh".as_ptr(), script.as_ptr(), environ.cast());
+        }
+    }
+    fail(STEP_EXEC)
+}
+
+unsafe extern "C" {
+    /// The environment as it was inherited, entries without `=` included (environ(7)).
+    static environ: *const *const c_char;
+}

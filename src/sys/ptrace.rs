@@ -1,0 +1,94 @@
+//! The parts of ptrace(2) for which nix has no safe function.
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use crate::event::Task;
+
+/// How a tracee runs on from a ptrace-stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resume {
+    /// Until the next event (`PTRACE_CONT`).
+    Cont,
+    /// Until the next event, or the next entry to or exit from a system call (`PTRACE_SYSCALL`).
+    Syscall,
+}
+
+/// Lets a tracee run on, delivering this signal (0: none; real-time ones too).
+pub(crate) fn resume(task: Task, how: Resume, signal: i32) -> nix::Result<()> {
+    let request = match how {
+        Resume::Cont => libc::PTRACE_CONT,
+        Resume::Syscall => libc::PTRACE_SYSCALL,
+    };
+    let signal = signal.unsigned_abs() as usize;
+    // SAFETY: these requests take the signal by value in `data` and ignore `addr`; they touch none of our memory.
+    Errno::result(unsafe { libc::ptrace(request, task.0, 0usize, signal) }).map(drop)
+}
+
+/// Leaves a tracee in its group-stop, to be woken by SIGCONT (`PTRACE_LISTEN`, Linux 3.4).
+pub(crate) fn listen(task: Task) -> nix::Result<()> {
+    // SAFETY: the request ignores `addr` and `data`.
+    Errno::result(unsafe { libc::ptrace(libc::PTRACE_LISTEN, task.0, 0usize, 0usize) }).map(drop)
+}
+
+/// What the kernel says of the system call at which a tracee is stopped (`PTRACE_GET_SYSCALL_INFO`, Linux 5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SyscallInfo {
+    /// The `AUDIT_ARCH_*` value of the call.
+    pub(crate) arch: u32,
+    /// The address after the instruction that made the call.
+    pub(crate) ip: u64,
+    /// Where in the call the tracee is.
+    pub(crate) op: SyscallOp,
+}
+
+/// Where in a system call a tracee is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SyscallOp {
+    /// At its entry: a syscall-enter-stop or a `PTRACE_EVENT_SECCOMP`.
+    Entry { nr: i32, args: [u64; 6] },
+    /// At its exit, with the value for the caller: a result, or a negative errno.
+    Exit { value: i64 },
+    /// Not in a syscall-stop.
+    None,
+}
+
+/// Reads [`SyscallInfo`] of a tracee in a ptrace-stop.
+pub(crate) fn syscall_info(task: Task) -> nix::Result<SyscallInfo> {
+    let info = nix::sys::ptrace::syscall_info(Pid::from_raw(task.0))?;
+    let op = match info.op {
+        libc::PTRACE_SYSCALL_INFO_ENTRY => {
+            // SAFETY: `op` says that `entry` is the member that the kernel filled.
+            let entry = unsafe { info.u.entry };
+            SyscallOp::Entry {
+                nr: number(entry.nr),
+                args: entry.args,
+            }
+        }
+        libc::PTRACE_SYSCALL_INFO_SECCOMP => {
+            // SAFETY: `op` says that `seccomp` is the member that the kernel filled.
+            let seccomp = unsafe { info.u.seccomp };
+            SyscallOp::Entry {
+                nr: number(seccomp.nr),
+                args: seccomp.args,
+            }
+        }
+        libc::PTRACE_SYSCALL_INFO_EXIT => {
+            // SAFETY: `op` says that `exit` is the member that the kernel filled.
+            let exit = unsafe { info.u.exit };
+            SyscallOp::Exit { value: exit.sval }
+        }
+        _ => SyscallOp::None,
+    };
+    Ok(SyscallInfo {
+        arch: info.arch,
+        ip: info.instruction_pointer,
+        op,
+    })
+}
+
+/// The number as `struct seccomp_data` has it, an int: the register's upper half means nothing to the kernel.
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
+fn number(register: u64) -> i32 {
+    register as u32 as i32
+}

@@ -1,0 +1,135 @@
+//! Signals as raw numbers: nix's `Signal` has no real-time signals.
+
+use std::mem::MaybeUninit;
+
+use nix::errno::Errno;
+
+/// The signal that interrupts a thread's wait: its handler does nothing. One that nobody sends to a recorder.
+pub(crate) const KICK: i32 = libc::SIGSTKFLT;
+
+extern "C" fn ignore_kick(_signal: i32) {}
+
+/// Lets [`KICK`] interrupt system calls of this process.
+pub(crate) fn catch_kicks() -> nix::Result<()> {
+    // SAFETY: the handler does nothing, so it is async-signal-safe; zeroed bytes are a valid sigaction with an empty
+    // mask and without SA_RESTART.
+    let result = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = ignore_kick as extern "C" fn(i32) as usize;
+        libc::sigaction(KICK, &raw const action, std::ptr::null_mut())
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Makes wait4(2) get every status even if this process was started with SIGCHLD ignored, and spares the kernel a
+/// SIGCHLD at each stop of a tracee (`SA_NOCLDSTOP`).
+pub(crate) fn keep_children() -> nix::Result<()> {
+    // SAFETY: zeroed bytes are a valid sigaction for SIG_DFL.
+    let result = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = libc::SIG_DFL;
+        action.sa_flags = libc::SA_NOCLDSTOP;
+        libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut())
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Sends [`KICK`] to one thread of this process (tgkill(2)).
+pub(crate) fn kick(thread: i32) -> nix::Result<()> {
+    tgkill(std::process::id().cast_signed(), thread, KICK)
+}
+
+/// Sends a signal to a thread (tgkill(2)).
+pub(crate) fn tgkill(process: i32, thread: i32, signal: i32) -> nix::Result<()> {
+    // SAFETY: takes three ints by value.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+    Errno::result(result).map(drop)
+}
+
+/// A set of signals.
+pub(crate) struct Set(libc::sigset_t);
+
+impl Set {
+    /// The set of these.
+    pub(crate) fn of(signals: impl IntoIterator<Item = i32>) -> Set {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: sigemptyset initialises the set, sigaddset gets it initialised.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in signals {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            Set(set.assume_init())
+        }
+    }
+
+    /// Blocks these signals in the calling thread, and in those that it makes.
+    pub(crate) fn block(&self) {
+        self.mask(libc::SIG_BLOCK);
+    }
+
+    /// Unblocks these signals in the calling thread.
+    pub(crate) fn unblock(&self) {
+        self.mask(libc::SIG_UNBLOCK);
+    }
+
+    fn mask(&self, how: i32) {
+        // SAFETY: the set is valid; the old one isn't asked for. It fails for a bad `how` only.
+        unsafe { libc::pthread_sigmask(how, &raw const self.0, std::ptr::null_mut()) };
+    }
+
+    /// Waits for one of these signals, which must be blocked (sigwaitinfo(2)).
+    pub(crate) fn wait(&self) -> nix::Result<Received> {
+        let mut info: MaybeUninit<libc::siginfo_t> = MaybeUninit::zeroed();
+        // SAFETY: both pointers are valid; the kernel fills `info` if the call succeeds, and all-zero bytes are valid
+        // anyway. `si_value` is read as plain memory of the union.
+        unsafe {
+            Errno::result(libc::sigwaitinfo(&raw const self.0, info.as_mut_ptr()))?;
+            let info = info.assume_init();
+            Ok(Received {
+                signal: info.si_signo,
+                code: info.si_code,
+                value: info.si_value(),
+            })
+        }
+    }
+}
+
+/// A signal that came, and how.
+pub(crate) struct Received {
+    /// Which.
+    pub(crate) signal: i32,
+    /// `si_code`: `SI_USER` from kill(2), `SI_KERNEL` from a terminal, …
+    pub(crate) code: i32,
+    value: libc::sigval,
+}
+
+impl Received {
+    /// Sends the same signal to another process, a value of sigqueue(3) included.
+    pub(crate) fn forward(&self, process: i32) -> nix::Result<()> {
+        // SAFETY: both take their arguments by value.
+        let result = unsafe {
+            match self.code {
+                libc::SI_QUEUE => libc::sigqueue(process, self.signal, self.value),
+                _ => libc::kill(process, self.signal),
+            }
+        };
+        Errno::result(result).map(drop)
+    }
+}
+
+/// Stops this whole process as this signal does by default, until SIGCONT. The signal must be blocked in every thread.
+pub(crate) fn stop_self(signal: i32) {
+    let set = Set::of([signal]);
+    // It comes before tgkill returns to the caller, since it is unblocked here and nowhere else.
+    let thread = nix::unistd::gettid().as_raw();
+    set.unblock();
+    // A signal to oneself can't be refused.
+    let _ = tgkill(std::process::id().cast_signed(), thread, signal);
+    set.block();
+}
+
+/// The highest signal number, the last real-time one.
+pub(crate) fn highest() -> i32 {
+    libc::SIGRTMAX()
+}

@@ -1,0 +1,70 @@
+//! wait4(2) with raw statuses.
+
+use nix::errno::Errno;
+
+use crate::event::Task;
+
+/// A wait status as the kernel made it. Signal numbers are raw: real-time signals too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Signaled(i32),
+    /// It stopped with this signal, and this `PTRACE_EVENT_*` (0: none).
+    Stopped { signal: i32, event: i32 },
+}
+
+impl Status {
+    fn from_raw(status: i32) -> Option<Status> {
+        if libc::WIFEXITED(status) {
+            Some(Status::Exited(libc::WEXITSTATUS(status)))
+        } else if libc::WIFSIGNALED(status) {
+            Some(Status::Signaled(libc::WTERMSIG(status)))
+        } else if libc::WIFSTOPPED(status) {
+            Some(Status::Stopped {
+                signal: libc::WSTOPSIG(status),
+                event: status >> 16,
+            })
+        } else {
+            // WCONTINUED, which is not asked for.
+            None
+        }
+    }
+}
+
+/// Whether a wait may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Until something happens, or a signal comes (EINTR).
+    Block,
+    /// Not at all.
+    Poll,
+}
+
+/// The next change of state of any child or tracee of the calling thread (`__WALL | __WNOTHREAD`); `None` where there
+/// is none yet. ECHILD: there are no children or tracees (any more).
+pub(crate) fn wait_any(patience: Patience) -> nix::Result<Option<(Task, Status)>> {
+    wait(-1, patience)
+}
+
+/// The same for one task.
+pub(crate) fn wait_for(task: Task, patience: Patience) -> nix::Result<Option<(Task, Status)>> {
+    wait(task.0, patience)
+}
+
+fn wait(pid: i32, patience: Patience) -> nix::Result<Option<(Task, Status)>> {
+    let flags = libc::__WALL
+        | libc::__WNOTHREAD
+        | match patience {
+            Patience::Block => 0,
+            Patience::Poll => libc::WNOHANG,
+        };
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the status; no rusage is asked for.
+    let task = unsafe { libc::wait4(pid, &raw mut status, flags, std::ptr::null_mut()) };
+    match Errno::result(task)? {
+        0 => Ok(None),
+        task => Ok(Status::from_raw(status).map(|status| (Task(task), status))),
+    }
+}
