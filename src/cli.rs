@@ -43,6 +43,8 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Unite recordings: the runs of all, each once
+    Merge(MergeArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
 }
@@ -137,6 +139,29 @@ pub(crate) struct Verbosity {
     /// Say more: what is chosen, and why
     #[arg(short, long, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Recordings to unite, in any order; `-` is stdin
+    #[arg(value_name = "RECORDING", required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+
+    /// Recording to write; `-` is stdout. It may be one of those that are united
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: Destination,
+
+    /// Name of the result; without it all must have the same
+    #[arg(short, long)]
+    pub(crate) name: Option<Name>,
+
+    /// Print the summary as JSON, on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -257,6 +282,7 @@ mod tests {
         check("-q ./x completions", "./x completions");
         check("-n y -- ./x -n z", "./x -n z");
         check("-- completions bash", "completions bash");
+        check("-- merge", "merge");
         check("-- -x", "-x");
         check("ls --help", "ls --help");
         check("ls --version", "ls --version");
@@ -265,10 +291,12 @@ mod tests {
 
     #[test]
     fn a_verb_comes_first() {
-        assert_eq!(
-            parse("completions bash"),
-            Ok(("completions".to_owned(), String::new()))
-        );
+        let check = |line: &str, verb: &str| {
+            assert_eq!(parse(line), Ok((verb.to_owned(), String::new())), "{line}");
+        };
+        check("completions bash", "completions");
+        check("merge a b -o c", "merge");
+        check("merge - -q", "merge");
     }
 
     #[test]
@@ -286,5 +314,6 @@ mod tests {
         check("-n .. ls", E::ValueValidation);
         check("--frobnicate ls", E::UnknownArgument);
         check("-b ebpf ls", E::InvalidValue);
+        check("merge", E::MissingRequiredArgument);
     }
 }

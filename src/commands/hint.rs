@@ -1,35 +1,87 @@
 //! What to do about an error: the last line that the user sees.
 
+use std::error::Error;
+use std::path::Path;
+
 use nix::errno::Errno;
-use sc_record::backend;
-use sc_record::command::CommandError;
+use sc_record::recording::{FileError, MergeError, ParseError};
+use sc_record::{atomic_file, backend, command::CommandError};
 
 /// The advice for an error, where there is some. The first cause that has one decides.
 pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(of_cause)
 }
 
-fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let advice = match (cause.downcast_ref(), cause.downcast_ref()) {
-        (Some(CommandError::NotFound { .. }), _) => {
-            "a program that is not in PATH needs its path: ./NAME"
-        }
-        (Some(CommandError::NotExecutable { .. }), _) | (_, Some(backend::Error::Exec { .. })) => {
-            "see that it is executable (chmod +x) and that its interpreter exists"
-        }
-        (_, Some(backend::Error::Traced { .. })) => {
-            "end the other tracer first: a task can have one only"
-        }
-        (
-            _,
-            Some(backend::Error::Task {
-                source: Errno::EPERM,
-                ..
-            }),
-        ) => {
+fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
+    None.or_else(|| Some(of_command(cause.downcast_ref()?)))
+        .or_else(|| of_backend(cause.downcast_ref()?))
+        .or_else(|| of_file(cause.downcast_ref()?))
+        .or_else(|| of_write(cause.downcast_ref()?))
+        .or_else(|| of_merge(cause.downcast_ref()?))
+}
+
+const NOT_EXECUTABLE: &str = "see that it is executable (chmod +x) and that its interpreter exists";
+
+fn of_command(error: &CommandError) -> String {
+    let advice = match error {
+        CommandError::NotFound { .. } => "a program that is not in PATH needs its path: ./NAME",
+        CommandError::NotExecutable { .. } => NOT_EXECUTABLE,
+    };
+    advice.to_owned()
+}
+
+fn of_backend(error: &backend::Error) -> Option<String> {
+    let advice = match error {
+        backend::Error::Exec { .. } => NOT_EXECUTABLE,
+        backend::Error::Traced { .. } => "end the other tracer first: a task can have one only",
+        backend::Error::Task {
+            source: Errno::EPERM,
+            ..
+        } => {
             "run as root or with CAP_SYS_PTRACE; /proc/sys/kernel/yama/ptrace_scope can forbid it too"
         }
         _ => return None,
     };
     Some(advice.to_owned())
+}
+
+fn of_file(error: &FileError) -> Option<String> {
+    match error {
+        FileError::Parse { path, problem } => Some(of_parse(path, problem)),
+        FileError::Write(error) => of_write(error),
+        _ => None,
+    }
+}
+
+fn of_parse(path: &Path, problem: &ParseError) -> String {
+    // What git calls a file is relative.
+    let path = if path.is_relative() {
+        path.display()
+    } else {
+        Path::new("FILE").display()
+    };
+    match problem {
+        ParseError::Newer { .. } => "use a newer sc-record".to_owned(),
+        ParseError::Conflict { .. } => format!(
+            "unite both sides: git show :2:./{path} >ours; git show :3:./{path} >theirs; \
+             sc-record merge ours theirs -o {path}"
+        ),
+        _ => "restore the file from version control, or record anew with --fresh".to_owned(),
+    }
+}
+
+fn of_write(error: &atomic_file::Error) -> Option<String> {
+    match error {
+        atomic_file::Error::Locked { .. } => {
+            Some("`.NAME.lock` beside it is the lock: fuser(1) tells who has it".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn of_merge(error: &MergeError) -> Option<String> {
+    match error {
+        MergeError::Names { .. } => Some("to call them by one name, use -n NAME".to_owned()),
+        _ => None,
+    }
 }

@@ -3,6 +3,7 @@
 mod completions;
 pub(crate) mod exit_status;
 pub(crate) mod hint;
+mod merge;
 mod progress;
 mod record;
 mod summary;
@@ -13,6 +14,7 @@ use crate::cli::{Cli, Verb};
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.verb {
         None => record::record(&cli.record),
+        Some(Verb::Merge(args)) => merge::merge(&args),
         Some(Verb::Completions(args)) => Ok(completions::completions(&args)),
     }
 }

@@ -1,0 +1,96 @@
+//! `sc-record merge A B … -o C`: one recording with the runs of all.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use sc_record::atomic_file::{LockedFile, write_atomically};
+use sc_record::recording::{MergeError, Name, Recording, RunId};
+use serde_json::json;
+
+use super::exit_status;
+use crate::cli::{Destination, MergeArgs};
+
+pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
+    anyhow::ensure!(
+        !(args.json && args.output == Destination::Stdout),
+        "--json and the recording can't both go to stdout: use -o FILE"
+    );
+    // Before the inputs are read: the output may be one of them, to which a recorder adds a run just now.
+    let lock = match &args.output {
+        Destination::File(path) if may_be_locked(path) => Some(LockedFile::lock(path)?),
+        _ => None,
+    };
+    let merged = union(args)?;
+    match (&args.output, lock) {
+        (Destination::Nowhere, _) => {}
+        (Destination::Stdout, _) => io::stdout().write_all(&merged.render())?,
+        (Destination::File(_), Some(lock)) => lock.replace(&merged.render())?,
+        (Destination::File(path), None) => write_atomically(path, &merged.render())?,
+    }
+
+    let incomplete = (merged.runs.values())
+        .filter(|run| !run.is_complete())
+        .count();
+    let (name, runs, inputs) = (&merged.name, merged.runs.len(), args.inputs.len());
+    if args.json {
+        let summary = json!({
+            "name": name.as_str(),
+            "inputs": inputs,
+            "runs": runs,
+            "incomplete": incomplete,
+        });
+        writeln!(io::stdout(), "{summary}")?;
+    } else if !args.quiet {
+        eprintln!("sc-record: {name}: {runs} runs from {inputs} files, {incomplete} incomplete");
+    }
+    Ok(exit_status::CLEAN)
+}
+
+/// Whether a path is that of a file, or of nothing yet. A device or a pipe can't be locked, and need not be.
+fn may_be_locked(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
+}
+
+/// The runs of all inputs.
+fn union(args: &MergeArgs) -> anyhow::Result<Recording> {
+    let mut origin = BTreeMap::<RunId, &Path>::new();
+    let mut merged: Option<(&Path, Recording)> = None;
+    for path in &args.inputs {
+        let recording = load(path, args.name.as_ref())?;
+        for &id in recording.runs.keys() {
+            origin.entry(id).or_insert(path);
+        }
+        merged = Some(match merged {
+            None => (path, recording),
+            Some((first, merged)) => {
+                let merged = merged.merge(recording).map_err(|error| {
+                    let other = match &error {
+                        MergeError::Runs { id, .. } => origin.get(id).copied(),
+                        _ => None,
+                    };
+                    let [other, path] = [other.unwrap_or(first), path].map(Path::display);
+                    anyhow::Error::new(error).context(format!("cannot merge {other} and {path}"))
+                });
+                (first, merged?)
+            }
+        });
+    }
+    let (_, merged) = merged.context("there is nothing to merge")?;
+    Ok(merged)
+}
+
+/// Reads an input, and calls it by the name that the result is to have.
+fn load(path: &Path, name: Option<&Name>) -> anyhow::Result<Recording> {
+    let path = if path == Path::new("-") {
+        Path::new("/dev/stdin")
+    } else {
+        path
+    };
+    let mut recording = Recording::load(path)?;
+    if let Some(name) = name {
+        recording.name = name.clone();
+    }
+    Ok(recording)
+}
