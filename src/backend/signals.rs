@@ -71,7 +71,7 @@ impl Signals {
                     libc::SIGINT | libc::SIGTERM | libc::SIGHUP
                         if interrupts == Interrupts::First =>
                     {
-                        control.end("the recording was interrupted");
+                        control.end("the recording ended while the process still ran");
                     }
                     libc::SIGINT if from_terminal && interrupted => {
                         control.end("the recording was interrupted");

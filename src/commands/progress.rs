@@ -38,7 +38,7 @@ impl Figures {
             .map(|syscall| format!(", last new one {syscall}"))
             .unwrap_or_default();
         format!(
-            "{} calls, {} distinct, {} tasks{latest}",
+            "calls {}, distinct {}, tasks {}{latest}",
             HumanCount(self.calls.load(Ordering::Relaxed)),
             self.distinct.load(Ordering::Relaxed),
             HumanCount(self.tasks.load(Ordering::Relaxed)),

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
 use indicatif::HumanCount;
 use sc_record::recording::{Recording, Run};
@@ -75,26 +74,23 @@ impl<'a> Summary<'a> {
     }
 
     fn text(&self) -> Vec<String> {
-        let distinct = self.distinct().into_iter();
-        let distinct: Vec<_> = distinct
-            .map(|(arch, count)| format!("{count} on {arch}"))
-            .collect();
-        let distinct = if distinct.is_empty() {
-            "no system calls".to_owned()
-        } else {
-            format!("{} distinct system calls", distinct.join(", "))
+        let distinct = self.distinct();
+        let arches: Vec<_> = match distinct.len() {
+            0 | 1 => distinct.keys().map(ToString::to_string).collect(),
+            _ => (distinct.iter())
+                .map(|(arch, count)| format!("{arch} {count}"))
+                .collect(),
         };
         let mut lines = vec![format!(
-            "{distinct}; {} calls by {} tasks in {}",
-            HumanCount(self.calls()),
-            HumanCount(self.run.tasks),
-            seconds(self.run.duration),
+            "{} ({}); {} by {} in {:.1} s",
+            count(self.run.syscalls.len() as u64, "distinct system call"),
+            arches.join(", "),
+            count(self.calls(), "call"),
+            count(self.run.tasks, "task"),
+            self.run.duration.as_secs_f64(),
         )];
         if self.earlier_runs > 0 {
-            let runs = match self.earlier_runs {
-                1 => "1 earlier run".to_owned(),
-                runs => format!("{runs} earlier runs"),
-            };
+            let runs = count(self.earlier_runs as u64, "earlier run");
             lines.push(if self.new.is_empty() {
                 format!("nothing new against {runs}")
             } else {
@@ -154,6 +150,7 @@ fn list(syscalls: &BTreeSet<Syscall>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-fn seconds(duration: Duration) -> String {
-    format!("{:.1} s", duration.as_secs_f64())
+fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", HumanCount(number))
 }

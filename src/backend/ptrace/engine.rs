@@ -150,6 +150,7 @@ impl<'a> Engine<'a> {
                 }
                 Change::Gone(task, exit) => {
                     self.gone(task, exit);
+                    self.held.retain(|held| held.caller.task() != task);
                     self.release_held(task);
                     if until == Until::Exit && self.command.exit.is_some() {
                         return Ok(());
@@ -371,7 +372,7 @@ impl<'a> Engine<'a> {
             held.waiting_for.remove(&task);
             if held.waiting_for.is_empty() {
                 let _: Result<(), Died> = self.resume(held.caller, 0);
-            } else if held.caller.task() != task {
+            } else {
                 self.held.push(held);
             }
         }
