@@ -2,33 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
 
 use super::policy::Policy;
 use super::{Action, ErrnoRet, Profile, Rule};
-use crate::recording::{Run, RunId};
+use crate::recording::{Recording, RunId, Seen};
 use crate::syscall::{Arch, Syscall};
 
 /// A profile, and where everything in it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Generated {
+pub struct Generated<'a> {
     /// The profile.
     pub profile: Profile,
     /// The names that it allows, each with the ABIs it is allowed for and why. In the profile a name holds for all of the
     /// ABIs that have a call of that name, also for those on which it was neither recorded nor added: OCI has one list
     /// of names for all ABIs.
-    pub names: BTreeMap<String, BTreeMap<Arch, Reason>>,
+    pub names: BTreeMap<String, BTreeMap<Arch, Reason<'a>>>,
     /// The names that answer ENOSYS, and why.
     pub probes: BTreeMap<String, &'static str>,
     /// Calls that were recorded and can't be in a profile. Without them the workload is refused what it did.
-    pub unnamed: Vec<Unnamed>,
+    pub unnamed: Vec<Unnamed<'a>>,
     /// The runs of which calls may be missing.
     pub incomplete: Vec<Incomplete>,
 }
 
-impl Generated {
+impl<'a> Generated<'a> {
     /// The names that the policy allows, not the recording, each with its ABI and reason.
-    pub fn additions(&self) -> impl Iterator<Item = (&str, Arch, &Reason)> {
+    pub fn additions(&self) -> impl Iterator<Item = (&str, Arch, &Reason<'a>)> {
         self.names.iter().flat_map(|(name, reasons)| {
             let added = reasons
                 .iter()
@@ -40,16 +39,9 @@ impl Generated {
 
 /// Why a name is allowed on an ABI.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The workload made the call.
-    Recorded {
-        /// In which runs.
-        runs: BTreeSet<RunId>,
-        /// By which executables.
-        executables: BTreeSet<PathBuf>,
-        /// How often, in all runs.
-        count: u64,
-    },
+pub enum Reason<'a> {
+    /// The workload made the call: how often, in which runs, by which executables.
+    Recorded(Seen<'a>),
     /// The policy adds the call.
     Added {
         /// The end of the sentence "NAME is allowed because …".
@@ -61,24 +53,20 @@ pub enum Reason {
 
 /// A recorded number that has no name, and so can't be in a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unnamed {
+pub struct Unnamed<'a> {
     /// The call.
     pub syscall: Syscall,
-    /// In which runs it was seen.
-    pub runs: BTreeSet<RunId>,
-    /// By which executables it was made.
-    pub executables: BTreeSet<PathBuf>,
-    /// How often, in all runs.
-    pub count: u64,
+    /// How often it was seen, in which runs, made by which executables.
+    pub seen: Seen<'a>,
 }
 
-impl fmt::Display for Unnamed {
+impl fmt::Display for Unnamed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Syscall { arch, nr } = self.syscall;
-        write!(f, "{arch} number {nr}, called {} times", self.count)?;
-        let executables = self.executables.iter().map(|path| path.display());
+        write!(f, "{arch} number {nr}, called {} times", self.seen.count)?;
+        let executables = self.seen.executables.iter().map(|path| path.display());
         write_list(f, " by ", executables)?;
-        write_list(f, " in run ", self.runs.iter())
+        write_list(f, " in run ", self.seen.runs.iter())
     }
 }
 
@@ -125,49 +113,26 @@ pub enum GenerateError {
     NoCalls,
 }
 
-/// What was seen of one call in all runs.
-#[derive(Default)]
-struct Seen {
-    runs: BTreeSet<RunId>,
-    executables: BTreeSet<PathBuf>,
-    count: u64,
-}
-
-/// Makes the profile of a workload from its runs. A run that comes twice counts once.
+/// Makes the profile of a workload from its recording.
 ///
-/// The profile denies with EPERM what it does not allow. Its bytes depend on the set of calls and on the policy alone.
-pub fn generate<'a>(
-    runs: impl IntoIterator<Item = &'a Run>,
-    policy: Policy,
-) -> Result<Generated, GenerateError> {
-    let runs: BTreeMap<RunId, &Run> = runs.into_iter().map(|run| (run.id, run)).collect();
-    if runs.is_empty() {
+/// The profile denies with EPERM what it does not allow. It depends on the set of calls and on the policy alone.
+pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated<'_>, GenerateError> {
+    if recording.runs.is_empty() {
         return Err(GenerateError::NoRuns);
     }
     let mut names: BTreeMap<String, BTreeMap<Arch, Reason>> = BTreeMap::new();
     let mut unnamed = Vec::new();
     let mut recorded: BTreeMap<Arch, BTreeSet<String>> = BTreeMap::new();
-    for (syscall, seen) in union(&runs) {
+    for (syscall, seen) in recording.syscalls() {
         // An ABI is listed even if no call of it has a name: one that isn't listed is not refused but killed.
         let on_arch = recorded.entry(syscall.arch).or_default();
         let Some(name) = syscall.name() else {
-            unnamed.push(Unnamed {
-                syscall,
-                runs: seen.runs,
-                executables: seen.executables,
-                count: seen.count,
-            });
+            unnamed.push(Unnamed { syscall, seen });
             continue;
         };
         on_arch.insert(name.to_string());
-        names.entry(name.into_owned()).or_default().insert(
-            syscall.arch,
-            Reason::Recorded {
-                runs: seen.runs,
-                executables: seen.executables,
-                count: seen.count,
-            },
-        );
+        let reasons = names.entry(name.into_owned()).or_default();
+        reasons.insert(syscall.arch, Reason::Recorded(seen));
     }
     if names.is_empty() {
         return Err(GenerateError::NoCalls);
@@ -184,7 +149,7 @@ pub fn generate<'a>(
     }
     let arches: BTreeSet<Arch> = recorded.into_keys().collect();
     let probes = policy.probes(&arches, |name| names.contains_key(name));
-    let incomplete = runs.values().filter(|run| !run.is_complete());
+    let incomplete = (recording.runs.values()).filter(|run| !run.is_complete());
     Ok(Generated {
         profile: profile(arches, names.keys(), probes.keys())?,
         unnamed,
@@ -197,19 +162,6 @@ pub fn generate<'a>(
         names,
         probes,
     })
-}
-
-fn union(runs: &BTreeMap<RunId, &Run>) -> BTreeMap<Syscall, Seen> {
-    let mut union: BTreeMap<Syscall, Seen> = BTreeMap::new();
-    for (&id, run) in runs {
-        for (&syscall, tally) in &run.syscalls {
-            let seen = union.entry(syscall).or_default();
-            seen.runs.insert(id);
-            seen.executables.extend(tally.executables.iter().cloned());
-            seen.count = seen.count.saturating_add(tally.count);
-        }
-    }
-    union
 }
 
 /// The profile that allows the one names, answers ENOSYS to the others, and EPERM to the rest.
@@ -240,7 +192,7 @@ mod tests {
 
     use super::super::Extent;
     use super::*;
-    use crate::recording::Tally;
+    use crate::recording::{Run, Tally};
 
     /// A run with these calls: `arch:name` or `arch:#number`.
     fn run(calls: &[&str]) -> Run {
@@ -273,15 +225,23 @@ mod tests {
         }
     }
 
-    fn of(calls: &[&str], extent: Extent) -> Generated {
+    fn recording(runs: &[Run]) -> Recording {
+        Recording {
+            name: "app".parse().unwrap(),
+            runs: runs.iter().map(|run| (run.id, run.clone())).collect(),
+        }
+    }
+
+    fn of(calls: &[&str], extent: Extent) -> Generated<'static> {
         let policy = Policy {
             extent,
             enosys_probes: false,
         };
-        generate(&[run(calls)], policy).unwrap()
+        // It lives as long as the test does.
+        generate(Box::leak(Box::new(recording(&[run(calls)]))), policy).unwrap()
     }
 
-    fn names(generated: &Generated) -> Vec<&str> {
+    fn names<'a>(generated: &'a Generated<'_>) -> Vec<&'a str> {
         generated.names.keys().map(String::as_str).collect()
     }
 
@@ -338,7 +298,7 @@ mod tests {
         assert_eq!(*for_recorded, BTreeSet::from(["openat".to_owned()]));
         assert!(matches!(
             generated.names["openat"][&Arch::X86_64],
-            Reason::Recorded { .. }
+            Reason::Recorded(_)
         ));
         assert!(generated.names.contains_key("openat2"));
         for name in ["fork", "newfstatat", "dup3"] {
@@ -373,8 +333,8 @@ mod tests {
             extent,
             enosys_probes: true,
         };
-        let runs = [run(&["x86_64:clone", "x86_64:statx"])];
-        let safe = generate(&runs, policy(Extent::Safe)).unwrap();
+        let recording = recording(&[run(&["x86_64:clone", "x86_64:statx"])]);
+        let safe = generate(&recording, policy(Extent::Safe)).unwrap();
         assert!(safe.probes.contains_key("clone3"));
         assert!(!safe.probes.contains_key("statx"));
         assert!(
@@ -385,7 +345,7 @@ mod tests {
         assert_eq!(answers, BTreeSet::from([Action::Errno(ErrnoRet::ENOSYS)]));
         let answers = safe.profile.answers("mount", &[0; 6]);
         assert_eq!(answers, BTreeSet::from([Action::Errno(ErrnoRet::EPERM)]));
-        let portable = generate(&runs, policy(Extent::Portable)).unwrap();
+        let portable = generate(&recording, policy(Extent::Portable)).unwrap();
         assert!(portable.names.contains_key("clone3"));
         assert!(!portable.probes.contains_key("clone3"));
     }
@@ -396,7 +356,8 @@ mod tests {
             run(&["x86_64:read", "x86_64:#-5"]),
             run(&["x86_64:#-5", "x86:#100000"]),
         ];
-        let generated = generate(&runs, Policy::default()).unwrap();
+        let recording = recording(&runs);
+        let generated = generate(&recording, Policy::default()).unwrap();
         let said: Vec<String> = generated.unnamed.iter().map(Unnamed::to_string).collect();
         let (first, second) = (runs[0].id, runs[1].id);
         assert_eq!(
@@ -413,20 +374,13 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_comes_twice_counts_once() {
-        let run = run(&["x86_64:read"]);
-        let once = generate([&run], Policy::default()).unwrap();
-        let twice = generate([&run, &run], Policy::default()).unwrap();
-        assert_eq!(once, twice);
-    }
-
-    #[test]
     fn incomplete_runs_are_named_with_their_reasons() {
         let mut lossy = run(&["x86_64:read"]);
         lossy.incomplete_because = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
         let id = lossy.id;
         let runs = [run(&["x86_64:read"]), lossy];
-        let generated = generate(&runs, Policy::default()).unwrap();
+        let recording = recording(&runs);
+        let generated = generate(&recording, Policy::default()).unwrap();
         let [incomplete] = &generated.incomplete[..] else {
             panic!("{:?}", generated.incomplete)
         };
@@ -435,9 +389,12 @@ mod tests {
 
     #[test]
     fn nothing_recorded_makes_no_profile() {
-        assert_eq!(generate([], Policy::default()), Err(GenerateError::NoRuns));
         assert_eq!(
-            generate(&[run(&["x86_64:#-5"])], Policy::default()),
+            generate(&recording(&[]), Policy::default()),
+            Err(GenerateError::NoRuns)
+        );
+        assert_eq!(
+            generate(&recording(&[run(&["x86_64:#-5"])]), Policy::default()),
             Err(GenerateError::NoCalls)
         );
     }
