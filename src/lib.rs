@@ -4,6 +4,7 @@ pub mod atomic_file;
 pub mod backend;
 pub mod command;
 pub mod event;
+pub mod format;
 pub mod profile;
 pub mod recording;
 pub mod sys;

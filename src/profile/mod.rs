@@ -8,6 +8,8 @@ mod families;
 mod generate;
 mod policy;
 mod rule;
+#[cfg(test)]
+pub(crate) mod strategies;
 
 pub use action::{Action, ErrnoRet};
 pub use generate::{GenerateError, Generated, Incomplete, Reason, Unnamed, generate};

@@ -1,0 +1,55 @@
+//! From a recording to the text of its profile: the one way, for every verb that writes a profile.
+
+use super::{Format, RenderError, render};
+use crate::profile::{GenerateError, Generated, Policy, generate};
+use crate::recording::Recording;
+
+/// A profile as it is written to a file, and where everything in it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document<'a> {
+    /// The profile, and its reasons.
+    pub generated: Generated<'a>,
+    /// Its text.
+    pub text: String,
+}
+
+/// What becomes of recorded calls that have no name, and so can't be in a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnUnnamed {
+    /// They make an error.
+    #[default]
+    Fail,
+    /// They are left out of the profile, and are in [`Generated::unnamed`].
+    Skip,
+}
+
+/// Why a recording has no profile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// There is nothing to make one from.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// Calls were recorded that can't be in one.
+    #[error("no profile can allow what has no name: {}", .0.join("; "))]
+    Unnamed(Vec<String>),
+    /// The format can't express it.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// Makes the profile of a workload. The same calls give the same bytes, in whatever runs they were recorded.
+pub fn document(
+    recording: &Recording,
+    policy: Policy,
+    format: Format,
+    on_unnamed: OnUnnamed,
+) -> Result<Document<'_>, DocumentError> {
+    let generated = generate(recording, policy)?;
+    if on_unnamed == OnUnnamed::Fail && !generated.unnamed.is_empty() {
+        let unnamed = generated.unnamed.iter().map(ToString::to_string);
+        return Err(DocumentError::Unnamed(unnamed.collect()));
+    }
+    let text = render(format, &generated.profile)?;
+    Ok(Document { generated, text })
+}

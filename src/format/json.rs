@@ -1,0 +1,140 @@
+//! What the formats that are JSON share: paths into a text, and where they lead.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Position;
+
+/// A step from a JSON value to a part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A field of an object.
+    Field(&'static str),
+    /// An element of an array, from 0.
+    Index(usize),
+}
+
+/// The way from the whole text to a part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Path(Vec<Step>);
+
+impl Path {
+    /// The path that goes on with a field.
+    pub(super) fn field(&self, name: &'static str) -> Path {
+        self.join(Step::Field(name))
+    }
+
+    /// The path that goes on with an element.
+    pub(super) fn index(&self, index: usize) -> Path {
+        self.join(Step::Index(index))
+    }
+
+    fn join(&self, step: Step) -> Path {
+        Path(self.0.iter().copied().chain([step]).collect())
+    }
+
+    /// Where the part begins in a text; `None` where the text has no such part. The longest beginning of the path that
+    /// leads somewhere decides: what is missing is looked for where it should be.
+    pub(super) fn locate(&self, text: &str) -> Option<Position> {
+        let mut part: &str = serde_json::from_str::<&RawValue>(text).ok()?.get();
+        for step in &self.0 {
+            let next = match step {
+                Step::Field(name) => serde_json::from_str::<HashMap<Cow<str>, &RawValue>>(part)
+                    .ok()
+                    .and_then(|fields| fields.get(*name).copied()),
+                Step::Index(index) => serde_json::from_str::<Vec<&RawValue>>(part)
+                    .ok()
+                    .and_then(|elements| elements.get(*index).copied()),
+            };
+            match next {
+                Some(next) => part = next.get(),
+                None => break,
+            }
+        }
+        // `part` is a slice of `text`: a raw value borrows from what it was read from.
+        let offset = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+        Position::of_offset(text.as_bytes(), offset)
+    }
+}
+
+impl fmt::Display for Path {
+    /// `syscalls[3].names[0]`; nothing for the whole text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Field(name) if number == 0 => f.write_str(name)?,
+                Step::Field(name) => write!(f, ".{name}")?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A structure that is read from an object only: serde would also read its fields from an array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+/// The message of an error without its position, and the position.
+pub(super) fn split(error: &serde_json::Error) -> (String, Position) {
+    let position = Position {
+        line: error.line(),
+        column: error.column(),
+    };
+    let message = error.to_string();
+    let suffix = format!(" at line {} column {}", error.line(), error.column());
+    let message = message.strip_suffix(&suffix).unwrap_or(&message).to_owned();
+    (message, position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leads_to_the_line_and_column_of_a_part() {
+        let text = "\n {\"a\": [1,\n  {\"b\\u0063\": \"x\"}\n]}";
+        let at = |path: &Path| path.locate(text).map(|p| (p.line, p.column));
+        let root = Path::default();
+        assert_eq!(at(&root), Some((2, 2)));
+        assert_eq!(at(&root.field("a")), Some((2, 8)));
+        assert_eq!(at(&root.field("a").index(1)), Some((3, 3)));
+        assert_eq!(at(&root.field("a").index(1).field("bc")), Some((3, 15)));
+        // What is missing is looked for where it should be.
+        assert_eq!(at(&root.field("a").index(1).field("z")), Some((3, 3)));
+        assert_eq!(at(&root.field("z").index(4)), Some((2, 2)));
+        assert_eq!(root.field("a").locate("{"), None);
+    }
+
+    #[test]
+    fn a_path_reads_as_in_messages() {
+        let path = Path::default().field("syscalls").index(3).field("names");
+        assert_eq!(path.index(0).to_string(), "syscalls[3].names[0]");
+    }
+}

@@ -1,0 +1,367 @@
+//! `linux.seccomp` of the OCI runtime specification (`config-linux.md`, "Seccomp"), as JSON.
+//!
+//! It is written with the types of the crate `oci-spec`. They are not fit for reading: they ignore fields that they don't
+//! know, so that a profile in Docker's dialect would lose its conditions and allow more than it says. The structures for
+//! reading are here; they name what the specification names and nothing else. The enumerations are those of the crate.
+//!
+//! Some things can be said in two ways, and read back in one: an absent errno is EPERM, as in runc and crun;
+//! `SCMP_ACT_KILL` is `SCMP_ACT_KILL_THREAD`; `null` is absent, as in Go.
+
+use std::collections::HashMap;
+
+use oci_spec::runtime::{
+    Arch as OciArch, LinuxSeccomp, LinuxSeccompAction as OciAction, LinuxSeccompArg,
+    LinuxSeccompArgBuilder, LinuxSeccompFilterFlag as OciFlag, LinuxSeccompOperator as OciOp,
+    LinuxSyscall,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::json::{self, Object, Path};
+use super::{Format, Invalid, ParseError, ParseErrorKind, Position, RenderError};
+use crate::profile::{
+    Action, ArgCmp, ErrnoRet, Flag, Listener, Op, Place, Profile, Rule, RuleError,
+};
+use crate::syscall::Arch;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Seccomp {
+    default_action: OciAction,
+    default_errno_ret: Option<u32>,
+    architectures: Option<Vec<OciArch>>,
+    flags: Option<Vec<OciFlag>>,
+    listener_path: Option<String>,
+    listener_metadata: Option<String>,
+    syscalls: Option<Vec<Object<Syscall>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Syscall {
+    names: Vec<String>,
+    action: OciAction,
+    errno_ret: Option<u32>,
+    args: Option<Vec<Object<Arg>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Arg {
+    index: u64,
+    value: u64,
+    value_two: Option<u64>,
+    op: OciOp,
+}
+
+/// Something invalid, and where.
+struct InvalidAt {
+    path: Path,
+    invalid: Invalid,
+}
+
+fn invalid<T>(path: Path, invalid: impl Into<Invalid>) -> Result<T, InvalidAt> {
+    let invalid = invalid.into();
+    Err(InvalidAt { path, invalid })
+}
+
+pub(super) fn parse(text: &str) -> Result<Profile, ParseError> {
+    let Object(seccomp) = serde_json::from_str(text)
+        .map_err(|error| other_format(text).unwrap_or_else(|| form(&error)))?;
+    profile(seccomp).map_err(|InvalidAt { path, invalid }| {
+        let position = path.locate(text);
+        let path = path.to_string();
+        ParseError::new(position, ParseErrorKind::Invalid { path, invalid })
+    })
+}
+
+fn form(error: &serde_json::Error) -> ParseError {
+    let (message, position) = json::split(error);
+    ParseError::new(Some(position), ParseErrorKind::Form(message))
+}
+
+fn profile(seccomp: Seccomp) -> Result<Profile, InvalidAt> {
+    let root = Path::default();
+    let architectures = (seccomp.architectures)
+        .map(|arches| {
+            let arches = arches.into_iter().enumerate();
+            let path = |index| root.field("architectures").index(index);
+            arches
+                .map(|(index, arch)| read_arch(arch).or_else(|error| invalid(path(index), error)))
+                .collect()
+        })
+        .transpose()?;
+    let listener = match (seccomp.listener_path, seccomp.listener_metadata) {
+        (Some(path), metadata) => match Listener::new(path, metadata) {
+            None => {
+                return invalid(root.field("listenerPath"), Invalid::EmptyListenerPath);
+            }
+            listener => listener,
+        },
+        (None, Some(_)) => {
+            let path = root.field("listenerMetadata");
+            return invalid(path, Invalid::MetadataWithoutListener);
+        }
+        (None, None) => None,
+    };
+    let syscalls = seccomp.syscalls.unwrap_or_default().into_iter().enumerate();
+    let path = |index| root.field("syscalls").index(index);
+    Ok(Profile {
+        default_action: read_action(seccomp.default_action, seccomp.default_errno_ret)
+            .or_else(|error| invalid(root.field("defaultErrnoRet"), error))?,
+        architectures,
+        flags: (seccomp.flags).map(|flags| flags.into_iter().map(read_flag).collect()),
+        listener,
+        rules: syscalls
+            .map(|(index, Object(syscall))| rule(syscall, &path(index)))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn rule(syscall: Syscall, path: &Path) -> Result<Rule, InvalidAt> {
+    let action = read_action(syscall.action, syscall.errno_ret)
+        .or_else(|error| invalid(path.field("errnoRet"), error))?;
+    let args = syscall.args.unwrap_or_default().into_iter().enumerate();
+    let args = args
+        .map(|(index, Object(arg))| {
+            ArgCmp::new(arg.index, read_op(arg.op), arg.value, arg.value_two)
+                .or_else(|error| invalid(path.field("args").index(index).field("index"), error))
+        })
+        .collect::<Result<_, _>>()?;
+    Rule::new(syscall.names, action, args).or_else(|error| {
+        let names = path.field("names");
+        let path = match error {
+            RuleError::NoNames => names,
+            RuleError::EmptyName { index } => names.index(index),
+        };
+        invalid(path, error)
+    })
+}
+
+fn read_arch(arch: OciArch) -> Result<Arch, Invalid> {
+    let name = arch.to_string();
+    Arch::from_oci_name(&name).ok_or(Invalid::Architecture(name))
+}
+
+fn read_action(action: OciAction, errno: Option<u32>) -> Result<Action, Invalid> {
+    let plain = match action {
+        OciAction::ScmpActErrno => {
+            let number = errno.unwrap_or(u32::from(ErrnoRet::EPERM.get()));
+            let too_great = Invalid::ErrnoTooGreat {
+                action: "SCMP_ACT_ERRNO",
+                number,
+                max: ErrnoRet::MAX.get(),
+            };
+            return Ok(Action::Errno(ErrnoRet::new(number).ok_or(too_great)?));
+        }
+        OciAction::ScmpActTrace => {
+            let number = errno.unwrap_or(u32::from(ErrnoRet::EPERM.get()));
+            let message = u16::try_from(number).map_err(|_| Invalid::ErrnoTooGreat {
+                action: "SCMP_ACT_TRACE",
+                number,
+                max: u16::MAX,
+            })?;
+            return Ok(Action::Trace(message));
+        }
+        OciAction::ScmpActKill | OciAction::ScmpActKillThread => Action::KillThread,
+        OciAction::ScmpActKillProcess => Action::KillProcess,
+        OciAction::ScmpActTrap => Action::Trap,
+        OciAction::ScmpActNotify => Action::Notify,
+        OciAction::ScmpActLog => Action::Log,
+        OciAction::ScmpActAllow => Action::Allow,
+    };
+    match errno {
+        None => Ok(plain),
+        Some(_) => Err(Invalid::NoErrno {
+            action: action_name(action),
+        }),
+    }
+}
+
+fn action_name(action: OciAction) -> &'static str {
+    match action {
+        OciAction::ScmpActKill => "SCMP_ACT_KILL",
+        OciAction::ScmpActKillThread => "SCMP_ACT_KILL_THREAD",
+        OciAction::ScmpActKillProcess => "SCMP_ACT_KILL_PROCESS",
+        OciAction::ScmpActTrap => "SCMP_ACT_TRAP",
+        OciAction::ScmpActErrno => "SCMP_ACT_ERRNO",
+        OciAction::ScmpActNotify => "SCMP_ACT_NOTIFY",
+        OciAction::ScmpActTrace => "SCMP_ACT_TRACE",
+        OciAction::ScmpActLog => "SCMP_ACT_LOG",
+        OciAction::ScmpActAllow => "SCMP_ACT_ALLOW",
+    }
+}
+
+fn read_flag(flag: OciFlag) -> Flag {
+    match flag {
+        OciFlag::SeccompFilterFlagLog => Flag::Log,
+        OciFlag::SeccompFilterFlagTsync => Flag::Tsync,
+        OciFlag::SeccompFilterFlagSpecAllow => Flag::SpecAllow,
+        OciFlag::SeccompFilterFlagWaitKillableRecv => Flag::WaitKillableRecv,
+    }
+}
+
+fn read_op(op: OciOp) -> Op {
+    match op {
+        OciOp::ScmpCmpNe => Op::Ne,
+        OciOp::ScmpCmpLt => Op::Lt,
+        OciOp::ScmpCmpLe => Op::Le,
+        OciOp::ScmpCmpEq => Op::Eq,
+        OciOp::ScmpCmpGe => Op::Ge,
+        OciOp::ScmpCmpGt => Op::Gt,
+        OciOp::ScmpCmpMaskedEq => Op::MaskedEq,
+    }
+}
+
+pub(super) fn locate(text: &str, place: Place) -> Option<Position> {
+    let root = Path::default();
+    let syscall = |rule| root.field("syscalls").index(rule);
+    let path = match place {
+        Place::DefaultAction => root.field("defaultAction"),
+        Place::Architecture(index) => root.field("architectures").index(index),
+        Place::Rule(rule) => syscall(rule),
+        Place::Name { rule, name } => syscall(rule).field("names").index(name),
+        Place::Arg { rule, arg } => syscall(rule).field("args").index(arg),
+    };
+    path.locate(text)
+}
+
+/// The error that says which other kind of file a text is, if it is one that is known.
+fn other_format(text: &str) -> Option<ParseError> {
+    const DIALECT: &str =
+        "this is a profile in the dialect of Docker and Podman, not plain OCI JSON";
+    const CONFIG: &str =
+        "this is a whole OCI runtime configuration; the profile is its linux.seccomp";
+    type Fields<'a> = HashMap<String, &'a RawValue>;
+    let of_file: Fields = serde_json::from_str(text).ok()?;
+    let of_syscalls: Vec<Fields> = (of_file.get("syscalls"))
+        .and_then(|syscalls| serde_json::from_str(syscalls.get()).ok())
+        .unwrap_or_default();
+    let root = Path::default();
+    let of_file = [
+        ("ociVersion", CONFIG),
+        ("archMap", DIALECT),
+        ("defaultErrno", DIALECT),
+    ]
+    .into_iter()
+    .find(|(field, _)| of_file.contains_key(*field))
+    .map(|(field, is)| (root.field(field), is));
+    let of_syscall = |(index, fields): (usize, &Fields)| {
+        let path = root.field("syscalls").index(index);
+        ["name", "comment", "includes", "excludes", "errno"]
+            .into_iter()
+            .find(|field| fields.contains_key(*field))
+            .map(|field| (path.field(field), DIALECT))
+    };
+    let (path, is) = of_file.or_else(|| of_syscalls.iter().enumerate().find_map(of_syscall))?;
+    let field = path.to_string();
+    Some(ParseError::new(
+        path.locate(text),
+        ParseErrorKind::OtherFormat {
+            field,
+            expected: Format::Oci,
+            is,
+        },
+    ))
+}
+
+pub(super) fn render(profile: &Profile) -> Result<String, RenderError> {
+    let rules = profile.rules.iter().map(write_rule);
+    let rules = rules.collect::<Result<_, _>>()?;
+    let mut seccomp = LinuxSeccomp::default();
+    let (action, errno) = write_action(profile.default_action);
+    seccomp
+        .set_default_action(action)
+        .set_default_errno_ret(errno)
+        .set_architectures(
+            (profile.architectures.as_ref())
+                .map(|arches| arches.iter().copied().map(write_arch).collect())
+                .transpose()?,
+        )
+        .set_flags(
+            (profile.flags.as_ref()).map(|flags| flags.iter().copied().map(write_flag).collect()),
+        )
+        .set_syscalls(Some(rules));
+    if let Some(listener) = &profile.listener {
+        seccomp
+            .set_listener_path(Some(listener.path().into()))
+            .set_listener_metadata(listener.metadata.clone());
+    }
+    let text = serde_json::to_string_pretty(&seccomp).map_err(|error| RenderError::Text {
+        format: Format::Oci,
+        why: error.to_string(),
+    })?;
+    Ok(text + "\n")
+}
+
+fn write_rule(rule: &Rule) -> Result<LinuxSyscall, RenderError> {
+    let (action, errno) = write_action(rule.action());
+    let args = rule.args().iter().map(write_arg);
+    let args: Vec<_> = args.collect::<Result<_, _>>()?;
+    let mut syscall = LinuxSyscall::default();
+    syscall
+        .set_names(rule.names().to_vec())
+        .set_action(action)
+        .set_errno_ret(errno)
+        .set_args((!args.is_empty()).then_some(args));
+    Ok(syscall)
+}
+
+fn write_arg(arg: &ArgCmp) -> Result<LinuxSeccompArg, RenderError> {
+    let mut written = LinuxSeccompArgBuilder::default()
+        .index(arg.index())
+        .value(arg.value())
+        .op(write_op(arg.op()));
+    if let Some(value_two) = arg.value_two() {
+        written = written.value_two(value_two);
+    }
+    written.build().map_err(|error| RenderError::Text {
+        format: Format::Oci,
+        why: error.to_string(),
+    })
+}
+
+fn write_op(op: Op) -> OciOp {
+    match op {
+        Op::Ne => OciOp::ScmpCmpNe,
+        Op::Lt => OciOp::ScmpCmpLt,
+        Op::Le => OciOp::ScmpCmpLe,
+        Op::Eq => OciOp::ScmpCmpEq,
+        Op::Ge => OciOp::ScmpCmpGe,
+        Op::Gt => OciOp::ScmpCmpGt,
+        Op::MaskedEq => OciOp::ScmpCmpMaskedEq,
+    }
+}
+
+fn write_action(action: Action) -> (OciAction, Option<u32>) {
+    match action {
+        Action::KillProcess => (OciAction::ScmpActKillProcess, None),
+        Action::KillThread => (OciAction::ScmpActKillThread, None),
+        Action::Trap => (OciAction::ScmpActTrap, None),
+        Action::Errno(errno) => (OciAction::ScmpActErrno, Some(errno.get().into())),
+        Action::Notify => (OciAction::ScmpActNotify, None),
+        Action::Trace(message) => (OciAction::ScmpActTrace, Some(message.into())),
+        Action::Log => (OciAction::ScmpActLog, None),
+        Action::Allow => (OciAction::ScmpActAllow, None),
+    }
+}
+
+fn write_flag(flag: Flag) -> OciFlag {
+    match flag {
+        Flag::Tsync => OciFlag::SeccompFilterFlagTsync,
+        Flag::Log => OciFlag::SeccompFilterFlagLog,
+        Flag::SpecAllow => OciFlag::SeccompFilterFlagSpecAllow,
+        Flag::WaitKillableRecv => OciFlag::SeccompFilterFlagWaitKillableRecv,
+    }
+}
+
+fn write_arch(arch: Arch) -> Result<OciArch, RenderError> {
+    let name = arch.oci_name().and_then(|name| name.parse().ok());
+    name.ok_or(RenderError::Architecture {
+        format: Format::Oci,
+        arch,
+    })
+}
+
+#[cfg(test)]
+mod tests;
