@@ -3,6 +3,7 @@
 use super::engine::{Engine, Stops};
 use super::registers::{self, Registers};
 use super::stop::{Died, Stopped};
+use super::wakes::{SLEEPS, Sleep};
 use crate::event::Task;
 use crate::syscall::{Arch, Syscall};
 
@@ -14,6 +15,8 @@ pub(super) enum Special {
     Prctl,
     Seccomp,
     Ptrace,
+    /// One that a signal ends with EINTR.
+    Sleep(Sleep),
 }
 
 /// The numbers of the [`Special`] calls in each ABI of this machine.
@@ -28,10 +31,14 @@ impl Specials {
             ("seccomp", Special::Seccomp),
             ("ptrace", Special::Ptrace),
         ];
+        let sleeps = SLEEPS.map(|(name, sleep)| (name, Special::Sleep(sleep)));
         let of_arch = |arch| {
-            names.iter().filter_map(move |(name, special)| {
-                Some((Syscall::from_name(arch, name)?, *special))
-            })
+            names
+                .iter()
+                .chain(&sleeps)
+                .filter_map(move |(name, special)| {
+                    Some((Syscall::from_name(arch, name)?, *special))
+                })
         };
         let arches = [Arch::X86_64, Arch::X86, Arch::X32];
         let mut specials: Vec<_> = arches.into_iter().flat_map(of_arch).collect();
@@ -64,8 +71,13 @@ pub(super) enum OnExit {
 /// A change of a tracee's registers or memory that it must not find.
 #[derive(Clone, Debug)]
 pub(super) enum Undo {
-    /// Of the first argument of a call.
-    Argument { arch: Arch, was: u64, is: u64 },
+    /// Of an argument of a call, counted from 0.
+    Argument {
+        arch: Arch,
+        index: usize,
+        was: u64,
+        is: u64,
+    },
     /// Of a word of memory.
     Memory { address: u64, was: u64, is: u64 },
 }
@@ -73,13 +85,18 @@ pub(super) enum Undo {
 impl Undo {
     pub(super) fn apply(&self, stopped: &Stopped) {
         match *self {
-            Undo::Argument { arch, was, is } => {
+            Undo::Argument {
+                arch,
+                index,
+                was,
+                is,
+            } => {
                 // It dies as it likes.
                 let Ok(mut registers) = Registers::read(stopped) else {
                     return;
                 };
-                if *registers.first_argument(arch) == is {
-                    *registers.first_argument(arch) = was;
+                if registers.argument(arch, index) == is {
+                    registers.set_argument(arch, index, was);
                     let _: Result<(), Died> = registers.write(stopped);
                 }
             }
@@ -110,10 +127,11 @@ pub(super) fn at_entry(
         Special::Clone if first & CLONE_UNTRACED != 0 => {
             let is = first & !CLONE_UNTRACED;
             let mut registers = Registers::read(stopped)?;
-            *registers.first_argument(syscall.arch) = is;
+            registers.set_argument(syscall.arch, 0, is);
             registers.write(stopped)?;
             Some(OnExit::Undo(Undo::Argument {
                 arch: syscall.arch,
+                index: 0,
                 was: first,
                 is,
             }))
@@ -152,7 +170,7 @@ pub(super) fn at_entry(
             _ => None,
         },
         Special::Ptrace if TRACING.contains(&first) => Some(OnExit::Tracing),
-        Special::Clone | Special::Prctl | Special::Ptrace => None,
+        Special::Clone | Special::Prctl | Special::Ptrace | Special::Sleep(_) => None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The loop: from one stop of a tracee to the next, and what is known of each.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use nix::sys::ptrace as requests;
 use nix::unistd::Pid;
@@ -8,6 +9,7 @@ use nix::unistd::Pid;
 use super::calls::{self, OnExit, Special, Undo};
 use super::proc::{self, Status};
 use super::stop::{Change, Died, Stop, Stopped, Waiter};
+use super::wakes::{self, Again, Sleeping};
 use super::{Until, filter};
 use crate::backend::{Control, Error};
 use crate::event::{CallSite, Event, Sink, Task};
@@ -39,6 +41,10 @@ pub(super) struct Tracee {
     pub(super) on_exit: Option<OnExit>,
     /// What is to be put right at its next stop.
     pub(super) undo: Option<Undo>,
+    /// The latest call that a signal ends with EINTR.
+    sleeping: Option<Sleeping>,
+    /// It is about to enter a call a second time, by the recorder's doing.
+    again: Option<Again>,
 }
 
 impl Tracee {
@@ -50,6 +56,8 @@ impl Tracee {
             strict: false,
             on_exit: None,
             undo: None,
+            sleeping: None,
+            again: None,
         }
     }
 
@@ -171,7 +179,7 @@ impl<'a> Engine<'a> {
             Stop::Syscall => self.at_syscall(stopped),
             Stop::NewTask => self.new_task(stopped),
             Stop::Exec => self.executed(stopped),
-            Stop::Signal(signal) => self.resume(stopped, signal),
+            Stop::Signal(signal) => self.signal(stopped, signal),
             Stop::Group(_) => {
                 let is_command = self.is_command(stopped.task());
                 stopped.listen()?;
@@ -216,6 +224,20 @@ impl<'a> Engine<'a> {
     fn resume(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
         let how = self.tracee(stopped.task()).resume();
         stopped.resume(how, signal)
+    }
+
+    /// A signal is about to be delivered.
+    fn signal(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
+        let tracee = self.tracee(stopped.task());
+        if let Some(again) = tracee.again {
+            if !wakes::ignores(stopped.task(), signal) {
+                tracee.again = None;
+                wakes::end_sleep(&stopped, again)?;
+            }
+        } else if let Some(sleeping) = tracee.sleeping {
+            tracee.again = wakes::sleep_on(&stopped, signal, sleeping)?;
+        }
+        self.resume(stopped, signal)
     }
 
     /// The entry of a call, by a filter: by ours, unless the workload has one that asks for a tracer too.
@@ -302,6 +324,9 @@ impl<'a> Engine<'a> {
             SyscallOp::Entry { args, .. } => Some(CallSite { args, ip: info.ip }),
             _ => None,
         });
+        if let Some(again) = self.tracee(task).again.take() {
+            return self.entered_again(stopped, again);
+        }
         self.sink.event(Event::Syscall {
             task,
             syscall,
@@ -310,8 +335,20 @@ impl<'a> Engine<'a> {
         if self.tracee(task).strict && !calls::allowed_in_strict_mode(syscall) {
             calls::kill(task);
         }
-        let Some(special) = self.specials.get(syscall) else {
-            return self.resume(stopped, 0);
+        let special = self.specials.get(syscall);
+        let tracee = self.tracee(task);
+        tracee.sleeping = None;
+        let special = match special {
+            None => return self.resume(stopped, 0),
+            Some(Special::Sleep(sleep)) => {
+                tracee.sleeping = Some(Sleeping {
+                    syscall,
+                    sleep,
+                    since: Instant::now(),
+                });
+                return self.resume(stopped, 0);
+            }
+            Some(special) => special,
         };
         let args = match site {
             Some(site) => site.args,
@@ -321,6 +358,20 @@ impl<'a> Engine<'a> {
             },
         };
         self.entered_special(stopped, special, syscall, args)
+    }
+
+    /// The second entry of a call that was counted at its first. Its limit is put back when it returns.
+    fn entered_again(&mut self, stopped: Stopped, again: Again) -> Result<(), Died> {
+        let undo = again
+            .shortened
+            .map(|(arch, index, was, is)| Undo::Argument {
+                arch,
+                index,
+                was,
+                is,
+            });
+        self.tracee(stopped.task()).on_exit = undo.map(OnExit::Undo);
+        self.resume(stopped, 0)
     }
 
     fn entered_special(

@@ -12,7 +12,8 @@
 //! - where the filter needs `no_new_privs` and that would keep setuid programs from what ptrace leaves them.
 //!
 //! The steps: [`Ptrace`] decides and starts, `attach` finds the tasks of a running process, `engine` handles one stop
-//! after another, `calls` does what calls need that would end or show the recording.
+//! after another, `calls` does what calls need that would end or show the recording, and `wakes` lets tasks sleep on
+//! that only a tracer disturbs.
 
 mod attach;
 mod calls;
@@ -21,6 +22,7 @@ mod filter;
 mod proc;
 mod registers;
 mod stop;
+mod wakes;
 
 use nix::errno::Errno;
 use nix::sys::ptrace::{self as requests, Options};

@@ -54,6 +54,28 @@ fn number_in_status(task: Task, key: &str) -> Option<i32> {
     field(&status, key)?.parse().ok()
 }
 
+/// What a task does with a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disposition {
+    Default,
+    Ignored,
+    Handled,
+}
+
+/// What a task does with a signal (1 to 64); `None` if the task is gone.
+pub(super) fn disposition(task: Task, signal: i32) -> Option<Disposition> {
+    let status = fs::read_to_string(format!("/proc/{task}/status")).ok()?;
+    let has = |key| {
+        let set = u64::from_str_radix(field(&status, key)?, 16).ok()?;
+        Some(set >> (signal - 1) & 1 == 1)
+    };
+    Some(match (has("SigIgn:")?, has("SigCgt:")?) {
+        (true, _) => Disposition::Ignored,
+        (_, true) => Disposition::Handled,
+        _ => Disposition::Default,
+    })
+}
+
 /// The tracer of a task; `None` if it has none, or is gone.
 pub(super) fn tracer_of(task: Task) -> Option<i32> {
     number_in_status(task, "TracerPid:").filter(|tracer| *tracer != 0)

@@ -1,5 +1,6 @@
 //! The few places where the recorder changes what a tracee sees, always to undo a trace of its own presence.
 
+use nix::errno::Errno;
 use nix::libc::user_regs_struct;
 use nix::sys::ptrace as requests;
 
@@ -12,6 +13,9 @@ pub(super) struct Registers(user_regs_struct);
 /// What no call has: the kernel skips a call whose number is changed to this.
 const NO_CALL: u64 = u64::MAX;
 
+/// The length of each instruction that makes a call: `syscall`, `sysenter`, `int $0x80`.
+const CALL_LENGTH: u64 = 2;
+
 impl Registers {
     pub(super) fn read(stopped: &Stopped) -> Result<Registers, Died> {
         requests::getregs(stopped.pid())
@@ -23,11 +27,32 @@ impl Registers {
         requests::setregs(stopped.pid(), self.0).map_err(|_| Died)
     }
 
-    /// The first argument of a call of this ABI.
-    pub(super) fn first_argument(&mut self, arch: Arch) -> &mut u64 {
-        match arch {
-            Arch::X86 => &mut self.0.rbx,
-            _ => &mut self.0.rdi,
+    /// An argument of a call of this ABI, counted from 0.
+    pub(super) fn argument(&mut self, arch: Arch, index: usize) -> u64 {
+        *self.place(arch, index)
+    }
+
+    /// Changes an argument of a call of this ABI, counted from 0.
+    pub(super) fn set_argument(&mut self, arch: Arch, index: usize, value: u64) {
+        *self.place(arch, index) = value;
+    }
+
+    /// Where syscall(2) says the argument is. There are six.
+    fn place(&mut self, arch: Arch, index: usize) -> &mut u64 {
+        let r = &mut self.0;
+        match (arch, index) {
+            (Arch::X86, 0) => &mut r.rbx,
+            (Arch::X86, 1) => &mut r.rcx,
+            (Arch::X86, 2) => &mut r.rdx,
+            (Arch::X86, 3) => &mut r.rsi,
+            (Arch::X86, 4) => &mut r.rdi,
+            (Arch::X86, _) => &mut r.rbp,
+            (_, 0) => &mut r.rdi,
+            (_, 1) => &mut r.rsi,
+            (_, 2) => &mut r.rdx,
+            (_, 3) => &mut r.r10,
+            (_, 4) => &mut r.r8,
+            (_, _) => &mut r.r9,
         }
     }
 
@@ -40,14 +65,35 @@ impl Registers {
     pub(super) fn skip_call(&mut self) {
         self.0.orig_rax = NO_CALL;
     }
+
+    /// Whether the tracee is just coming back from a call that ended with EINTR.
+    pub(super) fn returned_eintr(&self) -> bool {
+        self.0.orig_rax.cast_signed() >= 0
+            && self.0.rax.cast_signed() == -i64::from(Errno::EINTR as i32)
+    }
+
+    /// Makes the tracee that comes back from a call enter it again, as the kernel does to restart one. Gives the number.
+    pub(super) fn enter_again(&mut self) -> u64 {
+        self.0.rax = self.0.orig_rax;
+        self.0.rip = self.0.rip.wrapping_sub(CALL_LENGTH);
+        std::mem::replace(&mut self.0.orig_rax, NO_CALL)
+    }
+
+    /// Takes [`Registers::enter_again`] back.
+    pub(super) fn end_with_eintr(&mut self, nr: u64) {
+        self.0.orig_rax = nr;
+        self.0.rip = self.0.rip.wrapping_add(CALL_LENGTH);
+        self.set_result(-i64::from(Errno::EINTR as i32));
+    }
 }
 
 /// Reads a 64-bit word of a tracee's memory; `None` where it can't be read.
 pub(super) fn read_word(stopped: &Stopped, address: u64) -> Option<u64> {
-    (requests::read(stopped.pid(), address as requests::AddressType).ok()).map(i64::cast_unsigned)
+    let word = requests::read(stopped.pid(), address as requests::AddressType);
+    word.ok().map(i64::cast_unsigned)
 }
 
-/// Writes a 64-bit word of a tracee's memory. Whether it could is for the caller to see by its effect.
+/// Writes a 64-bit word of a tracee's memory, and says whether it could.
 pub(super) fn write_word(stopped: &Stopped, address: u64, word: u64) -> bool {
     requests::write(
         stopped.pid(),
