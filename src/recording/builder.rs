@@ -1,9 +1,12 @@
 //! From the events of a backend to a [`Run`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustc_hash::FxBuildHasher;
+
+use super::counters::{Counter, Counters, IndexSet, MAX_COUNTERS};
 use super::schema::whole_ms;
 use super::{Exit, Run, RunId, Tally};
 use crate::event::{Event, Sink, Task};
@@ -12,17 +15,27 @@ use crate::syscall::Syscall;
 /// Which of [`RunBuilder::executables`].
 type ExecutableIndex = usize;
 
-/// The program of the run: that of tasks before the first exec that was seen, so that the execve(2) which starts the
-/// workload is put down to the workload, not to the recorder.
+/// The program of the run: that of the first task before the first exec that was seen, so that the execve(2) which
+/// starts the workload is put down to the workload, not to the recorder.
 const PROGRAM: ExecutableIndex = 0;
 
-/// What is counted of one call while the run goes on.
-struct Counter {
-    count: u64,
-    first: Duration,
-    /// The executable of the latest call, already in `executables`: most calls are by the same program as the one before.
-    latest: ExecutableIndex,
-    executables: BTreeSet<ExecutableIndex>,
+/// What a task runs.
+#[derive(Debug)]
+enum Executable {
+    Path(PathBuf),
+    /// A task called before any event told where it came from: its parent's fork may be told of later, and then it ran
+    /// what its parent runs.
+    OfParent,
+    /// The same as another, which is not this one, and was not `SameAs` when this was set.
+    SameAs(ExecutableIndex),
+}
+
+/// A living task.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    executable: ExecutableIndex,
+    /// What it ran at first, an [`Executable::OfParent`], if its fork was not told of yet.
+    unborn: Option<ExecutableIndex>,
 }
 
 /// What tells the time of the events.
@@ -62,15 +75,26 @@ impl Clock {
     }
 }
 
+/// How many calls were lost for one reason.
+#[derive(Default)]
+struct Loss {
+    known: u64,
+    more: bool,
+}
+
 /// Counts the events of one run.
 pub struct RunBuilder {
     run: Run,
     clock: Clock,
-    executables: Vec<PathBuf>,
-    program_seen: bool,
-    /// The living tasks.
-    tasks: HashMap<Task, ExecutableIndex>,
-    counters: HashMap<Syscall, Counter>,
+    executables: Vec<Executable>,
+    index_of: HashMap<PathBuf, ExecutableIndex>,
+    tasks: HashMap<Task, Life, FxBuildHasher>,
+    /// Of the tasks that ended before their fork was told of: what they ran at first.
+    unborn_dead: HashMap<Task, ExecutableIndex, FxBuildHasher>,
+    /// The task of the latest call and what it runs: most calls are by the same task as the one before.
+    latest: Option<(Task, ExecutableIndex)>,
+    counters: Counters,
+    losses: BTreeMap<String, Loss>,
     calls: u64,
     latest_new: Option<Syscall>,
 }
@@ -99,8 +123,8 @@ impl RunBuilder {
 
     fn new(program: PathBuf, backend: &str, kernel: String, machine: String) -> RunBuilder {
         RunBuilder {
-            executables: vec![program.clone()],
-            program_seen: false,
+            executables: vec![Executable::Path(program.clone())],
+            index_of: HashMap::new(),
             run: Run {
                 id: RunId::new(),
                 started: SystemTime::now(),
@@ -119,8 +143,11 @@ impl RunBuilder {
                 syscalls: BTreeMap::new(),
             },
             clock: Clock::Running(Instant::now()),
-            tasks: HashMap::new(),
-            counters: HashMap::new(),
+            tasks: HashMap::default(),
+            unborn_dead: HashMap::default(),
+            latest: None,
+            counters: Counters::default(),
+            losses: BTreeMap::new(),
             calls: 0,
             latest_new: None,
         }
@@ -170,24 +197,28 @@ impl RunBuilder {
         self.run.duration = Duration::from_millis(whole_ms(self.run.duration));
         self.run.exit = exit;
         self.run.no_new_privs = no_new_privs;
-        let executables = &self.executables;
-        if self.run.program.as_os_str().is_empty() {
-            self.run.program.clone_from(&executables[PROGRAM]);
+        self.run.incomplete_because = (self.losses.iter())
+            .map(|(why, loss)| match loss {
+                Loss { known: 0, .. } => why.clone(),
+                Loss { known, more: false } => format!("{why} ({known} lost)"),
+                Loss { known, more: true } => format!("{why} (at least {known} lost)"),
+            })
+            .collect();
+
+        let program = path_of(&self.executables, PROGRAM);
+        if let (true, Some(program)) = (self.run.program.as_os_str().is_empty(), program) {
+            self.run.program.clone_from(program);
         }
         self.run.syscalls = (self.counters.into_iter())
-            .map(|(syscall, counter)| {
-                let named = counter
-                    .executables
-                    .iter()
-                    .map(|&index| executables[index].clone())
-                    // That of a program nothing is known of.
-                    .filter(|executable| !executable.as_os_str().is_empty());
+            .map(|counter| {
+                let executables = counter.executables.iter();
+                let paths = executables.filter_map(|index| path_of(&self.executables, index));
                 let tally = Tally {
                     count: counter.count,
                     first_ms: whole_ms(counter.first.saturating_sub(start)),
-                    executables: named.collect(),
+                    executables: paths.cloned().collect(),
                 };
-                (syscall, tally)
+                (counter.syscall, tally)
             })
             .collect();
         self.run
@@ -195,16 +226,15 @@ impl RunBuilder {
 
     fn count(&mut self, task: Task, syscall: Syscall, count: u64) {
         self.calls = self.calls.saturating_add(count);
-        let executable = self.executable_of(task);
-        let counter = self.counters.entry(syscall).or_insert_with(|| {
-            self.latest_new = Some(syscall);
-            Counter {
-                count: 0,
-                first: self.clock.now(),
-                latest: executable,
-                executables: BTreeSet::from([executable]),
-            }
-        });
+        let executable = match self.latest {
+            Some((latest, executable)) if latest == task => executable,
+            _ => self.executable_of(task),
+        };
+        self.latest = Some((task, executable));
+        let Some(counter) = self.counters.get(syscall) else {
+            self.count_new(syscall, count, executable);
+            return;
+        };
         counter.count = counter.count.saturating_add(count);
         if let Clock::Told { now, .. } = self.clock {
             counter.first = counter.first.min(now);
@@ -215,29 +245,133 @@ impl RunBuilder {
         }
     }
 
-    /// The executable of a task. A task that no event told of before (its first call can come before its parent's fork)
-    /// starts to be counted here.
-    fn executable_of(&mut self, task: Task) -> ExecutableIndex {
-        *self.tasks.entry(task).or_insert_with(|| {
-            self.run.tasks += 1;
-            PROGRAM
-        })
+    #[cold]
+    fn count_new(&mut self, syscall: Syscall, count: u64, executable: ExecutableIndex) {
+        let mut executables = IndexSet::default();
+        executables.insert(executable);
+        let added = self.counters.add(Counter {
+            syscall,
+            count,
+            first: self.clock.now(),
+            latest: executable,
+            executables,
+        });
+        if added.is_some() {
+            self.latest_new = Some(syscall);
+        } else {
+            let why = format!("the workload made more than {MAX_COUNTERS} different calls");
+            self.lost(Some(count), &why);
+        }
     }
 
-    fn index_of(&mut self, executable: &Path) -> ExecutableIndex {
-        if !self.program_seen {
-            self.program_seen = true;
-            executable.clone_into(&mut self.executables[PROGRAM]);
+    /// What a task runs. One that no event told of before starts to be counted here: the first is the workload itself,
+    /// and of the others the fork may be told of later.
+    fn executable_of(&mut self, task: Task) -> ExecutableIndex {
+        if let Some(life) = self.tasks.get(&task) {
+            return life.executable;
         }
-        let known = self
-            .executables
-            .iter()
-            .position(|known| known == executable);
-        known.unwrap_or_else(|| {
-            self.executables.push(executable.to_owned());
-            self.executables.len() - 1
-        })
+        let life = if self.run.tasks == 0 {
+            Life {
+                executable: PROGRAM,
+                unborn: None,
+            }
+        } else {
+            self.executables.push(Executable::OfParent);
+            let of_parent = self.executables.len() - 1;
+            Life {
+                executable: of_parent,
+                unborn: Some(of_parent),
+            }
+        };
+        self.tasks.insert(task, life);
+        self.run.tasks += 1;
+        life.executable
     }
+
+    fn exec(&mut self, task: Task, path: PathBuf) {
+        // The workload's own program goes by the path that was seen, not by the name that it was called by.
+        if self.index_of.is_empty() {
+            self.executables[PROGRAM] = Executable::Path(path.clone());
+            self.index_of.insert(path.clone(), PROGRAM);
+        }
+        let executables = &mut self.executables;
+        let executable = *self.index_of.entry(path).or_insert_with_key(|path| {
+            executables.push(Executable::Path(path.clone()));
+            executables.len() - 1
+        });
+        self.latest = None;
+        if let Some(life) = self.tasks.get_mut(&task) {
+            life.executable = executable;
+        } else {
+            self.run.tasks += 1;
+            let unborn = None;
+            self.tasks.insert(task, Life { executable, unborn });
+        }
+    }
+
+    fn fork(&mut self, parent: Task, child: Task) {
+        let executable = self.executable_of(parent);
+        let unborn = match self.tasks.get_mut(&child) {
+            Some(life) => life.unborn.take(),
+            None => self.unborn_dead.remove(&child),
+        };
+        if let Some(unborn) = unborn {
+            // The child's calls came before this event, perhaps its exec and its exit too.
+            self.same(unborn, executable);
+            return;
+        }
+        // A new task. If one of this id is there still, its end was not told.
+        self.latest = None;
+        self.run.tasks += 1;
+        self.tasks.insert(child, Life { executable, unborn });
+    }
+
+    fn exit(&mut self, task: Task) {
+        self.latest = None;
+        let life = self.tasks.remove(&task);
+        if let Some(unborn) = life.and_then(|life| life.unborn) {
+            self.unborn_dead.insert(task, unborn);
+        }
+    }
+
+    /// Notes that an [`Executable::OfParent`] is that of the parent.
+    fn same(&mut self, of_parent: ExecutableIndex, parents: ExecutableIndex) {
+        let parents = representative(&self.executables, parents);
+        if parents != of_parent {
+            self.executables[of_parent] = Executable::SameAs(parents);
+        }
+    }
+
+    fn lost(&mut self, count: Option<u64>, why: &str) {
+        if !self.losses.contains_key(why) {
+            self.losses.insert(why.to_owned(), Loss::default());
+        }
+        let Some(loss) = self.losses.get_mut(why) else {
+            return;
+        };
+        match count {
+            Some(count) => loss.known = loss.known.saturating_add(count),
+            None => loss.more = true,
+        }
+    }
+}
+
+/// The one that others are the same as.
+fn representative(executables: &[Executable], mut index: ExecutableIndex) -> ExecutableIndex {
+    while let Some(&Executable::SameAs(other)) = executables.get(index) {
+        index = other;
+    }
+    index
+}
+
+/// The path of an executable; the program's for a task whose fork was never told. `None` if nothing is known of it.
+fn path_of(executables: &[Executable], index: ExecutableIndex) -> Option<&PathBuf> {
+    let of = |index| match executables.get(index) {
+        Some(Executable::Path(path)) => Some(path),
+        _ => None,
+    };
+    let path = of(representative(executables, index)).or_else(|| of(PROGRAM))?;
+    (!path.as_os_str().is_empty()).then_some(path)
 }
 
 /// A time as files keep it, so that a run is the same before and after it is written.
@@ -259,98 +393,14 @@ impl Sink for RunBuilder {
                 syscall,
                 count,
             } => self.count(task, syscall, count),
-            Event::Exec { task, executable } => {
-                self.executable_of(task);
-                let index = self.index_of(&executable);
-                self.tasks.insert(task, index);
-            }
-            Event::Fork { parent, child } => {
-                let executable = self.executable_of(parent);
-                self.executable_of(child);
-                self.tasks.insert(child, executable);
-            }
-            Event::Exit { task } => {
-                self.tasks.remove(&task);
-            }
+            Event::Exec { task, executable } => self.exec(task, executable),
+            Event::Fork { parent, child } => self.fork(parent, child),
+            Event::Exit { task } => self.exit(task),
             Event::Clock { now } => self.clock.set(now),
-            Event::Lost { count, why } => {
-                self.run.incomplete_because.insert(match count {
-                    Some(count) => format!("{why} ({count} lost)"),
-                    None => why,
-                });
-            }
+            Event::Lost { count, why } => self.lost(count, &why),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::syscall::Arch;
-
-    fn call(task: i32, nr: i32) -> Event {
-        Event::Syscall {
-            task: Task(task),
-            syscall: Syscall {
-                arch: Arch::X86_64,
-                nr,
-            },
-            site: None,
-        }
-    }
-
-    fn clock(secs: u64) -> Event {
-        Event::Clock {
-            now: SystemTime::UNIX_EPOCH + Duration::from_secs(secs),
-        }
-    }
-
-    #[test]
-    fn a_run_of_the_past_has_the_times_that_it_is_told_in_any_order() {
-        let mut builder = RunBuilder::of_the_past("audit");
-        for event in [
-            clock(1000),
-            Event::Exec {
-                task: Task(7),
-                executable: "/bin/a".into(),
-            },
-            call(7, 0),
-            clock(1010),
-            call(7, 1),
-            clock(990),
-            call(7, 0),
-            Event::Calls {
-                task: Task(8),
-                syscall: Syscall {
-                    arch: Arch::X86_64,
-                    nr: 2,
-                },
-                count: 5,
-            },
-        ] {
-            builder.event(event);
-        }
-        assert_eq!(builder.calls(), 8);
-        let run = builder.finish(None, false);
-        assert_eq!(
-            run.started,
-            SystemTime::UNIX_EPOCH + Duration::from_secs(990)
-        );
-        assert_eq!(run.duration, Duration::from_secs(20));
-        assert_eq!(run.program, PathBuf::from("/bin/a"));
-        assert_eq!((run.kernel.as_str(), run.machine.as_str()), ("", ""));
-        let tallies: Vec<_> = run.syscalls.values().collect();
-        let firsts: Vec<_> = tallies.iter().map(|t| (t.count, t.first_ms)).collect();
-        assert_eq!(firsts, [(2, 0), (1, 20_000), (5, 0)]);
-    }
-
-    #[test]
-    fn a_program_that_nothing_is_known_of_has_no_name() {
-        let mut builder = RunBuilder::of_the_past("strace");
-        builder.event(call(0, 0));
-        let run = builder.finish(None, false);
-        let executables = run.syscalls.values().map(|tally| tally.executables.len());
-        assert_eq!(executables.collect::<Vec<_>>(), [0]);
-        assert_eq!(run.duration.as_secs(), 0);
-    }
-}
+mod tests;

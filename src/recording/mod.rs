@@ -1,6 +1,7 @@
 //! What was recorded of a workload: [`Recording`]s of [`Run`]s, and how events become one.
 
 mod builder;
+mod counters;
 mod file;
 mod merge;
 mod name;

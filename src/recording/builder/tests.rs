@@ -1,0 +1,448 @@
+use std::fmt::Write;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::syscall::Arch;
+
+fn call(task: i32, nr: i32) -> Event {
+    Event::Syscall {
+        task: Task(task),
+        syscall: Syscall {
+            arch: Arch::X86_64,
+            nr,
+        },
+        site: None,
+    }
+}
+
+const READ: i32 = 0;
+const WRITE: i32 = 1;
+const EXECVE: i32 = 59;
+
+fn exec(task: i32, executable: &str) -> Event {
+    Event::Exec {
+        task: Task(task),
+        executable: executable.into(),
+    }
+}
+
+fn fork(parent: i32, child: i32) -> Event {
+    Event::Fork {
+        parent: Task(parent),
+        child: Task(child),
+    }
+}
+
+fn exit(task: i32) -> Event {
+    Event::Exit { task: Task(task) }
+}
+
+fn lost(count: Option<u64>, why: &str) -> Event {
+    Event::Lost {
+        count,
+        why: why.to_owned(),
+    }
+}
+
+fn clock(secs: u64) -> Event {
+    Event::Clock {
+        now: SystemTime::UNIX_EPOCH + Duration::from_secs(secs),
+    }
+}
+
+fn build(events: impl IntoIterator<Item = Event>) -> Run {
+    let mut builder = RunBuilder::start("./app".into(), "test");
+    events.into_iter().for_each(|event| builder.event(event));
+    builder.finish(None, false)
+}
+
+/// What doesn't depend on the time: the number of tasks, then each call with its count and executables.
+fn summary(run: &Run) -> String {
+    let mut text = format!("{} tasks", run.tasks);
+    for (syscall, tally) in &run.syscalls {
+        write!(text, "; {syscall} {}", tally.count).unwrap();
+        for executable in &tally.executables {
+            write!(text, " {}", executable.display()).unwrap();
+        }
+    }
+    text
+}
+
+fn check<const N: usize>(events: [Event; N], expect: &str) {
+    let shown = format!("{events:?}");
+    assert_eq!(summary(&build(events)), expect, "{shown}");
+}
+
+#[test]
+fn calls_are_put_down_to_what_their_task_runs() {
+    check([], "0 tasks");
+    check([call(1, READ), call(1, READ)], "1 tasks; read 2 ./app");
+    check(
+        [call(1, EXECVE), exec(1, "/bin/app"), call(1, READ)],
+        "1 tasks; read 1 /bin/app; execve 1 /bin/app",
+    );
+    check(
+        [
+            call(1, EXECVE),
+            exec(1, "/bin/sh"),
+            call(1, READ),
+            fork(1, 2),
+            call(2, READ),
+            call(2, EXECVE),
+            exec(2, "/bin/cat"),
+            call(2, WRITE),
+            call(1, WRITE),
+        ],
+        "2 tasks; read 2 /bin/sh; write 2 /bin/cat /bin/sh; execve 2 /bin/sh",
+    );
+    check(
+        [
+            exec(1, "/a"),
+            call(1, READ),
+            exec(1, "/b"),
+            call(1, READ),
+            exec(1, "/a"),
+            call(1, READ),
+        ],
+        "1 tasks; read 3 /a /b",
+    );
+}
+
+#[test]
+fn processes_that_run_already_bring_their_executables() {
+    check(
+        [
+            exec(1, "/bin/server"),
+            exec(2, "/bin/helper"),
+            call(2, READ),
+            call(1, WRITE),
+        ],
+        "2 tasks; read 1 /bin/helper; write 1 /bin/server",
+    );
+}
+
+#[test]
+fn a_child_may_come_before_its_fork() {
+    let start = || [exec(1, "/sh"), fork(1, 2), exec(2, "/make")];
+    let all = |events: &[Event]| [&start()[..], events].concat();
+    let check = |events: &[Event], expect| assert_eq!(summary(&build(all(events))), expect);
+    // It runs what its parent runs, not what the workload started with.
+    check(
+        &[call(3, READ), fork(2, 3), call(3, WRITE)],
+        "3 tasks; read 1 /make; write 1 /make",
+    );
+    // Even if it has executed something else by then, ...
+    check(
+        &[call(3, READ), exec(3, "/cc"), fork(2, 3), call(3, WRITE)],
+        "3 tasks; read 1 /make; write 1 /cc",
+    );
+    // ... is gone by then, ...
+    check(
+        &[call(3, READ), exit(3), fork(2, 3)],
+        "3 tasks; read 1 /make",
+    );
+    // ... or has a child of its own by then.
+    check(
+        &[
+            call(4, READ),
+            call(3, READ),
+            fork(3, 4),
+            fork(2, 3),
+            call(4, WRITE),
+        ],
+        "4 tasks; read 2 /make; write 1 /make",
+    );
+    check(
+        &[fork(3, 4), fork(2, 3), call(4, WRITE)],
+        "4 tasks; write 1 /make",
+    );
+    // A fork that is never told: the workload's own program.
+    check(&[call(3, READ)], "3 tasks; read 1 /sh");
+    // Events that make no sense are no reason to hang.
+    check(&[call(3, READ), fork(3, 3)], "3 tasks; read 1 /sh");
+    check(
+        &[call(3, READ), call(4, READ), fork(3, 4), fork(4, 3)],
+        "4 tasks; read 2 /sh",
+    );
+}
+
+#[test]
+fn an_id_that_is_used_again_is_another_task() {
+    check(
+        [
+            exec(1, "/sh"),
+            fork(1, 2),
+            exec(2, "/a"),
+            exit(2),
+            fork(1, 2),
+            call(2, READ),
+        ],
+        "3 tasks; read 1 /sh",
+    );
+    // The exit was not told, as that of a thread which vanishes when another one executes.
+    check(
+        [
+            exec(1, "/sh"),
+            fork(1, 2),
+            exec(2, "/a"),
+            call(2, WRITE),
+            fork(1, 2),
+            call(2, READ),
+        ],
+        "3 tasks; read 1 /sh; write 1 /a",
+    );
+}
+
+#[test]
+fn a_thread_that_executes_takes_the_id_of_its_leader() {
+    check(
+        [
+            exec(1, "/a"),
+            fork(1, 2),
+            call(2, EXECVE),
+            exit(2),
+            exec(1, "/b"),
+            call(1, READ),
+        ],
+        "2 tasks; read 1 /b; execve 1 /a",
+    );
+}
+
+#[test]
+fn losses_are_added_up_by_their_reason() {
+    let reasons = |events: Vec<Event>| {
+        let run = build(events);
+        assert_eq!(run.is_complete(), run.incomplete_because.is_empty());
+        run.incomplete_because.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(vec![]), [""; 0]);
+    assert_eq!(
+        reasons(vec![lost(Some(2), "full"), lost(Some(3), "full")]),
+        ["full (5 lost)"]
+    );
+    assert_eq!(
+        reasons(vec![lost(None, "gone"), lost(None, "gone")]),
+        ["gone"]
+    );
+    assert_eq!(
+        reasons(vec![
+            lost(None, "full"),
+            lost(Some(3), "full"),
+            lost(None, "b")
+        ]),
+        ["b", "full (at least 3 lost)"]
+    );
+    assert_eq!(
+        reasons(vec![lost(Some(u64::MAX), "full"), lost(Some(3), "full")]),
+        ["full (18446744073709551615 lost)"]
+    );
+}
+
+#[test]
+fn what_is_shown_while_it_runs_is_up_to_date() {
+    let mut builder = RunBuilder::start("./app".into(), "test");
+    let mut shown = Vec::new();
+    for event in [
+        call(1, READ),
+        call(1, WRITE),
+        call(1, READ),
+        fork(1, 2),
+        call(2, -5),
+    ] {
+        builder.event(event);
+        let latest = builder.latest_new().map(|syscall| syscall.to_string());
+        let latest = latest.unwrap_or_default();
+        shown.push((builder.calls(), builder.distinct(), builder.tasks(), latest));
+    }
+    let expect = [
+        (1, 1, 1, "read"),
+        (2, 2, 1, "write"),
+        (3, 2, 1, "write"),
+        (3, 2, 2, "write"),
+        (4, 3, 2, "#-5"),
+    ];
+    assert_eq!(shown, expect.map(|(a, b, c, d)| (a, b, c, d.to_owned())));
+}
+
+#[test]
+fn numbers_at_random_make_the_run_incomplete_not_endless() {
+    let calls = i64::try_from(MAX_COUNTERS).unwrap() + 10;
+    let run = build((0..calls).map(|nr| call(1, i32::try_from(nr).unwrap())));
+    assert_eq!(run.syscalls.len(), MAX_COUNTERS);
+    let reasons: Vec<_> = run.incomplete_because.into_iter().collect();
+    assert_eq!(
+        reasons,
+        ["the workload made more than 65536 different calls (10 lost)"]
+    );
+}
+
+#[test]
+fn a_run_of_the_past_has_the_times_that_it_is_told_in_any_order() {
+    let mut builder = RunBuilder::of_the_past("audit");
+    for event in [
+        clock(1000),
+        Event::Exec {
+            task: Task(7),
+            executable: "/bin/a".into(),
+        },
+        call(7, 0),
+        clock(1010),
+        call(7, 1),
+        clock(990),
+        call(7, 0),
+        Event::Calls {
+            task: Task(8),
+            syscall: Syscall {
+                arch: Arch::X86_64,
+                nr: 2,
+            },
+            count: 5,
+        },
+    ] {
+        builder.event(event);
+    }
+    assert_eq!(builder.calls(), 8);
+    let run = builder.finish(None, false);
+    assert_eq!(
+        run.started,
+        SystemTime::UNIX_EPOCH + Duration::from_secs(990)
+    );
+    assert_eq!(run.duration, Duration::from_secs(20));
+    assert_eq!(run.program, PathBuf::from("/bin/a"));
+    assert_eq!((run.kernel.as_str(), run.machine.as_str()), ("", ""));
+    let tallies: Vec<_> = run.syscalls.values().collect();
+    let firsts: Vec<_> = tallies.iter().map(|t| (t.count, t.first_ms)).collect();
+    assert_eq!(firsts, [(2, 0), (1, 20_000), (5, 0)]);
+}
+
+#[test]
+fn a_program_that_nothing_is_known_of_has_no_name() {
+    let mut builder = RunBuilder::of_the_past("strace");
+    builder.event(call(0, 0));
+    let run = builder.finish(None, false);
+    let executables = run.syscalls.values().map(|tally| tally.executables.len());
+    assert_eq!(executables.collect::<Vec<_>>(), [0]);
+    assert_eq!(run.duration.as_secs(), 0);
+}
+
+/// Something that a task does, in the order in which it happens.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Call(i32),
+    Exec(u8),
+    Fork,
+    Exit,
+}
+
+/// What the tasks of a tree do. Each step is by one of the tasks that live then.
+fn history() -> impl Strategy<Value = Vec<Event>> {
+    let step = prop_oneof![
+        4 => (0..4).prop_map(Step::Call),
+        1 => (0..3_u8).prop_map(Step::Exec),
+        2 => Just(Step::Fork),
+        1 => Just(Step::Exit),
+    ];
+    prop::collection::vec((any::<prop::sample::Index>(), step), 0..40).prop_map(|steps| {
+        let mut living = vec![1];
+        let mut next = 2;
+        let mut events = vec![exec(1, "/0")];
+        for (who, step) in steps {
+            if living.is_empty() {
+                break;
+            }
+            let at = who.index(living.len());
+            let task = living[at];
+            events.push(match step {
+                Step::Call(nr) => call(task, nr),
+                Step::Exec(which) => exec(task, &format!("/{which}")),
+                Step::Fork => {
+                    living.push(next);
+                    next += 1;
+                    fork(task, next - 1)
+                }
+                Step::Exit => exit(living.remove(at)),
+            });
+        }
+        events
+    })
+}
+
+/// Who does what an event tells.
+fn actor(event: &Event) -> Option<Task> {
+    match event {
+        Event::Syscall { task, .. } | Event::Exec { task, .. } | Event::Exit { task } => {
+            Some(*task)
+        }
+        Event::Fork { parent, .. } => Some(*parent),
+        _ => None,
+    }
+}
+
+proptest! {
+    /// A parent waits until its fork was told of; the child and all others don't.
+    #[test]
+    fn forks_that_are_told_late_change_nothing(
+        events in history(),
+        delays in prop::collection::vec(0..20_usize, 40),
+    ) {
+        let mut late = events.clone();
+        for (from, delay) in (0..late.len()).rev().zip(delays) {
+            let Event::Fork { parent, child } = late[from] else { continue };
+            // The first thing that a task does after its fork is to call: an exec comes after the call for it.
+            let first_of_child = late[from + 1..].iter().find(|event| actor(event) == Some(child));
+            if !matches!(first_of_child, Some(Event::Syscall { .. })) {
+                continue;
+            }
+            let later = late.len().min(from + 1 + delay);
+            for at in from + 1..later {
+                if actor(&late[at]) == Some(parent) {
+                    break;
+                }
+                late.swap(at - 1, at);
+            }
+        }
+        prop_assert_eq!(summary(&build(late)), summary(&build(events)));
+    }
+}
+
+/// Run by hand: `cargo test --release --lib builder -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures, and shows nothing that could fail"]
+fn cost_of_a_call() {
+    const CALLS: u32 = 10_000_000;
+    let cost = |tasks: i32, executables: bool| {
+        let mut builder = RunBuilder::start("./app".into(), "test");
+        for task in 1..=tasks {
+            builder.event(fork(0, task));
+            if executables {
+                builder.event(exec(task, &format!("/bin/{task}")));
+            }
+        }
+        let tasks_in_turn = (1..=tasks).cycle();
+        let numbers = (0..60).cycle();
+        let start = Instant::now();
+        for (task, nr) in tasks_in_turn.zip(numbers).take(CALLS as usize) {
+            builder.event(std::hint::black_box(call(task, nr)));
+        }
+        let cost = start.elapsed() / CALLS;
+        assert_eq!(builder.calls(), u64::from(CALLS));
+        cost
+    };
+    println!(
+        "one task:                          {:?} a call",
+        cost(1, false)
+    );
+    println!(
+        "2 tasks in turn:                   {:?} a call",
+        cost(2, false)
+    );
+    println!(
+        "200 tasks in turn:                 {:?} a call",
+        cost(200, false)
+    );
+    println!(
+        "200 tasks, each its own program:   {:?} a call",
+        cost(200, true)
+    );
+}

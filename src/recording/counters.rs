@@ -1,0 +1,166 @@
+//! Counts of system calls, found by their number without hashing.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rustc_hash::FxBuildHasher;
+
+use crate::syscall::Syscall;
+
+/// Numbers below this one have a place in a table. Those of every ABI that has names do (MIPS n32 ends below 6500).
+const DENSE: usize = 8_192;
+
+/// How many different calls are counted. No ABI has a thousand: more are made by programs that call numbers at random,
+/// and a recording of 4 billion of them is of no use.
+pub(super) const MAX_COUNTERS: usize = 1 << 16;
+
+/// Small numbers: which of several things. Grows with the largest.
+#[derive(Clone, Debug, Default)]
+pub(super) struct IndexSet(Vec<u64>);
+
+impl IndexSet {
+    pub(super) fn insert(&mut self, index: usize) {
+        let (word, bit) = (index / 64, index % 64);
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << bit;
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
+        let words = self.0.iter().enumerate();
+        words.flat_map(|(word, &bits)| {
+            let set = (0..64).filter(move |bit| bits >> bit & 1 == 1);
+            set.map(move |bit| word * 64 + bit)
+        })
+    }
+}
+
+/// What is counted of one call while the run goes on.
+#[derive(Clone, Debug)]
+pub(super) struct Counter {
+    pub(super) syscall: Syscall,
+    pub(super) count: u64,
+    /// When first: since the start of the run, or as the clock of the builder tells it.
+    pub(super) first: Duration,
+    /// The executable of the latest call, already in `executables`: most calls are by the same program as the one before.
+    pub(super) latest: usize,
+    pub(super) executables: IndexSet,
+}
+
+/// One [`Counter`] for each call.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    all: Vec<Counter>,
+    /// For each ABI the indexes into `all`, from 1, by number; 0 where there is none.
+    dense: Vec<Vec<u32>>,
+    /// Those of other numbers.
+    sparse: HashMap<Syscall, u32, FxBuildHasher>,
+}
+
+impl Counters {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The counter of a call, if it has one.
+    pub(super) fn get(&mut self, syscall: Syscall) -> Option<&mut Counter> {
+        let place = match dense_place(syscall) {
+            Some((arch, nr)) => self.dense.get(arch)?.get(nr)?,
+            None => self.sparse.get(&syscall)?,
+        };
+        let index = usize::try_from(place.checked_sub(1)?).ok()?;
+        self.all.get_mut(index)
+    }
+
+    /// Adds the counter of a call that has none. `None`: there are too many.
+    pub(super) fn add(&mut self, counter: Counter) -> Option<&mut Counter> {
+        if self.all.len() >= MAX_COUNTERS {
+            return None;
+        }
+        let syscall = counter.syscall;
+        self.all.push(counter);
+        let place = u32::try_from(self.all.len()).ok()?;
+        if let Some((arch, nr)) = dense_place(syscall) {
+            if arch >= self.dense.len() {
+                self.dense.resize(arch + 1, Vec::new());
+            }
+            let table = &mut self.dense[arch];
+            if nr >= table.len() {
+                table.resize(nr + 1, 0);
+            }
+            table[nr] = place;
+        } else {
+            self.sparse.insert(syscall, place);
+        }
+        self.all.last_mut()
+    }
+
+    pub(super) fn into_iter(self) -> impl Iterator<Item = Counter> {
+        self.all.into_iter()
+    }
+}
+
+/// The row and the column of a call in the table; `None` if its number is too large, or negative.
+fn dense_place(syscall: Syscall) -> Option<(usize, usize)> {
+    let nr = usize::try_from(syscall.nr).ok()?;
+    (nr < DENSE).then_some((syscall.arch as usize, nr))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::recording::strategies;
+
+    fn counter(syscall: Syscall) -> Counter {
+        Counter {
+            syscall,
+            count: 0,
+            first: Duration::ZERO,
+            latest: 0,
+            executables: IndexSet::default(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_call_is_counted_as_a_map_would(calls in prop::collection::vec(strategies::syscall(), 0..50)) {
+            let mut counters = Counters::default();
+            let mut expect = BTreeMap::<Syscall, u64>::new();
+            for syscall in calls {
+                *expect.entry(syscall).or_default() += 1;
+                if counters.get(syscall).is_none() {
+                    counters.add(counter(syscall)).unwrap();
+                }
+                counters.get(syscall).unwrap().count += 1;
+            }
+            prop_assert_eq!(counters.len(), expect.len());
+            let counts: BTreeMap<_, _> = counters.into_iter().map(|c| (c.syscall, c.count)).collect();
+            prop_assert_eq!(counts, expect);
+        }
+
+        #[test]
+        fn indexes_come_back_sorted(indexes: std::collections::BTreeSet<u16>) {
+            let mut set = IndexSet::default();
+            for &index in indexes.iter().rev() {
+                set.insert(index.into());
+            }
+            prop_assert!(set.iter().eq(indexes.into_iter().map(usize::from)));
+        }
+    }
+
+    #[test]
+    fn numbers_at_random_do_not_fill_the_memory() {
+        let mut counters = Counters::default();
+        let arch = crate::syscall::Arch::X86_64;
+        let added =
+            (-200_000..200_000).filter(|&nr| counters.add(counter(Syscall { arch, nr })).is_some());
+        assert_eq!(added.count(), MAX_COUNTERS);
+        assert!(counters.get(Syscall { arch, nr: -200_000 }).is_some());
+        assert!(counters.get(Syscall { arch, nr: 0 }).is_none());
+    }
+}
