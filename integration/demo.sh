@@ -1,0 +1,42 @@
+#!/bin/sh
+# The round trip in small, for make demo: record a workload, look at its profile, run it under the profile, and see a call
+# that was not recorded refused. Leaves nothing behind.
+set -eu
+tool=$(realpath "$1")
+here=$(realpath "$(dirname "$0")")
+demo=$(mktemp -d)
+trap 'rm -rf "$demo"' EXIT
+cd "$demo"
+
+# A workload such as people have: a script that drives a few programs.
+cat >report.sh <<'EOF'
+#!/bin/sh
+set -eu
+seq 1 1000 | awk '{ sum += $1 * $1 } END { print "sum of squares:", sum }' >report
+sort -r report | tee report.sorted | wc -l >/dev/null
+cat report
+EOF
+chmod +x report.sh
+# It goes wrong: somebody found a way to have it run what it should not.
+sed 's|^cat report$|./inject|' report.sh >broken.sh && chmod +x broken.sh
+gcc -Os -static -nostdlib -ffreestanding -fno-stack-protector -o inject "$here/real/programs/inject.c"
+
+# say TEXT: what comes next; run COMMAND...: shows a command, and runs it.
+say() { printf '\n# %s\n' "$1"; }
+run() {
+    printf '$ %s\n' "$(echo "$*" | sed "s|$tool|sc-record|")"
+    status=0
+    "$@" || status=$?
+    [ "$status" -eq 0 ] || echo "(exit status $status)"
+}
+
+say 'Record the workload: every system call of every process that it starts.'
+run "$tool" --progress never -- ./report.sh
+say 'The profile: what was recorded is allowed, all else is refused.'
+run cat profiles/report.json
+say 'Under its profile the workload does what it did.'
+run "$tool" run profiles/report.json -- ./report.sh
+say 'Something is injected into it that makes other calls. Without the profile the kernel sees them:'
+run ./broken.sh
+say 'Under the profile each is refused with EPERM:'
+run "$tool" run profiles/report.json -- ./broken.sh

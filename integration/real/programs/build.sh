@@ -1,0 +1,36 @@
+#!/bin/sh
+# Builds the programs that the scripts in the folder above run, where they are older than their sources. They lie at a
+# path that is the same on every machine, since recordings name executables.
+set -eu
+cd "$(dirname "$0")"
+out=${SC_RECORD_REAL:-/tmp/sc-record-real}/bin
+mkdir -p "$out"
+[ -O "$out" ] || {
+    echo "$out belongs to another user: remove it, or set SC_RECORD_REAL to another directory" >&2
+    exit 1
+}
+
+# build NAME SOURCE COMMAND...: the command makes the file NAME.new in $out.
+build() {
+    name=$1
+    source=$2
+    shift 2
+    if [ -e "$out/$name" ] && [ -z "$(find "$source" -newer "$out/$name")" ]; then return; fi
+    # Whole or not at all: another build may run beside this one.
+    temporary=$(mktemp -d "$out/build.XXXXXX")
+    "$@" -o "$temporary/$name" "$source" || {
+        rm -rf "$temporary"
+        exit 1
+    }
+    mv "$temporary/$name" "$out/$name"
+    rm -rf "$temporary"
+}
+
+build go go.go env CGO_ENABLED=0 GO111MODULE=off go build
+case $(uname -m) in
+x86_64)
+    build x86 x86.c gcc -m32 -O2 -Wall -Wextra -Werror -pthread
+    build int80 int80.c gcc -O2 -Wall -Wextra -Werror
+    build inject inject.c gcc -Os -Wall -Wextra -Werror -static -nostdlib -ffreestanding -fno-stack-protector
+    ;;
+esac
