@@ -1,0 +1,45 @@
+# make demo and make test do all the set-up that they need.
+
+CARGO ?= cargo
+# cargo may be installed, but not in the PATH of this shell yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+PREFIX ?= /usr/local
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+demo: ## record a demo workload, show its profile, run it under the profile, see a call refused
+	@.ci/deps build
+	@$(CARGO) build --release --quiet
+	@sh integration/demo.sh "$${CARGO_TARGET_DIR:-target}/release/sc-record"
+
+test: ## all tests, with real programs
+	@.ci/deps build test
+	$(CARGO) test --locked
+
+check: ## format, lints, documentation, shell scripts
+	@.ci/deps build check
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	shellcheck -x -P SCRIPTDIR .ci/* $(wildcard */*.sh integration/*/*.sh integration/real/programs/*.sh)
+
+bench: ## what recording costs, beside strace; QUICK=1 for a first impression
+	@.ci/deps build bench
+	$(CARGO) build --release --locked
+	python3 benches/bench.py --sc-record "$${CARGO_TARGET_DIR:-target}/release/sc-record" $(if $(QUICK),--quick)
+
+fuzz: ## every fuzz target for FUZZ_SECONDS (default 30)
+	CARGO='$(CARGO)' sh fuzz/run.sh
+
+recordings: ## record the real programs anew, until nothing new comes; writes recordings/ and profiles/
+	@.ci/deps build test
+	$(CARGO) build --release --locked
+	sh integration/recordings.sh "$${CARGO_TARGET_DIR:-target}/release/sc-record"
+
+install: ## to PREFIX/bin (default /usr/local)
+	@.ci/deps build
+	$(CARGO) build --release --locked
+	install -D -m 755 "$${CARGO_TARGET_DIR:-target}/release/sc-record" "$(DESTDIR)$(PREFIX)/bin/sc-record"
+
+.PHONY: help demo test check bench fuzz recordings install
