@@ -45,6 +45,8 @@ impl Cli {
 pub(crate) enum Verb {
     /// Unite recordings: the runs of all, each once
     Merge(MergeArgs),
+    /// Make the profile of a recording
+    Generate(GenerateArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
 }
@@ -80,17 +82,8 @@ pub(crate) struct RecordArgs {
     #[arg(long)]
     pub(crate) fresh: bool,
 
-    /// What the profile may allow beyond what was recorded
-    #[arg(long, value_enum, default_value_t = Policy::Safe)]
-    pub(crate) policy: Policy,
-
-    /// Format of the profile
-    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
-    pub(crate) format: Format,
-
-    /// Write the profile even if it can't allow a call whose number has no name
-    #[arg(long)]
-    pub(crate) skip_unnamed: bool,
+    #[command(flatten)]
+    pub(crate) profile: ProfileArgs,
 
     /// Store a label with the run (can be repeated)
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
@@ -129,6 +122,26 @@ pub(crate) struct RecordArgs {
     pub(crate) command: Vec<OsString>,
 }
 
+/// What the profile of a recording says.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ProfileArgs {
+    /// What the profile may allow beyond what was recorded
+    #[arg(long, value_enum, default_value_t = Policy::Safe)]
+    pub(crate) policy: Policy,
+
+    /// Format of the profile
+    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
+    pub(crate) format: Format,
+
+    /// Write the profile even if it can't allow a call whose number has no name
+    #[arg(long)]
+    pub(crate) skip_unnamed: bool,
+
+    /// Answer ENOSYS, not EPERM, to newer calls that libc tries and can do without
+    #[arg(long)]
+    pub(crate) enosys_probes: bool,
+}
+
 /// How much is said on stderr.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Verbosity {
@@ -160,6 +173,28 @@ pub(crate) struct MergeArgs {
     pub(crate) json: bool,
 
     /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Recordings; the profile allows what the runs of all of them called
+    #[arg(value_name = "RECORDING", required = true, value_hint = clap::ValueHint::FilePath)]
+    pub(crate) inputs: Vec<PathBuf>,
+
+    /// The profile; `-` is stdout, `none` writes none [default: profiles/NAME.json]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<Destination>,
+
+    #[command(flatten)]
+    pub(crate) profile: ProfileArgs,
+
+    /// Print the summary as JSON, on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Say nothing but errors and warnings
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use nix::errno::Errno;
+use sc_record::format::DocumentError;
 use sc_record::recording::{FileError, MergeError, ParseError};
 use sc_record::{atomic_file, backend, command::CommandError};
 
@@ -18,6 +19,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| of_file(cause.downcast_ref()?))
         .or_else(|| of_write(cause.downcast_ref()?))
         .or_else(|| of_merge(cause.downcast_ref()?))
+        .or_else(|| of_document(cause.downcast_ref()?))
 }
 
 const NOT_EXECUTABLE: &str = "see that it is executable (chmod +x) and that its interpreter exists";
@@ -82,6 +84,15 @@ fn of_write(error: &atomic_file::Error) -> Option<String> {
 fn of_merge(error: &MergeError) -> Option<String> {
     match error {
         MergeError::Names { .. } => Some("to call them by one name, use -n NAME".to_owned()),
+        _ => None,
+    }
+}
+
+fn of_document(error: &DocumentError) -> Option<String> {
+    match error {
+        DocumentError::Unnamed(_) => Some(
+            "--skip-unnamed writes it all the same: under it these calls are refused".to_owned(),
+        ),
         _ => None,
     }
 }

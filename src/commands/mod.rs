@@ -2,8 +2,10 @@
 
 mod completions;
 pub(crate) mod exit_status;
+mod generate;
 pub(crate) mod hint;
 mod merge;
+mod profile;
 mod progress;
 mod record;
 mod summary;
@@ -15,6 +17,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.verb {
         None => record::record(&cli.record),
         Some(Verb::Merge(args)) => merge::merge(&args),
+        Some(Verb::Generate(args)) => generate::generate(&args),
         Some(Verb::Completions(args)) => Ok(completions::completions(&args)),
     }
 }

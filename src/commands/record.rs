@@ -1,19 +1,17 @@
 //! `sc-record [OPTIONS] [--] CMD [ARG]...`: the verb that needs no name.
 
-use std::fs::create_dir_all;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use sc_record::atomic_file::write_atomically;
 use sc_record::backend::ptrace::{Ptrace, Until};
 use sc_record::backend::signals::{self, Interrupts};
 use sc_record::backend::{Backend, Command, Control, Outcome, Target};
 use sc_record::command::find_executable;
 use sc_record::event::Task;
-use sc_record::recording::{Earlier, Name, Recording, Run, RunBuilder, update};
+use sc_record::recording::{Earlier, Name, Recording, Run, RunBuilder, RunId, update};
 
+use super::profile;
 use super::progress::{Progress, Watched};
 use super::summary::Summary;
 use crate::cli::{self, Destination, RecordArgs};
@@ -47,11 +45,15 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     let (run, outcome) = plan.run(&control)?;
     let id = run.id;
     let recording = plan.keep(run)?;
-    let generated = plan.write_profile(&recording);
+    let said = plan.write_profile(&recording, id);
     if let Some(run) = recording.runs.get(&id) {
-        Summary::new(run, &recording, &plan.files()).print(args.json, args.verbosity);
+        Summary::new(run, &recording, &plan.files(said.is_ok())).print(args.json, args.verbosity);
     }
-    generated?;
+    for line in said? {
+        if !args.json {
+            eprintln!("sc-record: {line}");
+        }
+    }
     Ok(status(&outcome, &plan.target))
 }
 
@@ -166,7 +168,7 @@ impl Plan<'_> {
         let Some(path) = &self.recording else {
             return Ok(one);
         };
-        make_parent(path)?;
+        profile::make_parent(path)?;
         let earlier = if self.args.fresh {
             Earlier::SetAside
         } else {
@@ -179,34 +181,29 @@ impl Plan<'_> {
         Ok(all)
     }
 
-    fn write_profile(&self, recording: &Recording) -> anyhow::Result<()> {
+    /// Writes the profile of all runs, and gives what is to be said about it.
+    fn write_profile(&self, recording: &Recording, latest: RunId) -> anyhow::Result<Vec<String>> {
         if self.output == Destination::Nowhere {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let _ = (
-            recording,
-            write_atomically as fn(&Path, &[u8]) -> _,
-            std::io::stdout().flush(),
-        );
-        Ok(())
+        let mut document = profile::of(recording, self.args.profile)?;
+        profile::write(&document.text, &self.output)?;
+        // The summary tells why the latest run is incomplete.
+        (document.generated.incomplete).retain(|incomplete| incomplete.run != latest);
+        let additions = profile::additions(&document, self.args.profile.into());
+        let additions = additions.filter(|_| !self.args.verbosity.quiet);
+        let warnings = profile::warnings(&document).into_iter();
+        let warnings = warnings.map(|warning| format!("warning: {warning}"));
+        Ok(additions.into_iter().chain(warnings).collect())
     }
 
     /// The files that were written, for the user.
-    fn files(&self) -> Vec<(&'static str, &Path)> {
+    fn files(&self, profile_written: bool) -> Vec<(&'static str, &Path)> {
         let profile = match &self.output {
-            Destination::File(path) => Some(("profile", path.as_path())),
-            Destination::Nowhere | Destination::Stdout => None,
+            Destination::File(path) if profile_written => Some(("profile", path.as_path())),
+            _ => None,
         };
         let recording = self.recording.as_deref().map(|path| ("recording", path));
         recording.into_iter().chain(profile).collect()
-    }
-}
-
-/// Makes the folder of a file that is about to be written.
-fn make_parent(path: &Path) -> anyhow::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => create_dir_all(parent)
-            .with_context(|| format!("can't make the folder {}", parent.display())),
-        _ => Ok(()),
     }
 }

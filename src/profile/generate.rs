@@ -63,7 +63,10 @@ pub struct Unnamed<'a> {
 impl fmt::Display for Unnamed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Syscall { arch, nr } = self.syscall;
-        write!(f, "{arch} number {nr}, called {} times", self.seen.count)?;
+        match self.seen.count {
+            1 => write!(f, "{arch} number {nr}, called once")?,
+            count => write!(f, "{arch} number {nr}, called {count} times")?,
+        }
         let executables = self.seen.executables.iter().map(|path| path.display());
         write_list(f, " by ", executables)?;
         write_list(f, " in run ", self.seen.runs.iter())

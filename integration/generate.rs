@@ -1,0 +1,138 @@
+//! `sc-record generate`: the profile of files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+fn generate(folder: &Path, args: &[&str]) -> assert_cmd::assert::Assert {
+    let mut command = Command::cargo_bin("sc-record").unwrap();
+    command.current_dir(folder).arg("generate").args(args);
+    command.assert()
+}
+
+/// A recording of one run with these calls of `x86_64`, called `name`.json.
+fn recording(folder: &Path, name: &str, run: &str, calls: &[&str], incomplete: &[&str]) -> PathBuf {
+    let call = |call: &&str| {
+        let tally = json!({"count": 1, "first_ms": 0, "executables": ["/bin/app"]});
+        ((*call).to_owned(), tally)
+    };
+    let calls: serde_json::Map<String, Value> = calls.iter().map(call).collect();
+    let recording = json!({"schema": 1, "name": name, "runs": [{
+        "id": format!("01234567-89ab-7def-8123-4567890000{run}"),
+        "started": "2025-01-01T00:00:00.000Z", "duration_ms": 1, "tool": "sc-record 0.1.0", "program": "app",
+        "labels": {}, "backend": "ptrace", "kernel": "6.18", "machine": "x86_64", "no_new_privs": false,
+        "exit": {"code": 0}, "tasks": 1, "complete": incomplete.is_empty(), "incomplete_because": incomplete,
+        "syscalls": {"x86_64": calls},
+    }]});
+    let path = folder.join(format!("{name}-{run}.json"));
+    fs::write(&path, format!("{recording:#}\n")).unwrap();
+    path
+}
+
+fn names(profile: &Path) -> Vec<String> {
+    let profile: Value = serde_json::from_slice(&fs::read(profile).unwrap()).unwrap();
+    let names = profile["syscalls"][0]["names"].as_array().unwrap();
+    names
+        .iter()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn stderr(assert: &assert_cmd::assert::Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+}
+
+#[test]
+fn the_profile_of_several_files_is_that_of_their_united_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = recording(folder.path(), "app", "0a", &["read", "execve"], &[]);
+    let b = recording(folder.path(), "app", "0b", &["write", "read"], &[]);
+    let files = [
+        a.to_str().unwrap(),
+        b.to_str().unwrap(),
+        a.to_str().unwrap(),
+    ];
+    let exact = [&files[..], &["--policy", "exact"]].concat();
+    generate(folder.path(), &exact).success().stdout("");
+    let profile = folder.path().join("profiles/app.json");
+    assert_eq!(names(&profile), ["execve", "read", "write"]);
+    let bytes = fs::read(&profile).unwrap();
+    let to_stdout = [&exact[..], &["-o", "-", "-q"]].concat();
+    generate(folder.path(), &to_stdout)
+        .success()
+        .stdout(bytes)
+        .stderr("");
+    // The order of the files makes no difference.
+    let turned = ["--policy", "exact", files[1], files[0], "-o", "turned.json"];
+    generate(folder.path(), &turned).success();
+    assert_eq!(
+        fs::read(folder.path().join("turned.json")).unwrap(),
+        fs::read(&profile).unwrap()
+    );
+}
+
+#[test]
+fn a_number_without_a_name_fails_unless_it_is_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    recording(folder.path(), "app", "0a", &["read", "#-5"], &[]);
+    let assert = generate(folder.path(), &["app-0a.json"]).code(2);
+    let said = stderr(&assert);
+    assert!(
+        said.contains("x86_64 number -5, called once by /bin/app"),
+        "{said}"
+    );
+    assert!(said.contains("--skip-unnamed"), "{said}");
+    assert!(!folder.path().join("profiles").exists());
+    let assert = generate(folder.path(), &["app-0a.json", "--skip-unnamed", "-q"]).success();
+    assert!(stderr(&assert).contains("x86_64 number -5"));
+    assert!(names(&folder.path().join("profiles/app.json")).contains(&"read".to_owned()));
+}
+
+#[test]
+fn incomplete_runs_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    recording(folder.path(), "app", "0a", &["read"], &["3 calls lost"]);
+    let assert = generate(folder.path(), &["app-0a.json", "-q"]).success();
+    let said = stderr(&assert);
+    assert!(
+        said.contains("calls may be missing: run 01234567-"),
+        "{said}"
+    );
+    assert!(said.contains("3 calls lost"), "{said}");
+}
+
+#[test]
+fn workloads_of_different_names_need_a_file_for_their_profile() {
+    let folder = tempfile::tempdir().unwrap();
+    recording(folder.path(), "a", "0a", &["read"], &[]);
+    recording(folder.path(), "b", "0b", &["write"], &[]);
+    let both = ["a-0a.json", "b-0b.json", "--policy", "exact"];
+    assert!(stderr(&generate(folder.path(), &both).code(2)).contains("with -o"));
+    generate(folder.path(), &[&both[..], &["-o", "ab.json"]].concat()).success();
+    assert_eq!(names(&folder.path().join("ab.json")), ["read", "write"]);
+}
+
+#[test]
+fn the_summary_as_json_gives_every_addition_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    recording(folder.path(), "app", "0a", &["openat"], &[]);
+    let args = [
+        "app-0a.json",
+        "--policy",
+        "portable",
+        "--enosys-probes",
+        "--json",
+    ];
+    let assert = generate(folder.path(), &args).success();
+    let summary: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    let added = summary["added"].as_array().unwrap();
+    let open = added.iter().find(|added| added["name"] == "open").unwrap();
+    assert_eq!(open["for"], json!(["openat"]));
+    assert_eq!(open["arch"], "x86_64");
+    assert!(open["why"].as_str().unwrap().contains("glibc"));
+    assert!(summary["enosys"].to_string().contains("clone3"));
+    assert_eq!(summary["profile"], "profiles/app.json");
+    generate(folder.path(), &["app-0a.json", "--json", "-o", "-"]).code(2);
+}

@@ -1,0 +1,156 @@
+//! `sc-record generate recordings/NAME.json…`: the profile of what was recorded before.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use sc_record::format::Document;
+use sc_record::profile::{Policy, Reason};
+use sc_record::recording::Recording;
+use serde_json::{Value, json};
+
+use super::{exit_status, profile};
+use crate::cli::{Destination, GenerateArgs};
+
+pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
+    let recording = union(args)?;
+    let output = args.output.clone();
+    let output = output.unwrap_or_else(|| {
+        Destination::File(PathBuf::from(format!("profiles/{}.json", recording.name)))
+    });
+    anyhow::ensure!(
+        !(args.json && output == Destination::Stdout),
+        "--json and the profile can't both go to stdout: use -o FILE"
+    );
+    let document = profile::of(&recording, args.profile)?;
+    profile::write(&document.text, &output)?;
+
+    if args.json {
+        let summary = json(&recording, &document, args, &output);
+        writeln!(io::stdout(), "{summary}")?;
+        return Ok(exit_status::CLEAN);
+    }
+    if !args.quiet {
+        for line in text(&recording, &document, args.profile.into(), &output) {
+            eprintln!("sc-record: {line}");
+        }
+    }
+    for warning in profile::warnings(&document) {
+        eprintln!("sc-record: warning: {warning}");
+    }
+    Ok(exit_status::CLEAN)
+}
+
+/// All runs of all inputs. Several workloads can share a profile; then it has no name of its own, and needs `-o`.
+fn union(args: &GenerateArgs) -> anyhow::Result<Recording> {
+    let mut united: Option<(&Path, Recording)> = None;
+    for path in &args.inputs {
+        let mut recording = Recording::load(stdin_or(path))?;
+        united = Some(match united {
+            None => (path, recording),
+            Some((first, one)) => {
+                if recording.name != one.name {
+                    anyhow::ensure!(
+                        args.output.is_some(),
+                        "{} is of {} and {} of {}: give a profile for both its file with -o",
+                        first.display(),
+                        one.name,
+                        path.display(),
+                        recording.name,
+                    );
+                    recording.name = one.name.clone();
+                }
+                let one = one.merge(recording).map_err(|error| {
+                    let [first, path] = [first, path].map(Path::display);
+                    anyhow::Error::new(error).context(format!("cannot unite {first} and {path}"))
+                })?;
+                (first, one)
+            }
+        });
+    }
+    let (_, united) = united.ok_or_else(|| anyhow::anyhow!("there is no recording"))?;
+    Ok(united)
+}
+
+fn stdin_or(path: &Path) -> &Path {
+    if path == Path::new("-") {
+        Path::new("/dev/stdin")
+    } else {
+        path
+    }
+}
+
+fn text(
+    recording: &Recording,
+    document: &Document<'_>,
+    policy: Policy,
+    output: &Destination,
+) -> Vec<String> {
+    let names = &document.generated.names;
+    let recorded = names.values().filter(|reasons| {
+        let mut reasons = reasons.values();
+        reasons.any(|reason| matches!(reason, Reason::Recorded(_)))
+    });
+    let arches = document.generated.profile.architectures.iter().flatten();
+    let arches: Vec<_> = arches.map(|arch| arch.name()).collect();
+    let mut lines = vec![format!(
+        "{}: {} recorded ({}) in {}",
+        recording.name,
+        count(recorded.count(), "system call"),
+        arches.join(", "),
+        count(recording.runs.len(), "run"),
+    )];
+    lines.extend(profile::additions(document, policy));
+    if let Destination::File(path) = output {
+        lines.push(format!("profile {}", path.display()));
+    }
+    lines
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn json(
+    recording: &Recording,
+    document: &Document<'_>,
+    args: &GenerateArgs,
+    output: &Destination,
+) -> Value {
+    let generated = &document.generated;
+    let added = generated.additions().map(|(name, arch, reason)| {
+        let (why, for_recorded) = match reason {
+            Reason::Added { why, for_recorded } => (*why, for_recorded.clone()),
+            Reason::Recorded(_) => ("", BTreeSet::new()),
+        };
+        json!({"name": name, "arch": arch.name(), "why": why, "for": for_recorded})
+    });
+    let probes = (generated.probes.iter()).map(|(name, why)| json!({"name": name, "why": why}));
+    let unnamed = generated.unnamed.iter().map(|unnamed| {
+        json!({
+            "arch": unnamed.syscall.arch.name(),
+            "number": unnamed.syscall.nr,
+            "count": unnamed.seen.count,
+            "executables": unnamed.seen.executables.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+            "runs": unnamed.seen.runs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
+    });
+    let incomplete = (generated.incomplete.iter())
+        .map(|run| json!({"run": run.run.to_string(), "because": run.because}));
+    json!({
+        "name": recording.name.as_str(),
+        "runs": recording.runs.len(),
+        "policy": Policy::from(args.profile).extent.to_string(),
+        "architectures": generated.profile.architectures.iter().flatten().map(|arch| arch.name()).collect::<Vec<_>>(),
+        "syscalls": generated.names.keys().collect::<Vec<_>>(),
+        "added": added.collect::<Vec<_>>(),
+        "enosys": probes.collect::<Vec<_>>(),
+        "unnamed": unnamed.collect::<Vec<_>>(),
+        "incomplete": incomplete.collect::<Vec<_>>(),
+        "profile": match output {
+            Destination::File(path) => json!(path.to_string_lossy()),
+            Destination::Nowhere | Destination::Stdout => Value::Null,
+        },
+    })
+}

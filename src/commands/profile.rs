@@ -1,0 +1,98 @@
+//! From a recording to the file of its profile: the same for every verb that writes one.
+
+use std::fs::create_dir_all;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use sc_record::atomic_file::write_atomically;
+use sc_record::format::{Document, DocumentError, Format, OnUnnamed, document};
+use sc_record::profile::{Extent, Policy};
+use sc_record::recording::Recording;
+
+use crate::cli::{self, Destination, ProfileArgs};
+
+impl From<ProfileArgs> for Policy {
+    fn from(args: ProfileArgs) -> Policy {
+        Policy {
+            extent: match args.policy {
+                cli::Policy::Exact => Extent::Exact,
+                cli::Policy::Safe => Extent::Safe,
+                cli::Policy::Portable => Extent::Portable,
+            },
+            enosys_probes: args.enosys_probes,
+        }
+    }
+}
+
+impl From<cli::Format> for Format {
+    fn from(format: cli::Format) -> Format {
+        match format {
+            cli::Format::Oci => Format::Oci,
+        }
+    }
+}
+
+/// The profile of a recording, as the command line wants it.
+pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_>, DocumentError> {
+    let on_unnamed = if args.skip_unnamed {
+        OnUnnamed::Skip
+    } else {
+        OnUnnamed::Fail
+    };
+    document(recording, args.into(), args.format.into(), on_unnamed)
+}
+
+/// Writes the text of a profile, and the folder of its file if that is missing.
+pub(super) fn write(text: &str, output: &Destination) -> anyhow::Result<()> {
+    match output {
+        Destination::Nowhere => {}
+        Destination::Stdout => io::stdout()
+            .write_all(text.as_bytes())
+            .context("can't write the profile to stdout")?,
+        Destination::File(path) => {
+            make_parent(path)?;
+            write_atomically(path, text.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the folder of a file that is about to be written.
+pub(super) fn make_parent(path: &Path) -> anyhow::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => create_dir_all(parent)
+            .with_context(|| format!("can't make the folder {}", parent.display())),
+        _ => Ok(()),
+    }
+}
+
+/// One line on what the policy added to what was recorded; `None` if it added nothing.
+pub(super) fn additions(document: &Document<'_>, policy: Policy) -> Option<String> {
+    let generated = &document.generated;
+    let added: std::collections::BTreeSet<_> =
+        generated.additions().map(|(name, ..)| name).collect();
+    let mut parts = Vec::new();
+    if !added.is_empty() {
+        let names: Vec<_> = added.iter().copied().collect();
+        parts.push(format!(
+            "policy {} adds {}: {}",
+            policy.extent,
+            names.len(),
+            names.join(", ")
+        ));
+    }
+    if !generated.probes.is_empty() {
+        parts.push(format!("{} answer ENOSYS", generated.probes.len()));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// What the user must know about a profile: what it can't allow, and what it may lack.
+pub(super) fn warnings(document: &Document<'_>) -> Vec<String> {
+    let unnamed = document.generated.unnamed.iter();
+    let unnamed = unnamed.map(|call| format!("the profile can't allow {call}"));
+    let incomplete = document.generated.incomplete.iter();
+    let incomplete = incomplete.map(|run| format!("calls may be missing: {run}"));
+    unnamed.chain(incomplete).collect()
+}
