@@ -132,7 +132,11 @@ impl Plan<'_> {
     fn run(&self, control: &Control) -> anyhow::Result<(Run, Outcome)> {
         let backend = self.backend();
         if self.args.verbosity.verbose {
-            eprintln!("sc-record: backend {}", backend.name());
+            eprintln!(
+                "sc-record: backend {}: {}",
+                backend.name(),
+                backend.stopping()
+            );
         }
         let show = !self.args.verbosity.quiet;
         let progress = show.then(|| Progress::start(self.args.progress)).flatten();
@@ -151,7 +155,7 @@ impl Plan<'_> {
         Ok((run, outcome))
     }
 
-    fn backend(&self) -> impl Backend + use<> {
+    fn backend(&self) -> Ptrace {
         let (cli::Backend::Auto | cli::Backend::Ptrace) = self.args.backend;
         Ptrace {
             until: match self.args.until {

@@ -1,6 +1,6 @@
 //! Calls that would end the recording, hide calls from it, or show the workload that it is recorded.
 
-use super::engine::{Engine, Stops};
+use super::engine::{Engine, Seccomp, Stops};
 use super::registers::{self, Registers};
 use super::stop::{Died, Stopped};
 use super::wakes::{SLEEPS, Sleep};
@@ -64,6 +64,8 @@ pub(super) enum OnExit {
     HideFilter,
     /// If it failed, the recorder is why.
     Tracing,
+    /// If it made a task, no stop told of that: the task escaped.
+    Unfollowed,
     /// The tracee gets back what was changed.
     Undo(Undo),
 }
@@ -109,6 +111,8 @@ impl Undo {
     }
 }
 
+const ESCAPED: &str = "a task made another with CLONE_UNTRACED, which could not be followed";
+
 /// `CLONE_UNTRACED` (clone(2)).
 const CLONE_UNTRACED: u64 = 0x0080_0000;
 
@@ -141,10 +145,7 @@ pub(super) fn at_entry(
             Some(was) if was & CLONE_UNTRACED != 0 => {
                 let is = was & !CLONE_UNTRACED;
                 if !registers::write_word(stopped, first, is) {
-                    engine.lost(
-                        "a task made another with CLONE_UNTRACED, which can't be followed"
-                            .to_owned(),
-                    );
+                    engine.lost(ESCAPED.to_owned());
                 }
                 Some(OnExit::Undo(Undo::Memory {
                     address: first,
@@ -152,7 +153,9 @@ pub(super) fn at_entry(
                     is,
                 }))
             }
-            _ => None,
+            // A program that can't be read, under a recorder without CAP_SYS_PTRACE.
+            None => Some(OnExit::Unfollowed),
+            Some(_) => None,
         },
         Special::Prctl if int(first) == PR_GET_SECCOMP => Some(OnExit::HideFilter),
         Special::Prctl if int(first) == PR_SET_SECCOMP => match second {
@@ -184,13 +187,18 @@ pub(super) fn at_exit(
     match on_exit {
         // Zero, or the descriptor of a listener. A positive number can also be the thread that TSYNC failed for, and to
         // see more stops than needed does no harm.
-        OnExit::OwnFilter { .. } if value >= 0 => {
+        OnExit::OwnFilter { all_threads } if value >= 0 => {
             let tracee = engine.tracee_of(stopped);
-            tracee.own_filter = true;
+            tracee.seccomp = Seccomp::Filter;
             tracee.stops = Stops::Syscalls;
+            if all_threads {
+                for (_, sibling) in engine.siblings(stopped.task()) {
+                    sibling.seccomp = Seccomp::Filter;
+                }
+            }
         }
         OnExit::HideFilter if value == SECCOMP_MODE_FILTER.cast_signed() => {
-            if engine.uses_filter() && !engine.tracee_of(stopped).own_filter {
+            if engine.uses_filter() && engine.tracee_of(stopped).seccomp == Seccomp::Disabled {
                 let mut registers = Registers::read(stopped)?;
                 registers.set_result(0);
                 registers.write(stopped)?;
@@ -203,8 +211,9 @@ pub(super) fn at_exit(
                     .to_owned(),
             );
         }
+        OnExit::Unfollowed if value > 0 => engine.lost(ESCAPED.to_owned()),
         OnExit::Undo(undo) => undo.apply(stopped),
-        OnExit::OwnFilter { .. } | OnExit::HideFilter | OnExit::Tracing => {}
+        OnExit::OwnFilter { .. } | OnExit::HideFilter | OnExit::Tracing | OnExit::Unfollowed => {}
     }
     Ok(())
 }
@@ -225,12 +234,12 @@ const TRACING: [u64; 3] = [0, 16, 0x4206];
 fn enter_strict_mode(engine: &mut Engine<'_>, stopped: &Stopped) -> Result<Option<OnExit>, Died> {
     let uses_filter = engine.uses_filter();
     let tracee = engine.tracee_of(stopped);
-    if uses_filter && !tracee.own_filter {
+    if uses_filter && tracee.seccomp == Seccomp::Disabled {
         let mut registers = Registers::read(stopped)?;
         registers.skip_call();
         registers.set_result(0);
         registers.write(stopped)?;
-        tracee.strict = true;
+        tracee.seccomp = Seccomp::Strict;
         tracee.stops = Stops::Syscalls;
     }
     Ok(None)

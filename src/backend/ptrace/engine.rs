@@ -27,22 +27,33 @@ pub(super) enum Stops {
     Syscalls,
 }
 
+/// A seccomp mode, as the workload knows it: the recording filter isn't the workload's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seccomp {
+    /// None.
+    Disabled,
+    /// Strict mode. The recorder enforces it instead of the kernel where the recording filter is loaded.
+    Strict,
+    /// A filter of the workload's own.
+    Filter,
+}
+
 /// What is known of one tracee.
 #[derive(Debug)]
 pub(super) struct Tracee {
     pub(super) stops: Stops,
     /// The call that it is in was counted at its syscall-enter-stop.
     counted: bool,
-    /// It has a filter of the workload's own.
-    pub(super) own_filter: bool,
-    /// It asked for strict mode, which the recorder enforces instead of the kernel.
-    pub(super) strict: bool,
+    /// What it asked seccomp for itself.
+    pub(super) seccomp: Seccomp,
     /// What is to be done at the exit of the call that it is in.
     pub(super) on_exit: Option<OnExit>,
     /// What is to be put right at its next stop.
     pub(super) undo: Option<Undo>,
     /// The latest call that a signal ends with EINTR.
     sleeping: Option<Sleeping>,
+    /// The recorder interrupted it, wherever it was.
+    interrupted: bool,
     /// It is about to enter a call a second time, by the recorder's doing.
     again: Option<Again>,
 }
@@ -52,11 +63,11 @@ impl Tracee {
         Tracee {
             stops,
             counted: false,
-            own_filter: false,
-            strict: false,
+            seccomp: Seccomp::Disabled,
             on_exit: None,
             undo: None,
             sleeping: None,
+            interrupted: false,
             again: None,
         }
     }
@@ -131,7 +142,9 @@ impl<'a> Engine<'a> {
 
     /// A task that ran before it was seized.
     pub(super) fn meet_running(&mut self, task: Task) {
-        self.tracees.insert(task, Tracee::new(Stops::Syscalls));
+        let mut tracee = Tracee::new(Stops::Syscalls);
+        tracee.interrupted = true;
+        self.tracees.insert(task, tracee);
         let executable = proc::executable_of(task);
         self.sink.event(Event::Exec { task, executable });
     }
@@ -192,6 +205,9 @@ impl<'a> Engine<'a> {
                 if self.is_command(stopped.task()) {
                     self.control.command_stopped(false);
                 }
+                if std::mem::take(&mut self.tracee(stopped.task()).interrupted) {
+                    wakes::sleep_on_after_interrupt(&stopped, &self.specials)?;
+                }
                 self.resume(stopped, 0)
             }
         }
@@ -246,7 +262,7 @@ impl<'a> Engine<'a> {
         let ours_only = self.stops == Stops::Filter;
         let tracee = self.tracee(stopped.task());
         let counted = std::mem::take(&mut tracee.counted);
-        if ours_only && !tracee.own_filter {
+        if ours_only && tracee.seccomp != Seccomp::Filter {
             return match filter::decode(message) {
                 _ if counted => self.resume(stopped, 0),
                 Some(syscall) => self.entered(stopped, syscall, None),
@@ -332,7 +348,7 @@ impl<'a> Engine<'a> {
             syscall,
             site,
         });
-        if self.tracee(task).strict && !calls::allowed_in_strict_mode(syscall) {
+        if self.tracee(task).seccomp == Seccomp::Strict && !calls::allowed_in_strict_mode(syscall) {
             calls::kill(task);
         }
         let special = self.specials.get(syscall);
@@ -400,18 +416,29 @@ impl<'a> Engine<'a> {
 
     /// Puts the other threads of a task's process to `PTRACE_SYSCALL`, and says which of them must stop once for that.
     fn see_all_calls_of_siblings(&mut self, task: Task) -> HashSet<Task> {
-        let process = proc::process_of(task);
         let mut waiting_for = HashSet::new();
-        for (&other, tracee) in &mut self.tracees {
-            let to_change = other != task && tracee.stops == Stops::Filter;
-            if to_change && process.is_some() && proc::process_of(other) == process {
+        for (other, tracee) in self.siblings(task) {
+            if tracee.stops == Stops::Filter {
                 tracee.stops = Stops::Syscalls;
+                tracee.interrupted = true;
                 if requests::interrupt(Pid::from_raw(other.0)).is_ok() {
                     waiting_for.insert(other);
                 }
             }
         }
         waiting_for
+    }
+
+    /// The other threads of a task's process.
+    pub(super) fn siblings(&mut self, task: Task) -> impl Iterator<Item = (Task, &mut Tracee)> {
+        let process = proc::process_of(task);
+        let others = self
+            .tracees
+            .iter_mut()
+            .map(|(&other, tracee)| (other, tracee));
+        others.filter(move |(other, _)| {
+            *other != task && process.is_some() && proc::process_of(*other) == process
+        })
     }
 
     /// This task stopped and runs on, or is gone: whoever was held for it has one less to wait for.
@@ -435,9 +462,13 @@ impl<'a> Engine<'a> {
             return self.resume(stopped, 0);
         };
         let tracee = self.tracee(parent);
-        let (stops, own_filter, strict) = (tracee.stops, tracee.own_filter, tracee.strict);
+        let (stops, seccomp) = (tracee.stops, tracee.seccomp);
         let undo = match &tracee.on_exit {
             Some(OnExit::Undo(undo)) => Some(undo.clone()),
+            Some(OnExit::Unfollowed) => {
+                tracee.on_exit = None;
+                None
+            }
             _ => None,
         };
         let child_tracee = self
@@ -445,8 +476,7 @@ impl<'a> Engine<'a> {
             .entry(child)
             .or_insert_with(|| Tracee::new(stops));
         child_tracee.stops = stops;
-        child_tracee.own_filter = own_filter;
-        child_tracee.strict = strict;
+        child_tracee.seccomp = seccomp;
         child_tracee.undo = undo;
         self.sink.event(Event::Fork { parent, child });
         self.resume(stopped, 0)

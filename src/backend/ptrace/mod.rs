@@ -24,6 +24,8 @@ mod registers;
 mod stop;
 mod wakes;
 
+use std::fmt;
+
 use nix::errno::Errno;
 use nix::sys::ptrace::{self as requests, Options};
 use nix::unistd::Pid;
@@ -55,6 +57,33 @@ pub struct Ptrace {
     pub until: Until,
     /// Never load the recording filter.
     pub no_filter: bool,
+}
+
+/// How tasks are stopped at their calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopping {
+    /// Once per call, by a seccomp filter.
+    Filter {
+        /// The filter needs `no_new_privs`. Set-user-ID programs don't get their privileges under an unprivileged tracer
+        /// anyway.
+        no_new_privs: bool,
+    },
+    /// Twice per call, by `PTRACE_SYSCALL`, for this reason.
+    EveryCall(&'static str),
+}
+
+impl fmt::Display for Stopping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stopping::Filter {
+                no_new_privs: false,
+            } => f.write_str("one stop per call, by a seccomp filter"),
+            Stopping::Filter { no_new_privs: true } => {
+                f.write_str("one stop per call, by a seccomp filter with no_new_privs")
+            }
+            Stopping::EveryCall(why) => write!(f, "two stops per call: {why}"),
+        }
+    }
 }
 
 impl Backend for Ptrace {
@@ -100,16 +129,34 @@ impl Backend for Ptrace {
 }
 
 impl Ptrace {
-    /// Whether the filter can be used, and how.
-    fn filter(self, myself: Status) -> Option<Filter> {
-        let mine = self.until == Until::All && !self.no_filter;
-        let possible = !myself.has_filter && proc::seccomp_can_trace();
-        // A privileged tracer keeps setuid programs working; `no_new_privs` would break them.
-        let privileges_stay = myself.can_load_filters || !myself.can_trace_privileged;
-        (mine && possible && privileges_stay).then(|| Filter {
-            program: filter::program(),
-            no_new_privs: !myself.can_load_filters,
-        })
+    /// How the tasks of a command will be stopped at their calls.
+    #[must_use]
+    pub fn stopping(self) -> Stopping {
+        self.stopping_under(Status::of_recorder())
+    }
+
+    fn stopping_under(self, myself: Status) -> Stopping {
+        if self.no_filter {
+            Stopping::EveryCall("as asked for")
+        } else if self.until == Until::Exit {
+            Stopping::EveryCall("what the command leaves behind must run on without a tracer")
+        } else if myself.has_filter {
+            Stopping::EveryCall(
+                "the recorder runs under a seccomp filter, which would hide calls from its own",
+            )
+        } else if !proc::seccomp_can_trace() {
+            Stopping::EveryCall("the kernel has no SECCOMP_RET_TRACE")
+        } else if myself.can_load_filters {
+            Stopping::Filter {
+                no_new_privs: false,
+            }
+        } else if myself.can_trace_privileged {
+            Stopping::EveryCall(
+                "a filter needs no_new_privs (no CAP_SYS_ADMIN), which setuid programs don't survive",
+            )
+        } else {
+            Stopping::Filter { no_new_privs: true }
+        }
     }
 
     fn start(
@@ -119,13 +166,19 @@ impl Ptrace {
         sink: &mut dyn Sink,
         control: &Control,
     ) -> Result<Outcome, Error> {
-        let filter = self.filter(myself);
+        let (stops, filter) = match self.stopping_under(myself) {
+            Stopping::EveryCall(_) => (Stops::Syscalls, None),
+            Stopping::Filter { no_new_privs } => {
+                let program = filter::program();
+                let filter = Filter {
+                    program,
+                    no_new_privs,
+                };
+                (Stops::Filter, Some(filter))
+            }
+        };
         let mut launched = launch(command, filter.as_ref())?;
         let task = launched.task();
-        let stops = match &filter {
-            Some(_) => Stops::Filter,
-            None => Stops::Syscalls,
-        };
         let mut options = OPTIONS;
         if self.until == Until::All {
             // Else a task would live on under a filter whose tracer is gone; and a workload whose recorder was killed

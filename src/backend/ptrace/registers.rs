@@ -72,6 +72,11 @@ impl Registers {
             && self.0.rax.cast_signed() == -i64::from(Errno::EINTR as i32)
     }
 
+    /// The number of the call that the tracee comes back from.
+    pub(super) fn number(&self) -> Option<i32> {
+        i32::try_from(self.0.orig_rax).ok()
+    }
+
     /// Makes the tracee that comes back from a call enter it again, as the kernel does to restart one. Gives the number.
     pub(super) fn enter_again(&mut self) -> u64 {
         self.0.rax = self.0.orig_rax;

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::calls::{Special, Specials};
 use super::proc;
 use super::registers::Registers;
 use super::stop::{Died, Stopped};
@@ -139,6 +140,33 @@ pub(super) fn sleep_on(
     let nr = registers.enter_again();
     registers.write(stopped)?;
     Ok(Some(Again { nr, shortened }))
+}
+
+/// At a stop that the recorder asked for: if that ended a sleep without a limit, it goes on.
+pub(super) fn sleep_on_after_interrupt(stopped: &Stopped, specials: &Specials) -> Result<(), Died> {
+    let arch = stopped.syscall_info()?.arch;
+    let mut registers = Registers::read(stopped)?;
+    if !registers.returned_eintr() {
+        return Ok(());
+    }
+    let syscall = registers
+        .number()
+        .and_then(|nr| Syscall::from_audit(arch, nr));
+    let endless = syscall.is_some_and(|syscall| match specials.get(syscall) {
+        Some(Special::Sleep(Sleep::Endless)) => true,
+        Some(Special::Sleep(Sleep::Millis { argument, .. })) => {
+            int(registers.argument(syscall.arch, argument)) < 0
+        }
+        Some(Special::Sleep(Sleep::Timespec { argument, .. })) => {
+            registers.argument(syscall.arch, argument) == 0
+        }
+        _ => false,
+    });
+    if endless {
+        registers.enter_again();
+        registers.write(stopped)?;
+    }
+    Ok(())
 }
 
 /// Before the call was entered again, a signal came that its receiver handles: the call ends with EINTR after all.
