@@ -22,6 +22,7 @@ pub mod backend;
 pub mod command;
 pub mod event;
 pub mod format;
+pub mod import;
 pub mod profile;
 pub mod recording;
 pub mod sys;

@@ -1,0 +1,310 @@
+//! Audit records in saved logs: those of auditd, ausearch(8), dmesg(1), /dev/kmsg, syslog and journals.
+//!
+//! A saved log can't prove that it is whole. The kernel drops records where nobody reads fast enough, printk's rate limit
+//! drops most of a flood, and whoever saved the log may have left lines out. What of that can be seen is an
+//! [`Event::Lost`]; that the rest can't be seen is one too, unless [`Options::assume_complete`].
+
+mod account;
+mod form;
+mod journal;
+mod loss;
+mod names;
+mod record;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use loss::Note;
+pub use record::{BadRecord, Record, SECCOMP_RET_ALLOW, SECCOMP_RET_LOG};
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use memchr::memmem;
+
+use self::account::Account;
+use self::form::{Form, Forms};
+use self::journal::Entry;
+use super::lines::Lines;
+use super::{Error, Output, Problem, Source};
+use crate::event::{Event, Sink, Task};
+
+/// So much of a line is read. The kernel's records have less than 9 KB (`MAX_AUDIT_MESSAGE_LENGTH`, linux/audit.h); an
+/// entry of a journal has all of its fields in one line of JSON.
+const LONGEST_LINE: usize = 1 << 20;
+
+/// Which records are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Of these processes only, if there are any. A record doesn't tell a process's parent: children are not included.
+    pub pids: Vec<i32>,
+    /// Of threads of these names only. The kernel keeps 15 bytes of a name, and of these no more are compared.
+    pub comms: Vec<OsString>,
+    /// Of processes that execute these files only.
+    pub exes: Vec<OsString>,
+    /// The user vouches for it that the logs are whole. What the logs themselves say of loss counts all the same.
+    pub assume_complete: bool,
+}
+
+impl Options {
+    fn takes(&self, record: &Record<'_>) -> bool {
+        /// `TASK_COMM_LEN` without the NUL (linux/sched.h).
+        const COMM: usize = 15;
+        let is_comm = |comm: &OsString| {
+            let comm = comm.as_bytes();
+            comm[..comm.len().min(COMM)] == *record.comm
+        };
+        let is_exe = |exe: &OsString| record.exe.as_deref() == Some(exe.as_bytes());
+        (self.pids.is_empty() || self.pids.contains(&record.pid))
+            && (self.comms.is_empty() || self.comms.iter().any(is_comm))
+            && (self.exes.is_empty() || self.exes.iter().any(is_exe))
+    }
+}
+
+/// What an import met.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Lines, of every kind.
+    pub lines: u64,
+    /// Records of seccomp that were taken.
+    pub records: u64,
+    /// Of these, records of calls that the filter did not let through.
+    pub refused: u64,
+    /// Records of seccomp that were not asked for.
+    pub filtered: u64,
+    /// Records of other types.
+    pub other: u64,
+    /// Records of seccomp that couldn't be read.
+    pub broken: u64,
+}
+
+/// Reads the sources one after another, and gives their records of seccomp to `sink` as events, and the lines that can't
+/// be read to `report`.
+pub fn import(
+    sources: Vec<Source>,
+    options: &Options,
+    sink: &mut dyn Sink,
+    report: &mut dyn FnMut(Problem),
+) -> Result<Summary, Error> {
+    let forms = Forms::new();
+    let mut importer = Importer {
+        options,
+        forms: &forms,
+        output: Output { sink, report },
+        summary: Summary::default(),
+        clock: None,
+        latest: (0, Vec::new()),
+        executing: HashMap::new(),
+        executables: HashMap::new(),
+    };
+    for source in sources {
+        importer.source(source)?;
+    }
+    if !options.assume_complete {
+        importer.output.lost(
+            None,
+            "a saved log doesn't show whether records are missing".to_owned(),
+        );
+    }
+    Ok(importer.summary)
+}
+
+struct Importer<'a> {
+    options: &'a Options,
+    forms: &'a Forms,
+    output: Output<'a>,
+    summary: Summary,
+    /// What the sink was told last.
+    clock: Option<SystemTime>,
+    /// The process of the latest record, and the file that it executes.
+    latest: (i32, Vec<u8>),
+    /// What the processes execute, as numbers of `executables`.
+    executing: HashMap<i32, usize>,
+    executables: HashMap<Box<[u8]>, usize>,
+}
+
+/// An entry of a journal that is being read, field by field (`-o export`).
+#[derive(Default)]
+struct Export {
+    entry: Entry<'static>,
+    /// Of the entry's message.
+    line: u64,
+}
+
+impl Importer<'_> {
+    fn source(&mut self, source: Source) -> Result<(), Error> {
+        let mut account = Account::new(source.name);
+        let mut lines = Lines::new(source.reader, LONGEST_LINE);
+        let mut export = None;
+        let read = self.lines(&mut lines, &mut account, &mut export);
+        if let Some(export) = export {
+            self.entry(&export, &mut account);
+        }
+        self.summary.lines += lines.number();
+        if let Err(source) = read {
+            let name = account.name().to_owned();
+            if !is_bad_data(&source) {
+                return Err(Error::Read { name, source });
+            }
+            let what = format!("the rest can't be read: {source}");
+            self.output.problem(&name, lines.number(), what.clone());
+            self.output.lost(None, format!("{name}: {what}"));
+        }
+        account.settle(self.options.assume_complete, &mut self.output);
+        Ok(())
+    }
+
+    fn lines(
+        &mut self,
+        lines: &mut Lines<impl io::Read>,
+        account: &mut Account,
+        export: &mut Option<Export>,
+    ) -> io::Result<()> {
+        while let Some(line) = lines.next()? {
+            let (text, number) = (line.text, line.number);
+            if text.starts_with(b"__CURSOR=") {
+                export.get_or_insert_default();
+            }
+            match export {
+                Some(entry) => match memchr::memchr(b'=', text) {
+                    Some(equals) => {
+                        if text.starts_with(b"MESSAGE=") {
+                            entry.line = number;
+                        }
+                        entry.entry.set(&text[..equals], &text[equals + 1..]);
+                    }
+                    None if text.is_empty() => {
+                        let entry = std::mem::take(entry);
+                        self.entry(&entry, account);
+                    }
+                    // A field that is not text: the name, its length, that many bytes, and a newline.
+                    None => {
+                        if let Some(length) = lines.number_le()? {
+                            lines.skip(length.saturating_add(1))?;
+                        }
+                    }
+                },
+                None => self.line(text, number, account),
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, export: &Export, account: &mut Account) {
+        self.form(export.entry.form(self.forms), export.line, account);
+    }
+
+    fn line(&mut self, text: &[u8], number: u64, account: &mut Account) {
+        if let Some(sequence) = form::kmsg_sequence(text) {
+            account.sequence(sequence);
+        }
+        if let Some(json) = journal::json(text) {
+            if !may_matter(json) {
+                return;
+            }
+            match Entry::of_json(json) {
+                Ok(entry) => self.form(entry.form(self.forms), number, account),
+                Err(error) => self.broken(account, number, &format!("bad JSON: {error}")),
+            }
+            return;
+        }
+        self.form(self.forms.of(text), number, account);
+    }
+
+    fn form(&mut self, form: Form<'_>, number: u64, account: &mut Account) {
+        let record = match form {
+            Form::Record(text) => Record::parse(text),
+            Form::Headless { body, time, serial } => Record::parse_headless(body, time, serial),
+            Form::Other(serial) => {
+                self.summary.other += 1;
+                account.other(serial);
+                return;
+            }
+            Form::Note(note) => {
+                account.note(note);
+                return;
+            }
+            Form::Found => {
+                account.found();
+                return;
+            }
+            Form::Nothing => {
+                account.nothing();
+                return;
+            }
+        };
+        match record {
+            Ok(record) => {
+                account.record(record.serial);
+                self.record(&record);
+            }
+            Err(error) => self.broken(account, number, &error.to_string()),
+        }
+    }
+
+    fn broken(&mut self, account: &mut Account, number: u64, what: &str) {
+        self.summary.broken += 1;
+        account.broken();
+        self.output.problem(account.name(), number, what);
+    }
+
+    fn record(&mut self, record: &Record<'_>) {
+        if !self.options.takes(record) {
+            self.summary.filtered += 1;
+            return;
+        }
+        self.summary.records += 1;
+        self.summary.refused += u64::from(!record.was_allowed());
+        if let Some(now) = record.time
+            && self.clock != record.time
+        {
+            self.clock = record.time;
+            self.output.event(Event::Clock { now });
+        }
+        if let Some(exe) = &record.exe {
+            self.executes(record.pid, exe);
+        }
+        self.output.event(Event::Syscall {
+            task: Task(record.pid),
+            syscall: record.syscall,
+            site: None,
+        });
+    }
+
+    /// Tells the sink if the process executes another file than before: records don't tell of execve(2), nor of the end of
+    /// a process, the pid of which another one can get.
+    fn executes(&mut self, pid: i32, exe: &[u8]) {
+        if self.latest.0 == pid && self.latest.1 == exe {
+            return;
+        }
+        self.latest.0 = pid;
+        self.latest.1.clear();
+        self.latest.1.extend_from_slice(exe);
+        let next = self.executables.len();
+        let executable = match self.executables.get(exe) {
+            Some(&known) => known,
+            None => *self.executables.entry(exe.into()).or_insert(next),
+        };
+        if self.executing.insert(pid, executable) != Some(executable) {
+            self.output.event(Event::Exec {
+                task: Task(pid),
+                executable: PathBuf::from(OsString::from_vec(exe.to_vec())),
+            });
+        }
+    }
+}
+
+/// Whether the file itself is bad: a compressed one that was cut off, or is followed by something else.
+fn is_bad_data(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput)
+}
+
+/// Whether an entry of a journal can be a record or a note of loss. Most are not, and needn't be taken apart.
+fn may_matter(json: &[u8]) -> bool {
+    memmem::find(json, b"audi").is_some() || memmem::find(json, b"Missed ").is_some()
+}

@@ -1,0 +1,132 @@
+//! What journalctl(1) exports: entries of fields, as `-o export` and `-o json` write them (systemd.journal-fields(7), the
+//! Journal Export Format).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny};
+
+use super::form::{Form, Forms};
+use super::loss::Note;
+use super::time;
+
+/// What of an entry matters.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct Entry<'a> {
+    #[serde(borrow, rename = "_TRANSPORT")]
+    transport: Text<'a>,
+    #[serde(borrow, rename = "SYSLOG_IDENTIFIER")]
+    identifier: Text<'a>,
+    #[serde(borrow, rename = "MESSAGE")]
+    message: Text<'a>,
+    #[serde(borrow, rename = "_AUDIT_TYPE")]
+    audit_type: Text<'a>,
+    #[serde(borrow, rename = "_AUDIT_ID")]
+    audit_id: Text<'a>,
+    #[serde(borrow, rename = "_SOURCE_REALTIME_TIMESTAMP")]
+    source_time: Text<'a>,
+    #[serde(borrow, rename = "__REALTIME_TIMESTAMP")]
+    time: Text<'a>,
+}
+
+/// The JSON in a line of `-o json`, `json-seq` or `json-sse`; `None` if the line is none of these.
+pub(super) fn json(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_prefix(b"\x1e").unwrap_or(line);
+    let line = line.strip_prefix(b"data: ").unwrap_or(line);
+    line.starts_with(b"{").then_some(line)
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn of_json(json: &'a [u8]) -> serde_json::Result<Entry<'a>> {
+        serde_json::from_slice(json)
+    }
+
+    /// What the entry is. Its fields that begin with `_` are journald's own word: nobody can forge them.
+    pub(super) fn form(&self, forms: &Forms) -> Form<'_> {
+        let message = self.message.0.as_bytes();
+        match &*self.transport.0 {
+            "audit" => {
+                let serial = self.audit_id.0.parse().ok();
+                match message.strip_prefix(b"SECCOMP ") {
+                    Some(body) if self.audit_type.0 == "1326" => Form::Headless {
+                        body,
+                        time: self.when(),
+                        serial,
+                    },
+                    _ => Form::Other(serial),
+                }
+            }
+            "kernel" => Forms::of_kernel_message(message),
+            "driver" => (message.strip_prefix(b"Missed "))
+                .and_then(|rest| super::record::digits(rest.strip_suffix(b" kernel messages")?))
+                .map_or(Form::Nothing, |count| Form::Note(Note::Journald(count))),
+            // A plugin of auditd's writes its lines to syslog.
+            _ if self.identifier.0.contains("audi") => match forms.of(message) {
+                form @ (Form::Record(_) | Form::Other(_)) => form,
+                _ => Form::Nothing,
+            },
+            _ => Form::Nothing,
+        }
+    }
+
+    fn when(&self) -> Option<SystemTime> {
+        time::of_micros(&self.source_time.0).or_else(|| time::of_micros(&self.time.0))
+    }
+}
+
+impl Entry<'static> {
+    /// Takes a field of `-o export`, if it is one of those that matter.
+    pub(super) fn set(&mut self, name: &[u8], value: &[u8]) {
+        let field = match name {
+            b"_TRANSPORT" => &mut self.transport,
+            b"SYSLOG_IDENTIFIER" => &mut self.identifier,
+            b"MESSAGE" => &mut self.message,
+            b"_AUDIT_TYPE" => &mut self.audit_type,
+            b"_AUDIT_ID" => &mut self.audit_id,
+            b"_SOURCE_REALTIME_TIMESTAMP" => &mut self.source_time,
+            b"__REALTIME_TIMESTAMP" => &mut self.time,
+            _ => return,
+        };
+        // What is not UTF-8 is none of the kernel's records: those are ASCII.
+        field.0 = Cow::Owned(std::str::from_utf8(value).unwrap_or_default().to_owned());
+    }
+}
+
+/// A field's value. One that is not text (an array of bytes or of values, null where it is too long) is empty.
+#[derive(Debug, Default)]
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the value of a field")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Text<'de>, E> {
+                Ok(Text::default())
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Text<'de>, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Text::default())
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}

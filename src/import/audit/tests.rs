@@ -1,0 +1,524 @@
+use std::fmt::Write;
+use std::io::Cursor;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::syscall::{Arch, Syscall};
+
+/// What an import of these bytes tells, as text.
+fn outcome(bytes: &[u8], options: &Options) -> String {
+    let source = Source::new("log", Cursor::new(bytes.to_vec())).unwrap();
+    let mut text = String::new();
+    let mut problems = Vec::new();
+    let mut sink = |event| {
+        let _ = match event {
+            Event::Clock { now } => writeln!(text, "{}", humantime::format_rfc3339_millis(now)),
+            Event::Exec { task, executable } => {
+                writeln!(text, "  {task} executes {}", executable.display())
+            }
+            Event::Syscall { task, syscall, .. } => {
+                writeln!(text, "  {task} {} {syscall}", syscall.arch)
+            }
+            Event::Lost { count, why } => writeln!(text, "lost {count:?}: {why}"),
+            event => writeln!(text, "{event:?}"),
+        };
+    };
+    let summary = import(vec![source], options, &mut sink, &mut |problem| {
+        problems.push(problem.to_string());
+    });
+    for problem in problems {
+        let _ = writeln!(text, "{problem}");
+    }
+    let _ = writeln!(text, "{:?}", summary.unwrap());
+    text
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/fixtures/audit");
+    std::fs::read(format!("{directory}/{name}")).unwrap()
+}
+
+/// Every kind of log, as the programs wrote it.
+const FIXTURES: &[&str] = &[
+    "auditd.log",
+    "auditd-enriched.log",
+    "auditd-mixed.log",
+    "ausearch.txt",
+    "ausearch-raw.txt",
+    "dmesg.txt",
+    "journal-cat.txt",
+    "journal-export.txt",
+    "journal-json.txt",
+    "journal-short.txt",
+    "journal-short-unix.txt",
+    "kmsg.txt",
+    "syslog-traditional.log",
+];
+
+#[test]
+fn logs_of_every_kind() {
+    for name in FIXTURES {
+        let snapshot = name.replace('.', "-");
+        insta::assert_snapshot!(snapshot, outcome(&fixture(name), &Options::default()));
+    }
+}
+
+/// Asserts that two logs say the same, except for the number of lines.
+fn check_same(name: &str, like: &str, edit: impl Fn(&str) -> String) {
+    let shape = |name: &str| {
+        let text = outcome(&fixture(name), &Options::default());
+        let (start, lines) = text.rsplit_once("lines: ").unwrap();
+        edit(&format!("{start}{}", lines.split_once(',').unwrap().1))
+    };
+    assert_eq!(shape(name), shape(like), "{name}");
+}
+
+#[test]
+fn logs_of_one_kind_in_every_dress() {
+    for name in ["-T", "-x", "-r", "-iso", "-t", "-e", "-d"] {
+        check_same(&format!("dmesg{name}.txt"), "dmesg.txt", str::to_owned);
+    }
+    for name in ["iso", "5424"] {
+        check_same(
+            &format!("syslog-{name}.log"),
+            "syslog-traditional.log",
+            str::to_owned,
+        );
+    }
+    for name in ["json-seq", "json-sse"] {
+        check_same(
+            &format!("journal-{name}.txt"),
+            "journal-json.txt",
+            str::to_owned,
+        );
+    }
+    // The times before the lines differ in what they tell.
+    let without_times = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with("2026-"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    for name in ["-iso", "-precise", "-full", "-monotonic", "-unix"] {
+        check_same(
+            &format!("journal-short{name}.txt"),
+            "journal-short.txt",
+            without_times,
+        );
+    }
+    check_same("journal-with-unit.txt", "journal-short.txt", without_times);
+    // What ausearch -i makes of the events has names instead of numbers, and times in the zone of the machine.
+    check_same("ausearch-i.txt", "ausearch.txt", |text| {
+        without_times(text)
+            .lines()
+            .take(14)
+            .collect::<Vec<_>>()
+            .join("\n")
+    });
+}
+
+const LINE: &str = "type=SECCOMP msg=audit(1795304771.029:15): auid=4294967295 uid=0 gid=0 ses=4294967295 pid=27025 \
+                    comm=\"logged\" exe=\"/opt/x\" sig=0 arch=c000003e syscall=110 compat=0 ip=0x7f272a032829 \
+                    code=0x7ffc0000";
+
+#[test]
+fn broken_lines_are_reported_with_their_numbers_and_are_a_loss() {
+    let lines = [
+        LINE,
+        "type=SECCOMP msg=audit(1795304771.029:15): auid=4294967295 uid=0",
+        "type=SECCOMP",
+        &LINE.replace("c000003e", "deadbeef"),
+        &LINE.replace("=110", "=x"),
+        &LINE.replace("=110", "=99999999999"),
+        &LINE.replace("pid=27025", "pid=none"),
+        "",
+        "anything",
+        &LINE.replace(" code=0x7ffc0000", ""),
+        &LINE.replace("code=0x7ffc0000", "code=0xzz"),
+        "{\"MESSAGE\":\"audi",
+        LINE,
+    ];
+    insta::assert_snapshot!(outcome(lines.join("\n").as_bytes(), &Options::default()), @r#"
+    2026-11-21T23:46:11.029Z
+      27025 executes /opt/x
+      27025 x86_64 getppid
+      27025 x86_64 getppid
+    lost Some(9): log: records can't be read
+    lost None: a saved log doesn't show whether records are missing
+    log:2: the record has no pid=: it may have been cut off
+    log:3: the record has no audit(TIME:SERIAL)
+    log:4: arch=deadbeef is not an architecture that is known here
+    log:5: x is not a system call of x86_64
+    log:6: syscall=99999999999 can't be read
+    log:7: pid=none can't be read
+    log:10: the record has no code=: it may have been cut off
+    log:11: code=0xzz can't be read
+    log:12: bad JSON: EOF while parsing a string at line 1 column 16
+    Summary { lines: 13, records: 2, refused: 0, filtered: 0, other: 0, broken: 9 }
+    "#);
+}
+
+#[test]
+fn odd_bytes_around_a_record_don_t_hide_it() {
+    let check = |text: Vec<u8>| {
+        let text = outcome(&text, &Options::default());
+        assert!(text.contains("27025 x86_64 getppid\n"), "{text}");
+    };
+    check(format!("\u{feff}{LINE}").into());
+    check(format!("{LINE}\r\n").into());
+    check(format!("\0\0\0\0{LINE}\n\0\0").into());
+    check([b"\xff\xfe junk \xff\n", LINE.as_bytes()].concat());
+    check(
+        LINE.replace("type=SECCOMP msg=", "type=UNKNOWN[1326] msg=")
+            .into(),
+    );
+    check(LINE.replace("type=SECCOMP msg=", "type=1326 ").into());
+    check(format!("Nov 21 23:48:11 host audisp-syslog[12]: {LINE}").into());
+    check(format!("<13>Nov 21 23:48:11 host audispd: node=a {LINE}").into());
+    check(format!("{LINE}#035ARCH=x86_64 SYSCALL=getppid AUID=\"unset\"").into());
+    // A label of AppArmor's has a space.
+    check(
+        LINE.replace(" pid=", " subj=docker-default (enforce) pid=")
+            .into(),
+    );
+    check(format!("{}{LINE}", "x".repeat(3 << 20) + "\n").into());
+}
+
+#[test]
+fn nobody_but_the_kernel_and_auditd_is_believed() {
+    let check = |line: &str| {
+        let text = outcome(line.as_bytes(), &Options::default());
+        assert!(text.contains("records: 0,"), "{line}\n{text}");
+    };
+    let record = LINE.split_once("msg=").unwrap().1;
+    let body = record.split_once(": ").unwrap().1;
+    for text in [
+        format!("audit: type=1326 {record}"),
+        format!("kernel: audit: type=1326 {record}"),
+        LINE.to_owned(),
+        format!("audit: {LINE}"),
+        format!("audit[1]: SECCOMP {body}"),
+        format!("SECCOMP {body}"),
+    ] {
+        check(&format!("Nov 21 23:48:16 host root[1]: {text}"));
+        check(&format!("2026-11-21T23:48:16+00:00 host app: {text}"));
+        check(&format!("12,400,2315681574,-;{text}"));
+        check(&format!("12,400,2315681574,-;x {text}"));
+        check(&format!("[    1.000000] x: {text}"));
+        check(&format!("user  :warn  : [ 2315.681574] {text}"));
+        check(&format!("<13>Nov 21 23:48:16 host app: {text}"));
+        let text = text.replace('"', "\\\"");
+        check(&format!(
+            "{{\"_TRANSPORT\":\"syslog\",\"MESSAGE\":\"{text}\"}}"
+        ));
+        check(&format!("type=USER msg=audit(1.000:1): msg='text={text}'"));
+    }
+}
+
+#[test]
+fn what_the_kernel_says_of_loss_is_told_with_its_reason() {
+    let log = "[    1.0] audit: audit_lost=5 audit_rate_limit=0 audit_backlog_limit=64\n\
+               [    1.0] audit: backlog limit exceeded\n\
+               [    2.0] audit: audit_lost=9 audit_rate_limit=0 audit_backlog_limit=64\n\
+               [    3.0] kauditd_printk_skb: 40 callbacks suppressed\n\
+               [    3.0] net_ratelimit: 3 callbacks suppressed\n\
+               Nov 21 23:48:13 host systemd-journald[316]: Missed 12 kernel messages\n";
+    let assumed = Options {
+        assume_complete: true,
+        ..Options::default()
+    };
+    insta::assert_snapshot!(outcome(log.as_bytes(), &assumed), @r"
+    lost Some(40): log: the kernel did not print all records (kernel.printk_ratelimit)
+    lost Some(12): log: journald missed messages of the kernel
+    lost Some(5): log: the kernel dropped records (audit_lost)
+    lost None: log: the kernel dropped records: backlog limit exceeded
+    Summary { lines: 6, records: 0, refused: 0, filtered: 0, other: 0, broken: 0 }
+    ");
+}
+
+#[test]
+fn a_gap_of_serials_tells_of_loss_only_where_records_of_all_types_are() {
+    let record = |kind: &str, serial: u32| {
+        LINE.replace("SECCOMP", kind)
+            .replace(":15)", &format!(":{serial})"))
+            + "\n"
+    };
+    let gap = |log: String| {
+        let text = outcome(log.as_bytes(), &Options::default());
+        text.contains("lost Some(3): log: serial numbers of records are missing")
+    };
+    let seccomp = record("SECCOMP", 1) + &record("SECCOMP", 5);
+    assert!(!gap(seccomp.clone()));
+    assert!(gap(record("AVC", 1) + &seccomp));
+    assert!(!gap(record("AVC", 1) + "----\n" + &seccomp));
+    // auditd's own records are numbered by auditd.
+    assert!(!gap(record("DAEMON_START", 1) + &seccomp));
+}
+
+#[test]
+fn a_compressed_log_that_was_cut_off_gives_what_it_has() {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    encoder.write_all(format!("{LINE}\n").as_bytes()).unwrap();
+    let mut bytes = encoder.finish().unwrap();
+    bytes.truncate(bytes.len() - 4);
+    let text = outcome(&bytes, &Options::default());
+    assert!(text.contains("27025 x86_64 getppid\n"), "{text}");
+    assert!(
+        text.contains("lost None: log: the rest can't be read: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn records_are_chosen_by_pid_name_and_file() {
+    let check = |options: Options, records: u64| {
+        let text = outcome(&fixture("auditd.log"), &options);
+        assert!(
+            text.contains(&format!("records: {records},")),
+            "{options:?} {text}"
+        );
+    };
+    let all = Options::default;
+    check(all(), 23);
+    check(
+        Options {
+            pids: vec![27027],
+            ..all()
+        },
+        4,
+    );
+    check(
+        Options {
+            comms: vec!["my prog".into()],
+            ..all()
+        },
+        3,
+    );
+    check(
+        Options {
+            comms: vec!["wor ker\"1".into()],
+            ..all()
+        },
+        2,
+    );
+    check(
+        Options {
+            exes: vec!["/opt/fixture/my prog".into()],
+            ..all()
+        },
+        3,
+    );
+    let exes = vec![
+        "/opt/fixture/my prog".into(),
+        "/opt/fixture/logged32".into(),
+    ];
+    check(Options { exes, ..all() }, 13);
+    check(
+        Options {
+            pids: vec![27027],
+            comms: vec!["logged".into()],
+            ..all()
+        },
+        1,
+    );
+    check(
+        Options {
+            comms: vec!["longer than the kernel keeps".into()],
+            ..all()
+        },
+        0,
+    );
+}
+
+/// A record, as the kernel would fill it in.
+#[derive(Clone, Debug)]
+struct Model {
+    ms: u64,
+    serial: u32,
+    pid: i32,
+    uid: u32,
+    comm: Vec<u8>,
+    exe: Option<Vec<u8>>,
+    subj: Option<String>,
+    arch: Arch,
+    nr: i32,
+    ip: u64,
+    action: u32,
+}
+
+fn models() -> impl Strategy<Value = Model> {
+    let bytes = |length| {
+        let byte = prop_oneof![3 => b'a'..=b'z', 1 => 1_u8..];
+        prop::collection::vec(byte, 1..length)
+    };
+    let subj = prop::sample::select(vec![
+        "unconfined",
+        "docker-default (enforce)",
+        "system_u:system_r:container_t:s0:c1,c2",
+        "a pid=7 (complain)",
+    ]);
+    let nr = prop_oneof![
+        0..500,
+        Just(-5),
+        Just(100_000),
+        Just(0x4000_0027),
+        any::<i32>()
+    ];
+    (
+        (
+            0..4_000_000_000_000_u64,
+            any::<u32>(),
+            1..4_194_304,
+            any::<u32>(),
+        ),
+        (
+            bytes(16),
+            prop::option::of(bytes(60)),
+            prop::option::of(subj),
+        ),
+        (prop::sample::select(Arch::ALL.to_vec()), nr, any::<u64>()),
+        prop::sample::select(vec![0, 0x7ffc_0000, 0x8000_0000, 0x5_0000]),
+    )
+        .prop_map(
+            |((ms, serial, pid, uid), (comm, exe, subj), (arch, nr, ip), action)| Model {
+                ms,
+                serial,
+                pid,
+                uid,
+                comm,
+                exe,
+                subj: subj.map(str::to_owned),
+                arch,
+                nr,
+                ip,
+                action,
+            },
+        )
+}
+
+impl Model {
+    /// `audit_log_untrustedstring` (kernel/audit.c).
+    fn untrusted(text: &[u8]) -> String {
+        if text
+            .iter()
+            .any(|&byte| byte == b'"' || !(0x21..=0x7e).contains(&byte))
+        {
+            text.iter()
+                .flat_map(|byte| [byte >> 4, byte & 15])
+                .map(|digit| format!("{digit:X}"))
+                .collect::<Vec<_>>()
+                .concat()
+        } else {
+            format!("\"{}\"", String::from_utf8_lossy(text))
+        }
+    }
+
+    /// `audit_seccomp` (kernel/auditsc.c), without the header.
+    fn body(&self) -> String {
+        let subj = self.subj.as_ref().map(|subj| format!(" subj={subj}"));
+        let exe = self
+            .exe
+            .as_deref()
+            .map_or("(null)".to_owned(), Model::untrusted);
+        format!(
+            "auid=4294967295 uid={} gid=0 ses=4294967295{} pid={} comm={} exe={exe} sig=0 arch={:x} syscall={} \
+             compat=0 ip=0x{:x} code=0x{:x}",
+            self.uid,
+            subj.unwrap_or_default(),
+            self.pid,
+            Model::untrusted(&self.comm),
+            self.arch.audit(),
+            self.nr,
+            self.ip,
+            self.action
+        )
+    }
+
+    fn text(&self) -> String {
+        let (secs, ms) = (self.ms / 1000, self.ms % 1000);
+        format!("audit({secs}.{ms:03}:{}): {}", self.serial, self.body())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = self.text();
+        let json = |transport: &str, message: &str| {
+            let message = serde_json::to_string(message).unwrap();
+            format!(
+                "{{\"_TRANSPORT\":\"{transport}\",\"_AUDIT_TYPE\":\"1326\",\"MESSAGE\":{message}}}"
+            )
+        };
+        vec![
+            format!("type=SECCOMP msg={text}"),
+            format!("node=host type=SECCOMP msg={text}\x1dARCH=x SYSCALL=y AUID=\"unset\""),
+            format!("audit: type=1326 {text}"),
+            format!("[   12.345678] audit: type=1326 {text}"),
+            format!("[   12.345678][    T1] audit: type=1326 {text}"),
+            format!("[Sat Nov 21 23:47:17 2026] audit: type=1326 {text}"),
+            format!("5,398,2315681332,-,caller=T1;audit: type=1326 {text}"),
+            format!("Nov 21 23:48:11 host kernel: [ 2369.307157] audit: type=1326 {text}"),
+            format!(
+                "<5>1 2026-11-21T23:48:11.595124+00:00 host kernel - - - audit: type=1326 {text}"
+            ),
+            format!("Nov 21 23:48:16 host audit[31629]: SECCOMP {}", self.body()),
+            json("kernel", &format!("audit: type=1326 {text}")),
+            json("audit", &format!("SECCOMP {}", self.body())),
+            format!("__CURSOR=x\n_TRANSPORT=kernel\nMESSAGE=audit: type=1326 {text}\n"),
+        ]
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_record_of_the_kernel_is_read_back(model in models()) {
+        let text = model.text();
+        let record = Record::parse(text.as_bytes()).unwrap();
+        let since_1970 = record.time.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        prop_assert_eq!(since_1970.as_millis(), u128::from(model.ms));
+        prop_assert_eq!(record.serial, Some(u64::from(model.serial)));
+        prop_assert_eq!(record.pid, model.pid);
+        prop_assert_eq!(record.auid, None);
+        prop_assert_eq!(record.uid, Some(model.uid).filter(|&uid| uid != u32::MAX));
+        prop_assert_eq!(&*record.comm, &*model.comm);
+        prop_assert_eq!(record.exe.as_deref(), model.exe.as_deref());
+        // A label that looks like a field ends there, and misleads nobody about the field.
+        let subj = model.subj.as_deref().map(|subj| subj.split(" pid=").next().unwrap().as_bytes());
+        prop_assert_eq!(record.subj, subj);
+        prop_assert_eq!(Some(record.syscall), Syscall::from_audit(model.arch.audit(), model.nr));
+        prop_assert_eq!(record.ip, Some(model.ip));
+        prop_assert_eq!(record.action, model.action);
+    }
+
+    #[test]
+    fn a_record_in_any_log_is_read_back(model in models()) {
+        let syscall = Syscall::from_audit(model.arch.audit(), model.nr).unwrap();
+        let call = format!("  {} {} {syscall}\n", model.pid, syscall.arch);
+        for line in model.lines() {
+            let text = outcome(line.as_bytes(), &Options::default());
+            prop_assert!(text.contains(&call), "{}\n{}", line, text);
+            if let Some(exe) = &model.exe {
+                let exe = format!("  {} executes {}\n", model.pid, String::from_utf8_lossy(exe));
+                prop_assert!(text.contains(&exe), "{}\n{}", line, text);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        outcome(&bytes, &Options::default());
+    }
+
+    #[test]
+    fn no_cut_or_change_of_a_log_is_too_odd(
+        name in prop::sample::select(FIXTURES),
+        cut in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..20),
+    ) {
+        let mut bytes = fixture(name);
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.index(bytes.len()));
+        outcome(&bytes, &Options::default());
+    }
+}
