@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use nix::sys::ptrace as requests;
 use nix::unistd::Pid;
+use rustc_hash::FxBuildHasher;
 
 use super::calls::{self, OnExit, Special, Undo};
 use super::proc::{self, Status};
@@ -54,6 +55,8 @@ pub(super) struct Tracee {
     sleeping: Option<Sleeping>,
     /// The recorder interrupted it, wherever it was.
     interrupted: bool,
+    /// It came before the stop at which its parent tells of it.
+    early: bool,
     /// It is about to enter a call a second time, by the recorder's doing.
     again: Option<Again>,
 }
@@ -68,6 +71,7 @@ impl Tracee {
             undo: None,
             sleeping: None,
             interrupted: false,
+            early: false,
             again: None,
         }
     }
@@ -105,7 +109,9 @@ pub(super) struct Engine<'a> {
     stops: Stops,
     /// Set-user-ID and similar files don't give privileges to the workload though they would without a recorder.
     privileges_lost: bool,
-    tracees: HashMap<Task, Tracee>,
+    tracees: HashMap<Task, Tracee, FxBuildHasher>,
+    /// Those that ended before the stop at which their parent tells of them.
+    unborn_dead: HashSet<Task, FxBuildHasher>,
     command: CommandEnd,
     held: Vec<Held>,
     specials: calls::Specials,
@@ -124,7 +130,8 @@ impl<'a> Engine<'a> {
         Engine {
             stops,
             privileges_lost: !myself.can_trace_privileged && !myself.no_new_privs,
-            tracees: HashMap::new(),
+            tracees: HashMap::default(),
+            unborn_dead: HashSet::default(),
             command: CommandEnd::default(),
             held: Vec::new(),
             specials: calls::Specials::new(),
@@ -142,9 +149,11 @@ impl<'a> Engine<'a> {
 
     /// A task that ran before it was seized.
     pub(super) fn meet_running(&mut self, task: Task) {
-        let mut tracee = Tracee::new(Stops::Syscalls);
-        tracee.interrupted = true;
-        self.tracees.insert(task, tracee);
+        self.tracee(task).interrupted = true;
+        self.tell_executable(task);
+    }
+
+    fn tell_executable(&mut self, task: Task) {
         let executable = proc::executable_of(task);
         self.sink.event(Event::Exec { task, executable });
     }
@@ -218,7 +227,10 @@ impl<'a> Engine<'a> {
     fn meet(&mut self, stopped: &Stopped) {
         let task = stopped.task();
         match self.tracees.get_mut(&task) {
-            None => self.meet_running(task),
+            None => {
+                self.tracee(task).early = true;
+                self.tell_executable(task);
+            }
             Some(tracee) => {
                 if let Some(undo) = tracee.undo.take() {
                     undo.apply(stopped);
@@ -471,13 +483,13 @@ impl<'a> Engine<'a> {
             }
             _ => None,
         };
-        let child_tracee = self
-            .tracees
-            .entry(child)
-            .or_insert_with(|| Tracee::new(stops));
-        child_tracee.stops = stops;
-        child_tracee.seccomp = seccomp;
-        child_tracee.undo = undo;
+        if !self.unborn_dead.remove(&child) {
+            let child = self.tracee(child);
+            child.stops = stops;
+            child.seccomp = seccomp;
+            child.undo = undo;
+            child.early = false;
+        }
         self.sink.event(Event::Fork { parent, child });
         self.resume(stopped, 0)
     }
@@ -515,7 +527,13 @@ impl<'a> Engine<'a> {
     }
 
     fn gone(&mut self, task: Task, exit: Exit) {
-        self.tracees.remove(&task);
+        if self
+            .tracees
+            .remove(&task)
+            .is_some_and(|tracee| tracee.early)
+        {
+            self.unborn_dead.insert(task);
+        }
         if self.is_command(task) {
             self.command.exit = Some(exit);
             self.control.command_gone();
