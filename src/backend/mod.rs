@@ -1,7 +1,9 @@
 //! How a workload is recorded: the contract of every [`Backend`], and what they share.
 
+mod bpf;
 mod control;
 mod launch;
+mod proc;
 pub mod ptrace;
 pub mod signals;
 
@@ -33,6 +35,16 @@ pub struct Command {
     pub path: PathBuf,
     /// Its arguments, the zeroth (its own name) included.
     pub argv: Vec<OsString>,
+}
+
+/// When a recording ends by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// When no task of the workload is left.
+    #[default]
+    All,
+    /// When the command itself ended. What it left behind runs on unharmed.
+    Exit,
 }
 
 /// What a backend knows at the end of a run besides its events.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use sc_record::backend::ptrace::{Ptrace, Until};
+use sc_record::backend::ptrace::Ptrace;
 use sc_record::backend::signals::{self, Interrupts};
-use sc_record::backend::{Backend, Command, Control, Outcome, Target};
+use sc_record::backend::{Backend, Command, Control, Outcome, Target, Until};
 use sc_record::command::find_executable;
 use sc_record::event::Task;
 use sc_record::recording::{Earlier, Name, Recording, Run, RunBuilder, RunId, update};

@@ -6,8 +6,8 @@ use nix::errno::Errno;
 use nix::sys::ptrace as requests;
 use nix::unistd::Pid;
 
-use super::{OPTIONS, proc, seize};
-use crate::backend::Error;
+use super::{OPTIONS, seize};
+use crate::backend::{Error, proc};
 use crate::event::Task;
 
 /// Seizes the tree, and interrupts every task of it so that its calls are seen from then on. Tasks that a seized one

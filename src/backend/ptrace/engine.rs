@@ -8,11 +8,11 @@ use nix::unistd::Pid;
 use rustc_hash::FxBuildHasher;
 
 use super::calls::{self, OnExit, Special, Undo};
-use super::proc::{self, Status};
+use super::filter;
 use super::stop::{Change, Died, Stop, Stopped, Waiter};
 use super::wakes::{self, Again, Sleeping};
-use super::{Until, filter};
-use crate::backend::{Control, Error};
+use crate::backend::proc::{self, Status};
+use crate::backend::{Control, Error, Until};
 use crate::event::{CallSite, Event, Sink, Task};
 use crate::recording::Exit;
 use crate::sys::ptrace::{Resume, SyscallInfo, SyscallOp};

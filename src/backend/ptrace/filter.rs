@@ -1,14 +1,11 @@
 //! The recording filter: a seccomp program that stops a task at every call, and says in the stop's message which it is.
 //!
 //! `SECCOMP_RET_TRACE` carries 16 bits for the tracer (`PTRACE_GETEVENTMSG`). They hold the number and the ABI of the
-//! call, so that one cheap request per call is enough; where they can't, they say so. libseccomp can't return a value
-//! that is computed, so the program is written out here.
+//! call, so that one cheap request per call is enough; where they can't, they say so.
 
-use libc::{
-    BPF_ABS, BPF_ALU, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_OR, BPF_RET, BPF_W,
-    SECCOMP_RET_TRACE, sock_filter,
-};
+use libc::{BPF_ALU, BPF_JEQ, BPF_JGE, BPF_K, BPF_OR, BPF_RET, SECCOMP_RET_TRACE, sock_filter};
 
+use crate::backend::bpf::{ARCH, NR, answer, jump, load, statement};
 use crate::syscall::{Arch, Syscall};
 
 /// The ABIs that a message can name: those that this machine's kernel can run, but for x32, which is told by asking.
@@ -26,18 +23,14 @@ const NUMBERS: u32 = 1 << 12;
 /// The message that tells nothing: `PTRACE_GET_SYSCALL_INFO` must be asked.
 const ASK: u32 = 0xffff;
 
-/// Offsets into `struct seccomp_data` (seccomp(2)).
-const NR: u32 = 0;
-const ARCH: u32 = 4;
-
 /// The program. It looks at nothing but the ABI and the number.
 pub(super) fn program() -> Vec<sock_filter> {
-    let mut program = vec![statement(BPF_LD | BPF_W | BPF_ABS, ARCH)];
+    let mut program = vec![load(ARCH)];
     for (index, arch) in (1..).zip(ABIS) {
         // Not this ABI: over the five instructions of its block, to the next one.
         program.extend([
             jump(BPF_JEQ, arch.audit(), 0, 5),
-            statement(BPF_LD | BPF_W | BPF_ABS, NR),
+            load(NR),
             // Too large, negative, or x32: an unsigned comparison is enough.
             jump(BPF_JGE, NUMBERS, 2, 0),
             statement(
@@ -45,10 +38,10 @@ pub(super) fn program() -> Vec<sock_filter> {
                 SECCOMP_RET_TRACE | (index * NUMBERS),
             ),
             statement(BPF_RET | libc::BPF_A, 0),
-            statement(BPF_RET | BPF_K, SECCOMP_RET_TRACE | ASK),
+            answer(SECCOMP_RET_TRACE | ASK),
         ]);
     }
-    program.push(statement(BPF_RET | BPF_K, SECCOMP_RET_TRACE | ASK));
+    program.push(answer(SECCOMP_RET_TRACE | ASK));
     program
 }
 
@@ -68,56 +61,9 @@ pub(super) fn decode(message: u64) -> Option<Syscall> {
     Some(Syscall { arch, nr })
 }
 
-#[allow(clippy::cast_possible_truncation)] // Every code fits: the header declares them as such.
-fn statement(code: u32, k: u32) -> sock_filter {
-    sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: 0,
-        k,
-    }
-}
-
-fn jump(test: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter {
-        jt,
-        jf,
-        ..statement(BPF_JMP | test | BPF_K, k)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Runs the program as the kernel would.
-    fn run(arch: u32, nr: i32) -> u32 {
-        let program = program();
-        let (mut pc, mut a) = (0, 0u32);
-        loop {
-            let instruction = program[pc];
-            pc += 1;
-            let k = instruction.k;
-            let branch = |taken: bool| {
-                if taken {
-                    instruction.jt
-                } else {
-                    instruction.jf
-                }
-            };
-            match u32::from(instruction.code) {
-                code if code == BPF_LD | BPF_W | BPF_ABS => {
-                    a = if k == ARCH { arch } else { nr.cast_unsigned() };
-                }
-                code if code == BPF_JMP | BPF_JEQ | BPF_K => pc += usize::from(branch(a == k)),
-                code if code == BPF_JMP | BPF_JGE | BPF_K => pc += usize::from(branch(a >= k)),
-                code if code == BPF_ALU | BPF_OR | BPF_K => a |= k,
-                code if code == BPF_RET | libc::BPF_A => return a,
-                code if code == BPF_RET | BPF_K => return k,
-                code => panic!("instruction {code:#x} is not in the program"),
-            }
-        }
-    }
 
     #[test]
     fn every_call_is_traced_and_named_or_asked_about() {
@@ -125,9 +71,10 @@ mod tests {
             .iter()
             .map(|arch| arch.audit())
             .chain([0xdead_beef]);
+        let program = program();
         for audit in audits {
             for nr in (0..5000).chain([-1, -5, i32::MIN, i32::MAX, 0x4000_0000, 0x4000_0208]) {
-                let value = run(audit, nr);
+                let value = crate::backend::bpf::run(&program, audit, nr);
                 assert_eq!(
                     value & libc::SECCOMP_RET_ACTION_FULL,
                     SECCOMP_RET_TRACE,

@@ -19,7 +19,6 @@ mod attach;
 mod calls;
 mod engine;
 mod filter;
-mod proc;
 mod registers;
 mod stop;
 mod wakes;
@@ -31,24 +30,14 @@ use nix::sys::ptrace::{self as requests, Options};
 use nix::unistd::Pid;
 
 use super::launch::launch;
-use super::{Backend, Command, Control, Error, Outcome, Target};
+use super::proc::{self, Status};
+use super::{Backend, Command, Control, Error, Outcome, Target, Until};
 use crate::event::{Event, Sink, Task};
 use crate::sys::launch::Filter;
 use crate::sys::ptrace::Resume;
 use crate::sys::signal;
 use crate::sys::wait::{self, Patience};
 use engine::{Engine, Stops};
-use proc::Status;
-
-/// When a recording ends by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Until {
-    /// When no task of the workload is left.
-    #[default]
-    All,
-    /// When the command itself ended. What it left behind runs on unharmed.
-    Exit,
-}
 
 /// Records with ptrace(2).
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,9 +8,9 @@
 use std::time::{Duration, Instant};
 
 use super::calls::{Special, Specials};
-use super::proc;
 use super::registers::Registers;
 use super::stop::{Died, Stopped};
+use crate::backend::proc;
 use crate::event::Task;
 use crate::syscall::{Arch, Syscall};
 

@@ -1,4 +1,4 @@
-//! What the engine reads from proc(5).
+//! What backends read from proc(5).
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
