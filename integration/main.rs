@@ -1,5 +1,15 @@
-//! Integration tests.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! Integration tests: whole workloads, the real kernel, and witnesses that aren't the recorder.
+//!
+//! Run with `cargo test --test integration`. They need `cc` with 32-bit support, `strace`, and some run as root only: each
+//! says what it needs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that can't go on has failed"
+)]
 
 mod generate;
 mod merge;
+mod support;
+mod workloads;

@@ -1,0 +1,277 @@
+//! Processes that end within a time, with everything that they started, or are killed.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// What everything that a test starts has in its environment, and hands on to its children.
+const MARK: &str = "SC_RECORD_TEST";
+
+/// How long anything may take. Far more than it takes: a machine can be busy, a hang is forever.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// A directory for one test, and all processes that were started in it. They end with it.
+pub(crate) struct Room {
+    directory: TempDir,
+    mark: String,
+    runs: AtomicU32,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// The status as a shell shows it.
+    pub(crate) fn code(&self) -> i32 {
+        let code = self.status.code();
+        code.unwrap_or_else(|| 128 + self.status.signal().unwrap())
+    }
+}
+
+/// A process that may still run.
+pub(crate) struct Running {
+    child: Child,
+    output: PathBuf,
+    errors: PathBuf,
+}
+
+impl Room {
+    pub(crate) fn new() -> Room {
+        static ROOMS: AtomicU32 = AtomicU32::new(0);
+        let directory = tempfile::Builder::new()
+            .prefix("sc-record-")
+            .tempdir()
+            .unwrap();
+        // Other users may come in: some tests run as nobody.
+        set_mode(directory.path(), 0o755);
+        let number = ROOMS.fetch_add(1, Ordering::Relaxed);
+        Room {
+            mark: format!("{}-{number}", std::process::id()),
+            directory,
+            runs: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A new empty directory. All have names of one length: a longer path can mean another system call.
+    pub(crate) fn directory(&self) -> PathBuf {
+        let path = self.fresh("d");
+        std::fs::create_dir(&path).unwrap();
+        set_mode(&path, 0o777);
+        path
+    }
+
+    /// A path that nothing has yet.
+    pub(crate) fn fresh(&self, prefix: &str) -> PathBuf {
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        self.path().join(format!("{prefix}{number:03}"))
+    }
+
+    /// A copy of a file. By another process: while this one has it open for writing, a thread may fork, and the copy can't
+    /// be executed (ETXTBSY) until that child has execed.
+    pub(crate) fn copy(&self, file: &Path, to: &Path) {
+        let ended = self.run(Command::new("cp").arg(file).arg(to));
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    }
+
+    /// A command that is nobody's: with root's rights it gets others, without them it stays what it is.
+    pub(crate) fn as_nobody(program: impl AsRef<OsStr>) -> Command {
+        if !nix::unistd::geteuid().is_root() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg("--").arg(program);
+        command
+    }
+
+    /// Runs a command to its end, and waits for everything that it started.
+    pub(crate) fn run(&self, command: &mut Command) -> Ended {
+        let ended = self.spawn(command).wait(self);
+        self.wait_until_empty(command);
+        ended
+    }
+
+    /// Starts a command: as the leader of a process group of its own, with an environment that is always the same, its
+    /// stdin empty unless it was set, its output going to files (a pipe would stay open as long as any descendant lives).
+    pub(crate) fn spawn(&self, command: &mut Command) -> Running {
+        let (output, errors) = (self.fresh("o"), self.fresh("e"));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("LC_ALL", "C")
+            .env(MARK, &self.mark)
+            .stdin(Stdio::null())
+            .stdout(File::create(&output).unwrap())
+            .stderr(File::create(&errors).unwrap())
+            .process_group(0);
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Running {
+            child,
+            output,
+            errors,
+        }
+    }
+
+    /// The processes of this room that live. Zombies have no environment: they don't count.
+    pub(crate) fn alive(&self) -> Vec<Pid> {
+        let mark = format!("{MARK}={}", self.mark);
+        let mut alive = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let name = entry.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            let Ok(environment) = std::fs::read(entry.path().join("environ")) else {
+                continue;
+            };
+            if environment
+                .split(|&byte| byte == 0)
+                .any(|variable| variable == mark.as_bytes())
+            {
+                alive.push(Pid::from_raw(pid));
+            }
+        }
+        alive
+    }
+
+    /// Waits until no process of this room lives.
+    pub(crate) fn wait_until_empty(&self, what: &Command) {
+        until(&format!("what {what:?} started to end"), || {
+            self.alive().is_empty()
+        });
+    }
+
+    fn kill_all(&self) {
+        // More than one round: who forks while it is being killed has a child that wasn't seen.
+        for _ in 0..1000 {
+            let alive = self.alive();
+            if alive.is_empty() {
+                return;
+            }
+            for pid in alive {
+                // It may be gone by now.
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        eprintln!("processes that can't be killed: {:?}", self.alive());
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.kill_all();
+    }
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        read(&self.output)
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        read(&self.errors)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for the command itself. What it started may live on.
+    pub(crate) fn wait(mut self, room: &Room) -> Ended {
+        let deadline = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                let tasks = states(&room.alive());
+                room.kill_all();
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                panic!(
+                    "hangs: still running after {LIMIT:?}\n{tasks}stdout: {}\nstderr: {}",
+                    self.stdout(),
+                    self.stderr()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        Ended {
+            status,
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+        }
+    }
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(
+            Instant::now() < deadline,
+            "waited {LIMIT:?} in vain for {what}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What the tasks of some processes are doing: for the message of a test that hangs.
+fn states(pids: &[Pid]) -> String {
+    let mut text = String::new();
+    for pid in pids {
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+            continue;
+        };
+        for task in tasks.flatten() {
+            let wanted = |name: &str| std::fs::read_to_string(task.path().join(name));
+            let status = wanted("status").unwrap_or_default();
+            let lines = status.lines().filter(|line| {
+                ["Name:", "State:", "Pid:", "PPid:", "TracerPid:"]
+                    .iter()
+                    .any(|key| line.starts_with(key))
+            });
+            let lines: Vec<_> = lines.map(|line| line.replace('\t', " ")).collect();
+            let syscall = wanted("syscall").unwrap_or_default();
+            text.push_str(&format!("  {} in {syscall}", lines.join(", ")));
+        }
+    }
+    text
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
+}
+
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}

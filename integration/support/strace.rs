@@ -1,0 +1,157 @@
+//! The witness: `strace -f -n`, read by a parser that shares nothing with the one of the product.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+
+use sc_record::syscall::{Arch, Syscall};
+
+use super::Calls;
+use super::process::{Ended, Room};
+
+/// Runs a command under strace.
+pub(crate) fn run(room: &Room, arguments: &[&Path]) -> (Ended, Calls) {
+    let log = room.fresh("s");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-n", "-s", "0", "-o"]).arg(&log);
+    command.args(["-e", "trace=all", "--"]).args(arguments);
+    let ended = room.run(&mut command);
+    let text = std::fs::read(&log).unwrap_or_else(|error| {
+        panic!("strace wrote nothing ({error}): is it there? apt-get install strace")
+    });
+    (ended, calls(&String::from_utf8_lossy(&text)))
+}
+
+/// Counts the calls of a log of `strace -f -n -o`.
+///
+/// With -n each line has the number and the name of its call, and both together mostly tell the ABI: strace says nothing of
+/// it in a log file. What they don't tell (numbers without a name, and those above 423, which all ABIs share) has the ABI
+/// of the task's call before, or else after it.
+pub(crate) fn calls(log: &str) -> Calls {
+    let mut calls = Calls::new();
+    let mut known: HashMap<&str, Arch> = HashMap::new();
+    let mut open: HashMap<&str, Vec<i32>> = HashMap::new();
+    for line in log.lines() {
+        let Some((task, nr, name)) = entry(line) else {
+            continue;
+        };
+        let arch = match archs(nr, name)[..] {
+            [arch] => Some(arch),
+            _ => known.get(task).copied(),
+        };
+        let Some(arch) = arch else {
+            open.entry(task).or_default().push(nr);
+            continue;
+        };
+        for nr in open.remove(task).unwrap_or_default() {
+            add(&mut calls, arch, nr);
+        }
+        add(&mut calls, arch, nr);
+        // A new program may have another ABI.
+        if name.starts_with("execve") {
+            known.remove(task);
+        } else if arch != Arch::X32 {
+            known.insert(task, arch);
+        }
+    }
+    for nr in open.into_values().flatten() {
+        add(&mut calls, Arch::NATIVE, nr);
+    }
+    calls
+}
+
+fn add(calls: &mut Calls, arch: Arch, nr: i32) {
+    // strace names x32 calls with their bit: as the kernel does.
+    let syscall = Syscall::from_audit(arch.audit(), nr).unwrap();
+    *calls.entry(syscall).or_default() += 1;
+}
+
+/// The task, the number and the name of a line that shows the entry of a call.
+fn entry(line: &str) -> Option<(&str, i32, &str)> {
+    let (task, rest) = line.split_once(' ')?;
+    task.parse::<i32>().ok()?;
+    let (number, rest) = rest.trim_start().strip_prefix('[')?.split_once("] ")?;
+    // Signals, ends of tasks, and the returns of calls that were shown unfinished.
+    if rest.starts_with("---") || rest.starts_with("+++") || rest.starts_with('<') {
+        return None;
+    }
+    let (name, arguments) = rest.split_once('(')?;
+    // The task died before strace could ask it what it called. Sometimes it then shows a number from nowhere.
+    if name == "???" || name.starts_with("syscall_") && arguments.ends_with("<unfinished ...>") {
+        return None;
+    }
+    let nr = match number.trim() {
+        // strace takes -1 for "no number", and shows no other that way.
+        "???" => -1,
+        // Negative ones are shown as 64 bits without a sign.
+        number => {
+            let number: u64 = number.parse().ok()?;
+            i32::from_ne_bytes(u32::try_from(number & 0xffff_ffff).ok()?.to_ne_bytes())
+        }
+    };
+    Some((task, nr, name))
+}
+
+/// The ABIs in which this number has this name.
+fn archs(nr: i32, name: &str) -> Vec<Arch> {
+    let audit_nr = |syscall: Syscall| syscall.audit_nr();
+    [Arch::X86_64, Arch::X86, Arch::X32]
+        .into_iter()
+        .filter(|&arch| Syscall::from_name(arch, name).map(audit_nr) == Some(nr))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log, and the calls in it as `arch/name*count`.
+    fn check(log: &str, expect: &str) {
+        let mut found: Vec<_> = calls(log)
+            .into_iter()
+            .map(|(syscall, count)| format!("{}/{syscall}*{count}", syscall.arch))
+            .collect();
+        found.sort();
+        assert_eq!(found.join(" "), expect, "{log}");
+    }
+
+    #[test]
+    fn unfinished_calls_count_once_and_what_is_no_call_does_not() {
+        check(
+            "7 [   0] read(0,  <unfinished ...>\n\
+             8 [  39] getpid()                   = 8\n\
+             7 [   0] <... read resumed>\"\", 1) = 0\n\
+             7 [   0] --- SIGCHLD {si_signo=SIGCHLD} ---\n\
+             8 [ 110] ???( <unfinished ...>\n\
+             8 [ 110] <... ??? resumed>)         = ?\n\
+             9 [29680] syscall_0x73f0(0x1 <unfinished ...>\n\
+             7 [ 231] +++ exited with 0 +++\n",
+            "x86_64/getpid*1 x86_64/read*1",
+        );
+    }
+
+    #[test]
+    fn the_abi_is_told_by_number_and_name() {
+        check(
+            "7 [  59] execve(\"./m\", [\"./m\"], 0x7ff /* 9 vars */) = 0\n\
+             7 [ 435] clone3({flags=0}, 88) = 8\n\
+             7 [  20] getpid()                   = 7\n\
+             7 [9999] syscall_0x270f(0, 0)       = -1 ENOSYS\n\
+             7 [  11] execve(\"./n\", [\"./n\"], 0x7ff /* 9 vars */) = 0\n\
+             7 [ 435] clone3({flags=0}, 88) = 8\n\
+             7 [  39] getpid()                   = 7\n",
+            "x86/#9999*1 x86/clone3*1 x86/execve*1 x86/getpid*1 x86_64/clone3*1 x86_64/execve*1 x86_64/getpid*1",
+        );
+    }
+
+    #[test]
+    fn numbers_without_a_name_are_kept() {
+        check(
+            "7 [  39] getpid()                   = 7\n\
+             7 [1073741863] getpid()             = -1 ENOSYS\n\
+             7 [18446744073709551611] syscall_0xfffffffffffffffb(0x47) = -1 ENOSYS\n\
+             7 [???] syscall_0xffffffffffffffff(0x4) = -1 ENOSYS\n",
+            "x32/getpid*1 x86_64/#-1*1 x86_64/#-5*1 x86_64/getpid*1",
+        );
+    }
+}

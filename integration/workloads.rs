@@ -1,0 +1,293 @@
+//! One program per hard case: it behaves alike natively, for the witness and for the recorder, and both see the same calls.
+
+use std::path::PathBuf;
+
+use sc_record::syscall::Syscall;
+
+use crate::support::process::Room;
+use crate::support::{Calls, programs, strace};
+
+/// A row: a program of `workloads/`, what it must end with, and what is known of its calls.
+struct Workload {
+    program: &'static str,
+    /// `{dir}` is an empty directory, `{file}` a path that nothing has, `{jail}` a directory with `nolibc` in it, `{NAME}` the path of another program of `workloads/`.
+    args: &'static [&'static str],
+    /// As a shell shows it: 128 and the signal.
+    exit: i32,
+    /// Calls that are made on every run, but not equally often: each needs its reason beside it.
+    varies: &'static [&'static str],
+    /// Calls, as `ABI/NAME`, that are made exactly so often whatever strace says: known by construction.
+    certain: &'static [(&'static str, u64)],
+    /// Those of them that strace can't see.
+    unseen_by_strace: bool,
+}
+
+impl Workload {
+    const fn of(program: &'static str) -> Workload {
+        Workload {
+            program,
+            args: &[],
+            exit: 0,
+            varies: &[],
+            certain: &[],
+            unseen_by_strace: false,
+        }
+    }
+
+    /// The program and its arguments for one run.
+    fn command(&self, room: &Room) -> Vec<PathBuf> {
+        let mut command = vec![if self.program.starts_with('/') {
+            PathBuf::from(self.program)
+        } else {
+            programs::workload(self.program)
+        }];
+        for &argument in self.args {
+            command.push(match argument {
+                "{dir}" => room.directory(),
+                "{file}" => room.fresh("f"),
+                "{jail}" => {
+                    let jail = room.directory();
+                    room.copy(&programs::workload("nolibc"), &jail.join("nolibc"));
+                    jail
+                }
+                _ => match argument
+                    .strip_prefix('{')
+                    .and_then(|name| name.strip_suffix('}'))
+                {
+                    Some(name) => programs::workload(name),
+                    None => PathBuf::from(argument),
+                },
+            });
+        }
+        command
+    }
+}
+
+macro_rules! workloads {
+    ($($test:ident: $program:literal { $($field:ident: $value:expr),* $(,)? })*) => {
+        $(
+            #[test]
+            fn $test() {
+                check(&Workload { $($field: $value,)* ..Workload::of($program) });
+            }
+        )*
+    };
+}
+
+// The waits of pthread_join and of libc's locks: whether a thread sleeps in futex(2) or finds what it waits for done
+// depends on who is first. Everywhere below it happens at least once.
+const FUTEX: &[&str] = &["futex"];
+
+// A traced parent is interrupted by a SIGCHLD that it ignores, as an untraced one isn't: the wait is entered again.
+const WAIT: &[&str] = &["wait4"];
+
+workloads! {
+    a_program_that_ends_at_once: "first_exit" { exit: 42, certain: &[("x86_64/execve", 1), ("x86_64/exit_group", 1)] }
+    a_program_without_libc: "nolibc" {
+        exit: 33,
+        certain: &[("x86_64/execve", 1), ("x86_64/write", 1), ("x86_64/exit", 1)],
+    }
+    fork_storm: "fork_storm" {
+        exit: 3,
+        // As WAIT; fork restarts too when a signal comes.
+        varies: &["clone", "wait4"],
+        certain: &[("x86_64/getppid", 160), ("x86_64/set_robust_list", 231), ("x86_64/exit_group", 231)],
+    }
+    two_hundred_threads: "threads_200" { varies: FUTEX, certain: &[("x86_64/getppid", 2000), ("x86_64/exit", 200)] }
+    vfork_and_exec: "vfork_exec" { certain: &[("x86_64/vfork", 20), ("x86_64/sched_get_priority_max", 10)] }
+    posix_spawn: "posix_spawn" { certain: &[("x86_64/sched_get_priority_max", 5), ("x86_64/execve", 7)] }
+    clone_with_shared_memory: "clone_vm" { certain: &[("x86_64/sched_get_priority_max", 3)] }
+    clone_untraced: "clone_untraced" {
+        certain: &[
+            ("x86_64/sched_get_priority_max", 1),
+            ("x86_64/sched_get_priority_min", 1),
+            ("x86_64/sched_getscheduler", 1),
+        ],
+        unseen_by_strace: true,
+    }
+    clone3_of_process_and_thread: "clone3" { certain: &[("x86_64/clone3", 4), ("x86_64/exit", 1)] }
+    rare_clone_flags: "clone_flags" { varies: WAIT, certain: &[("x86_64/getpriority", 1), ("x86_64/sched_get_priority_min", 1)] }
+    exec_from_a_thread: "exec_from_thread" {
+        exit: 9,
+        // The last pause may not be reached before the exec.
+        varies: &["pause"],
+        certain: &[("x86_64/execve", 2), ("x86_64/sched_get_priority_max", 1)],
+    }
+    exec_by_two_threads_at_once: "exec_race" {
+        // The loser may be dead before its own.
+        varies: &["execve"],
+    }
+    exit_group_while_others_are_in_calls: "exit_group_race" {
+        // Each thread is killed wherever it happens to be; the one that ends all may do so before the main thread pauses.
+        // strace shows the call of another task for one that died before it could be asked, exit_group for instance.
+        varies: &["getppid", "read", "pause", "exit_group"],
+        certain: &[("x86_64/clone3", 140)],
+    }
+    leader_exits_first: "leader_exits" { exit: 17, certain: &[("x86_64/exit", 1), ("x86_64/sched_get_priority_min", 1)] }
+    signal_storm: "signal_storm" {
+        // How many signals come in a time depends on the time; calls restart after each.
+        varies: &["read", "wait4", "clock_nanosleep", "rt_sigreturn", "getppid"],
+    }
+    real_time_signals: "rt_signals" { certain: &[("x86_64/rt_sigqueueinfo", 105), ("x86_64/rt_sigtimedwait", 2)] }
+    stop_and_continue_while_asleep: "stop_cont" { varies: WAIT, certain: &[("x86_64/restart_syscall", 4)] }
+    stop_of_a_child_just_born: "stop_newborn" {
+        // A child that ended before it could be stopped isn't waited for twice, nor continued.
+        varies: &["wait4", "kill"],
+        certain: &[("x86_64/sched_get_priority_max", 40)],
+    }
+    stop_of_a_process_with_threads: "stop_threads" { varies: &["sched_yield"], certain: &[("x86_64/kill", 5)] }
+    waits_see_stops_and_continues: "wait_semantics" { varies: &["wait4", "waitid"] }
+    sigchld_tells_each_step: "sigchld_order" {
+        // Continued and exited may be told as one.
+        varies: &["rt_sigsuspend", "rt_sigreturn"],
+    }
+    vfork_child_is_killed: "vfork_killed" { certain: &[("x86_64/vfork", 11)] }
+    sigtrap_of_the_workload: "sigtrap" { certain: &[("x86_64/rt_sigreturn", 4)] }
+    parent_death_signal: "pdeathsig" {}
+    process_groups_and_sessions: "sessions" { varies: WAIT }
+    thread_is_cancelled: "pthread_cancel" { varies: FUTEX }
+    orphaned_daemon: "daemon" { args: &["{file}"], exit: 4, certain: &[("x86_64/sched_get_priority_max", 1)] }
+    killed_by_a_timer_after_exec: "killed_after_exec" { exit: 142, certain: &[("x86_64/pause", 1)] }
+    own_filter_answers_errno_by_prctl: "own_filter_errno" {
+        args: &["prctl"],
+        varies: FUTEX,
+        certain: &[("x86_64/sched_get_priority_max", 5)],
+    }
+    own_filter_answers_errno_by_seccomp: "own_filter_errno" {
+        args: &["seccomp"],
+        varies: FUTEX,
+        certain: &[("x86_64/sched_get_priority_max", 5), ("x86_64/seccomp", 1)],
+    }
+    own_filter_kills: "own_filter_kill" {
+        certain: &[
+            ("x86_64/sched_get_priority_max", 1),
+            ("x86_64/sched_get_priority_min", 1),
+            ("x86_64/sched_getscheduler", 1),
+        ],
+    }
+    own_filter_traps: "own_filter_trap" { certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/rt_sigreturn", 1)] }
+    own_filter_answers_trace: "own_filter_trace" { certain: &[("x86_64/sched_get_priority_max", 3)] }
+    own_filters_stack: "own_filter_log" { certain: &[("x86_64/seccomp", 8), ("x86_64/sched_get_priority_max", 2)] }
+    strict_mode_by_prctl: "strict" {
+        args: &["prctl"],
+        certain: &[("x86_64/read", 1), ("x86_64/exit", 1), ("x86_64/sched_get_priority_max", 1)],
+    }
+    strict_mode_by_seccomp: "strict" {
+        args: &["seccomp"],
+        certain: &[("x86_64/seccomp", 2), ("x86_64/exit", 1), ("x86_64/sched_get_priority_max", 1)],
+    }
+    own_filter_for_all_threads: "tsync" { varies: FUTEX, certain: &[("x86_64/sched_get_priority_max", 2)] }
+    own_listener: "user_notif" {
+        certain: &[("x86_64/sched_get_priority_max", 2), ("x86_64/sched_get_priority_min", 1), ("x86_64/ioctl", 6)],
+    }
+    syscall_user_dispatch: "syscall_user_dispatch" { certain: &[("x86_64/sched_get_priority_min", 1)] }
+    numbers_that_name_no_call: "odd_numbers" {
+        certain: &[
+            ("x32/getpid", 1),
+            ("x32/#100000", 1),
+            ("x86_64/#-5", 1),
+            ("x86_64/#100000", 1),
+            ("x86_64/#-1", 1),
+            ("x32/#1073741823", 1),
+        ],
+    }
+    vsyscall_page: "vsyscall" {
+        certain: &[("x86_64/gettimeofday", 1), ("x86_64/time", 1), ("x86_64/getcpu", 1)],
+        unseen_by_strace: true,
+    }
+    not_dumpable: "non_dumpable" {
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
+    }
+    namespaces: "namespaces" { varies: WAIT, certain: &[("x86_64/sched_get_priority_max", 2), ("x86_64/unshare", 1)] }
+    chroot: "chroot" { args: &["{jail}", "/nolibc"], exit: 33, certain: &[("x86_64/chroot", 1), ("x86_64/execve", 2)] }
+    exec_fails: "exec_failures" { args: &["{dir}"], certain: &[("x86_64/execve", 9)] }
+    kinds_of_exec: "exec_kinds" {
+        args: &["{dir}"],
+        certain: &[("x86_64/execveat", 3), ("x86_64/execve", 3), ("x86_64/sched_get_priority_max", 5)],
+    }
+    int_0x80_from_a_64_bit_program: "int80" {
+        exit: 6,
+        certain: &[
+            ("x86/getpid", 1),
+            ("x86/write", 1),
+            ("x86/fork", 1),
+            ("x86/exit", 1),
+            ("x86/exit_group", 1),
+            ("x86/#9999", 1),
+            ("x86/#-7", 1),
+            ("x86_64/sched_get_priority_max", 1),
+        ],
+    }
+    a_32_bit_program: "m32" {
+        exit: 5,
+        certain: &[
+            ("x86_64/execve", 1),
+            ("x86_64/sched_get_priority_min", 1),
+            ("x86/sched_get_priority_max", 1),
+            ("x86/exit_group", 2),
+        ],
+    }
+    a_32_bit_program_that_execs_a_64_bit_one: "m32" {
+        args: &["{nolibc}"],
+        exit: 33,
+        certain: &[("x86_64/execve", 1), ("x86/execve", 1), ("x86_64/write", 1), ("x86_64/exit", 1)],
+    }
+    a_64_bit_program_that_execs_a_32_bit_one: "run_it" {
+        args: &["{m32}"],
+        exit: 5,
+        certain: &[("x86_64/execve", 2), ("x86/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
+    }
+    shells_in_shells: "/bin/sh" {
+        args: &["-c", "[ $1 -gt 0 ] || exit 9; sh -c \"$0\" \"$0\" $(($1 - 1)); echo up $1 $?; exit $1",
+            "[ $1 -gt 0 ] || exit 9; sh -c \"$0\" \"$0\" $(($1 - 1)); echo up $1 $?; exit $1", "12"],
+        exit: 12,
+        certain: &[("x86_64/execve", 13)],
+    }
+}
+
+fn check(workload: &Workload) {
+    let room = Room::new();
+    let run = |name: &str| {
+        let command = workload.command(&room);
+        let mut native = std::process::Command::new(&command[0]);
+        let ended = room.run(native.args(&command[1..]));
+        assert_eq!(
+            ended.code(),
+            workload.exit,
+            "{name}: {}{}",
+            ended.stdout,
+            ended.stderr
+        );
+        ended
+    };
+    let native = run("native");
+
+    let command = workload.command(&room);
+    let command: Vec<_> = command.iter().map(PathBuf::as_path).collect();
+    let (traced, seen) = strace::run(&room, &command);
+    assert_eq!(
+        (traced.code(), traced.stdout.as_str()),
+        (workload.exit, native.stdout.as_str()),
+        "under strace: {}",
+        traced.stderr
+    );
+
+    let certain: Calls = workload.certain.iter().map(certain_call).collect();
+    let mut differences = Vec::new();
+    for (&syscall, &count) in &certain {
+        let witnessed = seen.get(&syscall).copied().unwrap_or(0);
+        if witnessed != count && !workload.unseen_by_strace {
+            differences.push(format!(
+                "{}/{syscall}: {count} by construction, {witnessed} seen by strace",
+                syscall.arch
+            ));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// Reads `ABI/NAME`.
+fn certain_call((call, count): &(&str, u64)) -> (Syscall, u64) {
+    let (arch, name) = call.split_once('/').unwrap();
+    (Syscall::parse(arch.parse().unwrap(), name).unwrap(), *count)
+}

@@ -1,0 +1,40 @@
+/* A thread installs a filter for all threads at once; the calls of the others are refused from then on.
+ * Kernel path: SECCOMP_FILTER_FLAG_TSYNC: seccomp_sync_threads(), which needs every thread's filter to be an ancestor.
+ * A tracer gets wrong: watching closely only the task that made the call; giving threads different filters.
+ * Build: -static -pthread
+ */
+#include "workload.h"
+#include <pthread.h>
+
+static volatile int installed;
+
+static void *installs(void *argument)
+{
+    CHECK(own_filter(SYS_sched_get_priority_max, SECCOMP_RET_ERRNO | EACCES, SECCOMP_FILTER_FLAG_TSYNC) == 0);
+    installed = 1;
+    return argument;
+}
+
+static void *calls(void *argument)
+{
+    (void)argument;
+    spin_until(&installed, 1);
+    int error = distinct_1() == -1 ? errno : 0;
+    /* So that pthread_join finds it running, and waits. */
+    sleep_ms(50);
+    return (void *)(long)error;
+}
+
+int main(void)
+{
+    pthread_t installer, caller;
+    void *result;
+    CHECK(pthread_create(&caller, NULL, calls, NULL) == 0);
+    CHECK(pthread_create(&installer, NULL, installs, NULL) == 0);
+    spin_until(&installed, 1);
+    int here = distinct_1() == -1 ? errno : 0;
+    CHECK(pthread_join(caller, &result) == 0);
+    CHECK(pthread_join(installer, NULL) == 0);
+    say("here %d there %d\n", here, (int)(long)result);
+    return 0;
+}

@@ -1,0 +1,32 @@
+/* Calls time, gettimeofday and getcpu through the vsyscall page, if the kernel has it, else says so and ends with 2.
+ * Kernel path: emulate_vsyscall() from a page fault: it asks seccomp, but there is no syscall entry stop of ptrace.
+ * A tracer gets wrong: PTRACE_SYSCALL doesn't see them, a seccomp filter does: a profile without them breaks the program.
+ * Build: -static
+ */
+#include "workload.h"
+#include <sys/time.h>
+
+int main(void)
+{
+    static char maps[65536];
+    int file = open("/proc/self/maps", O_RDONLY), length = 0, part;
+    CHECK(file >= 0);
+    while ((part = read(file, maps + length, sizeof maps - 1 - length)) > 0)
+        length += part;
+    if (!strstr(maps, "[vsyscall]")) {
+        say("no vsyscall page\n");
+        return 2;
+    }
+    struct timeval tv = {0, 0};
+    unsigned cpu = ~0u;
+    long (*vgettimeofday)(struct timeval *, void *) = (void *)0xffffffffff600000;
+    long (*vtime)(long *) = (void *)0xffffffffff600400;
+    long (*vgetcpu)(unsigned *, unsigned *, void *) = (void *)0xffffffffff600800;
+    long real = time(NULL);
+    long answers[] = {vgettimeofday(&tv, NULL), vtime(NULL), vgetcpu(&cpu, NULL, NULL)};
+    CHECK(answers[0] == 0 && labs(tv.tv_sec - real) < 60);
+    CHECK(labs(answers[1] - real) < 60);
+    CHECK(answers[2] == 0 && cpu != ~0u);
+    say("vsyscall page works\n");
+    return 0;
+}

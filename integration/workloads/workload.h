@@ -1,0 +1,146 @@
+/* What the workloads share.
+ *
+ * A workload makes the same system calls on every run. So: no stdio (its buffers ask for fstat and memory), no malloc in
+ * threads (arenas are unmapped depending on where they land), and waiting on memory by spinning where a futex would be
+ * called or not called depending on who is first.
+ */
+#ifndef WORKLOAD_H
+#define WORKLOAD_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define UNUSED __attribute__((unused))
+
+static void put(int fd, const char *format, va_list arguments)
+{
+    char line[1024];
+    int length = vsnprintf(line, sizeof line, format, arguments);
+    if (length > (int)sizeof line - 1)
+        length = sizeof line - 1;
+    if (write(fd, line, length) != length)
+        _exit(98);
+}
+
+/* One line on stdout, with one write(2). */
+static UNUSED void say(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    put(1, format, arguments);
+    va_end(arguments);
+}
+
+/* One line on stderr, then the status that every workload has for "the kernel did not do what it does natively". */
+static UNUSED void fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    put(2, format, arguments);
+    va_end(arguments);
+    _exit(99);
+}
+
+#define CHECK(condition)                                                                              \
+    do {                                                                                              \
+        if (!(condition))                                                                             \
+            fail("%s:%d: not so: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);            \
+    } while (0)
+
+/* Waits until a variable that another task shares has a value. */
+static UNUSED void spin_until(volatile int *variable, int value)
+{
+    while (__atomic_load_n(variable, __ATOMIC_SEQ_CST) != value)
+        ;
+}
+
+static UNUSED void add_one(volatile int *variable)
+{
+    __atomic_add_fetch(variable, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Sleeps all of the time, with one call where no signal comes. */
+static UNUSED void sleep_ms(long ms)
+{
+    struct timespec left = {ms / 1000, ms % 1000 * 1000000};
+    while (nanosleep(&left, &left) != 0)
+        CHECK(errno == EINTR);
+}
+
+/* Milliseconds of the monotonic clock, from the vDSO: no call. */
+static UNUSED long now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* The status of a child that must end by itself. */
+static UNUSED int exit_status(pid_t pid)
+{
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    if (WIFSIGNALED(status))
+        return 128 + WTERMSIG(status);
+    CHECK(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* A child that waits to be killed. It makes no call any more when this returns. */
+static UNUSED pid_t idle_child(void)
+{
+    int ends[2];
+    char byte;
+    CHECK(pipe2(ends, O_CLOEXEC) == 0);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        CHECK(write(ends[1], "r", 1) == 1);
+        for (;;)
+            ;
+    }
+    CHECK(read(ends[0], &byte, 1) == 1);
+    close(ends[0]);
+    close(ends[1]);
+    return pid;
+}
+
+/* A filter that gives one call an action and allows the rest, installed with seccomp(2). What seccomp(2) returns. */
+static UNUSED int own_filter(int nr, uint32_t action, unsigned flags)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, action),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+}
+
+/* Calls that no libc makes by itself, so that who made them is beyond doubt. */
+static UNUSED long distinct_1(void) { return syscall(SYS_sched_get_priority_max, SCHED_FIFO); }
+static UNUSED long distinct_2(void) { return syscall(SYS_sched_get_priority_min, SCHED_FIFO); }
+static UNUSED long distinct_3(void) { return syscall(SYS_sched_getscheduler, 0); }
+
+#endif
