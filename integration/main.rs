@@ -10,6 +10,9 @@
 )]
 
 mod generate;
+mod invisible;
+mod lifecycle;
 mod merge;
 mod support;
+mod users;
 mod workloads;

@@ -2,6 +2,7 @@
 
 pub(crate) mod process;
 pub(crate) mod programs;
+pub(crate) mod recorder;
 pub(crate) mod strace;
 
 use std::collections::BTreeMap;

@@ -246,7 +246,7 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// What the tasks of some processes are doing: for the message of a test that hangs.
 fn states(pids: &[Pid]) -> String {
-    let mut text = String::new();
+    let mut texts = Vec::new();
     for pid in pids {
         let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
             continue;
@@ -261,10 +261,10 @@ fn states(pids: &[Pid]) -> String {
             });
             let lines: Vec<_> = lines.map(|line| line.replace('\t', " ")).collect();
             let syscall = wanted("syscall").unwrap_or_default();
-            text.push_str(&format!("  {} in {syscall}", lines.join(", ")));
+            texts.push(format!("  {} in {syscall}", lines.join(", ")));
         }
     }
-    text
+    texts.concat()
 }
 
 fn read(path: &Path) -> String {

@@ -1,7 +1,7 @@
 //! The witness: `strace -f -n`, read by a parser that shares nothing with the one of the product.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sc_record::syscall::{Arch, Syscall};
@@ -10,16 +10,22 @@ use super::Calls;
 use super::process::{Ended, Room};
 
 /// Runs a command under strace.
-pub(crate) fn run(room: &Room, arguments: &[&Path]) -> (Ended, Calls) {
+pub(crate) fn run(room: &Room, arguments: &[PathBuf]) -> (Ended, Calls) {
     let log = room.fresh("s");
     let mut command = Command::new("strace");
-    command.args(["-f", "-n", "-s", "0", "-o"]).arg(&log);
-    command.args(["-e", "trace=all", "--"]).args(arguments);
+    self::arguments(&mut command, &log);
+    command.args(arguments);
     let ended = room.run(&mut command);
     let text = std::fs::read(&log).unwrap_or_else(|error| {
         panic!("strace wrote nothing ({error}): is it there? apt-get install strace")
     });
     (ended, calls(&String::from_utf8_lossy(&text)))
+}
+
+/// What strace needs for a log that [`calls`] can read, up to the command.
+pub(crate) fn arguments(command: &mut Command, log: &Path) {
+    command.args(["-f", "-n", "-s", "0", "-o"]).arg(log);
+    command.args(["-e", "trace=all", "--"]);
 }
 
 /// Counts the calls of a log of `strace -f -n -o`.

@@ -29,7 +29,7 @@ static void *blocks(void *argument)
 
 static void *ends(void *argument)
 {
-    spin_until(&at_work, 6);
+    spin_until(&at_work, 7);
     syscall(SYS_exit_group, 7);
     return argument;
 }
@@ -48,6 +48,7 @@ int main(void)
             for (int j = 0; j < 3; j++)
                 CHECK(pthread_create(&thread, NULL, loops, NULL) == 0);
             CHECK(pthread_create(&thread, NULL, ends, NULL) == 0);
+            add_one(&at_work);
             pause();
         }
         sum += exit_status(pid);

@@ -45,6 +45,8 @@ int main(void)
     }
 
     /* Unblocked, one by one, from a child. */
+    int before = count;
+    count = 0;
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
@@ -52,8 +54,6 @@ int main(void)
             CHECK(sigqueue(self, LAST - i, (union sigval){.sival_int = i}) == 0);
         _exit(0);
     }
-    int before = count;
-    count = 0;
     while (count < 10)
         ;
     int child = exit_status(pid), sum = 0;

@@ -1,4 +1,5 @@
-/* A thread installs a filter for all threads at once; the calls of the others are refused from then on.
+/* A thread installs a filter for all threads at once; the calls of the others are refused from then on. The argument is the
+ * filter's answer: errno or trace (for a tracer that isn't there: ENOSYS).
  * Kernel path: SECCOMP_FILTER_FLAG_TSYNC: seccomp_sync_threads(), which needs every thread's filter to be an ancestor.
  * A tracer gets wrong: watching closely only the task that made the call; giving threads different filters.
  * Build: -static -pthread
@@ -7,10 +8,11 @@
 #include <pthread.h>
 
 static volatile int installed;
+static uint32_t action;
 
 static void *installs(void *argument)
 {
-    CHECK(own_filter(SYS_sched_get_priority_max, SECCOMP_RET_ERRNO | EACCES, SECCOMP_FILTER_FLAG_TSYNC) == 0);
+    CHECK(own_filter(SYS_sched_get_priority_max, action, SECCOMP_FILTER_FLAG_TSYNC) == 0);
     installed = 1;
     return argument;
 }
@@ -25,8 +27,10 @@ static void *calls(void *argument)
     return (void *)(long)error;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    CHECK(argc == 2);
+    action = strcmp(argv[1], "trace") == 0 ? SECCOMP_RET_TRACE | 7 : SECCOMP_RET_ERRNO | EACCES;
     pthread_t installer, caller;
     void *result;
     CHECK(pthread_create(&caller, NULL, calls, NULL) == 0);
@@ -35,6 +39,7 @@ int main(void)
     int here = distinct_1() == -1 ? errno : 0;
     CHECK(pthread_join(caller, &result) == 0);
     CHECK(pthread_join(installer, NULL) == 0);
+    say("mode %d\n", prctl(PR_GET_SECCOMP));
     say("here %d there %d\n", here, (int)(long)result);
     return 0;
 }

@@ -1,0 +1,320 @@
+//! Beginnings and ends of a recording that aren't those of its workload.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use sc_record::syscall::{Arch, Syscall};
+
+use crate::support::process::{Room, Running, until};
+use crate::support::programs;
+use crate::support::recorder::{Files, PROGRAM};
+
+/// The process tree of `works_on`, seen through the file in which its tasks count.
+struct Tree {
+    counts: PathBuf,
+}
+
+/// How many of its tasks count, and where it tells that a call failed.
+const TASKS: usize = 6;
+const FAILURES: usize = 7;
+
+impl Tree {
+    fn new(room: &Room) -> Tree {
+        Tree {
+            counts: room.fresh("c"),
+        }
+    }
+
+    fn command(&self) -> [PathBuf; 2] {
+        [programs::workload("works_on"), self.counts.clone()]
+    }
+
+    /// Nothing as long as there is no file.
+    fn read(&self) -> [u64; TASKS + 2] {
+        let bytes = std::fs::read(&self.counts).unwrap_or_default();
+        let mut counts = [0; TASKS + 2];
+        for (count, bytes) in counts.iter_mut().zip(bytes.chunks_exact(8)) {
+            *count = u64::from_ne_bytes(bytes.try_into().unwrap());
+        }
+        counts
+    }
+
+    /// Waits until every task has gone on from where it is now, and checks that no call failed.
+    fn works(&self) {
+        let before = self.read();
+        until(&format!("all tasks to go on: {before:?}"), || {
+            let now = self.read();
+            (0..TASKS).all(|task| now[task] > before[task] + 2)
+        });
+        assert_eq!(self.read()[FAILURES], 0, "calls failed");
+    }
+}
+
+fn count(files: &Files, name: &str) -> u64 {
+    let syscall = Syscall::from_name(Arch::X86_64, name).unwrap();
+    files.run().calls().get(&syscall).copied().unwrap_or(0)
+}
+
+fn status_line(pid: Pid, key: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.unwrap().trim().to_owned()
+}
+
+/// Starts `sc-record -p`, and waits until it has seized the process.
+fn attach(room: &Room, files: &Files, pid: Pid) -> Running {
+    let mut command = Command::new(PROGRAM);
+    command.args(["--progress", "never", "-p", &pid.to_string()]);
+    command.arg("-r").arg(&files.recording);
+    command.arg("-o").arg(&files.profile);
+    let recorder = room.spawn(&mut command);
+    until("the recorder to attach", || {
+        status_line(pid, "TracerPid:") != "0"
+    });
+    recorder
+}
+
+#[test]
+fn a_killed_recorder_leaves_no_task_that_cannot_run() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let tree = Tree::new(&room);
+    let recorder = room.spawn(files.command(&[] as &[&str]).args(tree.command()));
+    tree.works();
+    recorder.signal(Signal::SIGKILL);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 137);
+    until("the workload to be gone", || room.alive().is_empty());
+    assert!(!files.recording.exists());
+}
+
+#[test]
+fn a_recorder_killed_at_any_moment_of_a_storm_leaves_nothing_behind() {
+    let room = Room::new();
+    for ms in 0..20 {
+        let files = Files::new(&room);
+        let recorder = room.spawn(files.command(&["-q"]).arg(programs::workload("fork_storm")));
+        std::thread::sleep(Duration::from_millis(ms * 4));
+        recorder.signal(Signal::SIGKILL);
+        recorder.wait(&room);
+        until("the workload to be gone", || room.alive().is_empty());
+    }
+}
+
+#[test]
+fn a_killed_recorder_that_does_not_wait_for_all_leaves_them_at_work() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let tree = Tree::new(&room);
+    let recorder = room.spawn(files.command(&["--until", "exit"]).args(tree.command()));
+    tree.works();
+    recorder.signal(Signal::SIGKILL);
+    recorder.wait(&room);
+    tree.works();
+}
+
+#[test]
+fn until_exit_leaves_a_daemon_at_work() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let written = room.fresh("f");
+    let mut command = files.command(&["--until", "exit"]);
+    command.arg(programs::workload("daemon")).arg(&written);
+    let ended = room.spawn(&mut command).wait(&room);
+    assert_eq!(
+        (ended.code(), ended.stdout.as_str()),
+        (4, "left 0\n"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!written.exists(), "the recorder waited for the daemon");
+    assert_eq!(count(&files, "setsid"), 1);
+    assert_eq!(
+        count(&files, "sched_get_priority_max"),
+        0,
+        "the daemon was recorded to its end"
+    );
+    room.wait_until_empty(&command);
+    assert_eq!(std::fs::read_to_string(&written).unwrap(), "done\n");
+}
+
+#[test]
+fn until_exit_leaves_a_whole_tree_at_work() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let tree = Tree::new(&room);
+    let mut command = files.command(&["--until", "exit"]);
+    command.args(["sh", "-c", "\"$@\" & sleep 0.3", "sh"]);
+    let ended = room.spawn(command.args(tree.command())).wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    tree.works();
+    assert!(count(&files, "getpid") > 0);
+    for pid in room.alive() {
+        assert_eq!(status_line(pid, "TracerPid:"), "0");
+    }
+}
+
+#[test]
+fn attaching_and_detaching_leave_a_tree_at_work() {
+    let room = Room::new();
+    let tree = Tree::new(&room);
+    let native = room.spawn(Command::new(&tree.command()[0]).arg(&tree.counts));
+    tree.works();
+    for _ in 0..10 {
+        let files = Files::new(&room);
+        let recorder = attach(&room, &files, native.pid());
+        tree.works();
+        recorder.signal(Signal::SIGINT);
+        let ended = recorder.wait(&room);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        tree.works();
+        assert_eq!(status_line(native.pid(), "TracerPid:"), "0");
+        for name in [
+            "getpid",
+            "clock_nanosleep",
+            "getppid",
+            "exit_group",
+            "wait4",
+        ] {
+            assert!(
+                count(&files, name) > 0,
+                "{name} of all tasks wasn't recorded"
+            );
+        }
+    }
+}
+
+#[test]
+fn attached_to_a_process_the_recording_ends_with_it() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let mut native = room.spawn(Command::new("sleep").arg("0.5"));
+    let recorder = attach(&room, &files, native.pid());
+    until("the process to end", || native.has_ended());
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert_eq!(count(&files, "exit_group"), 1);
+    assert_eq!(files.run().0["exit"]["code"].as_u64(), Some(0));
+}
+
+#[test]
+fn a_stopped_process_stays_stopped_while_a_recorder_comes_and_goes() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let tree = Tree::new(&room);
+    let native = room.spawn(Command::new(&tree.command()[0]).arg(&tree.counts));
+    tree.works();
+    // Its children work on: they are processes of their own.
+    native.signal(Signal::SIGSTOP);
+    until("it to stop", || {
+        status_line(native.pid(), "State:").starts_with('T')
+    });
+    let stopped = |when: &str| {
+        let before = tree.read();
+        std::thread::sleep(Duration::from_millis(100));
+        let now = tree.read();
+        assert_eq!((before[0], before[1]), (now[0], now[1]), "it runs {when}");
+        assert!(before[2] < now[2], "its child doesn't");
+    };
+    stopped("natively");
+    let recorder = attach(&room, &files, native.pid());
+    stopped("recorded");
+    recorder.signal(Signal::SIGINT);
+    assert_eq!(recorder.wait(&room).code(), 0);
+    stopped("after the recording");
+    native.signal(Signal::SIGCONT);
+    tree.works();
+
+    // Continued while it is recorded, and stopped again.
+    native.signal(Signal::SIGSTOP);
+    until("it to stop", || {
+        status_line(native.pid(), "State:").starts_with('T')
+    });
+    let recorder = attach(&room, &files, native.pid());
+    native.signal(Signal::SIGCONT);
+    tree.works();
+    native.signal(Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_millis(100));
+    stopped("recorded");
+    recorder.signal(Signal::SIGTERM);
+    assert_eq!(recorder.wait(&room).code(), 0);
+    stopped("after the recording");
+    native.signal(Signal::SIGCONT);
+    tree.works();
+}
+
+#[test]
+fn a_recorder_killed_while_attached_leaves_the_tree_at_work() {
+    let room = Room::new();
+    let tree = Tree::new(&room);
+    let native = room.spawn(Command::new(&tree.command()[0]).arg(&tree.counts));
+    tree.works();
+    for _ in 0..10 {
+        let recorder = attach(&room, &Files::new(&room), native.pid());
+        recorder.signal(Signal::SIGKILL);
+        assert_eq!(recorder.wait(&room).code(), 137);
+        tree.works();
+    }
+}
+
+#[test]
+fn what_cannot_be_attached_to_is_named() {
+    let room = Room::new();
+    let fails = |pid: &str, expect: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["-r", "none", "-o", "none", "-p", pid]);
+        let ended = room.spawn(&mut command).wait(&room);
+        assert_eq!(ended.code(), 125, "{}", ended.stderr);
+        assert!(ended.stderr.contains(expect), "{}", ended.stderr);
+    };
+    fails("999999999", "no process 999999999");
+    let sleep = room.spawn(Command::new("sleep").arg("100"));
+    let pid = sleep.pid().to_string();
+    let strace = room.spawn(Command::new("strace").args(["-o", "/dev/null", "-p", &pid]));
+    until("strace to attach", || {
+        status_line(sleep.pid(), "TracerPid:") != "0"
+    });
+    fails(&pid, &format!("is traced by process {}", strace.pid()));
+}
+
+#[test]
+fn a_signal_for_the_recorder_is_for_the_workload() {
+    for (signal, code) in [
+        (Signal::SIGTERM, 143),
+        (Signal::SIGHUP, 129),
+        (Signal::SIGUSR1, 138),
+    ] {
+        let room = Room::new();
+        let files = Files::new(&room);
+        let recorder = room.spawn(files.command(&[] as &[&str]).args(["sleep", "1000"]));
+        until("the workload to run", || room.alive().len() > 1);
+        std::thread::sleep(Duration::from_millis(50));
+        recorder.signal(signal);
+        let ended = recorder.wait(&room);
+        assert_eq!(ended.code(), code, "{}", ended.stderr);
+        assert_eq!(
+            files.run().0["exit"]["signal"].as_i64(),
+            Some(i64::from(code - 128))
+        );
+        assert_eq!(files.run().incomplete_because(), [""; 0]);
+    }
+}
+
+#[test]
+fn the_tool_itself_has_statuses_of_its_own() {
+    let room = Room::new();
+    let fails = |command: &Path, code: i32| {
+        let files = Files::new(&room);
+        let ended = room.run(files.command(&["-q"]).arg(command));
+        assert_eq!(ended.code(), code, "{command:?}: {}", ended.stderr);
+        assert!(!ended.stderr.is_empty());
+        assert!(!files.recording.exists() && !files.profile.exists());
+    };
+    fails(Path::new("no-such-program"), 127);
+    fails(Path::new("/no/such/program"), 127);
+    fails(Path::new("/etc/passwd"), 126);
+    fails(Path::new("/etc"), 126);
+}

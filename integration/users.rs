@@ -1,0 +1,200 @@
+//! Who records whom: root and others, set-user-ID programs, files that can't be read.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sc_record::syscall::{Arch, Syscall};
+
+use crate::support::process::{Ended, Room, set_mode};
+use crate::support::recorder::{Files, PROGRAM, Run};
+use crate::support::{is_root, programs, strace};
+
+/// What a run by nobody needs: where the build put its programs, nobody may not be allowed to look.
+struct Nobody {
+    room: Room,
+    recorder: PathBuf,
+}
+
+impl Nobody {
+    fn new() -> Nobody {
+        let room = Room::new();
+        let recorder = room.path().join("sc-record");
+        room.copy(Path::new(PROGRAM), &recorder);
+        Nobody { room, recorder }
+    }
+
+    fn program(&self, name: &str) -> PathBuf {
+        let copy = self.room.path().join(name);
+        self.room.copy(&programs::workload(name), &copy);
+        copy
+    }
+
+    /// Runs a command as nobody.
+    fn run(&self, command: &[&Path]) -> Ended {
+        self.room
+            .run(Room::as_nobody(command[0]).args(&command[1..]))
+    }
+
+    /// Records a command as nobody.
+    fn record(&self, command: &[&Path]) -> (Ended, Run) {
+        let files = Files::new(&self.room);
+        let mut recorder = Room::as_nobody(&self.recorder);
+        files.arguments(&mut recorder, &["--policy", "exact"]);
+        let ended = self.room.run(recorder.args(command));
+        let run = files.run();
+        (ended, run)
+    }
+}
+
+/// Whoever records, the calls are the same: nobody's recording of a workload equals what strace sees as nobody.
+fn check(name: &str, arguments: &[&str], varies: &[&str]) {
+    let nobody = Nobody::new();
+    let program = nobody.program(name);
+    let mut command = vec![program.as_path()];
+    command.extend(arguments.iter().map(Path::new));
+    let native = nobody.run(&command);
+    let (ended, run) = nobody.record(&command);
+    assert_eq!(
+        (ended.code(), &ended.stdout),
+        (native.code(), &native.stdout),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    let log = nobody.room.directory().join("strace");
+    let mut witness = Room::as_nobody("strace");
+    strace::arguments(&mut witness, &log);
+    let witness = nobody.room.run(witness.args(&command));
+    assert_eq!(witness.stdout, native.stdout, "{}", witness.stderr);
+    let seen = strace::calls(&std::fs::read_to_string(&log).unwrap());
+    let mut recorded = run.calls();
+    for (syscall, count) in &seen {
+        let found = recorded.remove(syscall).unwrap_or(0);
+        let same = found == *count || found > 0 && varies.contains(&syscall.to_string().as_str());
+        assert!(same, "{syscall}: {count} by strace, {found} recorded");
+    }
+    assert!(recorded.is_empty(), "not seen by strace: {recorded:?}");
+}
+
+#[test]
+fn anybody_records_a_storm_of_forks() {
+    check("fork_storm", &[], &["clone", "wait4"]);
+}
+
+#[test]
+fn anybody_records_threads() {
+    check("threads_200", &[], &["futex"]);
+}
+
+#[test]
+fn anybody_records_a_workload_with_a_filter_of_its_own() {
+    check("own_filter_errno", &["seccomp"], &["futex"]);
+    check("own_filter_trace", &[], &[]);
+    check("user_notif", &[], &[]);
+}
+
+#[test]
+fn anybody_records_strict_mode() {
+    check("strict", &["prctl"], &[]);
+}
+
+#[test]
+fn anybody_records_namespaces() {
+    check("namespaces", &[], &["wait4"]);
+}
+
+#[test]
+fn anybody_records_what_is_not_dumpable() {
+    check("non_dumpable", &[], &[]);
+}
+
+#[test]
+fn anybody_records_a_program_that_can_be_executed_but_not_read() {
+    if !is_root("an unreadable program of another user") {
+        return;
+    }
+    let nobody = Nobody::new();
+    let unreadable = nobody.program("clone_untraced");
+    set_mode(&unreadable, 0o111);
+    let runs_it = nobody.program("non_dumpable");
+    let (_, run) = nobody.record(&[&runs_it, &unreadable]);
+    // What it does with CLONE_UNTRACED is behind a pointer that nobody may follow here: seen, or said not to be.
+    let distinct = Syscall::from_name(Arch::X86_64, "sched_get_priority_min").unwrap();
+    assert!(
+        run.calls().contains_key(&distinct) || !run.incomplete_because().is_empty(),
+        "the child of clone3 escaped unnoticed"
+    );
+    let nolibc = nobody.program("nolibc");
+    set_mode(&nolibc, 0o111);
+    let (directly, run) = nobody.record(&[&nolibc]);
+    assert_eq!(
+        (directly.code(), directly.stdout.as_str()),
+        (33, "no libc\n")
+    );
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    assert_eq!(run.calls().len(), 3);
+}
+
+/// A copy of `ids` that belongs to a user and runs as that user.
+fn set_user_id_program(nobody: &Nobody, user: u32) -> PathBuf {
+    let program = nobody.room.path().join(format!("ids-of-{user}"));
+    nobody.room.copy(&programs::workload("ids"), &program);
+    std::os::unix::fs::chown(&program, Some(user), Some(user)).unwrap();
+    set_mode(&program, 0o4755);
+    program
+}
+
+#[test]
+fn root_records_set_user_id_programs_as_they_are() {
+    if !is_root("set-user-ID programs") {
+        return;
+    }
+    let nobody = Nobody::new();
+    let daemons = set_user_id_program(&nobody, 1);
+    let roots = set_user_id_program(&nobody, 0);
+    let run_it = nobody.program("run_it");
+    let setpriv = Path::new("setpriv");
+    let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"].map(Path::new);
+    let nested = [&[setpriv][..], &as_nobody, &[&run_it, &roots]].concat();
+    let commands: [&[&Path]; 3] = [&[&daemons], &[&run_it, &daemons], &nested];
+    for command in commands {
+        let native = nobody
+            .room
+            .run(Command::new(command[0]).args(&command[1..]));
+        let files = Files::new(&nobody.room);
+        let recorded = nobody.room.run(files.command(&[] as &[&str]).args(command));
+        assert_eq!(recorded.stdout, native.stdout, "{command:?}");
+        assert_eq!(files.run().incomplete_because(), [""; 0], "{command:?}");
+        assert_eq!(files.run().0["no_new_privs"].as_bool(), Some(false));
+    }
+}
+
+#[test]
+fn others_are_told_that_a_set_user_id_program_lost_its_privileges() {
+    if !is_root("a set-user-ID program of root") {
+        return;
+    }
+    let nobody = Nobody::new();
+    let roots = set_user_id_program(&nobody, 0);
+    let run_it = nobody.program("run_it");
+    let commands: [&[&Path]; 2] = [&[&roots], &[&run_it, &roots]];
+    for command in commands {
+        let native = nobody.run(command);
+        if !native.stdout.starts_with("uid 65534 0 0") {
+            eprintln!("skipped: the temporary directory is mounted nosuid");
+            return;
+        }
+        let (recorded, run) = nobody.record(command);
+        assert!(
+            recorded.stdout.starts_with("uid 65534 65534 65534"),
+            "{}",
+            recorded.stdout
+        );
+        let reasons = run.incomplete_because().join("\n");
+        assert!(
+            reasons.contains("ids-of-0") && reasons.contains("root"),
+            "{reasons}"
+        );
+        assert!(recorded.stderr.contains("ids-of-0"), "{}", recorded.stderr);
+    }
+}
