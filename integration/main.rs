@@ -13,6 +13,7 @@ mod generate;
 mod invisible;
 mod lifecycle;
 mod merge;
+mod recording;
 mod support;
 mod users;
 mod workloads;

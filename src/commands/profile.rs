@@ -1,8 +1,6 @@
 //! From a recording to the file of its profile: the same for every verb that writes one.
 
-use std::fs::create_dir_all;
 use std::io::{self, Write};
-use std::path::Path;
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
@@ -50,21 +48,9 @@ pub(super) fn write(text: &str, output: &Destination) -> anyhow::Result<()> {
         Destination::Stdout => io::stdout()
             .write_all(text.as_bytes())
             .context("can't write the profile to stdout")?,
-        Destination::File(path) => {
-            make_parent(path)?;
-            write_atomically(path, text.as_bytes())?;
-        }
+        Destination::File(path) => write_atomically(path, text.as_bytes())?,
     }
     Ok(())
-}
-
-/// Makes the folder of a file that is about to be written.
-pub(super) fn make_parent(path: &Path) -> anyhow::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => create_dir_all(parent)
-            .with_context(|| format!("can't make the folder {}", parent.display())),
-        _ => Ok(()),
-    }
 }
 
 /// One line on what the policy added to what was recorded; `None` if it added nothing.

@@ -69,6 +69,20 @@ fn status(outcome: &Outcome, target: &Target) -> u8 {
     u8::try_from(status).unwrap_or(super::exit_status::TOOL_FAILED)
 }
 
+/// Keeps a run that its recording can't take, in a file of its own: it may have taken hours. Says where.
+fn rescue(run: &Recording, recording: &Path) -> String {
+    let id = run.runs.keys().next().map(RunId::to_string);
+    let file = format!("{}.{}.json", run.name, id.unwrap_or_default());
+    let path = std::env::temp_dir().join(file);
+    let (kept, recording) = (path.display(), recording.display());
+    match run.save(&path) {
+        Ok(()) => format!(
+            "the run is kept in {kept} (to add it: sc-record merge {kept} {recording} -o {recording})"
+        ),
+        Err(error) => format!("the run is lost, it can't be kept in {kept} either ({error})"),
+    }
+}
+
 impl Plan<'_> {
     fn new(args: &RecordArgs) -> anyhow::Result<Plan<'_>> {
         let (target, program) = match (args.pid, args.command.first()) {
@@ -172,17 +186,19 @@ impl Plan<'_> {
         let Some(path) = &self.recording else {
             return Ok(one);
         };
-        profile::make_parent(path)?;
         let earlier = if self.args.fresh {
             Earlier::SetAside
         } else {
             Earlier::Keep
         };
         let all = update(path, earlier, |old| match old {
-            Some(old) => old.merge(one),
-            None => Ok(one),
-        })?;
-        Ok(all)
+            Some(old) => old.merge(one.clone()),
+            None => Ok(one.clone()),
+        });
+        all.map_err(|error| {
+            let kept = rescue(&one, path);
+            anyhow::Error::new(error).context(kept)
+        })
     }
 
     /// Writes the profile of all runs, and gives what is to be said about it.
