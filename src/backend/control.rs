@@ -1,11 +1,15 @@
 //! What others than the backend's own thread can tell a recording that goes on, and learn from it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::event::{Sink, Task};
 use crate::sys::signal;
+
+/// How many signals of the command are remembered.
+const REMEMBERED: usize = 64;
 
 /// Shared by the thread that records and those that handle signals.
 #[derive(Debug, Default)]
@@ -16,6 +20,8 @@ pub struct Control {
     /// The process of the command; 0: none, or none any more.
     command: AtomicI32,
     job: Mutex<Job>,
+    /// The latest signals that processes sent to the command, newest last: which, and who.
+    received: Mutex<VecDeque<(i32, i32)>>,
     ended: AtomicBool,
 }
 
@@ -57,6 +63,22 @@ impl Control {
             0 => None,
             pid => Some(Task(pid)),
         }
+    }
+
+    /// The command got a signal from a process.
+    pub(super) fn command_received(&self, signal: i32, sender: i32) {
+        let mut received = lock(&self.received);
+        received.push_back((signal, sender));
+        if received.len() > REMEMBERED {
+            received.pop_front();
+        }
+    }
+
+    /// Whether the command got such a signal. Each counts for one.
+    pub(super) fn take_received(&self, signal: i32, sender: i32) -> bool {
+        let mut received = lock(&self.received);
+        let found = received.iter().position(|had| *had == (signal, sender));
+        found.and_then(|index| received.remove(index)).is_some()
     }
 
     /// The terminal wants this job to stop. It does when the command has.

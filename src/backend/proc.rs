@@ -62,18 +62,29 @@ pub(super) enum Disposition {
     Handled,
 }
 
+/// Whether a signal (1 to 64) is in one of the sets of signals of a task's status; `None` if the task is gone.
+fn in_signal_set(task: Task, set: &str, signal: i32) -> Option<bool> {
+    let status = fs::read_to_string(format!("/proc/{task}/status")).ok()?;
+    let set = u64::from_str_radix(field(&status, set)?, 16).ok()?;
+    Some(set >> (signal - 1) & 1 == 1)
+}
+
 /// What a task does with a signal (1 to 64); `None` if the task is gone.
 pub(super) fn disposition(task: Task, signal: i32) -> Option<Disposition> {
-    let status = fs::read_to_string(format!("/proc/{task}/status")).ok()?;
-    let has = |key| {
-        let set = u64::from_str_radix(field(&status, key)?, 16).ok()?;
-        Some(set >> (signal - 1) & 1 == 1)
-    };
-    Some(match (has("SigIgn:")?, has("SigCgt:")?) {
-        (true, _) => Disposition::Ignored,
-        (_, true) => Disposition::Handled,
-        _ => Disposition::Default,
+    Some(if in_signal_set(task, "SigIgn:", signal)? {
+        Disposition::Ignored
+    } else if in_signal_set(task, "SigCgt:", signal)? {
+        Disposition::Handled
+    } else {
+        Disposition::Default
     })
+}
+
+/// Whether a signal (1 to 64) waits for a process, or for its leader, because it is blocked.
+pub(super) fn has_pending(process: Task, signal: i32) -> bool {
+    ["SigPnd:", "ShdPnd:"]
+        .iter()
+        .any(|set| in_signal_set(process, set, signal) == Some(true))
 }
 
 /// The tracer of a task; `None` if it has none, or is gone.

@@ -5,9 +5,11 @@
 //! the recording.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Control;
-use crate::sys::signal::{self, Set};
+use super::{Control, proc};
+use crate::event::Task;
+use crate::sys::signal::{self, Received, Set};
 
 /// Signals that are left to their default action: those of the recorder's own faults, those that can't be caught, and
 /// SIGCHLD, which says nothing that wait4(2) doesn't.
@@ -24,6 +26,29 @@ const NOT_OURS: [i32; 11] = [
     libc::SIGSYS,
     signal::KICK,
 ];
+
+/// How long to look whether the command got a signal too that came here: the kernel sends one to a whole process group in
+/// one go.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
+/// Whether a signal that a process sent is to be passed on. Not if it comes from the workload itself, which has no word
+/// with its recorder; and not if it was sent to the process group, so that the command has it already.
+fn is_for_command(control: &Control, command: Task, received: &Received) -> bool {
+    let recorder = nix::unistd::getpid().as_raw();
+    if proc::tracer_of(Task(received.sender)) == Some(recorder) {
+        return false;
+    }
+    for _ in 0..LOOKS {
+        if control.take_received(received.signal, received.sender)
+            || proc::has_pending(command, received.signal)
+        {
+            return false;
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    true
+}
 
 /// What ends the recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +104,9 @@ impl Signals {
                     libc::SIGINT if from_terminal => interrupted = true,
                     _ if from_terminal => {}
                     _ => {
-                        if let Some(command) = control.command() {
+                        if let Some(command) = control.command()
+                            && is_for_command(&control, command, &received)
+                        {
                             // It may be gone by now.
                             let _ = received.forward(command.0);
                         }

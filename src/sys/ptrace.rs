@@ -92,3 +92,14 @@ pub(crate) fn syscall_info(task: Task) -> nix::Result<SyscallInfo> {
 fn number(register: u64) -> i32 {
     register as u32 as i32
 }
+
+/// The process that sent the signal at whose delivery a tracee is stopped; `None` where it was the kernel.
+pub(crate) fn sender_of_signal(task: Task) -> nix::Result<Option<i32>> {
+    let info = nix::sys::ptrace::getsiginfo(Pid::from_raw(task.0))?;
+    let sent = matches!(
+        info.si_code,
+        libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL
+    );
+    // SAFETY: with these codes the kernel filled `si_pid`.
+    Ok(sent.then(|| unsafe { info.si_pid() }))
+}

@@ -82,13 +82,14 @@ impl Set {
     pub(crate) fn wait(&self) -> nix::Result<Received> {
         let mut info: MaybeUninit<libc::siginfo_t> = MaybeUninit::zeroed();
         // SAFETY: both pointers are valid; the kernel fills `info` if the call succeeds, and all-zero bytes are valid
-        // anyway. `si_value` is read as plain memory of the union.
+        // anyway. `si_pid` and `si_value` are read as plain memory of the union.
         unsafe {
             Errno::result(libc::sigwaitinfo(&raw const self.0, info.as_mut_ptr()))?;
             let info = info.assume_init();
             Ok(Received {
                 signal: info.si_signo,
                 code: info.si_code,
+                sender: info.si_pid(),
                 value: info.si_value(),
             })
         }
@@ -101,6 +102,8 @@ pub(crate) struct Received {
     pub(crate) signal: i32,
     /// `si_code`: `SI_USER` from kill(2), `SI_KERNEL` from a terminal, …
     pub(crate) code: i32,
+    /// The process that sent it, if `code` says that one did.
+    pub(crate) sender: i32,
     value: libc::sigval,
 }
 

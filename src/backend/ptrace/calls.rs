@@ -1,10 +1,12 @@
 //! Calls that would end the recording, hide calls from it, or show the workload that it is recorded.
 
+use nix::sys::signal::{Signal, kill};
+
 use super::engine::{Engine, Seccomp, Stops};
 use super::registers::{self, Registers};
 use super::stop::{Died, Stopped};
 use super::wakes::{SLEEPS, Sleep};
-use crate::event::Task;
+use crate::backend::proc;
 use crate::syscall::{Arch, Syscall};
 
 /// A call that needs more than to be counted.
@@ -254,21 +256,30 @@ pub(super) fn refuse_without_tracer(stopped: &Stopped) -> Result<(), Died> {
     registers.write(stopped)
 }
 
-/// What strict mode leaves (seccomp(2); `mode1_syscalls` of the kernel).
-pub(super) fn allowed_in_strict_mode(syscall: Syscall) -> bool {
+/// At the entry of a call in strict mode (seccomp(2); `__secure_computing_strict` of the kernel): a task that calls
+/// anything but a few calls ends with SIGKILL, alone.
+pub(super) fn enforce_strict_mode(stopped: &Stopped, syscall: Syscall) -> Result<(), Died> {
     let sigreturn = match syscall.arch {
         Arch::X86 => "sigreturn",
         _ => "rt_sigreturn",
     };
-    let name = syscall.name();
-    name.is_some_and(|name| ["read", "write", "exit", sigreturn].contains(&name.as_ref()))
-}
-
-/// Ends the process of a task with SIGKILL, as strict mode does with its only task. It doesn't execute its call any more.
-pub(super) fn kill(task: Task) {
-    // It may be gone already.
-    let _ = nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(task.0),
-        nix::sys::signal::Signal::SIGKILL,
-    );
+    let allowed = ["read", "write", "exit", sigreturn];
+    if (syscall.name()).is_some_and(|name| allowed.contains(&name.as_ref())) {
+        return Ok(());
+    }
+    let process = proc::process_of(stopped.task()).ok_or(Died)?;
+    let exit = Syscall::from_name(syscall.arch, "exit");
+    match exit {
+        // A signal would end its siblings too. That it was one is not seen of a thread.
+        Some(exit) if proc::threads_of(process).len() > 1 => {
+            let mut registers = Registers::read(stopped)?;
+            registers.set_call(exit.audit_nr());
+            registers.write(stopped)
+        }
+        // It doesn't execute its call any more. It may be gone already.
+        _ => {
+            let _ = kill(stopped.pid(), Signal::SIGKILL);
+            Ok(())
+        }
+    }
 }

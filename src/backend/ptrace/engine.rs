@@ -15,7 +15,7 @@ use crate::backend::proc::{self, Status};
 use crate::backend::{Control, Error, Until};
 use crate::event::{CallSite, Event, Sink, Task};
 use crate::recording::Exit;
-use crate::sys::ptrace::{Resume, SyscallInfo, SyscallOp};
+use crate::sys::ptrace::{self, Resume, SyscallInfo, SyscallOp};
 use crate::syscall::Syscall;
 
 /// By what a task is stopped at its calls.
@@ -256,6 +256,11 @@ impl<'a> Engine<'a> {
 
     /// A signal is about to be delivered.
     fn signal(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
+        if let Ok(Some(sender)) = ptrace::sender_of_signal(stopped.task())
+            && self.command.task == proc::process_of(stopped.task())
+        {
+            self.control.command_received(signal, sender);
+        }
         let tracee = self.tracee(stopped.task());
         if let Some(again) = tracee.again {
             if !wakes::ignores(stopped.task(), signal) {
@@ -360,8 +365,8 @@ impl<'a> Engine<'a> {
             syscall,
             site,
         });
-        if self.tracee(task).seccomp == Seccomp::Strict && !calls::allowed_in_strict_mode(syscall) {
-            calls::kill(task);
+        if self.tracee(task).seccomp == Seccomp::Strict {
+            calls::enforce_strict_mode(&stopped, syscall)?;
         }
         let special = self.specials.get(syscall);
         let tracee = self.tracee(task);

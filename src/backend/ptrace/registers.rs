@@ -61,6 +61,11 @@ impl Registers {
         self.0.rax = value.cast_unsigned();
     }
 
+    /// At the entry of a call: makes it another, with the number as the ABI's register has it.
+    pub(super) fn set_call(&mut self, nr: i32) {
+        self.0.orig_rax = u64::from(nr.unsigned_abs());
+    }
+
     /// At the entry of a call: makes the kernel skip it.
     pub(super) fn skip_call(&mut self) {
         self.0.orig_rax = NO_CALL;
