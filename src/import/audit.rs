@@ -145,15 +145,7 @@ impl Importer<'_> {
             self.entry(&export, &mut account);
         }
         self.summary.lines += lines.number();
-        if let Err(source) = read {
-            let name = account.name().to_owned();
-            if !is_bad_data(&source) {
-                return Err(Error::Read { name, source });
-            }
-            let what = format!("the rest can't be read: {source}");
-            self.output.problem(&name, lines.number(), what.clone());
-            self.output.lost(None, format!("{name}: {what}"));
-        }
+        super::settle_read(read, account.name(), lines.number(), &mut self.output)?;
         account.settle(self.options.assume_complete, &mut self.output);
         Ok(())
     }
@@ -296,12 +288,6 @@ impl Importer<'_> {
             });
         }
     }
-}
-
-/// Whether the file itself is bad: a compressed one that was cut off, or is followed by something else.
-fn is_bad_data(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput)
 }
 
 /// Whether an entry of a journal can be a record or a note of loss. Most are not, and needn't be taken apart.

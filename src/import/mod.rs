@@ -6,10 +6,13 @@
 pub mod audit;
 mod lines;
 mod source;
+pub mod strace;
+mod text;
 
 pub use source::Source;
 
 use std::fmt;
+use std::io;
 
 use crate::event::{Event, Sink};
 
@@ -40,7 +43,7 @@ pub enum Error {
         /// The file.
         name: String,
         /// What open(2) said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Reading failed.
     #[error("can't read {name}")]
@@ -48,7 +51,7 @@ pub enum Error {
         /// The source's name.
         name: String,
         /// What read(2) said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file is not text, but something that another program makes text of.
     #[error("{name} is {what}; import the output of `{with}`")]
@@ -60,6 +63,26 @@ pub enum Error {
         /// What reads it.
         with: String,
     },
+}
+
+/// What reading a source to its end came to. A file that is itself bad (a compressed one that was cut off, or is followed by
+/// something else) is a loss: what was read of it counts.
+fn settle_read(
+    read: io::Result<()>,
+    name: &str,
+    lines: u64,
+    output: &mut Output<'_>,
+) -> Result<(), Error> {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    let Err(source) = read else { return Ok(()) };
+    if !matches!(source.kind(), UnexpectedEof | InvalidData | InvalidInput) {
+        let name = name.to_owned();
+        return Err(Error::Read { name, source });
+    }
+    let what = format!("the rest can't be read: {source}");
+    output.problem(name, lines, what.clone());
+    output.lost(None, format!("{name}: {what}"));
+    Ok(())
 }
 
 /// What becomes of the events and the problems of an import.

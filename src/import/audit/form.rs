@@ -8,8 +8,9 @@ use std::time::SystemTime;
 use memchr::memmem::Finder;
 
 use super::loss::Note;
-use super::record::{self, digits};
+use super::record;
 use super::time;
+use crate::import::text::digits;
 
 /// One line, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -60,7 +60,9 @@ impl<'a> Entry<'a> {
             }
             "kernel" => Forms::of_kernel_message(message),
             "driver" => (message.strip_prefix(b"Missed "))
-                .and_then(|rest| super::record::digits(rest.strip_suffix(b" kernel messages")?))
+                .and_then(|rest| {
+                    crate::import::text::digits(rest.strip_suffix(b" kernel messages")?)
+                })
                 .map_or(Form::Nothing, |count| Form::Note(Note::Journald(count))),
             // A plugin of auditd's writes its lines to syslog.
             _ if self.identifier.0.contains("audi") => match forms.of(message) {

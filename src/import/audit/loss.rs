@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::record::digits;
+use crate::import::text::digits;
 
 /// A line that tells of loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,7 +72,7 @@ pub(super) fn syscall(arch: Arch, name: &[u8]) -> Option<Syscall> {
     let name = std::str::from_utf8(name).ok()?;
     let unknown = name.strip_prefix("unknown-syscall(");
     if let Some(number) = unknown.and_then(|name| name.strip_suffix(')')) {
-        let nr = super::record::nr_of(number.parse().ok()?)?;
+        let nr = crate::import::text::nr_of(number.parse().ok()?)?;
         return Syscall::from_audit(arch.audit(), nr);
     }
     Syscall::from_name(arch, name).or_else(|| {

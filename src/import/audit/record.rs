@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use super::{names, time};
+use crate::import::text::{digits, lossy, nr_of, number};
 use crate::syscall::{Arch, Syscall};
 
 /// What `code=` holds when the action was `SECCOMP_RET_LOG` (linux/seccomp.h).
@@ -284,12 +285,6 @@ pub(super) fn call(arch: &[u8], syscall: &[u8]) -> Result<Syscall, BadRecord> {
     })
 }
 
-/// The number as `struct seccomp_data` has it: an `int`, which some print as if it were unsigned.
-pub(super) fn nr_of(number: i64) -> Option<i32> {
-    let unsigned = || Some(u32::try_from(number).ok()?.cast_signed());
-    i32::try_from(number).ok().or_else(unsigned)
-}
-
 /// A name as it was before the kernel wrote it: in quotes, or hexadecimal where it has a space, a quote, a control
 /// character or a byte that isn't ASCII (`audit_log_untrustedstring`).
 fn decoded(value: &[u8], style: Style) -> Cow<'_, [u8]> {
@@ -323,24 +318,6 @@ fn signal(text: &[u8]) -> Option<i32> {
     }
 }
 
-/// A decimal number, perhaps negative.
-pub(super) fn number(text: &[u8]) -> Option<i64> {
-    match text {
-        [b'-', digits @ ..] => Some(-i64::try_from(self::digits(digits)?).ok()?),
-        digits => i64::try_from(self::digits(digits)?).ok(),
-    }
-}
-
-pub(super) fn digits(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 19 {
-        return None;
-    }
-    text.iter().try_fold(0, |number: u64, &byte| {
-        let digit = byte.wrapping_sub(b'0');
-        (digit < 10).then(|| number * 10 + u64::from(digit))
-    })
-}
-
 fn prefixed_hex(text: &[u8]) -> Option<u64> {
     let digits = text.strip_prefix(b"0x")?;
     if digits.is_empty() || digits.len() > 16 {
@@ -353,15 +330,4 @@ fn prefixed_hex(text: &[u8]) -> Option<u64> {
 
 fn bad(field: &'static str, value: &[u8]) -> BadRecord {
     BadRecord::Value(field, lossy(value))
-}
-
-/// A value for a message: short, and harmless to a terminal.
-fn lossy(value: &[u8]) -> String {
-    const LONGEST: usize = 60;
-    let text = value[..value.len().min(LONGEST)].escape_ascii().to_string();
-    if value.len() > LONGEST {
-        text + "…"
-    } else {
-        text
-    }
 }

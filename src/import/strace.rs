@@ -1,0 +1,413 @@
+//! The output of strace(1).
+//!
+//! strace prints what a call is named, not which ABI it is of; [`image`] tells how that is found out. It doesn't print
+//! what its options leave out (`-e trace=…`), so that a trace is whole is only known to whoever made it:
+//! [`Options::assume_complete`].
+
+mod image;
+mod line;
+mod log;
+mod names;
+mod summary;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use self::image::{Held, Images, choose};
+use self::line::{Body, Leader};
+use self::log::Log;
+use self::names::{Calls, Names};
+use self::summary::{Row, Table};
+use self::tasks::{Pending, Tracee};
+use super::lines::{Line, Lines};
+use super::text::lossy;
+use super::{Error, Output, Problem, Source};
+use crate::event::{Event, Sink, Task};
+use crate::recording::Exit;
+use crate::syscall::Arch;
+
+/// So much of a line is read. Arguments can be long (-s, -v); what matters is at the start of a line and at its end.
+const LONGEST_LINE: usize = 1 << 20;
+
+/// The task of lines that don't tell one.
+const ONLY_TASK: i32 = 0;
+
+/// How to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The ABI of the strace that wrote the lines: `x86_64` on a machine of that kind, where it traces 32-bit programs too.
+    pub native: Arch,
+    /// When the trace began, where it has times without a day (-t, -tt, -r).
+    pub began: SystemTime,
+    /// The user vouches for it that every call of the workload was traced. What shows to be missing counts all the same.
+    pub assume_complete: bool,
+}
+
+/// What an import met.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Lines, of every kind.
+    pub lines: u64,
+    /// Calls.
+    pub calls: u64,
+    /// Lines that can't be read.
+    pub broken: u64,
+    /// How the first task ended, if that is told.
+    pub exit: Option<Exit>,
+}
+
+/// Reads the sources one after another (the files of one `strace -ff` by their pids), and gives their calls to `sink` as
+/// events, and the lines that can't be read to `report`.
+///
+/// The executable of a task is what it gave to execve(2): for a script the script, where the kernel runs its interpreter.
+pub fn import(
+    mut sources: Vec<Source>,
+    options: &Options,
+    sink: &mut dyn Sink,
+    report: &mut dyn FnMut(Problem),
+) -> Result<Summary, Error> {
+    let separate = sources
+        .iter()
+        .all(|source| log::pid_of(source.name()).is_some());
+    if separate {
+        // A child's pid is greater than its parent's, but for those that wrapped around.
+        sources.sort_by_key(|source| log::pid_of(source.name()));
+    }
+    let mut importer = Importer {
+        options,
+        output: Output { sink, report },
+        names: Names::new(options.native),
+        images: Images::default(),
+        tasks: HashMap::new(),
+        first: None,
+        exits: false,
+        clock: None,
+        summary: Summary::default(),
+    };
+    for source in sources {
+        let pid = log::pid_of(source.name()).filter(|_| separate);
+        let mut log = Log::new(source.name().to_owned(), pid, options.native, options.began);
+        importer.source(source, &mut log)?;
+        if !separate {
+            importer.end_tasks(&log.name);
+        }
+        log.settle(&mut importer.output);
+    }
+    importer.end_tasks("the trace");
+    if !options.assume_complete {
+        importer.output.lost(
+            None,
+            "the output of strace doesn't show what its options left out".to_owned(),
+        );
+    }
+    Ok(importer.summary)
+}
+
+struct Importer<'a> {
+    options: &'a Options,
+    output: Output<'a>,
+    names: Names,
+    images: Images,
+    tasks: HashMap<i32, Tracee>,
+    first: Option<i32>,
+    /// Whether the ends of tasks are told (not with -qq).
+    exits: bool,
+    /// What the sink was told last.
+    clock: Option<SystemTime>,
+    summary: Summary,
+}
+
+impl Importer<'_> {
+    fn source(&mut self, source: Source, log: &mut Log) -> Result<(), Error> {
+        let mut lines = Lines::new(source.reader, LONGEST_LINE);
+        let read = loop {
+            match lines.next() {
+                Ok(Some(line)) => self.line(line, log),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.summary.lines += lines.number();
+        super::settle_read(read, &log.name, lines.number(), &mut self.output)
+    }
+
+    fn line(&mut self, line: Line<'_>, log: &mut Log) {
+        log.line = line.number;
+        let text = line.text;
+        if self.table(text, log) {
+            return;
+        }
+        let (text, attached) = match line::interrupted(text) {
+            Some((front, child)) => (front, Some(child)),
+            None => (text, None),
+        };
+        let (leader, body) = line::parse(text);
+        // What a task that was attached interrupted goes on right here.
+        if let Some(id) = log.interrupted.take() {
+            match body {
+                Body::Attached(pid) => {
+                    log.attached(pid);
+                    log.interrupted = Some(id);
+                }
+                _ => self.returns(id, text, log),
+            }
+            return;
+        }
+        self.tell_time(log.when(&leader));
+        match body {
+            Body::Beside => {}
+            Body::Attached(pid) => log.attached(pid),
+            Body::Detached(_) => log.detached = true,
+            Body::Unavailable => log.unavailable += 1,
+            Body::Mode(pid, mode) => self.mode(&leader, pid, mode, log),
+            Body::Unknown => {
+                if !log::is_remnant(text) {
+                    self.broken(log, &format!("not a line of strace's: {}", lossy(text)));
+                }
+            }
+            Body::Call(name, rest) => {
+                let id = self.id(&leader, false, log);
+                self.call(id, &leader, name, rest, log);
+                if let Some(child) = attached {
+                    log.attached(child);
+                    log.interrupted = Some(id);
+                } else if !line::is_unfinished(rest) {
+                    self.returns(id, rest, log);
+                }
+            }
+            Body::Resumed(name, rest) => {
+                let id = self.id(&leader, true, log);
+                let pending = self.tasks.get(&id).and_then(|task| task.pending.as_ref());
+                if pending.is_none_or(|pending| *pending.name != *name) {
+                    // Where it was entered is not in the log.
+                    self.call(id, &leader, name, b"", log);
+                }
+                self.returns(id, rest, log);
+            }
+            Body::Exited(code) => self.end(&leader, Some(Exit::Code(code)), log),
+            Body::Killed(signal) => self.end(&leader, log::signal(signal).map(Exit::Signal), log),
+            Body::Superseded(by) => self.supersede(&leader, by, log),
+        }
+    }
+
+    /// Reads a line of a table of counts, if it is one.
+    fn table(&mut self, text: &[u8], log: &mut Log) -> bool {
+        if let Some(mode) = summary::mode(text) {
+            log.mode = self.names.of_mode(mode);
+            if log.mode.is_none() {
+                self.broken(
+                    log,
+                    &format!("{mode} is no mode of {}", self.options.native),
+                );
+            }
+            return true;
+        }
+        let Some(table) = &mut log.table else {
+            log.table = log::may_be_heads(text)
+                .then(|| Table::start(text))
+                .flatten();
+            return log.table.is_some();
+        };
+        match table.row(text) {
+            Row::Rule => {}
+            // -C: every call was told already.
+            Row::Calls(..) if log.calls => {}
+            Row::Calls(name, count) => {
+                log.counted = true;
+                let found = self.names.of(name, None, None);
+                let calls = found.iter().find(|(of, _)| Some(*of) == log.mode);
+                match calls {
+                    Some((_, calls)) => self.count(ONLY_TASK, *calls, count),
+                    None => self.broken(log, &format!("{name} is not a system call")),
+                }
+            }
+            Row::End => log.table = None,
+            Row::Bad => {
+                log.table = None;
+                self.broken(log, &format!("not a line of strace -c: {}", lossy(text)));
+            }
+        }
+        true
+    }
+
+    fn call(&mut self, id: i32, leader: &Leader, name: &str, rest: &[u8], log: &mut Log) {
+        log.calls = true;
+        self.first.get_or_insert(id);
+        self.meet(id, name, log);
+        let mut found = self.names.of(name, leader.number, leader.wide);
+        if found.is_empty() {
+            found = self.names.of(name, None, None);
+        }
+        if found.is_empty() {
+            self.broken(
+                log,
+                &format!("{} is not a system call of {}", name, self.options.native),
+            );
+        }
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        task.called = true;
+        task.pending = Some(Pending {
+            name: name.into(),
+            executable: matches!(name, "execve" | "execveat").then(|| executable(name, rest)),
+            forks: matches!(name, "clone" | "clone2" | "clone3" | "fork" | "vfork"),
+        });
+        let (image, noted) = (task.image, task.noted);
+        if found.is_empty() {
+            return;
+        }
+        if let Some(arch) = noted.or(self.images.arch(image)) {
+            self.called(id, choose(&found, arch), 1);
+            return;
+        }
+        let arches = || found.iter().map(|(arch, _)| *arch);
+        let native = self.names.native();
+        let known = if arches().any(|arch| arch == native) && line::is_wide(rest) {
+            Some(native)
+        } else if let [(arch, _)] = found.as_slice() {
+            Some(*arch)
+        } else {
+            // Nothing but a mark or a number tells x32, so it isn't taken into account otherwise.
+            let mut likely = arches().filter(|&arch| arch != Arch::X32);
+            likely.next().filter(|_| likely.next().is_none())
+        };
+        match known {
+            // A call of x32 says nothing of the others.
+            Some(Arch::X32) => self.called(id, choose(&found, Arch::X32), 1),
+            Some(arch) => {
+                let held = self.images.resolve(image, arch);
+                self.release(id, held, arch);
+                self.called(id, choose(&found, arch), 1);
+            }
+            None => {
+                if !self.images.hold(image, name, found, self.clock) {
+                    let held = self.images.resolve(image, native);
+                    self.release(id, held, native);
+                }
+            }
+        }
+    }
+
+    /// A call is over, if the text says so.
+    fn returns(&mut self, id: i32, rest: &[u8], log: &Log) {
+        if line::is_unfinished(rest) {
+            return;
+        }
+        let task = self.tasks.get_mut(&id);
+        let Some(pending) = task.and_then(|task| task.pending.take()) else {
+            return;
+        };
+        let Some(result) = line::result(rest) else {
+            return;
+        };
+        if let Some(executable) = pending.executable
+            && (result == b"0" || result.starts_with(b"0 "))
+        {
+            self.executes(id, executable, log);
+        } else if pending.forks
+            && let Some(child) = line::child(result)
+        {
+            self.forked(id, child);
+        }
+    }
+
+    fn mode(&mut self, leader: &Leader, pid: i32, mode: &str, log: &mut Log) {
+        log.noted = true;
+        let Some(arch) = self.names.of_mode(mode) else {
+            self.broken(
+                log,
+                &format!("{mode} is no mode of {}", self.options.native),
+            );
+            return;
+        };
+        let id = self.id(leader, false, log);
+        if id == ONLY_TASK {
+            log.only_pid = Some(pid);
+        }
+        self.meet(id, "", log);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.noted = Some(arch);
+        }
+    }
+
+    /// Tells what was called while the ABI was not known.
+    fn release(&mut self, id: i32, held: Vec<Held>, arch: Arch) {
+        let now = self.clock;
+        for held in held {
+            self.tell_time(held.first);
+            self.called(id, held.calls(arch), held.count);
+        }
+        self.tell_time(now);
+    }
+
+    fn called(&mut self, id: i32, calls: Option<Calls>, count: u64) {
+        if let Some(calls) = calls {
+            self.count(id, calls, count);
+        }
+    }
+
+    fn count(&mut self, id: i32, calls: Calls, count: u64) {
+        self.summary.calls = self.summary.calls.saturating_add(count);
+        let task = Task(id);
+        for syscall in calls.iter() {
+            self.output.event(match count {
+                1 => Event::Syscall {
+                    task,
+                    syscall,
+                    site: None,
+                },
+                count => Event::Calls {
+                    task,
+                    syscall,
+                    count,
+                },
+            });
+        }
+    }
+
+    fn tell_time(&mut self, time: Option<SystemTime>) {
+        if let Some(now) = time
+            && self.clock != time
+        {
+            self.clock = time;
+            self.output.event(Event::Clock { now });
+        }
+    }
+
+    fn broken(&mut self, log: &mut Log, what: &str) {
+        self.summary.broken += 1;
+        log.broken += 1;
+        self.output.problem(&log.name, log.line, what);
+    }
+}
+
+/// What execve(2) or execveat(2) executes, as far as the arguments tell.
+fn executable(name: &str, rest: &[u8]) -> PathBuf {
+    let path = |text: &[u8]| {
+        let (path, _) = line::string(text)?;
+        Some(PathBuf::from(OsString::from_vec(path)))
+    };
+    if name == "execve" {
+        return path(rest).unwrap_or_default();
+    }
+    // execveat(AT_FDCWD, "x", …), execveat(3</dir>, "x", …) with -y.
+    let Some(comma) = memchr::memmem::find(rest, b", ") else {
+        return PathBuf::new();
+    };
+    let relative = path(&rest[comma + 2..]).unwrap_or_default();
+    let directory = memchr::memchr(b'<', &rest[..comma]).map(|at| &rest[at + 1..comma]);
+    match directory.and_then(|directory| directory.strip_suffix(b">")) {
+        Some(directory) if relative.as_os_str().is_empty() => {
+            PathBuf::from(OsString::from_vec(directory.to_vec()))
+        }
+        Some(directory) => Path::new(&OsString::from_vec(directory.to_vec())).join(relative),
+        None => relative,
+    }
+}

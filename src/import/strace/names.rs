@@ -1,0 +1,292 @@
+//! What strace calls the system calls, against what the ABIs call them.
+
+use std::collections::HashMap;
+
+use crate::import::text::nr_of;
+use crate::syscall::{Arch, Syscall};
+
+/// Names of strace 6.1 (`src/linux/*/syscallent*.h`) that differ from those here. That is all of them, but for calls
+/// that no kernel has any more.
+const NAMES: &[(Arch, &str, &str)] = &[
+    (Arch::Arm, "fadvise64_64", "arm_fadvise64_64"),
+    (Arch::Arm, "sync_file_range2", "arm_sync_file_range"),
+    (Arch::Loongarch64, "newfstatat", "fstatat"),
+];
+
+/// The calls that go through socketcall(2). Where an ABI has it, strace names what it was asked for.
+const SOCKETCALL: &[&str] = &[
+    "socket",
+    "bind",
+    "connect",
+    "listen",
+    "accept",
+    "getsockname",
+    "getpeername",
+    "socketpair",
+    "send",
+    "recv",
+    "sendto",
+    "recvfrom",
+    "shutdown",
+    "setsockopt",
+    "getsockopt",
+    "sendmsg",
+    "recvmsg",
+    "accept4",
+    "recvmmsg",
+    "sendmmsg",
+];
+
+/// The calls that go through ipc(2).
+const IPC: &[&str] = &[
+    "semop",
+    "semget",
+    "semctl",
+    "semtimedop",
+    "msgsnd",
+    "msgrcv",
+    "msgget",
+    "msgctl",
+    "shmat",
+    "shmdt",
+    "shmget",
+    "shmctl",
+];
+
+/// What a name can stand for in one ABI: the call itself, and one that it may have gone through. The name alone doesn't tell
+/// which of them it was, so both count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Calls {
+    pub(super) own: Option<Syscall>,
+    pub(super) through: Option<Syscall>,
+}
+
+impl Calls {
+    pub(super) fn is_none(self) -> bool {
+        self.own.is_none() && self.through.is_none()
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = Syscall> {
+        self.own.into_iter().chain(self.through)
+    }
+
+    /// What of them has this number, as the kernel has it (-n).
+    fn with_number(self, number: u64) -> Calls {
+        let nr = nr_of(number.cast_signed());
+        let fits = |call: &Syscall| Some(call.audit_nr()) == nr;
+        Calls {
+            own: self.own.filter(fits),
+            through: self.through.filter(fits),
+        }
+    }
+}
+
+/// The ABIs that a kernel of one architecture serves, and the names in them.
+pub(super) struct Names {
+    arches: Vec<Arch>,
+    /// What names stand for in `arches`.
+    known: HashMap<Box<str>, Box<[Calls]>>,
+}
+
+impl Names {
+    /// Of the architecture of a strace: that of its own ABI.
+    pub(super) fn new(native: Arch) -> Names {
+        let compat: &[Arch] = match native {
+            Arch::X86_64 => &[Arch::X86, Arch::X32],
+            Arch::X32 => &[Arch::X86],
+            Arch::Aarch64 => &[Arch::Arm],
+            Arch::S390x => &[Arch::S390],
+            Arch::Ppc64 => &[Arch::Ppc],
+            Arch::Sparc64 => &[Arch::Sparc],
+            Arch::Parisc64 => &[Arch::Parisc],
+            Arch::Mips64 => &[Arch::Mips64n32, Arch::Mips],
+            Arch::Mipsel64 => &[Arch::Mipsel64n32, Arch::Mipsel],
+            _ => &[],
+        };
+        Names {
+            arches: [&[native], compat].concat(),
+            known: HashMap::new(),
+        }
+    }
+
+    pub(super) fn native(&self) -> Arch {
+        self.arches[0]
+    }
+
+    /// Whether there is more than one ABI.
+    pub(super) fn is_one(&self) -> bool {
+        self.arches.len() == 1
+    }
+
+    /// The ABI of a mode that strace tells of (`PERSONALITY_NAMES`).
+    pub(super) fn of_mode(&self, mode: &str) -> Option<Arch> {
+        let has = |arch| self.arches.contains(&arch).then_some(arch);
+        match mode {
+            "64 bit" => has(self.native()).filter(|&arch| is_64_bit(arch)),
+            "32 bit" => (self.arches.iter().copied())
+                .find(|&arch| !is_64_bit(arch) && !matches!(arch, Arch::X32 | Arch::Mips64n32)),
+            "x32" => has(Arch::X32),
+            _ => None,
+        }
+    }
+
+    /// The ABIs in which a name, perhaps with its number, is that of a call, and what it is there.
+    pub(super) fn of(
+        &mut self,
+        name: &str,
+        number: Option<u64>,
+        wide: Option<bool>,
+    ) -> Vec<(Arch, Calls)> {
+        let calls = self.calls(name);
+        let candidates = self.arches.iter().copied().zip(calls);
+        let mut found: Vec<_> = candidates
+            .filter(|&(arch, _)| match wide {
+                // The pointer is printed as wide as those of the mode are.
+                Some(wide) => is_64_bit(arch) == wide,
+                None => true,
+            })
+            .map(|(arch, calls)| match number {
+                Some(number) => (arch, calls.with_number(number)),
+                None => (arch, calls),
+            })
+            .filter(|(_, calls)| !calls.is_none())
+            .collect();
+        if name.starts_with("syscall_") {
+            // What is no number of a program's own ABI is rather one of x32, which shares its entry into the kernel.
+            found.sort_by_key(|(arch, _)| *arch == Arch::X86);
+        }
+        found
+    }
+
+    fn calls(&mut self, name: &str) -> Box<[Calls]> {
+        if let Some(calls) = self.known.get(name) {
+            return calls.clone();
+        }
+        let calls: Box<[Calls]> = (self.arches.iter())
+            .map(|&arch| calls_of(arch, name))
+            .collect();
+        // Names are few; numbers need not be.
+        let is_name = !name.starts_with("syscall_");
+        if is_name && calls.iter().any(|calls| !calls.is_none()) {
+            self.known.insert(name.into(), calls.clone());
+        }
+        calls
+    }
+}
+
+/// Whether pointers of the ABI have 64 bits.
+fn is_64_bit(arch: Arch) -> bool {
+    /// `__AUDIT_ARCH_64BIT` (linux/audit.h).
+    const AUDIT_ARCH_64BIT: u32 = 0x8000_0000;
+    let compat = matches!(arch, Arch::X32 | Arch::Mips64n32 | Arch::Mipsel64n32);
+    arch.audit() & AUDIT_ARCH_64BIT != 0 && !compat
+}
+
+fn calls_of(arch: Arch, name: &str) -> Calls {
+    let own = if let Some(number) = name.strip_prefix("syscall_") {
+        numbered(arch, number)
+    } else if let Some(native) = name.strip_suffix("#64") {
+        // x32 has most numbers of x86_64; where it has another one of its own besides, strace marks the former.
+        let call = Syscall::from_name(Arch::X86_64, native).filter(|_| arch == Arch::X32);
+        call.map(|call| Syscall { arch, nr: call.nr })
+    } else {
+        let differs = NAMES
+            .iter()
+            .find(|(of, strace, _)| *of == arch && *strace == name);
+        let name = differs.map_or(name, |(_, _, name)| name);
+        Syscall::from_name(arch, name)
+    };
+    let through = [("socketcall", SOCKETCALL), ("ipc", IPC)]
+        .into_iter()
+        .find(|(_, calls)| calls.contains(&name))
+        .and_then(|(multiplexer, _)| Syscall::from_name(arch, multiplexer));
+    Calls { own, through }
+}
+
+/// `syscall_0x186a0`: a number that strace has no name for, sign-extended, in x32 mode with the bit of x32.
+fn numbered(arch: Arch, number: &str) -> Option<Syscall> {
+    let number = u64::from_str_radix(number.strip_prefix("0x")?, 16).ok()?;
+    let nr = nr_of(number.cast_signed())?;
+    match arch {
+        // In a table of its own, where the bit isn't needed.
+        Arch::X32 if (0..0x4000_0000).contains(&nr) => Some(Syscall { arch, nr }),
+        // strace takes a negative number for one of x32. The kernel doesn't.
+        arch => Syscall::from_audit(arch.audit(), nr),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(native: Arch, name: &str, number: Option<u64>) -> Vec<String> {
+        let found = Names::new(native).of(name, number, None);
+        let text = |(arch, calls): (Arch, Calls)| {
+            let calls: Vec<_> = calls
+                .iter()
+                .map(|call| format!("{}:{}", call.arch, call.nr))
+                .collect();
+            format!("{arch} {}", calls.join(" "))
+        };
+        found.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_name_is_looked_up_in_every_abi_of_the_machine() {
+        assert_eq!(
+            of(Arch::X86_64, "arch_prctl", None),
+            ["x86_64 x86_64:158", "x86 x86:384", "x32 x32:158"]
+        );
+        assert_eq!(of(Arch::X86_64, "mmap2", None), ["x86 x86:192"]);
+        assert_eq!(of(Arch::X86_64, "ioctl#64", None), ["x32 x32:16"]);
+        assert_eq!(of(Arch::X86_64, "frobnicate", None), [""; 0]);
+        assert_eq!(of(Arch::Aarch64, "fadvise64_64", None), ["arm arm:270"]);
+        assert_eq!(of(Arch::X86, "mmap2", None), ["x86 x86:192"]);
+    }
+
+    #[test]
+    fn a_call_that_may_have_gone_through_another_counts_for_both_unless_the_number_tells() {
+        assert_eq!(of(Arch::X86, "socket", None), ["x86 x86:359 x86:102"]);
+        assert_eq!(of(Arch::X86, "accept", None), ["x86 x86:102"]);
+        assert_eq!(of(Arch::X86, "semget", None), ["x86 x86:393 x86:117"]);
+        assert_eq!(of(Arch::X86, "socket", Some(359)), ["x86 x86:359"]);
+        assert_eq!(of(Arch::X86_64, "socket", Some(102)), ["x86 x86:102"]);
+        assert_eq!(of(Arch::X86_64, "socket", Some(41)), ["x86_64 x86_64:41"]);
+        assert_eq!(
+            of(Arch::X86_64, "socket", Some(0x4000_0029)),
+            ["x32 x32:41"]
+        );
+    }
+
+    #[test]
+    fn numbers_without_a_name_are_kept() {
+        assert_eq!(
+            of(Arch::X86_64, "syscall_0x186a0", None),
+            ["x86_64 x86_64:100000", "x32 x32:100000", "x86 x86:100000"]
+        );
+        assert_eq!(
+            of(Arch::X86_64, "syscall_0xfffffffffffffffb", None),
+            ["x86_64 x86_64:-5", "x32 x86_64:-5", "x86 x86:-5"]
+        );
+        assert_eq!(
+            of(Arch::X86_64, "syscall_0x40000258", None)[1],
+            "x32 x32:600"
+        );
+        assert_eq!(of(Arch::X86_64, "syscall_0xzz", None), [""; 0]);
+    }
+
+    #[test]
+    fn modes_are_abis() {
+        let modes =
+            |native| ["64 bit", "32 bit", "x32", "?"].map(|mode| Names::new(native).of_mode(mode));
+        assert_eq!(
+            modes(Arch::X86_64),
+            [Some(Arch::X86_64), Some(Arch::X86), Some(Arch::X32), None]
+        );
+        assert_eq!(
+            modes(Arch::Aarch64),
+            [Some(Arch::Aarch64), Some(Arch::Arm), None, None]
+        );
+        assert_eq!(modes(Arch::X86), [None, Some(Arch::X86), None, None]);
+    }
+}

@@ -1,0 +1,158 @@
+//! The table that strace -c prints, and -C after everything else (`src/count.c`).
+
+/// A table that is being read.
+#[derive(Debug)]
+pub(super) struct Table {
+    columns: Vec<Column>,
+    /// Whether the line under the heads was there.
+    in_rows: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    Calls,
+    /// Empty where it is zero.
+    Errors,
+    Name,
+    Other,
+}
+
+/// What a line of the table is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Row<'a> {
+    /// A name, and how often it returned.
+    Calls(&'a str, u64),
+    /// A line of dashes.
+    Rule,
+    /// The line of totals: the table ends.
+    End,
+    /// Not a line of the table.
+    Bad,
+}
+
+/// `System call usage summary for 32 bit mode:`: the mode that the next table is of. The first table is of the native one.
+pub(super) fn mode(line: &[u8]) -> Option<&str> {
+    let line = std::str::from_utf8(line).ok()?;
+    let mode = line.strip_prefix("System call usage summary for ")?;
+    mode.strip_suffix(" mode:")
+}
+
+impl Table {
+    /// Reads the heads of a table.
+    pub(super) fn start(line: &[u8]) -> Option<Table> {
+        let line = std::str::from_utf8(line).ok()?.replace("% time", "%time");
+        let columns: Option<Vec<Column>> = (line.split_ascii_whitespace())
+            .map(|head| match head {
+                "calls" => Some(Column::Calls),
+                "errors" => Some(Column::Errors),
+                "syscall" => Some(Column::Name),
+                "%time" | "seconds" | "usecs/call" | "shortest" | "longest" => Some(Column::Other),
+                _ => None,
+            })
+            .collect();
+        let columns = columns.filter(|columns| columns.contains(&Column::Name))?;
+        Some(Table {
+            columns,
+            in_rows: false,
+        })
+    }
+
+    pub(super) fn row<'a>(&mut self, line: &'a [u8]) -> Row<'a> {
+        let Ok(line) = std::str::from_utf8(line) else {
+            return Row::Bad;
+        };
+        let is_rule = !line.is_empty() && line.bytes().all(|byte| matches!(byte, b'-' | b' '));
+        if is_rule {
+            self.in_rows = true;
+            return Row::Rule;
+        }
+        let fields = line.split_ascii_whitespace().count();
+        let no_errors = fields + 1 == self.columns.len() && self.columns.contains(&Column::Errors);
+        if !self.in_rows || !(no_errors || fields == self.columns.len()) {
+            return Row::Bad;
+        }
+        let columns = self
+            .columns
+            .iter()
+            .filter(|&&column| !no_errors || column != Column::Errors);
+        let mut name = "";
+        // Without the column, at least once.
+        let mut calls = Some(1);
+        for (column, field) in columns.zip(line.split_ascii_whitespace()) {
+            match column {
+                Column::Name => name = field,
+                Column::Calls => calls = field.parse().ok(),
+                Column::Errors | Column::Other => {}
+            }
+        }
+        match calls {
+            Some(_) if name == "total" => Row::End,
+            Some(calls) if calls > 0 => Row::Calls(name, calls),
+            _ => Row::Bad,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: &str) -> Vec<String> {
+        let mut lines = text.lines();
+        let mut table = Table::start(lines.next().unwrap().as_bytes()).unwrap();
+        lines
+            .map(|line| format!("{:?}", table.row(line.as_bytes())))
+            .collect()
+    }
+
+    #[test]
+    fn the_default_table_and_one_with_chosen_columns() {
+        let table = "\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 42.03    0.000153          76         2           clone
+  0.00    0.000000           0         3         1 execve
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.000364           5        62         1 total";
+        let expected = [
+            "Rule",
+            "Calls(\"clone\", 2)",
+            "Calls(\"execve\", 3)",
+            "Rule",
+            "End",
+        ];
+        assert_eq!(rows(table), expected);
+        let table = "\
+syscall           longest     calls    errors
+---------------- -------- --------- ---------
+futex            0.000115         1          
+execve           0.000115         3         1
+---------------- -------- --------- ---------
+total            0.023103        62         1";
+        let expected = [
+            "Rule",
+            "Calls(\"futex\", 1)",
+            "Calls(\"execve\", 3)",
+            "Rule",
+            "End",
+        ];
+        assert_eq!(rows(table), expected);
+        assert_eq!(rows("syscall\n-----\nread"), ["Rule", "Calls(\"read\", 1)"]);
+    }
+
+    #[test]
+    fn what_is_no_table_is_told() {
+        assert!(Table::start(b"calls errors").is_none());
+        assert!(Table::start(b"the syscall table").is_none());
+        assert_eq!(rows("calls syscall\n1 read"), ["Bad"]);
+        assert_eq!(
+            rows("calls syscall\n----\nx read\n0 read\nread\n1 2 read"),
+            ["Rule", "Bad", "Bad", "Bad", "Bad"]
+        );
+        assert_eq!(
+            mode(b"System call usage summary for 32 bit mode:"),
+            Some("32 bit")
+        );
+        assert_eq!(mode(b"System call"), None);
+    }
+}

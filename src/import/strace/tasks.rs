@@ -1,0 +1,181 @@
+//! The tasks of a trace: which one a line is of, who made whom, what each executes.
+
+use std::path::PathBuf;
+
+use super::image::ImageId;
+use super::line::Leader;
+use super::log::Log;
+use super::{Importer, ONLY_TASK};
+use crate::event::{Event, Task};
+use crate::recording::Exit;
+use crate::syscall::Arch;
+
+/// A task that lives.
+pub(super) struct Tracee {
+    pub(super) image: ImageId,
+    /// The ABI of its next calls, if strace told.
+    pub(super) noted: Option<Arch>,
+    /// The call that it has not returned from.
+    pub(super) pending: Option<Pending>,
+    /// Whether it has called.
+    pub(super) called: bool,
+    /// Whether it is known what it executes: it did so itself, or its parent is known.
+    pub(super) placed: bool,
+}
+
+/// A call that a task is in.
+pub(super) struct Pending {
+    pub(super) name: Box<str>,
+    /// What it executes if that succeeds.
+    pub(super) executable: Option<PathBuf>,
+    /// Whether it makes a task.
+    pub(super) forks: bool,
+}
+
+impl Importer<'_> {
+    /// The task of a line.
+    pub(super) fn id(&mut self, leader: &Leader, resumed: bool, log: &mut Log) -> i32 {
+        let Some(pid) = leader.pid else {
+            // Without a pid there is only one task; if it had a pid while there were more, it is who is left.
+            let id = log.pid.unwrap_or_else(|| match self.tasks.keys().next() {
+                Some(&left) if self.tasks.len() == 1 => left,
+                _ => ONLY_TASK,
+            });
+            log.bare |= id == ONLY_TASK;
+            return id;
+        };
+        if log.only_pid == Some(pid) {
+            return ONLY_TASK;
+        }
+        let unknown = !self.tasks.contains_key(&pid) && !log.attached.contains(&pid);
+        if log.bare && log.only_pid.is_none() && unknown {
+            let only = self.tasks.get(&ONLY_TASK);
+            let forks = only
+                .and_then(|task| task.pending.as_ref())
+                .is_some_and(|call| call.forks);
+            // The task that had no pid has one now that there are more. If it is making one, that one is the other.
+            if resumed || !forks {
+                log.only_pid = Some(pid);
+                return ONLY_TASK;
+            }
+        }
+        pid
+    }
+
+    /// Meets a task.
+    pub(super) fn meet(&mut self, id: i32, name: &str, log: &Log) {
+        if self.tasks.contains_key(&id) {
+            return;
+        }
+        let forking = |task: &&Tracee| task.pending.as_ref().is_some_and(|pending| pending.forks);
+        let mut parents = self.tasks.iter().filter(|(_, task)| forking(task));
+        if let (Some((&parent, _)), None) = (parents.next(), parents.next()) {
+            self.forked(parent, id);
+            return;
+        }
+        // strace's own child executes the command: its ABI is strace's.
+        let own = self.tasks.is_empty() && name == "execve" || self.names.is_one() || log.noted;
+        let image = self.images.add(own.then_some(self.names.native()));
+        let tracee = Tracee {
+            image,
+            noted: None,
+            pending: None,
+            called: false,
+            placed: false,
+        };
+        self.tasks.insert(id, tracee);
+    }
+
+    pub(super) fn executes(&mut self, id: i32, executable: PathBuf, log: &Log) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let old = task.image;
+        task.placed = true;
+        let arch = if log.noted {
+            // Only a change is told.
+            task.noted
+                .or(self.images.arch(old))
+                .or(Some(self.names.native()))
+        } else {
+            self.names.is_one().then_some(self.names.native())
+        };
+        task.image = self.images.add(arch);
+        let held = self.images.leave(old);
+        self.release(id, held, self.names.native());
+        self.output.event(Event::Exec {
+            task: Task(id),
+            executable,
+        });
+    }
+
+    pub(super) fn forked(&mut self, parent: i32, child: i32) {
+        let Some(of) = self.tasks.get(&parent) else {
+            return;
+        };
+        let (image, noted) = (of.image, of.noted);
+        match self.tasks.get_mut(&child) {
+            Some(known) if known.placed => return,
+            Some(known) => known.placed = true,
+            None => {
+                let tracee = Tracee {
+                    image: self.images.share(image),
+                    noted,
+                    pending: None,
+                    called: false,
+                    placed: true,
+                };
+                self.tasks.insert(child, tracee);
+            }
+        }
+        self.output.event(Event::Fork {
+            parent: Task(parent),
+            child: Task(child),
+        });
+    }
+
+    /// A thread that is not the first of its process executes a program: it gets the id of the first, which is gone.
+    pub(super) fn supersede(&mut self, leader: &Leader, by: i32, log: &mut Log) {
+        let id = self.id(leader, false, log);
+        let Some(thread) = self.tasks.remove(&by) else {
+            return;
+        };
+        if let Some(gone) = self.tasks.insert(id, thread) {
+            let held = self.images.leave(gone.image);
+            self.release(id, held, self.names.native());
+        }
+        self.output.event(Event::Exit { task: Task(by) });
+    }
+
+    pub(super) fn end(&mut self, leader: &Leader, exit: Option<Exit>, log: &mut Log) {
+        self.exits = true;
+        let id = self.id(leader, false, log);
+        if self.first == Some(id) {
+            self.summary.exit = exit;
+        }
+        self.end_task(id);
+    }
+
+    fn end_task(&mut self, id: i32) {
+        let Some(task) = self.tasks.remove(&id) else {
+            return;
+        };
+        let held = self.images.leave(task.image);
+        self.release(id, held, self.names.native());
+        self.output.event(Event::Exit { task: Task(id) });
+    }
+
+    /// The log is over, and with it what is known of its tasks.
+    pub(super) fn end_tasks(&mut self, name: &str) {
+        let mut living: Vec<i32> = self.tasks.keys().copied().collect();
+        living.sort_unstable();
+        let cut_off = living.iter().filter(|id| self.tasks[id].called).count();
+        if self.exits && cut_off > 0 {
+            let why = format!("{name} ends before its tasks do: {cut_off} of them ran on");
+            self.output.lost(None, why);
+        }
+        for id in living {
+            self.end_task(id);
+        }
+    }
+}
