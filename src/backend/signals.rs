@@ -33,10 +33,10 @@ const LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// Whether a signal that a process sent is to be passed on. Not if it comes from the workload itself, which has no word
-/// with its recorder; and not if it was sent to the process group, so that the command has it already.
+/// with its recorder, or from the recorder (SIGPIPE); and not if it was sent to the process group, so that the command has it already.
 fn is_for_command(control: &Control, command: Task, received: &Received) -> bool {
     let recorder = nix::unistd::getpid().as_raw();
-    if proc::tracer_of(Task(received.sender)) == Some(recorder) {
+    if received.sender == recorder || proc::tracer_of(Task(received.sender)) == Some(recorder) {
         return false;
     }
     for _ in 0..LOOKS {
@@ -80,7 +80,7 @@ impl Signals {
     pub fn handle(self, control: Arc<Control>, interrupts: Interrupts) -> std::io::Result<()> {
         let thread = std::thread::Builder::new().name("signals".to_owned());
         thread.spawn(move || {
-            let mut interrupted = interrupts == Interrupts::First;
+            let mut interrupted = false;
             // It fails for EINTR only, after a stop.
             loop {
                 let Ok(received) = self.0.wait() else {
@@ -92,7 +92,6 @@ impl Signals {
                         control.stop_asked(received.signal);
                     }
                     libc::SIGCONT => control.continued(),
-                    // Of the terminal the workload sees for itself; ^C and what `-p` ends with is below.
                     libc::SIGINT | libc::SIGTERM | libc::SIGHUP
                         if interrupts == Interrupts::First =>
                     {
@@ -102,15 +101,15 @@ impl Signals {
                         control.end("the recording was interrupted");
                     }
                     libc::SIGINT if from_terminal => interrupted = true,
-                    _ if from_terminal => {}
-                    _ => {
-                        if let Some(command) = control.command()
-                            && is_for_command(&control, command, &received)
-                        {
-                            // It may be gone by now.
-                            let _ = received.forward(command.0);
-                        }
-                    }
+                    _ => {}
+                }
+                // What the terminal sends, the workload gets too.
+                if !from_terminal
+                    && let Some(command) = control.command()
+                    && is_for_command(&control, command, &received)
+                {
+                    // It may be gone by now.
+                    let _ = received.forward(command.0);
                 }
             }
         })?;

@@ -174,8 +174,10 @@ impl<'a> Engine<'a> {
             match self.waiter.next()? {
                 Change::Stopped(stopped, stop) => {
                     let task = stopped.task();
-                    // A tracee that died in its stop is heard of once more, as gone.
-                    let _: Result<(), Died> = self.stopped(stopped, stop);
+                    if self.stopped(stopped, stop) == Err(Died) {
+                        // It is heard of once more, as gone. Should it live after all, it must not stay stopped for ever.
+                        let _ = ptrace::resume(task, self.tracee(task).resume(), 0);
+                    }
                     self.release_held(task);
                 }
                 Change::Gone(task, exit) => {
@@ -183,6 +185,7 @@ impl<'a> Engine<'a> {
                     self.held.retain(|held| held.caller.task() != task);
                     self.release_held(task);
                     if until == Until::Exit && self.command.exit.is_some() {
+                        self.report_left_behind();
                         return Ok(());
                     }
                 }
@@ -192,6 +195,12 @@ impl<'a> Engine<'a> {
         }
         self.control.report_end(self.sink);
         Ok(())
+    }
+
+    fn report_left_behind(&mut self) {
+        if !self.tracees.is_empty() {
+            self.lost("the command ended before all that it started".to_owned());
+        }
     }
 
     fn stopped(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
@@ -265,10 +274,11 @@ impl<'a> Engine<'a> {
         if let Some(again) = tracee.again {
             if !wakes::ignores(stopped.task(), signal) {
                 tracee.again = None;
-                wakes::end_sleep(&stopped, again)?;
+                let _: Result<(), Died> = wakes::end_sleep(&stopped, again);
             }
         } else if let Some(sleeping) = tracee.sleeping {
-            tracee.again = wakes::sleep_on(&stopped, signal, sleeping)?;
+            // Whatever comes of that, the signal is delivered.
+            tracee.again = wakes::sleep_on(&stopped, signal, sleeping).unwrap_or_default();
         }
         self.resume(stopped, signal)
     }
