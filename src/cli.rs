@@ -53,10 +53,6 @@ pub(crate) enum Verb {
 
 /// What is recorded, how, and where to.
 #[derive(Debug, Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of its own on the command line"
-)]
 pub(crate) struct RecordArgs {
     /// How to record
     #[arg(short, long, value_enum, default_value_t = Backend::Auto)]
@@ -66,7 +62,43 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, value_name = "PID", conflicts_with = "command", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
 
-    /// Name of the workload [default: CMD's file name without its ending]
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+
+    /// Store CMD's arguments with the run; recordings are often committed, so mind secrets
+    #[arg(long)]
+    pub(crate) keep_argv: bool,
+
+    /// When the recording ends: when CMD itself ends, or when all its descendants have
+    #[arg(long, value_enum, default_value_t = Until::All)]
+    pub(crate) until: Until,
+
+    /// Stop at every call without a seccomp filter: slower, but never with `no_new_privs`
+    #[arg(long)]
+    pub(crate) no_filter: bool,
+
+    /// Show a live line on the terminal
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
+    pub(crate) progress: When,
+
+    /// Print the summary as JSON, on stderr
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Program to run, and its arguments
+    #[arg(
+        value_name = "CMD",
+        required_unless_present = "pid",
+        trailing_var_arg = true,
+        value_hint = clap::ValueHint::CommandWithArguments
+    )]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// What becomes of a run.
+#[derive(Debug, Args)]
+pub(crate) struct KeepArgs {
+    /// Name of the workload [default: the program's file name without its ending]
     #[arg(short, long)]
     pub(crate) name: Option<Name>,
 
@@ -89,37 +121,8 @@ pub(crate) struct RecordArgs {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
 
-    /// Store CMD's arguments with the run; recordings are often committed, so mind secrets
-    #[arg(long)]
-    pub(crate) keep_argv: bool,
-
-    /// When the recording ends: when CMD itself ends, or when all its descendants have
-    #[arg(long, value_enum, default_value_t = Until::All)]
-    pub(crate) until: Until,
-
-    /// Stop at every call without a seccomp filter: slower, but never with `no_new_privs`
-    #[arg(long)]
-    pub(crate) no_filter: bool,
-
-    /// Show a live line on the terminal
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
-    pub(crate) progress: When,
-
-    /// Print the summary as JSON, on stderr
-    #[arg(long)]
-    pub(crate) json: bool,
-
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
-
-    /// Program to run, and its arguments
-    #[arg(
-        value_name = "CMD",
-        required_unless_present = "pid",
-        trailing_var_arg = true,
-        value_hint = clap::ValueHint::CommandWithArguments
-    )]
-    pub(crate) command: Vec<OsString>,
 }
 
 /// What the profile of a recording says.

@@ -4,6 +4,7 @@ mod completions;
 pub(crate) mod exit_status;
 mod generate;
 pub(crate) mod hint;
+mod keep;
 mod merge;
 mod profile;
 mod progress;

@@ -10,6 +10,25 @@ use serde_json::json;
 
 use crate::cli::Verbosity;
 
+/// How the summary is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Say {
+    /// For the user, on stderr.
+    Text,
+    /// As JSON, on stderr: stdout belongs to the workload.
+    JsonOnStderr,
+    /// As JSON, on stdout.
+    #[expect(dead_code, reason = "for the verbs that run no workload")]
+    JsonOnStdout,
+}
+
+impl Say {
+    /// What `--json` means where stdout belongs to the workload.
+    pub(super) fn beside_workload(json: bool) -> Say {
+        if json { Say::JsonOnStderr } else { Say::Text }
+    }
+}
+
 /// The figures of a run, among those of its recording.
 pub(super) struct Summary<'a> {
     run: &'a Run,
@@ -43,18 +62,15 @@ impl<'a> Summary<'a> {
         }
     }
 
-    pub(super) fn print(&self, as_json: bool, verbosity: Verbosity) {
-        if as_json {
-            eprintln!("{}", self.json());
-        } else {
-            let lines = if verbosity.quiet {
-                self.warnings()
-            } else {
-                self.text()
-            };
-            for line in lines {
-                eprintln!("sc-record: {line}");
-            }
+    pub(super) fn print(&self, say: Say, verbosity: Verbosity) {
+        let lines = match say {
+            Say::JsonOnStderr => return eprintln!("{}", self.json()),
+            Say::JsonOnStdout => return println!("{}", self.json()),
+            Say::Text if verbosity.quiet => self.warnings(),
+            Say::Text => self.text(),
+        };
+        for line in lines {
+            eprintln!("sc-record: {line}");
         }
     }
 
