@@ -9,8 +9,10 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod debuggers;
 mod generate;
 mod invisible;
+mod jobs;
 mod lifecycle;
 mod merge;
 mod recording;

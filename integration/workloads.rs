@@ -222,7 +222,6 @@ workloads! {
     }
     own_filter_traps: "own_filter_trap" { certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/rt_sigreturn", 1)] }
     own_filter_answers_trace: "own_filter_trace" { certain: &[("x86_64/sched_get_priority_max", 3)] }
-    #[ignore = "engine bug 4"]
     kill_of_the_own_group_comes_once: "counts_signals" {
         certain: &[("x86_64/kill", 4), ("x86_64/rt_sigreturn", 4)],
         // It is in the group.
@@ -239,7 +238,6 @@ workloads! {
         args: &["prctl"],
         certain: &[("x86_64/read", 1), ("x86_64/exit", 1), ("x86_64/sched_get_priority_max", 1)],
     }
-    #[ignore = "engine bug 5"]
     strict_mode_of_a_thread: "strict_thread" {
         exit: 4,
         certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1), ("x86_64/exit", 1)],

@@ -4,6 +4,7 @@ pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod recorder;
 pub(crate) mod strace;
+pub(crate) mod terminal;
 
 use std::collections::BTreeMap;
 

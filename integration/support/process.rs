@@ -44,8 +44,9 @@ impl Ended {
 /// A process that may still run.
 pub(crate) struct Running {
     child: Child,
-    output: PathBuf,
-    errors: PathBuf,
+    /// The files that its output goes to, if it goes to files.
+    output: Option<PathBuf>,
+    errors: Option<PathBuf>,
 }
 
 impl Room {
@@ -108,26 +109,41 @@ impl Room {
         ended
     }
 
-    /// Starts a command: as the leader of a process group of its own, with an environment that is always the same, its
-    /// stdin empty unless it was set, its output going to files (a pipe would stay open as long as any descendant lives).
+    /// Starts a command with nothing on stdin, its output going to files: a pipe would stay open as long as any
+    /// descendant lives.
     pub(crate) fn spawn(&self, command: &mut Command) -> Running {
         let (output, errors) = (self.fresh("o"), self.fresh("e"));
+        let file = |path| File::create(path).unwrap();
+        let mut running = self.spawn_on(command, Stdio::null(), file(&output), file(&errors));
+        (running.output, running.errors) = (Some(output), Some(errors));
+        running
+    }
+
+    /// Starts a command on these descriptors, as the leader of a process group of its own, with an environment that is
+    /// always the same.
+    pub(crate) fn spawn_on(
+        &self,
+        command: &mut Command,
+        stdin: impl Into<Stdio>,
+        stdout: impl Into<Stdio>,
+        stderr: impl Into<Stdio>,
+    ) -> Running {
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("LC_ALL", "C")
             .env(MARK, &self.mark)
-            .stdin(Stdio::null())
-            .stdout(File::create(&output).unwrap())
-            .stderr(File::create(&errors).unwrap())
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(stderr)
             .process_group(0);
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Running {
             child,
-            output,
-            errors,
+            output: None,
+            errors: None,
         }
     }
 
@@ -189,11 +205,11 @@ impl Running {
     }
 
     pub(crate) fn stdout(&self) -> String {
-        read(&self.output)
+        read(self.output.as_deref())
     }
 
     pub(crate) fn stderr(&self) -> String {
-        read(&self.errors)
+        read(self.errors.as_deref())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -267,8 +283,9 @@ fn states(pids: &[Pid]) -> String {
     texts.concat()
 }
 
-fn read(path: &Path) -> String {
-    String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
+fn read(path: Option<&Path>) -> String {
+    let bytes = path.map(|path| std::fs::read(path).unwrap());
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
 pub(crate) fn set_mode(path: &Path, mode: u32) {

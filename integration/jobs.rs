@@ -1,0 +1,239 @@
+//! A recorder and its workload are one job to an interactive shell: ^Z, fg, bg, ^C.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::process::{LIMIT, Room, Running, until};
+use crate::support::programs;
+use crate::support::recorder::Files;
+use crate::support::terminal::Terminal;
+
+/// An interactive bash, and the line that starts the job in it.
+struct Shell {
+    room: Room,
+    files: Option<Files>,
+    terminal: Terminal,
+    running: Running,
+}
+
+impl Shell {
+    /// `recorded`: whether the job is started under the recorder.
+    fn new(recorded: bool) -> Shell {
+        let room = Room::new();
+        let files = recorded.then(|| Files::new(&room));
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "--noprofile", "--noediting", "-i"]);
+        let (mut terminal, running) = Terminal::start(&room, &bash);
+        // Without echo what is typed isn't shown, so what is shown wasn't typed.
+        terminal.type_in("stty -echo; PS1=; echo started $?\n");
+        terminal.shows("started 0\r\n");
+        Shell {
+            room,
+            files,
+            terminal,
+            running,
+        }
+    }
+
+    /// Starts the job.
+    fn job(&mut self, arguments: &str) {
+        let job = programs::workload("tty_job");
+        let line = match &self.files {
+            None => format!("{} {arguments}\n", job.display()),
+            Some(files) => {
+                let command = files.command(&["-q"]);
+                let parts = std::iter::once(command.get_program()).chain(command.get_args());
+                let parts: Vec<_> = parts.map(|part| part.to_str().unwrap()).collect();
+                format!("{} {} {arguments}\n", parts.join(" "), job.display())
+            }
+        };
+        self.terminal.type_in(&line);
+        self.terminal.shows("[ready]");
+    }
+
+    /// Types, then waits for the answer.
+    fn step(&mut self, typed: &str, answer: &str) {
+        self.terminal.type_in(typed);
+        self.terminal.shows(answer);
+    }
+
+    /// Types a key that ends the job, and asks for its status when it is gone: what is typed meanwhile is flushed.
+    fn ends_with(&mut self, keys: &str, status: i32) {
+        self.terminal.type_in(keys);
+        until("the job to end", || {
+            self.states_of_job().is_empty() && self.room.alive().len() <= 2
+        });
+        // What is typed before the shell has the terminal again is flushed, and the status stays as it is.
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline && !self.terminal.all().ends_with("status\r\n") {
+            self.terminal.type_in("echo is $? status\n");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.terminal.shows(&format!("is {status} status\r\n"));
+    }
+
+    fn stops(&self) {
+        until("the job to stop", || {
+            self.states_of_job()
+                .iter()
+                .all(|&state| state == 'T' || state == 't')
+        });
+    }
+
+    /// The states of the tasks that run the job's program.
+    fn states_of_job(&self) -> Vec<char> {
+        let alive = self.room.alive();
+        let statuses = alive
+            .iter()
+            .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
+        let of_job = statuses.filter(|status| status.starts_with("Name:\ttty_job\n"));
+        of_job
+            .map(|status| {
+                status
+                    .split("State:\t")
+                    .nth(1)
+                    .unwrap()
+                    .chars()
+                    .next()
+                    .unwrap()
+            })
+            .collect()
+    }
+
+    fn end(mut self) -> Option<Files> {
+        self.terminal.type_in("exit 3\n");
+        let ended = self.running.wait(&self.room);
+        assert_eq!(ended.code(), 3, "{}", self.terminal.all());
+        until("all to end", || self.room.alive().is_empty());
+        // The files live as long as the room.
+        let files = self.files.take();
+        if let Some(files) = &files {
+            assert!(files.recording.exists());
+        }
+        files
+    }
+}
+
+/// The same steps natively and recorded.
+fn check(steps: impl Fn(&mut Shell)) {
+    for recorded in [false, true] {
+        eprintln!("recorded: {recorded}");
+        let mut shell = Shell::new(recorded);
+        steps(&mut shell);
+        shell.end();
+    }
+}
+
+#[test]
+fn a_job_is_stopped_and_continued_with_its_recorder() {
+    check(|shell| {
+        shell.job("");
+        for _ in 0..3 {
+            shell.step("\x1a", "Stopped");
+            shell.step("jobs\n", "Stopped");
+            assert!(
+                shell
+                    .states_of_job()
+                    .iter()
+                    .all(|&state| state == 'T' || state == 't')
+            );
+            shell.step("fg\n", "[continued]");
+            shell.step("hello\n", "[got hello]");
+        }
+        shell.ends_with("exit 7\n", 7);
+    });
+}
+
+#[test]
+fn a_job_in_the_background_stops_when_it_reads() {
+    check(|shell| {
+        shell.job("");
+        shell.step("\x1a", "Stopped");
+        shell.step("bg\n", "[continued]");
+        shell.stops();
+        shell.step("jobs\n", "Stopped");
+        shell.step("fg\n", "[continued]");
+        shell.ends_with("exit 7\n", 7);
+    });
+}
+
+#[test]
+fn a_job_that_stops_its_group_stops() {
+    check(|shell| {
+        shell.job("");
+        shell.step("tstp group\n", "Stopped");
+        shell.step("fg\n", "[continued]");
+        shell.step("stop group\n", "Stopped");
+        shell.step("fg\n", "[continued]");
+        shell.ends_with("exit 7\n", 7);
+    });
+}
+
+#[test]
+#[ignore = "engine bug 6"]
+fn a_job_that_stops_itself_stops() {
+    check(|shell| {
+        shell.job("");
+        shell.step("tstp self\n", "Stopped");
+        shell.step("fg\n", "[continued]");
+        shell.ends_with("exit 7\n", 7);
+    });
+}
+
+#[test]
+fn a_job_ends_by_the_keys_for_that() {
+    check(|shell| {
+        shell.job("");
+        shell.ends_with("\x03", 130);
+        shell.job("");
+        shell.ends_with("\x1c", 131);
+        shell.job("");
+        shell.ends_with("\x04", 80);
+        shell.job("");
+        shell.step("\x1a", "Stopped");
+        shell.ends_with("kill %1; fg\n", 143);
+    });
+}
+
+#[test]
+fn the_first_interrupt_is_the_workloads_and_the_second_ends_the_recording() {
+    let mut shell = Shell::new(true);
+    shell.job("catch");
+    shell.step("\x03", "[interrupted]");
+    shell.step("hello\n", "[got hello]");
+    shell.ends_with("\x03", 130);
+    let run = shell.files.as_ref().unwrap().run();
+    assert_eq!(run.incomplete_because(), ["the recording was interrupted"]);
+    assert!(!run.calls().is_empty());
+    shell.end();
+}
+
+#[test]
+fn a_terminal_that_hangs_up_ends_the_job_and_the_recording_is_written() {
+    let mut shell = Shell::new(true);
+    shell.job("");
+    let Shell {
+        room,
+        files,
+        terminal,
+        running,
+    } = shell;
+    // The session leader's death hangs up, as closing the window does.
+    let bash = "Name:\tbash\n";
+    let leader = room.alive().into_iter().find(|pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/status"))
+            .unwrap()
+            .starts_with(bash)
+    });
+    nix::sys::signal::kill(leader.unwrap(), nix::sys::signal::Signal::SIGKILL).unwrap();
+    running.wait(&room);
+    until("all to end", || room.alive().is_empty());
+    drop(terminal);
+    let run = files.unwrap().run();
+    assert_eq!(
+        run.0["exit"]["signal"].as_i64(),
+        Some(1),
+        "{}",
+        run.0["exit"]
+    );
+}
