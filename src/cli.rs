@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sc_record::backend::log::{RECEIVE_BUFFER, Source};
 use sc_record::recording::Name;
 
 /// Record the system calls of a workload and write its minimal seccomp profile
@@ -57,6 +58,9 @@ pub(crate) struct RecordArgs {
     /// How to record
     #[arg(short, long, value_enum, default_value_t = Backend::Auto)]
     pub(crate) backend: Backend,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 
     /// Attach to a running process, with its threads and children, instead of starting CMD
     #[arg(short, long, value_name = "PID", conflicts_with = "command", value_parser = clap::value_parser!(i32).range(1..))]
@@ -123,6 +127,32 @@ pub(crate) struct KeepArgs {
 
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
+}
+
+/// Recording by the kernel's audit records.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log mode (--backend log)")]
+pub(crate) struct LogArgs {
+    /// The same as --backend log
+    #[arg(long)]
+    pub(crate) log_mode: bool,
+
+    /// Where audit records are read: auto, netlink, auditd (become the audit daemon), kmsg
+    #[arg(long, value_name = "SOURCE", default_value_t = Source::Auto)]
+    pub(crate) source: Source,
+
+    /// Let --source auto become the audit daemon if it has to and none runs, until the recording ends
+    #[arg(long)]
+    pub(crate) become_auditd: bool,
+
+    /// Bytes of records that may wait to be read; beyond `net.core.rmem_max` with `CAP_NET_ADMIN` only
+    #[arg(long, value_name = "BYTES", default_value_t = RECEIVE_BUFFER, hide_default_value = true)]
+    pub(crate) receive_buffer: usize,
+
+    /// Run CMD at most so many times, each time logging only what is not known yet, until a pass
+    /// brings nothing new and loses nothing
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) passes: u32,
 }
 
 /// What the profile of a recording says.
@@ -215,6 +245,8 @@ pub(crate) enum Backend {
     Auto,
     /// Stop at every call (ptrace(2)); needs no privileges
     Ptrace,
+    /// Have the kernel log every call, and read its audit records; needs `CAP_AUDIT_READ` and `CAP_AUDIT_CONTROL`
+    Log,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

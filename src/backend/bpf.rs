@@ -10,6 +10,16 @@ pub(super) const NR: u32 = 0;
 /// See [`NR`].
 pub(super) const ARCH: u32 = 4;
 
+/// The offset of the lower half of an argument. The upper half is at [`arg_upper`].
+pub(super) const fn arg_lower(index: u32) -> u32 {
+    16 + 8 * index + if cfg!(target_endian = "big") { 4 } else { 0 }
+}
+
+/// The offset of the upper half of an argument.
+pub(super) const fn arg_upper(index: u32) -> u32 {
+    16 + 8 * index + if cfg!(target_endian = "big") { 0 } else { 4 }
+}
+
 /// Loads a word of the call's data.
 pub(super) fn load(offset: u32) -> sock_filter {
     statement(BPF_LD | BPF_W | BPF_ABS, offset)
@@ -42,12 +52,17 @@ pub(super) fn jump(test: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
 
 /// Runs a program as the kernel would.
 #[cfg(test)]
-pub(super) fn run(program: &[sock_filter], arch: u32, nr: i32) -> u32 {
-    use libc::{BPF_ALU, BPF_JEQ, BPF_JGE, BPF_OR};
+pub(super) fn run(program: &[sock_filter], arch: u32, nr: i32, args: [u64; 6]) -> u32 {
+    use libc::{BPF_ALU, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_OR};
     let word = |offset: u32| match offset {
         NR => nr.cast_unsigned(),
         ARCH => arch,
-        offset => panic!("the program reads at {offset}"),
+        offset => {
+            let index = (0..6).find(|i| (16 + 8 * i..24 + 8 * i).contains(&offset));
+            let arg = args[index.unwrap() as usize];
+            let upper = offset == arg_upper(index.unwrap());
+            u32::try_from(if upper { arg >> 32 } else { arg & 0xffff_ffff }).unwrap()
+        }
     };
     let (mut pc, mut a) = (0, 0u32);
     loop {
@@ -63,7 +78,9 @@ pub(super) fn run(program: &[sock_filter], arch: u32, nr: i32) -> u32 {
         };
         match u32::from(instruction.code) {
             code if code == BPF_LD | BPF_W | BPF_ABS => a = word(k),
+            code if code == BPF_JMP | BPF_JA | BPF_K => pc += k as usize,
             code if code == BPF_JMP | BPF_JEQ | BPF_K => pc += branch(a == k),
+            code if code == BPF_JMP | BPF_JGT | BPF_K => pc += branch(a > k),
             code if code == BPF_JMP | BPF_JGE | BPF_K => pc += branch(a >= k),
             code if code == BPF_ALU | BPF_OR | BPF_K => a |= k,
             code if code == BPF_RET | libc::BPF_A => return a,

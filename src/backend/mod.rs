@@ -3,6 +3,7 @@
 mod bpf;
 mod control;
 mod launch;
+pub mod log;
 mod proc;
 pub mod ptrace;
 pub mod signals;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 pub use control::Control;
+pub use log::Log;
 pub use ptrace::Ptrace;
 
 use crate::event::{Sink, Task};
@@ -125,6 +127,9 @@ pub enum Error {
         /// What the kernel said.
         source: Errno,
     },
+    /// The kernel's audit records can't be had.
+    #[error("the log backend can't record")]
+    Log(#[from] log::SourceError),
     /// Another system call of the recorder's own failed.
     #[error("{operation} failed")]
     System {

@@ -140,20 +140,24 @@ pub(super) fn executable_of(task: Task) -> PathBuf {
 
 /// Whether what a task runs would have got privileges from its file: set-user-ID, set-group-ID or file capabilities.
 pub(super) fn runs_privileged_file(task: Task) -> bool {
-    let path = PathBuf::from(format!("/proc/{task}/exe"));
-    let Ok(file) = fs::metadata(&path) else {
+    is_privileged_file(Path::new(&format!("/proc/{task}/exe")))
+}
+
+/// Whether a file gives privileges to this user when it is executed.
+pub(super) fn is_privileged_file(path: &Path) -> bool {
+    let Ok(file) = fs::metadata(path) else {
         return false;
     };
     // Set-group-ID without the group's execute bit once meant mandatory locking (inode(7)).
     let set_user = file.mode() & libc::S_ISUID != 0 && file.uid() != nix::unistd::getuid().as_raw();
     let both = libc::S_ISGID | libc::S_IXGRP;
     let set_group = file.mode() & both == both && file.gid() != nix::unistd::getgid().as_raw();
-    let nosuid = nix::sys::statvfs::statvfs(&path).is_ok_and(|mount| {
+    let nosuid = nix::sys::statvfs::statvfs(path).is_ok_and(|mount| {
         mount
             .flags()
             .contains(nix::sys::statvfs::FsFlags::ST_NOSUID)
     });
-    !nosuid && (set_user || set_group || crate::sys::file::has_capabilities(&path))
+    !nosuid && (set_user || set_group || crate::sys::file::has_capabilities(path))
 }
 
 /// Whether the kernel has `SECCOMP_RET_TRACE`.

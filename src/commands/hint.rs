@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use nix::errno::Errno;
+use sc_record::backend::log::SourceError;
 use sc_record::format::DocumentError;
 use sc_record::recording::{FileError, MergeError, ParseError};
 use sc_record::{atomic_file, backend, command::CommandError};
@@ -41,6 +42,26 @@ fn of_backend(error: &backend::Error) -> Option<String> {
             ..
         } => {
             "run as root or with CAP_SYS_PTRACE; /proc/sys/kernel/yama/ptrace_scope can forbid it too"
+        }
+        backend::Error::Log(error) => return of_source(error),
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn of_source(error: &SourceError) -> Option<String> {
+    let advice = match error {
+        SourceError::Denied { .. } | SourceError::None(_) => {
+            "run as root, or use --backend ptrace, which needs no privileges"
+        }
+        SourceError::DaemonRuns(_) => "use --source netlink, which reads beside it",
+        SourceError::NotLogged => {
+            "as root: sysctl kernel.seccomp.actions_logged=\"$(sysctl -n kernel.seccomp.actions_logged) log\"; \
+             or use --backend ptrace"
+        }
+        SourceError::Silent(_) => {
+            "the kernel prints records only while no audit daemon runs, and gives them to the initial network namespace \
+             alone; a rule of audit's can exclude them (auditctl -l); --backend ptrace needs none of this"
         }
         _ => return None,
     };

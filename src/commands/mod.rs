@@ -6,6 +6,7 @@ mod generate;
 pub(crate) mod hint;
 mod keep;
 mod merge;
+mod passes;
 mod profile;
 mod progress;
 mod record;

@@ -1,17 +1,19 @@
 //! `sc-record [OPTIONS] [--] CMD [ARG]...`: the verb that needs no name.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use sc_record::backend::ptrace::Ptrace;
 use sc_record::backend::signals::{self, Interrupts};
-use sc_record::backend::{Backend, Command, Control, Outcome, Target, Until};
+use sc_record::backend::{Backend, Command, Control, Log, Outcome, Target, Until};
 use sc_record::command::find_executable;
 use sc_record::event::Task;
 use sc_record::recording::{Name, Run, RunBuilder};
 
 use super::keep::Keep;
+use super::passes::Passes;
 use super::progress::{Progress, Watched};
 use super::summary::Say;
 use crate::cli::{self, RecordArgs};
@@ -22,6 +24,32 @@ struct Plan<'a> {
     target: Target,
     program: PathBuf,
     keep: Keep<'a>,
+}
+
+/// How it is recorded.
+enum Method {
+    Ptrace(Ptrace),
+    Log(Passes),
+}
+
+impl Method {
+    fn name(&self) -> &'static str {
+        match self {
+            Method::Ptrace(ptrace) => ptrace.name(),
+            Method::Log(passes) => passes.log.name(),
+        }
+    }
+
+    /// What it does, and why so.
+    fn why(&self) -> String {
+        match self {
+            Method::Ptrace(ptrace) => ptrace.stopping().to_string(),
+            Method::Log(passes) => format!(
+                "audit records from {}, at most {} passes",
+                passes.log.source, passes.at_most
+            ),
+        }
+    }
 }
 
 /// Records, and gives the exit status of the workload.
@@ -83,22 +111,21 @@ impl Plan<'_> {
     }
 
     fn run(&self, control: &Control) -> anyhow::Result<(Run, Outcome)> {
-        let backend = self.backend();
+        let method = self.method();
         if self.args.keep.verbosity.verbose {
-            eprintln!(
-                "sc-record: backend {}: {}",
-                backend.name(),
-                backend.stopping()
-            );
+            eprintln!("sc-record: backend {}: {}", method.name(), method.why());
         }
         let show = !self.args.keep.verbosity.quiet;
         let progress = show.then(|| Progress::start(self.args.progress)).flatten();
-        let mut builder = RunBuilder::start(self.program.clone(), backend.name());
+        let mut builder = RunBuilder::start(self.program.clone(), method.name());
         let mut sink = Watched {
             builder: &mut builder,
             progress: progress.as_ref(),
         };
-        let outcome = backend.record(&self.target, &mut sink, control)?;
+        let outcome = match method {
+            Method::Ptrace(ptrace) => ptrace.record(&self.target, &mut sink, control),
+            Method::Log(passes) => passes.record(&self.target, &mut sink, control),
+        }?;
         drop(progress);
         let mut run = builder.finish(outcome.exit, outcome.no_new_privs);
         run.labels = self.args.keep.labels.iter().cloned().collect();
@@ -108,14 +135,28 @@ impl Plan<'_> {
         Ok((run, outcome))
     }
 
-    fn backend(&self) -> Ptrace {
-        let (cli::Backend::Auto | cli::Backend::Ptrace) = self.args.backend;
-        Ptrace {
-            until: match self.args.until {
-                cli::Until::All => Until::All,
-                cli::Until::Exit => Until::Exit,
-            },
-            no_filter: self.args.no_filter,
+    fn method(&self) -> Method {
+        let until = match self.args.until {
+            cli::Until::All => Until::All,
+            cli::Until::Exit => Until::Exit,
+        };
+        let log = &self.args.log;
+        match self.args.backend {
+            cli::Backend::Auto | cli::Backend::Ptrace if !log.log_mode => Method::Ptrace(Ptrace {
+                until,
+                no_filter: self.args.no_filter,
+            }),
+            _ => Method::Log(Passes {
+                log: Log {
+                    source: log.source.clone(),
+                    become_auditd: log.become_auditd,
+                    receive_buffer: log.receive_buffer,
+                    known: BTreeSet::new(),
+                    until,
+                },
+                at_most: log.passes,
+                quiet: self.args.keep.verbosity.quiet,
+            }),
         }
     }
 }

@@ -14,6 +14,8 @@ mod record;
 mod tests;
 mod time;
 
+pub(crate) use form::{Form, Forms, kmsg_sequence, serial};
+pub(crate) use loss::Gaps;
 pub use loss::Note;
 pub use record::{BadRecord, Record, SECCOMP_RET_ALLOW, SECCOMP_RET_LOG};
 
@@ -27,7 +29,6 @@ use std::time::SystemTime;
 use memchr::memmem;
 
 use self::account::Account;
-use self::form::{Form, Forms};
 use self::journal::Entry;
 use super::lines::Lines;
 use super::{Error, Output, Problem, Source};
@@ -191,7 +192,7 @@ impl Importer<'_> {
     }
 
     fn line(&mut self, text: &[u8], number: u64, account: &mut Account) {
-        if let Some(sequence) = form::kmsg_sequence(text) {
+        if let Some(sequence) = kmsg_sequence(text) {
             account.sequence(sequence);
         }
         if let Some(json) = journal::json(text) {

@@ -4,9 +4,11 @@
 //! signals), parts of ptrace(2), and what happens between fork(2) and execve(2).
 #![allow(unsafe_code)]
 
+pub(crate) mod audit;
 pub(crate) mod file;
 pub mod inherited;
 pub(crate) mod launch;
+pub(crate) mod pidfd;
 pub(crate) mod ptrace;
 pub(crate) mod signal;
 pub(crate) mod wait;

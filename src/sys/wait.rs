@@ -68,3 +68,37 @@ fn wait(pid: i32, patience: Patience) -> nix::Result<Option<(Task, Status)>> {
         task => Ok(Status::from_raw(status).map(|status| (Task(task), status))),
     }
 }
+
+/// What became of a child that isn't traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Child {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Signaled(i32),
+    /// It is in a group-stop.
+    Stopped,
+    /// It goes on.
+    Continued,
+}
+
+/// Waits for the next change of state of a child. EINTR: a signal came first.
+pub(crate) fn wait_child(task: Task) -> nix::Result<Child> {
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the status; no rusage is asked for.
+    let waited = unsafe {
+        libc::wait4(
+            task.0,
+            &raw mut status,
+            libc::WUNTRACED | libc::WCONTINUED,
+            std::ptr::null_mut(),
+        )
+    };
+    Errno::result(waited)?;
+    Ok(match Status::from_raw(status) {
+        Some(Status::Exited(code)) => Child::Exited(code),
+        Some(Status::Signaled(signal)) => Child::Signaled(signal),
+        Some(Status::Stopped { .. }) => Child::Stopped,
+        None => Child::Continued,
+    })
+}

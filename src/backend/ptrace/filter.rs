@@ -74,7 +74,7 @@ mod tests {
         let program = program();
         for audit in audits {
             for nr in (0..5000).chain([-1, -5, i32::MIN, i32::MAX, 0x4000_0000, 0x4000_0208]) {
-                let value = crate::backend::bpf::run(&program, audit, nr);
+                let value = crate::backend::bpf::run(&program, audit, nr, [0; 6]);
                 assert_eq!(
                     value & libc::SECCOMP_RET_ACTION_FULL,
                     SECCOMP_RET_TRACE,

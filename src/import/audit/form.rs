@@ -14,7 +14,7 @@ use crate::import::text::digits;
 
 /// One line, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form<'a> {
+pub(crate) enum Form<'a> {
     /// A record of seccomp, from `audit(` on.
     Record(&'a [u8]),
     /// A record of seccomp without its header, as a journal has it.
@@ -34,7 +34,7 @@ pub(super) enum Form<'a> {
 }
 
 /// Tells the forms apart.
-pub(super) struct Forms {
+pub(crate) struct Forms {
     type_: Finder<'static>,
     headless: Finder<'static>,
     suppressed: Finder<'static>,
@@ -43,7 +43,7 @@ pub(super) struct Forms {
 }
 
 impl Forms {
-    pub(super) fn new() -> Forms {
+    pub(crate) fn new() -> Forms {
         Forms {
             type_: Finder::new("type="),
             headless: Finder::new("SECCOMP auid="),
@@ -54,7 +54,7 @@ impl Forms {
     }
 
     /// The form of a line of any log that has one line per record.
-    pub(super) fn of<'a>(&self, line: &'a [u8]) -> Form<'a> {
+    pub(crate) fn of<'a>(&self, line: &'a [u8]) -> Form<'a> {
         let line = trim_start(line);
         // auditd, ausearch(8), dmesg(1) without times.
         let own = line.strip_prefix(b"node=").and_then(after_word);
@@ -129,7 +129,8 @@ fn of_type(text: &[u8]) -> Form<'_> {
     }
 }
 
-fn serial(record: &[u8]) -> Option<u64> {
+/// The serial number of a record of any type, from `audit(` on.
+pub(crate) fn serial(record: &[u8]) -> Option<u64> {
     let header = record.strip_prefix(b"audit(")?;
     let end = memchr::memchr(b')', header)?;
     Some(record::stamp(&header[..end])?.1)
@@ -195,7 +196,7 @@ fn kmsg(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The sequence number of a line of /dev/kmsg, which counts all of them.
-pub(super) fn kmsg_sequence(line: &[u8]) -> Option<u64> {
+pub(crate) fn kmsg_sequence(line: &[u8]) -> Option<u64> {
     kmsg(line)?;
     digits(line.split(|&byte| byte == b',').nth(1)?)
 }

@@ -80,7 +80,7 @@ impl Note {
 /// Numbers may come out of order (two CPUs log at once), more than once (the records of one event share theirs), and start
 /// anew (a boot).
 #[derive(Debug, Default)]
-pub(super) struct Gaps {
+pub(crate) struct Gaps {
     next: Option<u64>,
     /// The latest ranges that are missing: start and end (not included).
     open: VecDeque<(u64, u64)>,
@@ -94,7 +94,7 @@ impl Gaps {
     /// So many ranges are waited for.
     const RANGES: usize = 64;
 
-    pub(super) fn see(&mut self, number: u64) {
+    pub(crate) fn see(&mut self, number: u64) {
         let Some(next) = self.next else {
             self.next = Some(number.saturating_add(1));
             return;
@@ -116,7 +116,7 @@ impl Gaps {
         }
     }
 
-    pub(super) fn missing(&self) -> u64 {
+    pub(crate) fn missing(&self) -> u64 {
         let open = self.open.iter().map(|(start, end)| end - start);
         open.fold(self.missed, u64::saturating_add)
     }

@@ -1,0 +1,201 @@
+//! The recording filter: a seccomp program that has every call logged but those that are known already.
+//!
+//! Known calls are allowed by constants, which the kernel caches for each number: they cost next to nothing. Two are
+//! looked into all the same, since they can load a filter of the workload's own, which then hides calls from this one:
+//! what can do that is logged even if the call is known.
+
+use std::collections::BTreeSet;
+
+use libc::{
+    BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, SECCOMP_RET_ALLOW, SECCOMP_RET_LOG,
+    sock_filter,
+};
+
+use crate::backend::bpf::{ARCH, NR, answer, arg_lower, arg_upper, jump, load, statement};
+#[cfg(test)]
+use crate::syscall::Arch;
+use crate::syscall::Syscall;
+
+/// The kernel takes no longer program (`BPF_MAXINSNS`). Calls that don't fit in are logged.
+const LONGEST: usize = 4096;
+
+/// The program that logs every call that isn't known.
+pub(super) fn program(known: &BTreeSet<Syscall>) -> Vec<sock_filter> {
+    // x32 shares the value of x86_64: one block for both.
+    let mut values: Vec<u32> = known.iter().map(|syscall| syscall.arch.audit()).collect();
+    values.sort_unstable();
+    values.dedup();
+    let mut program = vec![load(ARCH)];
+    for value in values {
+        let rest = LONGEST.saturating_sub(program.len() + 3);
+        let block = block(value, known, rest);
+        // Not this ABI: over its block. A conditional jump reaches 255 instructions only.
+        program.extend([
+            jump(BPF_JEQ, value, 1, 0),
+            statement(BPF_JMP | BPF_JA | BPF_K, length(&block)),
+        ]);
+        program.extend(block);
+    }
+    program.push(answer(SECCOMP_RET_LOG));
+    program
+}
+
+/// What comes for the ABIs of one audit value, in at most so many instructions. It always ends with an answer.
+fn block(value: u32, known: &BTreeSet<Syscall>, longest: usize) -> Vec<sock_filter> {
+    let mut numbers: Vec<u32> = Vec::new();
+    let mut block = vec![load(NR)];
+    for syscall in known.iter().filter(|syscall| syscall.arch.audit() == value) {
+        let nr = syscall.audit_nr().cast_unsigned();
+        match own_filter(*syscall) {
+            Some(test) => {
+                block.extend([
+                    jump(BPF_JEQ, nr, 1, 0),
+                    statement(BPF_JMP | BPF_JA | BPF_K, length(&test)),
+                ]);
+                block.extend(test);
+            }
+            None => numbers.push(nr),
+        }
+    }
+    numbers.sort_unstable();
+    for range in numbers.chunk_by(|a, b| a + 1 == *b) {
+        let (Some(&first), Some(&last)) = (range.first(), range.last()) else {
+            continue;
+        };
+        if block.len() + 4 > longest {
+            break;
+        }
+        block.extend([
+            jump(BPF_JGE, first, 0, 2),
+            jump(BPF_JGT, last, 1, 0),
+            answer(SECCOMP_RET_ALLOW),
+        ]);
+    }
+    block.push(answer(SECCOMP_RET_LOG));
+    block
+}
+
+/// For a call that can load a filter: instructions that log it where it can, and allow it otherwise.
+fn own_filter(syscall: Syscall) -> Option<Vec<sock_filter>> {
+    let log = || answer(SECCOMP_RET_LOG);
+    let allow = || answer(SECCOMP_RET_ALLOW);
+    match syscall.name()?.as_ref() {
+        "prctl" => Some(vec![
+            load(arg_lower(0)),
+            jump(BPF_JEQ, libc::PR_SET_SECCOMP.cast_unsigned(), 0, 1),
+            log(),
+            allow(),
+        ]),
+        // SECCOMP_SET_MODE_STRICT is 0; SECCOMP_SET_MODE_FILTER is 1, and fails without a program, which is how libraries
+        // ask what the kernel can; the others only ask.
+        "seccomp" => Some(vec![
+            load(arg_lower(0)),
+            jump(BPF_JEQ, libc::SECCOMP_SET_MODE_STRICT, 5, 0),
+            jump(BPF_JEQ, libc::SECCOMP_SET_MODE_FILTER, 0, 5),
+            load(arg_lower(2)),
+            jump(BPF_JEQ, 0, 0, 2),
+            load(arg_upper(2)),
+            jump(BPF_JEQ, 0, 1, 0),
+            log(),
+            allow(),
+        ]),
+        _ => None,
+    }
+}
+
+/// Whether a call can load a filter, as far as its number tells.
+pub(super) fn can_load_filter(syscall: Syscall) -> bool {
+    own_filter(syscall).is_some()
+}
+
+#[allow(clippy::cast_possible_truncation)] // A program has at most 4096 instructions.
+fn length(instructions: &[sock_filter]) -> u32 {
+    instructions.len() as u32
+}
+
+/// The ABIs whose calls the workload may make on this machine.
+#[cfg(test)]
+const MACHINE: [Arch; 3] = [Arch::X86_64, Arch::X86, Arch::X32];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::backend::bpf::run;
+
+    fn syscall(arch: Arch, name: &str) -> Syscall {
+        Syscall::from_name(arch, name).unwrap()
+    }
+
+    fn any_syscall() -> impl Strategy<Value = Syscall> {
+        let numbers = prop_oneof![0..500, -10..0_i32, 99_990..100_010, Just(i32::MAX)];
+        (prop::sample::select(MACHINE.to_vec()), numbers).prop_map(|(arch, nr): (Arch, i32)| {
+            match arch {
+                Arch::X32 => Syscall {
+                    arch,
+                    nr: nr.rem_euclid(600),
+                },
+                arch => Syscall::from_audit(arch.audit(), nr).unwrap(),
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_known_is_allowed_and_all_else_is_logged(
+            known in prop::collection::btree_set(any_syscall(), 0..300),
+            others in prop::collection::vec(any_syscall(), 100),
+        ) {
+            let program = program(&known);
+            prop_assert!(program.len() <= LONGEST);
+            for syscall in known.iter().chain(&others) {
+                // No argument of these loads a filter.
+                let args = [99, 99, 0, 0, 0, 0];
+                let answer = run(&program, syscall.arch.audit(), syscall.audit_nr(), args);
+                let expected = if known.contains(syscall) { SECCOMP_RET_ALLOW } else { SECCOMP_RET_LOG };
+                prop_assert_eq!(answer, expected, "{:?}", syscall);
+            }
+            prop_assert_eq!(run(&program, 0xdead_beef, 0, [0; 6]), SECCOMP_RET_LOG);
+        }
+    }
+
+    #[test]
+    fn a_program_that_would_be_too_long_logs_what_does_not_fit() {
+        let known: BTreeSet<_> = (0..5000)
+            .map(|nr| Syscall {
+                arch: Arch::X86_64,
+                nr: nr * 2,
+            })
+            .collect();
+        let program = program(&known);
+        assert!(program.len() <= LONGEST, "{}", program.len());
+        let answers = |nr| run(&program, Arch::X86_64.audit(), nr, [0; 6]);
+        assert_eq!(answers(0), SECCOMP_RET_ALLOW);
+        assert_eq!(answers(1), SECCOMP_RET_LOG);
+        assert_eq!(answers(9998), SECCOMP_RET_LOG);
+    }
+
+    #[test]
+    fn loading_a_filter_is_logged_even_if_the_call_is_known() {
+        for arch in MACHINE {
+            let [prctl, seccomp] = ["prctl", "seccomp"].map(|name| syscall(arch, name));
+            let program = program(&BTreeSet::from([prctl, seccomp]));
+            let check = |call: Syscall, args: [u64; 3], logged: bool| {
+                let [a, b, c] = args;
+                let answer = run(&program, arch.audit(), call.audit_nr(), [a, b, c, 0, 0, 0]);
+                assert_eq!(answer == SECCOMP_RET_LOG, logged, "{call:?} {args:?}");
+            };
+            check(prctl, [22, 2, 4096], true);
+            // `option` is an int: the upper half is junk.
+            check(prctl, [0xffff_0000_0000_0016, 2, 0], true);
+            check(prctl, [15, 0, 0], false);
+            check(seccomp, [0, 0, 0], true);
+            check(seccomp, [1, 0, 4096], true);
+            check(seccomp, [1, 0, 1 << 32], true);
+            check(seccomp, [1, 1, 0], false);
+            check(seccomp, [2, 0, 4096], false);
+            check(seccomp, [3, 0, 4096], false);
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Listening to a source: from the fence that opens it to the fence that closes it.
+
+use std::io::PipeWriter;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::Message;
+use super::batch::{Batch, Heard};
+use super::fence::Fence;
+use super::ledger::Ledger;
+use super::reader::Reader;
+use super::socket::{AuditSocket, Status};
+use super::source::{Opened, Source, SourceError};
+use crate::backend::Control;
+use crate::event::{Event, Sink};
+use crate::import::audit::{Forms, Record};
+
+/// A fence is made again after so long: the record of the one before may have been dropped.
+const AGAIN: Duration = Duration::from_millis(500);
+/// So long a source may say nothing of a fence.
+const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last fence of a recording that was broken off is waited for.
+const ENDED_PATIENCE: Duration = Duration::from_secs(1);
+/// Records of others can be late: a number that is missing is waited for by so many fences more.
+const MORE_FENCES: usize = 3;
+
+/// A source that is being read.
+pub(super) struct Listener {
+    opened: Arc<Opened>,
+    messages: Receiver<Message>,
+    sender: Sender<Message>,
+    /// Ends the reader when it is closed.
+    stop: Option<PipeWriter>,
+    reader: Option<JoinHandle<()>>,
+    forms: Forms,
+    ledger: Ledger,
+    fences: Vec<MadeFence>,
+    /// The fence whose record came first, and all that counts after it.
+    opening: Option<usize>,
+    latest_seen: usize,
+    /// The executable of this process, as records have it.
+    own_exe: Vec<u8>,
+    before: Before,
+}
+
+struct MadeFence {
+    fence: Fence,
+    seen: bool,
+}
+
+/// Counters at the opening fence.
+#[derive(Default)]
+struct Before {
+    drops: Option<u32>,
+    /// What asking for audit's status gave; `None`: not asked yet.
+    status: Option<nix::Result<Status>>,
+}
+
+impl Listener {
+    /// Opens a source, or the first that delivers.
+    pub(super) fn open(
+        candidates: &[Source],
+        receive_buffer: usize,
+        control: &Control,
+    ) -> Result<Listener, SourceError> {
+        let mut tried = Vec::new();
+        for source in candidates {
+            let listener =
+                Listener::of(source, receive_buffer).and_then(|listener| listener.opened(control));
+            match listener {
+                Ok(listener) => return Ok(listener),
+                Err(error) if candidates.len() == 1 => return Err(error),
+                Err(error) => tried.push((source.clone(), error)),
+            }
+        }
+        Err(SourceError::None(tried))
+    }
+
+    fn of(source: &Source, receive_buffer: usize) -> Result<Listener, SourceError> {
+        let opened = Arc::new(Opened::open(source, receive_buffer)?);
+        let (sender, messages) = channel();
+        let system = |operation| {
+            move |error: std::io::Error| SourceError::System {
+                operation,
+                source: error
+                    .raw_os_error()
+                    .map_or(Errno::UnknownErrno, Errno::from_raw),
+            }
+        };
+        let (stopped, stop) = std::io::pipe().map_err(system("pipe"))?;
+        let thread = std::thread::Builder::new().name("audit reader".to_owned());
+        let (shared, out) = (Arc::clone(&opened), sender.clone());
+        let reader = thread
+            .spawn(move || shared.reader.read(stopped.as_fd(), &out))
+            .map_err(system("starting a thread"))?;
+        Ok(Listener {
+            opened,
+            messages,
+            sender,
+            stop: Some(stop),
+            reader: Some(reader),
+            forms: Forms::new(),
+            ledger: Ledger::default(),
+            fences: Vec::new(),
+            opening: None,
+            latest_seen: 0,
+            own_exe: Vec::new(),
+            before: Before::default(),
+        })
+    }
+
+    /// Makes sure that the source delivers, and has the account begin.
+    fn opened(mut self, control: &Control) -> Result<Listener, SourceError> {
+        // Before the fence: what is lost after it must show.
+        self.before.status = Some(AuditSocket::open().and_then(|socket| socket.status()));
+        let seen = self.fence(control, &mut |_| {});
+        let seen = seen.map_err(|source| SourceError::System {
+            operation: "making a call that is logged",
+            source,
+        })?;
+        if !seen {
+            return Err(SourceError::Silent(self.patience()));
+        }
+        self.before.drops = self.opened.drops();
+        Ok(self)
+    }
+
+    /// The executable of this process, as records have it.
+    pub(super) fn own_exe(&self) -> &[u8] {
+        &self.own_exe
+    }
+
+    /// Where others than the reader put messages.
+    pub(super) fn sender(&self) -> Sender<Message> {
+        self.sender.clone()
+    }
+
+    /// The next message; `None`: there was none for so long.
+    pub(super) fn next(&self, patience: Option<Duration>) -> Option<Message> {
+        match patience {
+            // There is a sender: this one's own.
+            None => self.messages.recv().ok(),
+            Some(patience) => self.messages.recv_timeout(patience).ok(),
+        }
+    }
+
+    /// Takes the records of a batch, and puts all of it to the account. Whether a fence was among it.
+    pub(super) fn hear(&mut self, batch: &Batch, take: &mut dyn FnMut(&Record<'_>)) -> bool {
+        let Listener {
+            forms,
+            ledger,
+            fences,
+            opening,
+            latest_seen,
+            own_exe,
+            ..
+        } = self;
+        let mut seen = false;
+        batch.for_each(forms, &mut |heard| {
+            if let Heard::Record(record) = &heard
+                && record.comm.starts_with(Fence::PREFIX)
+                && let Some(index) = fences.iter().position(|made| made.fence.is(record))
+            {
+                fences[index].seen = true;
+                *latest_seen = (*latest_seen).max(index);
+                seen = true;
+                if opening.is_none() {
+                    *opening = Some(index);
+                    *own_exe = record.exe.as_deref().unwrap_or_default().to_vec();
+                }
+                ledger.serial(record.serial);
+                return;
+            }
+            if opening.is_none() {
+                return;
+            }
+            match heard {
+                Heard::Record(record) => {
+                    ledger.serial(record.serial);
+                    take(&record);
+                }
+                Heard::Other(serial) => ledger.serial(serial),
+                Heard::Broken(why) => ledger.broken(why),
+                Heard::Note(note) => ledger.note(note),
+                Heard::Sequence(number) => ledger.sequence(number),
+                Heard::Overrun => ledger.overrun(),
+                Heard::Over(why) => ledger.over(why),
+            }
+        });
+        seen
+    }
+
+    /// Makes fences until the record of one comes. Whether one did.
+    pub(super) fn fence(
+        &mut self,
+        control: &Control,
+        take: &mut dyn FnMut(&Record<'_>),
+    ) -> nix::Result<bool> {
+        let patience = self.patience();
+        let first = self.fences.len();
+        let mut again = Instant::now();
+        let mut give_up = again + patience;
+        loop {
+            let now = Instant::now();
+            if control.is_ended() {
+                give_up = give_up.min(now + ENDED_PATIENCE);
+            }
+            if now >= give_up {
+                return Ok(false);
+            }
+            if now >= again {
+                self.fences.push(MadeFence {
+                    fence: Fence::make()?,
+                    seen: false,
+                });
+                again = now + AGAIN;
+            }
+            let wait = again.min(give_up).saturating_duration_since(now);
+            match self.messages.recv_timeout(wait) {
+                Ok(Message::Batch(batch)) => {
+                    self.hear(&batch, take);
+                    if self.fences[first..].iter().any(|made| made.seen) {
+                        return Ok(true);
+                    }
+                    if matches!(self.opened.reader, Reader::Socket(_)) && !control.is_ended() {
+                        // The kernel still delivers what came before the fence.
+                        give_up = Instant::now() + patience;
+                    }
+                }
+                Ok(_) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+    }
+
+    /// How long the source may take to deliver a fence.
+    fn patience(&self) -> Duration {
+        match self.opened.reader {
+            Reader::Socket(_) => SOCKET_PATIENCE,
+            // The next message after this many seconds is printed for certain.
+            Reader::Kmsg(_) => {
+                let interval = std::fs::read_to_string("/proc/sys/kernel/printk_ratelimit");
+                let interval = interval.ok().and_then(|text| text.trim().parse().ok());
+                Duration::from_secs(interval.unwrap_or(5)) + Duration::from_secs(2)
+            }
+        }
+    }
+
+    /// Makes the last fence, takes what comes before it, and tells what is lost since the first.
+    pub(super) fn close(
+        mut self,
+        control: &Control,
+        sink: &mut dyn Sink,
+        take: &mut dyn FnMut(&mut dyn Sink, &Record<'_>),
+    ) {
+        let mut seen = false;
+        for _ in 0..=MORE_FENCES {
+            seen = match self.fence(control, &mut |record| take(sink, record)) {
+                Ok(seen) => seen,
+                Err(error) => {
+                    lost(sink, format!("the last fence failed: {}", error.desc()));
+                    false
+                }
+            };
+            let opening = self.opening.unwrap_or(0);
+            let unseen = self.fences[opening..self.latest_seen.max(opening)].iter();
+            let unseen = unseen.filter(|made| !made.seen).count();
+            self.ledger.fences_missing(unseen as u64);
+            if !seen || self.ledger.missing() == 0 {
+                break;
+            }
+        }
+        if !seen && !control.is_ended() {
+            lost(
+                sink,
+                format!(
+                    "no record of the recorder's own last call came within {} s",
+                    self.patience().as_secs()
+                ),
+            );
+        }
+        let drops = (self.opened.drops().zip(self.before.drops))
+            .map(|(now, before)| now.saturating_sub(before));
+        self.ledger.drops(drops);
+        std::mem::take(&mut self.ledger).settle(sink);
+        self.settle_with_kernel(sink);
+    }
+
+    /// What only the kernel's own counters and settings tell.
+    fn settle_with_kernel(&self, sink: &mut dyn Sink) {
+        let before = self.before.status.unwrap_or(Err(Errno::EPERM));
+        let now = AuditSocket::open().and_then(|socket| {
+            let status = socket.status()?;
+            Ok((status, socket.may_exclude_seccomp()?))
+        });
+        match (before, now) {
+            (Ok(before), Ok((now, excluded))) => {
+                if now.lost != before.lost {
+                    sink.event(Event::Lost {
+                        count: Some(u64::from(now.lost.wrapping_sub(before.lost))),
+                        why: "the kernel's count of lost audit records grew".to_owned(),
+                    });
+                }
+                if excluded {
+                    lost(
+                        sink,
+                        "a rule of audit's may keep records back (auditctl -l: exclude)".to_owned(),
+                    );
+                }
+            }
+            (Err(Errno::EPERM), _) | (_, Err(Errno::EPERM)) => lost(
+                sink,
+                "the kernel's count of lost audit records can't be read: CAP_AUDIT_CONTROL is missing"
+                    .to_owned(),
+            ),
+            (Err(error), _) | (_, Err(error)) => lost(
+                sink,
+                format!(
+                    "the kernel's count of lost audit records can't be read: {}",
+                    error.desc()
+                ),
+            ),
+        }
+        if !super::is_logged() {
+            lost(sink, SourceError::NotLogged.to_string());
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(reader) = self.reader.take() {
+            // It doesn't panic, and if it did, there is nothing more to read.
+            let _ = reader.join();
+        }
+    }
+}
+
+fn lost(sink: &mut dyn Sink, why: String) {
+    sink.event(Event::Lost { count: None, why });
+}

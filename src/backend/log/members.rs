@@ -1,0 +1,116 @@
+//! Telling the workload's records from those of others, by their session.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::session::{Session, UNSET};
+use crate::import::audit::Record;
+
+/// The sessions and the processes of the workload, as its records tell.
+pub(super) struct Members {
+    session: Session,
+    /// The workload's own, and those that it began (a login).
+    sessions: BTreeSet<u32>,
+    processes: HashSet<i32>,
+    /// Those that may be the workload's, and were left out.
+    doubtful: BTreeSet<u32>,
+}
+
+/// Whose a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The workload's.
+    Workload,
+    /// Somebody else's.
+    Other,
+    /// It can't be told, and this is the first one of its session.
+    Doubtful,
+}
+
+impl Members {
+    pub(super) fn new(session: Session) -> Members {
+        Members {
+            session,
+            sessions: BTreeSet::from([session.number()]),
+            processes: HashSet::new(),
+            doubtful: BTreeSet::new(),
+        }
+    }
+
+    /// The sessions that are known to be the workload's.
+    pub(super) fn sessions(&self) -> &BTreeSet<u32> {
+        &self.sessions
+    }
+
+    /// Whose record this is.
+    ///
+    /// Numbers of sessions ascend. One that was begun since the workload was is its own if a process of the workload has
+    /// it; if not, it may be somebody's who logged in meanwhile.
+    pub(super) fn owner(&mut self, record: &Record<'_>) -> Owner {
+        let session = record.ses.unwrap_or(UNSET);
+        if self.sessions.contains(&session) {
+            self.processes.insert(record.pid);
+            return Owner::Workload;
+        }
+        let Session::Own(own) = self.session else {
+            return Owner::Other;
+        };
+        let known = self.processes.contains(&record.pid);
+        let later = session != UNSET && session > own;
+        if later && known {
+            self.sessions.insert(session);
+            return Owner::Workload;
+        }
+        // A process that is known, but has no session any more, left it; unless it is another one under its number.
+        if (later || known) && self.doubtful.insert(session) {
+            return Owner::Doubtful;
+        }
+        Owner::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(members: &mut Members, pid: i32, session: u32) -> Owner {
+        let text = format!(
+            "audit(1.000:1): auid=0 uid=0 gid=0 ses={session} pid={pid} comm=\"x\" exe=\"/x\" sig=0 \
+             arch=c000003e syscall=1 compat=0 ip=0x1 code=0x7ffc0000"
+        );
+        members.owner(&Record::parse(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn records_of_the_session_are_the_workloads_and_others_are_not() {
+        let mut members = Members::new(Session::Own(7));
+        assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
+        assert_eq!(owner(&mut members, 101, 7), Owner::Workload);
+        assert_eq!(owner(&mut members, 200, 6), Owner::Other);
+        assert_eq!(owner(&mut members, 201, UNSET), Owner::Other);
+    }
+
+    #[test]
+    fn a_process_that_logs_in_takes_its_descendants_along() {
+        let mut members = Members::new(Session::Own(7));
+        assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
+        assert_eq!(owner(&mut members, 100, 9), Owner::Workload);
+        assert_eq!(owner(&mut members, 300, 9), Owner::Workload);
+        assert_eq!(members.sessions(), &BTreeSet::from([7, 9]));
+    }
+
+    #[test]
+    fn a_session_that_may_be_the_workloads_is_told_of_once() {
+        let mut members = Members::new(Session::Own(7));
+        assert_eq!(owner(&mut members, 400, 8), Owner::Doubtful);
+        assert_eq!(owner(&mut members, 401, 8), Owner::Other);
+        assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
+        assert_eq!(owner(&mut members, 100, UNSET), Owner::Doubtful);
+    }
+
+    #[test]
+    fn in_a_shared_session_every_record_of_it_counts() {
+        let mut members = Members::new(Session::Shared(3));
+        assert_eq!(owner(&mut members, 100, 3), Owner::Workload);
+        assert_eq!(owner(&mut members, 100, 9), Owner::Other);
+    }
+}

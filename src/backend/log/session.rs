@@ -1,0 +1,133 @@
+//! Which records are the workload's.
+//!
+//! A record tells the process, but a process can be gone, and its number given to another, before its record is read; and
+//! other programs of the machine may be logged too. It also tells the login session (`ses=`), an inherited number that
+//! nothing but a login changes. So the thread that starts the workload begins a session of its own, by writing to its
+//! `/proc/thread-self/loginuid` the uid that is there, or its own where none is: the kernel gives it a number that no task
+//! had before (`audit_set_loginuid`), and whatever the workload starts inherits it, however it detaches itself.
+//!
+//! The same number tells which processes of the workload still live ([`living`]), without making the recorder the parent
+//! of orphans (`PR_SET_CHILD_SUBREAPER`), which they would see.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+/// The number of those without a session, and the uid of those that didn't log in (`AUDIT_SID_UNSET`).
+pub(super) const UNSET: u32 = u32::MAX;
+
+/// The session by which the workload's records are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Session {
+    /// The workload's own.
+    Own(u32),
+    /// Only that which the recorder was started in, together with whatever else runs in it.
+    Shared(u32),
+}
+
+impl Session {
+    /// Begins a session for the calling thread and the processes that it makes from now on. Only `CAP_AUDIT_CONTROL`
+    /// allows it to those who are in one.
+    pub(super) fn begin() -> Session {
+        let own = |path: &str| -> Option<u32> {
+            let text = fs::read_to_string(format!("/proc/thread-self/{path}")).ok()?;
+            text.trim().parse().ok()
+        };
+        let before = own("sessionid").unwrap_or(UNSET);
+        let user = own("loginuid")
+            .filter(|user| *user != UNSET)
+            .unwrap_or_else(|| nix::unistd::getuid().as_raw());
+        let written = fs::write("/proc/thread-self/loginuid", user.to_string());
+        match own("sessionid") {
+            Some(session) if written.is_ok() && session != before && session != UNSET => {
+                Session::Own(session)
+            }
+            _ => Session::Shared(before),
+        }
+    }
+
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Session::Own(number) | Session::Shared(number) => number,
+        }
+    }
+}
+
+/// A scan that other processes' forks disturbed is made again, this often.
+const SCANS: usize = 100;
+
+/// The processes that live in these sessions (in a shared one: of those under a filter). Each descriptor becomes readable
+/// when its process has ended.
+///
+/// A process that ends during a scan can leave behind a child where the scan has been already. So finding none counts only
+/// if no process was made anywhere meanwhile.
+pub(super) fn living(sessions: &BTreeSet<u32>, session: Session) -> io::Result<Vec<OwnedFd>> {
+    for _ in 0..SCANS {
+        let before = processes_made()?;
+        let found = scan(sessions, session)?;
+        if !found.is_empty() || processes_made()? == before {
+            return Ok(found);
+        }
+    }
+    Err(io::Error::other(
+        "processes are made faster than they can be looked through",
+    ))
+}
+
+fn scan(sessions: &BTreeSet<u32>, session: Session) -> io::Result<Vec<OwnedFd>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(process) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let is_member = fs::read_to_string(format!("/proc/{process}/sessionid"))
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .is_some_and(|session| sessions.contains(&session));
+        if !is_member || (matches!(session, Session::Shared(_)) && !has_filter(process)) {
+            continue;
+        }
+        match crate::sys::pidfd::open(process) {
+            Ok(fd) if !has_ended(&fd) => found.push(fd),
+            Ok(_) | Err(Errno::ESRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
+}
+
+fn has_filter(process: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let mode = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Seccomp:"));
+    mode.is_some_and(|mode| mode.trim() == "2")
+}
+
+/// Whether the process is a zombie, with all its threads.
+fn has_ended(process: &OwnedFd) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(
+        std::os::fd::AsFd::as_fd(process),
+        PollFlags::POLLIN,
+    )];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+/// How many processes and threads were made since the machine was started (`/proc/stat`).
+fn processes_made() -> io::Result<u64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let count = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("processes "));
+    count
+        .and_then(|count| count.trim().parse().ok())
+        .ok_or_else(|| io::Error::other("/proc/stat doesn't count processes"))
+}

@@ -1,0 +1,196 @@
+//! Where the records are read from.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::reader::{Kmsg, Reader};
+use super::socket::AuditSocket;
+
+/// A way by which the kernel's audit records come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The first of the others that delivers a call of the recorder's own.
+    #[default]
+    Auto,
+    /// The multicast group of audit's netlink socket, beside an audit daemon or without one. Needs `CAP_AUDIT_READ`.
+    Netlink,
+    /// The role of the audit daemon, where none runs. Needs `CAP_AUDIT_CONTROL`.
+    Auditd,
+    /// The kernel's log, where it prints records while no audit daemon runs, most of the time at a limited rate. Needs
+    /// `CAP_SYSLOG` (`kernel.dmesg_restrict`).
+    Kmsg,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Auto => f.write_str("auto"),
+            Source::Netlink => f.write_str("netlink"),
+            Source::Auditd => f.write_str("auditd"),
+            Source::Kmsg => f.write_str("kmsg"),
+        }
+    }
+}
+
+/// A text that names no source.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is none of auto, netlink, auditd and kmsg")]
+pub struct UnknownSource(String);
+
+impl FromStr for Source {
+    type Err = UnknownSource;
+
+    fn from_str(text: &str) -> Result<Source, UnknownSource> {
+        Ok(match text {
+            "auto" => Source::Auto,
+            "netlink" => Source::Netlink,
+            "auditd" => Source::Auditd,
+            "kmsg" => Source::Kmsg,
+            _ => return Err(UnknownSource(text.to_owned())),
+        })
+    }
+}
+
+/// Why records can't be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The kernel refuses.
+    #[error("{what} needs {capability}, which is missing")]
+    Denied {
+        /// What was asked for.
+        what: &'static str,
+        /// What allows it (capabilities(7)).
+        capability: &'static str,
+    },
+    /// There is an audit daemon.
+    #[error("process {0} is the audit daemon")]
+    DaemonRuns(u32),
+    /// `log` is not in `actions_logged`.
+    #[error("the kernel is set not to log: `log` isn't in /proc/sys/kernel/seccomp/actions_logged")]
+    NotLogged,
+    /// A call of the recorder's own was logged, and no record came.
+    #[error("no record of the recorder's own call came within {} s", .0.as_secs())]
+    Silent(Duration),
+    /// None of the sources can be used.
+    #[error("audit records can't be read: {}", list(.0))]
+    None(Vec<(Source, SourceError)>),
+    /// A system call failed.
+    #[error("{operation} failed")]
+    System {
+        /// Which.
+        operation: &'static str,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// A file can't be opened.
+    #[error("can't open {path}")]
+    Open {
+        /// Which.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn list(tried: &[(Source, SourceError)]) -> String {
+    let tried = tried.iter();
+    let tried: Vec<_> = tried
+        .map(|(source, why)| format!("{source}: {why}"))
+        .collect();
+    tried.join("; ")
+}
+
+/// A source that delivers.
+pub(super) struct Opened {
+    pub(super) reader: Reader,
+    /// This process is the audit daemon until this is dropped.
+    daemon: bool,
+}
+
+impl Opened {
+    /// Opens one source (not [`Source::Auto`]).
+    pub(super) fn open(source: &Source, receive_buffer: usize) -> Result<Opened, SourceError> {
+        let system = |operation| move |source| SourceError::System { operation, source };
+        let (reader, daemon) = match source {
+            Source::Netlink => {
+                let socket = AuditSocket::open().map_err(system("opening an audit socket"))?;
+                // The size counts from the first message.
+                socket
+                    .set_receive_buffer(receive_buffer)
+                    .map_err(system("SO_RCVBUF"))?;
+                socket.join_readers().map_err(|source| match source {
+                    Errno::EPERM => SourceError::Denied {
+                        what: "the audit multicast group",
+                        capability: "CAP_AUDIT_READ",
+                    },
+                    source => SourceError::System {
+                        operation: "joining the audit multicast group",
+                        source,
+                    },
+                })?;
+                (Reader::Socket(socket), false)
+            }
+            Source::Auditd => {
+                let socket = AuditSocket::open().map_err(system("opening an audit socket"))?;
+                socket
+                    .set_receive_buffer(receive_buffer)
+                    .map_err(system("SO_RCVBUF"))?;
+                socket
+                    .set_daemon(std::process::id())
+                    .map_err(|source| match source {
+                        Errno::EPERM => SourceError::Denied {
+                            what: "becoming the audit daemon",
+                            capability: "CAP_AUDIT_CONTROL",
+                        },
+                        Errno::EEXIST => {
+                            SourceError::DaemonRuns(socket.status().unwrap_or_default().daemon)
+                        }
+                        source => SourceError::System {
+                            operation: "becoming the audit daemon",
+                            source,
+                        },
+                    })?;
+                (Reader::Socket(socket), true)
+            }
+            Source::Kmsg => {
+                let kmsg = Kmsg::open().map_err(|source| match source.raw_os_error() {
+                    Some(libc::EPERM) => SourceError::Denied {
+                        what: "/dev/kmsg",
+                        capability: "CAP_SYSLOG",
+                    },
+                    _ => SourceError::Open {
+                        path: "/dev/kmsg".to_owned(),
+                        source,
+                    },
+                })?;
+                (Reader::Kmsg(kmsg), false)
+            }
+            Source::Auto => {
+                return Err(SourceError::None(Vec::new()));
+            }
+        };
+        Ok(Opened { reader, daemon })
+    }
+
+    /// The socket's counter of dropped messages.
+    pub(super) fn drops(&self) -> Option<u32> {
+        match &self.reader {
+            Reader::Socket(socket) => socket.drops(),
+            Reader::Kmsg(_) => None,
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let (true, Reader::Socket(socket)) = (self.daemon, &self.reader) {
+            // If this fails, the kernel finds the socket closed at its next record, and has no daemon from then on.
+            let _ = socket.set_daemon(0);
+        }
+    }
+}

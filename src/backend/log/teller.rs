@@ -1,0 +1,198 @@
+//! From records to events.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::filter;
+use crate::backend::proc;
+use crate::event::{Event, Sink, Task};
+use crate::import::audit::Record;
+use crate::syscall::Syscall;
+
+/// Tells a sink what records say.
+pub(super) struct Teller {
+    launch: Launch,
+    /// What each process executes, as its latest record had it.
+    executing: HashMap<i32, Vec<u8>>,
+    /// Calls that were allowed silently.
+    known: BTreeSet<Syscall>,
+    kinds: HashMap<Syscall, Kind>,
+    /// Files that give privileges, which `no_new_privs` takes: looked for if this isn't `None`.
+    privileged: Option<HashSet<Vec<u8>>>,
+}
+
+/// Where the command is on its way from the launcher to its program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Launch {
+    /// It hasn't executed anything, and is still what the recorder is.
+    Expected {
+        own_exe: Vec<u8>,
+    },
+    /// This process called execve(2). If it calls it again, the file had no format, and the shell gets it.
+    Executing {
+        own_exe: Vec<u8>,
+        process: i32,
+    },
+    Done,
+}
+
+/// What else than counting a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Exec,
+    /// It ends the process.
+    Exit,
+    /// It can load a filter that hides calls from the recording filter.
+    OwnFilter,
+}
+
+impl Kind {
+    fn of(syscall: Syscall) -> Kind {
+        if filter::can_load_filter(syscall) {
+            return Kind::OwnFilter;
+        }
+        match syscall.name().as_deref() {
+            Some("execve") => Kind::Exec,
+            Some("exit_group") => Kind::Exit,
+            _ => Kind::Plain,
+        }
+    }
+}
+
+impl Teller {
+    /// For processes that run already, or that others start.
+    pub(super) fn new() -> Teller {
+        Teller {
+            launch: Launch::Done,
+            executing: HashMap::new(),
+            known: BTreeSet::new(),
+            kinds: HashMap::new(),
+            privileged: None,
+        }
+    }
+
+    /// For a command that is a process of the recorder's own executable until it executes its program, under a filter
+    /// that allows the known calls.
+    pub(super) fn of_command(
+        own_exe: &[u8],
+        known: BTreeSet<Syscall>,
+        privileges_lost: bool,
+    ) -> Teller {
+        Teller {
+            launch: Launch::Expected {
+                own_exe: own_exe.to_vec(),
+            },
+            known,
+            privileged: privileges_lost.then(HashSet::new),
+            ..Teller::new()
+        }
+    }
+
+    /// Tells of one record.
+    pub(super) fn tell(&mut self, record: &Record<'_>, sink: &mut dyn Sink) {
+        let task = Task(record.pid);
+        let syscall = record.syscall;
+        let kind = *self
+            .kinds
+            .entry(syscall)
+            .or_insert_with(|| Kind::of(syscall));
+        let exe = record.exe.as_deref().unwrap_or_default();
+        match self.launch(record.pid, exe, kind) {
+            Step::Launch => {}
+            Step::LaunchAgain => return,
+            Step::Run => self.executes(task, exe, sink),
+        }
+        sink.event(Event::Syscall {
+            task,
+            syscall,
+            site: None,
+        });
+        match kind {
+            Kind::Exit => {
+                self.executing.remove(&record.pid);
+                sink.event(Event::Exit { task });
+            }
+            Kind::OwnFilter => self.own_filter(syscall, sink),
+            Kind::Plain | Kind::Exec => {}
+        }
+    }
+
+    fn launch(&mut self, process: i32, exe: &[u8], kind: Kind) -> Step {
+        let (next, step) = match std::mem::replace(&mut self.launch, Launch::Done) {
+            Launch::Expected { own_exe } if kind == Kind::Exec && exe == own_exe => {
+                (Launch::Executing { own_exe, process }, Step::Launch)
+            }
+            Launch::Executing {
+                own_exe,
+                process: launched,
+            } if kind == Kind::Exec && launched == process && exe == own_exe => {
+                (Launch::Done, Step::LaunchAgain)
+            }
+            Launch::Expected { .. } | Launch::Executing { .. } | Launch::Done => {
+                (Launch::Done, Step::Run)
+            }
+        };
+        self.launch = next;
+        step
+    }
+
+    /// Tells which file the process executes, if it is another than before.
+    fn executes(&mut self, task: Task, exe: &[u8], sink: &mut dyn Sink) {
+        let known = self.executing.get(&task.0);
+        if exe.is_empty() || known.is_some_and(|known| known == exe) {
+            return;
+        }
+        self.executing.insert(task.0, exe.to_vec());
+        let kept = exe.strip_suffix(b" (deleted)").unwrap_or(exe);
+        let executable = PathBuf::from(OsStr::from_bytes(kept));
+        if let Some(privileged) = &mut self.privileged
+            && proc::is_privileged_file(Path::new(&executable))
+            && privileged.insert(exe.to_vec())
+        {
+            lost(
+                sink,
+                format!(
+                    "{} ran without the privileges that its file gives: record as root",
+                    executable.display()
+                ),
+            );
+        }
+        sink.event(Event::Exec { task, executable });
+    }
+
+    fn own_filter(&mut self, syscall: Syscall, sink: &mut dyn Sink) {
+        // A known one is logged only if it loads something.
+        if self.known.contains(&syscall) {
+            lost(
+                sink,
+                "the workload loaded a seccomp filter of its own, or tried to: calls that it refuses are not logged, and \
+                 strict mode fails under the recording filter; record with ptrace"
+                    .to_owned(),
+            );
+        } else {
+            lost(
+                sink,
+                format!(
+                    "{syscall} may have loaded a seccomp filter of the workload's own: only another pass tells"
+                ),
+            );
+        }
+    }
+}
+
+/// What to do with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It is the execve(2) that starts the command: the program's, not the recorder's.
+    Launch,
+    /// The shell's execve(2) instead: one call of execvp(3).
+    LaunchAgain,
+    Run,
+}
+
+fn lost(sink: &mut dyn Sink, why: String) {
+    sink.event(Event::Lost { count: None, why });
+}

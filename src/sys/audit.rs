@@ -1,0 +1,73 @@
+//! What the log backend needs of seccomp(2) and netlink(7) that nix has no safe function for.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+
+/// Makes the calling thread's next getppid(2) a call that the kernel logs, under this name of the thread (at most 15
+/// bytes), and makes it. The thread keeps the filter, the name and `no_new_privs`: it should end soon.
+pub(crate) fn logged_call(name: &CStr) -> nix::Result<()> {
+    let instruction = |code: u32, k: u32, jf: u8| libc::sock_filter {
+        // Every code fits: the header declares them as such.
+        #[allow(clippy::cast_possible_truncation)]
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let (load, jump, answer) = (
+        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+        libc::BPF_RET | libc::BPF_K,
+    );
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A small number.
+    let getppid = libc::SYS_getppid as u32;
+    // This thread makes calls of the native ABI only, so the ABI needn't be looked at.
+    let mut filter = [
+        instruction(load, 0, 0),
+        instruction(jump, getppid, 1),
+        instruction(answer, libc::SECCOMP_RET_LOG, 0),
+        instruction(answer, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: 4,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the name ends with NUL; the program points to its instructions, and both live until seccomp(2) has copied
+    // them; the other arguments are passed by value.
+    unsafe {
+        Errno::result(libc::prctl(libc::PR_SET_NAME, name.as_ptr()))?;
+        Errno::result(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+        Errno::result(libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            &raw const program,
+        ))?;
+        libc::syscall(libc::SYS_getppid);
+    }
+    Ok(())
+}
+
+/// How many messages the kernel could not give to a socket since it was made (`SO_MEMINFO`, Linux 4.12); `None` where the
+/// kernel doesn't tell.
+pub(crate) fn drops(socket: BorrowedFd<'_>) -> Option<u32> {
+    /// `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS` (`linux/sock_diag.h`).
+    const VARS: usize = 9;
+    const DROPS: usize = 8;
+    let mut values = [0u32; VARS];
+    let mut length = u32::try_from(size_of_val(&values)).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes into the array.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let told = length as usize > DROPS * size_of::<u32>();
+    (result == 0 && told).then(|| values[DROPS])
+}

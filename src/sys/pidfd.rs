@@ -1,0 +1,14 @@
+//! Descriptors of processes (`pidfd_open(2)`, Linux 5.3).
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+/// A descriptor that becomes readable when the process has ended, all its threads included. ESRCH: there is none.
+pub(crate) fn open(process: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: both arguments are passed by value.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
+    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel made this descriptor just now (with close-on-exec set), and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
