@@ -21,7 +21,7 @@ check: ## format, lints, documentation, shell scripts
 	@.ci/deps build check
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --no-deps --document-private-items
 	shellcheck -x -P SCRIPTDIR .ci/* $(wildcard */*.sh integration/*/*.sh integration/real/programs/*.sh)
 
 bench: ## what recording costs, beside strace; QUICK=1 for a first impression

@@ -1,4 +1,4 @@
-//! From what others noted, the kernel's audit records and the output of strace(1), to [`Event`](crate::event::Event)s.
+//! From what others noted, the kernel's audit records and the output of strace(1), to [`Event`]s.
 //!
 //! Both kinds of text are read line by line, in bounded memory. What is not of the kind is skipped and counted; what is
 //! of the kind and can't be read is a [`Problem`], and a loss.

@@ -6,7 +6,7 @@ use std::fmt;
 use super::families::{FAMILIES, PROBES, SAFE};
 use crate::syscall::{Arch, Syscall};
 
-/// What [`super::generate`] may add to what was recorded, and how it denies the rest.
+/// What [`generate`](super::generate()) may add to what was recorded, and how it denies the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Policy {
     /// What is allowed.
