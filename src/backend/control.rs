@@ -91,9 +91,16 @@ impl Control {
         self.update_job(|job| job.asked = None);
     }
 
-    /// The command entered or left a group-stop.
-    pub(super) fn command_stopped(&self, stopped: bool) {
-        self.update_job(|job| job.stopped = stopped);
+    /// The command entered a group-stop by this signal, or left one. A command that stops itself (`less` at ^Z) must give
+    /// its terminal back to the shell, which waits for this process. Other stops are for somebody else to end, perhaps for
+    /// a child of the command, which must run on for that.
+    pub(super) fn command_stopped(&self, by: Option<i32>) {
+        let job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+        let asked = by.filter(|signal| job_control.contains(signal) && has_terminal());
+        self.update_job(|job| {
+            job.stopped = by.is_some();
+            job.asked = asked.or(job.asked);
+        });
     }
 
     fn update_job(&self, change: impl FnOnce(&mut Job)) {
@@ -139,6 +146,12 @@ impl Control {
             sink.event(crate::event::Event::Lost { count: None, why });
         }
     }
+}
+
+/// Whether this process is in the foreground of its terminal.
+fn has_terminal() -> bool {
+    let terminal = std::fs::File::open("/dev/tty");
+    terminal.is_ok_and(|terminal| nix::unistd::tcgetpgrp(terminal) == Ok(nix::unistd::getpgrp()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -76,8 +76,8 @@ pub(crate) enum Child {
     Exited(i32),
     /// This signal ended it.
     Signaled(i32),
-    /// It is in a group-stop.
-    Stopped,
+    /// It is in a group-stop by this signal.
+    Stopped(i32),
     /// It goes on.
     Continued,
 }
@@ -98,7 +98,7 @@ pub(crate) fn wait_child(task: Task) -> nix::Result<Child> {
     Ok(match Status::from_raw(status) {
         Some(Status::Exited(code)) => Child::Exited(code),
         Some(Status::Signaled(signal)) => Child::Signaled(signal),
-        Some(Status::Stopped { .. }) => Child::Stopped,
+        Some(Status::Stopped { signal, .. }) => Child::Stopped(signal),
         None => Child::Continued,
     })
 }

@@ -313,8 +313,8 @@ impl Recording<'_> {
             match wait::wait_child(command) {
                 Ok(Child::Exited(code)) => return Ok(Some(Exit::Code(code))),
                 Ok(Child::Signaled(signal)) => return Ok(Some(Exit::Signal(signal))),
-                Ok(Child::Stopped) => self.control.command_stopped(true),
-                Ok(Child::Continued) => self.control.command_stopped(false),
+                Ok(Child::Stopped(signal)) => self.control.command_stopped(Some(signal)),
+                Ok(Child::Continued) => self.control.command_stopped(None),
                 Err(Errno::EINTR) => {}
                 Err(source) => return Err(system("waiting for the command")(source)),
             }

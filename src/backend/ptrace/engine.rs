@@ -150,10 +150,6 @@ impl<'a> Engine<'a> {
     /// A task that ran before it was seized.
     pub(super) fn meet_running(&mut self, task: Task) {
         self.tracee(task).interrupted = true;
-        self.tell_executable(task);
-    }
-
-    fn tell_executable(&mut self, task: Task) {
         let executable = proc::executable_of(task);
         self.sink.event(Event::Exec { task, executable });
     }
@@ -211,17 +207,17 @@ impl<'a> Engine<'a> {
             Stop::NewTask => self.new_task(stopped),
             Stop::Exec => self.executed(stopped),
             Stop::Signal(signal) => self.signal(stopped, signal),
-            Stop::Group(_) => {
+            Stop::Group(signal) => {
                 let is_command = self.is_command(stopped.task());
                 stopped.listen()?;
                 if is_command {
-                    self.control.command_stopped(true);
+                    self.control.command_stopped(Some(signal));
                 }
                 Ok(())
             }
             Stop::Trap => {
                 if self.is_command(stopped.task()) {
-                    self.control.command_stopped(false);
+                    self.control.command_stopped(None);
                 }
                 if std::mem::take(&mut self.tracee(stopped.task()).interrupted) {
                     wakes::sleep_on_after_interrupt(&stopped, &self.specials)?;
@@ -236,10 +232,7 @@ impl<'a> Engine<'a> {
     fn meet(&mut self, stopped: &Stopped) {
         let task = stopped.task();
         match self.tracees.get_mut(&task) {
-            None => {
-                self.tracee(task).early = true;
-                self.tell_executable(task);
-            }
+            None => self.tracee(task).early = true,
             Some(tracee) => {
                 if let Some(undo) = tracee.undo.take() {
                     undo.apply(stopped);
