@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sc_record::backend::log::{RECEIVE_BUFFER, Source};
 use sc_record::recording::Name;
+use sc_record::syscall::Arch;
 
 /// Record the system calls of a workload and write its minimal seccomp profile
 #[derive(Debug, Parser)]
@@ -48,6 +49,10 @@ pub(crate) enum Verb {
     Merge(MergeArgs),
     /// Make the profile of a recording
     Generate(GenerateArgs),
+    /// Make a run of what others noted
+    Import(ImportArgs),
+    /// Turn numbers of system calls into names, and names into numbers
+    Resolve(ResolveArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
 }
@@ -233,6 +238,97 @@ pub(crate) struct GenerateArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    #[command(subcommand)]
+    pub(crate) what: ImportWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportWhat {
+    /// The kernel's audit records of `SCMP_ACT_LOG`: logs of auditd, ausearch, dmesg, /dev/kmsg, syslog and journals
+    Audit(ImportAuditArgs),
+    /// The output of strace: with -f, -ff, -c, -o, and any other options
+    Strace(ImportStraceArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportAuditArgs {
+    #[command(flatten)]
+    pub(crate) from: FromArgs,
+
+    /// Take the records of this process only, without its children (can be repeated)
+    #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pids: Vec<i32>,
+
+    /// Take the records of threads of this name only (can be repeated)
+    #[arg(long = "comm", value_name = "NAME")]
+    pub(crate) comms: Vec<OsString>,
+
+    /// Take the records of processes that execute this file only (can be repeated)
+    #[arg(long = "exe", value_name = "PATH")]
+    pub(crate) exes: Vec<OsString>,
+
+    /// Leave out calls that the filter refused (errno, kill, trap): what a log of denials holds
+    #[arg(long)]
+    pub(crate) allowed_only: bool,
+
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportStraceArgs {
+    #[command(flatten)]
+    pub(crate) from: FromArgs,
+
+    /// Architecture of the strace that wrote the files
+    #[arg(long, value_parser = arch, default_value_t = Arch::NATIVE)]
+    pub(crate) arch: Arch,
+
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+}
+
+/// What is imported.
+#[derive(Debug, Args)]
+pub(crate) struct FromArgs {
+    /// Files to read, compressed with gzip or not; `-` is stdin
+    #[arg(value_name = "FILE", required = true, value_hint = clap::ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Vouch that nothing was left out: the run is then complete, unless the files themselves tell of loss
+    #[arg(long)]
+    pub(crate) assume_complete: bool,
+
+    /// Print the summary as JSON, on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArgs {
+    /// Numbers (59, 0x3b, #59) and names, each with its architecture in front if need be (x86:openat, c000003e:59);
+    /// `-` and nothing: annotate `syscall=` in the lines of stdin
+    #[arg(value_name = "CALL", allow_negative_numbers = true)]
+    pub(crate) calls: Vec<String>,
+
+    /// Architecture of calls that don't tell theirs; `all` is every one (can be repeated) [default: this machine's]
+    #[arg(long = "arch", value_name = "ARCH", value_parser = arches)]
+    pub(crate) arches: Vec<Arches>,
+
+    /// Print JSON, on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One architecture, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arches {
+    One(Arch),
+    All,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     /// Which shell
     #[arg(value_enum)]
@@ -313,6 +409,20 @@ fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a label is KEY=VALUE".to_owned()),
+    }
+}
+
+fn arch(text: &str) -> Result<Arch, String> {
+    Arch::from_any_name(text).ok_or_else(|| {
+        let known: Vec<_> = Arch::ALL.iter().map(|arch| arch.name()).collect();
+        format!("not an architecture; there are {}", known.join(", "))
+    })
+}
+
+fn arches(text: &str) -> Result<Arches, String> {
+    match text {
+        "all" => Ok(Arches::All),
+        _ => arch(text).map(Arches::One),
     }
 }
 

@@ -184,6 +184,34 @@ impl Arch {
     }
 }
 
+impl Arch {
+    /// Reads what people call an architecture: its name here, in OCI profiles, in Debian or by uname(1), or its audit
+    /// value (`c000003e`). That of `x86_64` is that of x32 too.
+    #[must_use]
+    pub fn from_any_name(text: &str) -> Option<Arch> {
+        let text = text.to_ascii_lowercase();
+        let known = || text.parse().ok();
+        let oci = || Self::from_oci_name(&text.to_ascii_uppercase());
+        let audit = || {
+            let digits = text.strip_prefix("0x").unwrap_or(&text);
+            Self::from_audit(u32::from_str_radix(digits, 16).ok()?)
+        };
+        known().or_else(oci).or_else(audit).or(match text.as_str() {
+            "amd64" | "x86-64" => Some(Arch::X86_64),
+            "i386" | "i486" | "i586" | "i686" => Some(Arch::X86),
+            "arm64" => Some(Arch::Aarch64),
+            "armel" | "armhf" | "armv6l" | "armv7l" | "armv8l" => Some(Arch::Arm),
+            "ppc64el" | "powerpc64le" => Some(Arch::Ppc64le),
+            "powerpc64" => Some(Arch::Ppc64),
+            "powerpc" => Some(Arch::Ppc),
+            "loong64" => Some(Arch::Loongarch64),
+            "mips64el" => Some(Arch::Mipsel64),
+            "hppa" => Some(Arch::Parisc),
+            _ => None,
+        })
+    }
+}
+
 /// A name that no ABI has.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown architecture {0:?}")]
@@ -396,6 +424,20 @@ mod tests {
                 assert_eq!(Arch::from_audit(arch.audit()), Some(arch));
             }
         }
+    }
+
+    #[test]
+    fn architectures_are_known_by_what_people_call_them() {
+        let check = |text, arch| assert_eq!(Arch::from_any_name(text), arch, "{text}");
+        check("x86_64", Some(Arch::X86_64));
+        check("AMD64", Some(Arch::X86_64));
+        check("SCMP_ARCH_X32", Some(Arch::X32));
+        check("c000003e", Some(Arch::X86_64));
+        check("0x40000003", Some(Arch::X86));
+        check("arm64", Some(Arch::Aarch64));
+        check("i686", Some(Arch::X86));
+        check("vax", None);
+        check("", None);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::cli::Cli;
 
 /// All is well, and nothing was found.
 pub(crate) const CLEAN: u8 = 0;
+/// A verb that looks for something: it was there, or, for one that looks something up, it wasn't.
+pub(crate) const FINDINGS: u8 = 1;
 /// A verb other than record and run: it could not do its work.
 pub(crate) const TROUBLE: u8 = 2;
 /// record, run: sc-record itself failed.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use super::import::Nothing;
 use nix::errno::Errno;
 use sc_record::backend::log::SourceError;
 use sc_record::format::DocumentError;
@@ -21,6 +22,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| of_write(cause.downcast_ref()?))
         .or_else(|| of_merge(cause.downcast_ref()?))
         .or_else(|| of_document(cause.downcast_ref()?))
+        .or_else(|| Some(of_import(*cause.downcast_ref()?)))
 }
 
 const NOT_EXECUTABLE: &str = "see that it is executable (chmod +x) and that its interpreter exists";
@@ -116,4 +118,17 @@ fn of_document(error: &DocumentError) -> Option<String> {
         ),
         _ => None,
     }
+}
+
+fn of_import(nothing: Nothing) -> String {
+    let advice = match nothing {
+        Nothing::Record(_) => {
+            "the profile's action must be SCMP_ACT_LOG, and `log` in /proc/sys/kernel/seccomp/actions_logged"
+        }
+        Nothing::AskedFor(_) => "see --comm, --exe, --pid and --allowed-only",
+        Nothing::Call(_) => {
+            "this must be what strace wrote to stderr, or to the files of -o or -ff"
+        }
+    };
+    advice.to_owned()
 }

@@ -4,12 +4,14 @@ mod completions;
 pub(crate) mod exit_status;
 mod generate;
 pub(crate) mod hint;
+mod import;
 mod keep;
 mod merge;
 mod passes;
 mod profile;
 mod progress;
 mod record;
+mod resolve;
 mod summary;
 
 use crate::cli::{Cli, Verb};
@@ -20,6 +22,8 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         None => record::record(&cli.record),
         Some(Verb::Merge(args)) => merge::merge(&args),
         Some(Verb::Generate(args)) => generate::generate(&args),
+        Some(Verb::Import(args)) => import::import(&args),
+        Some(Verb::Resolve(args)) => resolve::resolve(&args),
         Some(Verb::Completions(args)) => Ok(completions::completions(&args)),
     }
 }

@@ -18,7 +18,6 @@ pub(super) enum Say {
     /// As JSON, on stderr: stdout belongs to the workload.
     JsonOnStderr,
     /// As JSON, on stdout.
-    #[expect(dead_code, reason = "for the verbs that run no workload")]
     JsonOnStdout,
 }
 
@@ -166,7 +165,8 @@ fn list(syscalls: &BTreeSet<Syscall>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-fn count(number: u64, what: &str) -> String {
+/// A number of things, with the plural that it needs.
+pub(super) fn count(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {what}{plural}", HumanCount(number))
 }

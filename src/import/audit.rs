@@ -47,6 +47,8 @@ pub struct Options {
     pub comms: Vec<OsString>,
     /// Of processes that execute these files only.
     pub exes: Vec<OsString>,
+    /// Of calls only that the filter let through.
+    pub allowed_only: bool,
     /// The user vouches for it that the logs are whole. What the logs themselves say of loss counts all the same.
     pub assume_complete: bool,
 }
@@ -60,7 +62,8 @@ impl Options {
             comm[..comm.len().min(COMM)] == *record.comm
         };
         let is_exe = |exe: &OsString| record.exe.as_deref() == Some(exe.as_bytes());
-        (self.pids.is_empty() || self.pids.contains(&record.pid))
+        (!self.allowed_only || record.was_allowed())
+            && (self.pids.is_empty() || self.pids.contains(&record.pid))
             && (self.comms.is_empty() || self.comms.iter().any(is_comm))
             && (self.exes.is_empty() || self.exes.iter().any(is_exe))
     }
@@ -138,8 +141,8 @@ struct Export {
 
 impl Importer<'_> {
     fn source(&mut self, source: Source) -> Result<(), Error> {
-        let mut account = Account::new(source.name);
-        let mut lines = Lines::new(source.reader, LONGEST_LINE);
+        let mut account = Account::new(source.name().to_owned());
+        let mut lines = Lines::new(source.open()?, LONGEST_LINE);
         let mut export = None;
         let read = self.lines(&mut lines, &mut account, &mut export);
         if let Some(export) = export {

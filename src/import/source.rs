@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -11,64 +11,37 @@ use super::Error;
 /// How many first bytes tell what a file is.
 const MAGIC: usize = 8;
 
-/// Text to import, by its name in messages.
+/// Text to import, by its name in messages. It is opened when it is read: `strace -ff` writes a file for every task.
 pub struct Source {
-    pub(super) name: String,
-    pub(super) reader: Box<dyn Read>,
+    name: String,
+    input: Input,
+}
+
+enum Input {
+    Stdin,
+    File(PathBuf),
+    Reader(Box<dyn Read>),
 }
 
 impl Source {
-    /// Opens a file; `-` is standard input. What gzip(1) wrote (of any number of members) is unpacked.
-    pub fn open(path: &Path) -> Result<Source, Error> {
-        if path == Path::new("-") {
-            return Source::new("-", io::stdin().lock());
-        }
-        let name = path.display().to_string();
-        let opened = File::open(path).and_then(|file| {
-            // open(2) opens a directory.
-            if file.metadata()?.is_dir() {
-                return Err(io::ErrorKind::IsADirectory.into());
-            }
-            Ok(file)
-        });
-        match opened {
-            Ok(file) => Source::new(&name, file),
-            Err(source) => Err(Error::Open { name, source }),
+    /// The text of a file; `-` is standard input. What gzip(1) wrote (of any number of members) is unpacked.
+    #[must_use]
+    pub fn file(path: &Path) -> Source {
+        Source {
+            name: path.display().to_string(),
+            input: if path == Path::new("-") {
+                Input::Stdin
+            } else {
+                Input::File(path.to_owned())
+            },
         }
     }
 
-    /// Takes the text of a reader, which may be compressed as that of a file.
-    pub fn new(name: &str, mut reader: impl Read + 'static) -> Result<Source, Error> {
-        let name = name.to_owned();
-        let mut start = Vec::with_capacity(MAGIC);
-        if let Err(source) = (&mut reader).take(MAGIC as u64).read_to_end(&mut start) {
-            return Err(Error::Read { name, source });
-        }
-        let not_text = |what, with: &str| {
-            Err(Error::NotText {
-                what,
-                with: with.replace("FILE", &name),
-                name: name.clone(),
-            })
-        };
-        match start.as_slice() {
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => not_text("compressed", "xzcat FILE"),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => not_text("compressed", "zstdcat FILE"),
-            [b'B', b'Z', b'h', ..] => not_text("compressed", "bzcat FILE"),
-            b"LPKSHHRH" => not_text(
-                "a journal of systemd",
-                "journalctl --file FILE --output export",
-            ),
-            _ => {
-                let gzip = start.starts_with(&[0x1f, 0x8b]);
-                let whole = Cursor::new(start).chain(reader);
-                let reader: Box<dyn Read> = if gzip {
-                    Box::new(MultiGzDecoder::new(BufReader::new(whole)))
-                } else {
-                    Box::new(whole)
-                };
-                Ok(Source { name, reader })
-            }
+    /// The text that a reader gives, which may be compressed as that of a file.
+    pub fn new(name: &str, reader: impl Read + 'static) -> Source {
+        Source {
+            name: name.to_owned(),
+            input: Input::Reader(Box::new(reader)),
         }
     }
 
@@ -77,6 +50,52 @@ impl Source {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Opens it.
+    pub(super) fn open(self) -> Result<Box<dyn Read>, Error> {
+        let name = self.name;
+        match self.input {
+            Input::Stdin => text_of(name, Box::new(io::stdin().lock())),
+            Input::Reader(reader) => text_of(name, reader),
+            Input::File(path) => match open_file(&path) {
+                Ok(file) => text_of(name, Box::new(file)),
+                Err(source) => Err(Error::Open { name, source }),
+            },
+        }
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    // open(2) opens a directory.
+    if file.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok(file)
+}
+
+fn text_of(name: String, mut reader: Box<dyn Read>) -> Result<Box<dyn Read>, Error> {
+    let mut start = Vec::with_capacity(MAGIC);
+    if let Err(source) = (&mut reader).take(MAGIC as u64).read_to_end(&mut start) {
+        return Err(Error::Read { name, source });
+    }
+    let (what, with) = match start.as_slice() {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("compressed", "xzcat"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("compressed", "zstdcat"),
+        [b'B', b'Z', b'h', ..] => ("compressed", "bzcat"),
+        b"LPKSHHRH" => ("a journal of systemd", "journalctl -o export --file"),
+        _ => {
+            let gzip = start.starts_with(&[0x1f, 0x8b]);
+            let whole = Cursor::new(start).chain(reader);
+            return Ok(if gzip {
+                Box::new(MultiGzDecoder::new(BufReader::new(whole)))
+            } else {
+                Box::new(whole)
+            });
+        }
+    };
+    let with = format!("{with} {name}");
+    Err(Error::NotText { name, what, with })
 }
 
 #[cfg(test)]
@@ -89,9 +108,11 @@ mod tests {
     use super::*;
 
     fn read(bytes: Vec<u8>) -> Result<String, String> {
-        let mut source = Source::new("x", Cursor::new(bytes)).map_err(|error| error.to_string())?;
+        let opened = Source::new("x", Cursor::new(bytes)).open();
         let mut text = String::new();
-        (source.reader.read_to_string(&mut text)).map_err(|error| error.to_string())?;
+        (opened.map_err(|error| error.to_string())?)
+            .read_to_string(&mut text)
+            .map_err(|error| error.to_string())?;
         Ok(text)
     }
 
@@ -120,6 +141,6 @@ mod tests {
         check(b"\xfd7zXZ\0...", "xzcat x");
         check(b"\x28\xb5\x2f\xfd...", "zstdcat x");
         check(b"BZh91AY", "bzcat x");
-        check(b"LPKSHHRH...", "journalctl --file x --output export");
+        check(b"LPKSHHRH...", "journalctl -o export --file x");
     }
 }

@@ -125,7 +125,7 @@ struct Importer<'a> {
 
 impl Importer<'_> {
     fn source(&mut self, source: Source, log: &mut Log) -> Result<(), Error> {
-        let mut lines = Lines::new(source.reader, LONGEST_LINE);
+        let mut lines = Lines::new(source.open()?, LONGEST_LINE);
         let read = loop {
             match lines.next() {
                 Ok(Some(line)) => self.line(line, log),

@@ -42,6 +42,8 @@ struct Life {
 enum Clock {
     /// Events happen when they are told. Since when the run goes.
     Running(Instant),
+    /// Events are of the past, and none has told its time.
+    Untold,
     /// Events tell the time that they happened at, as that since 1970.
     Told {
         now: Duration,
@@ -55,6 +57,7 @@ impl Clock {
     fn now(&self) -> Duration {
         match self {
             Clock::Running(start) => start.elapsed(),
+            Clock::Untold => Duration::ZERO,
             Clock::Told { now, .. } => *now,
         }
     }
@@ -62,7 +65,7 @@ impl Clock {
     fn set(&mut self, time: SystemTime) {
         let now = (time.duration_since(SystemTime::UNIX_EPOCH)).unwrap_or_default();
         let (earliest, latest) = match *self {
-            Clock::Running(_) => (now, now),
+            Clock::Running(_) | Clock::Untold => (now, now),
             Clock::Told {
                 earliest, latest, ..
             } => (earliest.min(now), latest.max(now)),
@@ -118,7 +121,10 @@ impl RunBuilder {
     /// executes. [`Event::Clock`] tells when it was.
     #[must_use]
     pub fn of_the_past(backend: &str) -> RunBuilder {
-        RunBuilder::new(PathBuf::new(), backend, String::new(), String::new())
+        RunBuilder {
+            clock: Clock::Untold,
+            ..RunBuilder::new(PathBuf::new(), backend, String::new(), String::new())
+        }
     }
 
     fn new(program: PathBuf, backend: &str, kernel: String, machine: String) -> RunBuilder {
@@ -185,6 +191,7 @@ impl RunBuilder {
                 self.run.duration = start.elapsed();
                 Duration::ZERO
             }
+            Clock::Untold => Duration::ZERO,
             Clock::Told {
                 earliest, latest, ..
             } => {

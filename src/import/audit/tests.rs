@@ -8,7 +8,7 @@ use crate::syscall::{Arch, Syscall};
 
 /// What an import of these bytes tells, as text.
 fn outcome(bytes: &[u8], options: &Options) -> String {
-    let source = Source::new("log", Cursor::new(bytes.to_vec())).unwrap();
+    let source = Source::new("log", Cursor::new(bytes.to_vec()));
     let mut text = String::new();
     let mut problems = Vec::new();
     let mut sink = |event| {

@@ -15,7 +15,7 @@ const OPTIONS: Options = Options {
 
 /// What an import tells: what became of the tasks, and how often each call was made.
 fn outcome(sources: Vec<(&str, Vec<u8>)>, options: &Options) -> (String, BTreeMap<Syscall, u64>) {
-    let open = |(name, bytes)| Source::new(name, Cursor::new(bytes)).unwrap();
+    let open = |(name, bytes)| Source::new(name, Cursor::new(bytes));
     let sources = sources.into_iter().map(open).collect();
     let mut text = String::new();
     let mut problems = Vec::new();
