@@ -170,7 +170,6 @@ fn a_job_that_stops_its_group_stops() {
 }
 
 #[test]
-#[ignore = "engine bug 6"]
 fn a_job_that_stops_itself_stops() {
     check(|shell| {
         shell.job("");

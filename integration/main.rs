@@ -16,6 +16,7 @@ mod jobs;
 mod lifecycle;
 mod merge;
 mod recording;
+mod same_run;
 mod support;
 mod users;
 mod workloads;

@@ -1,5 +1,6 @@
 //! What the tests share: processes that can't outlive their test, the programs of `workloads/`, and the witness.
 
+pub(crate) mod kernel;
 pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod recorder;

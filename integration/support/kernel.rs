@@ -1,0 +1,118 @@
+//! A witness inside the kernel, of the very run that is recorded: the tracepoint at the entry of every call (`raw_syscalls`
+//! of tracefs). It comes after seccomp, so it misses calls that a filter refuses.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use super::process::{Ended, Room, until};
+
+/// An instance of the kernel's event tracing, and the mount that it is seen through.
+pub(crate) struct Tracing {
+    mount: PathBuf,
+    instance: PathBuf,
+}
+
+impl Tracing {
+    /// `None` where it can't be had: says why.
+    pub(crate) fn new(room: &Room) -> Option<Tracing> {
+        if !super::is_root("the witness in the kernel") {
+            return None;
+        }
+        let mount = room.directory();
+        let mut command = Command::new("mount");
+        let mounted = room.run(command.args(["-t", "tracefs", "tracefs"]).arg(&mount));
+        if mounted.code() != 0 {
+            eprintln!("skipped: no tracefs: {}", mounted.stderr);
+            return None;
+        }
+        let name = room.path().file_name().unwrap();
+        let instance = mount.join("instances").join(name);
+        let tracing = Tracing { mount, instance };
+        if !tracing.mount.join("events/raw_syscalls").exists() {
+            eprintln!("skipped: no tracepoints of system calls (CONFIG_FTRACE_SYSCALLS)");
+            return None;
+        }
+        std::fs::create_dir(&tracing.instance).unwrap();
+        tracing.set("buffer_size_kb", "65536");
+        tracing.set("options/event-fork", "1");
+        Some(tracing)
+    }
+
+    fn set(&self, file: &str, value: &str) {
+        std::fs::write(self.instance.join(file), value).unwrap_or_else(|e| panic!("{file}: {e}"));
+    }
+
+    /// Runs a recorder, and counts the calls of what it records by their numbers: from the first execve(2) that isn't its
+    /// own on, without those of its threads.
+    pub(crate) fn run(&self, room: &Room, recorder: &Command) -> (Ended, BTreeMap<i32, u64>) {
+        // Stopped until it is watched.
+        let mut stopped = Command::new("sh");
+        stopped.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]);
+        stopped
+            .arg(recorder.get_program())
+            .args(recorder.get_args());
+        let running = room.spawn(&mut stopped);
+        let pid = running.pid();
+        until("the shell to stop", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.contains(") T ")
+        });
+        self.set("set_event_pid", &pid.to_string());
+        self.set("events/raw_syscalls/sys_enter/enable", "1");
+        running.signal(Signal::SIGCONT);
+        let ended = running.wait(room);
+        room.wait_until_empty(&stopped);
+        self.set("events/raw_syscalls/sys_enter/enable", "0");
+        for cpu in std::fs::read_dir(self.instance.join("per_cpu"))
+            .unwrap()
+            .flatten()
+        {
+            let stats = std::fs::read_to_string(cpu.path().join("stats")).unwrap();
+            assert!(
+                stats.contains("\noverrun: 0\n"),
+                "the witness lost events: {stats}"
+            );
+        }
+        let log = std::fs::read(self.instance.join("trace")).unwrap();
+        (ended, counts(&String::from_utf8_lossy(&log), pid.as_raw()))
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.instance);
+        let _ = Command::new("umount").arg(&self.mount).status();
+    }
+}
+
+/// Reads `NAME-TASK [CPU] FLAGS TIME: sys_enter: NR N (…)`.
+fn counts(log: &str, recorder: i32) -> BTreeMap<i32, u64> {
+    const EXECVE: i32 = 59;
+    let recorders_own = ["sc-record", "tracer", "signals", "progress"];
+    let mut counts = BTreeMap::new();
+    let mut command = None;
+    for line in log.lines() {
+        let Some((head, call)) = line.split_once("sys_enter: NR ") else {
+            continue;
+        };
+        let nr: i32 = call.split(' ').next().unwrap().parse().unwrap();
+        let (name, task) = head
+            .split_once('[')
+            .unwrap()
+            .0
+            .trim()
+            .rsplit_once('-')
+            .unwrap();
+        let task: i32 = task.parse().unwrap();
+        if command.is_none() && nr == EXECVE && task != recorder {
+            command = Some(task);
+        } else if command.is_none() || command != Some(task) && recorders_own.contains(&name) {
+            continue;
+        }
+        *counts.entry(nr).or_default() += 1;
+    }
+    counts
+}
