@@ -39,7 +39,7 @@ impl Cli {
 
     /// Whether the exit status belongs to a workload, so that this program's own troubles need statuses of their own.
     pub(crate) fn passes_status_on(&self) -> bool {
-        self.is_record()
+        self.is_record() || matches!(self.verb, Some(Verb::Run(_)))
     }
 }
 
@@ -53,6 +53,8 @@ pub(crate) enum Verb {
     Import(ImportArgs),
     /// Turn numbers of system calls into names, and names into numbers
     Resolve(ResolveArgs),
+    /// Run a command under a profile, in place, without a container engine
+    Run(RunArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
 }
@@ -326,6 +328,38 @@ pub(crate) struct ResolveArgs {
 pub(crate) enum Arches {
     One(Arch),
     All,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Format of the profile
+    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
+    pub(crate) format: Format,
+
+    /// Leave out names that can't be put into the filter; their calls get the default action
+    #[arg(long)]
+    pub(crate) ignore_unknown: bool,
+
+    /// Let set-user-ID programs and file capabilities have their effect (no `no_new_privs`); needs CAP_SYS_ADMIN
+    #[arg(long)]
+    pub(crate) allow_new_privs: bool,
+
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// The profile
+    #[arg(value_name = "PROFILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) profile: PathBuf,
+
+    /// Program to run, and its arguments
+    #[arg(
+        value_name = "CMD",
+        required = true,
+        trailing_var_arg = true,
+        value_hint = clap::ValueHint::CommandWithArguments
+    )]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,7 @@
 pub mod atomic_file;
 pub mod backend;
 pub mod command;
+pub mod enforce;
 pub mod event;
 pub mod format;
 pub mod import;

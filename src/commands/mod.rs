@@ -12,6 +12,7 @@ mod profile;
 mod progress;
 mod record;
 mod resolve;
+mod run;
 mod summary;
 
 use crate::cli::{Cli, Verb};
@@ -24,6 +25,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Generate(args)) => generate::generate(&args),
         Some(Verb::Import(args)) => import::import(&args),
         Some(Verb::Resolve(args)) => resolve::resolve(&args),
+        Some(Verb::Run(args)) => run::run(&args),
         Some(Verb::Completions(args)) => Ok(completions::completions(&args)),
     }
 }

@@ -58,6 +58,20 @@ impl Profile {
         }
     }
 
+    /// What the profile says of one call.
+    #[must_use]
+    pub fn only(&self, name: &str) -> Profile {
+        Profile {
+            rules: (self.rules.iter())
+                .filter_map(|rule| rule.only(name))
+                .collect(),
+            architectures: self.architectures.clone(),
+            flags: self.flags.clone(),
+            listener: self.listener.clone(),
+            default_action: self.default_action,
+        }
+    }
+
     /// The answers that the profile may give to a call: those of the rules that hold, or the default action where none
     /// does. Rules with different answers for one call contradict each other, and which one wins is up to the runtime.
     #[must_use]

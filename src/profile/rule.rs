@@ -47,6 +47,26 @@ impl Rule {
         })
     }
 
+    /// The same rule with other comparisons.
+    #[must_use]
+    pub fn with_args(&self, args: Vec<ArgCmp>) -> Rule {
+        Rule {
+            args,
+            ..self.clone()
+        }
+    }
+
+    /// The same rule for this call only; `None` if it isn't about it.
+    #[must_use]
+    pub fn only(&self, name: &str) -> Option<Rule> {
+        let name = self.names.iter().find(|n| *n == name)?;
+        Some(Rule {
+            names: vec![name.clone()],
+            action: self.action,
+            args: self.args.clone(),
+        })
+    }
+
     /// The names of the calls, as they were given. They hold for every ABI of the profile that has a call of the name.
     #[must_use]
     pub fn names(&self) -> &[String] {
@@ -157,6 +177,16 @@ impl ArgCmp {
                 value_two,
             }),
             _ => Err(NoSuchArg { index }),
+        }
+    }
+
+    /// The same comparison with other values.
+    #[must_use]
+    pub fn with_values(self, value: u64, value_two: Option<u64>) -> ArgCmp {
+        ArgCmp {
+            value,
+            value_two,
+            ..self
         }
     }
 

@@ -95,7 +95,7 @@ pub(crate) fn spawn(path: &CStr, argv: &[CString], filter: Option<&Filter>) -> n
     }
 }
 
-fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const c_char> {
+pub(super) fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const c_char> {
     strings
         .map(CStr::as_ptr)
         .chain([std::ptr::null()])
@@ -171,5 +171,5 @@ fn child(
 
 unsafe extern "C" {
     /// The environment as it was inherited, entries without `=` included (environ(7)).
-    static environ: *const *const c_char;
+    pub(super) static environ: *const *const c_char;
 }

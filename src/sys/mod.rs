@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod audit;
+pub(crate) mod exec;
 pub(crate) mod file;
 pub mod inherited;
 pub(crate) mod launch;

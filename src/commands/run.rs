@@ -1,0 +1,70 @@
+//! `sc-record run PROFILE -- CMD [ARG]...`: enforcement without a container engine.
+
+use std::convert::Infallible;
+use std::fs;
+
+use anyhow::Context;
+use sc_record::command::find_executable;
+use sc_record::enforce::{self, CompileError, OnUnknown, Privileges};
+use sc_record::format::{self, Format};
+use sc_record::profile::Place;
+
+use crate::cli::RunArgs;
+
+/// Becomes the command. Returns only if that fails before the filter is loaded.
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    match become_command(args)? {}
+}
+
+fn become_command(args: &RunArgs) -> anyhow::Result<Infallible> {
+    let file = args.profile.display();
+    let format = Format::from(args.format);
+    let bytes = fs::read(&args.profile).with_context(|| format!("cannot read {file}"))?;
+    let profile = format::parse(format, &bytes).with_context(|| format!("{file}"))?;
+
+    // `line 3, column 9: …` for what has a place in the file.
+    let at = |place: Option<Place>| {
+        let position = place.and_then(|place| format::locate(format, &bytes, place));
+        position.map_or_else(String::new, |position| format!("{position}: "))
+    };
+    let on_unknown = if args.ignore_unknown {
+        OnUnknown::Ignore
+    } else {
+        OnUnknown::Fail
+    };
+    let filter = enforce::compile(&profile, on_unknown).map_err(|error| {
+        let context = match &error {
+            CompileError::UnknownNames(names) => {
+                let places = names.iter().map(|name| (&name.name, at(Some(name.place))));
+                let places = places.map(|(name, position)| format!("{position}{name}"));
+                format!(
+                    "{file}: unknown names: {}",
+                    places.collect::<Vec<_>>().join("; ")
+                )
+            }
+            error => format!("{file}: {}the profile can't be compiled", at(error.place())),
+        };
+        anyhow::Error::new(error).context(context)
+    })?;
+    if !args.quiet {
+        for ignored in filter.ignored() {
+            let position = at(Some(ignored.place));
+            eprintln!("sc-record: warning: {file}: {position}ignored: {ignored}");
+        }
+        for note in filter.notes() {
+            eprintln!("sc-record: warning: {file}: {}{note}", at(note.place()));
+        }
+    }
+
+    // clap sees to it that there is one.
+    let name = args.command.first().context("there is no command")?;
+    let path = find_executable(name)?;
+    let privileges = if args.allow_new_privs {
+        Privileges::Keep
+    } else {
+        Privileges::NoNew
+    };
+    let listener = profile.listener.as_ref();
+    let error = enforce::exec(&filter, listener, &path, &args.command, privileges);
+    Err(anyhow::Error::new(error).context(format!("cannot run {}", path.display())))
+}

@@ -1,0 +1,144 @@
+//! From a filter to the command under it: between the two there is no system call but execve(2).
+
+use std::ffi::{CStr, CString, c_char};
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use super::inherited;
+use super::launch::{environ, pointers};
+
+/// A command, made ready for execve(2).
+pub(crate) struct Image {
+    path: CString,
+    /// The strings that the pointers lead to.
+    _argv: Vec<CString>,
+    argv: Vec<*const c_char>,
+    /// What execvp(3) executes in place of a file that the kernel can't: a shell that reads it.
+    script: Vec<*const c_char>,
+}
+
+const SHELL: &CStr = c"/bin/sh";
+
+impl Image {
+    /// The command at `path` with these arguments, the zeroth included.
+    pub(crate) fn new(path: CString, argv: Vec<CString>) -> Image {
+        // The strings stay where they are when their owners move.
+        let to_argv = pointers(argv.iter().map(CString::as_c_str));
+        let to_script = pointers([SHELL, &path].into_iter());
+        let script = [&to_script[..2], to_argv.get(1..).unwrap_or(&[])].concat();
+        Image {
+            path,
+            _argv: argv,
+            argv: to_argv,
+            script,
+        }
+    }
+
+    /// The arguments of the call, as a filter sees them.
+    pub(crate) fn args(&self) -> [u64; 6] {
+        // SAFETY: nobody changes the environment from now on: the workload's arguments are all that is left to be read.
+        let environment = unsafe { environ };
+        let pointers = [
+            self.path.as_ptr().addr(),
+            self.argv.as_ptr().addr(),
+            environment.addr(),
+        ];
+        let mut args = [0; 6];
+        for (arg, pointer) in args.iter_mut().zip(pointers) {
+            *arg = pointer as u64;
+        }
+        args
+    }
+}
+
+/// How a filter is loaded.
+pub(crate) struct Load<'a> {
+    pub(crate) program: &'a [libc::sock_filter],
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub(crate) flags: libc::c_ulong,
+    pub(crate) no_new_privs: bool,
+}
+
+/// Which step failed, before the filter was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    NoNewPrivs(Errno),
+    Load(Errno),
+}
+
+/// Gives the process the state in which it was started, loads the filter, and executes the command. With
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`, `deliver` gets the listener's descriptor, which it does not own; it must make no
+/// system call, nor allocate.
+///
+/// Returns if the filter was not loaded. If execve(2) fails then the process ends.
+pub(crate) fn load_and_exec(
+    load: &Load<'_>,
+    image: &Image,
+    deliver: impl FnOnce(RawFd),
+) -> Failure {
+    let Ok(len) = u16::try_from(load.program.len()) else {
+        return Failure::Load(Errno::EINVAL);
+    };
+    let program = libc::sock_fprog {
+        len,
+        filter: load.program.as_ptr().cast_mut(),
+    };
+    // SAFETY: no pointer; the call changes an attribute of this thread.
+    if load.no_new_privs && unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+        return Failure::NoNewPrivs(Errno::last());
+    }
+    inherited::restore();
+    // SAFETY: the program lives until the call returns; the kernel copies it, and writes nothing.
+    let loaded = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            load.flags,
+            &raw const program,
+        )
+    };
+    // From here on the filter holds.
+    match i32::try_from(loaded) {
+        Ok(-1) | Err(_) => return Failure::Load(Errno::last()),
+        Ok(fd) if load.flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 => deliver(fd),
+        Ok(0) => {}
+        // With SECCOMP_FILTER_FLAG_TSYNC: the thread that can't have the filter. There is none but this one.
+        Ok(_) => return Failure::Load(Errno::ESRCH),
+    }
+    // SAFETY: the arrays end with a null and lead to strings that `image` owns; `environ` is as it was inherited.
+    unsafe {
+        libc::execve(image.path.as_ptr(), image.argv.as_ptr(), environ.cast());
+        if Errno::last() == Errno::ENOEXEC {
+            libc::execve(SHELL.as_ptr(), image.script.as_ptr(), environ.cast());
+        }
+    }
+    die(&image.path, Errno::last())
+}
+
+/// Ends the process for a command that can't be executed, with env(1)'s status. The filter may refuse to say why, or even
+/// to exit; then abort(3) ends with an instruction that the processor refuses.
+fn die(path: &CStr, errno: Errno) -> ! {
+    let parts = [
+        b"sc-record: error: cannot execute ",
+        path.to_bytes(),
+        b": ",
+        errno.desc().as_bytes(),
+        b"\n",
+    ];
+    for part in parts {
+        // SAFETY: the part is valid for reading.
+        unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
+    }
+    exit_process(if errno == Errno::ENOENT { 127 } else { 126 })
+}
+
+/// Ends all threads of the process at once, by whatever means are left: no destructors, no handlers.
+pub(crate) fn exit_process(status: i32) -> ! {
+    // SAFETY: no pointers; the calls end the thread or return.
+    unsafe {
+        libc::syscall(libc::SYS_exit_group, status);
+        libc::syscall(libc::SYS_exit, status);
+        libc::abort()
+    }
+}
