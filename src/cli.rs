@@ -340,7 +340,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) ignore_unknown: bool,
 
-    /// Let set-user-ID programs and file capabilities have their effect (no `no_new_privs`); needs CAP_SYS_ADMIN
+    /// Let set-user-ID programs and file capabilities have their effect (no `no_new_privs`); needs `CAP_SYS_ADMIN`
     #[arg(long)]
     pub(crate) allow_new_privs: bool,
 

@@ -3,12 +3,15 @@
 use std::error::Error;
 use std::path::Path;
 
-use super::import::Nothing;
 use nix::errno::Errno;
 use sc_record::backend::log::SourceError;
+use sc_record::enforce::{CompileError, ExecError};
 use sc_record::format::DocumentError;
 use sc_record::recording::{FileError, MergeError, ParseError};
 use sc_record::{atomic_file, backend, command::CommandError};
+
+use super::import::Nothing;
+use super::run::UnknownNames;
 
 /// The advice for an error, where there is some. The first cause that has one decides.
 pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
@@ -23,6 +26,9 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| of_merge(cause.downcast_ref()?))
         .or_else(|| of_document(cause.downcast_ref()?))
         .or_else(|| Some(of_import(*cause.downcast_ref()?)))
+        .or_else(|| Some(of_unknown_names(cause.downcast_ref()?)))
+        .or_else(|| of_compile(cause.downcast_ref()?))
+        .or_else(|| of_exec(cause.downcast_ref()?))
 }
 
 const NOT_EXECUTABLE: &str = "see that it is executable (chmod +x) and that its interpreter exists";
@@ -131,4 +137,31 @@ fn of_import(nothing: Nothing) -> String {
         }
     };
     advice.to_owned()
+}
+
+fn of_unknown_names(_: &UnknownNames) -> String {
+    "--ignore-unknown leaves them out: their calls get the default action".to_owned()
+}
+
+fn of_compile(error: &CompileError) -> Option<String> {
+    match error {
+        CompileError::Wrong { .. } | CompileError::Endless => Some(
+            "this libseccomp can't unite comparisons of one call's arguments (GHSA-4q85-33p6-j5g6): compare with fewer \
+             values, or with == and masks in place of < and >"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+fn of_exec(error: &ExecError) -> Option<String> {
+    match error {
+        ExecError::Refused { .. } => Some(
+            "allow execve: `generate --policy safe` does, and so does record without `--policy exact`".to_owned(),
+        ),
+        ExecError::NeedsCapability => {
+            Some("leave out --allow-new-privs, or run as root".to_owned())
+        }
+        _ => None,
+    }
 }

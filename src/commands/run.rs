@@ -11,6 +11,11 @@ use sc_record::profile::Place;
 
 use crate::cli::RunArgs;
 
+/// Names that can't be put into the filter, each with its place in the file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub(super) struct UnknownNames(Vec<String>);
+
 /// Becomes the command. Returns only if that fails before the filter is loaded.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     match become_command(args)? {}
@@ -33,17 +38,11 @@ fn become_command(args: &RunArgs) -> anyhow::Result<Infallible> {
         OnUnknown::Fail
     };
     let filter = enforce::compile(&profile, on_unknown).map_err(|error| {
-        let context = match &error {
-            CompileError::UnknownNames(names) => {
-                let places = names.iter().map(|name| (&name.name, at(Some(name.place))));
-                let places = places.map(|(name, position)| format!("{position}{name}"));
-                format!(
-                    "{file}: unknown names: {}",
-                    places.collect::<Vec<_>>().join("; ")
-                )
-            }
-            error => format!("{file}: {}the profile can't be compiled", at(error.place())),
-        };
+        if let CompileError::UnknownNames(names) = &error {
+            let names = (names.iter()).map(|name| format!("{}{name}", at(Some(name.place))));
+            return anyhow::Error::new(UnknownNames(names.collect())).context(format!("{file}"));
+        }
+        let context = format!("{file}: {}cannot compile the profile", at(error.place()));
         anyhow::Error::new(error).context(context)
     })?;
     if !args.quiet {
