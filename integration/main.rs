@@ -10,6 +10,7 @@
 )]
 
 mod debuggers;
+mod enforce;
 mod generate;
 mod invisible;
 mod jobs;
