@@ -1,7 +1,7 @@
 //! What others than the backend's own thread can tell a recording that goes on, and learn from it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Control {
     /// The latest signals that processes sent to the command, newest last: which, and who.
     received: Mutex<VecDeque<(i32, i32)>>,
     ended: AtomicBool,
+    /// The login session that the workload has of its own; 0: it has none.
+    session: AtomicU32,
 }
 
 /// Where the job that the command and this process make up for a shell is between ^Z and `fg`.
@@ -63,6 +65,16 @@ impl Control {
             0 => None,
             pid => Some(Task(pid)),
         }
+    }
+
+    /// The workload, and nobody else, is in this login session.
+    pub(super) fn workload_has_session(&self, session: u32) {
+        self.session.store(session, Ordering::SeqCst);
+    }
+
+    /// The login session that the workload has of its own.
+    pub(super) fn session(&self) -> Option<u32> {
+        Some(self.session.load(Ordering::SeqCst)).filter(|session| *session != 0)
     }
 
     /// The command got a signal from a process.

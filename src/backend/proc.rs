@@ -138,6 +138,12 @@ pub(super) fn executable_of(task: Task) -> PathBuf {
     PathBuf::from(std::ffi::OsStr::from_bytes(name.trim_ascii_end()))
 }
 
+/// The login session of a process (`ses=` of audit records); `None` if it is gone.
+pub(super) fn session_of(process: Task) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{process}/sessionid")).ok()?;
+    text.trim().parse().ok()
+}
+
 /// Whether what a task runs would have got privileges from its file: set-user-ID, set-group-ID or file capabilities.
 pub(super) fn runs_privileged_file(task: Task) -> bool {
     is_privileged_file(Path::new(&format!("/proc/{task}/exe")))

@@ -36,7 +36,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// with its recorder, or from the recorder (SIGPIPE); and not if it was sent to the process group, so that the command has it already.
 fn is_for_command(control: &Control, command: Task, received: &Received) -> bool {
     let recorder = nix::unistd::getpid().as_raw();
-    if received.sender == recorder || proc::tracer_of(Task(received.sender)) == Some(recorder) {
+    let sender = Task(received.sender);
+    let of_workload = proc::tracer_of(sender) == Some(recorder)
+        || (control.session()).is_some_and(|own| proc::session_of(sender) == Some(own));
+    if received.sender == recorder || of_workload {
         return false;
     }
     for _ in 0..LOOKS {

@@ -284,6 +284,9 @@ impl Recording<'_> {
     ) -> Result<Option<Exit>, Error> {
         let session = Session::begin();
         lock(&self.sessions).insert(session.number());
+        if let Session::Own(number) = session {
+            self.control.workload_has_session(number);
+        }
         // Before any record of the workload's. The receiver lives longer than this thread.
         let _ = out.send(Message::Session(session));
         let mut launched = launch(command, Some(filter))?;

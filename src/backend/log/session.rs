@@ -16,6 +16,9 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
+use crate::backend::proc;
+use crate::event::Task;
+
 /// The number of those without a session, and the uid of those that didn't log in (`AUDIT_SID_UNSET`).
 pub(super) const UNSET: u32 = u32::MAX;
 
@@ -87,10 +90,8 @@ fn scan(sessions: &BTreeSet<u32>, session: Session) -> io::Result<Vec<OwnedFd>> 
         else {
             continue;
         };
-        let is_member = fs::read_to_string(format!("/proc/{process}/sessionid"))
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .is_some_and(|session| sessions.contains(&session));
+        let is_member =
+            proc::session_of(Task(process)).is_some_and(|session| sessions.contains(&session));
         if !is_member || (matches!(session, Session::Shared(_)) && !has_filter(process)) {
             continue;
         }
