@@ -15,6 +15,7 @@ mod generate;
 mod invisible;
 mod jobs;
 mod lifecycle;
+mod log;
 mod merge;
 mod recording;
 mod same_run;

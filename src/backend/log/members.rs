@@ -2,15 +2,21 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::session::{Session, UNSET};
+use super::session::{Session, UNSET, recorder_of};
+use crate::backend::proc;
+use crate::event::Task;
 use crate::import::audit::Record;
 
 /// The sessions and the processes of the workload, as its records tell.
 pub(super) struct Members {
     session: Session,
+    /// Every call is logged: none is known.
+    all_logged: bool,
     /// The workload's own, and those that it began (a login).
     sessions: BTreeSet<u32>,
     processes: HashSet<i32>,
+    /// Later ones that are not.
+    others: HashSet<u32>,
     /// Those that may be the workload's, and were left out.
     doubtful: BTreeSet<u32>,
 }
@@ -27,11 +33,13 @@ pub(super) enum Owner {
 }
 
 impl Members {
-    pub(super) fn new(session: Session) -> Members {
+    pub(super) fn new(session: Session, all_logged: bool) -> Members {
         Members {
             session,
+            all_logged,
             sessions: BTreeSet::from([session.number()]),
             processes: HashSet::new(),
+            others: HashSet::new(),
             doubtful: BTreeSet::new(),
         }
     }
@@ -43,8 +51,9 @@ impl Members {
 
     /// Whose record this is.
     ///
-    /// Numbers of sessions ascend. One that was begun since the workload was is its own if a process of the workload has
-    /// it; if not, it may be somebody's who logged in meanwhile.
+    /// Numbers of sessions ascend, so the workload can only have begun a later one. A process that begins one has its
+    /// calls logged before, and so is known, if all calls are. If not, nothing tells whether a later session is the
+    /// workload's, unless another recorder says that it is its own.
     pub(super) fn owner(&mut self, record: &Record<'_>) -> Owner {
         let session = record.ses.unwrap_or(UNSET);
         if self.sessions.contains(&session) {
@@ -56,15 +65,38 @@ impl Members {
         };
         let known = self.processes.contains(&record.pid);
         let later = session != UNSET && session > own;
-        if later && known {
-            self.sessions.insert(session);
-            return Owner::Workload;
+        if self.others.contains(&session) {
+            return Owner::Other;
         }
-        // A process that is known, but has no session any more, left it; unless it is another one under its number.
-        if (later || known) && self.doubtful.insert(session) {
-            return Owner::Doubtful;
+        let mine = match recorder_of(session).filter(|_| later) {
+            Some(recorder) => {
+                proc::session_of(Task(recorder)).map(|session| self.sessions.contains(&session))
+            }
+            None if later && known => Some(true),
+            None if later && self.all_logged => Some(false),
+            // A process that is known, but has no session any more, left it; unless it is another one under its number.
+            None => (!later && !known).then_some(false),
+        };
+        match mine {
+            Some(true) => {
+                self.sessions.insert(session);
+                self.processes.insert(record.pid);
+                Owner::Workload
+            }
+            Some(false) => {
+                if later {
+                    self.others.insert(session);
+                }
+                Owner::Other
+            }
+            None if self.doubtful.insert(session) => Owner::Doubtful,
+            None => Owner::Other,
         }
-        Owner::Other
+    }
+
+    /// A process has ended: its number is free.
+    pub(super) fn ended(&mut self, process: i32) {
+        self.processes.remove(&process);
     }
 }
 
@@ -82,7 +114,7 @@ mod tests {
 
     #[test]
     fn records_of_the_session_are_the_workloads_and_others_are_not() {
-        let mut members = Members::new(Session::Own(7));
+        let mut members = Members::new(Session::Own(7), true);
         assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
         assert_eq!(owner(&mut members, 101, 7), Owner::Workload);
         assert_eq!(owner(&mut members, 200, 6), Owner::Other);
@@ -91,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_process_that_logs_in_takes_its_descendants_along() {
-        let mut members = Members::new(Session::Own(7));
+        let mut members = Members::new(Session::Own(7), true);
         assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
         assert_eq!(owner(&mut members, 100, 9), Owner::Workload);
         assert_eq!(owner(&mut members, 300, 9), Owner::Workload);
@@ -100,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_session_that_may_be_the_workloads_is_told_of_once() {
-        let mut members = Members::new(Session::Own(7));
+        let mut members = Members::new(Session::Own(7), false);
         assert_eq!(owner(&mut members, 400, 8), Owner::Doubtful);
         assert_eq!(owner(&mut members, 401, 8), Owner::Other);
         assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
@@ -108,8 +140,17 @@ mod tests {
     }
 
     #[test]
+    fn where_all_is_logged_a_later_session_of_strangers_is_theirs() {
+        let mut members = Members::new(Session::Own(7), true);
+        assert_eq!(owner(&mut members, 400, 8), Owner::Other);
+        assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
+        members.ended(100);
+        assert_eq!(owner(&mut members, 100, 8), Owner::Other);
+    }
+
+    #[test]
     fn in_a_shared_session_every_record_of_it_counts() {
-        let mut members = Members::new(Session::Shared(3));
+        let mut members = Members::new(Session::Shared(3), true);
         assert_eq!(owner(&mut members, 100, 3), Owner::Workload);
         assert_eq!(owner(&mut members, 100, 9), Owner::Other);
     }

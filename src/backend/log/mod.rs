@@ -40,8 +40,8 @@ pub use source::{Source, SourceError, UnknownSource};
 use self::batch::Batch;
 use self::listener::Listener;
 use self::members::{Members, Owner};
-use self::session::Session;
-use self::teller::Teller;
+use self::session::{Announcement, Session};
+use self::teller::{Fate, Teller};
 use super::launch::launch;
 use super::proc::Status;
 use super::{Backend, Command, Control, Error, Outcome, Target, Until};
@@ -129,6 +129,7 @@ impl Backend for Log {
             myself,
             control,
             sessions: Mutex::new(BTreeSet::new()),
+            announcement: Mutex::new(None),
         }
         .run(command, listener, sink)
     }
@@ -153,6 +154,8 @@ struct Recording<'a> {
     control: &'a Control,
     /// Those of the workload, as far as they are known.
     sessions: Mutex<BTreeSet<u32>>,
+    /// Until the last record was taken.
+    announcement: Mutex<Option<Announcement>>,
 }
 
 impl Recording<'_> {
@@ -237,7 +240,7 @@ impl Recording<'_> {
                                 .to_owned(),
                         );
                     }
-                    *members = Some(Members::new(session));
+                    *members = Some(Members::new(session, self.log.known.is_empty()));
                 }
                 Some(Message::Over(result)) => return result,
                 // There is always a sender.
@@ -257,7 +260,11 @@ impl Recording<'_> {
         let Some(members) = members else { return };
         let known = members.sessions().len();
         match members.owner(record) {
-            Owner::Workload => teller.tell(record, sink),
+            Owner::Workload => {
+                if teller.tell(record, sink) == Fate::Ended {
+                    members.ended(record.pid);
+                }
+            }
             Owner::Other => return,
             Owner::Doubtful => lost(
                 sink,
@@ -287,6 +294,7 @@ impl Recording<'_> {
         if let Session::Own(number) = session {
             self.control.workload_has_session(number);
         }
+        *lock(&self.announcement) = session.announce();
         // Before any record of the workload's. The receiver lives longer than this thread.
         let _ = out.send(Message::Session(session));
         let mut launched = launch(command, Some(filter))?;

@@ -12,9 +12,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 
 use crate::backend::proc;
 use crate::event::Task;
@@ -57,6 +58,42 @@ impl Session {
             Session::Own(number) | Session::Shared(number) => number,
         }
     }
+}
+
+/// Tells other recorders that a session is the workload of this one: an abstract socket, whose name says so as long as it is
+/// open.
+pub(super) struct Announcement {
+    _socket: OwnedFd,
+}
+
+const ANNOUNCED: &str = "sc-record-session-";
+
+impl Session {
+    /// Announces a session of the workload's own. If this fails, others may take its records for doubtful.
+    pub(super) fn announce(self) -> Option<Announcement> {
+        let Session::Own(number) = self else {
+            return None;
+        };
+        let name = format!("{ANNOUNCED}{number}-{}", std::process::id());
+        let address = UnixAddr::new_abstract(name.as_bytes()).ok()?;
+        let socket = socket(
+            AddressFamily::Unix,
+            SockType::Datagram,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        );
+        let socket = socket.ok()?;
+        bind(socket.as_raw_fd(), &address).ok()?;
+        Some(Announcement { _socket: socket })
+    }
+}
+
+/// The recorder that announced this session.
+pub(super) fn recorder_of(session: u32) -> Option<i32> {
+    let sockets = fs::read_to_string("/proc/net/unix").ok()?;
+    let name = format!("@{ANNOUNCED}{session}-");
+    let at = sockets.find(&name)? + name.len();
+    sockets[at..].split('\n').next()?.parse().ok()
 }
 
 /// A scan that other processes' forks disturbed is made again, this often.

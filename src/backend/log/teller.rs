@@ -92,7 +92,7 @@ impl Teller {
     }
 
     /// Tells of one record.
-    pub(super) fn tell(&mut self, record: &Record<'_>, sink: &mut dyn Sink) {
+    pub(super) fn tell(&mut self, record: &Record<'_>, sink: &mut dyn Sink) -> Fate {
         let task = Task(record.pid);
         let syscall = record.syscall;
         let kind = *self
@@ -102,7 +102,7 @@ impl Teller {
         let exe = record.exe.as_deref().unwrap_or_default();
         match self.launch(record.pid, exe, kind) {
             Step::Launch => {}
-            Step::LaunchAgain => return,
+            Step::LaunchAgain => return Fate::Lives,
             Step::Run => self.executes(task, exe, sink),
         }
         sink.event(Event::Syscall {
@@ -114,10 +114,12 @@ impl Teller {
             Kind::Exit => {
                 self.executing.remove(&record.pid);
                 sink.event(Event::Exit { task });
+                return Fate::Ended;
             }
             Kind::OwnFilter => self.own_filter(syscall, sink),
             Kind::Plain | Kind::Exec => {}
         }
+        Fate::Lives
     }
 
     fn launch(&mut self, process: i32, exe: &[u8], kind: Kind) -> Step {
@@ -181,6 +183,14 @@ impl Teller {
             );
         }
     }
+}
+
+/// What a record says of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Lives,
+    /// This was its last call.
+    Ended,
 }
 
 /// What to do with a record.

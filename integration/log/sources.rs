@@ -1,0 +1,401 @@
+//! Where the records come from, what each source makes of a flood, and what is refused.
+
+use std::path::Path;
+use std::process::Command;
+
+use nix::fcntl::FlockArg;
+
+use super::{calls, can_record, lock};
+use crate::support::process::{Ended, Room, until};
+use crate::support::programs;
+use crate::support::recorder::{Files, PROGRAM, Run};
+
+/// How many calls a flood has.
+const FLOOD: u64 = 1_000_000;
+
+/// What the flood calls besides getppid(2), all in all.
+fn record(room: &Room, options: &[&str], program: &Path, args: &[&str]) -> (Ended, Files) {
+    let files = Files::new(room);
+    let ended = room.run(
+        files
+            .command(&[&["-q", "--log-mode"], options].concat())
+            .arg(program)
+            .args(args),
+    );
+    (ended, files)
+}
+
+fn flood(room: &Room, options: &[&str], calls: u64) -> (Ended, Files) {
+    record(
+        room,
+        options,
+        &programs::workload("flood"),
+        &[&calls.to_string()],
+    )
+}
+
+fn getppid(run: &Run) -> u64 {
+    let name = |call: &sc_record::syscall::Syscall| call.to_string() == "getppid";
+    let calls = run.calls();
+    calls
+        .iter()
+        .find(|(call, _)| name(call))
+        .map_or(0, |(_, count)| *count)
+}
+
+/// What the flood calls, as ptrace sees it.
+fn expected(room: &Room) -> std::collections::BTreeSet<sc_record::syscall::Syscall> {
+    let files = Files::new(room);
+    let flood = programs::workload("flood");
+    let ended = room.run(files.command(&["-q"]).arg(flood).arg("1"));
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    calls(&files)
+}
+
+/// Puts a file of the kernel's settings back to what it was.
+struct Setting {
+    path: &'static str,
+    before: String,
+}
+
+impl Setting {
+    fn change(path: &'static str, value: &str) -> Setting {
+        let before = std::fs::read_to_string(path).unwrap();
+        std::fs::write(path, value).unwrap();
+        Setting { path, before }
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        std::fs::write(self.path, &self.before).unwrap();
+    }
+}
+
+/// The process of the audit daemon; 0: none.
+fn audit_daemon() -> u32 {
+    let status = Command::new("auditctl")
+        .arg("-s")
+        .output()
+        .expect("apt-get install auditd");
+    let status = String::from_utf8(status.stdout).unwrap();
+    let pid = status.lines().find_map(|line| line.strip_prefix("pid "));
+    pid.unwrap().trim().parse().unwrap()
+}
+
+fn assert_whole(room: &Room, ended: &Ended, files: &Files, passes_count: Option<u64>) {
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    let run = files.run();
+    assert!(
+        run.incomplete_because().is_empty(),
+        "{:?}",
+        run.incomplete_because()
+    );
+    if let Some(count) = passes_count {
+        assert_eq!(getppid(&run), count);
+    }
+    assert_eq!(calls(files), expected(room));
+}
+
+#[test]
+fn a_flood_through_netlink_is_whole_in_one_pass() {
+    if !can_record("a_flood_through_netlink_is_whole_in_one_pass") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    let (ended, files) = flood(&room, &["--source", "netlink", "--passes", "1"], FLOOD);
+    assert_whole(&room, &ended, &files, Some(FLOOD));
+}
+
+#[test]
+fn a_flood_to_the_audit_daemon_is_whole_in_one_pass_and_the_role_is_given_back() {
+    if !can_record("a_flood_to_the_audit_daemon_is_whole_in_one_pass_and_the_role_is_given_back") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    let (ended, files) = flood(&room, &["--source", "auditd", "--passes", "1"], FLOOD);
+    assert_whole(&room, &ended, &files, Some(FLOOD));
+    assert_eq!(audit_daemon(), 0);
+}
+
+#[test]
+fn a_flood_through_kmsg_loses_most_and_passes_make_it_whole() {
+    if !can_record("a_flood_through_kmsg_loses_most_and_passes_make_it_whole") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    let (ended, files) = flood(&room, &["--source", "kmsg", "--passes", "1"], FLOOD);
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    let run = files.run();
+    let because = run.incomplete_because();
+    let [why] = &because[..] else {
+        panic!("{because:?}")
+    };
+    assert!(why.contains("printk_ratelimit"), "{why}");
+    // What is lost is counted, to the record.
+    let lost: u64 = why
+        .rsplit_once('(')
+        .unwrap()
+        .1
+        .strip_suffix(" lost)")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let seen: u64 = run.calls().values().sum();
+    let made: u64 = getppid(&run).max(1) + lost;
+    assert!(
+        made > FLOOD - 10 && lost + seen < FLOOD + 100,
+        "{lost} {seen}"
+    );
+
+    let (ended, files) = flood(&room, &["--source", "kmsg"], FLOOD);
+    assert_whole(&room, &ended, &files, None);
+}
+
+#[test]
+fn kmsg_without_a_rate_limit_is_whole_or_says_what_was_overwritten() {
+    if !can_record("kmsg_without_a_rate_limit_is_whole_or_says_what_was_overwritten") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let _unlimited = Setting::change("/proc/sys/kernel/printk_ratelimit", "0");
+    let room = Room::new();
+    let (ended, files) = flood(&room, &["--source", "kmsg", "--passes", "1"], 20_000);
+    let run = files.run();
+    let because = run.incomplete_because();
+    if because.is_empty() {
+        assert_whole(&room, &ended, &files, Some(20_000));
+    } else {
+        assert!(
+            because
+                .iter()
+                .all(|why| why.contains("faster than they could be read")),
+            "{because:?}"
+        );
+        assert!(getppid(&run) < 20_000);
+    }
+}
+
+#[test]
+fn a_receive_buffer_that_overflows_makes_the_run_incomplete() {
+    if !can_record("a_receive_buffer_that_overflows_makes_the_run_incomplete") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    let options = [
+        "--source",
+        "netlink",
+        "--passes",
+        "1",
+        "--receive-buffer",
+        "1",
+    ];
+    let (ended, files) = flood(&room, &options, 100_000);
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    let run = files.run();
+    let because = run.incomplete_because();
+    let [why] = &because[..] else {
+        panic!("{because:?}")
+    };
+    let lost = why
+        .strip_prefix(
+            "audit records came faster than they could be read, and the kernel dropped some (",
+        )
+        .and_then(|why| why.strip_suffix(" lost)"))
+        .unwrap_or_else(|| panic!("{why}"));
+    let lost: u64 = lost.parse().unwrap();
+    let seen = getppid(&run);
+    assert!(
+        lost > 0 && seen < 100_000 && seen + lost >= 100_000,
+        "{lost} lost, {seen} seen"
+    );
+}
+
+#[test]
+fn passes_make_up_for_a_buffer_that_overflows() {
+    if !can_record("passes_make_up_for_a_buffer_that_overflows") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    let options = ["--source", "netlink", "--receive-buffer", "1"];
+    let (ended, files) = flood(&room, &options, 100_000);
+    assert_whole(&room, &ended, &files, None);
+}
+
+#[test]
+fn without_log_in_actions_logged_nothing_is_started() {
+    if !can_record("without_log_in_actions_logged_nothing_is_started") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let path = "/proc/sys/kernel/seccomp/actions_logged";
+    let without = std::fs::read_to_string(path).unwrap().replace(" log", "");
+    let _setting = Setting::change(path, &without);
+    let room = Room::new();
+    let made = room.fresh("f");
+    let (ended, _) = record(
+        &room,
+        &[],
+        Path::new("/usr/bin/touch"),
+        &[made.to_str().unwrap()],
+    );
+    assert_eq!(ended.code(), 125, "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("`log` isn't in /proc/sys/kernel/seccomp/actions_logged"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended
+            .stderr
+            .contains("sysctl kernel.seccomp.actions_logged="),
+        "{}",
+        ended.stderr
+    );
+    assert!(!made.exists());
+}
+
+#[test]
+fn a_setting_that_changes_meanwhile_makes_the_run_incomplete() {
+    if !can_record("a_setting_that_changes_meanwhile_makes_the_run_incomplete") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let path = "/proc/sys/kernel/seccomp/actions_logged";
+    let _restore = Setting::change(path, &std::fs::read_to_string(path).unwrap());
+    let room = Room::new();
+    let script = format!(
+        "sed -i 's/ log//' /dev/null; tr -d '\\n' <{path} | sed 's/ log//' >/proc/self/cwd/x; cat x >{path}"
+    );
+    let files = Files::new(&room);
+    let mut command = files.command(&["-q", "--log-mode", "--passes", "1"]);
+    let ended = room.run(
+        command
+            .current_dir(room.directory())
+            .args(["sh", "-c", &script]),
+    );
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let because = files.run().incomplete_because();
+    assert!(
+        because.iter().any(|why| why.contains("actions_logged")),
+        "{because:?}"
+    );
+}
+
+/// Debian's audit daemon, started by hand, until this is dropped.
+struct Auditd {
+    pid: u32,
+}
+
+impl Auditd {
+    /// With a configuration that writes to `log`.
+    fn start(room: &Room, log: &Path) -> Auditd {
+        let directory = room.directory();
+        let before = audit_daemon();
+        assert_eq!(before, 0, "an audit daemon runs already");
+        let configuration = format!(
+            "local_events = yes\nwrite_logs = yes\nlog_file = {}\nlog_group = root\nlog_format = RAW\n\
+             flush = INCREMENTAL_ASYNC\nfreq = 50\nmax_log_file = 1000\nnum_logs = 2\npriority_boost = 4\n\
+             name_format = NONE\nmax_log_file_action = KEEP_LOGS\nspace_left = 1\nspace_left_action = IGNORE\n\
+             admin_space_left = 0\nadmin_space_left_action = IGNORE\ndisk_full_action = IGNORE\ndisk_error_action = IGNORE\n\
+             q_depth = 2000\noverflow_action = IGNORE\nmax_restarts = 10\nplugin_dir = {}\nend_of_event_timeout = 2\n",
+            log.display(),
+            directory.display()
+        );
+        let file = directory.join("auditd.conf");
+        std::fs::write(&file, configuration).unwrap();
+        crate::support::process::set_mode(&file, 0o640);
+        let started = Command::new("auditd")
+            .args(["-s", "nochange", "-c"])
+            .arg(&directory)
+            .status()
+            .expect("apt-get install auditd");
+        assert!(started.success());
+        until("auditd to be the audit daemon", || audit_daemon() != 0);
+        Auditd {
+            pid: audit_daemon(),
+        }
+    }
+}
+
+impl Drop for Auditd {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.pid).unwrap());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        until("auditd to end", || audit_daemon() == 0);
+    }
+}
+
+#[test]
+fn beside_an_audit_daemon_netlink_works_and_its_role_is_not_taken() {
+    if !can_record("beside_an_audit_daemon_netlink_works_and_its_role_is_not_taken") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    let daemon = Auditd::start(&room, &room.fresh("l"));
+
+    let (ended, files) = flood(&room, &["--passes", "1"], 100_000);
+    assert_whole(&room, &ended, &files, Some(100_000));
+
+    let (ended, _) = flood(&room, &["--source", "auditd"], 1);
+    assert_eq!(ended.code(), 125);
+    assert!(
+        ended
+            .stderr
+            .contains(&format!("process {} is the audit daemon", daemon.pid)),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(audit_daemon(), daemon.pid);
+
+    // The kernel prints nothing while there is a daemon.
+    let (ended, _) = flood(&room, &["--source", "kmsg"], 1);
+    assert_eq!(ended.code(), 125);
+    assert!(
+        ended
+            .stderr
+            .contains("no record of the recorder's own call came"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn without_privileges_the_error_says_which_is_missing_and_what_needs_none() {
+    if !can_record("without_privileges_the_error_says_which_is_missing_and_what_needs_none") {
+        return;
+    }
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let check = |options: &[&str], expected: &[&str]| {
+        let files = Files::new(&room);
+        let mut command = Room::as_nobody(PROGRAM);
+        files.arguments(&mut command, &[&["--log-mode"], options].concat());
+        let ended = room.run(command.arg("/bin/true"));
+        assert_eq!(ended.code(), 125, "{}", ended.stderr);
+        for text in expected {
+            assert!(
+                ended.stderr.contains(text),
+                "{text} isn't in:\n{}",
+                ended.stderr
+            );
+        }
+        assert!(!files.recording.exists());
+    };
+    let none = "use --backend ptrace, which needs no privileges";
+    check(&["--source", "netlink"], &["CAP_AUDIT_READ", none]);
+    check(&["--source", "auditd"], &["CAP_AUDIT_CONTROL", none]);
+    let _setting = (std::fs::read_to_string("/proc/sys/kernel/dmesg_restrict")
+        .unwrap()
+        .trim()
+        == "1")
+        .then(|| check(&["--source", "kmsg"], &["CAP_SYSLOG", none]));
+}
