@@ -246,6 +246,100 @@ fn a_stopped_process_stays_stopped_while_a_recorder_comes_and_goes() {
     tree.works();
 }
 
+/// Workloads that check what happens to them, and how they end.
+const CHECKING: [(&str, &[&str], i32); 14] = [
+    ("fork_storm", &[], 3),
+    ("threads_200", &[], 0),
+    ("signal_storm", &[], 0),
+    ("rt_signals", &[], 0),
+    ("stop_threads", &[], 0),
+    ("stop_cont", &[], 0),
+    ("stop_newborn", &[], 0),
+    ("wait_semantics", &[], 0),
+    ("sessions", &[], 0),
+    ("vfork_exec", &[], 0),
+    ("vfork_killed", &[], 0),
+    ("exec_from_thread", &[], 9),
+    ("own_filter_errno", &["seccomp"], 0),
+    ("user_notif", &[], 0),
+];
+
+/// Runs a workload natively while recorders come and go, with these moments (in ms) between all of it.
+fn disturbed(room: &Room, (name, arguments, code): (&str, &[&str], i32), moments: [u64; 2]) {
+    let mut command = Command::new(programs::workload(name));
+    let expected = room.run(command.args(arguments));
+    let mut running = room.spawn(&mut command);
+    let pid = running.pid().to_string();
+    while !running.has_ended() {
+        std::thread::sleep(Duration::from_millis(moments[0]));
+        let mut command = Command::new(PROGRAM);
+        command.args(["-q", "-r", "none", "-o", "none", "-p", &pid]);
+        let recorder = room.spawn(&mut command);
+        std::thread::sleep(Duration::from_millis(moments[1]));
+        recorder.signal(Signal::SIGINT);
+        // 125: there was nobody left to attach to.
+        let ended = recorder.wait(room);
+        assert!([0, 125, 130].contains(&ended.code()), "{}", ended.stderr);
+    }
+    let ended = running.wait(room);
+    assert_eq!(
+        (ended.code(), ended.stdout),
+        (code, expected.stdout),
+        "{name}, {moments:?}: {}",
+        ended.stderr
+    );
+    room.wait_until_empty(&command);
+}
+
+#[test]
+fn recorders_that_come_and_go_at_any_moment_change_nothing() {
+    let room = Room::new();
+    for workload in CHECKING {
+        for moments in [[0, 7], [3, 12], [11, 30]] {
+            disturbed(&room, workload, moments);
+        }
+    }
+}
+
+#[test]
+fn what_is_left_at_any_moment_works_on() {
+    let room = Room::new();
+    for (name, arguments, code) in CHECKING {
+        for ms in ["0", "0.01", "0.03"] {
+            let status = room.fresh("f");
+            let mut native = Command::new(programs::workload(name));
+            let expected = room.run(native.args(arguments));
+            let files = Files::new(&room);
+            let mut command = files.command(&["-q", "--until", "exit"]);
+            // The shell ends while the workload is at work. In a session of its own: a group that has no parent any more and a
+            // stopped member gets SIGHUP, natively too.
+            command.args([
+                "sh",
+                "-c",
+                "f=$1 t=$2; shift 2; { setsid \"$@\"; echo $? >$f; } & sleep $t; exit 6",
+                "sh",
+            ]);
+            command
+                .arg(&status)
+                .arg(ms)
+                .arg(programs::workload(name))
+                .args(arguments);
+            let ended = room.run(&mut command);
+            assert_eq!(
+                (ended.code(), ended.stdout),
+                (6, expected.stdout),
+                "{name}, {ms}: {}",
+                ended.stderr
+            );
+            assert_eq!(
+                std::fs::read_to_string(&status).unwrap(),
+                format!("{code}\n"),
+                "{name}, {ms}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_recorder_killed_while_attached_leaves_the_tree_at_work() {
     let room = Room::new();

@@ -104,9 +104,10 @@ impl Room {
 
     /// Runs a command to its end, and waits for everything that it started.
     pub(crate) fn run(&self, command: &mut Command) -> Ended {
-        let ended = self.spawn(command).wait(self);
+        let mut running = self.spawn(command);
+        let status = running.status(self);
         self.wait_until_empty(command);
-        ended
+        running.ended(status)
     }
 
     /// Starts a command with nothing on stdin, its output going to files: a pipe would stay open as long as any
@@ -222,10 +223,15 @@ impl Running {
 
     /// Waits for the command itself. What it started may live on.
     pub(crate) fn wait(mut self, room: &Room) -> Ended {
+        let status = self.status(room);
+        self.ended(status)
+    }
+
+    fn status(&mut self, room: &Room) -> ExitStatus {
         let deadline = Instant::now() + LIMIT;
-        let status = loop {
+        loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
+                return status;
             }
             if Instant::now() > deadline {
                 let tasks = states(&room.alive());
@@ -239,7 +245,10 @@ impl Running {
                 );
             }
             std::thread::sleep(Duration::from_millis(2));
-        };
+        }
+    }
+
+    fn ended(self, status: ExitStatus) -> Ended {
         Ended {
             status,
             stdout: self.stdout(),
