@@ -31,7 +31,7 @@ run() {
 }
 
 say 'Record the workload: every system call of every process that it starts.'
-run "$tool" --progress never -- ./report.sh
+run "$tool" -- ./report.sh
 say 'The profile: what was recorded is allowed, all else is refused.'
 run cat profiles/report.json
 say 'Under its profile the workload does what it did.'

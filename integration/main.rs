@@ -17,6 +17,7 @@ mod jobs;
 mod lifecycle;
 mod log;
 mod merge;
+mod real;
 mod recording;
 mod same_run;
 mod support;

@@ -1,0 +1,284 @@
+//! Real programs, each driven by its script in `real/`: they behave the same natively, while recorded and under the profile
+//! made of the recording; strace sees the same calls; and a call that was not recorded is refused under the profile.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use sc_record::recording::{Exit, Recording};
+use sc_record::syscall::Syscall;
+
+use crate::support::process::Room;
+use crate::support::recorder::{self, Files};
+use crate::support::strace;
+
+/// A script of `real/`, and what is known of its calls.
+struct Program {
+    script: &'static str,
+    /// Calls that depend on timing so much that one side may see them and the other not, and why.
+    varies: &'static [(&'static str, &'static str)],
+}
+
+/// How often both sides may watch a program until they have seen the same: what it calls depends on timing now and then.
+const ROUNDS: usize = 5;
+
+/// What `programs/inject.c` says natively, whoever runs it: no answer is EPERM.
+const INJECTED: &str = "mount: EFAULT\nunshare: done\nsetns: EBADF\nptrace: done\n";
+const REFUSED: &str = "mount: EPERM\nunshare: EPERM\nsetns: EPERM\nptrace: EPERM\n";
+
+/// The kernel enters restart_syscall(2) for a sleeping call that a stop interrupted. strace stops tasks in other places
+/// than the recorder does, so either may see it alone. Policy `safe` always allows it.
+const RESTART: (&str, &str) = (
+    "restart_syscall",
+    "comes of a stop during a sleep: whose stop, is chance",
+);
+
+macro_rules! programs {
+    ($($test:ident: $script:literal $varies:expr;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                check(&Program { script: $script, varies: $varies });
+            }
+        )*
+    };
+}
+
+programs! {
+    a_shell_test_suite: "shell" &[];
+    git: "git" &[];
+    sqlite3: "sqlite3" &[];
+    python3: "python3" &[RESTART];
+    nginx_under_curl: "nginx" &[RESTART];
+    redis_under_its_benchmark: "redis" &[RESTART];
+    gcc: "gcc" &[];
+    busybox_linked_statically: "busybox" &[];
+    a_go_program: "go" &[RESTART];
+    a_32_bit_program: "x86" &[];
+    int_0x80: "int80" &[];
+}
+
+fn check(program: &Program) {
+    let room = Room::new();
+    let native = room.run(&mut script(&room, program).as_command());
+    assert_eq!(
+        native.code(),
+        0,
+        "natively: {}{}",
+        native.stdout,
+        native.stderr
+    );
+
+    // Recorded, and seen by strace. All runs go into one recording.
+    let files = Files::new(&room);
+    let (mut recorded, mut witnessed) = (BTreeSet::new(), BTreeSet::new());
+    let mut unexplained = Vec::new();
+    for round in 1..=ROUNDS {
+        let command = script(&room, program);
+        let ended = room.run(files.command(&["-q"]).args(command.arguments()));
+        assert_eq!(
+            (ended.code(), &ended.stdout),
+            (0, &native.stdout),
+            "recorded: {}",
+            ended.stderr
+        );
+        let run = files.run();
+        assert_eq!(run.incomplete_because(), Vec::<String>::new());
+        recorded.extend(run.calls().into_keys());
+
+        let (ended, calls) = strace::run(&room, &script(&room, program).arguments());
+        assert_eq!(
+            (ended.code(), &ended.stdout),
+            (0, &native.stdout),
+            "under strace: {}",
+            ended.stderr
+        );
+        witnessed.extend(calls.into_keys());
+        unexplained = differences(&recorded, &witnessed);
+        unexplained.retain(|difference| {
+            let explained = |(name, _): &(&str, &str)| difference.ends_with(&format!("/{name}"));
+            !program.varies.iter().any(explained)
+        });
+        if unexplained.is_empty() {
+            break;
+        }
+        eprintln!("round {round}: {}", unexplained.join(", "));
+    }
+    assert!(
+        unexplained.is_empty(),
+        "in {ROUNDS} rounds: {}",
+        unexplained.join(", ")
+    );
+
+    // Under its profile.
+    let ended = room.run(under(&files.profile).args(script(&room, program).arguments()));
+    assert_eq!(
+        (ended.code(), &ended.stdout),
+        (0, &native.stdout),
+        "under its profile: {}",
+        ended.stderr
+    );
+
+    // What was not recorded is refused.
+    refuses_injected_calls(&room, &files.profile);
+}
+
+/// A script as it is to be run: in a place of its own, where it finds the programs that were built for it.
+struct Script {
+    path: PathBuf,
+    place: PathBuf,
+}
+
+fn script(room: &Room, program: &Program) -> Script {
+    let place = room.directory();
+    symlink(built(), place.join("bin")).unwrap();
+    Script {
+        path: source(&format!("{}.sh", program.script)),
+        place,
+    }
+}
+
+impl Script {
+    fn arguments(&self) -> Vec<PathBuf> {
+        let place = format!("SC_RECORD_REAL={}", self.place.display());
+        vec!["/usr/bin/env".into(), place.into(), self.path.clone()]
+    }
+
+    fn as_command(&self) -> Command {
+        let mut command = Command::new("/usr/bin/env");
+        command.args(&self.arguments()[1..]);
+        command
+    }
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("integration/real")
+        .join(name)
+}
+
+/// Where the programs of `real/programs` are, built.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("real");
+        let built = Command::new("sh")
+            .arg(source("programs/build.sh"))
+            .env("SC_RECORD_REAL", &place)
+            .output()
+            .unwrap();
+        assert!(
+            built.status.success(),
+            "{}(make test installs what is missing)",
+            String::from_utf8_lossy(&built.stderr)
+        );
+        place.join("bin")
+    })
+}
+
+fn differences(recorded: &BTreeSet<Syscall>, witnessed: &BTreeSet<Syscall>) -> Vec<String> {
+    let named = |side: &'static str| {
+        move |syscall: &Syscall| format!("{side} alone saw {}/{syscall}", syscall.arch)
+    };
+    let ours = recorded.difference(witnessed).map(named("sc-record"));
+    let theirs = witnessed.difference(recorded).map(named("strace"));
+    ours.chain(theirs).collect()
+}
+
+/// `sc-record run PROFILE --`, to which a command is to be added.
+fn under(profile: &Path) -> Command {
+    let mut command = Command::new(recorder::PROGRAM);
+    command.arg("run").arg(profile).arg("--");
+    command
+}
+
+fn refuses_injected_calls(room: &Room, profile: &Path) {
+    let inject = built().join("inject");
+    let native = room.run(&mut Command::new(&inject));
+    assert_eq!(native.stdout, INJECTED);
+    let ended = room.run(under(profile).arg(&inject));
+    assert_eq!(
+        (ended.code(), ended.stdout.as_str()),
+        (0, REFUSED),
+        "{}: {}",
+        profile.display(),
+        ended.stderr
+    );
+    // A child of a child is no way out.
+    let ended =
+        room.run(under(profile).args(["/bin/sh", "-c", "(\"$0\")", inject.to_str().unwrap()]));
+    assert_eq!(
+        (ended.code(), ended.stdout.as_str()),
+        (0, REFUSED),
+        "{}: {}",
+        profile.display(),
+        ended.stderr
+    );
+}
+
+/// The committed ones.
+fn committed(folder: &str) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !name.ends_with(".bak")).collect()
+}
+
+#[test]
+fn committed_profiles_are_those_of_the_committed_recordings() {
+    let room = Room::new();
+    let profiles = committed("profiles");
+    assert_eq!(profiles, committed("recordings"));
+    assert!(!profiles.is_empty());
+    for name in profiles {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let recording = root.join("recordings").join(&name);
+        let generate = room.run(
+            Command::new(recorder::PROGRAM)
+                .args(["generate", "-q", "-o", "-"])
+                .arg(&recording),
+        );
+        assert_eq!(generate.code(), 0, "{name}: {}", generate.stderr);
+        let profile = std::fs::read_to_string(root.join("profiles").join(&name)).unwrap();
+        assert!(
+            generate.stdout == profile,
+            "profiles/{name} isn't what its recording gives: run make recordings"
+        );
+    }
+}
+
+#[test]
+fn committed_profiles_refuse_injected_calls() {
+    let room = Room::new();
+    for name in committed("profiles") {
+        refuses_injected_calls(
+            &room,
+            &Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("profiles")
+                .join(name),
+        );
+    }
+}
+
+#[test]
+fn committed_recordings_are_complete_and_hold_no_passing_paths() {
+    for name in committed("recordings") {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("recordings")
+            .join(&name);
+        let recording = Recording::load(&path).unwrap();
+        for run in recording.runs.values() {
+            assert!(run.is_complete(), "{name}: {:?}", run.incomplete_because);
+            assert_eq!(run.exit, Some(Exit::Code(0)), "{name}");
+            for executable in run.syscalls.values().flat_map(|tally| &tally.executables) {
+                let stable = ["/usr", "/tmp/sc-record-real"];
+                assert!(
+                    stable.iter().any(|prefix| executable.starts_with(prefix)),
+                    "{name}: {} is the path of one machine or one run",
+                    executable.display()
+                );
+            }
+        }
+    }
+}
