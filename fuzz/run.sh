@@ -18,7 +18,7 @@ fi
 for target; do
     # What a target begins with beside the corpus of earlier runs.
     seeds=
-    for directory in "seeds/$target" "../${target}s"; do
+    for directory in "seeds/$target" "../${target}s" "../integration/fixtures/${target#import_}"; do
         [ ! -d "$directory" ] || seeds="$seeds $directory"
     done
     mkdir -p "corpus/$target"

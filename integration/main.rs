@@ -12,6 +12,7 @@
 mod debuggers;
 mod enforce;
 mod generate;
+mod import;
 mod invisible;
 mod jobs;
 mod lifecycle;
@@ -19,6 +20,7 @@ mod log;
 mod merge;
 mod real;
 mod recording;
+mod resolve;
 mod same_run;
 mod support;
 mod users;

@@ -259,12 +259,18 @@ impl Importer<'_> {
             executable: matches!(name, "execve" | "execveat").then(|| executable(name, rest)),
             forks: matches!(name, "clone" | "clone2" | "clone3" | "fork" | "vfork"),
         });
-        let (image, noted) = (task.image, task.noted);
+        let (image, noted, latest) = (task.image, task.noted, task.latest);
         if found.is_empty() {
             return;
         }
-        if let Some(arch) = noted.or(self.images.arch(image)) {
-            self.called(id, choose(&found, arch), 1);
+        // A number without a name is one of any ABI. Where a program uses two, it is rather that of its call before.
+        let latest = latest.filter(|_| name.starts_with("syscall_"));
+        if let Some(arch) = noted.or(latest).or(self.images.arch(image)) {
+            let chosen = choose(&found, arch);
+            if let (Some((arch, _)), Some(task)) = (chosen, self.tasks.get_mut(&id)) {
+                task.latest = Some(arch);
+            }
+            self.called(id, chosen, 1);
             return;
         }
         let arches = || found.iter().map(|(arch, _)| *arch);
@@ -347,8 +353,8 @@ impl Importer<'_> {
         self.tell_time(now);
     }
 
-    fn called(&mut self, id: i32, calls: Option<Calls>, count: u64) {
-        if let Some(calls) = calls {
+    fn called(&mut self, id: i32, chosen: Option<(Arch, Calls)>, count: u64) {
+        if let Some((_, calls)) = chosen {
             self.count(id, calls, count);
         }
     }

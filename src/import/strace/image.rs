@@ -33,15 +33,15 @@ pub(super) struct Held {
 
 impl Held {
     /// What was called, if the ABI is this one.
-    pub(super) fn calls(&self, arch: Arch) -> Option<Calls> {
+    pub(super) fn calls(&self, arch: Arch) -> Option<(Arch, Calls)> {
         choose(&self.found, arch)
     }
 }
 
 /// What a name is: in this ABI, or else in the first one that has it.
-pub(super) fn choose(found: &[(Arch, Calls)], arch: Arch) -> Option<Calls> {
+pub(super) fn choose(found: &[(Arch, Calls)], arch: Arch) -> Option<(Arch, Calls)> {
     let own = found.iter().find(|(of, _)| *of == arch);
-    own.or(found.first()).map(|(_, calls)| *calls)
+    own.or(found.first()).copied()
 }
 
 /// Which image.

@@ -15,6 +15,8 @@ pub(super) struct Tracee {
     pub(super) image: ImageId,
     /// The ABI of its next calls, if strace told.
     pub(super) noted: Option<Arch>,
+    /// The ABI of its latest call, where that was looked up since it executes what it does.
+    pub(super) latest: Option<Arch>,
     /// The call that it has not returned from.
     pub(super) pending: Option<Pending>,
     /// Whether it has called.
@@ -79,6 +81,7 @@ impl Importer<'_> {
         let tracee = Tracee {
             image,
             noted: None,
+            latest: None,
             pending: None,
             called: false,
             placed: false,
@@ -92,6 +95,7 @@ impl Importer<'_> {
         };
         let old = task.image;
         task.placed = true;
+        task.latest = None;
         let arch = if log.noted {
             // Only a change is told.
             task.noted
@@ -121,6 +125,7 @@ impl Importer<'_> {
                 let tracee = Tracee {
                     image: self.images.share(image),
                     noted,
+                    latest: None,
                     pending: None,
                     called: false,
                     placed: true,

@@ -1,0 +1,45 @@
+//! Traces of any bytes, of one file and of several: nothing panics, and what is told adds up.
+#![no_main]
+
+use std::io::Cursor;
+use std::time::SystemTime;
+
+use libfuzzer_sys::fuzz_target;
+use sc_record::event::{Event, Sink};
+use sc_record::import::Source;
+use sc_record::import::strace::{Options, import};
+use sc_record::recording::RunBuilder;
+use sc_record::syscall::Arch;
+
+fuzz_target!(|bytes: &[u8]| {
+    // One way per input: names are looked up anew for each.
+    let natives = [Arch::X86_64, Arch::Aarch64, Arch::X86];
+    let native = natives[bytes.len() % natives.len()];
+    let names = [&["trace"][..], &["trace.7", "trace.8"]][bytes.len() / natives.len() % 2];
+    let half = bytes.len() / names.len();
+    let parts = bytes.chunks(half.max(1));
+    let sources = names.iter().zip(parts);
+    let sources = sources.map(|(name, part)| Source::new(name, Cursor::new(part.to_vec())));
+    let options = Options {
+        native,
+        began: SystemTime::UNIX_EPOCH,
+        assume_complete: false,
+    };
+    let mut builder = RunBuilder::of_the_past("strace");
+    let mut calls = 0_u64;
+    let mut sink = |event: Event| {
+        calls = calls.saturating_add(match event {
+            Event::Syscall { .. } => 1,
+            Event::Calls { count, .. } => count,
+            _ => 0,
+        });
+        builder.event(event);
+    };
+    let Ok(summary) = import(sources.collect(), &options, &mut sink, &mut |_| {}) else {
+        return;
+    };
+    // A call that goes through another counts for both.
+    assert!(calls >= summary.calls);
+    let run = builder.finish(summary.exit, false);
+    assert!(!run.is_complete());
+});

@@ -1,0 +1,278 @@
+//! `sc-record import`, as users call it, on what the programs themselves write.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use sc_record::recording::{Exit, Recording, Run};
+use sc_record::syscall::Arch;
+
+use crate::support::process::Room;
+use crate::support::{Calls, programs, recorder, strace};
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/fixtures");
+
+/// Runs `sc-record import` with these arguments in a directory. `{}` is the directory of the fixtures.
+fn import(directory: &Path, args: &str, stdin: &[u8]) -> Output {
+    let args = args
+        .split_whitespace()
+        .map(|arg| arg.replace("{}", FIXTURES));
+    let mut child = Command::new(recorder::PROGRAM)
+        .arg("import")
+        .args(args)
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Whoever doesn't read it has closed it.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The only run of a recording.
+fn only_run(path: &Path) -> Run {
+    let recording = Recording::load(path).unwrap();
+    assert_eq!(recording.runs.len(), 1);
+    recording.runs.into_values().next().unwrap()
+}
+
+fn calls(run: &Run) -> Calls {
+    (run.syscalls.iter())
+        .map(|(call, tally)| (*call, tally.count))
+        .collect()
+}
+
+#[test]
+fn a_log_of_auditd_becomes_a_run_and_a_profile() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let exe = [
+        "--exe",
+        "/opt/fixture/logged32",
+        "--allowed-only",
+        "--skip-unnamed",
+    ]
+    .join(" ");
+    let output = import(
+        directory,
+        &format!("audit {{}}/audit/auditd.log {exe}"),
+        b"",
+    );
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(said.starts_with("sc-record: 9 records of seccomp (14 more were not asked for) in 25 lines; 2 records of other types\n"), "{said}");
+    assert!(said.contains("INCOMPLETE, calls may be missing: a saved log doesn't show whether records are missing\n"), "{said}");
+
+    let run = only_run(&directory.join("recordings/logged32.json"));
+    assert_eq!(run.backend, "audit");
+    assert_eq!(run.program, Path::new("/opt/fixture/logged32"));
+    assert_eq!((run.exit, run.tasks), (None, 2));
+    assert_eq!(run.labels["source"], format!("{FIXTURES}/audit/auditd.log"));
+    assert_eq!(
+        humantime::format_rfc3339_millis(run.started).to_string(),
+        "2026-11-21T23:46:11.033Z"
+    );
+    let names: Vec<_> = run
+        .syscalls
+        .keys()
+        .map(|call| format!("{} {call}", call.arch))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "x86 #-5",
+            "x86 execve",
+            "x86 getppid",
+            "x86 openat",
+            "x86 #100000"
+        ]
+    );
+    let profile = fs::read_to_string(directory.join("profiles/logged32.json")).unwrap();
+    assert!(
+        profile.contains("\"SCMP_ARCH_X86\"") && profile.contains("\"openat\""),
+        "{profile}"
+    );
+
+    // Again, from stdin, compressed, into the same recording.
+    let log = fs::read(format!("{FIXTURES}/audit/auditd.log")).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(&log).unwrap();
+    let output = import(
+        directory,
+        &format!("audit - {exe} -q"),
+        &encoder.finish().unwrap(),
+    );
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let recording = Recording::load(&directory.join("recordings/logged32.json")).unwrap();
+    assert_eq!(recording.runs.len(), 2);
+}
+
+#[test]
+fn what_has_no_run_in_it_says_so_and_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let check = |args: &str, stdin: &[u8], expected: &str| {
+        let output = import(directory, args, stdin);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains(expected), "{args}: {said}");
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 0, "{args}");
+    };
+    check(
+        "audit -n x -",
+        b"one\ntwo\n",
+        "error: no record of seccomp (type 1326) in 2 lines\n  hint: ",
+    );
+    check(
+        "audit -n x --pid 1 {}/audit/auditd.log",
+        b"",
+        "error: 23 records of seccomp, but none that was asked for\n",
+    );
+    check(
+        "audit {}/audit/auditd.log",
+        b"",
+        "error: these are records of 3 executables (/opt/fixture/logged, ",
+    );
+    check(
+        "audit -n x {}/audit/nosuch",
+        b"",
+        "nosuch: No such file or directory",
+    );
+    check("audit -n x {}", b"", "fixtures: is a directory");
+    check("audit -n x - -", b"", "stdin can be read once only");
+    check(
+        "audit -n x -",
+        b"BZh9",
+        "error: - is compressed; import the output of `bzcat -`",
+    );
+    check(
+        "strace -n x -",
+        b"hello\n",
+        "-:1: not a line of strace's: hello\n",
+    );
+    check(
+        "strace -n x -",
+        b"hello\n",
+        "error: no system call in 1 line\n  hint: ",
+    );
+    check(
+        "strace {}/strace/c.txt",
+        b"",
+        "error: the program isn't told: ",
+    );
+    check("strace --arch vax -n x -", b"", "there are x86_64, x86, ");
+    check(
+        "audit --json -o - {}/audit/auditd.log",
+        b"",
+        "can't both go to stdout",
+    );
+}
+
+#[test]
+fn the_summary_as_json_goes_to_stdout_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = import(
+        directory.path(),
+        "strace -q --json -o none -r none --assume-complete {}/strace/single.log",
+        b"",
+    );
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(text(&output.stderr), "");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["calls"], 18);
+    assert_eq!(summary["complete"], true);
+}
+
+/// Programs whose calls are always the same, of one ABI and of several.
+const PROGRAMS: &[&str] = &[
+    "posix_spawn",
+    "clone_vm",
+    "exec_kinds",
+    "exec_from_thread",
+    "exec_failures",
+    "m32",
+    "int80",
+    "odd_numbers",
+];
+
+/// Imports what strace wrote.
+fn import_strace(room: &Room, args: &str) -> Run {
+    let directory = room.directory();
+    let args = format!("strace --assume-complete -n x -r x.json -o none {args}");
+    let output = import(&directory, &args, b"");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    only_run(&directory.join("x.json"))
+}
+
+#[test]
+fn an_import_of_strace_sees_what_the_witness_sees_in_the_same_log() {
+    let room = Room::new();
+    for program in PROGRAMS {
+        let log = room.fresh("s");
+        let mut command = Command::new("strace");
+        strace::arguments(&mut command, &log);
+        let ended = room.run(command.arg(programs::workload(program)));
+        let run = import_strace(&room, log.to_str().unwrap());
+        let text = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
+        assert_eq!(calls(&run), strace::calls(&text), "{program}");
+        assert_eq!(run.incomplete_because.iter().next(), None, "{program}");
+        assert_eq!(
+            run.exit.map(Exit::shell_status),
+            Some(ended.code()),
+            "{program}"
+        );
+    }
+}
+
+#[test]
+fn an_import_of_strace_is_what_recording_gives() {
+    let room = Room::new();
+    for program in PROGRAMS {
+        let path = programs::workload(program);
+        let files = recorder::Files::new(&room);
+        let options = ["-q", "--skip-unnamed"];
+        room.run(files.command(&options).arg(&path));
+        let recorded = only_run(&files.recording);
+
+        let logs = room.directory();
+        let mut command = Command::new("strace");
+        command
+            .args(["-ff", "-n", "-o"])
+            .arg(logs.join("s"))
+            .arg("--");
+        room.run(command.arg(&path));
+        let of_ff: Vec<_> = fs::read_dir(&logs)
+            .unwrap()
+            .map(|file| file.unwrap().path().display().to_string())
+            .collect();
+        let imported = import_strace(&room, &of_ff.join(" "));
+        let set = |run: &Run| run.syscalls.keys().copied().collect::<Vec<_>>();
+        assert_eq!(set(&imported), set(&recorded), "{program}");
+    }
+}
+
+#[test]
+fn the_abi_of_a_32_bit_program_is_found_out_where_strace_does_not_say_it() {
+    let room = Room::new();
+    let log = room.fresh("s");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-o"]).arg(&log).arg("--");
+    room.run(command.arg(programs::workload("m32")));
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(!text.contains("32 bit mode"), "{text}");
+    let run = import_strace(&room, log.to_str().unwrap());
+    let native: Vec<_> = run
+        .syscalls
+        .keys()
+        .filter(|call| call.arch == Arch::X86_64)
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(native, ["execve"]);
+}
