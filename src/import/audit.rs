@@ -9,6 +9,7 @@ mod form;
 mod journal;
 mod loss;
 mod names;
+mod read;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -17,26 +18,18 @@ mod time;
 pub(crate) use form::{Form, Forms, kmsg_sequence, serial};
 pub(crate) use loss::Gaps;
 pub use loss::Note;
+pub(crate) use read::{Told, read};
 pub use record::{BadRecord, Record, SECCOMP_RET_ALLOW, SECCOMP_RET_LOG};
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use memchr::memmem;
-
 use self::account::Account;
-use self::journal::Entry;
-use super::lines::Lines;
 use super::{Error, Output, Problem, Source};
 use crate::event::{Event, Sink, Task};
-
-/// So much of a line is read. The kernel's records have less than 9 KB (`MAX_AUDIT_MESSAGE_LENGTH`, linux/audit.h); an
-/// entry of a journal has all of its fields in one line of JSON.
-const LONGEST_LINE: usize = 1 << 20;
 
 /// Which records are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,84 +124,26 @@ struct Importer<'a> {
     executables: HashMap<Box<[u8]>, usize>,
 }
 
-/// An entry of a journal that is being read, field by field (`-o export`).
-#[derive(Default)]
-struct Export {
-    entry: Entry<'static>,
-    /// Of the entry's message.
-    line: u64,
-}
-
 impl Importer<'_> {
     fn source(&mut self, source: Source) -> Result<(), Error> {
         let mut account = Account::new(source.name().to_owned());
-        let mut lines = Lines::new(source.open()?, LONGEST_LINE);
-        let mut export = None;
-        let read = self.lines(&mut lines, &mut account, &mut export);
-        if let Some(export) = export {
-            self.entry(&export, &mut account);
-        }
-        self.summary.lines += lines.number();
-        super::settle_read(read, account.name(), lines.number(), &mut self.output)?;
+        let reader = source.open()?;
+        let (forms, mut lines) = (self.forms, 0);
+        let read = read(reader, forms, &mut lines, &mut |number, told| {
+            self.told(told, number, &mut account);
+        });
+        self.summary.lines += lines;
+        super::settle_read(read, account.name(), lines, &mut self.output)?;
         account.settle(self.options.assume_complete, &mut self.output);
         Ok(())
     }
 
-    fn lines(
-        &mut self,
-        lines: &mut Lines<impl io::Read>,
-        account: &mut Account,
-        export: &mut Option<Export>,
-    ) -> io::Result<()> {
-        while let Some(line) = lines.next()? {
-            let (text, number) = (line.text, line.number);
-            if text.starts_with(b"__CURSOR=") {
-                export.get_or_insert_default();
-            }
-            match export {
-                Some(entry) => match memchr::memchr(b'=', text) {
-                    Some(equals) => {
-                        if text.starts_with(b"MESSAGE=") {
-                            entry.line = number;
-                        }
-                        entry.entry.set(&text[..equals], &text[equals + 1..]);
-                    }
-                    None if text.is_empty() => {
-                        let entry = std::mem::take(entry);
-                        self.entry(&entry, account);
-                    }
-                    // A field that is not text: the name, its length, that many bytes, and a newline.
-                    None => {
-                        if let Some(length) = lines.number_le()? {
-                            lines.skip(length.saturating_add(1))?;
-                        }
-                    }
-                },
-                None => self.line(text, number, account),
-            }
+    fn told(&mut self, told: Told<'_>, number: u64, account: &mut Account) {
+        match told {
+            Told::Form(form) => self.form(form, number, account),
+            Told::Sequence(sequence) => account.sequence(sequence),
+            Told::BadJson(why) => self.broken(account, number, &why),
         }
-        Ok(())
-    }
-
-    fn entry(&mut self, export: &Export, account: &mut Account) {
-        self.form(export.entry.form(self.forms), export.line, account);
-    }
-
-    fn line(&mut self, text: &[u8], number: u64, account: &mut Account) {
-        if let Some(sequence) = kmsg_sequence(text) {
-            account.sequence(sequence);
-        }
-        if let Some(json) = journal::json(text) {
-            if !may_matter(json) {
-                return;
-            }
-            match Entry::of_json(json) {
-                Ok(entry) => self.form(entry.form(self.forms), number, account),
-                Err(error) => self.broken(account, number, &format!("bad JSON: {error}")),
-            }
-            return;
-        }
-        self.form(self.forms.of(text), number, account);
     }
 
     fn form(&mut self, form: Form<'_>, number: u64, account: &mut Account) {
@@ -292,9 +227,4 @@ impl Importer<'_> {
             });
         }
     }
-}
-
-/// Whether an entry of a journal can be a record or a note of loss. Most are not, and needn't be taken apart.
-fn may_matter(json: &[u8]) -> bool {
-    memmem::find(json, b"audi").is_some() || memmem::find(json, b"Missed ").is_some()
 }
