@@ -144,7 +144,8 @@ pub(crate) struct LogArgs {
     #[arg(long)]
     pub(crate) log_mode: bool,
 
-    /// Where audit records are read: auto, netlink, auditd (become the audit daemon), kmsg
+    /// Where audit records are read: auto, netlink, auditd (become the audit daemon), kmsg, `file:PATH`
+    /// (a log that grows, across rotation), or - (stdin)
     #[arg(long, value_name = "SOURCE", default_value_t = Source::Auto)]
     pub(crate) source: Source,
 

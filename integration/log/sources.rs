@@ -13,8 +13,13 @@ use crate::support::recorder::{Files, PROGRAM, Run};
 /// How many calls a flood has.
 const FLOOD: u64 = 1_000_000;
 
-/// What the flood calls besides getppid(2), all in all.
-fn record(room: &Room, options: &[&str], program: &Path, args: &[&str]) -> (Ended, Files) {
+/// Records a program in log mode.
+pub(super) fn record(
+    room: &Room,
+    options: &[&str],
+    program: &Path,
+    args: &[&str],
+) -> (Ended, Files) {
     let files = Files::new(room);
     let ended = room.run(
         files
@@ -34,7 +39,7 @@ fn flood(room: &Room, options: &[&str], calls: u64) -> (Ended, Files) {
     )
 }
 
-fn getppid(run: &Run) -> u64 {
+pub(super) fn getppid(run: &Run) -> u64 {
     let name = |call: &sc_record::syscall::Syscall| call.to_string() == "getppid";
     let calls = run.calls();
     calls
@@ -53,13 +58,13 @@ fn expected(room: &Room) -> std::collections::BTreeSet<sc_record::syscall::Sysca
 }
 
 /// Puts a file of the kernel's settings back to what it was.
-struct Setting {
+pub(super) struct Setting {
     path: &'static str,
     before: String,
 }
 
 impl Setting {
-    fn change(path: &'static str, value: &str) -> Setting {
+    pub(super) fn change(path: &'static str, value: &str) -> Setting {
         let before = std::fs::read_to_string(path).unwrap();
         std::fs::write(path, value).unwrap();
         Setting { path, before }
@@ -83,7 +88,7 @@ fn audit_daemon() -> u32 {
     pid.unwrap().trim().parse().unwrap()
 }
 
-fn assert_whole(room: &Room, ended: &Ended, files: &Files, passes_count: Option<u64>) {
+pub(super) fn assert_whole(room: &Room, ended: &Ended, files: &Files, passes_count: Option<u64>) {
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
     let run = files.run();
     assert!(
@@ -290,13 +295,13 @@ fn a_setting_that_changes_meanwhile_makes_the_run_incomplete() {
 }
 
 /// Debian's audit daemon, started by hand, until this is dropped.
-struct Auditd {
-    pid: u32,
+pub(super) struct Auditd {
+    pub(super) pid: u32,
 }
 
 impl Auditd {
     /// With a configuration that writes to `log`.
-    fn start(room: &Room, log: &Path) -> Auditd {
+    pub(super) fn start(room: &Room, log: &Path) -> Auditd {
         let directory = room.directory();
         let before = audit_daemon();
         assert_eq!(before, 0, "an audit daemon runs already");

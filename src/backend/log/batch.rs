@@ -24,7 +24,6 @@ struct Item {
 }
 
 /// What came.
-#[expect(dead_code, reason = "logs that are files come next")]
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// A datagram of the audit socket.

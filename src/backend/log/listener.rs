@@ -22,8 +22,9 @@ use crate::import::audit::{Forms, Record};
 
 /// A fence is made again after so long: the record of the one before may have been dropped.
 const AGAIN: Duration = Duration::from_millis(500);
-/// So long a source may say nothing of a fence.
+/// So long a source may say nothing of a fence. The kernel delivers at once; a daemon that keeps a log may take longer.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last fence of a recording that was broken off is waited for.
 const ENDED_PATIENCE: Duration = Duration::from_secs(1);
 /// Records of others can be late: a number that is missing is waited for by so many fences more.
@@ -247,6 +248,7 @@ impl Listener {
                 let interval = interval.ok().and_then(|text| text.trim().parse().ok());
                 Duration::from_secs(interval.unwrap_or(5)) + Duration::from_secs(2)
             }
+            Reader::Lines(_) => LOG_PATIENCE,
         }
     }
 

@@ -25,6 +25,7 @@ mod reader;
 mod session;
 mod socket;
 mod source;
+mod tail;
 mod teller;
 
 use std::collections::BTreeSet;
@@ -115,7 +116,11 @@ impl Backend for Log {
         }
         signal::catch_kicks().map_err(system("sigaction"))?;
         signal::keep_children().map_err(system("sigaction"))?;
-        let listener = Listener::open(&self.candidates(), self.receive_buffer, control)?;
+        let listener = Listener::open(
+            &self.source.candidates(self.become_auditd),
+            self.receive_buffer,
+            control,
+        )?;
         let myself = Status::of_recorder();
         if myself.has_filter {
             lost(
@@ -132,18 +137,6 @@ impl Backend for Log {
             announcement: Mutex::new(None),
         }
         .run(command, listener, sink)
-    }
-}
-
-impl Log {
-    fn candidates(&self) -> Vec<Source> {
-        match &self.source {
-            Source::Auto if self.become_auditd => {
-                vec![Source::Netlink, Source::Auditd, Source::Kmsg]
-            }
-            Source::Auto => vec![Source::Netlink, Source::Kmsg],
-            source => vec![source.clone()],
-        }
     }
 }
 

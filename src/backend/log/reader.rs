@@ -1,10 +1,12 @@
 //! The threads that read, and do nothing else: the kernel keeps little for a slow reader.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc::Sender;
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,6 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Message;
 use super::batch::{Batch, Kind};
 use super::socket::{AuditSocket, LONGEST_MESSAGE};
+use super::tail::Tail;
+use crate::import::audit::{self, Form, Forms, Told};
 
 /// The longest message of `/dev/kmsg`, with its properties (`PRINTKRB_RECORD_MAX` and a prefix).
 const LONGEST_LINE: usize = 8 << 10;
@@ -22,6 +26,16 @@ pub(super) enum Reader {
     Socket(AuditSocket),
     /// `/dev/kmsg`.
     Kmsg(Kmsg),
+    /// Lines that a daemon writes, or wrote. Taken by the thread that reads them.
+    Lines(Mutex<Option<Lines>>),
+}
+
+/// Where lines come from.
+pub(super) enum Lines {
+    /// A file, which has no end.
+    Tail(Tail),
+    /// A pipe, a terminal, or a file that is read to its end.
+    Stream(File),
 }
 
 /// Messages of the kernel's log from now on.
@@ -69,6 +83,12 @@ impl Reader {
                     stop,
                     out,
                 );
+            }
+            Reader::Lines(lines) => {
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(lines) = lines.take() {
+                    read_lines(lines, stop, out);
+                }
             }
         }
     }
@@ -118,5 +138,94 @@ fn read(
                 return;
             }
         }
+    }
+}
+
+/// Reads lines, and tells them apart here: what a file keeps waits for its reader.
+fn read_lines(lines: Lines, stop: BorrowedFd<'_>, out: &Sender<Message>) {
+    let batch = RefCell::new(Batch::new());
+    let mut source = Blocking {
+        lines,
+        stop,
+        batch: &batch,
+        out,
+        stopped: false,
+    };
+    let read = audit::read(&mut source, &Forms::new(), &mut 0, &mut |_, told| {
+        push(&mut batch.borrow_mut(), out, told);
+    });
+    if !source.stopped {
+        let why = read.err().map(|error| error.to_string());
+        batch.borrow_mut().push(Kind::Over(why), 0);
+    }
+    flush(&mut batch.borrow_mut(), out);
+}
+
+fn push(batch: &mut Batch, out: &Sender<Message>, told: Told<'_>) {
+    let (kind, bytes): (Kind, &[u8]) = match told {
+        Told::Form(Form::Record(text)) => (Kind::Record, text),
+        Told::Form(Form::Headless { body, time, serial }) => {
+            (Kind::Headless { time, serial }, body)
+        }
+        Told::Form(Form::Other(serial)) => (Kind::Other(serial), &[]),
+        Told::Form(Form::Note(note)) => (Kind::Note(note), &[]),
+        Told::Form(Form::Found | Form::Nothing) | Told::Sequence(_) => return,
+        Told::BadJson(why) => (Kind::Broken(why), &[]),
+    };
+    if batch.room(bytes.len()).is_none() {
+        flush(batch, out);
+    }
+    if let Some(room) = batch.room(bytes.len()) {
+        room.copy_from_slice(bytes);
+        batch.push(kind, bytes.len());
+    }
+}
+
+/// Hands a batch on. If nobody wants it, nobody wants what follows either, and `stop` says so.
+fn flush(batch: &mut Batch, out: &Sender<Message>) {
+    if !batch.is_empty() {
+        let full = std::mem::replace(batch, Batch::new());
+        let _ = out.send(Message::Batch(full));
+    }
+}
+
+/// Reads what comes, and hands on what came before it waits.
+struct Blocking<'a> {
+    lines: Lines,
+    stop: BorrowedFd<'a>,
+    batch: &'a RefCell<Batch>,
+    out: &'a Sender<Message>,
+    stopped: bool,
+}
+
+impl Read for Blocking<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !self.stopped {
+            match &mut self.lines {
+                Lines::Tail(tail) => {
+                    let count = tail.read_now(buffer)?;
+                    if count > 0 {
+                        return Ok(count);
+                    }
+                    flush(&mut self.batch.borrow_mut(), self.out);
+                    self.stopped = tail.wait(self.stop);
+                }
+                Lines::Stream(file) => {
+                    flush(&mut self.batch.borrow_mut(), self.out);
+                    let mut fds = [
+                        PollFd::new(file.as_fd(), PollFlags::POLLIN),
+                        PollFd::new(self.stop, PollFlags::POLLIN),
+                    ];
+                    let ready = poll(&mut fds, PollTimeout::NONE);
+                    let any = fds.map(|fd| fd.any() == Some(true));
+                    match (ready, any) {
+                        (Ok(_), [_, true]) => self.stopped = true,
+                        (Ok(_), [true, _]) => return file.read(buffer),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(0)
     }
 }

@@ -1,14 +1,19 @@
 //! Where the records are read from.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::reader::{Kmsg, Reader};
+use super::reader::{Kmsg, Lines, Reader};
 use super::socket::AuditSocket;
+use super::tail::Tail;
 
 /// A way by which the kernel's audit records come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +28,10 @@ pub enum Source {
     /// The kernel's log, where it prints records while no audit daemon runs, most of the time at a limited rate. Needs
     /// `CAP_SYSLOG` (`kernel.dmesg_restrict`).
     Kmsg,
+    /// A log that grows, whatever becomes of its name: auditd's, a syslog's, or the output of journalctl(1).
+    File(PathBuf),
+    /// The same from standard input, which may end.
+    Stdin,
 }
 
 impl fmt::Display for Source {
@@ -32,13 +41,15 @@ impl fmt::Display for Source {
             Source::Netlink => f.write_str("netlink"),
             Source::Auditd => f.write_str("auditd"),
             Source::Kmsg => f.write_str("kmsg"),
+            Source::File(path) => write!(f, "file:{}", path.display()),
+            Source::Stdin => f.write_str("-"),
         }
     }
 }
 
 /// A text that names no source.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is none of auto, netlink, auditd and kmsg")]
+#[error("{0:?} is none of auto, netlink, auditd, kmsg, file:PATH and -")]
 pub struct UnknownSource(String);
 
 impl FromStr for Source {
@@ -50,7 +61,11 @@ impl FromStr for Source {
             "netlink" => Source::Netlink,
             "auditd" => Source::Auditd,
             "kmsg" => Source::Kmsg,
-            _ => return Err(UnknownSource(text.to_owned())),
+            "-" => Source::Stdin,
+            _ => match text.strip_prefix("file:") {
+                Some(path) if !path.is_empty() => Source::File(PathBuf::from(path)),
+                _ => return Err(UnknownSource(text.to_owned())),
+            },
         })
     }
 }
@@ -88,10 +103,10 @@ pub enum SourceError {
         source: Errno,
     },
     /// A file can't be opened.
-    #[error("can't open {path}")]
+    #[error("can't open {}", path.display())]
     Open {
         /// Which.
-        path: String,
+        path: PathBuf,
         /// Why not.
         source: io::Error,
     },
@@ -103,6 +118,47 @@ fn list(tried: &[(Source, SourceError)]) -> String {
         .map(|(source, why)| format!("{source}: {why}"))
         .collect();
     tried.join("; ")
+}
+
+/// Logs that daemons keep of the kernel's records.
+const LOGS: [&str; 4] = [
+    "/var/log/audit/audit.log",
+    "/var/log/kern.log",
+    "/var/log/syslog",
+    "/var/log/messages",
+];
+
+impl Source {
+    /// What this stands for, the best first.
+    pub(super) fn candidates(&self, become_auditd: bool) -> Vec<Source> {
+        if *self != Source::Auto {
+            return vec![self.clone()];
+        }
+        let logs = LOGS.map(PathBuf::from).into_iter();
+        let readable = logs
+            .filter(|path| File::open(path).is_ok())
+            .map(Source::File);
+        [Source::Netlink]
+            .into_iter()
+            .chain(become_auditd.then_some(Source::Auditd))
+            .chain([Source::Kmsg])
+            .chain(readable)
+            .collect()
+    }
+}
+
+fn lines(path: &Path) -> Result<Lines, SourceError> {
+    let failed = |source| SourceError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let is_file = std::fs::metadata(path).map_err(failed)?.is_file();
+    if is_file {
+        return Tail::open(path).map(Lines::Tail).map_err(failed);
+    }
+    // Opening a pipe for reading alone waits for somebody to write to it.
+    let file = File::options().read(true).write(true).open(path);
+    file.map(Lines::Stream).map_err(failed)
 }
 
 /// A source that delivers.
@@ -164,15 +220,24 @@ impl Opened {
                         capability: "CAP_SYSLOG",
                     },
                     _ => SourceError::Open {
-                        path: "/dev/kmsg".to_owned(),
+                        path: PathBuf::from("/dev/kmsg"),
                         source,
                     },
                 })?;
                 (Reader::Kmsg(kmsg), false)
             }
-            Source::Auto => {
-                return Err(SourceError::None(Vec::new()));
+            Source::File(path) => (Reader::Lines(Mutex::new(Some(lines(path)?))), false),
+            Source::Stdin => {
+                let input = io::stdin().as_fd().try_clone_to_owned();
+                let input = input.map_err(|source| SourceError::Open {
+                    path: PathBuf::from("-"),
+                    source,
+                })?;
+                let lines = Lines::Stream(File::from(input));
+                (Reader::Lines(Mutex::new(Some(lines))), false)
             }
+            // It stands for others.
+            Source::Auto => return Err(SourceError::None(Vec::new())),
         };
         Ok(Opened { reader, daemon })
     }
@@ -181,7 +246,7 @@ impl Opened {
     pub(super) fn drops(&self) -> Option<u32> {
         match &self.reader {
             Reader::Socket(socket) => socket.drops(),
-            Reader::Kmsg(_) => None,
+            Reader::Kmsg(_) | Reader::Lines(_) => None,
         }
     }
 }
