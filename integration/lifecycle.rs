@@ -1,5 +1,6 @@
 //! Beginnings and ends of a recording that aren't those of its workload.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -351,6 +352,119 @@ fn a_recorder_killed_while_attached_leaves_the_tree_at_work() {
         recorder.signal(Signal::SIGKILL);
         assert_eq!(recorder.wait(&room).code(), 137);
         tree.works();
+    }
+}
+
+#[test]
+fn a_process_with_threads_of_the_kernel_is_attached_to() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let fifo = room.fresh("p");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Opened for both: neither end waits for the other.
+    let both = std::fs::File::options().read(true).write(true).open(&fifo);
+    let mut both = both.unwrap();
+    let output = room.fresh("f");
+    let native = room.spawn_on(
+        &mut Command::new(programs::workload("io_workers")),
+        both.try_clone().unwrap(),
+        std::fs::File::create(&output).unwrap(),
+        std::process::Stdio::inherit(),
+    );
+    let read = || std::fs::read_to_string(&output).unwrap();
+    until("it to be ready", || !read().is_empty());
+    if read() == "no io_uring\n" {
+        eprintln!("skipped: the kernel has no io_uring");
+        native.wait(&room);
+        return;
+    }
+    let recorder = attach(&room, &files, native.pid());
+    both.write_all(b"x").unwrap();
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert_eq!(native.wait(&room).code(), 6);
+    assert_eq!(count(&files, "sched_get_priority_max"), 1);
+}
+
+#[test]
+fn calls_that_an_inherited_filter_refuses_are_recorded() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let recorder = files.command(&["-q"]);
+    let mut command = Command::new(programs::workload("under_filter"));
+    command
+        .arg(recorder.get_program())
+        .args(recorder.get_args());
+    let ended = room.run(command.arg(programs::workload("clone_vm")));
+    assert_eq!(
+        (ended.code(), ended.stdout.as_str()),
+        (0, "shared 6 sum 6\n"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(count(&files, "sched_get_priority_max"), 3);
+    assert_eq!(files.run().incomplete_because(), [""; 0]);
+}
+
+#[test]
+#[ignore = "engine bug 8"]
+fn a_stderr_that_is_full_changes_nothing() {
+    let room = Room::new();
+    for options in [&["--progress=never"][..], &["--progress=always"]] {
+        let files = Files::new(&room);
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(options)
+            .arg("-r")
+            .arg(&files.recording)
+            .arg("-o")
+            .arg(&files.profile);
+        command.args(["--", "sh", "-c", "sleep 0.3; exit 3"]);
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let null = std::process::Stdio::null;
+        let ended = room
+            .spawn_on(&mut command, null(), null(), full)
+            .wait(&room);
+        assert_eq!(ended.code(), 3, "{options:?}");
+        assert_eq!(files.run().0["exit"]["code"].as_u64(), Some(3));
+        assert!(files.profile.exists());
+    }
+}
+
+#[test]
+#[ignore = "engine bug 9"]
+fn the_proc_of_another_namespace_is_not_believed() {
+    if !crate::support::is_root("a pid namespace without its own /proc") {
+        return;
+    }
+    let room = Room::new();
+    let files = Files::new(&room);
+    let recorder = files.command(&["-q"]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork"])
+        .arg(recorder.get_program())
+        .args(recorder.get_args());
+    let ended = room.run(command.arg(programs::workload("tsync")).arg("errno"));
+    assert_eq!(
+        (ended.code(), ended.stdout.as_str()),
+        (0, "mode 2\nhere 13 there 13\n"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(count(&files, "sched_get_priority_max"), 2);
+    for tally in files.run().0["syscalls"]["x86_64"]
+        .as_object()
+        .unwrap()
+        .values()
+    {
+        for executable in tally["executables"].as_array().unwrap() {
+            let executable = executable.as_str().unwrap();
+            assert!(executable.ends_with("tsync"), "{executable}");
+        }
     }
 }
 

@@ -26,6 +26,16 @@ struct Workload {
     tasks: Option<u64>,
     /// Its calls can't be seen without the recording filter.
     needs_filter: bool,
+    under_profile: UnderProfile,
+}
+
+/// How the workload goes under the profile that was generated from it.
+#[derive(Clone, Copy)]
+enum UnderProfile {
+    /// As ever.
+    Same,
+    /// Otherwise: with this status. For a reason that the row gives.
+    Ends(i32),
 }
 
 /// What strace is good for as a witness.
@@ -50,6 +60,7 @@ impl Workload {
             strace: Strace::Sees,
             tasks: None,
             needs_filter: false,
+            under_profile: UnderProfile::Same,
         }
     }
 
@@ -244,6 +255,8 @@ workloads! {
     own_filters_stack: "own_filter_log" { certain: &[("x86_64/seccomp", 8), ("x86_64/sched_get_priority_max", 2)] }
     strict_mode_by_prctl: "strict" {
         args: &["prctl"],
+        // The kernel has no strict mode for who has a filter: EINVAL.
+        under_profile: UnderProfile::Ends(0),
         certain: &[("x86_64/read", 1), ("x86_64/exit", 1), ("x86_64/sched_get_priority_max", 1)],
     }
     strict_mode_of_a_thread: "strict_thread" {
@@ -252,6 +265,8 @@ workloads! {
     }
     strict_mode_by_seccomp: "strict" {
         args: &["seccomp"],
+        // The kernel has no strict mode for who has a filter: EINVAL.
+        under_profile: UnderProfile::Ends(0),
         certain: &[("x86_64/seccomp", 2), ("x86_64/exit", 1), ("x86_64/sched_get_priority_max", 1)],
     }
     own_filter_for_all_threads: "tsync" {
@@ -269,6 +284,8 @@ workloads! {
     }
     syscall_user_dispatch: "syscall_user_dispatch" { certain: &[("x86_64/sched_get_priority_min", 1)] }
     numbers_that_name_no_call: "odd_numbers" {
+        // What has no name can't be in a profile: EPERM instead of ENOSYS.
+        under_profile: UnderProfile::Ends(0),
         certain: &[
             ("x32/getpid", 1),
             ("x32/#100000", 1),
@@ -296,6 +313,8 @@ workloads! {
     }
     int_0x80_from_a_64_bit_program: "int80" {
         exit: 6,
+        // As above: it insists on ENOSYS.
+        under_profile: UnderProfile::Ends(99),
         certain: &[
             ("x86/getpid", 1),
             ("x86/write", 1),
@@ -362,6 +381,7 @@ fn check(workload: &Workload) {
         witnessed = seen;
     }
 
+    let mut profile = None;
     for (how, stops) in [
         ("recorded", "--quiet"),
         ("recorded without a filter", "--no-filter"),
@@ -384,6 +404,20 @@ fn check(workload: &Workload) {
             "{how}: other calls than were made:\n{}",
             differences.join("\n")
         );
+        profile.get_or_insert(files.profile);
+    }
+
+    let command = workload.command(&room);
+    let mut enforced = Command::new(recorder::PROGRAM);
+    enforced
+        .arg("run")
+        .arg(profile.unwrap())
+        .arg("--")
+        .args(&command);
+    let ended = room.run(&mut enforced);
+    match workload.under_profile {
+        UnderProfile::Same => behaves("under its profile", &ended),
+        UnderProfile::Ends(code) => assert_eq!(ended.code(), code, "under its profile"),
     }
 }
 

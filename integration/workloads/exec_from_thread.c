@@ -10,6 +10,7 @@
 static char *self;
 static int ready[2];
 static long leader;
+static volatile int created;
 
 static void *blocked(void *argument)
 {
@@ -24,6 +25,7 @@ static void *execs(void *argument)
     (void)argument;
     char pid[16];
     CHECK(syscall(SYS_gettid) != leader);
+    spin_until(&created, 1);
     snprintf(pid, sizeof pid, "%ld", leader);
     execl(self, self, pid, NULL);
     _exit(90);
@@ -49,6 +51,7 @@ int main(int argc, char **argv)
     /* Until all are in pause(2). */
     sleep_ms(100);
     CHECK(pthread_create(&thread, NULL, execs, NULL) == 0);
+    created = 1;
     pause();
     return 91;
 }

@@ -27,16 +27,26 @@ static void *works(void *number)
     return NULL;
 }
 
-/* How many of the threads made progress in some time. */
-static int progress(void)
+/* How many of the threads go on. */
+static int moving(const int *before)
 {
-    int before[4], moved = 0;
+    int count = 0;
+    for (int i = 0; i < 4; i++)
+        count += work[i] != before[i];
+    return count;
+}
+
+/* Waits until all go on, without a call; or, if they should not, for some time. */
+static int progress(int expected)
+{
+    int before[4];
     for (int i = 0; i < 4; i++)
         before[i] = work[i];
-    sleep_ms(60);
-    for (int i = 0; i < 4; i++)
-        moved += work[i] != before[i];
-    return moved;
+    if (expected == 0)
+        sleep_ms(60);
+    for (long start = now_ms(); moving(before) < expected && now_ms() - start < 20000;)
+        ;
+    return moving(before);
 }
 
 int main(void)
@@ -67,19 +77,19 @@ int main(void)
     }
     CHECK(read(ends[0], &byte, 1) == 1 && byte == 'r');
     sleep_ms(20);
-    int running = progress();
+    int running = progress(4);
     CHECK(kill(pid, SIGSTOP) == 0);
     CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
-    int stopped = progress();
+    int stopped = progress(0);
     CHECK(waitpid(pid, &status, WUNTRACED | WNOHANG) == 0);
 
     /* A signal for a stopped process waits until it goes on. */
     CHECK(kill(pid, SIGUSR1) == 0);
-    int still_stopped = progress();
+    int still_stopped = progress(0);
     CHECK(kill(pid, SIGCONT) == 0);
     CHECK(waitpid(pid, &status, WCONTINUED) == pid && WIFCONTINUED(status));
     CHECK(read(ends[0], &byte, 1) == 1 && byte == 'h');
-    int again = progress();
+    int again = progress(4);
 
     CHECK(kill(pid, SIGSTOP) == 0);
     CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
