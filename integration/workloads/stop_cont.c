@@ -10,7 +10,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 
-enum { SLEEP_MS = 300 };
+enum { SLEEP_MS = 500 };
 
 static int sleeps(int kind)
 {
