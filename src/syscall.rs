@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 /// one audit value, so only this bit tells them apart.
 const X32_SYSCALL_BIT: i32 = 0x4000_0000;
 
+/// libseccomp's pseudo numbers of calls that can go through socketcall(2) or ipc(2) (`seccomp-syscalls.h`: -101 to -120 and
+/// -201 to -224). Those of calls that the ABI hasn't got at all start at -10001.
+const MULTIPLEXED_PSEUDO_NRS: std::ops::RangeInclusive<i32> = -999..=-1;
+
 /// Above the numbers of the ABIs on which libseccomp resolves the names of socketcall(2) and ipc(2) calls to pseudo
 /// numbers (x86, s390, …: their tables end below 500; MIPS o32 starts at 4000).
 const MULTIPLEXED_NRS: i32 = 6_000;
@@ -293,9 +297,10 @@ impl Syscall {
             let scmp = ScmpSyscall::from_name_by_arch(name, arch.scmp()?).ok()?;
             match scmp.as_raw_syscall() {
                 nr if nr >= 0 => Some(Syscall::from_audit_nr(arch, nr).nr),
-                // A pseudo number: the call is one of another ABI, or is also reached through socketcall(2) or ipc(2).
-                _ => (0..MULTIPLEXED_NRS)
+                nr if MULTIPLEXED_PSEUDO_NRS.contains(&nr) => (0..MULTIPLEXED_NRS)
                     .find(|&nr| Syscall { arch, nr }.name().as_deref() == Some(name)),
+                // The call is one of another ABI.
+                _ => None,
             }
         })?;
         Some(Syscall { arch, nr })
