@@ -28,7 +28,7 @@ const ROUNDS: usize = 5;
 const INJECTED: &str = "mount: EFAULT\nunshare: done\nsetns: EBADF\nptrace: done\n";
 const REFUSED: &str = "mount: EPERM\nunshare: EPERM\nsetns: EPERM\nptrace: EPERM\n";
 
-/// The kernel enters restart_syscall(2) for a sleeping call that a stop interrupted. strace stops tasks in other places
+/// The kernel enters `restart_syscall(2)` for a sleeping call that a stop interrupted. strace stops tasks in other places
 /// than the recorder does, so either may see it alone. Policy `safe` always allows it.
 const RESTART: (&str, &str) = (
     "restart_syscall",
@@ -222,7 +222,9 @@ fn refuses_injected_calls(room: &Room, profile: &Path) {
 fn committed(folder: &str) -> BTreeSet<String> {
     let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| !name.ends_with(".bak")).collect()
+    names
+        .filter(|name| Path::new(name).extension() != Some("bak".as_ref()))
+        .collect()
 }
 
 #[test]
@@ -232,15 +234,15 @@ fn committed_profiles_are_those_of_the_committed_recordings() {
     assert_eq!(profiles, committed("recordings"));
     assert!(!profiles.is_empty());
     for name in profiles {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let recording = root.join("recordings").join(&name);
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let recording = package.join("recordings").join(&name);
         let generate = room.run(
             Command::new(recorder::PROGRAM)
                 .args(["generate", "-q", "-o", "-"])
                 .arg(&recording),
         );
         assert_eq!(generate.code(), 0, "{name}: {}", generate.stderr);
-        let profile = std::fs::read_to_string(root.join("profiles").join(&name)).unwrap();
+        let profile = std::fs::read_to_string(package.join("profiles").join(&name)).unwrap();
         assert!(
             generate.stdout == profile,
             "profiles/{name} isn't what its recording gives: run make recordings"

@@ -1,5 +1,7 @@
 //! The command line of sc-record: parse, run, print an error once, exit.
 
+#[macro_use]
+mod say;
 mod cli;
 mod commands;
 
@@ -27,9 +29,9 @@ fn main() -> ExitCode {
     match commands::dispatch(cli) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("sc-record: error: {error:#}");
+            say!("sc-record: error: {error:#}");
             if let Some(hint) = commands::hint::of(&error) {
-                eprintln!("  hint: {hint}");
+                say!("  hint: {hint}");
             }
             ExitCode::from(exit_status::of_error(&error, passes_status_on))
         }

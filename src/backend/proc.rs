@@ -1,9 +1,11 @@
 //! What backends read from proc(5).
 
-use std::fs;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::{fs, io};
 
 use crate::event::Task;
 
@@ -42,6 +44,30 @@ impl Status {
     }
 }
 
+/// Whether the proc file system that is mounted shows the pid namespace of this process. In another (unshare(1) `--pid`
+/// without `--mount-proc`, some containers) its numbers are of other tasks.
+pub(super) fn is_of_this_namespace() -> bool {
+    static OURS: OnceLock<bool> = OnceLock::new();
+    *OURS.get_or_init(|| {
+        let shown = fs::read_link("/proc/self").ok();
+        shown == Some(PathBuf::from(std::process::id().to_string()))
+    })
+}
+
+/// The path of a task's file; an error where proc(5) can't tell of it.
+fn path_of(task: Task, file: &str) -> io::Result<PathBuf> {
+    if is_of_this_namespace() {
+        Ok(PathBuf::from(format!("/proc/{task}/{file}")))
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// The text of a task's file.
+fn read(task: Task, file: &str) -> io::Result<String> {
+    fs::read_to_string(path_of(task, file)?)
+}
+
 fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
     status
         .lines()
@@ -50,7 +76,7 @@ fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
 }
 
 fn number_in_status(task: Task, key: &str) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{task}/status")).ok()?;
+    let status = read(task, "status").ok()?;
     field(&status, key)?.parse().ok()
 }
 
@@ -64,7 +90,7 @@ pub(super) enum Disposition {
 
 /// Whether a signal (1 to 64) is in one of the sets of signals of a task's status; `None` if the task is gone.
 fn in_signal_set(task: Task, set: &str, signal: i32) -> Option<bool> {
-    let status = fs::read_to_string(format!("/proc/{task}/status")).ok()?;
+    let status = read(task, "status").ok()?;
     let set = u64::from_str_radix(field(&status, set)?, 16).ok()?;
     Some(set >> (signal - 1) & 1 == 1)
 }
@@ -99,16 +125,14 @@ pub(super) fn process_of(task: Task) -> Option<Task> {
 
 /// Whether a task is a zombie, or not there at all.
 pub(super) fn is_gone(task: Task) -> bool {
-    let status = fs::read_to_string(format!("/proc/{task}/status")).unwrap_or_default();
+    let status = read(task, "status").unwrap_or_default();
     field(&status, "State:").is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
 /// The threads of a process.
 pub(super) fn threads_of(process: Task) -> Vec<Task> {
-    let entries = fs::read_dir(format!("/proc/{process}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let entries = path_of(process, "task").and_then(fs::read_dir);
+    let entries = entries.into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Task))
         .collect()
@@ -116,8 +140,7 @@ pub(super) fn threads_of(process: Task) -> Vec<Task> {
 
 /// The processes that a thread made and whose parent it still is (`CONFIG_PROC_CHILDREN`).
 pub(super) fn children_of(process: Task, thread: Task) -> Vec<Task> {
-    let path = format!("/proc/{process}/task/{thread}/children");
-    let children = fs::read_to_string(path).unwrap_or_default();
+    let children = read(process, &format!("task/{thread}/children")).unwrap_or_default();
     children
         .split_ascii_whitespace()
         .filter_map(|pid| pid.parse().ok().map(Task))
@@ -125,28 +148,30 @@ pub(super) fn children_of(process: Task, thread: Task) -> Vec<Task> {
 }
 
 /// What a task runs: the path that its mount namespace has for it, as far as it can be told. Of a process that isn't
-/// dumpable an unprivileged recorder sees the name (`/proc/PID/comm`) only.
+/// dumpable an unprivileged recorder sees the name (`/proc/PID/comm`) only; without proc(5) it is `unknown`.
 pub(super) fn executable_of(task: Task) -> PathBuf {
-    if let Ok(path) = fs::read_link(format!("/proc/{task}/exe")) {
+    if let Ok(path) = path_of(task, "exe").and_then(fs::read_link) {
         let kept = path.as_os_str().as_bytes().strip_suffix(b" (deleted)");
         return kept.map_or_else(
             || path.clone(),
-            |kept| Path::new(std::ffi::OsStr::from_bytes(kept)).to_owned(),
+            |kept| Path::new(OsStr::from_bytes(kept)).to_owned(),
         );
     }
-    let name = fs::read(format!("/proc/{task}/comm")).unwrap_or_default();
-    PathBuf::from(std::ffi::OsStr::from_bytes(name.trim_ascii_end()))
+    match path_of(task, "comm").and_then(fs::read) {
+        Ok(name) => PathBuf::from(OsStr::from_bytes(name.trim_ascii_end())),
+        Err(_) => PathBuf::from("unknown"),
+    }
 }
 
 /// The login session of a process (`ses=` of audit records); `None` if it is gone.
 pub(super) fn session_of(process: Task) -> Option<u32> {
-    let text = fs::read_to_string(format!("/proc/{process}/sessionid")).ok()?;
+    let text = read(process, "sessionid").ok()?;
     text.trim().parse().ok()
 }
 
 /// Whether what a task runs would have got privileges from its file: set-user-ID, set-group-ID or file capabilities.
 pub(super) fn runs_privileged_file(task: Task) -> bool {
-    is_privileged_file(Path::new(&format!("/proc/{task}/exe")))
+    path_of(task, "exe").is_ok_and(|path| is_privileged_file(&path))
 }
 
 /// Whether a file gives privileges to this user when it is executed.

@@ -32,11 +32,11 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     }
     if !args.quiet {
         for line in text(&recording, &document, args.profile.into(), &output) {
-            eprintln!("sc-record: {line}");
+            say!("sc-record: {line}");
         }
     }
     for warning in profile::warnings(&document) {
-        eprintln!("sc-record: warning: {warning}");
+        say!("sc-record: warning: {warning}");
     }
     Ok(exit_status::CLEAN)
 }

@@ -70,14 +70,14 @@ fn import_audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
             0 => String::new(),
             filtered => format!(" ({filtered} more were not asked for)"),
         };
-        eprintln!(
+        say!(
             "sc-record: {} of seccomp{not_asked_for} in {}; {} of other types",
             count(summary.records, "record"),
             count(summary.lines, "line"),
             count(summary.other, "record"),
         );
         if summary.refused > 0 {
-            eprintln!(
+            say!(
                 "sc-record: {} refused by a filter: --allowed-only leaves such out",
                 count(summary.refused, "call")
             );
@@ -109,7 +109,7 @@ fn import_strace(args: &ImportStraceArgs) -> anyhow::Result<u8> {
         return Err(Nothing::Call(summary.lines).into());
     }
     if !args.keep.verbosity.quiet {
-        eprintln!(
+        say!(
             "sc-record: {} in {}",
             count(summary.calls, "call"),
             count(summary.lines, "line"),
@@ -214,14 +214,14 @@ impl Problems {
     fn tell(&mut self, problem: &Problem) {
         self.0 += 1;
         if self.0 <= MOST_PROBLEMS {
-            eprintln!("sc-record: warning: {problem}");
+            say!("sc-record: warning: {problem}");
         }
     }
 
     fn end(&self) {
         if self.0 > MOST_PROBLEMS {
             let more = count(self.0 - MOST_PROBLEMS, "more line");
-            eprintln!("sc-record: warning: {more} can't be read");
+            say!("sc-record: warning: {more} can't be read");
         }
     }
 }

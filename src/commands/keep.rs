@@ -69,7 +69,7 @@ impl Keep<'_> {
         }
         for line in said? {
             if say == Say::Text {
-                eprintln!("sc-record: {line}");
+                say!("sc-record: {line}");
             }
         }
         Ok(())

@@ -43,7 +43,7 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
         });
         writeln!(io::stdout(), "{summary}")?;
     } else if !args.quiet {
-        eprintln!("sc-record: {name}: {runs} runs from {inputs} files, {incomplete} incomplete");
+        say!("sc-record: {name}: {runs} runs from {inputs} files, {incomplete} incomplete");
     }
     Ok(exit_status::CLEAN)
 }

@@ -85,7 +85,7 @@ impl Passes {
             self.log.known.extend(new);
             number += 1;
             if !self.quiet {
-                eprintln!(
+                say!(
                     "sc-record: pass {number} of at most {}: the workload is started again",
                     self.at_most
                 );

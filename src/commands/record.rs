@@ -113,7 +113,7 @@ impl Plan<'_> {
     fn run(&self, control: &Control) -> anyhow::Result<(Run, Outcome)> {
         let method = self.method();
         if self.args.keep.verbosity.verbose {
-            eprintln!("sc-record: backend {}: {}", method.name(), method.why());
+            say!("sc-record: backend {}: {}", method.name(), method.why());
         }
         let show = !self.args.keep.verbosity.quiet;
         let progress = show.then(|| Progress::start(self.args.progress)).flatten();

@@ -66,7 +66,7 @@ fn resolve_calls(args: &ResolveArgs) -> u8 {
             Ok(calls) if !args.json => calls.iter().for_each(|call| println!("{}", line(*call))),
             Ok(_) => {}
             Err(why) => {
-                eprintln!("sc-record: {why}");
+                say!("sc-record: {why}");
                 status = exit_status::FINDINGS;
             }
         }
@@ -168,7 +168,7 @@ fn annotate_all(mut from: impl BufRead, to: &mut impl Write, arch: Arch) -> anyh
         let (annotated, unknown) = annotate(&line, arch);
         to.write_all(&annotated).context("can't write to stdout")?;
         if let Some(unknown) = unknown {
-            eprintln!("sc-record: line {number}: {unknown}");
+            say!("sc-record: line {number}: {unknown}");
             status = exit_status::FINDINGS;
         }
     }

@@ -48,10 +48,10 @@ fn become_command(args: &RunArgs) -> anyhow::Result<Infallible> {
     if !args.quiet {
         for ignored in filter.ignored() {
             let position = at(Some(ignored.place));
-            eprintln!("sc-record: warning: {file}: {position}ignored: {ignored}");
+            say!("sc-record: warning: {file}: {position}ignored: {ignored}");
         }
         for note in filter.notes() {
-            eprintln!("sc-record: warning: {file}: {}{note}", at(note.place()));
+            say!("sc-record: warning: {file}: {}{note}", at(note.place()));
         }
     }
 

@@ -63,13 +63,13 @@ impl<'a> Summary<'a> {
 
     pub(super) fn print(&self, say: Say, verbosity: Verbosity) {
         let lines = match say {
-            Say::JsonOnStderr => return eprintln!("{}", self.json()),
+            Say::JsonOnStderr => return say!("{}", self.json()),
             Say::JsonOnStdout => return println!("{}", self.json()),
             Say::Text if verbosity.quiet => self.warnings(),
             Say::Text => self.text(),
         };
         for line in lines {
-            eprintln!("sc-record: {line}");
+            say!("sc-record: {line}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Becoming a command under a filter.
 
 use std::ffi::{CString, OsString};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -155,7 +155,9 @@ fn flags(filter: &Filter) -> libc::c_ulong {
 fn undelivered(listener: &Listener) -> impl FnOnce(io::Error) + Send + use<> {
     let path = listener.path().to_owned();
     move |error| {
-        eprintln!(
+        // There is nobody left to tell if that fails.
+        let _ = writeln!(
+            io::stderr(),
             "sc-record: error: cannot send the descriptor of the notifications to {path}: {error}"
         );
         sys::exit_process(125)

@@ -9,6 +9,7 @@
 //! - where the recording is to end before the workload ([`Until::Exit`]): under the filter, but without a tracer, every
 //!   call fails with ENOSYS;
 //! - where the recorder runs under a seccomp filter itself, which would hide calls just so;
+//! - where `/proc` is missing or shows another pid namespace, so that threads can't be told apart;
 //! - where the filter needs `no_new_privs` and that would keep setuid programs from what ptrace leaves them.
 //!
 //! The steps: [`Ptrace`] decides and starts, `attach` finds the tasks of a running process, `engine` handles one stop
@@ -133,6 +134,8 @@ impl Ptrace {
             Stopping::EveryCall(
                 "the recorder runs under a seccomp filter, which would hide calls from its own",
             )
+        } else if !proc::is_of_this_namespace() {
+            Stopping::EveryCall("/proc doesn't show this pid namespace")
         } else if !proc::seccomp_can_trace() {
             Stopping::EveryCall("the kernel has no SECCOMP_RET_TRACE")
         } else if myself.can_load_filters {
