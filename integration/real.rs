@@ -154,9 +154,7 @@ impl Script {
 }
 
 fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("integration/real")
-        .join(name)
+    top().join("integration/real").join(name)
 }
 
 /// Where the programs of `real/programs` are, built.
@@ -218,13 +216,18 @@ fn refuses_injected_calls(room: &Room, profile: &Path) {
     );
 }
 
-/// The committed ones.
+/// The names of what is committed.
 fn committed(folder: &str) -> BTreeSet<String> {
-    let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+    let entries = std::fs::read_dir(top().join(folder)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    // Not what --fresh keeps of a recording.
     names
-        .filter(|name| Path::new(name).extension() != Some("bak".as_ref()))
+        .filter(|name| name.rsplit('.').next() == Some("json"))
         .collect()
+}
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]
@@ -234,15 +237,14 @@ fn committed_profiles_are_those_of_the_committed_recordings() {
     assert_eq!(profiles, committed("recordings"));
     assert!(!profiles.is_empty());
     for name in profiles {
-        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let recording = package.join("recordings").join(&name);
+        let recording = top().join("recordings").join(&name);
         let generate = room.run(
             Command::new(recorder::PROGRAM)
                 .args(["generate", "-q", "-o", "-"])
                 .arg(&recording),
         );
         assert_eq!(generate.code(), 0, "{name}: {}", generate.stderr);
-        let profile = std::fs::read_to_string(package.join("profiles").join(&name)).unwrap();
+        let profile = std::fs::read_to_string(top().join("profiles").join(&name)).unwrap();
         assert!(
             generate.stdout == profile,
             "profiles/{name} isn't what its recording gives: run make recordings"
@@ -254,21 +256,14 @@ fn committed_profiles_are_those_of_the_committed_recordings() {
 fn committed_profiles_refuse_injected_calls() {
     let room = Room::new();
     for name in committed("profiles") {
-        refuses_injected_calls(
-            &room,
-            &Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("profiles")
-                .join(name),
-        );
+        refuses_injected_calls(&room, &top().join("profiles").join(name));
     }
 }
 
 #[test]
 fn committed_recordings_are_complete_and_hold_no_passing_paths() {
     for name in committed("recordings") {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("recordings")
-            .join(&name);
+        let path = top().join("recordings").join(&name);
         let recording = Recording::load(&path).unwrap();
         for run in recording.runs.values() {
             assert!(run.is_complete(), "{name}: {:?}", run.incomplete_because);
