@@ -15,7 +15,7 @@ use sc_record::syscall::Arch;
 #[command(
     name = "sc-record",
     version,
-    override_usage = "sc-record [OPTIONS] [--] CMD [ARG]...\n       sc-record [OPTIONS] --pid PID\n       sc-record VERB ...",
+    override_usage = "sc-record [OPTIONS] [--] CMD [ARG]...\n       sc-record [OPTIONS] --pid PID\n       sc-record [OPTIONS] --log-mode\n       sc-record VERB ...",
     subcommand_value_name = "VERB",
     subcommand_help_heading = "Verbs",
     disable_help_subcommand = true,
@@ -66,9 +66,6 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, value_enum, default_value_t = Backend::Auto)]
     pub(crate) backend: Backend,
 
-    #[command(flatten)]
-    pub(crate) log: LogArgs,
-
     /// Attach to a running process, with its threads and children, instead of starting CMD
     #[arg(short, long, value_name = "PID", conflicts_with = "command", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
@@ -96,10 +93,13 @@ pub(crate) struct RecordArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+
     /// Program to run, and its arguments
     #[arg(
         value_name = "CMD",
-        required_unless_present = "pid",
+        required_unless_present_any = ["pid", "log_mode"],
         trailing_var_arg = true,
         value_hint = clap::ValueHint::CommandWithArguments
     )]
@@ -140,7 +140,8 @@ pub(crate) struct KeepArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Log mode (--backend log)")]
 pub(crate) struct LogArgs {
-    /// The same as --backend log
+    /// The same as --backend log; without CMD, record what the kernel logs of others until Ctrl-C,
+    /// --duration or --idle
     #[arg(long)]
     pub(crate) log_mode: bool,
 
@@ -161,6 +162,47 @@ pub(crate) struct LogArgs {
     /// brings nothing new and loses nothing
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) passes: u32,
+
+    /// Without CMD: take the records of threads of this name only (can be repeated)
+    #[arg(
+        long = "comm",
+        value_name = "NAME",
+        requires = "log_mode",
+        conflicts_with = "command"
+    )]
+    pub(crate) comms: Vec<OsString>,
+
+    /// Without CMD: take the records of processes that execute this file only (can be repeated)
+    #[arg(
+        long = "exe",
+        value_name = "FILE",
+        requires = "log_mode",
+        conflicts_with = "command"
+    )]
+    pub(crate) exes: Vec<OsString>,
+
+    /// Without CMD: take the records of processes in this container only, by its id (or what else of
+    /// it is in the names of its cgroups)
+    #[arg(long, value_name = "ID", requires = "log_mode", conflicts_with = "command", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) container: Option<String>,
+
+    /// Without CMD: end the recording after this time (90s, 10min)
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "log_mode",
+        conflicts_with = "command"
+    )]
+    pub(crate) duration: Option<humantime::Duration>,
+
+    /// Without CMD: end the recording when no record has come for this time
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "log_mode",
+        conflicts_with = "command"
+    )]
+    pub(crate) idle: Option<humantime::Duration>,
 }
 
 /// What the profile of a recording says.

@@ -10,6 +10,7 @@ use sc_record::format::DocumentError;
 use sc_record::recording::{FileError, MergeError, ParseError};
 use sc_record::{atomic_file, backend, command::CommandError};
 
+use super::follow::NoRecord;
 use super::import::Nothing;
 use super::run::UnknownNames;
 
@@ -21,6 +22,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
 fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
     None.or_else(|| Some(of_command(cause.downcast_ref()?)))
         .or_else(|| of_backend(cause.downcast_ref()?))
+        .or_else(|| Some(of_no_record(*cause.downcast_ref()?)))
         .or_else(|| of_file(cause.downcast_ref()?))
         .or_else(|| of_write(cause.downcast_ref()?))
         .or_else(|| of_merge(cause.downcast_ref()?))
@@ -55,6 +57,11 @@ fn of_backend(error: &backend::Error) -> Option<String> {
         _ => return None,
     };
     Some(advice.to_owned())
+}
+
+fn of_no_record(_: NoRecord) -> String {
+    "what is to be recorded must run under a profile whose default action is SCMP_ACT_LOG"
+        .to_owned()
 }
 
 fn of_source(error: &SourceError) -> Option<String> {

@@ -2,6 +2,7 @@
 
 mod completions;
 pub(crate) mod exit_status;
+pub(crate) mod follow;
 mod generate;
 pub(crate) mod hint;
 mod import;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use sc_record::backend::log::Source;
 use sc_record::backend::ptrace::Ptrace;
 use sc_record::backend::signals::{self, Interrupts};
 use sc_record::backend::{Backend, Command, Control, Log, Outcome, Target, Until};
@@ -54,6 +55,13 @@ impl Method {
 
 /// Records, and gives the exit status of the workload.
 pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
+    if is_log_mode(args) && args.command.is_empty() {
+        return super::follow::follow(args);
+    }
+    anyhow::ensure!(
+        args.log.source != Source::Stdin,
+        "--source - takes the standard input, which is CMD's"
+    );
     let plan = Plan::new(args)?;
     plan.keep.check_recording()?;
     // Before there is a thread: the mask of signals is each thread's own.
@@ -82,6 +90,10 @@ fn status(outcome: &Outcome, target: &Target) -> u8 {
     };
     // A status is a byte, and so are 128 and any signal.
     u8::try_from(status).unwrap_or(super::exit_status::TOOL_FAILED)
+}
+
+fn is_log_mode(args: &RecordArgs) -> bool {
+    args.log.log_mode || args.backend == cli::Backend::Log
 }
 
 impl Plan<'_> {
@@ -141,22 +153,22 @@ impl Plan<'_> {
             cli::Until::Exit => Until::Exit,
         };
         let log = &self.args.log;
-        match self.args.backend {
-            cli::Backend::Auto | cli::Backend::Ptrace if !log.log_mode => Method::Ptrace(Ptrace {
+        if !is_log_mode(self.args) {
+            return Method::Ptrace(Ptrace {
                 until,
                 no_filter: self.args.no_filter,
-            }),
-            _ => Method::Log(Passes {
-                log: Log {
-                    source: log.source.clone(),
-                    become_auditd: log.become_auditd,
-                    receive_buffer: log.receive_buffer,
-                    known: BTreeSet::new(),
-                    until,
-                },
-                at_most: log.passes,
-                quiet: self.args.keep.verbosity.quiet,
-            }),
+            });
         }
+        Method::Log(Passes {
+            log: Log {
+                source: log.source.clone(),
+                become_auditd: log.become_auditd,
+                receive_buffer: log.receive_buffer,
+                known: BTreeSet::new(),
+                until,
+            },
+            at_most: log.passes,
+            quiet: self.args.keep.verbosity.quiet,
+        })
     }
 }

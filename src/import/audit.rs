@@ -47,7 +47,8 @@ pub struct Options {
 }
 
 impl Options {
-    fn takes(&self, record: &Record<'_>) -> bool {
+    /// Whether a record is one of these.
+    pub(crate) fn takes(&self, record: &Record<'_>) -> bool {
         /// `TASK_COMM_LEN` without the NUL (linux/sched.h).
         const COMM: usize = 15;
         let is_comm = |comm: &OsString| {

@@ -1,7 +1,7 @@
 //! What the log backend needs of seccomp(2) and netlink(7) that nix has no safe function for.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -70,4 +70,18 @@ pub(crate) fn drops(socket: BorrowedFd<'_>) -> Option<u32> {
     };
     let told = length as usize > DROPS * size_of::<u32>();
     (result == 0 && told).then(|| values[DROPS])
+}
+
+/// A socket of the kernel's connector (`NETLINK_CONNECTOR`), a protocol that nix doesn't know.
+pub(crate) fn connector_socket() -> nix::Result<OwnedFd> {
+    // SAFETY: the arguments are passed by value.
+    let fd = Errno::result(unsafe {
+        libc::socket(
+            libc::AF_NETLINK,
+            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+            libc::NETLINK_CONNECTOR,
+        )
+    })?;
+    // SAFETY: the kernel made this descriptor just now, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -25,6 +25,11 @@ pub(super) struct Ledger {
     over: Option<String>,
 }
 
+/// Why nothing more comes, if no error happened.
+const ENDED: &str = "it came to its end";
+
+const NOT_PRINTED: &str = "the kernel did not print all audit records (kernel.printk_ratelimit)";
+
 impl Ledger {
     /// A record came.
     pub(super) fn serial(&mut self, serial: Option<u64>) {
@@ -48,7 +53,7 @@ impl Ledger {
     }
 
     pub(super) fn over(&mut self, why: Option<String>) {
-        let why = why.unwrap_or_else(|| "it came to its end".to_owned());
+        let why = why.unwrap_or_else(|| ENDED.to_owned());
         self.over.get_or_insert(why);
     }
 
@@ -85,6 +90,27 @@ impl Ledger {
         self.serials.missing().saturating_sub(self.fences_missing)
     }
 
+    /// Whether the source said that nothing more will come.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    /// Tells what is lost by the log's own word. It may be a choice of records, and end when it likes.
+    pub(super) fn settle_unproven(self, sink: &mut dyn Sink) {
+        if self.suppressed > 0 {
+            sink.event(Event::Lost {
+                count: Some(self.suppressed),
+                why: NOT_PRINTED.to_owned(),
+            });
+        }
+        let ledger = Ledger {
+            serials: Gaps::default(),
+            over: self.over.filter(|why| why != ENDED),
+            ..self
+        };
+        ledger.settle(sink);
+    }
+
     /// Tells what is lost.
     pub(super) fn settle(self, sink: &mut dyn Sink) {
         let mut lost = |count: u64, why: &str| {
@@ -101,10 +127,7 @@ impl Ledger {
                 "audit records came faster than they could be read, and the kernel dropped some",
             );
         } else if missing > 0 && self.suppressed > 0 {
-            lost(
-                missing,
-                "the kernel did not print all audit records (kernel.printk_ratelimit)",
-            );
+            lost(missing, NOT_PRINTED);
         } else if missing > 0 {
             lost(missing, "serial numbers of audit records are missing");
         }

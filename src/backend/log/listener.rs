@@ -47,6 +47,8 @@ pub(super) struct Listener {
     /// The executable of this process, as records have it.
     own_exe: Vec<u8>,
     before: Before,
+    /// When, if nothing proves that the source is this kernel's.
+    begun: Option<Instant>,
 }
 
 struct MadeFence {
@@ -112,14 +114,34 @@ impl Listener {
             latest_seen: 0,
             own_exe: Vec::new(),
             before: Before::default(),
+            begun: None,
         })
+    }
+
+    /// Opens a log that may be another machine's: whatever it says counts from now on. If it is this kernel's, a fence
+    /// will show.
+    pub(super) fn begin(source: &Source, receive_buffer: usize) -> Result<Listener, SourceError> {
+        let mut listener = Listener::of(source, receive_buffer)?;
+        listener.before.status = Some(AuditSocket::open().and_then(|socket| socket.status()));
+        listener.opening = Some(0);
+        listener.begun = Some(Instant::now());
+        // Where no call can be logged, the log is another machine's.
+        if let (Source::File(_), Ok(fence)) = (source, Fence::make()) {
+            listener.fences.push(MadeFence { fence, seen: false });
+        }
+        Ok(listener)
+    }
+
+    /// Whether nothing more will come.
+    pub(super) fn is_over(&self) -> bool {
+        self.ledger.is_over()
     }
 
     /// Makes sure that the source delivers, and has the account begin.
     fn opened(mut self, control: &Control) -> Result<Listener, SourceError> {
         // Before the fence: what is lost after it must show.
         self.before.status = Some(AuditSocket::open().and_then(|socket| socket.status()));
-        let seen = self.fence(control, &mut |_| {});
+        let seen = self.fence(Some(control), &mut |_| {});
         let seen = seen.map_err(|source| SourceError::System {
             operation: "making a call that is logged",
             source,
@@ -129,6 +151,11 @@ impl Listener {
         }
         self.before.drops = self.opened.drops();
         Ok(self)
+    }
+
+    /// Where the records come from.
+    pub(super) fn source(&self) -> &Source {
+        &self.opened.source
     }
 
     /// The executable of this process, as records have it.
@@ -196,10 +223,11 @@ impl Listener {
         seen
     }
 
-    /// Makes fences until the record of one comes. Whether one did.
+    /// Makes fences until the record of one comes. Whether one did. A recording that is broken off (by `control`) doesn't wait
+    /// long.
     pub(super) fn fence(
         &mut self,
-        control: &Control,
+        control: Option<&Control>,
         take: &mut dyn FnMut(&Record<'_>),
     ) -> nix::Result<bool> {
         let patience = self.patience();
@@ -208,7 +236,8 @@ impl Listener {
         let mut give_up = again + patience;
         loop {
             let now = Instant::now();
-            if control.is_ended() {
+            let ended = control.is_some_and(Control::is_ended);
+            if ended {
                 give_up = give_up.min(now + ENDED_PATIENCE);
             }
             if now >= give_up {
@@ -228,7 +257,7 @@ impl Listener {
                     if self.fences[first..].iter().any(|made| made.seen) {
                         return Ok(true);
                     }
-                    if matches!(self.opened.reader, Reader::Socket(_)) && !control.is_ended() {
+                    if matches!(self.opened.reader, Reader::Socket(_)) && !ended {
                         // The kernel still delivers what came before the fence.
                         give_up = Instant::now() + patience;
                     }
@@ -255,10 +284,21 @@ impl Listener {
     /// Makes the last fence, takes what comes before it, and tells what is lost since the first.
     pub(super) fn close(
         mut self,
-        control: &Control,
+        control: Option<&Control>,
         sink: &mut dyn Sink,
         take: &mut dyn FnMut(&mut dyn Sink, &Record<'_>),
     ) {
+        if let Some(begun) = self.begun
+            && !self.proves_to_be_ours(begun, &mut |record| take(sink, record))
+        {
+            lost(
+                sink,
+                "a log that isn't this kernel's own doesn't show whether records are missing"
+                    .to_owned(),
+            );
+            std::mem::take(&mut self.ledger).settle_unproven(sink);
+            return;
+        }
         let mut seen = false;
         for _ in 0..=MORE_FENCES {
             seen = match self.fence(control, &mut |record| take(sink, record)) {
@@ -276,7 +316,7 @@ impl Listener {
                 break;
             }
         }
-        if !seen && !control.is_ended() {
+        if !seen && !control.is_some_and(Control::is_ended) {
             lost(
                 sink,
                 format!(
@@ -290,6 +330,26 @@ impl Listener {
         self.ledger.drops(drops);
         std::mem::take(&mut self.ledger).settle(sink);
         self.settle_with_kernel(sink);
+    }
+
+    /// Whether the first fence shows, which the log has some time for. Takes what has come.
+    fn proves_to_be_ours(&mut self, begun: Instant, take: &mut dyn FnMut(&Record<'_>)) -> bool {
+        let give_up = begun + self.patience();
+        loop {
+            let proven = self.fences.first().is_some_and(|made| made.seen);
+            let wait = if self.fences.is_empty() || self.is_over() || proven {
+                Duration::ZERO
+            } else {
+                give_up.saturating_duration_since(Instant::now())
+            };
+            match self.messages.recv_timeout(wait) {
+                Ok(Message::Batch(batch)) => {
+                    self.hear(&batch, take);
+                }
+                Ok(_) => {}
+                Err(_) => return proven,
+            }
+        }
     }
 
     /// What only the kernel's own counters and settings tell.

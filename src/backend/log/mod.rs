@@ -16,8 +16,10 @@
 //! the messages of both.
 
 mod batch;
+mod connector;
 mod fence;
 mod filter;
+mod follow;
 mod ledger;
 mod listener;
 mod members;
@@ -27,6 +29,7 @@ mod socket;
 mod source;
 mod tail;
 mod teller;
+mod tracker;
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -36,6 +39,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+pub use follow::{Follow, Scope};
 pub use source::{Source, SourceError, UnknownSource};
 
 use self::batch::Batch;
@@ -182,7 +186,7 @@ impl Recording<'_> {
         // The descendants that logged in are only known by their records.
         while self.log.until == Until::All && !self.control.is_ended() {
             let before = lock(&self.sessions).clone();
-            let fenced = listener.fence(self.control, &mut |record| {
+            let fenced = listener.fence(Some(self.control), &mut |record| {
                 self.take(record, &mut members, &mut teller, sink);
             });
             if fenced.is_err() || *lock(&self.sessions) == before {
@@ -199,7 +203,7 @@ impl Recording<'_> {
                 self.take_until_over(&mut listener, &mut members, &mut teller, sink)
             })?;
         }
-        listener.close(self.control, sink, &mut |sink, record| {
+        listener.close(Some(self.control), sink, &mut |sink, record| {
             self.take(record, &mut members, &mut teller, sink);
         });
         self.control.report_end(sink);

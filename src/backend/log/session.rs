@@ -141,7 +141,8 @@ fn scan(sessions: &BTreeSet<u32>, session: Session) -> io::Result<Vec<OwnedFd>> 
     Ok(found)
 }
 
-fn has_filter(process: i32) -> bool {
+/// Whether a process runs under a filter.
+pub(super) fn has_filter(process: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let mode = status
         .lines()

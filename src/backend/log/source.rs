@@ -163,6 +163,7 @@ fn lines(path: &Path) -> Result<Lines, SourceError> {
 
 /// A source that delivers.
 pub(super) struct Opened {
+    pub(super) source: Source,
     pub(super) reader: Reader,
     /// This process is the audit daemon until this is dropped.
     daemon: bool,
@@ -239,7 +240,11 @@ impl Opened {
             // It stands for others.
             Source::Auto => return Err(SourceError::None(Vec::new())),
         };
-        Ok(Opened { reader, daemon })
+        Ok(Opened {
+            source: source.clone(),
+            reader,
+            daemon,
+        })
     }
 
     /// The socket's counter of dropped messages.

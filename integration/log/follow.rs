@@ -1,0 +1,325 @@
+//! Log mode without a command: what others start, under a profile whose default action is `SCMP_ACT_LOG`.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::fcntl::FlockArg;
+use nix::sys::signal::Signal;
+use sc_record::syscall::Syscall;
+
+use super::sources::getppid;
+use super::{calls, can_record, lock};
+use crate::support::process::{Room, Running, until};
+use crate::support::programs;
+use crate::support::recorder::{Files, PROGRAM};
+
+/// A recorder that follows, and is known to have begun.
+struct Follower {
+    running: Running,
+    files: Files,
+    errors: PathBuf,
+}
+
+impl Follower {
+    fn start(room: &Room, options: &[&str]) -> Follower {
+        Follower::start_with(room, options, Stdio::null())
+    }
+
+    fn start_with(room: &Room, options: &[&str], stdin: Stdio) -> Follower {
+        let files = Files::new(room);
+        let errors = room.fresh("e");
+        let mut command = Command::new(PROGRAM);
+        command.args(["--log-mode", "--progress", "never", "--policy", "exact"]);
+        command.args(options);
+        command
+            .arg("-r")
+            .arg(&files.recording)
+            .arg("-o")
+            .arg(&files.profile);
+        let file = |path: &Path| File::create(path).unwrap();
+        let running = room.spawn_on(&mut command, stdin, file(&room.fresh("o")), file(&errors));
+        until("the recorder to follow", || {
+            std::fs::read_to_string(&errors)
+                .unwrap()
+                .contains("follows audit records")
+        });
+        Follower {
+            running,
+            files,
+            errors,
+        }
+    }
+
+    /// Waits for its end, and gives what it recorded.
+    fn end(self, room: &Room) -> Files {
+        let ended = self.running.wait(room);
+        assert_eq!(
+            ended.code(),
+            0,
+            "{}",
+            std::fs::read_to_string(&self.errors).unwrap()
+        );
+        self.files
+    }
+}
+
+/// Runs a command with all its calls logged to its end, while others in the room go on.
+fn run_logged(room: &Room, command: &[&str]) {
+    let ended = room.spawn(&mut logged(room, command)).wait(room);
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+}
+
+/// The command that runs another one with all its calls logged.
+fn logged(room: &Room, command: &[&str]) -> Command {
+    let profile = room.fresh("p");
+    let text =
+        r#"{"defaultAction":"SCMP_ACT_LOG","architectures":["SCMP_ARCH_X86_64"],"syscalls":[]}"#;
+    std::fs::write(&profile, text).unwrap();
+    let mut logged = Command::new(PROGRAM);
+    logged.arg("run").arg(profile).arg("--").args(command);
+    logged
+}
+
+fn flood() -> String {
+    programs::workload("flood").display().to_string()
+}
+
+/// A copy of the flood by another name: another executable, another thread's name.
+fn other_flood(room: &Room) -> String {
+    let path = room.path().join("other");
+    room.copy(&programs::workload("flood"), &path);
+    path.display().to_string()
+}
+
+fn names(files: &Files) -> BTreeSet<String> {
+    calls(files).iter().map(Syscall::to_string).collect()
+}
+
+#[test]
+fn records_of_an_executable_are_followed_until_none_come() {
+    if !can_record("records_of_an_executable_are_followed_until_none_come") {
+        return;
+    }
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let (flood, other) = (flood(), other_flood(&room));
+    let follower = Follower::start(&room, &["--exe", &other, "--idle", "2s"]);
+    run_logged(&room, &[&flood, "30"]);
+    run_logged(&room, &[&other, "500"]);
+    let files = follower.end(&room);
+    let run = files.run();
+    assert_eq!(getppid(&run), 500);
+    assert!(
+        run.incomplete_because().is_empty(),
+        "{:?}",
+        run.incomplete_because()
+    );
+    assert_eq!(run.0["program"], other.as_str());
+    // The call that starts it is made by the program before.
+    let expected = Files::new(&room);
+    room.run(
+        expected
+            .command(&["-q", "--policy", "exact"])
+            .args([&flood, "1"]),
+    );
+    let mut expected = names(&expected);
+    assert!(expected.remove("execve"));
+    assert_eq!(names(&files), expected);
+}
+
+#[test]
+fn records_of_a_name_are_followed_until_interrupted() {
+    if !can_record("records_of_a_name_are_followed_until_interrupted") {
+        return;
+    }
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let (flood, other) = (flood(), other_flood(&room));
+    let follower = Follower::start(&room, &["--comm", "other"]);
+    run_logged(&room, &[&flood, "30"]);
+    run_logged(&room, &[&other, "40"]);
+    follower.running.signal(Signal::SIGINT);
+    let run = follower.end(&room).run();
+    assert_eq!(getppid(&run), 40);
+    assert!(
+        run.incomplete_because().is_empty(),
+        "{:?}",
+        run.incomplete_because()
+    );
+}
+
+#[test]
+fn records_of_a_process_and_its_descendants_are_followed_until_they_end() {
+    if !can_record("records_of_a_process_and_its_descendants_are_followed_until_they_end") {
+        return;
+    }
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let (flood, go) = (flood(), room.fresh("g"));
+    let script = format!(
+        "until [ -e {go} ]; do sleep 0.02; done; {flood} 100; (sh -c '{flood} 50; {flood} 5' &)",
+        go = go.display()
+    );
+    let mut shell = logged(&room, &["/bin/sh", "-c", &script]);
+    let shell = room.spawn(&mut shell);
+    let pid = shell.pid().to_string();
+    let follower = Follower::start(&room, &["--pid", &pid]);
+    run_logged(&room, &[&flood, "3000"]);
+    File::create(&go).unwrap();
+    shell.wait(&room);
+    let run = follower.end(&room).run();
+    // dash asks for its parent once itself.
+    assert!((155..200).contains(&getppid(&run)), "{}", getppid(&run));
+    let because = run.incomplete_because();
+    // Of the shell, and of a sleep that it may have started by then.
+    let began = "the recording began when process ";
+    assert!(
+        because.iter().all(|why| why.starts_with(began)),
+        "{because:?}"
+    );
+    let shell = format!("{began}{pid} (");
+    assert!(
+        because.iter().any(|why| why.starts_with(&shell)),
+        "{because:?}"
+    );
+}
+
+/// A cgroup as an engine makes one for a container.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(id: &str) -> Cgroup {
+        let roots = [
+            "/sys/fs/cgroup/pids",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup",
+        ];
+        let made = roots.iter().find_map(|root| {
+            let path = Path::new(root).join(format!("docker-{id}.scope"));
+            std::fs::create_dir(&path).ok()?;
+            path.join("cgroup.procs").exists().then_some(path)
+        });
+        Cgroup(made.expect("no cgroup can be made"))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        until("the cgroup to be empty", || {
+            std::fs::remove_dir(&self.0).is_ok()
+        });
+    }
+}
+
+#[test]
+fn records_of_a_container_are_followed_by_its_cgroup() {
+    if !can_record("records_of_a_container_are_followed_by_its_cgroup") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    let flood = flood();
+    let id = format!("{:064x}", std::process::id());
+    let cgroup = Cgroup::new(&id);
+    let follower = Follower::start(&room, &["--container", &id, "--idle", "3s"]);
+    run_logged(&room, &[&flood, "30"]);
+    // Short-lived processes: most are gone when their records are read.
+    let script = format!("for i in 1 2 3 4 5 6 7 8 9 10; do {flood} 10; done; exit 3");
+    let inside = logged(&room, &["/bin/sh", "-c", &script]);
+    let inside: Vec<_> = std::iter::once(inside.get_program())
+        .chain(inside.get_args())
+        .collect();
+    let enter = format!("echo $$ >{}/cgroup.procs; exec \"$@\"", cgroup.0.display());
+    let ended = room.run(
+        Command::new("/bin/sh")
+            .args(["-c", &enter, "sh"])
+            .args(inside),
+    );
+    assert_eq!(ended.code(), 3, "{}", ended.stderr);
+    let run = follower.end(&room).run();
+    let found = getppid(&run);
+    assert!((100..130).contains(&found), "{found}");
+    assert!(
+        run.incomplete_because().is_empty(),
+        "{:?}",
+        run.incomplete_because()
+    );
+}
+
+#[test]
+fn a_log_on_stdin_is_followed_to_its_end_and_proves_nothing() {
+    let room = Room::new();
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/fixtures/audit/auditd.log");
+    let stdin = File::open(fixture).unwrap();
+    let follower = Follower::start_with(&room, &["--source", "-", "--skip-unnamed"], stdin.into());
+    let run = follower.end(&room).run();
+    assert!(run.calls().len() > 5);
+    let because = run.incomplete_because();
+    assert!(
+        because
+            .iter()
+            .any(|why| why.contains("isn't this kernel's own")),
+        "{because:?}"
+    );
+}
+
+#[test]
+fn a_log_of_this_kernel_is_proven_to_be_whole() {
+    if !can_record("a_log_of_this_kernel_is_proven_to_be_whole") {
+        return;
+    }
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    let log = room.fresh("l");
+    let _daemon = super::sources::Auditd::start(&room, &log);
+    let source = format!("file:{}", log.display());
+    let follower = Follower::start(
+        &room,
+        &["--source", &source, "--comm", "flood", "--idle", "3s"],
+    );
+    run_logged(&room, &[&flood(), "5000"]);
+    let run = follower.end(&room).run();
+    assert_eq!(getppid(&run), 5000);
+    assert!(
+        run.incomplete_because().is_empty(),
+        "{:?}",
+        run.incomplete_because()
+    );
+}
+
+#[test]
+fn without_a_record_there_is_no_run_and_the_error_says_what_is_needed() {
+    if !can_record("without_a_record_there_is_no_run_and_the_error_says_what_is_needed") {
+        return;
+    }
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let files = Files::new(&room);
+    let mut command = Command::new(PROGRAM);
+    command.args(["--log-mode", "--comm", "nobody", "--duration", "100ms"]);
+    let ended = room.run(command.arg("-r").arg(&files.recording).args(["-o", "none"]));
+    assert_eq!(ended.code(), 125);
+    assert!(ended.stderr.contains("SCMP_ACT_LOG"), "{}", ended.stderr);
+    assert!(!files.recording.exists());
+
+    let mut command = Command::new(PROGRAM);
+    command.args([
+        "--log-mode",
+        "--pid",
+        "999999999",
+        "-r",
+        "none",
+        "-o",
+        "none",
+    ]);
+    let ended = room.run(&mut command);
+    assert_eq!(ended.code(), 125);
+    assert!(
+        ended.stderr.contains("there is no process 999999999"),
+        "{}",
+        ended.stderr
+    );
+}
