@@ -276,3 +276,25 @@ fn the_abi_of_a_32_bit_program_is_found_out_where_strace_does_not_say_it() {
         .collect();
     assert_eq!(native, ["execve"]);
 }
+
+#[test]
+fn every_name_of_strace_is_that_of_its_number() {
+    let room = Room::new();
+    let log = room.fresh("s");
+    let mut command = Command::new("strace");
+    // -i: where there is no name, the width of the instruction pointer tells the ABI.
+    command.args(["-n", "-i", "-o"]).arg(&log).arg("--");
+    let ended = room.run(command.arg(programs::workload("every_number")));
+    assert_eq!(ended.code(), 3, "{}", ended.stderr);
+    let run = import_strace(&room, log.to_str().unwrap());
+    for arch in [Arch::X86_64, Arch::X32, Arch::X86] {
+        let of_arch: Vec<_> = (run.syscalls.keys())
+            .filter(|call| call.arch == arch)
+            .map(|call| call.nr)
+            .collect();
+        let not_called = |nr: &i32| arch == Arch::X86_64 && matches!(nr, 335 | 336);
+        let called: Vec<_> = (0..480).filter(|nr| !not_called(nr)).collect();
+        assert_eq!(of_arch, called, "{arch}");
+    }
+    assert_eq!(run.incomplete_because.iter().next(), None);
+}

@@ -263,8 +263,9 @@ impl Importer<'_> {
         if found.is_empty() {
             return;
         }
-        // A number without a name is one of any ABI. Where a program uses two, it is rather that of its call before.
-        let latest = latest.filter(|_| name.starts_with("syscall_"));
+        // A number without a name is one of any ABI. Where a program uses two, it is rather that of its call before; but
+        // one with the bit of x32 tells its own.
+        let latest = latest.filter(|_| name.starts_with("syscall_") && !names::has_x32_bit(name));
         if let Some(arch) = noted.or(latest).or(self.images.arch(image)) {
             let chosen = choose(&found, arch);
             if let (Some((arch, _)), Some(task)) = (chosen, self.tasks.get_mut(&id)) {

@@ -203,6 +203,13 @@ fn calls_of(arch: Arch, name: &str) -> Calls {
     Calls { own, through }
 }
 
+/// Whether it is a number without a name, and one of x32.
+pub(super) fn has_x32_bit(name: &str) -> bool {
+    let call = name.strip_prefix("syscall_");
+    let call = call.and_then(|number| numbered(Arch::X86_64, number));
+    call.is_some_and(|call| call.arch == Arch::X32)
+}
+
 /// `syscall_0x186a0`: a number that strace has no name for, sign-extended, in x32 mode with the bit of x32.
 fn numbered(arch: Arch, number: &str) -> Option<Syscall> {
     let number = u64::from_str_radix(number.strip_prefix("0x")?, 16).ok()?;

@@ -1,0 +1,50 @@
+/* Every number from 0 to 479 in each of the three ABIs of x86_64, under a filter that answers ENOSYS to all of them: nothing is
+ * executed, everything is named. But for 335 and 336 of x86_64: those of uretprobes and uprobes aren't subject to seccomp, and
+ * answer a stranger with SIGILL.
+ * Kernel path: a seccomp filter's ERRNO; a system-call-enter stop comes before it.
+ * What goes wrong without: a name that strace has and the tables here don't is taken for none, or for another number.
+ * Build: -static
+ */
+#include "workload.h"
+
+#include <linux/audit.h>
+
+static void refuse_all(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 2),
+        /* The last one of this program's own. */
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 3, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        _exit(1);
+}
+
+static void native(long nr)
+{
+    __asm__ volatile("syscall" : "+a"(nr) : "D"(0L), "S"(0L), "d"(0L) : "rcx", "r11", "memory");
+}
+
+static void int80(long nr)
+{
+    __asm__ volatile("int $0x80" : "+a"(nr) : "b"(0L), "c"(0L), "d"(0L) : "r8", "r9", "r10", "r11", "memory");
+}
+
+int main(void)
+{
+    refuse_all();
+    for (long nr = 0; nr < 480; nr++) {
+        if (nr != 335 && nr != 336)
+            native(nr);
+        native(0x40000000 | nr);
+        int80(nr);
+    }
+    __asm__ volatile("syscall" : : "a"(SYS_exit_group), "D"(3L) : "rcx", "r11");
+    __builtin_unreachable();
+}
