@@ -352,8 +352,8 @@ pub(crate) struct FromArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ResolveArgs {
-    /// Numbers (59, 0x3b, #59) and names, each with its architecture in front if need be (x86:openat, c000003e:59);
-    /// `-` and nothing: annotate `syscall=` in the lines of stdin
+    /// Numbers (59, 0x3b, #59) and names, each with its architecture in front if need be (x86:openat, c000003e:59).
+    /// Without any, or with `-`, the lines of stdin are annotated where they have `syscall=`
     #[arg(value_name = "CALL", allow_negative_numbers = true)]
     pub(crate) calls: Vec<String>,
 

@@ -1,6 +1,6 @@
 //! The output of strace(1).
 //!
-//! strace prints what a call is named, not which ABI it is of; [`image`] tells how that is found out. It doesn't print
+//! strace prints what a call is named, not which ABI it is of; `image.rs` tells how that is found out. It doesn't print
 //! what its options leave out (`-e trace=…`), so that a trace is whole is only known to whoever made it:
 //! [`Options::assume_complete`].
 
