@@ -40,10 +40,14 @@ same 'cpio' '1' "$(echo numbers | cpio -o -H newc 2>/dev/null | cpio -t 2>/dev/n
 same 'a pipe that breaks' 'y' "$(yes | head -n 1)"
 same 'trap' 'caught' "$(sh -c 'trap "echo caught" USR1; kill -USR1 $$')"
 same 'timeout' '143' "$(timeout 1 sleep 30 || echo $?)"
-sleep 30 &
+sh -c 'echo >ready; exec sleep 30' &
+until [ -e ready ]; do usleep 10000; done
 kill $!
 wait $! && ended=0 || ended=$?
 same 'a killed job' '143' "$ended"
+(usleep 300000; exit 7) &
+wait $! && ended=0 || ended=$?
+same 'a job that is waited for' '7' "$ended"
 same 'env' 'here' "$(env -i PATH="$PATH" WHERE=here sh -c 'echo $WHERE' 2>/dev/null)"
 same 'date' '1970-01-02' "$(date -u -d @86400 +%Y-%m-%d)"
 check_system() { id -u && uname -s && hostname && df . && free && uptime && ps && mount; }
