@@ -3,6 +3,7 @@
 //! All of it needs root in the initial namespaces. What these tests change of the kernel's settings, they change alone
 //! and change back.
 
+mod audit_profile;
 mod follow;
 mod logs;
 mod sources;

@@ -49,6 +49,8 @@ pub(crate) enum Verb {
     Merge(MergeArgs),
     /// Make the profile of a recording
     Generate(GenerateArgs),
+    /// Write the profile that has the calls of containers and services logged, for --log-mode
+    LogProfile(LogProfileArgs),
     /// Make a run of what others noted
     Import(ImportArgs),
     /// Turn numbers of system calls into names, and names into numbers
@@ -163,6 +165,11 @@ pub(crate) struct LogArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) passes: u32,
 
+    /// Don't log what this profile allows: the run then shows only what it lacks, and the profile
+    /// that is written has both
+    #[arg(long, value_name = "PROFILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) assume: Option<PathBuf>,
+
     /// Without CMD: take the records of threads of this name only (can be repeated)
     #[arg(
         long = "comm",
@@ -273,6 +280,11 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) profile: ProfileArgs,
 
+    /// Log what the profile doesn't allow (`SCMP_ACT_LOG`) instead of refusing it, for --log-mode to
+    /// find out what is missing [default output: profiles/NAME.audit.json]
+    #[arg(long)]
+    pub(crate) audit: bool,
+
     /// Print the summary as JSON, on stdout
     #[arg(long)]
     pub(crate) json: bool,
@@ -280,6 +292,26 @@ pub(crate) struct GenerateArgs {
     /// Say nothing but errors and warnings
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogProfileArgs {
+    /// Don't log what this profile allows
+    #[arg(long, value_name = "PROFILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) assume: Option<PathBuf>,
+
+    /// ABIs of the machine, those that go with them included (can be repeated) [default: this
+    /// machine's, or PROFILE's]
+    #[arg(long = "arch", value_name = "ARCH")]
+    pub(crate) arches: Vec<Arch>,
+
+    /// Format of the profile
+    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
+    pub(crate) format: Format,
+
+    /// The profile [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<Destination>,
 }
 
 #[derive(Debug, Args)]

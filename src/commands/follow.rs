@@ -55,7 +55,7 @@ pub(super) fn follow(args: &RecordArgs) -> anyhow::Result<u8> {
     let taken = follow.record(&mut sink, &control, &mut |source| {
         if say {
             let ends = ends(&follow);
-            eprintln!("sc-record: follows audit records from {source} until {ends}");
+            say!("sc-record: follows audit records from {source} until {ends}");
         }
     })?;
     drop(progress);

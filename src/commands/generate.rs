@@ -16,13 +16,20 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     let recording = union(args)?;
     let output = args.output.clone();
     let output = output.unwrap_or_else(|| {
-        Destination::File(PathBuf::from(format!("profiles/{}.json", recording.name)))
+        // Not over the one that is enforced.
+        let audit = if args.audit { ".audit" } else { "" };
+        let file = format!("profiles/{}{audit}.json", recording.name);
+        Destination::File(PathBuf::from(file))
     });
     anyhow::ensure!(
         !(args.json && output == Destination::Stdout),
         "--json and the profile can't both go to stdout: use -o FILE"
     );
-    let document = profile::of(&recording, args.profile)?;
+    let mut document = profile::of(&recording, args.profile)?;
+    if args.audit {
+        let audit = document.generated.profile.audit();
+        document = profile::with_profile(document, audit, args.profile)?;
+    }
     profile::write(&document.text, &output)?;
 
     if args.json {

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sc_record::profile::Profile;
 use sc_record::recording::{Earlier, Name, Recording, Run, RunId, update};
 
 use super::profile;
@@ -16,6 +17,8 @@ pub(super) struct Keep<'a> {
     /// `None`: keep no recording.
     recording: Option<PathBuf>,
     output: Destination,
+    /// What the profile allows besides.
+    assumed: Option<Profile>,
 }
 
 impl Keep<'_> {
@@ -37,7 +40,13 @@ impl Keep<'_> {
             name,
             recording,
             output,
+            assumed: None,
         })
+    }
+
+    /// The run is only what this profile lacks: the profile that is written has both.
+    pub(super) fn assume(&mut self, profile: Profile) {
+        self.assumed = Some(profile);
     }
 
     /// Refuses a recording that the run could not be added to, before the run.
@@ -102,6 +111,10 @@ impl Keep<'_> {
             return Ok(Vec::new());
         }
         let mut document = profile::of(recording, self.args.profile)?;
+        if let Some(assumed) = &self.assumed {
+            let both = document.generated.profile.or_allowed_by(assumed);
+            document = profile::with_profile(document, both, self.args.profile)?;
+        }
         profile::write(&document.text, &self.output)?;
         // The summary tells why the latest run is incomplete.
         (document.generated.incomplete).retain(|incomplete| incomplete.run != latest);

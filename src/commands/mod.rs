@@ -7,6 +7,7 @@ mod generate;
 pub(crate) mod hint;
 mod import;
 mod keep;
+mod log_profile;
 mod merge;
 mod passes;
 mod profile;
@@ -24,6 +25,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         None => record::record(&cli.record),
         Some(Verb::Merge(args)) => merge::merge(&args),
         Some(Verb::Generate(args)) => generate::generate(&args),
+        Some(Verb::LogProfile(args)) => log_profile::log_profile(&args),
         Some(Verb::Import(args)) => import::import(&args),
         Some(Verb::Resolve(args)) => resolve::resolve(&args),
         Some(Verb::Run(args)) => run::run(&args),

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
 
 use sc_record::backend::{Backend, Control, Error, Log, Outcome, Target};
 use sc_record::event::{Event, Sink};
@@ -21,6 +22,8 @@ pub(super) struct Passes {
     pub(super) log: Log,
     /// Fewer are made if one brings nothing new and loses nothing.
     pub(super) at_most: u32,
+    /// The profile by which the known calls of the first pass were assumed, if there is one.
+    pub(super) assumed: Option<PathBuf>,
     /// Say nothing of further passes.
     pub(super) quiet: bool,
 }
@@ -76,6 +79,13 @@ impl Passes {
                 false
             };
             if over {
+                if let Some(profile) = &self.assumed {
+                    let why = format!(
+                        "what {} allows was not recorded (--assume)",
+                        profile.display()
+                    );
+                    lost.push(loss(why));
+                }
                 for event in lost {
                     sink.event(event);
                 }

@@ -1,11 +1,12 @@
 //! From a recording to the file of its profile: the same for every verb that writes one.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
-use sc_record::format::{Document, DocumentError, Format, OnUnnamed, document};
-use sc_record::profile::{Extent, Policy};
+use sc_record::format::{self, Document, DocumentError, Format, OnUnnamed, document};
+use sc_record::profile::{Action, Extent, Generated, Policy, Profile};
 use sc_record::recording::Recording;
 
 use crate::cli::{self, Destination, ProfileArgs};
@@ -39,6 +40,32 @@ pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_
         OnUnnamed::Fail
     };
     document(recording, args.into(), args.format.into(), on_unnamed)
+}
+
+/// A profile that is assumed to be right as far as it goes.
+pub(super) fn assumed(path: &Path) -> anyhow::Result<Profile> {
+    let file = path.display();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {file}"))?;
+    let profile = format::parse(Format::Oci, &bytes).with_context(|| format!("{file}"))?;
+    anyhow::ensure!(
+        profile.default_action != Action::Allow,
+        "{file} allows whatever it doesn't name, so nothing is left to be recorded",
+    );
+    Ok(profile)
+}
+
+/// The same document with another profile.
+pub(super) fn with_profile(
+    document: Document<'_>,
+    profile: Profile,
+    args: ProfileArgs,
+) -> Result<Document<'_>, DocumentError> {
+    let text = format::render(args.format.into(), &profile)?;
+    let generated = Generated {
+        profile,
+        ..document.generated
+    };
+    Ok(Document { generated, text })
 }
 
 /// Writes the text of a profile, and the folder of its file if that is missing.

@@ -12,9 +12,11 @@ use sc_record::backend::{Backend, Command, Control, Log, Outcome, Target, Until}
 use sc_record::command::find_executable;
 use sc_record::event::Task;
 use sc_record::recording::{Name, Run, RunBuilder};
+use sc_record::syscall::Syscall;
 
 use super::keep::Keep;
 use super::passes::Passes;
+use super::profile;
 use super::progress::{Progress, Watched};
 use super::summary::Say;
 use crate::cli::{self, RecordArgs};
@@ -23,6 +25,8 @@ use crate::cli::{self, RecordArgs};
 struct Plan<'a> {
     args: &'a RecordArgs,
     target: Target,
+    /// What needn't be logged.
+    known: BTreeSet<Syscall>,
     program: PathBuf,
     keep: Keep<'a>,
 }
@@ -76,7 +80,19 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
         .context("can't handle signals")?;
 
     let (run, outcome) = plan.run(&control)?;
-    plan.keep.keep(run, Say::beside_workload(args.json))?;
+    match &args.log.assume {
+        // Without a call there is nothing to keep, nor to make a profile of.
+        Some(assumed) if run.syscalls.is_empty() => {
+            say!(
+                "sc-record: {} lacks nothing that was called",
+                assumed.display()
+            );
+            for why in &run.incomplete_because {
+                say!("sc-record: INCOMPLETE, calls may be missing: {why}");
+            }
+        }
+        _ => plan.keep.keep(run, Say::beside_workload(args.json))?,
+    }
     Ok(status(&outcome, &plan.target))
 }
 
@@ -113,10 +129,18 @@ impl Plan<'_> {
                 (Target::Process(Task(pid)), program)
             }
         };
-        let keep = Keep::new(&args.keep, Name::of_command(&program))?;
+        let mut keep = Keep::new(&args.keep, Name::of_command(&program))?;
+        let mut known = BTreeSet::new();
+        if let Some(path) = &args.log.assume {
+            anyhow::ensure!(is_log_mode(args), "--assume needs --log-mode");
+            let assumed = profile::assumed(path)?;
+            known = assumed.allowed();
+            keep.assume(assumed);
+        }
         Ok(Plan {
             args,
             target,
+            known,
             program,
             keep,
         })
@@ -164,10 +188,11 @@ impl Plan<'_> {
                 source: log.source.clone(),
                 become_auditd: log.become_auditd,
                 receive_buffer: log.receive_buffer,
-                known: BTreeSet::new(),
+                known: self.known.clone(),
                 until,
             },
             at_most: log.passes,
+            assumed: log.assume.clone(),
             quiet: self.args.keep.verbosity.quiet,
         })
     }

@@ -4,6 +4,7 @@
 //! can. The meaning is that of the OCI specification as runc and crun apply it with libseccomp.
 
 mod action;
+mod audit;
 mod families;
 mod generate;
 mod policy;

@@ -1,0 +1,175 @@
+//! The profiles that log: the way from a workload in a container to its allowlist, and from a profile to what it lacks.
+
+use std::path::Path;
+use std::process::Command;
+
+use nix::fcntl::FlockArg;
+use serde_json::{Value, json};
+
+use super::{can_record, lock};
+use crate::support::process::Room;
+use crate::support::programs;
+use crate::support::recorder::{Files, PROGRAM};
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn names(profile: &Value) -> Vec<&str> {
+    let rules = profile["syscalls"].as_array().unwrap();
+    let names = rules
+        .iter()
+        .flat_map(|rule| rule["names"].as_array().unwrap());
+    names.map(|name| name.as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_log_profile_logs_all_calls_on_all_abis_of_the_machine() {
+    let room = Room::new();
+    let output = room.run(Command::new(PROGRAM).args(["log-profile", "--arch", "aarch64"]));
+    let profile: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(
+        profile,
+        json!({
+            "defaultAction": "SCMP_ACT_LOG",
+            "architectures": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
+            "syscalls": [],
+        })
+    );
+}
+
+#[test]
+fn what_runs_under_an_audit_profile_logs_only_what_its_recording_lacks() {
+    if !can_record("what_runs_under_an_audit_profile_logs_only_what_its_recording_lacks") {
+        return;
+    }
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let files = Files::new(&room);
+    let flood = programs::workload("flood");
+    // Without an argument the flood doesn't call getppid.
+    room.run(
+        files
+            .command(&["-q", "-n", "flood", "--policy", "exact"])
+            .arg(&flood),
+    );
+    let audit = room.fresh("p");
+    let mut generate = Command::new(PROGRAM);
+    generate
+        .args(["generate", "--audit", "-q", "-o"])
+        .arg(&audit)
+        .arg(&files.recording);
+    assert_eq!(room.run(&mut generate).code(), 0);
+    let profile = read(&audit);
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_LOG");
+    assert!(names(&profile).contains(&"execve") && !names(&profile).contains(&"getppid"));
+
+    // The flow of an engine's or Kubernetes' log: run under the audit profile, turn the log into an allowlist.
+    let log = Files::new(&room);
+    let errors = room.fresh("e");
+    let mut follow = Command::new(PROGRAM);
+    follow.args([
+        "--log-mode",
+        "--progress",
+        "never",
+        "--comm",
+        "flood",
+        "--idle",
+        "2s",
+        "-n",
+        "flood",
+    ]);
+    follow
+        .arg("-r")
+        .arg(&files.recording)
+        .arg("-o")
+        .arg(&log.profile);
+    let file = |path: &Path| std::fs::File::create(path).unwrap();
+    let follower = room.spawn_on(
+        &mut follow,
+        std::process::Stdio::null(),
+        file(&room.fresh("o")),
+        file(&errors),
+    );
+    crate::support::process::until("the recorder to follow", || {
+        std::fs::read_to_string(&errors)
+            .unwrap()
+            .contains("follows audit records")
+    });
+    let mut run = Command::new(PROGRAM);
+    let run = run.arg("run").arg(&audit).arg("--").arg(&flood).arg("50");
+    assert_eq!(room.spawn(run).wait(&room).code(), 7);
+    assert_eq!(follower.wait(&room).code(), 0);
+    let found: Vec<_> = files
+        .run()
+        .calls()
+        .into_iter()
+        .map(|(call, count)| (call.to_string(), count))
+        .collect();
+    assert_eq!(found, [("getppid".to_owned(), 50)]);
+    // The profile of both runs is what the workload needs.
+    let mut run = Command::new(PROGRAM);
+    let run = run
+        .arg("run")
+        .arg(&log.profile)
+        .arg("--")
+        .arg(&flood)
+        .arg("50");
+    assert_eq!(room.run(run).code(), 7);
+}
+
+#[test]
+fn what_a_profile_is_assumed_to_allow_is_not_logged_and_stays_in_the_profile() {
+    if !can_record("what_a_profile_is_assumed_to_allow_is_not_logged_and_stays_in_the_profile") {
+        return;
+    }
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let flood = programs::workload("flood");
+    let before = Files::new(&room);
+    room.run(
+        before
+            .command(&["-q", "-n", "flood", "--policy", "exact"])
+            .arg(&flood),
+    );
+    let assumed = before.profile.to_str().unwrap();
+
+    let files = Files::new(&room);
+    let options = ["-q", "--log-mode", "--assume", assumed, "--policy", "exact"];
+    let ended = room.run(files.command(&options).arg(&flood).arg("20"));
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    let run = files.run();
+    let found: Vec<_> = run
+        .calls()
+        .into_iter()
+        .map(|(call, count)| (call.to_string(), count))
+        .collect();
+    assert_eq!(found, [("getppid".to_owned(), 20)]);
+    let because = run.incomplete_because();
+    assert_eq!(
+        because,
+        [format!("what {assumed} allows was not recorded (--assume)")]
+    );
+    let (old, new) = (read(&before.profile), read(&files.profile));
+    let mut expected = names(&old);
+    expected.push("getppid");
+    expected.sort_unstable();
+    assert_eq!(names(&new), expected);
+
+    // Now nothing is missing.
+    let again = Files::new(&room);
+    let assumed = files.profile.to_str().unwrap();
+    let ended = room.run(
+        again
+            .command(&["--log-mode", "--assume", assumed])
+            .arg(&flood)
+            .arg("20"),
+    );
+    assert_eq!(ended.code(), 7);
+    assert!(
+        ended.stderr.contains("lacks nothing that was called"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!again.recording.exists() && !again.profile.exists());
+}

@@ -1,0 +1,32 @@
+//! `sc-record log-profile`: the profile under which a workload has its calls logged, for `--log-mode` to read.
+
+use sc_record::format::render;
+use sc_record::profile::Profile;
+use sc_record::syscall::Arch;
+
+use super::{exit_status, profile};
+use crate::cli::{Destination, LogProfileArgs};
+
+pub(super) fn log_profile(args: &LogProfileArgs) -> anyhow::Result<u8> {
+    let arches = if args.arches.is_empty() {
+        &[Arch::NATIVE]
+    } else {
+        &args.arches[..]
+    };
+    let mut made = Profile::log_all(arches);
+    if let Some(path) = &args.assume {
+        let assumed = profile::assumed(path)?;
+        made = if args.arches.is_empty() {
+            assumed.audit()
+        } else {
+            Profile {
+                architectures: made.architectures,
+                ..assumed.audit()
+            }
+        };
+    }
+    let text = render(args.format.into(), &made)?;
+    let stdout = Destination::Stdout;
+    profile::write(&text, args.output.as_ref().unwrap_or(&stdout))?;
+    Ok(exit_status::CLEAN)
+}

@@ -1,0 +1,184 @@
+//! Profiles that find out what others lack: what they don't allow is logged, not refused.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Profile, Rule};
+use crate::syscall::{Arch, Syscall};
+
+/// The ABIs of one kernel. A filter that isn't told of an ABI kills those who use it, instead of logging them.
+const TOGETHER: &[&[Arch]] = &[
+    &[Arch::X86_64, Arch::X86, Arch::X32],
+    &[Arch::Aarch64, Arch::Arm],
+    &[Arch::S390x, Arch::S390],
+    &[Arch::Ppc64, Arch::Ppc],
+    &[Arch::Mips64, Arch::Mips64n32, Arch::Mips],
+    &[Arch::Mipsel64, Arch::Mipsel64n32, Arch::Mipsel],
+    &[Arch::Parisc64, Arch::Parisc],
+];
+
+impl Profile {
+    /// The profile that logs every call, on all ABIs of a kernel that has these.
+    #[must_use]
+    pub fn log_all(arches: &[Arch]) -> Profile {
+        let mut all = BTreeSet::new();
+        for arch in arches {
+            let together = TOGETHER.iter().find(|together| together.contains(arch));
+            all.extend(together.map_or(std::slice::from_ref(arch), |together| together));
+        }
+        Profile {
+            architectures: Some(all.into_iter().collect()),
+            ..Profile::new(Action::Log)
+        }
+    }
+
+    /// The profile that logs what this one doesn't allow, whatever it answers to it. What it allows for some arguments only
+    /// is logged too.
+    #[must_use]
+    pub fn audit(&self) -> Profile {
+        let rule = allow(self.names_allowed());
+        Profile {
+            flags: self.flags.clone(),
+            rules: rule.into_iter().collect(),
+            ..Profile::log_all(&self.arches())
+        }
+    }
+
+    /// The calls that are allowed with any arguments, by a rule.
+    #[must_use]
+    pub fn allowed(&self) -> BTreeSet<Syscall> {
+        let arches = self.arches();
+        let names = self.names_allowed();
+        let on_all = |name: &String| {
+            let name = name.clone();
+            arches
+                .clone()
+                .into_iter()
+                .filter_map(move |arch| Syscall::from_name(arch, &name))
+        };
+        names.iter().flat_map(on_all).collect()
+    }
+
+    /// This profile, and what the other one allows.
+    #[must_use]
+    pub fn or_allowed_by(&self, other: &Profile) -> Profile {
+        let plain = self.rules.iter().filter(|rule| is_plain(rule));
+        let mut names: BTreeSet<_> = plain.flat_map(Rule::names).cloned().collect();
+        names.extend(other.names_allowed());
+        let refused_otherwise = |rule: &&Rule| !is_plain(rule);
+        let mut rules: Vec<_> = self
+            .rules
+            .iter()
+            .filter(refused_otherwise)
+            .cloned()
+            .collect();
+        for rule in &other.rules {
+            if rule.action() == Action::Allow && !rule.args().is_empty() {
+                let more = rule.names().iter().filter(|name| !names.contains(*name));
+                rules.extend(more.filter_map(|name| rule.only(name)));
+            }
+        }
+        let arches: BTreeSet<_> = self.arches().into_iter().chain(other.arches()).collect();
+        Profile {
+            architectures: Some(arches.into_iter().collect()),
+            rules: allow(names).into_iter().chain(rules).collect(),
+            ..self.clone()
+        }
+    }
+
+    fn arches(&self) -> Vec<Arch> {
+        match &self.architectures {
+            Some(arches) if !arches.is_empty() => arches.clone(),
+            _ => vec![Arch::NATIVE],
+        }
+    }
+
+    /// Names that plain rules allow, and no other rule answers otherwise.
+    fn names_allowed(&self) -> BTreeSet<String> {
+        let of = |plain: bool| {
+            let rules = self
+                .rules
+                .iter()
+                .filter(move |rule| is_plain(rule) == plain);
+            rules.flat_map(Rule::names)
+        };
+        let otherwise: BTreeSet<_> = of(false).collect();
+        of(true)
+            .filter(|name| !otherwise.contains(name))
+            .cloned()
+            .collect()
+    }
+}
+
+fn is_plain(rule: &Rule) -> bool {
+    rule.action() == Action::Allow && rule.args().is_empty()
+}
+
+fn allow(names: BTreeSet<String>) -> Option<Rule> {
+    // Names that were in a rule make one.
+    Rule::new(names.into_iter().collect(), Action::Allow, Vec::new()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::{ArgCmp, ErrnoRet, Op};
+
+    fn rule(names: &[&str], action: Action, args: Vec<ArgCmp>) -> Rule {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        Rule::new(names, action, args).unwrap()
+    }
+
+    fn profile() -> Profile {
+        let equal = ArgCmp::new(0, Op::Eq, 1, None).unwrap();
+        Profile {
+            architectures: Some(vec![Arch::X86_64]),
+            rules: vec![
+                rule(&["write", "read", "close"], Action::Allow, Vec::new()),
+                rule(&["socket"], Action::Allow, vec![equal]),
+                rule(&["close"], Action::Errno(ErrnoRet::EPERM), vec![equal]),
+                rule(&["clone3"], Action::Errno(ErrnoRet::EPERM), Vec::new()),
+            ],
+            ..Profile::new(Action::Errno(ErrnoRet::EPERM))
+        }
+    }
+
+    #[test]
+    fn an_audit_profile_logs_all_that_is_not_allowed_with_any_arguments() {
+        let audit = profile().audit();
+        assert_eq!(audit.default_action, Action::Log);
+        assert_eq!(
+            audit.architectures,
+            Some(vec![Arch::X86_64, Arch::X86, Arch::X32])
+        );
+        assert_eq!(
+            audit.rules,
+            [rule(&["read", "write"], Action::Allow, Vec::new())]
+        );
+        assert_eq!(Profile::log_all(&[Arch::Riscv64]).rules, []);
+    }
+
+    #[test]
+    fn allowed_calls_are_those_of_the_abis_of_the_profile() {
+        let allowed = profile().allowed();
+        let names: Vec<_> = allowed.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["read", "write"]);
+        assert!(allowed.iter().all(|call| call.arch == Arch::X86_64));
+    }
+
+    #[test]
+    fn a_union_keeps_what_both_allow_and_what_the_first_refuses() {
+        let mut new = Profile::new(Action::Errno(ErrnoRet::EPERM));
+        new.architectures = Some(vec![Arch::X86]);
+        new.rules = vec![rule(&["mmap"], Action::Allow, Vec::new())];
+        let union = new.or_allowed_by(&profile());
+        assert_eq!(union.architectures, Some(vec![Arch::X86_64, Arch::X86]));
+        let equal = ArgCmp::new(0, Op::Eq, 1, None).unwrap();
+        assert_eq!(
+            union.rules,
+            [
+                rule(&["mmap", "read", "write"], Action::Allow, Vec::new()),
+                rule(&["socket"], Action::Allow, vec![equal]),
+            ]
+        );
+    }
+}
