@@ -60,9 +60,10 @@ impl Shell {
     /// Types a key that ends the job, and asks for its status when it is gone: what is typed meanwhile is flushed.
     fn ends_with(&mut self, keys: &str, status: i32) {
         self.terminal.type_in(keys);
-        until("the job to end", || {
-            self.states_of_job().is_empty() && self.room.alive().len() <= 2
-        });
+        self.room
+            .until(&format!("the job to end after {keys:?}"), || {
+                self.states_of_job().is_empty() && self.room.alive().len() <= 2
+            });
         // What is typed before the shell has the terminal again is flushed, and the status stays as it is.
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline && !self.terminal.all().ends_with("status\r\n") {
@@ -73,7 +74,7 @@ impl Shell {
     }
 
     fn stops(&self) {
-        until("the job to stop", || {
+        self.room.until("the job to stop", || {
             self.states_of_job()
                 .iter()
                 .all(|&state| state == 'T' || state == 't')

@@ -1,9 +1,10 @@
 //! A witness inside the kernel, of the very run that is recorded: the tracepoint at the entry of every call (`raw_syscalls`
 //! of tracefs). It comes after seccomp, so it misses calls that a filter refuses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -54,7 +55,7 @@ impl Tracing {
         stopped
             .arg(recorder.get_program())
             .args(recorder.get_args());
-        let running = room.spawn(&mut stopped);
+        let mut running = room.spawn(&mut stopped);
         let pid = running.pid();
         until("the shell to stop", || {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -63,6 +64,17 @@ impl Tracing {
         self.set("set_event_pid", &pid.to_string());
         self.set("events/raw_syscalls/sys_enter/enable", "1");
         running.signal(Signal::SIGCONT);
+        let mut threads = BTreeSet::from([pid.as_raw()]);
+        while !running.has_ended() {
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+            let names = tasks
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|task| task.file_name());
+            threads.extend(names.filter_map(|name| name.to_str()?.parse::<i32>().ok()));
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let ended = running.wait(room);
         room.wait_until_empty(&stopped);
         self.set("events/raw_syscalls/sys_enter/enable", "0");
@@ -77,7 +89,7 @@ impl Tracing {
             );
         }
         let log = std::fs::read(self.instance.join("trace")).unwrap();
-        (ended, counts(&String::from_utf8_lossy(&log), pid.as_raw()))
+        (ended, counts(&String::from_utf8_lossy(&log), &threads))
     }
 }
 
@@ -88,10 +100,9 @@ impl Drop for Tracing {
     }
 }
 
-/// Reads `NAME-TASK [CPU] FLAGS TIME: sys_enter: NR N (…)`.
-fn counts(log: &str, recorder: i32) -> BTreeMap<i32, u64> {
+/// Reads `NAME-TASK [CPU] FLAGS TIME: sys_enter: NR N (…)`. The names aren't to be relied on: the kernel keeps few.
+fn counts(log: &str, recorder: &BTreeSet<i32>) -> BTreeMap<i32, u64> {
     const EXECVE: i32 = 59;
-    let recorders_own = ["sc-record", "tracer", "signals", "progress"];
     let mut counts = BTreeMap::new();
     let mut command = None;
     for line in log.lines() {
@@ -99,7 +110,7 @@ fn counts(log: &str, recorder: i32) -> BTreeMap<i32, u64> {
             continue;
         };
         let nr: i32 = call.split(' ').next().unwrap().parse().unwrap();
-        let (name, task) = head
+        let (_, task) = head
             .split_once('[')
             .unwrap()
             .0
@@ -107,10 +118,12 @@ fn counts(log: &str, recorder: i32) -> BTreeMap<i32, u64> {
             .rsplit_once('-')
             .unwrap();
         let task: i32 = task.parse().unwrap();
-        if command.is_none() && nr == EXECVE && task != recorder {
-            command = Some(task);
-        } else if command.is_none() || command != Some(task) && recorders_own.contains(&name) {
-            continue;
+        match command {
+            // The shell becomes the recorder.
+            None if nr == EXECVE && !recorder.contains(&task) => command = Some(task),
+            None => continue,
+            Some(_) if recorder.contains(&task) => continue,
+            Some(_) => {}
         }
         *counts.entry(nr).or_default() += 1;
     }

@@ -172,9 +172,22 @@ impl Room {
 
     /// Waits until no process of this room lives.
     pub(crate) fn wait_until_empty(&self, what: &Command) {
-        until(&format!("what {what:?} started to end"), || {
+        self.until(&format!("what {what:?} started to end"), || {
             self.alive().is_empty()
         });
+    }
+
+    /// Waits until something is so of these processes.
+    pub(crate) fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !is_so() {
+            assert!(
+                Instant::now() < deadline,
+                "waited {LIMIT:?} in vain for {what}\n{}",
+                states(&self.alive())
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn kill_all(&self) {
@@ -280,9 +293,17 @@ fn states(pids: &[Pid]) -> String {
             let wanted = |name: &str| std::fs::read_to_string(task.path().join(name));
             let status = wanted("status").unwrap_or_default();
             let lines = status.lines().filter(|line| {
-                ["Name:", "State:", "Pid:", "PPid:", "TracerPid:"]
-                    .iter()
-                    .any(|key| line.starts_with(key))
+                [
+                    "Name:",
+                    "State:",
+                    "Pid:",
+                    "PPid:",
+                    "TracerPid:",
+                    "SigPnd:",
+                    "ShdPnd:",
+                ]
+                .iter()
+                .any(|key| line.starts_with(key))
             });
             let lines: Vec<_> = lines.map(|line| line.replace('\t', " ")).collect();
             let syscall = wanted("syscall").unwrap_or_default();
