@@ -81,13 +81,14 @@ impl Shell {
         });
     }
 
-    /// The states of the tasks that run the job's program.
+    /// The states of the job's processes: its program, and its recorder.
     fn states_of_job(&self) -> Vec<char> {
         let alive = self.room.alive();
         let statuses = alive
             .iter()
             .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
-        let of_job = statuses.filter(|status| status.starts_with("Name:\ttty_job\n"));
+        let names = ["Name:\ttty_job\n", "Name:\tsc-record\n"];
+        let of_job = statuses.filter(|status| names.iter().any(|name| status.starts_with(name)));
         of_job
             .map(|status| {
                 status

@@ -407,7 +407,6 @@ fn calls_that_an_inherited_filter_refuses_are_recorded() {
 }
 
 #[test]
-#[ignore = "engine bug 8"]
 fn a_stderr_that_is_full_changes_nothing() {
     let room = Room::new();
     for options in [&["--progress=never"][..], &["--progress=always"]] {
@@ -435,7 +434,6 @@ fn a_stderr_that_is_full_changes_nothing() {
 }
 
 #[test]
-#[ignore = "engine bug 9"]
 fn the_proc_of_another_namespace_is_not_believed() {
     if !crate::support::is_root("a pid namespace without its own /proc") {
         return;
@@ -463,7 +461,10 @@ fn the_proc_of_another_namespace_is_not_believed() {
     {
         for executable in tally["executables"].as_array().unwrap() {
             let executable = executable.as_str().unwrap();
-            assert!(executable.ends_with("tsync"), "{executable}");
+            assert!(
+                executable.ends_with("tsync") || executable == "unknown",
+                "{executable}"
+            );
         }
     }
 }

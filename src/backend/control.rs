@@ -34,6 +34,9 @@ struct Job {
     asked: Option<i32>,
     /// The command is in a group-stop.
     stopped: bool,
+    /// This process stopped for that group-stop already. ^Z asks twice, by the command's stop and by this process's own
+    /// signal: to stop for the second after the shell continued the job would leave it stopped.
+    followed: bool,
 }
 
 impl Control {
@@ -111,6 +114,7 @@ impl Control {
         let asked = by.filter(|signal| job_control.contains(signal) && has_terminal());
         self.update_job(|job| {
             job.stopped = by.is_some();
+            job.followed &= job.stopped;
             job.asked = asked.or(job.asked);
         });
     }
@@ -120,7 +124,9 @@ impl Control {
         change(&mut job);
         if job.stopped
             && let Some(signal) = job.asked.take()
+            && !job.followed
         {
+            job.followed = true;
             drop(job);
             signal::stop_self(signal);
         }

@@ -124,11 +124,13 @@ impl Received {
 /// Stops this whole process as this signal does by default, until SIGCONT. The signal must be blocked in every thread.
 pub(crate) fn stop_self(signal: i32) {
     let set = Set::of([signal]);
-    // It comes before tgkill returns to the caller, since it is unblocked here and nowhere else.
+    // Sent while it is blocked: if the terminal's own is pending too, both are there when it is unblocked, one stops this
+    // process, and the SIGCONT that ends the stop takes the other away. It comes before `unblock` returns, since it is
+    // unblocked here and nowhere else.
     let thread = nix::unistd::gettid().as_raw();
-    set.unblock();
     // A signal to oneself can't be refused.
     let _ = tgkill(std::process::id().cast_signed(), thread, signal);
+    set.unblock();
     set.block();
 }
 
