@@ -3,7 +3,7 @@
 use std::io::PipeWriter;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ use crate::backend::Control;
 use crate::event::{Event, Sink};
 use crate::import::audit::{Forms, Record};
 
+/// So many batches may wait to be taken apart (32 MB). Then the reader waits, and the kernel drops what it has no room for.
+const WAITING: usize = 512;
 /// A fence is made again after so long: the record of the one before may have been dropped.
 const AGAIN: Duration = Duration::from_millis(500);
 /// So long a source may say nothing of a fence. The kernel delivers at once; a daemon that keeps a log may take longer.
@@ -34,7 +36,7 @@ const MORE_FENCES: usize = 3;
 pub(super) struct Listener {
     opened: Arc<Opened>,
     messages: Receiver<Message>,
-    sender: Sender<Message>,
+    sender: SyncSender<Message>,
     /// Ends the reader when it is closed.
     stop: Option<PipeWriter>,
     reader: Option<JoinHandle<()>>,
@@ -44,7 +46,9 @@ pub(super) struct Listener {
     /// The fence whose record came first, and all that counts after it.
     opening: Option<usize>,
     latest_seen: usize,
-    /// The executable of this process, as records have it.
+    /// This process, as records have it: in the initial pid namespace.
+    own_process: Option<i32>,
+    /// Its executable, as records have it.
     own_exe: Vec<u8>,
     before: Before,
     /// When, if nothing proves that the source is this kernel's.
@@ -86,7 +90,7 @@ impl Listener {
 
     fn of(source: &Source, receive_buffer: usize) -> Result<Listener, SourceError> {
         let opened = Arc::new(Opened::open(source, receive_buffer)?);
-        let (sender, messages) = channel();
+        let (sender, messages) = sync_channel(WAITING);
         let system = |operation| {
             move |error: std::io::Error| SourceError::System {
                 operation,
@@ -112,6 +116,7 @@ impl Listener {
             fences: Vec::new(),
             opening: None,
             latest_seen: 0,
+            own_process: None,
             own_exe: Vec::new(),
             before: Before::default(),
             begun: None,
@@ -164,7 +169,7 @@ impl Listener {
     }
 
     /// Where others than the reader put messages.
-    pub(super) fn sender(&self) -> Sender<Message> {
+    pub(super) fn sender(&self) -> SyncSender<Message> {
         self.sender.clone()
     }
 
@@ -185,6 +190,7 @@ impl Listener {
             fences,
             opening,
             latest_seen,
+            own_process,
             own_exe,
             ..
         } = self;
@@ -199,6 +205,7 @@ impl Listener {
                 seen = true;
                 if opening.is_none() {
                     *opening = Some(index);
+                    *own_process = Some(record.pid);
                     *own_exe = record.exe.as_deref().unwrap_or_default().to_vec();
                 }
                 ledger.serial(record.serial);
@@ -210,7 +217,10 @@ impl Listener {
             match heard {
                 Heard::Record(record) => {
                     ledger.serial(record.serial);
-                    take(&record);
+                    // It may be recorded itself, but not by itself.
+                    if Some(record.pid) != *own_process {
+                        take(&record);
+                    }
                 }
                 Heard::Other(serial) => ledger.serial(serial),
                 Heard::Broken(why) => ledger.broken(why),
@@ -396,6 +406,8 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.stop = None;
+        // A reader that waits for room learns that nobody takes anything any more.
+        drop(std::mem::replace(&mut self.messages, sync_channel(0).1));
         if let Some(reader) = self.reader.take() {
             // It doesn't panic, and if it did, there is nothing more to read.
             let _ = reader.join();

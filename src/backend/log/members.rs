@@ -68,7 +68,7 @@ impl Members {
         if self.others.contains(&session) {
             return Owner::Other;
         }
-        let mine = match recorder_of(session).filter(|_| later) {
+        let mine = match later.then(|| recorder_of(session)).flatten() {
             Some(recorder) => {
                 proc::session_of(Task(recorder)).map(|session| self.sessions.contains(&session))
             }

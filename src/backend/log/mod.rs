@@ -33,7 +33,7 @@ mod tracker;
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -284,7 +284,7 @@ impl Recording<'_> {
         &self,
         command: &Command,
         filter: &Filter,
-        out: &Sender<Message>,
+        out: &SyncSender<Message>,
     ) -> Result<Option<Exit>, Error> {
         let session = Session::begin();
         lock(&self.sessions).insert(session.number());

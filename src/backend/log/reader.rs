@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -60,7 +60,7 @@ impl Kmsg {
 
 impl Reader {
     /// Reads until there is something to read from `stop`, or nobody wants to know more.
-    pub(super) fn read(&self, stop: BorrowedFd<'_>, out: &Sender<Message>) {
+    pub(super) fn read(&self, stop: BorrowedFd<'_>, out: &SyncSender<Message>) {
         match self {
             Reader::Socket(socket) => {
                 let receive = |buffer: &mut [u8]| socket.receive(buffer);
@@ -100,7 +100,7 @@ fn read(
     longest: usize,
     kind: &Kind,
     stop: BorrowedFd<'_>,
-    out: &Sender<Message>,
+    out: &SyncSender<Message>,
 ) {
     let mut batch = Batch::new();
     loop {
@@ -142,7 +142,7 @@ fn read(
 }
 
 /// Reads lines, and tells them apart here: what a file keeps waits for its reader.
-fn read_lines(lines: Lines, stop: BorrowedFd<'_>, out: &Sender<Message>) {
+fn read_lines(lines: Lines, stop: BorrowedFd<'_>, out: &SyncSender<Message>) {
     let batch = RefCell::new(Batch::new());
     let mut source = Blocking {
         lines,
@@ -161,7 +161,7 @@ fn read_lines(lines: Lines, stop: BorrowedFd<'_>, out: &Sender<Message>) {
     flush(&mut batch.borrow_mut(), out);
 }
 
-fn push(batch: &mut Batch, out: &Sender<Message>, told: Told<'_>) {
+fn push(batch: &mut Batch, out: &SyncSender<Message>, told: Told<'_>) {
     let (kind, bytes): (Kind, &[u8]) = match told {
         Told::Form(Form::Record(text)) => (Kind::Record, text),
         Told::Form(Form::Headless { body, time, serial }) => {
@@ -182,7 +182,7 @@ fn push(batch: &mut Batch, out: &Sender<Message>, told: Told<'_>) {
 }
 
 /// Hands a batch on. If nobody wants it, nobody wants what follows either, and `stop` says so.
-fn flush(batch: &mut Batch, out: &Sender<Message>) {
+fn flush(batch: &mut Batch, out: &SyncSender<Message>) {
     if !batch.is_empty() {
         let full = std::mem::replace(batch, Batch::new());
         let _ = out.send(Message::Batch(full));
@@ -194,7 +194,7 @@ struct Blocking<'a> {
     lines: Lines,
     stop: BorrowedFd<'a>,
     batch: &'a RefCell<Batch>,
-    out: &'a Sender<Message>,
+    out: &'a SyncSender<Message>,
     stopped: bool,
 }
 

@@ -96,27 +96,28 @@ pub(super) fn recorder_of(session: u32) -> Option<i32> {
     sockets[at..].split('\n').next()?.parse().ok()
 }
 
-/// A scan that other processes' forks disturbed is made again, this often.
+/// A scan during which pids began anew is made again, so often at most.
 const SCANS: usize = 100;
 
 /// The processes that live in these sessions (in a shared one: of those under a filter). Each descriptor becomes readable
 /// when its process has ended.
 ///
-/// A process that ends during a scan can leave behind a child where the scan has been already. So finding none counts only
-/// if no process was made anywhere meanwhile.
+/// A process that ends during a scan, before it is come to, can leave behind a child. The child has a higher pid, so it is
+/// come to later in the same scan; unless pids, which ascend, began anew meanwhile.
 pub(super) fn living(sessions: &BTreeSet<u32>, session: Session) -> io::Result<Vec<OwnedFd>> {
     for _ in 0..SCANS {
-        let before = processes_made()?;
+        let before = latest_pid()?;
         let found = scan(sessions, session)?;
-        if !found.is_empty() || processes_made()? == before {
+        if !found.is_empty() || latest_pid()? >= before {
             return Ok(found);
         }
     }
     Err(io::Error::other(
-        "processes are made faster than they can be looked through",
+        "pids begin anew faster than processes can be looked through",
     ))
 }
 
+/// Looks at one process after another, by ascending pids: `/proc` is listed as it is read on.
 fn scan(sessions: &BTreeSet<u32>, session: Session) -> io::Result<Vec<OwnedFd>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -160,13 +161,11 @@ fn has_ended(process: &OwnedFd) -> bool {
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// How many processes and threads were made since the machine was started (`/proc/stat`).
-fn processes_made() -> io::Result<u64> {
-    let stat = fs::read_to_string("/proc/stat")?;
-    let count = stat
-        .lines()
-        .find_map(|line| line.strip_prefix("processes "));
-    count
-        .and_then(|count| count.trim().parse().ok())
-        .ok_or_else(|| io::Error::other("/proc/stat doesn't count processes"))
+/// The pid that was given away last (`/proc/loadavg`).
+fn latest_pid() -> io::Result<u32> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let latest = text.split_ascii_whitespace().nth(4);
+    latest
+        .and_then(|latest| latest.parse().ok())
+        .ok_or_else(|| io::Error::other("/proc/loadavg doesn't tell the latest pid"))
 }

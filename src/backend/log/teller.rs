@@ -102,7 +102,7 @@ impl Teller {
         let exe = record.exe.as_deref().unwrap_or_default();
         match self.launch(record.pid, exe, kind) {
             Step::Launch => {}
-            Step::LaunchAgain => return Fate::Lives,
+            Step::Unrelated => return Fate::Lives,
             Step::Run => self.executes(task, exe, sink),
         }
         sink.event(Event::Syscall {
@@ -131,7 +131,11 @@ impl Teller {
                 own_exe,
                 process: launched,
             } if kind == Kind::Exec && launched == process && exe == own_exe => {
-                (Launch::Done, Step::LaunchAgain)
+                (Launch::Done, Step::Unrelated)
+            }
+            // A recorder of this recorder has the launcher's calls logged too.
+            Launch::Expected { own_exe } if exe == own_exe && self.execve_is_logged() => {
+                (Launch::Expected { own_exe }, Step::Unrelated)
             }
             Launch::Expected { .. } | Launch::Executing { .. } | Launch::Done => {
                 (Launch::Done, Step::Run)
@@ -139,6 +143,13 @@ impl Teller {
         };
         self.launch = next;
         step
+    }
+
+    fn execve_is_logged(&self) -> bool {
+        !self
+            .known
+            .iter()
+            .any(|&syscall| Kind::of(syscall) == Kind::Exec)
     }
 
     /// Tells which file the process executes, if it is another than before.
@@ -198,8 +209,8 @@ pub(super) enum Fate {
 enum Step {
     /// It is the execve(2) that starts the command: the program's, not the recorder's.
     Launch,
-    /// The shell's execve(2) instead: one call of execvp(3).
-    LaunchAgain,
+    /// It is a call of the launcher's, or the shell's execve(2) after the command's own: one call of execvp(3).
+    Unrelated,
     Run,
 }
 
