@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::FlockArg;
+
 use crate::support::process::{LIMIT, Room, Running, until};
 use crate::support::programs;
 use crate::support::recorder::Files;
@@ -11,16 +13,17 @@ use crate::support::terminal::Terminal;
 /// An interactive bash, and the line that starts the job in it.
 struct Shell {
     room: Room,
+    options: &'static [&'static str],
     files: Option<Files>,
     terminal: Terminal,
     running: Running,
 }
 
 impl Shell {
-    /// `recorded`: whether the job is started under the recorder.
-    fn new(recorded: bool) -> Shell {
+    /// The job is started under the recorder if there are options for that.
+    fn new(options: Option<&'static [&'static str]>) -> Shell {
         let room = Room::new();
-        let files = recorded.then(|| Files::new(&room));
+        let files = options.map(|_| Files::new(&room));
         let mut bash = Command::new("bash");
         bash.args(["--norc", "--noprofile", "--noediting", "-i"]);
         let (mut terminal, running) = Terminal::start(&room, &bash);
@@ -29,6 +32,7 @@ impl Shell {
         terminal.shows("started 0\r\n");
         Shell {
             room,
+            options: options.unwrap_or_default(),
             files,
             terminal,
             running,
@@ -41,7 +45,7 @@ impl Shell {
         let line = match &self.files {
             None => format!("{} {arguments}\n", job.display()),
             Some(files) => {
-                let command = files.command(&["-q"]);
+                let command = files.command(self.options);
                 let parts = std::iter::once(command.get_program()).chain(command.get_args());
                 let parts: Vec<_> = parts.map(|part| part.to_str().unwrap()).collect();
                 format!("{} {} {arguments}\n", parts.join(" "), job.display())
@@ -123,11 +127,19 @@ impl Shell {
     }
 }
 
+const PTRACE: &[&str] = &["-q"];
+const LOG: &[&str] = &["-q", "--log-mode", "--passes", "1"];
+
 /// The same steps natively and recorded.
 fn check(steps: impl Fn(&mut Shell)) {
-    for recorded in [false, true] {
-        eprintln!("recorded: {recorded}");
-        let mut shell = Shell::new(recorded);
+    for options in [None, Some(PTRACE), Some(LOG)] {
+        let by_log = options == Some(LOG);
+        if by_log && !crate::support::is_root("a job in log mode") {
+            continue;
+        }
+        let _others_record_too = by_log.then(|| crate::log::lock(FlockArg::LockShared));
+        eprintln!("recorded: {options:?}");
+        let mut shell = Shell::new(options);
         steps(&mut shell);
         shell.end();
     }
@@ -205,7 +217,7 @@ fn a_job_ends_by_the_keys_for_that() {
 
 #[test]
 fn the_first_interrupt_is_the_workloads_and_the_second_ends_the_recording() {
-    let mut shell = Shell::new(true);
+    let mut shell = Shell::new(Some(PTRACE));
     shell.job("catch");
     shell.step("\x03", "[interrupted]");
     shell.step("hello\n", "[got hello]");
@@ -224,13 +236,14 @@ fn the_first_interrupt_is_the_workloads_and_the_second_ends_the_recording() {
 
 #[test]
 fn a_terminal_that_hangs_up_ends_the_job_and_the_recording_is_written() {
-    let mut shell = Shell::new(true);
+    let mut shell = Shell::new(Some(PTRACE));
     shell.job("");
     let Shell {
         room,
         files,
         terminal,
         running,
+        ..
     } = shell;
     // The session leader's death hangs up, as closing the window does.
     let bash = "Name:\tbash\n";

@@ -5,6 +5,7 @@
 
 mod audit_profile;
 mod follow;
+mod lifecycle;
 mod logs;
 mod sources;
 
@@ -21,7 +22,7 @@ use crate::support::{is_root, programs, recorder};
 
 /// Tests that only record may do so at the same time; those that change what all depend on are alone, in all processes
 /// that run tests on this machine.
-fn lock(how: FlockArg) -> Flock<File> {
+pub(crate) fn lock(how: FlockArg) -> Flock<File> {
     let path = std::env::temp_dir().join("sc-record-log-tests.lock");
     let file = File::options()
         .create(true)

@@ -78,7 +78,7 @@ impl Drop for Setting {
 }
 
 /// The process of the audit daemon; 0: none.
-fn audit_daemon() -> u32 {
+pub(super) fn audit_daemon() -> u32 {
     let status = Command::new("auditctl")
         .arg("-s")
         .output()

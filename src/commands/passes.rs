@@ -46,6 +46,7 @@ impl Passes {
                 sink: &mut *sink,
                 known: &self.log.known,
                 new: BTreeSet::new(),
+                executed: BTreeSet::new(),
                 lost: Vec::new(),
             };
             let outcome = match (self.log.record(target, &mut pass, control), first) {
@@ -56,7 +57,12 @@ impl Passes {
                     first
                 }
             };
-            let Pass { new, mut lost, .. } = pass;
+            let Pass {
+                new,
+                executed,
+                mut lost,
+                ..
+            } = pass;
             let expected = *first.get_or_insert(outcome);
             let over = if control.is_ended() {
                 true
@@ -93,6 +99,7 @@ impl Passes {
             }
             learned = !new.is_empty();
             self.log.known.extend(new);
+            self.log.executed.extend(executed);
             number += 1;
             if !self.quiet {
                 say!(
@@ -109,6 +116,7 @@ struct Pass<'a> {
     sink: &'a mut (dyn Sink + Send),
     known: &'a BTreeSet<Syscall>,
     new: BTreeSet<Syscall>,
+    executed: BTreeSet<PathBuf>,
     lost: Vec<Event>,
 }
 
@@ -129,6 +137,9 @@ impl Sink for Pass<'_> {
                 if !self.known.contains(&syscall) =>
             {
                 self.new.insert(syscall);
+            }
+            Event::Exec { ref executable, .. } if !self.executed.contains(executable) => {
+                self.executed.insert(executable.clone());
             }
             _ => {}
         }

@@ -189,6 +189,7 @@ impl Plan<'_> {
                 become_auditd: log.become_auditd,
                 receive_buffer: log.receive_buffer,
                 known: self.known.clone(),
+                executed: BTreeSet::new(),
                 until,
             },
             at_most: log.passes,

@@ -33,6 +33,7 @@ mod tracker;
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, PoisonError};
 
@@ -69,6 +70,8 @@ pub struct Log {
     pub receive_buffer: usize,
     /// Calls that needn't be logged any more.
     pub known: BTreeSet<Syscall>,
+    /// Files that the workload is known to execute, though no record may show it any more.
+    pub executed: BTreeSet<PathBuf>,
     /// When to end.
     pub until: Until,
 }
@@ -83,6 +86,7 @@ impl Default for Log {
             become_auditd: false,
             receive_buffer: RECEIVE_BUFFER,
             known: BTreeSet::new(),
+            executed: BTreeSet::new(),
             until: Until::All,
         }
     }
@@ -169,6 +173,9 @@ impl Recording<'_> {
         let privileges_lost = filter.no_new_privs && !self.myself.no_new_privs;
         let mut teller =
             Teller::of_command(listener.own_exe(), self.log.known.clone(), privileges_lost);
+        for file in &self.log.executed {
+            teller.check_privileges(file, sink);
+        }
         let mut members = None;
         let exit = std::thread::scope(|scope| {
             let out = listener.sender();
@@ -317,12 +324,22 @@ impl Recording<'_> {
 
     /// How the command ended; `None` if the recording is to end first.
     fn wait_for(&self, command: Task) -> Result<Option<Exit>, Error> {
+        let mut stopped = false;
         while !self.control.is_ended() {
             match wait::wait_child(command) {
                 Ok(Child::Exited(code)) => return Ok(Some(Exit::Code(code))),
                 Ok(Child::Signaled(signal)) => return Ok(Some(Exit::Signal(signal))),
-                Ok(Child::Stopped(signal)) => self.control.command_stopped(Some(signal)),
-                Ok(Child::Continued) => self.control.command_stopped(None),
+                Ok(Child::Stopped(signal)) => {
+                    // If it went on in between, the kernel tells of its latest state only.
+                    if std::mem::replace(&mut stopped, true) {
+                        self.control.command_stopped(None);
+                    }
+                    self.control.command_stopped(Some(signal));
+                }
+                Ok(Child::Continued) => {
+                    stopped = false;
+                    self.control.command_stopped(None);
+                }
                 Err(Errno::EINTR) => {}
                 Err(source) => return Err(system("waiting for the command")(source)),
             }

@@ -19,8 +19,8 @@ pub(super) struct Teller {
     /// Calls that were allowed silently.
     known: BTreeSet<Syscall>,
     kinds: HashMap<Syscall, Kind>,
-    /// Files that give privileges, which `no_new_privs` takes: looked for if this isn't `None`.
-    privileged: Option<HashSet<Vec<u8>>>,
+    /// Files that were looked at whether they give privileges, which `no_new_privs` takes; `None`: it takes none.
+    privileged: Option<HashSet<PathBuf>>,
 }
 
 /// Where the command is on its way from the launcher to its program.
@@ -145,6 +145,17 @@ impl Teller {
         step
     }
 
+    /// Tells of a file that is executed if it would give privileges without the recorder.
+    pub(super) fn check_privileges(&mut self, file: &Path, sink: &mut dyn Sink) {
+        if let Some(checked) = &mut self.privileged
+            && checked.insert(file.to_owned())
+            && proc::is_privileged_file(file)
+        {
+            let why = "ran without the privileges that its file gives: record as root";
+            lost(sink, format!("{} {why}", file.display()));
+        }
+    }
+
     fn execve_is_logged(&self) -> bool {
         !self
             .known
@@ -161,18 +172,7 @@ impl Teller {
         self.executing.insert(task.0, exe.to_vec());
         let kept = exe.strip_suffix(b" (deleted)").unwrap_or(exe);
         let executable = PathBuf::from(OsStr::from_bytes(kept));
-        if let Some(privileged) = &mut self.privileged
-            && proc::is_privileged_file(Path::new(&executable))
-            && privileged.insert(exe.to_vec())
-        {
-            lost(
-                sink,
-                format!(
-                    "{} ran without the privileges that its file gives: record as root",
-                    executable.display()
-                ),
-            );
-        }
+        self.check_privileges(&executable, sink);
         sink.event(Event::Exec { task, executable });
     }
 
