@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
+use sc_record::backend::log::Source;
 use sc_record::backend::{Backend, Control, Error, Log, Outcome, Target};
 use sc_record::event::{Event, Sink};
 use sc_record::recording::Exit;
@@ -26,6 +27,8 @@ pub(super) struct Passes {
     pub(super) assumed: Option<PathBuf>,
     /// Say nothing of further passes.
     pub(super) quiet: bool,
+    /// Say which source was chosen, and why.
+    pub(super) verbose: bool,
 }
 
 impl Passes {
@@ -37,6 +40,17 @@ impl Passes {
         sink: &mut (dyn Sink + Send),
         control: &Control,
     ) -> Result<Outcome, Error> {
+        if self.log.source == Source::Auto {
+            // Once for all passes.
+            let (source, better) = self.log.find_source(control)?;
+            if self.verbose {
+                for (better, why) in better {
+                    say!("sc-record: not from {better}: {why}");
+                }
+                say!("sc-record: audit records come from {source}");
+            }
+            self.log.source = source;
+        }
         let input = Input::of_stdin();
         let mut first: Option<Outcome> = None;
         let mut number = 1;
@@ -64,6 +78,7 @@ impl Passes {
                 ..
             } = pass;
             let expected = *first.get_or_insert(outcome);
+            let learned_now = !new.is_empty();
             let over = if control.is_ended() {
                 true
             } else if outcome.exit != expected.exit {
@@ -85,6 +100,11 @@ impl Passes {
                 false
             };
             if over {
+                if number >= self.at_most && number > 1 && learned_now && !lost.is_empty() {
+                    lost.push(loss(format!(
+                        "pass {number} still found new calls: allow more with --passes"
+                    )));
+                }
                 if let Some(profile) = &self.assumed {
                     let why = format!(
                         "what {} allows was not recorded (--assume)",
@@ -97,7 +117,7 @@ impl Passes {
                 }
                 return Ok(expected);
             }
-            learned = !new.is_empty();
+            learned = learned_now;
             self.log.known.extend(new);
             self.log.executed.extend(executed);
             number += 1;

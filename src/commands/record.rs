@@ -195,6 +195,7 @@ impl Plan<'_> {
             at_most: log.passes,
             assumed: log.assume.clone(),
             quiet: self.args.keep.verbosity.quiet,
+            verbose: self.args.keep.verbosity.verbose,
         })
     }
 }

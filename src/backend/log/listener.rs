@@ -53,6 +53,8 @@ pub(super) struct Listener {
     before: Before,
     /// When, if nothing proves that the source is this kernel's.
     begun: Option<Instant>,
+    /// The better sources that don't work.
+    tried: Vec<(Source, SourceError)>,
 }
 
 struct MadeFence {
@@ -80,7 +82,10 @@ impl Listener {
             let listener =
                 Listener::of(source, receive_buffer).and_then(|listener| listener.opened(control));
             match listener {
-                Ok(listener) => return Ok(listener),
+                Ok(mut listener) => {
+                    listener.tried = tried;
+                    return Ok(listener);
+                }
                 Err(error) if candidates.len() == 1 => return Err(error),
                 Err(error) => tried.push((source.clone(), error)),
             }
@@ -120,6 +125,7 @@ impl Listener {
             own_exe: Vec::new(),
             before: Before::default(),
             begun: None,
+            tried: Vec::new(),
         })
     }
 
@@ -156,6 +162,11 @@ impl Listener {
         }
         self.before.drops = self.opened.drops();
         Ok(self)
+    }
+
+    /// Where the records come from, and why it isn't a better source.
+    pub(super) fn into_source(mut self) -> (Source, Vec<(Source, SourceError)>) {
+        (self.opened.source.clone(), std::mem::take(&mut self.tried))
     }
 
     /// Where the records come from.
@@ -374,7 +385,7 @@ impl Listener {
                 if now.lost != before.lost {
                     sink.event(Event::Lost {
                         count: Some(u64::from(now.lost.wrapping_sub(before.lost))),
-                        why: "the kernel's count of lost audit records grew".to_owned(),
+                        why: format!("the kernel's count of lost audit records grew{}", grows_always(now)),
                     });
                 }
                 if excluded {
@@ -386,7 +397,8 @@ impl Listener {
             }
             (Err(Errno::EPERM), _) | (_, Err(Errno::EPERM)) => lost(
                 sink,
-                "the kernel's count of lost audit records can't be read: CAP_AUDIT_CONTROL is missing"
+                "the kernel's count of lost audit records can't be read: CAP_AUDIT_CONTROL is missing, or the initial \
+                 namespaces are"
                     .to_owned(),
             ),
             (Err(error), _) | (_, Err(error)) => lost(
@@ -412,6 +424,19 @@ impl Drop for Listener {
             // It doesn't panic, and if it did, there is nothing more to read.
             let _ = reader.join();
         }
+    }
+}
+
+/// Says so if the kernel counts records as lost though they are delivered: those that it keeps for a daemon that may come,
+/// and has no more room for (`kauditd_hold_skb`).
+fn grows_always(status: Status) -> &'static str {
+    let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let mut parameters = command_line.split_ascii_whitespace();
+    if status.daemon == 0 && parameters.any(|parameter| matches!(parameter, "audit=1" | "audit=on"))
+    {
+        ", as it does with audit=1 and without an audit daemon: use --source auditd"
+    } else {
+        ""
     }
 }
 

@@ -148,6 +148,21 @@ impl Backend for Log {
     }
 }
 
+impl Log {
+    /// Finds the source that is read, which [`Source::Auto`] leaves open, and why it isn't a better one.
+    pub fn find_source(
+        &self,
+        control: &Control,
+    ) -> Result<(Source, Vec<(Source, SourceError)>), Error> {
+        if !is_logged() {
+            return Err(SourceError::NotLogged.into());
+        }
+        let candidates = self.source.candidates(self.become_auditd);
+        let listener = Listener::open(&candidates, self.receive_buffer, control)?;
+        Ok(listener.into_source())
+    }
+}
+
 /// One recording of a command.
 struct Recording<'a> {
     log: &'a Log,

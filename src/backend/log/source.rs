@@ -113,10 +113,12 @@ pub enum SourceError {
 }
 
 fn list(tried: &[(Source, SourceError)]) -> String {
-    let tried = tried.iter();
-    let tried: Vec<_> = tried
-        .map(|(source, why)| format!("{source}: {why}"))
-        .collect();
+    let tried = tried.iter().map(|(source, why)| {
+        let cause =
+            std::error::Error::source(why).map_or_else(String::new, |cause| format!(" ({cause})"));
+        format!("{source}: {why}{cause}")
+    });
+    let tried: Vec<_> = tried.collect();
     tried.join("; ")
 }
 
