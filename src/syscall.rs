@@ -18,9 +18,9 @@ const X32_SYSCALL_BIT: i32 = 0x4000_0000;
 /// -201 to -224). Those of calls that the ABI hasn't got at all start at -10001.
 const MULTIPLEXED_PSEUDO_NRS: std::ops::RangeInclusive<i32> = -999..=-1;
 
-/// Above the numbers of the ABIs on which libseccomp resolves the names of socketcall(2) and ipc(2) calls to pseudo
-/// numbers (x86, s390, …: their tables end below 500; MIPS o32 starts at 4000).
-const MULTIPLEXED_NRS: i32 = 6_000;
+/// Above the numbers of s390, the one ABI without a table in the crate `syscalls` of which libseccomp resolves the names of
+/// socketcall(2) and ipc(2) calls to pseudo numbers.
+const S390_NRS: i32 = 500;
 
 /// Declares [`Arch`] once, with every spelling of every architecture.
 macro_rules! arches {
@@ -69,7 +69,11 @@ macro_rules! arches {
             }
 
             fn table_nr(self, name: &str) -> Option<i32> {
-                match self { $(Arch::$variant => table!(nr name, $table),)* }
+                let in_table = match (self, name) {
+                    (Arch::Aarch64 | Arch::Loongarch64, "newfstatat") => "fstatat",
+                    _ => name,
+                };
+                match self { $(Arch::$variant => table!(nr in_table, $table),)* }
                     .filter(|&nr| usize::try_from(nr).ok().and_then(|nr| self.table_name(nr)) == Some(name))
             }
         }
@@ -166,7 +170,7 @@ impl Arch {
             _ if name.starts_with("unused") || name.starts_with("reserved") => None,
             // arm64 has none of the calls that give 32-bit ABIs 64-bit times (include/uapi/asm-generic/unistd.h).
             (Arch::Aarch64, _) if (403..=423).contains(&nr) => None,
-            (Arch::Aarch64, "fstatat") => Some("newfstatat"),
+            (Arch::Aarch64 | Arch::Loongarch64, "fstatat") => Some("newfstatat"),
             // A keyword of Rust.
             _ => Some(name.strip_prefix("r#").unwrap_or(name)),
         }
@@ -297,9 +301,10 @@ impl Syscall {
             let scmp = ScmpSyscall::from_name_by_arch(name, arch.scmp()?).ok()?;
             match scmp.as_raw_syscall() {
                 nr if nr >= 0 => Some(Syscall::from_audit_nr(arch, nr).nr),
-                nr if MULTIPLEXED_PSEUDO_NRS.contains(&nr) => (0..MULTIPLEXED_NRS)
-                    .find(|&nr| Syscall { arch, nr }.name().as_deref() == Some(name)),
-                // The call is one of another ABI.
+                nr if arch == Arch::S390 && MULTIPLEXED_PSEUDO_NRS.contains(&nr) => {
+                    (0..S390_NRS).find(|&nr| Syscall { arch, nr }.name().as_deref() == Some(name))
+                }
+                // The ABI has no such call of its own.
                 _ => None,
             }
         })?;
@@ -391,6 +396,7 @@ mod tests {
     fn names_are_those_of_the_kernel() {
         let name = |arch, nr| Syscall { arch, nr }.to_string();
         assert_eq!(name(Arch::Aarch64, 79), "newfstatat");
+        assert_eq!(name(Arch::Loongarch64, 79), "newfstatat");
         assert_eq!(name(Arch::Aarch64, 403), "#403");
         assert_eq!(name(Arch::X86, 17), "break");
         assert_eq!(name(Arch::Mips, 4018), "#4018");
