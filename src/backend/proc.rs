@@ -163,6 +163,30 @@ pub(super) fn executable_of(task: Task) -> PathBuf {
     }
 }
 
+/// The files that a task has mapped to execute what is in them, by the paths that it has for them.
+pub(super) fn executable_files_of(task: Task) -> Vec<PathBuf> {
+    let maps = read(task, "maps").unwrap_or_default();
+    let file = |line: &str| {
+        // proc_pid_maps(5): address, permissions, offset, device, inode, path.
+        let mut fields = line.splitn(6, ' ');
+        let permissions = fields.nth(1)?;
+        let path = fields.nth(3)?.trim_start();
+        (permissions.contains('x') && path.starts_with('/')).then(|| PathBuf::from(path))
+    };
+    maps.lines().filter_map(file).collect()
+}
+
+/// The path that leads from here to what a task has this path for.
+pub(super) fn path_seen_by(task: Task, path: &Path) -> Option<PathBuf> {
+    let path = path.strip_prefix("/").unwrap_or(path);
+    Some(path_of(task, "root").ok()?.join(path))
+}
+
+/// The path that leads to what a descriptor of a task refers to.
+pub(super) fn descriptor_of(task: Task, fd: i32) -> Option<PathBuf> {
+    path_of(task, &format!("fd/{fd}")).ok()
+}
+
 /// The login session of a process (`ses=` of audit records); `None` if it is gone.
 pub(super) fn session_of(process: Task) -> Option<u32> {
     let text = read(process, "sessionid").ok()?;

@@ -10,6 +10,7 @@ use rustc_hash::FxBuildHasher;
 use super::calls::{self, OnExit, Special, Undo};
 use super::filter;
 use super::stop::{Change, Died, Stop, Stopped, Waiter};
+use super::vsyscall::Vsyscall;
 use super::wakes::{self, Again, Sleeping};
 use crate::backend::proc::{self, Status};
 use crate::backend::{Control, Error, Until};
@@ -115,6 +116,8 @@ pub(super) struct Engine<'a> {
     command: CommandEnd,
     held: Vec<Held>,
     specials: calls::Specials,
+    /// Where no task has the recording filter.
+    vsyscall: Option<Vsyscall>,
     waiter: Waiter,
     pub(super) sink: &'a mut dyn Sink,
     control: &'a Control,
@@ -135,6 +138,10 @@ impl<'a> Engine<'a> {
             command: CommandEnd::default(),
             held: Vec::new(),
             specials: calls::Specials::new(),
+            vsyscall: match stops {
+                Stops::Filter => None,
+                Stops::Syscalls => Vsyscall::new(),
+            },
             waiter: Waiter::default(),
             sink,
             control,
@@ -152,6 +159,7 @@ impl<'a> Engine<'a> {
         self.tracee(task).interrupted = true;
         let executable = proc::executable_of(task);
         self.sink.event(Event::Exec { task, executable });
+        self.report_unseen(|vsyscall| vsyscall.executes(task));
     }
 
     /// The process whose end is that of the target.
@@ -368,6 +376,9 @@ impl<'a> Engine<'a> {
             syscall,
             site,
         });
+        if let Some(site) = site {
+            self.report_unseen(|vsyscall| vsyscall.called(task, syscall, site.args));
+        }
         if self.tracee(task).seccomp == Seccomp::Strict {
             calls::enforce_strict_mode(&stopped, syscall)?;
         }
@@ -531,6 +542,7 @@ impl<'a> Engine<'a> {
             ));
         }
         self.sink.event(Event::Exec { task, executable });
+        self.report_unseen(|vsyscall| vsyscall.executes(task));
         self.resume(stopped, 0)
     }
 
@@ -547,6 +559,18 @@ impl<'a> Engine<'a> {
             self.control.command_gone();
         }
         self.sink.event(Event::Exit { task });
+    }
+
+    /// Tells what may call unseen, where that can be.
+    fn report_unseen<R: IntoIterator<Item = String>>(
+        &mut self,
+        look: impl FnOnce(&mut Vsyscall) -> R,
+    ) {
+        if let Some(vsyscall) = &mut self.vsyscall {
+            for why in look(vsyscall) {
+                self.lost(why);
+            }
+        }
     }
 
     pub(super) fn lost(&mut self, why: String) {

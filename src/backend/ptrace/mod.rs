@@ -13,8 +13,8 @@
 //! - where the filter needs `no_new_privs` and that would keep setuid programs from what ptrace leaves them.
 //!
 //! The steps: [`Ptrace`] decides and starts, `attach` finds the tasks of a running process, `engine` handles one stop
-//! after another, `calls` does what calls need that would end or show the recording, and `wakes` lets tasks sleep on
-//! that only a tracer disturbs.
+//! after another, `calls` does what calls need that would end or show the recording, `wakes` lets tasks sleep on
+//! that only a tracer disturbs, and `vsyscall` tells where calls may go unseen.
 
 mod attach;
 mod calls;
@@ -22,6 +22,7 @@ mod engine;
 mod filter;
 mod registers;
 mod stop;
+mod vsyscall;
 mod wakes;
 
 use std::fmt;
