@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::syscall::Syscall;
@@ -17,13 +18,65 @@ impl fmt::Display for Task {
     }
 }
 
-/// What a task called a system call with. A backend that counts calls only doesn't read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who made a call, from where, and with what. A backend gives it for calls of [`Interest`](crate::backend::Interest) only, as
+/// far as it can.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallSite {
     /// The six argument registers, whole: an `int` argument can carry junk in its upper half.
-    pub args: [u64; 6],
+    pub args: Option<[u64; 6]>,
     /// The address of the instruction after the call.
-    pub ip: u64,
+    pub ip: Option<u64>,
+    /// What `ip` is the address of.
+    pub code: Arc<Code>,
+    /// The process that the task belongs to, by the id that it has in the pid namespace of the recorder.
+    pub process: Option<Task>,
+    /// The name of the thread (at most 15 bytes, `PR_SET_NAME` of prctl(2)).
+    pub thread: Option<Arc<[u8]>>,
+}
+
+/// Where an instruction comes from (`/proc/PID/maps`, proc(5)).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Code {
+    /// A file that is mapped: a program, a library.
+    File {
+        /// The path that the workload's mount namespace has for it.
+        path: PathBuf,
+        /// How far into the file. Not the address in the program: segments can be loaded elsewhere than they are in the file.
+        offset: u64,
+        /// The file was removed, or replaced, since.
+        deleted: bool,
+    },
+    /// Memory that the kernel has a name for: `[vdso]`, `[stack]`, `[heap]`, `[anon:NAME]`.
+    Named {
+        /// The name, with its brackets.
+        name: String,
+        /// How far into the memory.
+        offset: u64,
+    },
+    /// Memory without a file: code that was made while the program ran.
+    Anonymous,
+    /// Nobody could tell: the process was gone, or can't be read.
+    #[default]
+    Unknown,
+}
+
+impl fmt::Display for Code {
+    /// `/lib/libc.so.6+0x10e1d4`: a path and how far into the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Code::File {
+                path,
+                offset,
+                deleted,
+            } => {
+                let deleted = if *deleted { " (deleted)" } else { "" };
+                write!(f, "{}+{offset:#x}{deleted}", path.display())
+            }
+            Code::Named { name, offset } => write!(f, "{name}+{offset:#x}"),
+            Code::Anonymous => f.write_str("anonymous memory"),
+            Code::Unknown => f.write_str("unknown"),
+        }
+    }
 }
 
 /// Something that happened in the workload, or to the recording of it.
@@ -35,8 +88,8 @@ pub enum Event {
         task: Task,
         /// What was called.
         syscall: Syscall,
-        /// With what, if the backend read it.
-        site: Option<CallSite>,
+        /// From where and with what, if that was asked for.
+        site: Option<Box<CallSite>>,
     },
     /// A task entered a system call so many times. For a backend that counts by itself, or reads counts.
     Calls {

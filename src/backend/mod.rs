@@ -2,6 +2,7 @@
 
 mod bpf;
 mod control;
+mod interest;
 mod launch;
 pub mod log;
 mod proc;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 pub use control::Control;
+pub use interest::Interest;
 pub use log::Log;
 pub use ptrace::Ptrace;
 

@@ -1,13 +1,15 @@
 //! What backends read from proc(5).
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader};
+use std::ops::Range;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::{fs, io};
 
-use crate::event::Task;
+use crate::event::{Code, Task};
 
 /// What matters of `/proc/self/status`.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +189,91 @@ pub(super) fn descriptor_of(task: Task, fd: i32) -> Option<PathBuf> {
     path_of(task, &format!("fd/{fd}")).ok()
 }
 
+/// The name of a thread (at most 15 bytes); `None` if it is gone.
+pub(super) fn name_of(task: Task) -> Option<Vec<u8>> {
+    let mut name = path_of(task, "comm").and_then(fs::read).ok()?;
+    // The one that the kernel adds: the name may end with more.
+    if name.last() == Some(&b'\n') {
+        name.pop();
+    }
+    Some(name)
+}
+
+/// What is at an address of a task's memory.
+pub(super) fn code_at(task: Task, address: u64) -> Code {
+    let maps = path_of(task, "maps").and_then(fs::File::open);
+    maps.map_or(Code::Unknown, |maps| {
+        find_code(BufReader::new(maps), address)
+    })
+}
+
+/// Looks for an address in the lines of `/proc/PID/maps`: `start-end mode offset device inode path`.
+fn find_code(maps: impl BufRead, address: u64) -> Code {
+    let mut lines = maps.split(b'\n').map_while(Result::ok);
+    let found = lines.find_map(|line| Mapping::parse(&line).filter(|m| m.range.contains(&address)));
+    found.map_or(Code::Unknown, |mapping| mapping.code_at(address))
+}
+
+/// A line of `/proc/PID/maps`.
+struct Mapping {
+    range: Range<u64>,
+    offset: u64,
+    /// As the kernel has it: newlines are `\012`.
+    name: Vec<u8>,
+}
+
+impl Mapping {
+    fn parse(line: &[u8]) -> Option<Mapping> {
+        let mut fields = line.splitn(6, |&byte| byte == b' ');
+        let hex = |field: &[u8]| u64::from_str_radix(str::from_utf8(field).ok()?, 16).ok();
+        let range = fields.next()?;
+        let dash = range.iter().position(|&byte| byte == b'-')?;
+        let (start, end) = (hex(&range[..dash])?, hex(&range[dash + 1..])?);
+        let offset = hex(fields.nth(1)?)?;
+        let name = fields.nth(2)?.trim_ascii_start();
+        Some(Mapping {
+            range: start..end,
+            offset,
+            name: name.to_vec(),
+        })
+    }
+
+    fn code_at(&self, address: u64) -> Code {
+        let inside = address - self.range.start;
+        match self.name.first() {
+            None => Code::Anonymous,
+            Some(b'[') => Code::Named {
+                name: String::from_utf8_lossy(&self.name).into_owned(),
+                offset: inside,
+            },
+            Some(_) => {
+                let kept = self.name.strip_suffix(b" (deleted)");
+                Code::File {
+                    path: PathBuf::from(OsString::from_vec(unescape(kept.unwrap_or(&self.name)))),
+                    offset: self.offset.wrapping_add(inside),
+                    deleted: kept.is_some(),
+                }
+            }
+        }
+    }
+}
+
+/// Undoes what `seq_path` of the kernel does to newlines.
+fn unescape(path: &[u8]) -> Vec<u8> {
+    let mut rest = path;
+    let mut plain = Vec::with_capacity(path.len());
+    while let Some((&byte, after)) = rest.split_first() {
+        if let Some(after) = rest.strip_prefix(b"\\012") {
+            plain.push(b'\n');
+            rest = after;
+        } else {
+            plain.push(byte);
+            rest = after;
+        }
+    }
+    plain
+}
+
 /// The login session of a process (`ses=` of audit records); `None` if it is gone.
 pub(super) fn session_of(process: Task) -> Option<u32> {
     let text = read(process, "sessionid").ok()?;
@@ -232,4 +319,46 @@ pub(super) fn kernel_version() -> Option<(u32, u32)> {
         .to_str()?
         .split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_found_in_what_is_mapped_there() {
+        let maps = b"\
+00400000-00452000 r--p 00000000 08:02 173521                             /usr/bin/a b
+00452000-00500000 r-xp 00052000 08:02 173521                             /usr/bin/a b
+01000000-01001000 r-xp 00000000 08:02 173522                             /tmp/x\\012y (deleted)
+7f0000000000-7f0000001000 rwxp 00000000 00:00 0 
+7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                          [vdso]
+ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]
+";
+        let check = |address, expect: &str| {
+            let code = find_code(&maps[..], address);
+            assert_eq!(code.to_string(), expect, "{address:#x}");
+        };
+        check(0x40_0000, "/usr/bin/a b+0x0");
+        check(0x45_2010, "/usr/bin/a b+0x52010");
+        check(0x50_0000, "unknown");
+        check(0x100_0002, "/tmp/x\ny+0x2 (deleted)");
+        check(0x7f00_0000_0fff, "anonymous memory");
+        check(0x7ffd_0000_1234, "[vdso]+0x1234");
+        check(0xffff_ffff_ff60_0009, "[vsyscall]+0x9");
+        check(0, "unknown");
+        assert_eq!(find_code(&b"nonsense\n1-2\n"[..], 1), Code::Unknown);
+    }
+
+    #[test]
+    fn of_this_very_process_the_code_and_the_name_can_be_told() {
+        let task = Task(nix::unistd::gettid().as_raw());
+        let here = Mapping::parse as fn(&[u8]) -> Option<Mapping> as usize as u64;
+        let Code::File { path, deleted, .. } = code_at(task, here) else {
+            panic!("{:?}", code_at(task, here));
+        };
+        assert_eq!((path, deleted), (std::env::current_exe().unwrap(), false));
+        assert!(name_of(task).is_some());
+        assert_eq!(code_at(Task(-1), 0), Code::Unknown);
+    }
 }

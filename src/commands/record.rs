@@ -181,6 +181,7 @@ impl Plan<'_> {
             return Method::Ptrace(Ptrace {
                 until,
                 no_filter: self.args.no_filter,
+                interest: None,
             });
         }
         Method::Log(Passes {
@@ -190,6 +191,7 @@ impl Plan<'_> {
                 receive_buffer: log.receive_buffer,
                 known: self.known.clone(),
                 executed: BTreeSet::new(),
+                sites: false,
                 until,
             },
             at_most: log.passes,

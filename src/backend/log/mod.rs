@@ -72,6 +72,8 @@ pub struct Log {
     pub known: BTreeSet<Syscall>,
     /// Files that the workload is known to execute, though no record may show it any more.
     pub executed: BTreeSet<PathBuf>,
+    /// Whether to tell the [`CallSite`](crate::event::CallSite) of what is logged, as far as records have it.
+    pub sites: bool,
     /// When to end.
     pub until: Until,
 }
@@ -87,6 +89,7 @@ impl Default for Log {
             receive_buffer: RECEIVE_BUFFER,
             known: BTreeSet::new(),
             executed: BTreeSet::new(),
+            sites: false,
             until: Until::All,
         }
     }
@@ -188,6 +191,7 @@ impl Recording<'_> {
         let privileges_lost = filter.no_new_privs && !self.myself.no_new_privs;
         let mut teller =
             Teller::of_command(listener.own_exe(), self.log.known.clone(), privileges_lost);
+        teller.sites = self.log.sites;
         for file in &self.log.executed {
             teller.check_privileges(file, sink);
         }

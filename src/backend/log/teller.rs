@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::filter;
 use crate::backend::proc;
-use crate::event::{Event, Sink, Task};
+use crate::event::{CallSite, Event, Sink, Task};
 use crate::import::audit::Record;
 use crate::syscall::Syscall;
 
@@ -19,6 +20,8 @@ pub(super) struct Teller {
     /// Calls that were allowed silently.
     known: BTreeSet<Syscall>,
     kinds: HashMap<Syscall, Kind>,
+    /// Whether to tell who calls.
+    pub(super) sites: bool,
     /// Files that were looked at whether they give privileges, which `no_new_privs` takes; `None`: it takes none.
     privileged: Option<HashSet<PathBuf>>,
 }
@@ -70,6 +73,7 @@ impl Teller {
             executing: HashMap::new(),
             known: BTreeSet::new(),
             kinds: HashMap::new(),
+            sites: false,
             privileged: None,
         }
     }
@@ -100,7 +104,8 @@ impl Teller {
             .entry(syscall)
             .or_insert_with(|| Kind::of(syscall));
         let exe = record.exe.as_deref().unwrap_or_default();
-        match self.launch(record.pid, exe, kind) {
+        let step = self.launch(record.pid, exe, kind);
+        match step {
             Step::Launch => {}
             Step::Unrelated => return Fate::Lives,
             Step::Run => self.executes(task, exe, sink),
@@ -108,7 +113,7 @@ impl Teller {
         sink.event(Event::Syscall {
             task,
             syscall,
-            site: None,
+            site: (self.sites && step != Step::Launch).then(|| Box::new(site_of(record))),
         });
         match kind {
             Kind::Exit => {
@@ -193,6 +198,17 @@ impl Teller {
                 ),
             );
         }
+    }
+}
+
+/// What a record says of the call. By the time it is read the process may be gone, and its memory with it.
+fn site_of(record: &Record<'_>) -> CallSite {
+    CallSite {
+        args: None,
+        ip: record.ip,
+        code: Arc::default(),
+        process: Some(Task(record.pid)),
+        thread: Some(Arc::from(&*record.comm)),
     }
 }
 

@@ -9,12 +9,13 @@ use rustc_hash::FxBuildHasher;
 
 use super::calls::{self, OnExit, Special, Undo};
 use super::filter;
+use super::sites::Sites;
 use super::stop::{Change, Died, Stop, Stopped, Waiter};
 use super::vsyscall::Vsyscall;
 use super::wakes::{self, Again, Sleeping};
 use crate::backend::proc::{self, Status};
-use crate::backend::{Control, Error, Until};
-use crate::event::{CallSite, Event, Sink, Task};
+use crate::backend::{Control, Error, Interest, Until};
+use crate::event::{Event, Sink, Task};
 use crate::recording::Exit;
 use crate::sys::ptrace::{self, Resume, SyscallInfo, SyscallOp};
 use crate::syscall::Syscall;
@@ -118,6 +119,8 @@ pub(super) struct Engine<'a> {
     specials: calls::Specials,
     /// Where no task has the recording filter.
     vsyscall: Option<Vsyscall>,
+    /// Who makes calls, if anybody asked.
+    sites: Option<Sites>,
     waiter: Waiter,
     pub(super) sink: &'a mut dyn Sink,
     control: &'a Control,
@@ -126,6 +129,7 @@ pub(super) struct Engine<'a> {
 impl<'a> Engine<'a> {
     pub(super) fn new(
         stops: Stops,
+        interest: Option<&Interest>,
         myself: Status,
         sink: &'a mut dyn Sink,
         control: &'a Control,
@@ -142,6 +146,7 @@ impl<'a> Engine<'a> {
                 Stops::Filter => None,
                 Stops::Syscalls => Vsyscall::new(),
             },
+            sites: interest.cloned().map(Sites::new),
             waiter: Waiter::default(),
             sink,
             control,
@@ -364,20 +369,20 @@ impl<'a> Engine<'a> {
             self.command.launching = Some(syscall);
             return self.resume(stopped, 0);
         }
-        let site = info.and_then(|info| match info.op {
-            SyscallOp::Entry { args, .. } => Some(CallSite { args, ip: info.ip }),
-            _ => None,
-        });
         if let Some(again) = self.tracee(task).again.take() {
             return self.entered_again(stopped, again);
         }
+        let site = match &mut self.sites {
+            None => None,
+            Some(sites) => sites.of_call(&stopped, syscall, info)?,
+        };
         self.sink.event(Event::Syscall {
             task,
             syscall,
             site,
         });
-        if let Some(site) = site {
-            self.report_unseen(|vsyscall| vsyscall.called(task, syscall, site.args));
+        if let Some(SyscallOp::Entry { args, .. }) = info.map(|info| info.op) {
+            self.report_unseen(|vsyscall| vsyscall.called(task, syscall, args));
         }
         if self.tracee(task).seccomp == Seccomp::Strict {
             calls::enforce_strict_mode(&stopped, syscall)?;
@@ -397,12 +402,17 @@ impl<'a> Engine<'a> {
             }
             Some(special) => special,
         };
-        let args = match site {
-            Some(site) => site.args,
-            None => match stopped.syscall_info()?.op {
-                SyscallOp::Entry { args, .. } => args,
-                _ => return self.resume(stopped, 0),
-            },
+        if special == Special::Prctl
+            && let Some(sites) = &mut self.sites
+        {
+            sites.renamed(task);
+        }
+        let info = match info {
+            Some(info) => info,
+            None => stopped.syscall_info()?,
+        };
+        let SyscallOp::Entry { args, .. } = info.op else {
+            return self.resume(stopped, 0);
         };
         self.entered_special(stopped, special, syscall, args)
     }
@@ -509,6 +519,9 @@ impl<'a> Engine<'a> {
             child.undo = undo;
             child.early = false;
         }
+        if let Some(sites) = &mut self.sites {
+            sites.forked(parent, child);
+        }
         self.sink.event(Event::Fork { parent, child });
         self.resume(stopped, 0)
     }
@@ -522,7 +535,13 @@ impl<'a> Engine<'a> {
             if let Some(tracee) = self.tracees.remove(&former) {
                 self.tracees.insert(task, tracee);
             }
+            if let Some(sites) = &mut self.sites {
+                sites.gone(former);
+            }
             self.sink.event(Event::Exit { task: former });
+        }
+        if let Some(sites) = &mut self.sites {
+            sites.executed(task);
         }
         if self.is_command(task) && !self.command.executed {
             self.command.executed = true;
@@ -557,6 +576,9 @@ impl<'a> Engine<'a> {
         if self.is_command(task) {
             self.command.exit = Some(exit);
             self.control.command_gone();
+        }
+        if let Some(sites) = &mut self.sites {
+            sites.gone(task);
         }
         self.sink.event(Event::Exit { task });
     }

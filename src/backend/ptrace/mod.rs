@@ -13,14 +13,16 @@
 //! - where the filter needs `no_new_privs` and that would keep setuid programs from what ptrace leaves them.
 //!
 //! The steps: [`Ptrace`] decides and starts, `attach` finds the tasks of a running process, `engine` handles one stop
-//! after another, `calls` does what calls need that would end or show the recording, `wakes` lets tasks sleep on
-//! that only a tracer disturbs, and `vsyscall` tells where calls may go unseen.
+//! after another, `calls` does what calls need that would end or show the recording, `wakes` lets tasks sleep on that
+//! only a tracer disturbs, `vsyscall` tells where calls may go unseen, and `sites` finds out who made a call where that
+//! is asked for.
 
 mod attach;
 mod calls;
 mod engine;
 mod filter;
 mod registers;
+mod sites;
 mod stop;
 mod vsyscall;
 mod wakes;
@@ -33,7 +35,7 @@ use nix::unistd::Pid;
 
 use super::launch::launch;
 use super::proc::{self, Status};
-use super::{Backend, Command, Control, Error, Outcome, Target, Until};
+use super::{Backend, Command, Control, Error, Interest, Outcome, Target, Until};
 use crate::event::{Event, Sink, Task};
 use crate::sys::launch::Filter;
 use crate::sys::ptrace::Resume;
@@ -42,12 +44,14 @@ use crate::sys::wait::{self, Patience};
 use engine::{Engine, Stops};
 
 /// Records with ptrace(2).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ptrace {
     /// When to end.
     pub until: Until,
     /// Never load the recording filter.
     pub no_filter: bool,
+    /// Of which calls to tell the [`CallSite`](crate::event::CallSite). `None`: of none.
+    pub interest: Option<Interest>,
 }
 
 /// How tasks are stopped at their calls.
@@ -100,7 +104,7 @@ impl Backend for Ptrace {
                 control.recorder_starts();
                 let outcome = match target {
                     Target::Command(command) => self.start(command, myself, sink, control),
-                    Target::Process(process) => attach(*process, myself, sink, control),
+                    Target::Process(process) => self.attach(*process, myself, sink, control),
                 };
                 control.recorder_ends();
                 outcome
@@ -122,11 +126,11 @@ impl Backend for Ptrace {
 impl Ptrace {
     /// How the tasks of a command will be stopped at their calls.
     #[must_use]
-    pub fn stopping(self) -> Stopping {
+    pub fn stopping(&self) -> Stopping {
         self.stopping_under(Status::of_recorder())
     }
 
-    fn stopping_under(self, myself: Status) -> Stopping {
+    fn stopping_under(&self, myself: Status) -> Stopping {
         if self.no_filter {
             Stopping::EveryCall("as asked for")
         } else if self.until == Until::Exit {
@@ -153,7 +157,7 @@ impl Ptrace {
     }
 
     fn start(
-        self,
+        &self,
         command: &Command,
         myself: Status,
         sink: &mut dyn Sink,
@@ -184,7 +188,7 @@ impl Ptrace {
         }
         control.command_runs(task);
         launched.release()?;
-        let mut engine = Engine::new(stops, myself, sink, control);
+        let mut engine = Engine::new(stops, self.interest.as_ref(), myself, sink, control);
         engine.expect_command(task);
         engine.run(self.until)?;
         let command = engine.into_command();
@@ -199,6 +203,36 @@ impl Ptrace {
             no_new_privs: filter.is_some_and(|filter| filter.no_new_privs),
         })
     }
+
+    fn attach(
+        &self,
+        process: Task,
+        myself: Status,
+        sink: &mut dyn Sink,
+        control: &Control,
+    ) -> Result<Outcome, Error> {
+        sink.event(Event::Lost {
+            count: None,
+            why: format!("the recording began when process {process} already ran"),
+        });
+        let tasks = attach::seize_tree(process)?;
+        let mut engine = Engine::new(
+            Stops::Syscalls,
+            self.interest.as_ref(),
+            myself,
+            sink,
+            control,
+        );
+        for task in tasks {
+            engine.meet_running(task);
+        }
+        engine.watch(process);
+        engine.run(Until::All)?;
+        Ok(Outcome {
+            exit: engine.into_command().exit,
+            no_new_privs: false,
+        })
+    }
 }
 
 /// What the kernel is to tell about every task, and its children in turn.
@@ -208,29 +242,6 @@ const OPTIONS: Options = Options::PTRACE_O_TRACESYSGOOD
     .union(Options::PTRACE_O_TRACECLONE)
     .union(Options::PTRACE_O_TRACEEXEC)
     .union(Options::PTRACE_O_TRACESECCOMP);
-
-fn attach(
-    process: Task,
-    myself: Status,
-    sink: &mut dyn Sink,
-    control: &Control,
-) -> Result<Outcome, Error> {
-    sink.event(Event::Lost {
-        count: None,
-        why: format!("the recording began when process {process} already ran"),
-    });
-    let tasks = attach::seize_tree(process)?;
-    let mut engine = Engine::new(Stops::Syscalls, myself, sink, control);
-    for task in tasks {
-        engine.meet_running(task);
-    }
-    engine.watch(process);
-    engine.run(Until::All)?;
-    Ok(Outcome {
-        exit: engine.into_command().exit,
-        no_new_privs: false,
-    })
-}
 
 fn seize(task: Task, options: Options) -> Result<(), Error> {
     let seized = requests::seize(Pid::from_raw(task.0), options);
