@@ -1,5 +1,7 @@
 //! The command line's definitions. Nothing is done here: [`crate::commands`] gives them their meaning.
 
+mod minimize;
+
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,6 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sc_record::backend::log::{RECEIVE_BUFFER, Source};
 use sc_record::recording::Name;
 use sc_record::syscall::Arch;
+
+pub(crate) use self::minimize::{Compared, MinimizeArgs};
 
 /// Record the system calls of a workload and write its minimal seccomp profile
 #[derive(Debug, Parser)]
@@ -57,6 +61,8 @@ pub(crate) enum Verb {
     Resolve(ResolveArgs),
     /// Run a command under a profile, in place, without a container engine
     Run(RunArgs),
+    /// Find the calls of a profile that a command can do without, by running it with them denied
+    Minimize(MinimizeArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
 }

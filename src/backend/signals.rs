@@ -5,6 +5,7 @@
 //! the recording.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Control, proc};
@@ -73,6 +74,25 @@ pub fn block() -> Signals {
     let set = Set::of(ours);
     set.block();
     Signals(set)
+}
+
+/// Has SIGINT and SIGTERM set a flag instead of ending the process, until it ends by itself. Must be called before the
+/// process has threads; what the library starts gets back what was inherited.
+pub fn flag_interrupts() -> std::io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = Set::of([libc::SIGINT, libc::SIGTERM]);
+    set.block();
+    let shared = Arc::clone(&flag);
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    thread.spawn(move || {
+        loop {
+            // It fails for EINTR only, after a stop.
+            if set.wait().is_ok() {
+                shared.store(true, Ordering::Relaxed);
+            }
+        }
+    })?;
+    Ok(flag)
 }
 
 /// The blocked signals of a process.

@@ -9,6 +9,8 @@ mod import;
 mod keep;
 mod log_profile;
 mod merge;
+mod minimize;
+mod output;
 mod passes;
 mod profile;
 mod progress;
@@ -29,6 +31,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Import(args)) => import::import(&args),
         Some(Verb::Resolve(args)) => resolve::resolve(&args),
         Some(Verb::Run(args)) => run::run(&args),
+        Some(Verb::Minimize(args)) => minimize::minimize(&args),
         Some(Verb::Completions(args)) => Ok(completions::completions(&args)),
     }
 }

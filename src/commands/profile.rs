@@ -14,12 +14,18 @@ use crate::cli::{self, Destination, ProfileArgs};
 impl From<ProfileArgs> for Policy {
     fn from(args: ProfileArgs) -> Policy {
         Policy {
-            extent: match args.policy {
-                cli::Policy::Exact => Extent::Exact,
-                cli::Policy::Safe => Extent::Safe,
-                cli::Policy::Portable => Extent::Portable,
-            },
+            extent: args.policy.into(),
             enosys_probes: args.enosys_probes,
+        }
+    }
+}
+
+impl From<cli::Policy> for Extent {
+    fn from(policy: cli::Policy) -> Extent {
+        match policy {
+            cli::Policy::Exact => Extent::Exact,
+            cli::Policy::Safe => Extent::Safe,
+            cli::Policy::Portable => Extent::Portable,
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::path::Path;
 
 use anyhow::Context;
 use sc_record::command::find_executable;
-use sc_record::enforce::{self, CompileError, OnUnknown, Privileges};
+use sc_record::enforce::{self, CompileError, Filter, OnUnknown, Privileges};
 use sc_record::format::{self, Format};
-use sc_record::profile::Place;
+use sc_record::profile::{Place, Profile};
 
 use crate::cli::RunArgs;
 
@@ -16,44 +17,82 @@ use crate::cli::RunArgs;
 #[error("{}", .0.join("; "))]
 pub(super) struct UnknownNames(Vec<String>);
 
+/// A profile that is to be enforced.
+pub(super) struct Load<'a> {
+    pub(super) path: &'a Path,
+    pub(super) format: Format,
+    /// Leave names out that can't be put into the filter.
+    pub(super) ignore_unknown: bool,
+    /// Don't warn.
+    pub(super) quiet: bool,
+}
+
+/// A profile, and the filter that it is compiled to.
+pub(super) struct Given {
+    /// The file.
+    pub(super) bytes: Vec<u8>,
+    pub(super) profile: Profile,
+    pub(super) filter: Filter,
+}
+
+impl Load<'_> {
+    /// Reads and compiles the profile, and warns of what the filter does otherwise.
+    pub(super) fn load(&self) -> anyhow::Result<Given> {
+        let file = self.path.display();
+        let bytes = fs::read(self.path).with_context(|| format!("cannot read {file}"))?;
+        let profile = format::parse(self.format, &bytes).with_context(|| format!("{file}"))?;
+
+        // `line 3, column 9: …` for what has a place in the file.
+        let at = |place: Option<Place>| {
+            let position = place.and_then(|place| format::locate(self.format, &bytes, place));
+            position.map_or_else(String::new, |position| format!("{position}: "))
+        };
+        let on_unknown = if self.ignore_unknown {
+            OnUnknown::Ignore
+        } else {
+            OnUnknown::Fail
+        };
+        let filter = enforce::compile(&profile, on_unknown).map_err(|error| {
+            if let CompileError::UnknownNames(names) = &error {
+                let names = (names.iter()).map(|name| format!("{}{name}", at(Some(name.place))));
+                return anyhow::Error::new(UnknownNames(names.collect()))
+                    .context(format!("{file}"));
+            }
+            let context = format!("{file}: {}cannot compile the profile", at(error.place()));
+            anyhow::Error::new(error).context(context)
+        })?;
+        if !self.quiet {
+            for ignored in filter.ignored() {
+                let position = at(Some(ignored.place));
+                say!("sc-record: warning: {file}: {position}ignored: {ignored}");
+            }
+            for note in filter.notes() {
+                say!("sc-record: warning: {file}: {}{note}", at(note.place()));
+            }
+        }
+        Ok(Given {
+            bytes,
+            profile,
+            filter,
+        })
+    }
+}
+
 /// Becomes the command. Returns only if that fails before the filter is loaded.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     match become_command(args)? {}
 }
 
 fn become_command(args: &RunArgs) -> anyhow::Result<Infallible> {
-    let file = args.profile.display();
-    let format = Format::from(args.format);
-    let bytes = fs::read(&args.profile).with_context(|| format!("cannot read {file}"))?;
-    let profile = format::parse(format, &bytes).with_context(|| format!("{file}"))?;
-
-    // `line 3, column 9: …` for what has a place in the file.
-    let at = |place: Option<Place>| {
-        let position = place.and_then(|place| format::locate(format, &bytes, place));
-        position.map_or_else(String::new, |position| format!("{position}: "))
-    };
-    let on_unknown = if args.ignore_unknown {
-        OnUnknown::Ignore
-    } else {
-        OnUnknown::Fail
-    };
-    let filter = enforce::compile(&profile, on_unknown).map_err(|error| {
-        if let CompileError::UnknownNames(names) = &error {
-            let names = (names.iter()).map(|name| format!("{}{name}", at(Some(name.place))));
-            return anyhow::Error::new(UnknownNames(names.collect())).context(format!("{file}"));
-        }
-        let context = format!("{file}: {}cannot compile the profile", at(error.place()));
-        anyhow::Error::new(error).context(context)
-    })?;
-    if !args.quiet {
-        for ignored in filter.ignored() {
-            let position = at(Some(ignored.place));
-            say!("sc-record: warning: {file}: {position}ignored: {ignored}");
-        }
-        for note in filter.notes() {
-            say!("sc-record: warning: {file}: {}{note}", at(note.place()));
-        }
+    let Given {
+        profile, filter, ..
+    } = Load {
+        path: &args.profile,
+        format: args.format.into(),
+        ignore_unknown: args.ignore_unknown,
+        quiet: args.quiet,
     }
+    .load()?;
 
     // clap sees to it that there is one.
     let name = args.command.first().context("there is no command")?;

@@ -5,7 +5,9 @@ mod check;
 mod compile;
 mod exec;
 mod listener;
+pub mod minimize;
 mod narrow;
+pub mod trial;
 
 pub use bpf::BadProgram;
 pub use compile::compile;

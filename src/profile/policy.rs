@@ -47,6 +47,15 @@ pub(super) struct Addition {
 }
 
 impl Policy {
+    /// Why the policy allows a call whether or not anything was recorded, as the end of the sentence "NAME is allowed
+    /// because …"; `None` if it doesn't.
+    #[must_use]
+    pub fn always(self, name: &str) -> Option<&'static str> {
+        let mut all = SAFE.iter().filter(|_| self.extent >= Extent::Safe);
+        all.find(|always| always.names.contains(&name))
+            .map(|always| always.why)
+    }
+
     /// The calls that are allowed on an ABI beyond those that were recorded on it. The same name may come twice.
     pub(super) fn additions(self, arch: Arch, recorded: &BTreeSet<String>) -> Vec<Addition> {
         let mut additions = Vec::new();

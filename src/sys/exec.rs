@@ -35,6 +35,21 @@ impl Image {
         }
     }
 
+    pub(super) fn path(&self) -> &CStr {
+        &self.path
+    }
+
+    /// execve(2). Returns if that fails; errno says why.
+    pub(super) fn execute(&self) {
+        // SAFETY: the arrays end with a null and lead to strings that `self` owns; `environ` is as it was inherited.
+        unsafe {
+            libc::execve(self.path.as_ptr(), self.argv.as_ptr(), environ.cast());
+            if Errno::last() == Errno::ENOEXEC {
+                libc::execve(SHELL.as_ptr(), self.script.as_ptr(), environ.cast());
+            }
+        }
+    }
+
     /// The arguments of the call, as a filter sees them.
     pub(crate) fn args(&self) -> [u64; 6] {
         // SAFETY: nobody changes the environment from now on: the workload's arguments are all that is left to be read.
@@ -106,19 +121,13 @@ pub(crate) fn load_and_exec(
         // With SECCOMP_FILTER_FLAG_TSYNC: the thread that can't have the filter. There is none but this one.
         Ok(_) => return Failure::Load(Errno::ESRCH),
     }
-    // SAFETY: the arrays end with a null and lead to strings that `image` owns; `environ` is as it was inherited.
-    unsafe {
-        libc::execve(image.path.as_ptr(), image.argv.as_ptr(), environ.cast());
-        if Errno::last() == Errno::ENOEXEC {
-            libc::execve(SHELL.as_ptr(), image.script.as_ptr(), environ.cast());
-        }
-    }
+    image.execute();
     die(&image.path, Errno::last())
 }
 
 /// Ends the process for a command that can't be executed, with env(1)'s status. The filter may refuse to say why, or even
 /// to exit; then abort(3) ends with an instruction that the processor refuses.
-fn die(path: &CStr, errno: Errno) -> ! {
+pub(super) fn die(path: &CStr, errno: Errno) -> ! {
     let parts = [
         b"sc-record: error: cannot execute ",
         path.to_bytes(),

@@ -64,14 +64,22 @@ pub(super) fn restore() {
     let Some(inherited) = INHERITED.get() else {
         return;
     };
-    // SAFETY: sigaction and sigprocmask get valid structs that the kernel filled; the closed descriptors are those that
-    // the workload must not find open, and the child of a fork uses none of them before it execs.
-    unsafe {
-        for (fd, closed) in (0..).zip(inherited.closed) {
-            if closed {
-                libc::close(fd);
-            }
+    for (fd, closed) in (0..).zip(inherited.closed) {
+        if closed {
+            // SAFETY: the workload must not find it open, and the child of a fork uses none of them before it execs.
+            unsafe { libc::close(fd) };
         }
+    }
+    restore_signals();
+}
+
+/// Gives the process back the dispositions and the mask of signals that it was started with. Async-signal-safe.
+pub(super) fn restore_signals() {
+    let Some(inherited) = INHERITED.get() else {
+        return;
+    };
+    // SAFETY: sigaction and sigprocmask get valid structs that the kernel filled.
+    unsafe {
         libc::sigaction(
             libc::SIGPIPE,
             &raw const inherited.sigpipe,

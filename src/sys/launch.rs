@@ -102,7 +102,7 @@ pub(super) fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*cons
         .collect()
 }
 
-fn above_standard(fd: &OwnedFd) -> nix::Result<OwnedFd> {
+pub(super) fn above_standard(fd: &OwnedFd) -> nix::Result<OwnedFd> {
     let moved = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
     // SAFETY: fcntl made this descriptor just now, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })

@@ -12,4 +12,5 @@ pub(crate) mod launch;
 pub(crate) mod pidfd;
 pub(crate) mod ptrace;
 pub(crate) mod signal;
+pub(crate) mod supervise;
 pub(crate) mod wait;

@@ -16,7 +16,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    fn from_raw(status: i32) -> Option<Status> {
+    pub(super) fn from_raw(status: i32) -> Option<Status> {
         if libc::WIFEXITED(status) {
             Some(Status::Exited(libc::WEXITSTATUS(status)))
         } else if libc::WIFSIGNALED(status) {

@@ -1,0 +1,296 @@
+//! Runs of the workload: as it is, recorded, and under profiles.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use sc_record::atomic_file::write_atomically;
+use sc_record::command::find_executable;
+use sc_record::enforce::minimize::Names;
+use sc_record::enforce::trial::{Compare, End, Limits, Trial, Tried, difference, last_line};
+use sc_record::format::{self, Format};
+use sc_record::profile::Profile;
+use sc_record::recording::{Recording, Run};
+use tempfile::TempDir;
+
+use super::{Interrupted, is_stopped};
+use crate::cli::{Compared, MinimizeArgs};
+
+/// This very program, in any child of this process.
+const MYSELF: &str = "/proc/self/exe";
+
+/// Where the workload is run.
+pub(super) struct Bench<'a> {
+    args: &'a MinimizeArgs,
+    native: Trial,
+    compare: Compare,
+    /// Each run has a directory of its own in it.
+    directory: TempDir,
+    runs: AtomicU32,
+    stop: &'a AtomicBool,
+}
+
+/// What the workload does with all calls that the profile allows.
+pub(super) struct Baseline {
+    /// Its result.
+    pub(super) tried: Tried,
+    /// What a run may take.
+    limits: Limits,
+    /// The names of the calls that it makes.
+    pub(super) called: Names,
+    /// Why some may be missing there.
+    pub(super) incomplete: BTreeSet<String>,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(args: &'a MinimizeArgs, stop: &'a AtomicBool) -> anyhow::Result<Bench<'a>> {
+        // clap sees to it that there is one.
+        let name = args.command.first().context("there is no command")?;
+        Ok(Bench {
+            args,
+            native: Trial {
+                path: find_executable(name)?,
+                argv: args.command.clone(),
+            },
+            compare: Compared::all(&args.compare),
+            directory: tempfile::Builder::new().prefix("sc-record-").tempdir()?,
+            runs: AtomicU32::new(0),
+            stop,
+        })
+    }
+
+    /// Runs the workload without the profile, recorded under it, and under it as often at once as later; all must have
+    /// the same result.
+    pub(super) fn baseline(&self, profile: &Profile) -> anyhow::Result<Baseline> {
+        let unlimited = Limits {
+            time: None,
+            output: u64::MAX,
+        };
+        let native = self.run(&self.native, &self.room()?, unlimited)?;
+        if let Some(failure) = self.judge(&native, &native)? {
+            anyhow::bail!("the workload itself, without the profile, does not pass: {failure}");
+        }
+        let room = self.room()?;
+        let file = write_profile(&room, profile)?;
+        let recording = room.join("recording.json");
+        let recorded = self.run(&recorder(&recording, &self.under(&file)), &room, unlimited)?;
+        let run = load(&recording).with_context(|| match last_line(&recorded.stderr) {
+            Ok(Some(line)) => format!("cannot record the workload under the profile ({line})"),
+            _ => "cannot record the workload under the profile".to_owned(),
+        })?;
+        let mut under = vec![recorded];
+        under.extend(self.at_once(&self.under(&file), unlimited)?);
+        for tried in &under {
+            if let Some(differs) = self.judge(&native, tried)? {
+                return Err(self.why_no_baseline(&native, &under, &differs)?);
+            }
+        }
+        let slowest = (under.iter().skip(1).chain([&native]))
+            .map(|tried| tried.elapsed)
+            .max();
+        let longest = [&native.stdout, &native.stderr]
+            .map(|file| std::fs::metadata(file).map_or(0, |metadata| metadata.len()));
+        let limits = Limits {
+            time: Some(match self.args.timeout {
+                Some(timeout) => *timeout,
+                None => Duration::from_secs(2) + 10 * slowest.unwrap_or_default(),
+            }),
+            output: (64 << 20) + 10 * longest[0].max(longest[1]),
+        };
+        Ok(Baseline {
+            tried: native,
+            limits,
+            called: called(&run),
+            incomplete: run.incomplete_because,
+        })
+    }
+
+    /// As many runs at once as there will be.
+    fn at_once(&self, trial: &Trial, limits: Limits) -> anyhow::Result<Vec<Tried>> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.args.jobs)
+                .map(|_| scope.spawn(|| self.run(trial, &self.room()?, limits)))
+                .collect();
+            let all = threads.into_iter().map(|thread| match thread.join() {
+                Ok(tried) => tried,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            all.collect()
+        })
+    }
+
+    /// Why the runs with all calls don't have one result.
+    fn why_no_baseline(
+        &self,
+        native: &Tried,
+        under: &[Tried],
+        differs: &str,
+    ) -> anyhow::Result<anyhow::Error> {
+        let again = self.run(
+            &self.native,
+            &self.room()?,
+            Limits {
+                time: None,
+                output: u64::MAX,
+            },
+        )?;
+        let advice = "compare less (--compare exit), or tell with --test what is right";
+        if let Some(differs) = self.judge(native, &again)? {
+            return Ok(anyhow::anyhow!(
+                "the workload's result is not the same twice, even without the profile: {differs}; {advice}"
+            ));
+        }
+        // All others under the profile against the first of them.
+        for other in &under[1..] {
+            if let Some(differs) = self.judge(&under[0], other)? {
+                let at_once = match self.args.jobs {
+                    1 => "",
+                    _ => ", with several runs at once (-j)",
+                };
+                return Ok(anyhow::anyhow!(
+                    "the workload's result is not the same twice under the profile{at_once}: {differs}; {advice}"
+                ));
+            }
+        }
+        Ok(anyhow::anyhow!(
+            "the workload's result under the profile is not that without it: {differs}; sc-record verify tells what is \
+             denied"
+        ))
+    }
+
+    /// Runs the workload under a profile, and tells how its result differs; `None`: it is the same.
+    pub(super) fn difference(
+        &self,
+        baseline: &Baseline,
+        profile: &Profile,
+    ) -> anyhow::Result<Option<String>> {
+        let room = self.room()?;
+        let file = write_profile(&room, profile)?;
+        let tried = self.run(&self.under(&file), &room, baseline.limits)?;
+        let difference = self.judge(&baseline.tried, &tried)?;
+        // Thousands of outputs can be much. What can't be removed now goes with the rest.
+        let _ = std::fs::remove_dir_all(room);
+        Ok(difference)
+    }
+
+    fn judge(&self, expected: &Tried, got: &Tried) -> anyhow::Result<Option<String>> {
+        if let Some(difference) = difference(expected, got, self.compare)? {
+            return Ok(Some(difference));
+        }
+        let Some(test) = &self.args.test else {
+            return Ok(None);
+        };
+        let status = match got.end {
+            End::Exit(exit) => exit.shell_status(),
+            End::OutOfTime(_) | End::TooMuchOutput(_) => 0,
+        };
+        let mut argv: Vec<OsString> = ["sh", "-c", test, "sc-record"].map(Into::into).to_vec();
+        argv.extend([got.stdout.clone().into(), got.stderr.clone().into()]);
+        argv.push(status.to_string().into());
+        let test = Trial {
+            path: "/bin/sh".into(),
+            argv,
+        };
+        let limits = Limits {
+            time: None,
+            output: 64 << 20,
+        };
+        let tested = self.run(&test, &self.room()?, limits)?;
+        if tested.end == End::Exit(sc_record::recording::Exit::Code(0)) {
+            return Ok(None);
+        }
+        let mut failure = format!("the test fails ({})", tested.end);
+        if let Some(line) = last_line(&tested.stderr)? {
+            failure.push_str(": ");
+            failure.push_str(&line);
+        }
+        Ok(Some(failure))
+    }
+
+    fn run(&self, trial: &Trial, room: &Path, limits: Limits) -> anyhow::Result<Tried> {
+        let tried = trial.run(room, limits, &|| is_stopped(self.stop))?;
+        Ok(tried.ok_or(Interrupted)?)
+    }
+
+    fn room(&self) -> anyhow::Result<PathBuf> {
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let room = self.directory.path().join(number.to_string());
+        std::fs::create_dir(&room).with_context(|| format!("cannot make {}", room.display()))?;
+        Ok(room)
+    }
+
+    /// The workload as `sc-record run` starts it.
+    fn under(&self, profile: &Path) -> Trial {
+        let mut argv: Vec<OsString> = ["sc-record", "run", "-q"].map(Into::into).to_vec();
+        for (wanted, option) in [
+            (self.args.enforce.ignore_unknown, "--ignore-unknown"),
+            (self.args.enforce.allow_new_privs, "--allow-new-privs"),
+        ] {
+            if wanted {
+                argv.push(option.into());
+            }
+        }
+        argv.extend([profile.into(), "--".into()]);
+        argv.extend(self.args.command.iter().cloned());
+        Trial {
+            path: MYSELF.into(),
+            argv,
+        }
+    }
+}
+
+/// A trial, recorded.
+fn recorder(recording: &Path, trial: &Trial) -> Trial {
+    let mut argv: Vec<OsString> = [
+        "sc-record",
+        "-q",
+        "--no-filter",
+        "--until",
+        "exit",
+        "--progress",
+        "never",
+    ]
+    .map(Into::into)
+    .to_vec();
+    argv.extend(["-o", "none", "-r"].map(OsString::from));
+    argv.push(recording.into());
+    argv.extend(["--".into(), trial.path.clone().into_os_string()]);
+    argv.extend(trial.argv.iter().skip(1).cloned());
+    Trial {
+        path: MYSELF.into(),
+        argv,
+    }
+}
+
+fn write_profile(room: &Path, profile: &Profile) -> anyhow::Result<PathBuf> {
+    let file = room.join("profile.json");
+    let text = format::render(Format::Oci, profile)?;
+    write_atomically(&file, text.as_bytes())?;
+    Ok(file)
+}
+
+fn load(recording: &Path) -> anyhow::Result<Run> {
+    let recording = Recording::load(recording)?;
+    let run = recording.runs.into_values().next();
+    run.context("the recording has no run")
+}
+
+/// What the workload called: not what only this program did, to load the filter.
+fn called(run: &Run) -> Names {
+    let myself = std::fs::read_link(MYSELF).unwrap_or_default();
+    let myself = match myself.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(kept) => PathBuf::from(OsString::from_vec(kept.to_owned())),
+        None => myself,
+    };
+    let calls = run.syscalls.iter().filter(|(syscall, tally)| {
+        let is_start = syscall.name().as_deref() == Some("execve");
+        is_start || tally.executables.iter().any(|by| *by != myself)
+    });
+    calls
+        .filter_map(|(syscall, _)| Some(syscall.name()?.into_owned()))
+        .collect()
+}

@@ -1,0 +1,276 @@
+//! `sc-record minimize PROFILE -- CMD [ARG]...`: finds calls that the workload can do without.
+
+mod bench;
+mod report;
+mod state;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sc_record::atomic_file::write_atomically;
+use sc_record::backend::signals;
+use sc_record::enforce::minimize::{self, Candidates, Names, Questions, let_through, without};
+use sc_record::format::{self, Format};
+use sc_record::profile::{Policy, Profile};
+
+use self::bench::{Baseline, Bench};
+use self::report::{Call, Report, Verdict};
+use self::state::State;
+use super::exit_status;
+use super::run::{Given, Load};
+use crate::cli::{self, MinimizeArgs};
+
+/// The user, or who manages this process, wants it to end.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
+
+/// Finds the calls, reports them, and gives the exit status.
+pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
+    let given = Load {
+        path: &args.profile,
+        format: args.enforce.format.into(),
+        ignore_unknown: args.enforce.ignore_unknown,
+        quiet: args.quiet,
+    }
+    .load()?;
+    let default = given.profile.default_action;
+    anyhow::ensure!(
+        !default.executes(),
+        "{}: the default action is {default}: what the profile does not name is let through, so nothing can be taken out",
+        args.profile.display()
+    );
+    // Before there is a thread: the mask of signals is each thread's own.
+    let stop = signals::flag_interrupts().context("can't handle signals")?;
+    let mut state = State::open(args, &given.bytes)?;
+    match search(args, &given, &stop, &mut state) {
+        Err(error) if error.is::<Interrupted>() => {
+            state.say_how_to_go_on();
+            Ok(INTERRUPTED)
+        }
+        outcome => outcome,
+    }
+}
+
+/// As a shell has it for what SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
+fn search(
+    args: &MinimizeArgs,
+    given: &Given,
+    stop: &Arc<AtomicBool>,
+    state: &mut State,
+) -> anyhow::Result<u8> {
+    let bar = progress(args.quiet);
+    let bench = Bench::new(args, stop)?;
+    bar.set_message("running it with all calls");
+    let baseline = bench.baseline(&given.profile)?;
+    let plan = Plan::new(&given.profile, &baseline, args.policy);
+    bar.set_message(format!(
+        "{} calls: {} used, {} unused",
+        plan.candidates.used.len() + plan.candidates.unused.len(),
+        plan.candidates.used.len(),
+        plan.candidates.unused.len()
+    ));
+
+    let confirm = usize::try_from(args.confirm)?;
+    let asking = Asking {
+        bench: &bench,
+        baseline: &baseline,
+        profile: &given.profile,
+        state: Mutex::new(state),
+        bar: &bar,
+        confirm,
+    };
+    let found = minimize::search(&plan.candidates, usize::from(args.jobs), &mut |questions| {
+        asking.ask(&questions)
+    })?;
+    let unconfirmed = asking.confirm(&found.denied, confirm)?;
+    bar.finish_and_clear();
+    let state = (asking.state.into_inner()).unwrap_or_else(PoisonError::into_inner);
+
+    let report = Report {
+        profile: args.profile.clone(),
+        calls: plan.calls(&found.denied, &found.needed, state),
+        runs: state.runs(),
+        resumed: state.resumed(),
+        unconfirmed,
+        incomplete: baseline.incomplete.clone(),
+    };
+    if args.json {
+        super::output::print(&report.json())?;
+    } else {
+        super::output::print(&report.text())?;
+    }
+    if let Some(difference) = &report.unconfirmed {
+        anyhow::bail!(
+            "the workload's result is not always the same with all of these denied: {difference}"
+        );
+    }
+    let target = match (&args.write.to, args.write.update) {
+        (Some(file), _) => Some(file),
+        (None, update) => update.then_some(&args.profile),
+    };
+    if let Some(target) = target {
+        let smaller = without(&given.profile, &found.denied);
+        let text = format::render(Format::from(args.enforce.format), &smaller)?;
+        write_atomically(target, text.as_bytes())?;
+        if !args.quiet {
+            say!("sc-record: wrote {}", target.display());
+        }
+    }
+    state.remove();
+    Ok(if found.denied.is_empty() {
+        exit_status::CLEAN
+    } else {
+        exit_status::FINDINGS
+    })
+}
+
+/// What is asked about, and what isn't.
+struct Plan {
+    candidates: Candidates,
+    /// Unused, but left alone, and why.
+    kept: Vec<(String, &'static str)>,
+}
+
+impl Plan {
+    fn new(profile: &Profile, baseline: &Baseline, policy: cli::Policy) -> Plan {
+        let policy = Policy {
+            extent: policy.into(),
+            enosys_probes: false,
+        };
+        let (used, unused): (Names, Names) =
+            (let_through(profile).into_iter()).partition(|name| baseline.called.contains(name));
+        let (kept, unused): (Names, Names) =
+            (unused.into_iter()).partition(|name| policy.always(name).is_some());
+        Plan {
+            candidates: Candidates { unused, used },
+            kept: (kept.into_iter())
+                .filter_map(|name| policy.always(&name).map(|why| (name, why)))
+                .collect(),
+        }
+    }
+
+    fn calls(&self, denied: &Names, needed: &Names, state: &State) -> Vec<Call> {
+        let unused = |name: &String| self.candidates.unused.contains(name);
+        let denied = denied.iter().map(|name| Call {
+            name: name.clone(),
+            verdict: if unused(name) {
+                Verdict::Unused
+            } else {
+                Verdict::Tolerated
+            },
+            why: None,
+        });
+        let needed = needed.iter().map(|name| Call {
+            name: name.clone(),
+            verdict: Verdict::Needed,
+            why: state.why_needed(name).map(str::to_owned),
+        });
+        let kept = self.kept.iter().map(|(name, why)| Call {
+            name: name.clone(),
+            verdict: Verdict::Kept,
+            why: Some((*why).to_owned()),
+        });
+        let mut calls: Vec<Call> = denied.chain(needed).chain(kept).collect();
+        calls.sort_by(|a, b| a.name.cmp(&b.name));
+        calls
+    }
+}
+
+/// Asks the workload.
+struct Asking<'a> {
+    bench: &'a Bench<'a>,
+    baseline: &'a Baseline,
+    profile: &'a Profile,
+    state: Mutex<&'a mut State>,
+    bar: &'a ProgressBar,
+    confirm: usize,
+}
+
+impl Asking<'_> {
+    fn ask(&self, questions: &Questions<'_>) -> anyhow::Result<Vec<bool>> {
+        let known = self.bar.position() + questions.denied.len() as u64;
+        let left = (questions.left + self.confirm) as u64;
+        self.bar.set_length(known + left);
+        let one = |denied| self.is_same(denied);
+        if let [only] = questions.denied {
+            return Ok(vec![one(only)?]);
+        }
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (questions.denied.iter())
+                .map(|denied| scope.spawn(move || one(denied)))
+                .collect();
+            let answers = threads.into_iter().map(|thread| match thread.join() {
+                Ok(answer) => answer,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            answers.collect()
+        })
+    }
+
+    fn is_same(&self, denied: &Names) -> anyhow::Result<bool> {
+        let known = self.locked(|state| state.known(denied));
+        let same = if let Some(same) = known {
+            same
+        } else {
+            let difference = self.difference(denied)?;
+            let same = difference.is_none();
+            self.locked(|state| state.learn(denied, difference))?;
+            same
+        };
+        self.bar.inc(1);
+        Ok(same)
+    }
+
+    fn difference(&self, denied: &Names) -> anyhow::Result<Option<String>> {
+        self.bench
+            .difference(self.baseline, &without(self.profile, denied))
+    }
+
+    /// Tries a set again; gives how the result differed, if it did.
+    fn confirm(&self, denied: &Names, times: usize) -> anyhow::Result<Option<String>> {
+        if denied.is_empty() {
+            return Ok(None);
+        }
+        self.bar.set_length(self.bar.position() + times as u64);
+        for _ in 0..times {
+            let difference = self.difference(denied)?;
+            self.locked(State::count_run);
+            if difference.is_some() {
+                return Ok(difference);
+            }
+            self.bar.inc(1);
+        }
+        Ok(None)
+    }
+
+    fn locked<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        // What is locked is always whole: a panic elsewhere doesn't spoil it.
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The bar: hidden where stderr is no terminal.
+fn progress(quiet: bool) -> ProgressBar {
+    let target = if quiet {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    if let Ok(style) =
+        ProgressStyle::with_template("{wide_bar} {pos}/{len} runs, about {eta} left; {msg}")
+    {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar
+}
+
+fn is_stopped(stop: &AtomicBool) -> bool {
+    stop.load(Ordering::Relaxed)
+}
