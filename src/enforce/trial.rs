@@ -316,11 +316,12 @@ pub fn last_line(path: &Path) -> Result<Option<String>, TrialError> {
     let mut bytes = Vec::new();
     (file.take(TAIL.unsigned_abs()).read_to_end(&mut bytes)).map_err(failed_to_read(path))?;
     let text = String::from_utf8_lossy(&bytes);
-    let line = text
+    // This program's own last line is advice.
+    let lines = text
         .lines()
         .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty());
+        .filter(|line| !line.starts_with("  hint: "));
+    let line = lines.map(str::trim).find(|line| !line.is_empty());
     Ok(line.map(|line| {
         let clean = line.chars().map(|c| if c.is_control() { ' ' } else { c });
         let mut short: String = clean.take(LINE + 1).collect();

@@ -11,7 +11,9 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sc_record::atomic_file::write_atomically;
 use sc_record::backend::signals;
-use sc_record::enforce::minimize::{self, Candidates, Names, Questions, let_through, without};
+use sc_record::enforce::minimize::{
+    self, Candidates, Found, Names, Questions, let_through, without,
+};
 use sc_record::format::{self, Format};
 use sc_record::profile::{Policy, Profile};
 
@@ -87,13 +89,17 @@ fn search(
     let found = minimize::search(&plan.candidates, usize::from(args.jobs), &mut |questions| {
         asking.ask(&questions)
     })?;
-    let unconfirmed = asking.confirm(&found.denied, confirm)?;
+    let removable: Names = (found.denied.iter())
+        .filter(|name| plan.left_alone(name).is_none())
+        .cloned()
+        .collect();
+    let unconfirmed = asking.confirm(&removable, confirm)?;
     bar.finish_and_clear();
     let state = (asking.state.into_inner()).unwrap_or_else(PoisonError::into_inner);
 
     let report = Report {
         profile: args.profile.clone(),
-        calls: plan.calls(&found.denied, &found.needed, state),
+        calls: plan.calls(&found, state),
         runs: state.runs(),
         resumed: state.resumed(),
         unconfirmed,
@@ -114,7 +120,7 @@ fn search(
         (None, update) => update.then_some(&args.profile),
     };
     if let Some(target) = target {
-        let smaller = without(&given.profile, &found.denied);
+        let smaller = without(&given.profile, &removable);
         let text = format::render(Format::from(args.enforce.format), &smaller)?;
         write_atomically(target, text.as_bytes())?;
         if !args.quiet {
@@ -122,7 +128,7 @@ fn search(
         }
     }
     state.remove();
-    Ok(if found.denied.is_empty() {
+    Ok(if removable.is_empty() {
         exit_status::CLEAN
     } else {
         exit_status::FINDINGS
@@ -132,8 +138,10 @@ fn search(
 /// What is asked about, and what isn't.
 struct Plan {
     candidates: Candidates,
-    /// Unused, but left alone, and why.
-    kept: Vec<(String, &'static str)>,
+    /// Unused, and not asked about.
+    unused: Names,
+    /// Some calls are left alone whatever is found of them.
+    policy: Policy,
 }
 
 impl Plan {
@@ -144,38 +152,38 @@ impl Plan {
         };
         let (used, unused): (Names, Names) =
             (let_through(profile).into_iter()).partition(|name| baseline.called.contains(name));
-        let (kept, unused): (Names, Names) =
+        let (left_alone, unused): (Names, Names) =
             (unused.into_iter()).partition(|name| policy.always(name).is_some());
         Plan {
             candidates: Candidates { unused, used },
-            kept: (kept.into_iter())
-                .filter_map(|name| policy.always(&name).map(|why| (name, why)))
-                .collect(),
+            unused: left_alone,
+            policy,
         }
     }
 
-    fn calls(&self, denied: &Names, needed: &Names, state: &State) -> Vec<Call> {
-        let unused = |name: &String| self.candidates.unused.contains(name);
-        let denied = denied.iter().map(|name| Call {
+    /// Why a call stays in the profile although the workload can do without it.
+    fn left_alone(&self, name: &str) -> Option<&'static str> {
+        self.policy.always(name)
+    }
+
+    fn calls(&self, found: &Found, state: &State) -> Vec<Call> {
+        let dispensable = found.denied.iter().chain(&self.unused).map(|name| Call {
             name: name.clone(),
-            verdict: if unused(name) {
-                Verdict::Unused
-            } else {
+            verdict: if self.candidates.used.contains(name) {
                 Verdict::Tolerated
+            } else {
+                Verdict::Unused
             },
-            why: None,
+            left_alone: self.left_alone(name),
+            without_it: None,
         });
-        let needed = needed.iter().map(|name| Call {
+        let needed = found.needed.iter().map(|name| Call {
             name: name.clone(),
             verdict: Verdict::Needed,
-            why: state.why_needed(name).map(str::to_owned),
+            left_alone: None,
+            without_it: state.why_needed(name).map(str::to_owned),
         });
-        let kept = self.kept.iter().map(|(name, why)| Call {
-            name: name.clone(),
-            verdict: Verdict::Kept,
-            why: Some((*why).to_owned()),
-        });
-        let mut calls: Vec<Call> = denied.chain(needed).chain(kept).collect();
+        let mut calls: Vec<Call> = dispensable.chain(needed).collect();
         calls.sort_by(|a, b| a.name.cmp(&b.name));
         calls
     }

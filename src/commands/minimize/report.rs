@@ -12,14 +12,12 @@ pub(super) enum Verdict {
     Unused,
     Tolerated,
     Needed,
-    /// Unused, and left alone.
-    Kept,
 }
 
 impl Verdict {
     fn name(self) -> &'static str {
         match self {
-            Verdict::Unused | Verdict::Kept => "unused",
+            Verdict::Unused => "unused",
             Verdict::Tolerated => "tolerated",
             Verdict::Needed => "needed",
         }
@@ -30,8 +28,10 @@ impl Verdict {
 pub(super) struct Call {
     pub(super) name: String,
     pub(super) verdict: Verdict,
-    /// Of a needed one: what happens without it. Of a kept one: why it is.
-    pub(super) why: Option<String>,
+    /// Why it stays in the profile although it is unused or tolerated.
+    pub(super) left_alone: Option<&'static str>,
+    /// Of a needed one: what happens.
+    pub(super) without_it: Option<String>,
 }
 
 pub(super) struct Report {
@@ -50,56 +50,62 @@ pub(super) struct Report {
 const WIDTH: usize = 100;
 
 impl Report {
+    /// The calls with this verdict, but for those that are left alone.
     fn of(&self, verdict: Verdict) -> impl Iterator<Item = &Call> {
-        self.calls
-            .iter()
-            .filter(move |call| call.verdict == verdict)
+        let calls = self.calls.iter();
+        calls.filter(move |call| call.verdict == verdict && call.left_alone.is_none())
     }
 
-    fn count(&self, verdict: Verdict) -> usize {
-        self.of(verdict).count()
+    fn left_alone(&self) -> impl Iterator<Item = &Call> {
+        self.calls.iter().filter(|call| call.left_alone.is_some())
     }
 
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
-        let heads = [
-            (Verdict::Unused, "unused: never called"),
-            (
-                Verdict::Tolerated,
-                "tolerated: the result is the same with all of these and the unused denied at once",
-            ),
-            (
-                Verdict::Kept,
-                "unused, left alone: the kernel or the C library may call them all the same (--policy exact tries them)",
-            ),
+        let [unused, tolerated, needed] =
+            [Verdict::Unused, Verdict::Tolerated, Verdict::Needed].map(|verdict| self.of(verdict));
+        let counts = [
+            self.of(Verdict::Unused).count(),
+            self.of(Verdict::Tolerated).count(),
+            self.of(Verdict::Needed).count(),
+            self.left_alone().count(),
         ];
-        for (verdict, head) in heads {
-            if self.count(verdict) > 0 {
-                // A string can be written to.
-                let _ = writeln!(text, "{head}");
-                text.push_str(&wrapped(self.of(verdict).map(|call| call.name.as_str())));
+        let mut list = |head: &str, calls: Vec<&Call>| {
+            if !calls.is_empty() {
+                text.push_str(head);
+                text.push('\n');
+                text.push_str(&wrapped(calls.iter().map(|call| call.name.as_str())));
             }
-        }
-        let width = self.of(Verdict::Needed).map(|call| call.name.len()).max();
-        if let Some(width) = width {
+        };
+        list("unused: never called", unused.collect());
+        list(
+            "tolerated: the result is the same with all of these and the unused denied at once",
+            tolerated.collect(),
+        );
+        list(
+            "left alone: unused or tolerated here, but whether they are is chance (--policy exact spares none)",
+            self.left_alone().collect(),
+        );
+        let needed: Vec<&Call> = needed.collect();
+        if let Some(width) = needed.iter().map(|call| call.name.len()).max() {
             text.push_str("needed: without it\n");
-            for call in self.of(Verdict::Needed) {
-                let why = call.why.as_deref().unwrap_or("the result is another");
+            for call in needed {
+                let why = call.without_it.as_deref();
+                let why = why.unwrap_or("the result is another");
+                // A string can be written to.
                 let _ = writeln!(text, "  {:width$}  {why}", call.name);
             }
         }
         for why in &self.incomplete {
             let _ = writeln!(text, "unused ones may have been called: {why}");
         }
+        let [unused, tolerated, needed, left_alone] = counts;
         let _ = writeln!(
             text,
-            "{}: {} calls: {} unused, {} tolerated, {} needed, {} left alone; {} runs with calls denied{}",
+            "{}: {} calls: {unused} unused, {tolerated} tolerated, {needed} needed, {left_alone} left alone; {} runs \
+             with calls denied{}",
             self.profile.display(),
             self.calls.len(),
-            self.count(Verdict::Unused),
-            self.count(Verdict::Tolerated),
-            self.count(Verdict::Needed),
-            self.count(Verdict::Kept),
             self.runs,
             match self.resumed {
                 0 => String::new(),
@@ -113,10 +119,11 @@ impl Report {
         let calls: Vec<_> = (self.calls.iter())
             .map(|call| {
                 let mut entry = json!({"name": call.name, "verdict": call.verdict.name()});
-                match (call.verdict, &call.why) {
-                    (Verdict::Needed, Some(why)) => entry["without_it"] = json!(why),
-                    (Verdict::Kept, Some(why)) => entry["left_alone_because"] = json!(why),
-                    _ => {}
+                if let Some(what) = &call.without_it {
+                    entry["without_it"] = json!(what);
+                }
+                if let Some(why) = call.left_alone {
+                    entry["left_alone_because"] = json!(why);
                 }
                 entry
             })
@@ -124,7 +131,7 @@ impl Report {
         let report = json!({
             "profile": self.profile.to_string_lossy(),
             "calls": calls,
-            "removable": self.count(Verdict::Unused) + self.count(Verdict::Tolerated),
+            "removable": self.of(Verdict::Unused).count() + self.of(Verdict::Tolerated).count(),
             "runs": self.runs,
             "resumed": self.resumed,
             "confirmed": self.unconfirmed.is_none(),
@@ -158,29 +165,25 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let call = |name: &str, verdict, why: Option<&str>| Call {
+        let call = |name: &str, verdict, left_alone, without_it: Option<&str>| Call {
             name: name.to_owned(),
             verdict,
-            why: why.map(str::to_owned),
+            left_alone,
+            without_it: without_it.map(str::to_owned),
         };
         let failed = "exit 127 instead of exit 0; stderr ends with: cannot allocate memory";
+        let killed = "killed by SIGSEGV instead of exit 0";
+        let chance = Some("the kernel makes it");
         Report {
             profile: "profiles/app.json".into(),
             calls: vec![
-                call("access", Verdict::Tolerated, None),
-                call("accept4", Verdict::Unused, None),
-                call("brk", Verdict::Needed, Some(failed)),
-                call(
-                    "exit_group",
-                    Verdict::Needed,
-                    Some("killed by SIGSEGV instead of exit 0"),
-                ),
-                call(
-                    "restart_syscall",
-                    Verdict::Kept,
-                    Some("the kernel makes it"),
-                ),
-                call("sysinfo", Verdict::Tolerated, None),
+                call("access", Verdict::Tolerated, None, None),
+                call("accept4", Verdict::Unused, None, None),
+                call("brk", Verdict::Needed, None, Some(failed)),
+                call("exit_group", Verdict::Needed, None, Some(killed)),
+                call("restart_syscall", Verdict::Unused, chance, None),
+                call("rt_sigreturn", Verdict::Tolerated, chance, None),
+                call("sysinfo", Verdict::Tolerated, None, None),
             ],
             runs: 9,
             resumed: 2,
@@ -198,12 +201,12 @@ unused: never called
   accept4
 tolerated: the result is the same with all of these and the unused denied at once
   access sysinfo
-unused, left alone: the kernel or the C library may call them all the same (--policy exact tries them)
-  restart_syscall
+left alone: unused or tolerated here, but whether they are is chance (--policy exact spares none)
+  restart_syscall rt_sigreturn
 needed: without it
   brk         exit 127 instead of exit 0; stderr ends with: cannot allocate memory
   exit_group  killed by SIGSEGV instead of exit 0
-profiles/app.json: 6 calls: 1 unused, 2 tolerated, 2 needed, 1 left alone; 9 runs with calls denied, 2 results from before
+profiles/app.json: 7 calls: 1 unused, 2 tolerated, 2 needed, 2 left alone; 9 runs with calls denied, 2 results from before
 "
         );
     }
