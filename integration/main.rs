@@ -10,7 +10,9 @@
 )]
 
 mod debuggers;
+mod diff;
 mod enforce;
+mod explain;
 mod generate;
 mod import;
 mod invisible;
@@ -22,6 +24,7 @@ mod real;
 mod recording;
 mod resolve;
 mod same_run;
+mod stats;
 mod support;
 mod users;
 mod workloads;

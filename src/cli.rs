@@ -1,6 +1,9 @@
 //! The command line's definitions. Nothing is done here: [`crate::commands`] gives them their meaning.
 
+mod diff;
+mod explain;
 mod minimize;
+mod stats;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -12,7 +15,10 @@ use sc_record::backend::log::{RECEIVE_BUFFER, Source};
 use sc_record::recording::Name;
 use sc_record::syscall::Arch;
 
+pub(crate) use self::diff::DiffArgs;
+pub(crate) use self::explain::ExplainArgs;
 pub(crate) use self::minimize::{Compared, MinimizeArgs};
+pub(crate) use self::stats::StatsArgs;
 
 /// Record the system calls of a workload and write its minimal seccomp profile
 #[derive(Debug, Parser)]
@@ -63,6 +69,12 @@ pub(crate) enum Verb {
     Run(RunArgs),
     /// Find the calls of a profile that a command can do without, by running it with them denied
     Minimize(MinimizeArgs),
+    /// Tell what differs between two profiles or recordings, by what they mean
+    Diff(DiffArgs),
+    /// Tell why each call is in a profile, and how tight the profile is
+    Explain(ExplainArgs),
+    /// Tell how sure a recording is: what its runs say of calls that no run has made yet
+    Stats(StatsArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
 }

@@ -4,6 +4,7 @@ pub(crate) mod kernel;
 pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod recorder;
+pub(crate) mod recordings;
 pub(crate) mod strace;
 pub(crate) mod terminal;
 

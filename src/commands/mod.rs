@@ -1,11 +1,15 @@
 //! What each verb does: one file per verb. The only place that joins the library's parts.
 
 mod completions;
+mod curve;
+mod diff;
 pub(crate) mod exit_status;
+mod explain;
 pub(crate) mod follow;
 mod generate;
 pub(crate) mod hint;
 mod import;
+mod input;
 mod keep;
 mod log_profile;
 mod merge;
@@ -17,6 +21,7 @@ mod progress;
 mod record;
 mod resolve;
 mod run;
+mod stats;
 mod summary;
 
 use crate::cli::{Cli, Verb};
@@ -32,6 +37,9 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Resolve(args)) => resolve::resolve(&args),
         Some(Verb::Run(args)) => run::run(&args),
         Some(Verb::Minimize(args)) => minimize::minimize(&args),
+        Some(Verb::Diff(args)) => diff::diff(&args),
+        Some(Verb::Explain(args)) => explain::explain(&args),
+        Some(Verb::Stats(args)) => stats::stats(&args),
         Some(Verb::Completions(args)) => Ok(completions::completions(&args)),
     }
 }

@@ -11,6 +11,16 @@ use sc_record::recording::Recording;
 
 use crate::cli::{self, Destination, ProfileArgs};
 
+impl From<cli::Policy> for Extent {
+    fn from(policy: cli::Policy) -> Extent {
+        match policy {
+            cli::Policy::Exact => Extent::Exact,
+            cli::Policy::Safe => Extent::Safe,
+            cli::Policy::Portable => Extent::Portable,
+        }
+    }
+}
+
 impl From<ProfileArgs> for Policy {
     fn from(args: ProfileArgs) -> Policy {
         Policy {

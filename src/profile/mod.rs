@@ -5,16 +5,22 @@
 
 mod action;
 mod audit;
+pub mod diff;
+mod docker;
+pub mod explain;
 mod families;
 mod generate;
 mod policy;
+mod risk;
 mod rule;
 #[cfg(test)]
 pub(crate) mod strategies;
 
 pub use action::{Action, ErrnoRet};
+pub use docker::{ByDocker, Tightness, by_docker, tightness};
 pub use generate::{GenerateError, Generated, Incomplete, Reason, Unnamed, generate};
 pub use policy::{Extent, Policy};
+pub use risk::{Risk, RiskClass, risk};
 pub use rule::{ARGS, ArgCmp, NoSuchArg, Op, Rule, RuleError};
 
 use std::collections::BTreeSet;
@@ -73,6 +79,23 @@ impl Profile {
         }
     }
 
+    /// Whether a call of this name is executed with some arguments at least.
+    #[must_use]
+    pub fn may_execute(&self, name: &str) -> bool {
+        let mut about = false;
+        for rule in self
+            .rules
+            .iter()
+            .filter(|rule| rule.names().iter().any(|n| n == name))
+        {
+            if rule.action().executes() {
+                return true;
+            }
+            about |= rule.args().is_empty();
+        }
+        !about && self.default_action.executes()
+    }
+
     /// The answers that the profile may give to a call: those of the rules that hold, or the default action where none
     /// does. Rules with different answers for one call contradict each other, and which one wins is up to the runtime.
     #[must_use]
@@ -98,6 +121,18 @@ pub enum Flag {
     SpecAllow,
     /// Once the listener has a notification, only a fatal signal interrupts the call (Linux 5.19).
     WaitKillableRecv,
+}
+
+impl fmt::Display for Flag {
+    /// The OCI name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Flag::Tsync => "SECCOMP_FILTER_FLAG_TSYNC",
+            Flag::Log => "SECCOMP_FILTER_FLAG_LOG",
+            Flag::SpecAllow => "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+            Flag::WaitKillableRecv => "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+        })
+    }
 }
 
 /// Where the runtime sends the descriptor that answers [`Action::Notify`].

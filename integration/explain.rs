@@ -1,0 +1,96 @@
+//! `sc-record explain`, as users call it.
+
+use serde_json::{Value, json};
+
+use crate::support::recordings::{allow, profile, recording, report, repository, run, sc_record};
+
+/// A profile with names of every origin, and its recording where record puts it.
+fn workspace() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = [
+        run(1, &["read@7", "openat", "ptrace"]),
+        run(2, &["read@3", "futex"]),
+    ];
+    recording(&folder.path().join("recordings/app.json"), &runs);
+    profile(
+        &folder.path().join("profiles/app.json"),
+        &json!([
+            allow(&["read", "openat", "ptrace", "exit_group", "open", "mount"]),
+            {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+            {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]},
+        ]),
+    );
+    folder
+}
+
+#[test]
+fn every_name_has_its_origin() {
+    let folder = workspace();
+    let (text, status) = report(folder.path(), "explain profiles/app.json");
+    insta::assert_snapshot!(text);
+    assert_eq!(status, 0);
+    let given = report(
+        folder.path(),
+        "explain profiles/app.json --recording recordings/app.json",
+    );
+    assert_eq!(given, (text, 0));
+    let (json, _) = report(folder.path(), "explain profiles/app.json --json");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    insta::assert_snapshot!(format!("{json:#}"));
+}
+
+#[test]
+fn one_call_is_explained_in_full_also_one_that_is_not_allowed() {
+    let folder = workspace();
+    let told: Vec<_> = [
+        "ptrace",
+        "open",
+        "socket",
+        "futex",
+        "io_uring_setup",
+        "chroot",
+    ]
+    .iter()
+    .map(|name| report(folder.path(), &format!("explain profiles/app.json {name}")).0)
+    .collect();
+    insta::assert_snapshot!(told.join("\n"));
+    let output = sc_record(folder.path(), "explain profiles/app.json mouunt");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        stderr.contains("no architecture has a system call \"mouunt\""),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn without_a_recording_it_says_how_to_give_one() {
+    let folder = workspace();
+    std::fs::rename(
+        folder.path().join("recordings"),
+        folder.path().join("elsewhere"),
+    )
+    .unwrap();
+    let (text, status) = report(folder.path(), "explain profiles/app.json");
+    insta::assert_snapshot!(text);
+    assert_eq!(status, 0);
+}
+
+#[test]
+fn every_name_of_the_committed_profiles_is_explained_by_their_recordings() {
+    for entry in std::fs::read_dir(repository().join("profiles")).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let (json, _) = report(&repository(), &format!("explain profiles/{file} --json"));
+        let json: Value = serde_json::from_str(&json).unwrap();
+        for call in json["calls"].as_array().unwrap() {
+            for (arch, origin) in call["origins"].as_object().unwrap() {
+                assert_ne!(
+                    origin["origin"], "unexplained",
+                    "{file} {arch} {}",
+                    call["name"]
+                );
+            }
+        }
+        assert_eq!(json["recorded_but_refused"], json!([]), "{file}");
+    }
+}

@@ -1,0 +1,306 @@
+//! `sc-record diff A B`: what differs, by what it means.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use anyhow::Context;
+use console::style;
+use sc_record::profile::diff::{
+    All, Answers, Change, Diff, Difference, Direction, diff as compare,
+};
+use sc_record::profile::{Action, Policy, Profile, RiskClass, generate};
+use sc_record::recording::{CallDiff, Recording, RecordingDiff};
+use sc_record::syscall::Arch;
+use serde_json::{Value, json};
+
+use super::exit_status;
+use super::input::{self, Input, count};
+use crate::cli::DiffArgs;
+
+pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
+    let format = args.format.into();
+    let from = input::either(&args.from, format)?;
+    let to = input::either(&args.to, format)?;
+    let (same, text) = match (from, to) {
+        (Input::Recording(from), Input::Recording(to)) => recordings(args, &from, &to),
+        (from, to) => {
+            let (from, to) = (as_profile(from, args)?, as_profile(to, args)?);
+            profiles(args, &from, &to)
+        }
+    };
+    if !args.quiet {
+        io::stdout().write_all(text.as_bytes())?;
+    }
+    Ok(if same {
+        exit_status::CLEAN
+    } else {
+        exit_status::FINDINGS
+    })
+}
+
+/// A recording is what `generate` makes of it.
+fn as_profile(input: Input, args: &DiffArgs) -> anyhow::Result<Profile> {
+    match input {
+        Input::Profile(profile) => Ok(profile),
+        Input::Recording(recording) => {
+            let policy = Policy {
+                extent: args.policy.into(),
+                enosys_probes: false,
+            };
+            let generated = generate(&recording, policy).with_context(|| {
+                format!(
+                    "no profile can be made of the recording of {}",
+                    recording.name
+                )
+            })?;
+            Ok(generated.profile)
+        }
+    }
+}
+
+fn profiles(args: &DiffArgs, from: &Profile, to: &Profile) -> (bool, String) {
+    let diff = compare(from, to);
+    let (from, to) = (args.from.display(), args.to.display());
+    if args.json {
+        let value = json!({
+            "a": from.to_string(),
+            "b": to.to_string(),
+            "same": diff.is_empty(),
+            "differences": diff.differences.iter().map(difference_json).collect::<Vec<_>>(),
+        });
+        return (diff.is_empty(), format!("{value}\n"));
+    }
+    if diff.is_empty() {
+        return (true, format!("{from} and {to} mean the same\n"));
+    }
+    let counts: Vec<_> = (diff.count().into_iter())
+        .map(|(direction, count)| format!("{count} {direction}"))
+        .collect();
+    let mut text = format!("{from} -> {to}: {}\n", counts.join(", "));
+    text.push_str(&table(&diff));
+    (false, text)
+}
+
+fn table(diff: &Diff) -> String {
+    let mut text = String::new();
+    let what: Vec<_> = (diff.differences.iter())
+        .map(|difference| (what(&difference.change), difference))
+        .collect();
+    // One long rule must not push all the rest to the right.
+    let width = what
+        .iter()
+        .map(|(what, _)| what.chars().count())
+        .filter(|&w| w <= 40)
+        .max();
+    let width = width.unwrap_or(0);
+    for (what, difference) in &what {
+        let direction = painted(difference.direction);
+        let mut about = Vec::new();
+        if let Some(risk) = difference
+            .risk
+            .filter(|risk| risk.class != RiskClass::Ordinary)
+        {
+            about.push(format!("{}: {}", risk.class, risk.why));
+        }
+        about.extend(difference.note.map(str::to_owned));
+        let line = format!("  {direction}  {what:width$}  {}", about.join("; "));
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+fn painted(direction: Direction) -> String {
+    let padded = format!("{:8}", direction.name());
+    let styled = match direction {
+        Direction::Wider => style(padded).red(),
+        Direction::Mixed => style(padded).yellow(),
+        Direction::Narrower => style(padded).green(),
+        Direction::Other => style(padded).dim(),
+    };
+    styled.to_string()
+}
+
+/// A change in a few words, with the sign of a diff in front.
+fn what(change: &Change) -> String {
+    match change {
+        Change::Default { from, to } => format!("~ default {from} -> {to}"),
+        Change::ArchAdded(arch) => format!("+ architecture {arch}"),
+        Change::ArchRemoved(arch) => format!("- architecture {arch}"),
+        Change::ArchesNamed { from, to } => {
+            let list = |arches: &Option<std::collections::BTreeSet<Arch>>| match arches {
+                None => "the native one".to_owned(),
+                Some(arches) => arches
+                    .iter()
+                    .map(|a| a.name())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            };
+            format!("~ architectures {} -> {}", list(from), list(to))
+        }
+        Change::FlagAdded(flag) => format!("+ {flag}"),
+        Change::FlagRemoved(flag) => format!("- {flag}"),
+        Change::Listener { from, to } => {
+            let path = |listener: &Option<sc_record::profile::Listener>| {
+                let path = listener.as_ref().map(sc_record::profile::Listener::path);
+                path.unwrap_or("none").to_owned()
+            };
+            format!("~ listener {} -> {}", path(from), path(to))
+        }
+        Change::Call { name, from, to } => match (from.is_empty(), to.is_empty()) {
+            (true, _) if is_plain_allow(to) => format!("+ {name}"),
+            (true, _) => format!("+ {name} {}", answers(to)),
+            (_, true) if is_plain_allow(from) => format!("- {name}"),
+            (_, true) => format!("- {name} {}", answers(from)),
+            _ => format!("~ {name} {} -> {}", answers(from), answers(to)),
+        },
+    }
+}
+
+/// Whether a call is just allowed: what needs no words.
+fn is_plain_allow(answers: &Answers) -> bool {
+    let allow = answers.get(&Action::Allow);
+    answers.len() == 1 && allow.is_some_and(|alternatives| alternatives.iter().any(All::is_empty))
+}
+
+/// `SCMP_ACT_ALLOW if arg0 == 0x1 or arg0 == 0x2`.
+pub(super) fn answers(answers: &Answers) -> String {
+    let each = answers.iter().map(|(action, alternatives)| {
+        let conditions: Vec<_> = (alternatives.iter())
+            .filter(|all| !all.is_empty())
+            .map(|all| {
+                let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+                all.join(" and ")
+            })
+            .collect();
+        if alternatives.iter().any(All::is_empty) {
+            action.to_string()
+        } else {
+            format!("{action} if {}", conditions.join(" or "))
+        }
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Answers as JSON: a list of actions with the comparisons of each alternative.
+pub(super) fn answers_json(answers: &Answers) -> Value {
+    let each = answers.iter().map(|(action, alternatives)| {
+        let alternatives: Vec<Vec<String>> = (alternatives.iter())
+            .map(|all| all.iter().map(ToString::to_string).collect())
+            .collect();
+        json!({"action": action.to_string(), "if_any_of_all": alternatives})
+    });
+    each.collect()
+}
+
+fn difference_json(difference: &Difference) -> Value {
+    let (kind, from, to) = match &difference.change {
+        Change::Default { from, to } => ("default", json!(from.to_string()), json!(to.to_string())),
+        Change::ArchAdded(arch) => ("architecture", Value::Null, json!(arch.name())),
+        Change::ArchRemoved(arch) => ("architecture", json!(arch.name()), Value::Null),
+        Change::ArchesNamed { from, to } => ("architectures", json!(from), json!(to)),
+        Change::FlagAdded(flag) => ("flag", Value::Null, json!(flag.to_string())),
+        Change::FlagRemoved(flag) => ("flag", json!(flag.to_string()), Value::Null),
+        Change::Listener { from, to } => {
+            let path = |listener: &Option<sc_record::profile::Listener>| {
+                listener.as_ref().map(|listener| listener.path().to_owned())
+            };
+            ("listener", json!(path(from)), json!(path(to)))
+        }
+        Change::Call { from, to, .. } => ("call", answers_json(from), answers_json(to)),
+    };
+    let mut value = json!({
+        "what": kind,
+        "direction": difference.direction.name(),
+        "from": from,
+        "to": to,
+    });
+    if let Change::Call { name, .. } = &difference.change {
+        value["name"] = json!(name);
+    }
+    if let Some(risk) = difference.risk {
+        value["risk"] = json!({"class": risk.class.name(), "why": risk.why});
+    }
+    if let Some(note) = difference.note {
+        value["note"] = json!(note);
+    }
+    value
+}
+
+fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, String) {
+    let diff = from.diff(to);
+    let same = diff.same_calls();
+    if args.json {
+        return (same, format!("{}\n", recordings_json(args, &diff)));
+    }
+    let runs = format!(
+        "{} added, {} gone",
+        count(diff.runs_added.len(), "run"),
+        diff.runs_removed.len()
+    );
+    let (a, b) = (args.from.display(), args.to.display());
+    if same {
+        return (true, format!("{a} and {b} have the same calls ({runs})\n"));
+    }
+    let mut text = format!(
+        "{a} -> {b}: {} new, {} gone ({runs})\n",
+        count(diff.new.len(), "call"),
+        diff.gone.len()
+    );
+    for (sign, calls) in [('+', &diff.new), ('-', &diff.gone)] {
+        for call in calls {
+            let risk = sc_record::profile::risk(&call.syscall.to_string());
+            let class = match risk.class {
+                RiskClass::Ordinary => String::new(),
+                class => format!("; {class}: {}", risk.why),
+            };
+            let _ = writeln!(
+                text,
+                "  {sign} {} {}  {}{class}",
+                call.syscall.arch,
+                call.syscall,
+                seen(call)
+            );
+        }
+    }
+    (false, text)
+}
+
+/// `called 3 times in 2 runs by /usr/bin/app`.
+fn seen(call: &CallDiff) -> String {
+    let executables: Vec<_> = (call.executables.iter())
+        .map(|path| path.display().to_string())
+        .collect();
+    let number = usize::try_from(call.count).unwrap_or(usize::MAX);
+    let mut text = format!("{} in {}", count(number, "time"), count(call.runs, "run"));
+    if !executables.is_empty() {
+        let _ = write!(text, " by {}", executables.join(", "));
+    }
+    text
+}
+
+fn recordings_json(args: &DiffArgs, diff: &RecordingDiff) -> Value {
+    let calls = |calls: &[CallDiff]| -> Value {
+        let each = calls.iter().map(|call| {
+            let name = call.syscall.to_string();
+            let risk = sc_record::profile::risk(&name);
+            json!({
+                "arch": call.syscall.arch.name(),
+                "name": name,
+                "count": call.count,
+                "runs": call.runs,
+                "executables": call.executables.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+                "risk": {"class": risk.class.name(), "why": risk.why},
+            })
+        });
+        each.collect()
+    };
+    json!({
+        "a": args.from.to_string_lossy(),
+        "b": args.to.to_string_lossy(),
+        "same": diff.same_calls(),
+        "new": calls(&diff.new),
+        "gone": calls(&diff.gone),
+        "runs_added": diff.runs_added.iter().map(|run| run.id.to_string()).collect::<Vec<_>>(),
+        "runs_removed": diff.runs_removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}

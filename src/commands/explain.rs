@@ -1,0 +1,400 @@
+//! `sc-record explain PROFILE [SYSCALL]`: why each call is in a profile, and how tight the profile is.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use sc_record::profile::explain::{
+    Explained, Explanation, Origin, explain as explain_all, explain_one,
+};
+use sc_record::profile::{Action, ByDocker, Profile, RiskClass, Tightness, tightness};
+use sc_record::recording::Recording;
+use sc_record::syscall::{Arch, Syscall};
+use serde_json::{Value, json};
+
+use super::diff::{answers, answers_json};
+use super::exit_status;
+use super::input::{self, count};
+use crate::cli::ExplainArgs;
+
+pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
+    let (profile, _) = input::profile(&args.profile, args.format.into())?;
+    let recording = recording(args)?;
+    let recording = recording.as_ref();
+    let text = if let Some(name) = &args.syscall {
+        let known = (Arch::ALL.iter()).any(|&arch| Syscall::from_name(arch, name).is_some());
+        let named = profile.rules.iter().any(|rule| rule.names().contains(name));
+        anyhow::ensure!(known || named, "no architecture has a system call {name:?}");
+        let one = explain_one(&profile, recording, Arch::NATIVE, name);
+        if args.json {
+            format!("{}\n", explanation_json(&one))
+        } else {
+            one_in_words(&one, &profile, args, recording)
+        }
+    } else {
+        let explained = explain_all(&profile, recording, Arch::NATIVE);
+        let tight = tightness(&profile, Arch::NATIVE);
+        if args.json {
+            format!("{}\n", json(&explained, &tight, recording))
+        } else {
+            all_in_words(&explained, &tight, args, recording)
+        }
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(exit_status::CLEAN)
+}
+
+/// What was given, or what lies where record puts it: recordings/NAME.json for profiles/NAME.json.
+fn recording(args: &ExplainArgs) -> anyhow::Result<Option<Recording>> {
+    if !args.recordings.is_empty() {
+        let paths = args.recordings.iter().map(PathBuf::as_path);
+        return input::recordings(paths).map(Some);
+    }
+    match beside(&args.profile) {
+        Some(path) if path.is_file() => Ok(Some(Recording::load(&path)?)),
+        _ => Ok(None),
+    }
+}
+
+fn beside(profile: &Path) -> Option<PathBuf> {
+    let file = profile.file_name()?;
+    let folder = profile.parent()?;
+    if folder.file_name()? != "profiles" {
+        return None;
+    }
+    Some(folder.parent()?.join("recordings").join(file))
+}
+
+fn all_in_words(
+    explained: &Explained,
+    tight: &[Tightness],
+    args: &ExplainArgs,
+    recording: Option<&Recording>,
+) -> String {
+    let mut text = String::new();
+    let file = args.profile.display();
+    match recording {
+        Some(recording) => {
+            let runs = count(recording.runs.len(), "run");
+            let _ = writeln!(
+                text,
+                "{file}, by the recording of {} ({runs})\n",
+                recording.name
+            );
+        }
+        None => {
+            let _ = writeln!(text, "{file}\n");
+        }
+    }
+    let width = explained
+        .names
+        .iter()
+        .map(|one| one.name.len())
+        .max()
+        .unwrap_or(0);
+    for one in &explained.names {
+        let _ = writeln!(
+            text,
+            "{:width$}  {}",
+            one.name,
+            line(one, recording.is_some())
+        );
+    }
+    if !explained.refused.is_empty() {
+        let refused = explained
+            .refused
+            .iter()
+            .map(|call| format!("{}:{call}", call.arch));
+        let refused: Vec<_> = refused.collect();
+        let _ = writeln!(
+            text,
+            "\nrecorded, but not allowed: {}\n  the recording is newer than the profile: sc-record generate makes it anew",
+            refused.join(", ")
+        );
+    }
+    text.push_str(&by_docker_in_words(explained));
+    for tight in tight {
+        let _ = writeln!(text, "{}", tightness_line(tight));
+    }
+    if recording.is_none() {
+        let _ = writeln!(
+            text,
+            "\nwhy each call is in it, only its recording tells: --recording FILE"
+        );
+    }
+    text
+}
+
+fn by_docker_in_words(explained: &Explained) -> String {
+    let (mut blocked, mut partly) = (Vec::new(), Vec::new());
+    for one in explained.names.iter().filter(|one| executes(one)) {
+        match one.docker {
+            ByDocker::Allowed => {}
+            ByDocker::Blocked => blocked.push(one.name.clone()),
+            ByDocker::Unless(capability) => {
+                blocked.push(format!("{} (without {capability})", one.name));
+            }
+            ByDocker::Partly(what) => partly.push(format!("{} ({what})", one.name)),
+        }
+    }
+    let mut text = match &blocked[..] {
+        [] => "\nDocker's default would block none of them\n".to_owned(),
+        some => format!("\nDocker's default would block: {}\n", some.join(", ")),
+    };
+    if !partly.is_empty() {
+        let _ = writeln!(text, "it would allow in part: {}", partly.join(", "));
+    }
+    text
+}
+
+fn tightness_line(tight: &Tightness) -> String {
+    let Tightness {
+        arch,
+        allowed,
+        allowed_by_both,
+        by_docker,
+        all,
+    } = tight;
+    // In tenths of a percent, without floating point.
+    let share = |part: usize, of: usize| {
+        let tenths = (part * 1000).checked_div(of).unwrap_or(0);
+        format!("{}.{} %", tenths / 10, tenths % 10)
+    };
+    let mut text = format!(
+        "{arch}: {allowed} of {all} calls ({}); Docker's default allows {by_docker}, {} of which are allowed here",
+        share(*allowed, *all),
+        share(*allowed_by_both, *by_docker)
+    );
+    match allowed - allowed_by_both {
+        0 => {}
+        more => {
+            let _ = write!(text, ", and {more} beyond");
+        }
+    }
+    text
+}
+
+/// Whether the call is let through, with some arguments at least.
+fn executes(one: &Explanation) -> bool {
+    one.answers.keys().any(|action| action.executes())
+}
+
+/// A name in one line.
+fn line(one: &Explanation, has_recording: bool) -> String {
+    let mut parts = Vec::new();
+    let plain = one.answers.len() == 1
+        && (one.answers.get(&Action::Allow))
+            .is_some_and(sc_record::profile::explain::unconditional);
+    if !plain {
+        parts.push(answers(&one.answers));
+    }
+    let mut origins: Vec<(Vec<&str>, String)> = Vec::new();
+    for (arch, origin) in &one.origins {
+        let said = origin_in_words(origin);
+        match origins.iter_mut().find(|(_, words)| *words == said) {
+            Some((arches, _)) => arches.push(arch.name()),
+            None => origins.push((vec![arch.name()], said)),
+        }
+    }
+    let several = origins.len() > 1;
+    for (arches, said) in origins {
+        parts.push(if several {
+            format!("{}: {said}", arches.join(", "))
+        } else {
+            said
+        });
+    }
+    if !has_recording && parts.is_empty() {
+        parts.push("allowed".to_owned());
+    }
+    if one.risk.class != RiskClass::Ordinary {
+        parts.push(format!("{} ({})", one.risk.class, one.risk.why));
+    }
+    parts.join("; ")
+}
+
+fn origin_in_words(origin: &Origin) -> String {
+    match origin {
+        Origin::Recorded {
+            count: number,
+            runs,
+            first_ms,
+            executables,
+        } => {
+            let number = usize::try_from(*number).unwrap_or(usize::MAX);
+            let mut text = format!(
+                "recorded {} in {}, first at {first_ms} ms",
+                count(number, "time"),
+                count(*runs, "run"),
+            );
+            let by: Vec<_> = executables
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            match &by[..] {
+                [] => {}
+                [first, second, third, _, ..] => {
+                    let more = by.len() - 3;
+                    let _ = write!(text, ", by {first}, {second}, {third} and {more} more");
+                }
+                some => {
+                    let _ = write!(text, ", by {}", some.join(", "));
+                }
+            }
+            text
+        }
+        Origin::Added {
+            policy,
+            why,
+            for_recorded,
+        } => {
+            let mut text = format!("policy {policy} adds it");
+            if !for_recorded.is_empty() {
+                let list: Vec<_> = for_recorded.iter().map(String::as_str).collect();
+                let _ = write!(text, " for {}", list.join(", "));
+            }
+            let _ = write!(text, ": {why}");
+            text
+        }
+        Origin::Probe { why } => format!("--enosys-probes: {why}"),
+        Origin::OtherArch => "on the list for another architecture".to_owned(),
+        Origin::Unexplained => {
+            "not recorded, and no policy adds it: written by hand, or of another recording"
+                .to_owned()
+        }
+    }
+}
+
+fn one_in_words(
+    one: &Explanation,
+    profile: &Profile,
+    args: &ExplainArgs,
+    recording: Option<&Recording>,
+) -> String {
+    let mut text = String::new();
+    let file = args.profile.display();
+    let _ = if one.answers.is_empty() {
+        writeln!(
+            text,
+            "{}: {file} doesn't name it, so it gets the default action, {}",
+            one.name, profile.default_action
+        )
+    } else {
+        writeln!(text, "{}: {}", one.name, answers(&one.answers))
+    };
+    for (arch, origin) in &one.origins {
+        let said = match origin {
+            Origin::Unexplained if one.answers.is_empty() => {
+                "not recorded, and no policy adds it".to_owned()
+            }
+            Origin::Added { policy, .. } if one.answers.is_empty() => {
+                format!("{} (only under policy {policy})", origin_in_words(origin))
+            }
+            origin => origin_in_words(origin),
+        };
+        let _ = writeln!(text, "  {arch}: {said}");
+        if let Origin::Recorded { executables, .. } = origin
+            && executables.len() > 3
+        {
+            for path in executables {
+                let _ = writeln!(text, "    {}", path.display());
+            }
+        }
+    }
+    if recording.is_none() {
+        let _ = writeln!(
+            text,
+            "  why it is there, only its recording tells: --recording FILE"
+        );
+    }
+    let _ = writeln!(
+        text,
+        "  risk: {}{}",
+        one.risk.class,
+        after_colon(one.risk.why)
+    );
+    let docker = match one.docker {
+        ByDocker::Allowed => "allows it".to_owned(),
+        ByDocker::Blocked => "blocks it".to_owned(),
+        ByDocker::Unless(capability) => format!("blocks it unless the container has {capability}"),
+        ByDocker::Partly(what) => format!("allows it in part: {what}"),
+    };
+    let _ = writeln!(text, "  Docker's default {docker}");
+    text
+}
+
+fn after_colon(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text => format!(": {text}"),
+    }
+}
+
+fn json(explained: &Explained, tight: &[Tightness], recording: Option<&Recording>) -> Value {
+    let tight = tight.iter().map(|tight| {
+        json!({
+            "arch": tight.arch.name(),
+            "allowed": tight.allowed,
+            "allowed_by_both": tight.allowed_by_both,
+            "by_docker_default": tight.by_docker,
+            "all": tight.all,
+        })
+    });
+    let refused = explained.refused.iter();
+    let refused = refused.map(|call| json!({"arch": call.arch.name(), "name": call.to_string()}));
+    json!({
+        "recording": recording.map(|recording| recording.name.as_str()),
+        "calls": explained.names.iter().map(explanation_json).collect::<Vec<_>>(),
+        "recorded_but_refused": refused.collect::<Vec<_>>(),
+        "tightness": tight.collect::<Vec<_>>(),
+    })
+}
+
+fn explanation_json(one: &Explanation) -> Value {
+    let origins: serde_json::Map<String, Value> = (one.origins.iter())
+        .map(|(arch, origin)| (arch.name().to_owned(), origin_json(origin)))
+        .collect();
+    let docker = match one.docker {
+        ByDocker::Allowed => json!({"allows": "all"}),
+        ByDocker::Partly(what) => json!({"allows": "some", "which": what}),
+        ByDocker::Unless(capability) => json!({"allows": "none", "unless": capability}),
+        ByDocker::Blocked => json!({"allows": "none"}),
+    };
+    json!({
+        "name": one.name,
+        "answers": answers_json(&one.answers),
+        "origins": origins,
+        "risk": {"class": one.risk.class.name(), "why": one.risk.why},
+        "docker_default": docker,
+    })
+}
+
+fn origin_json(origin: &Origin) -> Value {
+    match origin {
+        Origin::Recorded {
+            count,
+            runs,
+            first_ms,
+            executables,
+        } => json!({
+            "origin": "recorded",
+            "count": count,
+            "runs": runs,
+            "first_ms": first_ms,
+            "executables": executables.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        }),
+        Origin::Added {
+            policy,
+            why,
+            for_recorded,
+        } => json!({
+            "origin": "added",
+            "policy": policy.to_string(),
+            "why": why,
+            "for": for_recorded,
+        }),
+        Origin::Probe { why } => json!({"origin": "enosys-probe", "why": why}),
+        Origin::OtherArch => json!({"origin": "other-architecture"}),
+        Origin::Unexplained => json!({"origin": "unexplained"}),
+    }
+}

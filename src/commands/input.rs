@@ -1,0 +1,80 @@
+//! Files that are given to verbs that look at what is there: profiles and recordings.
+
+use std::path::Path;
+
+use anyhow::Context;
+use sc_record::format::{self, Format};
+use sc_record::profile::Profile;
+use sc_record::recording::Recording;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// What a file is.
+pub(super) enum Input {
+    Profile(Profile),
+    Recording(Recording),
+}
+
+/// `-` is stdin.
+pub(super) fn path_of(path: &Path) -> &Path {
+    if path == Path::new("-") {
+        Path::new("/dev/stdin")
+    } else {
+        path
+    }
+}
+
+/// Reads a profile, and gives the text that it is in too.
+pub(super) fn profile(path: &Path, format: Format) -> anyhow::Result<(Profile, Vec<u8>)> {
+    let file = path.display();
+    let bytes = std::fs::read(path_of(path)).with_context(|| format!("cannot read {file}"))?;
+    let profile = format::parse(format, &bytes).with_context(|| format!("{file}"))?;
+    Ok((profile, bytes))
+}
+
+/// Reads what may be either. What is broken counts as what it looks like.
+pub(super) fn either(path: &Path, format: Format) -> anyhow::Result<Input> {
+    #[derive(Deserialize)]
+    struct Fields {
+        schema: Option<IgnoredAny>,
+        runs: Option<IgnoredAny>,
+    }
+    let file = path.display();
+    let bytes = std::fs::read(path_of(path)).with_context(|| format!("cannot read {file}"))?;
+    let is_recording = match serde_json::from_slice::<Fields>(&bytes) {
+        Ok(fields) => fields.schema.is_some() || fields.runs.is_some(),
+        Err(_) => memchr::memmem::find(&bytes, b"\"schema\"").is_some(),
+    };
+    if !is_recording {
+        let profile = format::parse(format, &bytes).with_context(|| format!("{file}"))?;
+        return Ok(Input::Profile(profile));
+    }
+    if path == Path::new("-") {
+        let recording = Recording::parse(&bytes).map_err(|error| error.at(path));
+        return recording.map(Input::Recording).map_err(anyhow::Error::msg);
+    }
+    Ok(Input::Recording(Recording::load(path)?))
+}
+
+/// All runs of several recordings of one workload.
+pub(super) fn recordings<'a>(
+    paths: impl IntoIterator<Item = &'a Path>,
+) -> anyhow::Result<Recording> {
+    let mut united: Option<Recording> = None;
+    for path in paths {
+        let recording = Recording::load(path_of(path))?;
+        united = Some(match united {
+            None => recording,
+            Some(one) => one
+                .merge(recording)
+                .with_context(|| format!("cannot unite {} with the others", path.display()))?,
+        });
+    }
+    united.context("there is no recording")
+}
+
+/// `1 run`, `2 runs`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}

@@ -1,0 +1,234 @@
+//! `sc-record stats RECORDING`: how sure a recording is.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use sc_record::recording::{Recording, Stats};
+use serde_json::{Value, json};
+
+use super::input::{self, count};
+use super::{curve, exit_status};
+use crate::cli::StatsArgs;
+
+pub(super) fn stats(args: &StatsArgs) -> anyhow::Result<u8> {
+    let recording = input::recordings(args.inputs.iter().map(PathBuf::as_path))?;
+    anyhow::ensure!(
+        !recording.runs.is_empty(),
+        "the recording of {} has no runs",
+        recording.name
+    );
+    let stats = Stats::of(&recording);
+    let text = if args.json {
+        format!("{}\n", json(&recording, &stats))
+    } else {
+        text(&recording, &stats, args.ascii || !is_utf8())
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    let met = (args.fail_above).is_none_or(|percent| {
+        stats
+            .chance_of_new()
+            .is_some_and(|chance| chance * 100.0 <= percent)
+    });
+    Ok(if met {
+        exit_status::CLEAN
+    } else {
+        exit_status::FINDINGS
+    })
+}
+
+/// Whether the terminal shows block characters: by the locale, as setlocale(3) finds it.
+fn is_utf8() -> bool {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = set("LC_ALL")
+        .or_else(|| set("LC_CTYPE"))
+        .or_else(|| set("LANG"));
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
+fn text(recording: &Recording, stats: &Stats, ascii: bool) -> String {
+    let incidence = stats.incidence;
+    let runs = stats.steps.len();
+    let mut text = format!(
+        "{}: {} in {}",
+        recording.name,
+        count(incidence.seen as usize, "call"),
+        count(runs, "run")
+    );
+    match stats.incomplete {
+        0 => text.push('\n'),
+        some => {
+            let _ = writeln!(
+                text,
+                ", {some} of them incomplete: calls of those may be missing"
+            );
+        }
+    }
+    let over_runs: Vec<usize> = stats.steps.iter().map(|step| step.seen).collect();
+    let _ = writeln!(text, "\ncalls over runs, in the order of their start");
+    text.push_str(&curve::draw(
+        &over_runs,
+        ("run 1", &format!("run {runs}")),
+        ascii,
+    ));
+    let _ = writeln!(
+        text,
+        "\ncalls over the time since the start of a run, all runs together"
+    );
+    let end = stats
+        .first_ms
+        .last()
+        .copied()
+        .unwrap_or(0)
+        .max(stats.longest_ms);
+    text.push_str(&curve::draw(
+        &over_time(stats, end),
+        ("0 s", &seconds(end)),
+        ascii,
+    ));
+
+    let _ = writeln!(
+        text,
+        "\nseen in one run only   {} of {}",
+        incidence.once, incidence.seen
+    );
+    match incidence.chao2() {
+        None => {
+            let _ = writeln!(text, "not seen yet           can't be told from one run");
+        }
+        Some(unseen) => {
+            let _ = match unseen.interval {
+                Some((low, high)) => writeln!(
+                    text,
+                    "not seen yet           at least {} (Chao2; 95 % interval {} to {})",
+                    rounded(unseen.estimate),
+                    rounded(low),
+                    rounded(high)
+                ),
+                None => writeln!(
+                    text,
+                    "not seen yet           0 (Chao2; no interval, since no calls are rare)"
+                ),
+            };
+        }
+    }
+    if let (Some(chance), Some(expected)) = (stats.chance_of_new(), incidence.expected_new()) {
+        let _ = writeln!(
+            text,
+            "next run brings a new  {} (Good-Turing: {} of {runs} runs have a call that no other has); {} new calls expected",
+            percent(chance),
+            stats.runs_with_unique(),
+            rounded(expected)
+        );
+    }
+    if let Some(coverage) = incidence.coverage() {
+        let _ = writeln!(
+            text,
+            "sample coverage        {} (Chao & Jost)",
+            percent(coverage)
+        );
+    }
+    if !stats.unique.is_empty() && runs > 1 {
+        let names: Vec<_> = (stats.unique.keys())
+            .map(|call| format!("{}:{call}", call.arch))
+            .collect();
+        let _ = writeln!(text, "\nin one run only: {}", names.join(", "));
+    }
+    let _ = writeln!(text, "\n{}", verdict(stats));
+    text
+}
+
+/// What it comes to, and what to do next.
+fn verdict(stats: &Stats) -> String {
+    let runs = stats.steps.len();
+    let incidence = stats.incidence;
+    let Some(unseen) = incidence.chao2() else {
+        return "one run tells nothing of what other runs do: record more, on other paths through the program".to_owned();
+    };
+    let last = stats.last_new().unwrap_or(runs);
+    let expect = rounded(unseen.estimate);
+    if runs < 5 {
+        let rare = match incidence.once {
+            0 => "every call was seen in more than one run".to_owned(),
+            _ => format!("expect at least {expect} more"),
+        };
+        return format!(
+            "{runs} runs are few: run {last} brought the last new call, {rare}; record more, on other paths through the program"
+        );
+    }
+    if incidence.once == 0 {
+        return format!(
+            "run {last} of {runs} brought the last new call, and every call was seen in more than one run: runs like these bring \
+             nothing new; record what they don't do: error paths, shutdown, other configurations"
+        );
+    }
+    format!(
+        "{} of {runs} runs brought a call that no other has, run {last} the last new one; expect at least {expect} more: record error \
+         paths",
+        stats.runs_with_unique()
+    )
+}
+
+/// How many calls were seen by equal steps of time.
+fn over_time(stats: &Stats, end_ms: u64) -> Vec<usize> {
+    const STEPS: u64 = 60;
+    (1..=STEPS)
+        .map(|step| {
+            let until = u128::from(end_ms) * u128::from(step) / u128::from(STEPS);
+            stats
+                .first_ms
+                .partition_point(|&first| u128::from(first) <= until)
+        })
+        .collect()
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03} s", ms / 1000, ms % 1000)
+}
+
+fn rounded(number: f64) -> String {
+    format!("{number:.1}")
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn json(recording: &Recording, stats: &Stats) -> Value {
+    let incidence = stats.incidence;
+    let unseen = incidence.chao2().map(|unseen| {
+        json!({
+            "estimate": unseen.estimate,
+            "standard_error": unseen.standard_error,
+            "interval_95": unseen.interval.map(|(low, high)| [low, high]),
+        })
+    });
+    let steps = stats.steps.iter().map(|step| {
+        let new = step.new.iter().map(|call| format!("{}:{call}", call.arch));
+        json!({"run": step.run.to_string(), "seen": step.seen, "new": new.collect::<Vec<_>>()})
+    });
+    let unique = (stats.unique.iter()).map(|(call, run)| {
+        json!({"arch": call.arch.name(), "name": call.to_string(), "run": run.to_string()})
+    });
+    json!({
+        "name": recording.name.as_str(),
+        "runs": incidence.runs,
+        "incomplete_runs": stats.incomplete,
+        "calls": incidence.seen,
+        "in_one_run": incidence.once,
+        "in_two_runs": incidence.twice,
+        "incidences": incidence.total,
+        "unseen_chao2": unseen,
+        "chance_of_new": stats.chance_of_new(),
+        "expected_new": incidence.expected_new(),
+        "coverage": incidence.coverage(),
+        "last_run_with_new": stats.last_new(),
+        "over_runs": steps.collect::<Vec<_>>(),
+        "first_ms": stats.first_ms,
+        "unique": unique.collect::<Vec<_>>(),
+        "verdict": verdict(stats),
+    })
+}

@@ -1,0 +1,153 @@
+//! Whether a change lets the workload do more, or less.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::meaning::{All, Answers};
+use crate::profile::{ARGS, Action, ArgCmp, Op};
+
+/// What a change means for the workload, and for who attacks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// More is executed, or is put to somebody who may have it executed.
+    Wider,
+    /// Wider for some arguments, narrower for others.
+    Mixed,
+    /// Less is.
+    Narrower,
+    /// Neither: another errno, a log, another way to be refused.
+    Other,
+}
+
+impl Direction {
+    /// The name in reports and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::Wider => "wider",
+            Direction::Mixed => "mixed",
+            Direction::Narrower => "narrower",
+            Direction::Other => "other",
+        }
+    }
+
+    /// From how far it reached to how far it reaches.
+    fn between<T: Ord>(from: &T, to: &T) -> Direction {
+        match to.cmp(from) {
+            std::cmp::Ordering::Greater => Direction::Wider,
+            std::cmp::Ordering::Less => Direction::Narrower,
+            std::cmp::Ordering::Equal => Direction::Other,
+        }
+    }
+
+    fn and(self, other: Direction) -> Direction {
+        match (self, other) {
+            (Direction::Other, direction) | (direction, Direction::Other) => direction,
+            (one, other) if one == other => one,
+            _ => Direction::Mixed,
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How far an answer lets a call go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    Refused,
+    /// A listener or a tracer decides.
+    Asked,
+    Executed,
+}
+
+fn reach(action: Action) -> Reach {
+    match action {
+        action if action.executes() => Reach::Executed,
+        Action::Notify | Action::Trace(_) => Reach::Asked,
+        _ => Reach::Refused,
+    }
+}
+
+/// The direction from one answer to another.
+pub(super) fn of_actions(from: Action, to: Action) -> Direction {
+    Direction::between(&reach(from), &reach(to))
+}
+
+/// The direction of one call's change: what is executed with arguments around every value that either side compares with.
+/// Where rules contradict one another, the one that lets most through counts.
+pub(super) fn of_call(from: (&Answers, Action), to: (&Answers, Action)) -> Direction {
+    let points = points(from.0, to.0);
+    let directions = points.iter().map(|args| {
+        Direction::between(&furthest(from.0, from.1, args), &furthest(to.0, to.1, args))
+    });
+    directions.fold(Direction::Other, Direction::and)
+}
+
+fn furthest(answers: &Answers, default: Action, args: &[u64; ARGS]) -> Reach {
+    let holds = |all: &All| all.iter().all(|arg| arg.holds(args[arg.index()]));
+    let holding = (answers.iter()).filter(|(_, alternatives)| alternatives.iter().any(holds));
+    let furthest = holding.map(|(&action, _)| reach(action)).max();
+    furthest.unwrap_or_else(|| reach(default))
+}
+
+/// Arguments that tell the two sides apart wherever a single change of one that satisfies a rule does: for every
+/// alternative arguments that satisfy it, and each of those with each argument put at and beside each value that is
+/// compared with.
+fn points(from: &Answers, to: &Answers) -> BTreeSet<[u64; ARGS]> {
+    let alternatives: BTreeSet<&All> = (from.values().chain(to.values())).flatten().collect();
+    let mut values: [BTreeSet<u64>; ARGS] = Default::default();
+    for arg in alternatives.iter().copied().flatten() {
+        values[arg.index()].extend(around(arg));
+    }
+    let mut points = BTreeSet::from([[0; ARGS], [u64::MAX; ARGS]]);
+    // What satisfies one alternative, satisfies the next one too where they don't touch the same arguments.
+    for one in &alternatives {
+        for other in &alternatives {
+            let mut point = [0; ARGS];
+            for arg in other.iter().chain(one.iter()) {
+                point[arg.index()] = satisfying(arg);
+            }
+            points.insert(point);
+        }
+    }
+    let bases: Vec<_> = points.iter().copied().collect();
+    for base in bases {
+        for (index, values) in values.iter().enumerate() {
+            for &value in values {
+                let mut point = base;
+                point[index] = value;
+                points.insert(point);
+            }
+        }
+    }
+    points
+}
+
+/// A value with which a comparison holds. Its form is the one that [`super::meaning`] gives it: one that can hold.
+fn satisfying(arg: &ArgCmp) -> u64 {
+    match arg.op() {
+        Op::Ne => u64::from(arg.value() == 0),
+        Op::MaskedEq => arg.value_two().unwrap_or(0),
+        Op::Eq | Op::Le | Op::Ge => arg.value(),
+        Op::Lt => arg.value().saturating_sub(1),
+        Op::Gt => arg.value().saturating_add(1),
+    }
+}
+
+/// Values on both sides of where a comparison changes.
+fn around(arg: &ArgCmp) -> Vec<u64> {
+    let value = arg.value();
+    match arg.op() {
+        Op::MaskedEq => {
+            let expected = arg.value_two().unwrap_or(0);
+            let mut values = vec![expected, expected | !value];
+            values.extend((0..64).map(|bit| expected ^ (1 << bit)));
+            values
+        }
+        _ => vec![value, value.wrapping_sub(1), value.wrapping_add(1)],
+    }
+}

@@ -1,0 +1,185 @@
+//! The one form of all profiles that mean the same.
+//!
+//! What is not kept, because it has no meaning: the order of rules, names and comparisons, which names share a rule, names
+//! and rules that are given twice, rules that answer what the default answers (runc and crun skip them), how a comparison
+//! is written (`< 5` is `<= 4`), and rules that another one of the same answer includes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::profile::{Action, ArgCmp, Flag, Listener, Op, Profile, Rule};
+use crate::syscall::Arch;
+
+/// Comparisons that must all hold. None: it always holds.
+pub type All = BTreeSet<ArgCmp>;
+
+/// The answers to one call: each, with the alternatives of which one must hold. Where none does, the default answers.
+pub type Answers = BTreeMap<Action, BTreeSet<All>>;
+
+/// What a profile means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Meaning {
+    pub(super) default_action: Action,
+    /// `None` is the native ABI, whatever that is.
+    pub(super) architectures: Option<BTreeSet<Arch>>,
+    pub(super) flags: BTreeSet<Flag>,
+    pub(super) listener: Option<Listener>,
+    /// The calls that rules are about.
+    pub(super) calls: BTreeMap<String, Answers>,
+}
+
+impl Meaning {
+    pub(super) fn of(profile: &Profile) -> Meaning {
+        let mut calls = BTreeMap::<String, Answers>::new();
+        for rule in &profile.rules {
+            if rule.action() == profile.default_action {
+                continue;
+            }
+            let alternatives: Vec<All> = (rule.alternatives().into_iter())
+                .filter_map(normal)
+                .collect();
+            if alternatives.is_empty() {
+                continue;
+            }
+            for name in rule.names() {
+                let answers = calls.entry(name.clone()).or_default();
+                let of_action = answers.entry(rule.action()).or_default();
+                of_action.extend(alternatives.iter().cloned());
+            }
+        }
+        for answers in calls.values_mut() {
+            for alternatives in answers.values_mut() {
+                *alternatives = simplest(alternatives);
+            }
+        }
+        let architectures = profile.architectures.as_ref();
+        Meaning {
+            default_action: profile.default_action,
+            architectures: architectures
+                .filter(|arches| !arches.is_empty())
+                .map(|arches| arches.iter().copied().collect()),
+            flags: profile.effective_flags(),
+            listener: profile.listener.clone(),
+            calls,
+        }
+    }
+
+    /// The profile that says just this, one rule for all calls with the same answer where no arguments are compared.
+    pub(super) fn profile(&self) -> Profile {
+        let mut plain = BTreeMap::<Action, Vec<String>>::new();
+        let mut rules = Vec::new();
+        for (name, answers) in &self.calls {
+            for (&action, alternatives) in answers {
+                for all in alternatives {
+                    if all.is_empty() {
+                        plain.entry(action).or_default().push(name.clone());
+                    } else {
+                        let args = all.iter().copied().collect();
+                        rules.extend(Rule::new(vec![name.clone()], action, args));
+                    }
+                }
+            }
+        }
+        let plain = plain.into_iter().rev();
+        let plain = plain.flat_map(|(action, names)| Rule::new(names, action, Vec::new()));
+        Profile {
+            default_action: self.default_action,
+            architectures: (self.architectures.as_ref())
+                .map(|arches| arches.iter().copied().collect()),
+            flags: (self.flags != BTreeSet::from([Flag::SpecAllow]))
+                .then(|| self.flags.iter().copied().collect()),
+            listener: self.listener.clone(),
+            rules: plain.chain(rules).collect(),
+        }
+    }
+}
+
+/// Comparisons in their one form; `None` if they can't all hold.
+fn normal(all: &[ArgCmp]) -> Option<All> {
+    let mut normal = All::new();
+    for arg in all {
+        match compare(arg) {
+            Compared::Always => {}
+            Compared::Never => return None,
+            Compared::As(arg) => {
+                normal.insert(arg);
+            }
+        }
+    }
+    Some(normal)
+}
+
+enum Compared {
+    Always,
+    Never,
+    As(ArgCmp),
+}
+
+/// The one form of a comparison.
+fn compare(arg: &ArgCmp) -> Compared {
+    let value = arg.value();
+    let as_op = |op, value, two| {
+        let index = u64::try_from(arg.index()).unwrap_or(0);
+        // The index is one of a comparison that exists.
+        ArgCmp::new(index, op, value, two).map_or(Compared::Never, Compared::As)
+    };
+    let at_most = |value| match value {
+        u64::MAX => Compared::Always,
+        0 => as_op(Op::Eq, 0, None),
+        value if value == u64::MAX - 1 => as_op(Op::Ne, u64::MAX, None),
+        value => as_op(Op::Le, value, None),
+    };
+    let at_least = |value| match value {
+        0 => Compared::Always,
+        u64::MAX => as_op(Op::Eq, u64::MAX, None),
+        1 => as_op(Op::Ne, 0, None),
+        value => as_op(Op::Ge, value, None),
+    };
+    match arg.op() {
+        Op::Eq | Op::Ne => as_op(arg.op(), value, None),
+        Op::Le => at_most(value),
+        Op::Ge => at_least(value),
+        Op::Lt => value.checked_sub(1).map_or(Compared::Never, at_most),
+        Op::Gt => value.checked_add(1).map_or(Compared::Never, at_least),
+        Op::MaskedEq => match (value, arg.value_two().unwrap_or(0) & value) {
+            (0, _) => Compared::Always,
+            (u64::MAX, expected) => as_op(Op::Eq, expected, None),
+            (mask, expected) => as_op(Op::MaskedEq, mask, Some(expected)),
+        },
+    }
+}
+
+/// Without the alternatives that others include; the one that always holds, where they leave nothing out.
+fn simplest(alternatives: &BTreeSet<All>) -> BTreeSet<All> {
+    let single = |all: &All| match all.iter().next() {
+        Some(&arg) if all.len() == 1 => Some(arg),
+        _ => None,
+    };
+    let singles: Vec<ArgCmp> = alternatives.iter().filter_map(single).collect();
+    let covered = (singles.iter().enumerate())
+        .any(|(number, one)| (singles[..number].iter()).any(|other| cover(one, other)));
+    if covered {
+        return BTreeSet::from([All::new()]);
+    }
+    let included = |all: &&All| {
+        let mut others = alternatives.iter();
+        !others.any(|other| other != *all && other.is_subset(all))
+    };
+    alternatives.iter().filter(included).cloned().collect()
+}
+
+/// Whether one of two comparisons holds whatever the argument is. Two `!=` of different values do: the trap of profiles that
+/// mean "neither".
+fn cover(one: &ArgCmp, other: &ArgCmp) -> bool {
+    if one.index() != other.index() {
+        return false;
+    }
+    let values = (one.value(), other.value());
+    match (one.op(), other.op()) {
+        (Op::Ne, Op::Ne) => values.0 != values.1,
+        (Op::Ne, _) => other.holds(values.0),
+        (_, Op::Ne) => one.holds(values.1),
+        (Op::Le, Op::Ge) => values.1 <= values.0.saturating_add(1),
+        (Op::Ge, Op::Le) => values.0 <= values.1.saturating_add(1),
+        _ => false,
+    }
+}
