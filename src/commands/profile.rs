@@ -30,16 +30,6 @@ impl From<ProfileArgs> for Policy {
     }
 }
 
-impl From<cli::Policy> for Extent {
-    fn from(policy: cli::Policy) -> Extent {
-        match policy {
-            cli::Policy::Exact => Extent::Exact,
-            cli::Policy::Safe => Extent::Safe,
-            cli::Policy::Portable => Extent::Portable,
-        }
-    }
-}
-
 impl From<cli::Format> for Format {
     fn from(format: cli::Format) -> Format {
         match format {
