@@ -4,6 +4,7 @@ mod diff;
 mod explain;
 mod minimize;
 mod stats;
+mod verify;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::explain::ExplainArgs;
 pub(crate) use self::minimize::{Compared, MinimizeArgs};
 pub(crate) use self::stats::StatsArgs;
+pub(crate) use self::verify::VerifyArgs;
 
 /// Record the system calls of a workload and write its minimal seccomp profile
 #[derive(Debug, Parser)]
@@ -67,6 +69,8 @@ pub(crate) enum Verb {
     Resolve(ResolveArgs),
     /// Run a command under a profile, in place, without a container engine
     Run(RunArgs),
+    /// Run a command under a profile and report all that the profile denies, and whether the result is the same
+    Verify(VerifyArgs),
     /// Find the calls of a profile that a command can do without, by running it with them denied
     Minimize(MinimizeArgs),
     /// Tell what differs between two profiles or recordings, by what they mean

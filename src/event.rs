@@ -79,6 +79,17 @@ impl fmt::Display for Code {
     }
 }
 
+/// What became of a call. One that a filter answers with SIGSYS can have two of these: that the call is over, and the signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// It is over: the result, or a negative errno. Of a call that ended with SIGSYS it says nothing.
+    Returned(i64),
+    /// A filter had SIGSYS sent to the task (`SYS_SECCOMP`, sigaction(2)).
+    Trapped,
+    /// The task is gone.
+    Died(crate::recording::Exit),
+}
+
 /// Something that happened in the workload, or to the recording of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -90,6 +101,13 @@ pub enum Event {
         syscall: Syscall,
         /// From where and with what, if that was asked for.
         site: Option<Box<CallSite>>,
+    },
+    /// What became of the latest call of a task whose site was told. A backend that stops tasks once per call doesn't know.
+    Outcome {
+        /// Who called.
+        task: Task,
+        /// What it got.
+        outcome: CallOutcome,
     },
     /// A task entered a system call so many times. For a backend that counts by itself, or reads counts.
     Calls {

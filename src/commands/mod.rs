@@ -23,6 +23,7 @@ mod resolve;
 mod run;
 mod stats;
 mod summary;
+mod verify;
 
 use crate::cli::{Cli, Verb};
 
@@ -36,6 +37,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Import(args)) => import::import(&args),
         Some(Verb::Resolve(args)) => resolve::resolve(&args),
         Some(Verb::Run(args)) => run::run(&args),
+        Some(Verb::Verify(args)) => verify::verify(&args),
         Some(Verb::Minimize(args)) => minimize::minimize(&args),
         Some(Verb::Diff(args)) => diff::diff(&args),
         Some(Verb::Explain(args)) => explain::explain(&args),

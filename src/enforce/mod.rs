@@ -4,10 +4,12 @@ mod bpf;
 mod check;
 mod compile;
 mod exec;
+pub mod inject;
 mod listener;
 pub mod minimize;
 mod narrow;
 pub mod trial;
+pub mod verify;
 
 pub use bpf::BadProgram;
 pub use compile::compile;

@@ -405,6 +405,7 @@ impl Sink for RunBuilder {
             Event::Exit { task } => self.exit(task),
             Event::Clock { now } => self.clock.set(now),
             Event::Lost { count, why } => self.lost(count, &why),
+            Event::Outcome { .. } => {}
         }
     }
 }

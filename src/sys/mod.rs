@@ -8,6 +8,7 @@ pub(crate) mod audit;
 pub(crate) mod exec;
 pub(crate) mod file;
 pub mod inherited;
+pub(crate) mod inject;
 pub(crate) mod launch;
 pub(crate) mod pidfd;
 pub(crate) mod ptrace;

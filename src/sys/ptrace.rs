@@ -103,3 +103,11 @@ pub(crate) fn sender_of_signal(task: Task) -> nix::Result<Option<i32>> {
     // SAFETY: with these codes the kernel filled `si_pid`.
     Ok(sent.then(|| unsafe { info.si_pid() }))
 }
+
+/// Whether a filter sent the SIGSYS at whose delivery a tracee is stopped.
+pub(crate) fn is_of_seccomp(task: Task) -> bool {
+    /// `asm-generic/siginfo.h`.
+    const SYS_SECCOMP: i32 = 1;
+    let info = nix::sys::ptrace::getsiginfo(Pid::from_raw(task.0));
+    info.is_ok_and(|info| info.si_code == SYS_SECCOMP)
+}

@@ -197,7 +197,7 @@ unsafe fn kill_children() {
 }
 
 /// Closes the descriptors from the first to the last.
-unsafe fn close_all(first: RawFd, last: RawFd) {
+pub(super) unsafe fn close_all(first: RawFd, last: RawFd) {
     if first > last {
         return;
     }

@@ -15,7 +15,7 @@ use super::vsyscall::Vsyscall;
 use super::wakes::{self, Again, Sleeping};
 use crate::backend::proc::{self, Status};
 use crate::backend::{Control, Error, Interest, Until};
-use crate::event::{Event, Sink, Task};
+use crate::event::{CallOutcome, Event, Sink, Task};
 use crate::recording::Exit;
 use crate::sys::ptrace::{self, Resume, SyscallInfo, SyscallOp};
 use crate::syscall::Syscall;
@@ -41,12 +41,22 @@ pub(super) enum Seccomp {
     Filter,
 }
 
+/// Whether what becomes of a call is to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wanted {
+    #[default]
+    No,
+    Yes,
+}
+
 /// What is known of one tracee.
 #[derive(Debug)]
 pub(super) struct Tracee {
     pub(super) stops: Stops,
     /// The call that it is in was counted at its syscall-enter-stop.
     counted: bool,
+    /// Whether somebody wants to know what becomes of that call.
+    outcome: Wanted,
     /// What it asked seccomp for itself.
     pub(super) seccomp: Seccomp,
     /// What is to be done at the exit of the call that it is in.
@@ -68,6 +78,7 @@ impl Tracee {
         Tracee {
             stops,
             counted: false,
+            outcome: Wanted::No,
             seccomp: Seccomp::Disabled,
             on_exit: None,
             undo: None,
@@ -276,6 +287,10 @@ impl<'a> Engine<'a> {
         {
             self.control.command_received(signal, sender);
         }
+        if signal == libc::SIGSYS && self.sites.is_some() && ptrace::is_of_seccomp(stopped.task()) {
+            let (task, outcome) = (stopped.task(), CallOutcome::Trapped);
+            self.sink.event(Event::Outcome { task, outcome });
+        }
         let tracee = self.tracee(stopped.task());
         if let Some(again) = tracee.again {
             if !wakes::ignores(stopped.task(), signal) {
@@ -334,6 +349,12 @@ impl<'a> Engine<'a> {
             }
             SyscallOp::Exit { value } => {
                 tracee.counted = false;
+                if std::mem::take(&mut tracee.outcome) == Wanted::Yes {
+                    let task = stopped.task();
+                    let outcome = CallOutcome::Returned(value);
+                    self.sink.event(Event::Outcome { task, outcome });
+                }
+                let tracee = self.tracee(stopped.task());
                 if let Some(on_exit) = tracee.on_exit.take() {
                     calls::at_exit(self, &stopped, on_exit, value)?;
                 }
@@ -375,6 +396,10 @@ impl<'a> Engine<'a> {
         let site = match &mut self.sites {
             None => None,
             Some(sites) => sites.of_call(&stopped, syscall, info)?,
+        };
+        self.tracee(task).outcome = match site {
+            Some(_) => Wanted::Yes,
+            None => Wanted::No,
         };
         self.sink.event(Event::Syscall {
             task,
@@ -579,6 +604,8 @@ impl<'a> Engine<'a> {
         }
         if let Some(sites) = &mut self.sites {
             sites.gone(task);
+            let outcome = CallOutcome::Died(exit);
+            self.sink.event(Event::Outcome { task, outcome });
         }
         self.sink.event(Event::Exit { task });
     }

@@ -41,6 +41,7 @@ fn outcome(sources: Vec<(&str, Vec<u8>)>, options: &Options) -> (String, BTreeMa
                 Ok(())
             }
             Event::Lost { count, why } => writeln!(text, "lost {count:?}: {why}"),
+            Event::Outcome { task, outcome } => writeln!(text, "{task} {outcome:?}"),
         };
     };
     let summary = import(sources, options, &mut sink, &mut |problem| {

@@ -1,0 +1,223 @@
+//! `sc-record verify PROFILE -- CMD [ARG]...`: what the profile does to the workload.
+
+mod report;
+mod tee;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use sc_record::atomic_file::write_atomically;
+use sc_record::backend::ptrace::Ptrace;
+use sc_record::backend::signals::{self, Interrupts};
+use sc_record::backend::{Backend, Command, Control, Interest, Target, Until};
+use sc_record::command::find_executable;
+use sc_record::enforce::Privileges;
+use sc_record::enforce::inject::{Injected, inject};
+use sc_record::enforce::trial::{Compare, End, Limits, Trial, Tried, difference};
+use sc_record::enforce::verify::Verifier;
+use sc_record::syscall::{Arch, Syscall};
+
+use self::report::{Outcome, Report};
+use self::tee::{Stream, Tee};
+use super::exit_status;
+use super::run::{Given, Load};
+use crate::cli::{Compared, VerifyArgs};
+
+/// This very program.
+const MYSELF: &str = "/proc/self/exe";
+
+/// Runs the workload under the profile, reports what became of it, and gives the exit status.
+pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
+    let given = Load {
+        path: &args.profile,
+        format: args.enforce.format.into(),
+        ignore_unknown: args.enforce.ignore_unknown,
+        quiet: args.quiet,
+    }
+    .load()?;
+    let injected = inject_all(args, &given)?;
+    let run = match args.command.first() {
+        None => None,
+        Some(name) => Some(run(args, &given, &find_executable(name)?)?),
+    };
+    let report = Report {
+        profile: args.profile.clone(),
+        run,
+        injected,
+    };
+    let text = if args.json {
+        report.json()
+    } else {
+        report.text()
+    };
+    match &args.output {
+        Some(file) => write_atomically(file, text.as_bytes())?,
+        None if args.json || report.run.is_none() => super::output::print(&text)?,
+        // stdout is the workload's.
+        None => say!("{}", text.trim_end()),
+    }
+    if let Some(Outcome { verified, exit, .. }) = &report.run
+        && !verified.started
+    {
+        anyhow::bail!("the command was not started under the profile ({exit})");
+    }
+    Ok(if report.has_findings() {
+        exit_status::FINDINGS
+    } else {
+        exit_status::CLEAN
+    })
+}
+
+/// Runs the workload without the profile and under it.
+fn run(args: &VerifyArgs, given: &Given, path: &Path) -> anyhow::Result<Outcome> {
+    let directory = tempfile::Builder::new().prefix("sc-record-").tempdir()?;
+    let compare = Compared::all(&args.compare);
+    let baseline = if args.no_baseline {
+        None
+    } else {
+        Some(baseline(args, path, directory.path())?)
+    };
+
+    // Before there is a thread: the mask of signals is each thread's own.
+    let signals = signals::block();
+    let control = Arc::new(Control::new());
+    (signals.handle(Arc::clone(&control), Interrupts::Second)).context("can't handle signals")?;
+    let backend = Ptrace {
+        until: Until::All,
+        // Our filter beside the profile's would change what becomes of calls.
+        no_filter: true,
+        interest: Some(Interest::in_all_but(given.profile.allowed())),
+    };
+    let tee = Tee::start(directory.path(), compare)?;
+    let mut verifier = Verifier::new(&given.profile, &given.filter);
+    let outcome = backend.record(
+        &Target::Command(under(args)),
+        &mut |event| sc_record::event::Sink::event(&mut verifier, event),
+        &control,
+    );
+    let (stdout, stderr) = tee.end()?;
+    let exit = outcome?.exit.context("the run was interrupted")?;
+    let tried = Tried {
+        end: End::Exit(exit),
+        elapsed: std::time::Duration::ZERO,
+        stdout,
+        stderr,
+    };
+    let differs = match &baseline {
+        None => None,
+        Some(baseline) => difference(baseline, &tried, compare)?,
+    };
+    Ok(Outcome {
+        exit: tried.end,
+        baseline: baseline.map(|baseline| baseline.end),
+        differs,
+        verified: verifier.finish(),
+    })
+}
+
+/// Runs the workload without the profile. What it writes is for comparisons only, and ^C ends all.
+fn baseline(args: &VerifyArgs, path: &Path, directory: &Path) -> anyhow::Result<Tried> {
+    if !args.quiet {
+        say!("sc-record: running it without the profile first (--no-baseline: don't)");
+    }
+    let directory = directory.join("baseline");
+    std::fs::create_dir(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let trial = Trial {
+        path: path.to_owned(),
+        argv: args.command.clone(),
+    };
+    let limits = Limits {
+        time: None,
+        output: u64::MAX,
+    };
+    let tried = trial.run(&directory, limits, &|| false)?;
+    tried.context("the run without the profile was interrupted")
+}
+
+/// The command as `sc-record run` starts it: under the filter that users get.
+fn under(args: &VerifyArgs) -> Command {
+    let mut line: Vec<OsString> = ["sc-record", "run", "-q"].map(Into::into).to_vec();
+    for (wanted, option) in [
+        (args.enforce.ignore_unknown, "--ignore-unknown"),
+        (args.enforce.allow_new_privs, "--allow-new-privs"),
+    ] {
+        if wanted {
+            line.push(option.into());
+        }
+    }
+    line.extend([
+        "--format".into(),
+        sc_record::format::Format::from(args.enforce.format)
+            .name()
+            .into(),
+    ]);
+    line.extend([args.profile.clone().into(), "--".into()]);
+    line.extend(args.command.iter().cloned());
+    Command {
+        path: MYSELF.into(),
+        argv: line,
+    }
+}
+
+fn inject_all(args: &VerifyArgs, given: &Given) -> anyhow::Result<Vec<Injected>> {
+    let privileges = if args.enforce.allow_new_privs {
+        Privileges::Keep
+    } else {
+        Privileges::NoNew
+    };
+    let mut arches: Vec<Arch> = (given.profile.architectures.iter())
+        .flatten()
+        .copied()
+        .collect();
+    if !arches.contains(&Arch::NATIVE) {
+        arches.insert(0, Arch::NATIVE);
+    }
+    let mut injected = Vec::new();
+    for text in &args.inject {
+        let (arches, name) = match text.split_once(':') {
+            None => (arches.clone(), text.as_str()),
+            Some((arch, name)) => {
+                let known = Arch::from_any_name(arch);
+                (
+                    vec![
+                        known
+                            .with_context(|| format!("--inject {text}: there is no ABI {arch}"))?,
+                    ],
+                    name,
+                )
+            }
+        };
+        let calls = arches
+            .iter()
+            .filter_map(|&arch| Syscall::from_name(arch, name));
+        let before = injected.len();
+        for call in calls {
+            injected.push(inject(&given.profile, &given.filter, call, privileges)?);
+        }
+        anyhow::ensure!(
+            injected.len() > before,
+            "--inject {text}: not a system call of {}",
+            arches
+                .iter()
+                .map(|arch| arch.name())
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+    }
+    Ok(injected)
+}
+
+/// What is read of the workload's output.
+fn streams(compare: Compare) -> Vec<Stream> {
+    let mut streams = Vec::new();
+    if compare.stdout {
+        streams.push(Stream::Stdout);
+    }
+    if compare.stderr || tee::stderr_is_apart() {
+        streams.push(Stream::Stderr);
+    }
+    streams
+}

@@ -1,0 +1,434 @@
+//! What became of the workload and of injected calls, for people and as JSON.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use sc_record::enforce::inject::{self, Injected, Verdict};
+use sc_record::enforce::trial::End;
+use sc_record::enforce::verify::{Denial, Got, Verified};
+use sc_record::profile::Action;
+use sc_record::syscall::{Arch, Syscall};
+use serde_json::{Value, json};
+
+/// What became of the workload.
+pub(super) struct Outcome {
+    /// How it ended under the profile.
+    pub(super) exit: End,
+    /// How it ended without it, if it was run so.
+    pub(super) baseline: Option<End>,
+    /// How the results differ.
+    pub(super) differs: Option<String>,
+    pub(super) verified: Verified,
+}
+
+pub(super) struct Report {
+    pub(super) profile: PathBuf,
+    pub(super) run: Option<Outcome>,
+    pub(super) injected: Vec<Injected>,
+}
+
+/// What an action does to a call, in the words of a report.
+fn heading(action: Action) -> &'static str {
+    match action {
+        Action::KillProcess => "process killed",
+        Action::KillThread => "thread killed",
+        Action::Trap => "trapped",
+        Action::Errno(_) => "denied",
+        Action::Trace(_) => "left to a tracer",
+        Action::Notify => "left to the listener",
+        Action::Log => "logged, and executed",
+        Action::Allow => "allowed",
+    }
+}
+
+/// The name, with the ABI where it isn't this machine's own.
+fn call(syscall: Syscall) -> String {
+    match syscall.arch {
+        Arch::NATIVE => syscall.to_string(),
+        arch => format!("{arch}:{syscall}"),
+    }
+}
+
+fn times(count: u64) -> String {
+    match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
+impl Report {
+    /// Whether there is something to look into.
+    pub(super) fn has_findings(&self) -> bool {
+        let run = self.run.as_ref().is_some_and(|run| {
+            run.differs.is_some()
+                || run.verified.more > 0
+                || !run.verified.incomplete_because.is_empty()
+                || run.verified.denials.iter().any(Denial::is_finding)
+        });
+        let stopped = |injected: &Injected| injected.verdict() == Verdict::Stopped;
+        run || !self.injected.iter().all(stopped)
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(run) = &self.run {
+            run.write(&mut text, &self.profile.display().to_string());
+        }
+        for injected in &self.injected {
+            text.push_str(&injected_line(injected));
+            text.push('\n');
+        }
+        text
+    }
+
+    pub(super) fn json(&self) -> String {
+        let report = json!({
+            "profile": self.profile.to_string_lossy(),
+            "clean": !self.has_findings(),
+            "run": self.run.as_ref().map(Outcome::json),
+            "injected": self.injected.iter().map(injected_json).collect::<Vec<_>>(),
+        });
+        format!("{report:#}\n")
+    }
+}
+
+impl Outcome {
+    // A string can be written to.
+    fn write(&self, text: &mut String, profile: &str) {
+        let verified = &self.verified;
+        for denial in &verified.denials {
+            write_denial(text, denial);
+        }
+        if verified.more > 0 {
+            let _ = writeln!(text, "and {} more calls, of other kinds", verified.more);
+        }
+        for why in &verified.incomplete_because {
+            let _ = writeln!(text, "denials may be missing: {why}");
+        }
+        let denied = verified.denials.iter().filter(|denial| denial.is_denied());
+        let _ = match denied.map(|denial| denial.count).sum::<u64>() {
+            0 => writeln!(text, "{profile} denied nothing"),
+            count => writeln!(text, "{profile} denied {}", calls(count)),
+        };
+        let _ = match (&self.differs, self.baseline) {
+            (Some(differs), _) => {
+                writeln!(
+                    text,
+                    "the result is not that without the profile: {differs}"
+                )
+            }
+            (None, Some(_)) => writeln!(
+                text,
+                "the result is that without the profile: {}",
+                self.exit
+            ),
+            (None, None) => writeln!(text, "the result: {}", self.exit),
+        };
+    }
+
+    fn json(&self) -> Value {
+        let verified = &self.verified;
+        json!({
+            "result": self.exit.to_string(),
+            "result_without_profile": self.baseline.map(|end| end.to_string()),
+            "same_result": self.baseline.map(|_| self.differs.is_none()),
+            "differs": self.differs,
+            "denials": verified.denials.iter().map(denial_json).collect::<Vec<_>>(),
+            "more": verified.more,
+            "incomplete_because": verified.incomplete_because,
+        })
+    }
+}
+
+fn calls(count: u64) -> String {
+    match count {
+        1 => "1 call".to_owned(),
+        count => format!("{count} calls"),
+    }
+}
+
+fn write_denial(text: &mut String, denial: &Denial) {
+    let said_by = if denial.by_rule {
+        "a rule"
+    } else {
+        "the default action"
+    };
+    let only = denial.got.len() == 1;
+    let got = denial.got.iter().map(|(got, count)| {
+        let verb = match got {
+            Got::Killed(_) => "was",
+            _ => "got",
+        };
+        if only {
+            format!("{verb} {got}")
+        } else {
+            format!("{verb} {got} {}", times(*count))
+        }
+    });
+    let got: Vec<_> = got.collect();
+    let got = got.join(", ");
+    let _ = writeln!(
+        text,
+        "{}: {} ({}, {said_by}), {}; the program {got}",
+        heading(denial.action),
+        call(denial.syscall),
+        denial.action,
+        times(denial.count),
+    );
+    let executable = match denial.executable.as_os_str() {
+        empty if empty.is_empty() => "unknown".into(),
+        path => path.to_string_lossy(),
+    };
+    let _ = writeln!(
+        text,
+        "  by {executable} (thread {}) at {}",
+        denial.thread, denial.code
+    );
+    let args: Vec<_> = (denial.first.args.iter())
+        .map(|arg| format!("{arg:#x}"))
+        .collect();
+    let _ = writeln!(
+        text,
+        "  first in process {} after {} ms, with {}",
+        denial.first.process,
+        denial.first.after.as_millis(),
+        args.join(", ")
+    );
+}
+
+fn denial_json(denial: &Denial) -> Value {
+    let got: serde_json::Map<_, _> = (denial.got.iter())
+        .map(|(got, count)| (got.to_string(), json!(count)))
+        .collect();
+    json!({
+        "syscall": denial.syscall.to_string(),
+        "arch": denial.syscall.arch.name(),
+        "nr": denial.syscall.nr,
+        "action": denial.action.to_string(),
+        "said_by": if denial.by_rule { "rule" } else { "default" },
+        "finding": denial.is_finding(),
+        "count": denial.count,
+        "got": got,
+        "executable": denial.executable.to_string_lossy(),
+        "thread": denial.thread,
+        "code": denial.code.to_string(),
+        "first": {
+            "pid": denial.first.process.0,
+            "ms": u64::try_from(denial.first.after.as_millis()).unwrap_or(u64::MAX),
+            "ip": denial.first.ip.map(|ip| format!("{ip:#x}")),
+            "args": denial.first.args.map(|arg| format!("{arg:#x}")),
+        },
+    })
+}
+
+/// What a process got for an injected call.
+fn got(outcome: inject::Outcome) -> String {
+    match outcome {
+        inject::Outcome::Returned(value) => match i32::try_from(-value) {
+            Ok(errno @ 1..=4095) => format!("got {}", Got::Errno(errno)),
+            _ => format!("got {value}"),
+        },
+        inject::Outcome::Killed(signal) => format!("was {}", Got::Killed(signal)),
+        inject::Outcome::Ended => "was ended by it".to_owned(),
+        inject::Outcome::Waits => "waits in it".to_owned(),
+        inject::Outcome::NotMade => "did not make it: this machine can't, of that ABI".to_owned(),
+    }
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Stopped => "stopped",
+        Verdict::LetThrough => "LET THROUGH",
+        Verdict::Asked => "left to the listener",
+        Verdict::Contradiction => "NOT WHAT THE PROFILE SAYS",
+    }
+}
+
+fn injected_line(injected: &Injected) -> String {
+    let mut line = format!(
+        "{}: {} (the profile says {}; the process {})",
+        call(injected.syscall),
+        verdict(injected.verdict()),
+        injected.action,
+        got(injected.outcome)
+    );
+    if injected.depends_on_args {
+        line.push_str("; with other arguments the profile may say something else");
+    }
+    line
+}
+
+fn injected_json(injected: &Injected) -> Value {
+    json!({
+        "syscall": injected.syscall.to_string(),
+        "arch": injected.syscall.arch.name(),
+        "verdict": match injected.verdict() {
+            Verdict::Stopped => "stopped",
+            Verdict::LetThrough => "let through",
+            Verdict::Asked => "asked",
+            Verdict::Contradiction => "contradiction",
+        },
+        "action": injected.action.to_string(),
+        "outcome": got(injected.outcome),
+        "depends_on_args": injected.depends_on_args,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use sc_record::enforce::verify::First;
+    use sc_record::event::{Code, Task};
+    use sc_record::profile::ErrnoRet;
+    use sc_record::recording::Exit;
+
+    use super::*;
+
+    fn denial(arch: Arch, name: &str, action: Action, got: &[(Got, u64)]) -> Denial {
+        Denial {
+            syscall: Syscall::from_name(arch, name).unwrap(),
+            action,
+            by_rule: !matches!(action, Action::Errno(ErrnoRet::EPERM)),
+            executable: "/usr/sbin/app".into(),
+            thread: "worker".into(),
+            code: Arc::new(Code::File {
+                path: "/lib/libc.so.6".into(),
+                offset: 0xd_5467,
+                deleted: false,
+            }),
+            first: First {
+                after: Duration::from_millis(12),
+                process: Task(4711),
+                ip: Some(0x7f00_000d_5467),
+                args: [0x10, 0, 0xffff_ffff, 0, 0, 0],
+            },
+            count: got.iter().map(|(_, count)| count).sum(),
+            got: got.iter().copied().collect(),
+        }
+    }
+
+    fn report(denials: Vec<Denial>, differs: Option<&str>) -> Report {
+        let injected = |name, action, outcome, depends_on_args| Injected {
+            syscall: Syscall::from_name(Arch::X86_64, name).unwrap(),
+            action,
+            outcome,
+            depends_on_args,
+        };
+        let eperm = Action::Errno(ErrnoRet::EPERM);
+        let returned = |errno: i64| inject::Outcome::Returned(-errno);
+        Report {
+            profile: "profiles/app.json".into(),
+            run: Some(Outcome {
+                exit: End::Exit(Exit::Code(i32::from(differs.is_some()))),
+                baseline: Some(End::Exit(Exit::Code(0))),
+                differs: differs.map(str::to_owned),
+                verified: Verified {
+                    started: true,
+                    denials,
+                    more: 0,
+                    incomplete_because: BTreeSet::new(),
+                },
+            }),
+            injected: vec![
+                injected("mount", eperm, returned(1), false),
+                injected("setns", Action::Allow, returned(9), false),
+                injected("unshare", eperm, returned(1), true),
+                injected(
+                    "reboot",
+                    Action::KillProcess,
+                    inject::Outcome::Killed(libc::SIGSYS),
+                    false,
+                ),
+                injected("acct", eperm, returned(14), false),
+            ],
+        }
+    }
+
+    fn all() -> Report {
+        let eperm = Action::Errno(ErrnoRet::EPERM);
+        let failed = "exit 1 instead of exit 0; stderr ends with: bind() failed";
+        report(
+            vec![
+                denial(Arch::X86_64, "uname", eperm, &[(Got::Errno(1), 3)]),
+                denial(Arch::X86, "uname", Action::Log, &[(Got::Success, 1)]),
+                denial(
+                    Arch::X86_64,
+                    "clone3",
+                    Action::Errno(ErrnoRet::ENOSYS),
+                    &[(Got::Errno(38), 1)],
+                ),
+                denial(
+                    Arch::X86_64,
+                    "bind",
+                    Action::Trap,
+                    &[(Got::Trapped, 2), (Got::Killed(9), 1)],
+                ),
+                denial(
+                    Arch::X86_64,
+                    "mount",
+                    Action::KillThread,
+                    &[(Got::Killed(31), 1)],
+                ),
+                denial(
+                    Arch::X86_64,
+                    "setns",
+                    Action::KillProcess,
+                    &[(Got::Killed(31), 1)],
+                ),
+                denial(
+                    Arch::X86_64,
+                    "socket",
+                    Action::Notify,
+                    &[(Got::Errno(13), 1)],
+                ),
+                denial(
+                    Arch::X86_64,
+                    "ptrace",
+                    Action::Trace(1),
+                    &[(Got::Errno(38), 1)],
+                ),
+            ],
+            Some(failed),
+        )
+    }
+
+    #[test]
+    fn a_report_for_people() {
+        insta::assert_snapshot!(all().text());
+    }
+
+    #[test]
+    fn a_report_as_json() {
+        insta::assert_snapshot!(all().json());
+    }
+
+    #[test]
+    fn nothing_to_report() {
+        let mut clean = report(Vec::new(), None);
+        clean.injected.clear();
+        assert!(!clean.has_findings());
+        assert_eq!(
+            clean.text(),
+            "profiles/app.json denied nothing\nthe result is that without the profile: exit 0\n"
+        );
+    }
+
+    #[test]
+    fn what_the_profile_denies_by_name_is_no_finding() {
+        let enosys = Action::Errno(ErrnoRet::ENOSYS);
+        let probe = denial(Arch::X86_64, "clone3", enosys, &[(Got::Errno(38), 1)]);
+        let mut probed = report(vec![probe], None);
+        probed.injected.clear();
+        assert!(!probed.has_findings());
+        probed.injected.push(Injected {
+            syscall: Syscall::from_name(Arch::X86_64, "setns").unwrap(),
+            action: Action::Allow,
+            outcome: inject::Outcome::Returned(-9),
+            depends_on_args: false,
+        });
+        assert!(probed.has_findings());
+    }
+}
