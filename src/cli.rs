@@ -1,5 +1,6 @@
 //! The command line's definitions. Nothing is done here: [`crate::commands`] gives them their meaning.
 
+mod check;
 mod diff;
 mod explain;
 mod minimize;
@@ -16,6 +17,7 @@ use sc_record::backend::log::{RECEIVE_BUFFER, Source};
 use sc_record::recording::Name;
 use sc_record::syscall::Arch;
 
+pub(crate) use self::check::CheckArgs;
 pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::explain::ExplainArgs;
 pub(crate) use self::minimize::{Compared, MinimizeArgs};
@@ -49,6 +51,15 @@ impl Cli {
         self.verb.is_none()
     }
 
+    /// Whether a workload runs while this program goes on.
+    pub(crate) fn runs_workload(&self) -> bool {
+        match &self.verb {
+            None => true,
+            Some(Verb::Check(args)) => args.runs_workload(),
+            Some(_) => false,
+        }
+    }
+
     /// Whether the exit status belongs to a workload, so that this program's own troubles need statuses of their own.
     pub(crate) fn passes_status_on(&self) -> bool {
         self.is_record() || matches!(self.verb, Some(Verb::Run(_)))
@@ -63,6 +74,8 @@ pub(crate) enum Verb {
     Generate(GenerateArgs),
     /// Write the profile that has the calls of containers and services logged, for --log-mode
     LogProfile(LogProfileArgs),
+    /// Compare a profile with what a workload calls: what is not allowed, what is never called
+    Check(Box<CheckArgs>),
     /// Make a run of what others noted
     Import(ImportArgs),
     /// Turn numbers of system calls into names, and names into numbers

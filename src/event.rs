@@ -1,7 +1,7 @@
 //! What a backend reports: one [`Event`] after another, in the order in which the kernel told them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -28,6 +28,8 @@ pub struct CallSite {
     pub ip: Option<u64>,
     /// What `ip` is the address of.
     pub code: Arc<Code>,
+    /// What the process executes.
+    pub executable: Option<Arc<Path>>,
     /// The process that the task belongs to, by the id that it has in the pid namespace of the recorder.
     pub process: Option<Task>,
     /// The name of the thread (at most 15 bytes, `PR_SET_NAME` of prctl(2)).

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         }
     };
     let passes_status_on = cli.passes_status_on();
-    if !cli.is_record() {
+    if !cli.runs_workload() {
         // A recorder goes on when a reader of its messages goes away: the workload must not end for it.
         sc_record::sys::inherited::restore_sigpipe();
     }

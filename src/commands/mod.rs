@@ -1,5 +1,6 @@
 //! What each verb does: one file per verb. The only place that joins the library's parts.
 
+mod check;
 mod completions;
 mod curve;
 mod diff;
@@ -34,6 +35,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Merge(args)) => merge::merge(&args),
         Some(Verb::Generate(args)) => generate::generate(&args),
         Some(Verb::LogProfile(args)) => log_profile::log_profile(&args),
+        Some(Verb::Check(args)) => check::check(&args),
         Some(Verb::Import(args)) => import::import(&args),
         Some(Verb::Resolve(args)) => resolve::resolve(&args),
         Some(Verb::Run(args)) => run::run(&args),

@@ -11,7 +11,7 @@ use libc::sock_filter;
 use super::CompileError;
 use super::bpf::{self, Data};
 use super::compile::{OTHER_ARCH, Part};
-use super::narrow::has_32_bit_args;
+use crate::profile::narrow::has_32_bit_args;
 use crate::profile::{ARGS, Action, ArgCmp, Op, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 

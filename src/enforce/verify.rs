@@ -419,6 +419,7 @@ mod tests {
                     offset: 0x10,
                     deleted: false,
                 }),
+                executable: None,
                 process: Some(Task(7)),
                 thread: Some(Arc::from(&b"worker"[..])),
             };

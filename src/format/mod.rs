@@ -4,10 +4,12 @@
 //! what a format can't express. What is written reads back as the same [`Profile`].
 
 mod document;
+mod edit;
 mod json;
 mod oci;
 
 pub use document::{Document, DocumentError, OnUnnamed, document};
+pub use edit::{EditError, edit};
 
 use std::fmt;
 use std::str::FromStr;

@@ -5,11 +5,14 @@
 
 mod action;
 mod audit;
+pub mod check;
 pub mod diff;
 mod docker;
+mod edit;
 pub mod explain;
 mod families;
 mod generate;
+pub(crate) mod narrow;
 mod policy;
 mod risk;
 mod rule;
@@ -18,6 +21,7 @@ pub(crate) mod strategies;
 
 pub use action::{Action, ErrnoRet};
 pub use docker::{ByDocker, Tightness, by_docker, tightness};
+pub use edit::Edit;
 pub use generate::{GenerateError, Generated, Incomplete, Reason, Unnamed, generate};
 pub use policy::{Extent, Policy};
 pub use risk::{Risk, RiskClass, risk};

@@ -207,6 +207,10 @@ fn site_of(record: &Record<'_>) -> CallSite {
         args: None,
         ip: record.ip,
         code: Arc::default(),
+        executable: record.exe.as_deref().map(|exe| {
+            let kept = exe.strip_suffix(b" (deleted)").unwrap_or(exe);
+            Arc::from(Path::new(OsStr::from_bytes(kept)))
+        }),
         process: Some(Task(record.pid)),
         thread: Some(Arc::from(&*record.comm)),
     }

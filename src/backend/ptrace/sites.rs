@@ -5,6 +5,7 @@
 //! Memory that is unmapped and then used for something else is told as what it was.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,7 @@ struct Caller {
     /// What it executed last, which its children run too until they execute something.
     image: u32,
     process: Option<Task>,
+    executable: Option<Arc<Path>>,
     name: Option<(Arc<[u8]>, Instant)>,
     code: Vec<(u64, Arc<Code>)>,
 }
@@ -85,12 +87,17 @@ impl Sites {
         let caller = caller(&mut self.tasks, &mut self.images, task);
         let process = caller.process.or_else(|| proc::process_of(task));
         caller.process = process;
+        let executable = caller
+            .executable
+            .get_or_insert_with(|| proc::executable_of(task).into());
+        let executable = Arc::clone(executable);
         let thread = caller.thread(task);
         let code = self.code_at(task, info.ip);
         Ok(Some(Box::new(CallSite {
             args,
             ip: Some(info.ip),
             code,
+            executable: Some(executable),
             process,
             thread,
         })))
@@ -185,6 +192,7 @@ fn caller<'a>(
         Caller {
             image: *images,
             process: None,
+            executable: None,
             name: None,
             code: Vec::new(),
         }

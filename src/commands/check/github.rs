@@ -1,0 +1,123 @@
+//! The report as annotations of GitHub's workflows (docs.github.com, "Workflow commands"): on the line of the profile that
+//! they are about.
+
+use std::fmt::Write;
+
+use sc_record::profile::{Edit, Place};
+
+use super::people::name;
+use super::report::{Report, answers, place, why};
+
+pub(super) fn render(report: &Report<'_>) -> String {
+    let mut text = String::new();
+    let delta = report.delta;
+    let rule = Edit::target(&report.file.profile).map(|rule| Place::Name { rule, name: 0 });
+    let level = if report.updated {
+        Level::Notice
+    } else {
+        Level::Error
+    };
+    for finding in &delta.denied {
+        let mut what = format!(
+            "{} {}; the answer is {}",
+            name(finding),
+            why(finding),
+            answers(finding)
+        );
+        if let Some(caller) = finding.callers.first() {
+            what += "; called by ";
+            what += &caller
+                .executable
+                .as_ref()
+                .map_or("unknown".into(), |path| path.to_string_lossy());
+            if let Some(place) = place(caller) {
+                let _ = write!(what, " at {place}");
+            }
+        } else if let Some(path) = finding.executables.first() {
+            let _ = write!(what, "; called by {}", path.display());
+        }
+        let patched = level == Level::Notice && finding.because.can_be_patched();
+        let level = if patched { Level::Notice } else { Level::Error };
+        let title = format!("{} is not allowed", name(finding));
+        text += &annotation(report, level, rule, &title, &what);
+    }
+    let doubtful = if report.tolerance.strict {
+        Level::Error
+    } else {
+        Level::Warning
+    };
+    for finding in &delta.undecided {
+        let title = format!("{} may not be allowed", name(finding));
+        let what = format!("{} {}", name(finding), why(finding));
+        text += &annotation(report, doubtful, rule, &title, &what);
+    }
+    for unused in delta.unused.stale() {
+        let place = Place::Name {
+            rule: unused.rule,
+            name: unused.index,
+        };
+        let with = if unused.conditional {
+            " with these arguments"
+        } else {
+            ""
+        };
+        let what = format!("{} is allowed{with} but was never called", unused.name);
+        let title = format!("{} is not used", unused.name);
+        text += &annotation(report, doubtful, Some(place), &title, &what);
+    }
+    for problem in report.problems() {
+        if matches!(problem.kind, "workload" | "incomplete") {
+            let because: Vec<_> = (delta.incomplete.values().flatten())
+                .filter(|_| problem.kind == "incomplete")
+                .map(String::as_str)
+                .collect();
+            let what = [&[problem.what.as_str()], &because[..]].concat().join("; ");
+            text += &annotation(
+                report,
+                Level::Error,
+                None,
+                "The check is not complete",
+                &what,
+            );
+        }
+    }
+    text
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Notice,
+    Warning,
+    Error,
+}
+
+fn annotation(
+    report: &Report<'_>,
+    level: Level,
+    place: Option<Place>,
+    title: &str,
+    what: &str,
+) -> String {
+    let level = match level {
+        Level::Notice => "notice",
+        Level::Warning => "warning",
+        Level::Error => "error",
+    };
+    let line = place.and_then(|place| report.file.line(place)).unwrap_or(1);
+    let file = property(&report.profile());
+    let title = property(title);
+    format!(
+        "::{level} file={file},line={line},title={title}::{}\n",
+        data(what)
+    )
+}
+
+fn data(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}

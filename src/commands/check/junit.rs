@@ -1,0 +1,68 @@
+//! The report as `JUnit` XML: a test case for each call that is not simply allowed, and one each for the workload and the
+//! completeness of what was seen.
+
+use quick_junit::{NonSuccessKind, Report as JunitReport, TestCase, TestCaseStatus, TestSuite};
+
+use super::people::{self, name};
+use super::report::{Report, Subject, answers, why};
+
+pub(super) fn render(report: &Report<'_>) -> anyhow::Result<String> {
+    let delta = report.delta;
+    let mut suite = TestSuite::new(report.profile().as_ref());
+    let mut add = |case: &str, failure: Option<(&str, String)>| {
+        let status = match failure {
+            None => TestCaseStatus::success(),
+            Some((kind, message)) => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                status.set_type(kind).set_message(message);
+                status
+            }
+        };
+        let mut case = TestCase::new(case, status);
+        case.set_classname("sc-record check");
+        suite.add_test_case(case);
+    };
+    let problem = |kind: &str| {
+        let mut problems = report.problems().into_iter();
+        problems.find(|problem| problem.kind == kind)
+    };
+    if delta.denied.is_empty() {
+        add("all calls are allowed", None);
+    }
+    for finding in &delta.denied {
+        let patched = report.updated && finding.because.can_be_patched();
+        let message = format!("{} {}: {}", name(finding), why(finding), answers(finding));
+        let failure = (!patched).then_some(("not_allowed", message));
+        add(&format!("{} is allowed", name(finding)), failure);
+    }
+    for finding in &delta.undecided {
+        let message = format!("{} {}", name(finding), why(finding));
+        let failure = report.tolerance.strict.then_some(("undecided", message));
+        add(&format!("{} is allowed", name(finding)), failure);
+    }
+    let stale = problem("unused").filter(|problem| !(problem.patched && report.updated));
+    add(
+        "all that is allowed is called",
+        stale.map(|problem| ("unused", problem.what)),
+    );
+    if let Subject::Run(_) = report.subject {
+        let failed = problem("workload").map(|problem| ("workload", problem.what));
+        add("the workload succeeds", failed);
+    }
+    let because: Vec<_> = delta
+        .incomplete
+        .values()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    let incomplete = problem("incomplete").map(|_| ("incomplete", because.join("; ")));
+    add("no call was missed", incomplete);
+    suite.set_system_out(people::render(report));
+    let mut junit = JunitReport::new("sc-record check");
+    if let Subject::Run(run) = &report.subject {
+        suite.set_time(run.duration);
+        junit.set_time(run.duration);
+    }
+    junit.add_test_suite(suite);
+    Ok(junit.to_string()?)
+}

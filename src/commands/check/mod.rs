@@ -1,0 +1,186 @@
+//! `sc-record check`: whether a profile allows what a workload calls, and what it allows for nothing.
+//!
+//! While the workload runs, it owns stdin, stdout, stderr and the terminal, as under `record`; the report comes after it.
+
+mod github;
+mod json;
+mod junit;
+mod patch;
+mod people;
+mod report;
+mod watched;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use sc_record::atomic_file::write_atomically;
+use sc_record::format::{self, Format};
+use sc_record::profile::check::{self, Answers, Evidence, Terms};
+use sc_record::profile::{Edit, Policy, Profile};
+use sc_record::recording::Recording;
+
+use self::patch::Patch;
+use self::report::{Report, Subject, Tolerance};
+use super::exit_status;
+use crate::cli::CheckArgs;
+
+/// The profile as its file has it.
+struct ProfileFile {
+    path: PathBuf,
+    format: Format,
+    text: String,
+    profile: Profile,
+    answers: Answers,
+}
+
+pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
+    let file = ProfileFile::read(&args.profile, args.format.into())?;
+    let (evidence, subject) = if args.runs_workload() {
+        watched::run(args, &file.answers)?
+    } else {
+        let recording = union(&args.recordings)?;
+        let subject = Subject::Recordings {
+            name: recording.name.to_string(),
+            runs: recording.runs.len(),
+        };
+        (Evidence::of_recording(&recording), subject)
+    };
+    let terms = Terms {
+        policy: Policy {
+            extent: args.policy.into(),
+            ..Policy::default()
+        },
+        tolerated: args.tolerate.iter().cloned().collect(),
+    };
+    let delta = check::check(&file.profile, &file.answers, &evidence, &terms);
+    let mut edit = delta.missing.clone();
+    if args.remove_unused {
+        remove_unused(&mut edit, &delta);
+    }
+    let patch = Patch::new(&file, &edit);
+    let mut report = Report {
+        file: &file,
+        subject,
+        delta: &delta,
+        edit: &edit,
+        patch: &patch,
+        updated: false,
+        tolerance: Tolerance {
+            strict: args.strict,
+            incomplete: args.allow_incomplete,
+            failure: args.any_status,
+        },
+    };
+    if args.update && patch.text().is_some() {
+        patch.apply(&file)?;
+        report.updated = true;
+    }
+    write(args, &report)?;
+    Ok(report.status())
+}
+
+impl ProfileFile {
+    fn read(path: &Path, format: Format) -> anyhow::Result<ProfileFile> {
+        let shown = path.display();
+        let text = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+        let profile = format::parse(format, &text).with_context(|| format!("{shown}"))?;
+        let answers = Answers::of(&profile).map_err(|error| {
+            let at = format::locate(format, &text, error.place);
+            let at = at.map_or_else(String::new, |position| format!("{position}: "));
+            anyhow::Error::new(error).context(format!("{shown}: {at}the profile can't be compiled"))
+        })?;
+        // It was read as text.
+        let text = String::from_utf8(text).with_context(|| format!("{shown}"))?;
+        Ok(ProfileFile {
+            path: path.to_owned(),
+            format,
+            text,
+            profile,
+            answers,
+        })
+    }
+
+    /// The line of a part of the profile.
+    fn line(&self, place: sc_record::profile::Place) -> Option<usize> {
+        let position = format::locate(self.format, self.text.as_bytes(), place)?;
+        Some(position.line)
+    }
+}
+
+/// All runs of all files. Their names don't matter: several workloads can share a profile.
+fn union(paths: &[PathBuf]) -> anyhow::Result<Recording> {
+    let mut united: Option<Recording> = None;
+    for path in paths {
+        let stdin = Path::new("/dev/stdin");
+        let path = if path == Path::new("-") { stdin } else { path };
+        let mut recording = Recording::load(path)?;
+        united = Some(match united {
+            None => recording,
+            Some(one) => {
+                recording.name = one.name.clone();
+                let path = path.display();
+                (one.merge(recording))
+                    .with_context(|| format!("cannot unite {path} with others"))?
+            }
+        });
+    }
+    united.context("there is no recording")
+}
+
+fn remove_unused(edit: &mut Edit, delta: &check::Delta) {
+    for unused in delta.unused.stale() {
+        let gone = edit.remove.entry(unused.rule).or_default();
+        gone.insert(unused.name.clone());
+    }
+}
+
+fn write(args: &CheckArgs, report: &Report<'_>) -> anyhow::Result<()> {
+    if let Some(path) = &args.output.junit {
+        write_atomically(path, junit::render(report)?.as_bytes())?;
+    }
+    let for_people = !(args.output.json || args.output.github);
+    let text = if args.output.json {
+        json::render(report)
+    } else if args.output.github {
+        github::render(report)
+    } else {
+        people::render(report)
+    };
+    if let Some(path) = &args.output.report {
+        write_atomically(path, text.as_bytes())?;
+    } else if !for_people {
+        io::stdout()
+            .write_all(text.as_bytes())
+            .context("can't write the report to stdout")?;
+    } else if args.runs_workload() {
+        let text = if args.verbosity.quiet {
+            people::warnings(report)
+        } else {
+            text
+        };
+        // As say! does: nothing is to be done if stderr is closed.
+        let _ = io::stderr().write_all(text.as_bytes());
+    } else if !args.verbosity.quiet {
+        io::stdout()
+            .write_all(text.as_bytes())
+            .context("can't write the report to stdout")?;
+    }
+    Ok(())
+}
+
+impl Report<'_> {
+    /// Clean if nothing was found, or if all that was found is in the file now.
+    fn status(&self) -> u8 {
+        if self
+            .problems()
+            .iter()
+            .all(|problem| self.updated && problem.patched)
+        {
+            exit_status::CLEAN
+        } else {
+            exit_status::FINDINGS
+        }
+    }
+}

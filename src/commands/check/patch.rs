@@ -1,0 +1,89 @@
+//! What makes the profile true, as a patch.
+
+use std::path::Path;
+
+use anyhow::Context;
+use sc_record::atomic_file::LockedFile;
+use sc_record::format::{self, EditError};
+use sc_record::profile::Edit;
+use similar::TextDiff;
+
+use super::ProfileFile;
+
+/// The patch of a profile, if there is one.
+pub(super) enum Patch {
+    /// Nothing is to be changed.
+    None,
+    /// What is to be changed.
+    Text {
+        /// A unified diff, for `patch -p1` and `git apply`.
+        diff: String,
+        /// The file that comes of it.
+        new: String,
+    },
+    /// There would be one, but the file can't be changed.
+    Impossible(EditError),
+}
+
+impl Patch {
+    pub(super) fn new(file: &ProfileFile, edit: &Edit) -> Patch {
+        if edit.is_empty() {
+            return Patch::None;
+        }
+        match format::edit(file.format, &file.text, edit) {
+            Ok(new) if new == file.text => Patch::None,
+            Ok(new) => Patch::Text {
+                diff: unified(&file.path, &file.text, &new),
+                new,
+            },
+            Err(error) => Patch::Impossible(error),
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Patch::Text { diff, .. } => Some(diff),
+            Patch::None | Patch::Impossible(_) => None,
+        }
+    }
+
+    /// Changes the file, unless somebody else did.
+    pub(super) fn apply(&self, file: &ProfileFile) -> anyhow::Result<()> {
+        let Patch::Text { new, .. } = self else {
+            return Ok(());
+        };
+        let path = file.path.display();
+        let locked = LockedFile::lock(&file.path)?;
+        let now = std::fs::read(&file.path).with_context(|| format!("cannot read {path}"))?;
+        anyhow::ensure!(
+            now == file.text.as_bytes(),
+            "{path} was changed since it was checked: check again"
+        );
+        locked.replace(new.as_bytes())?;
+        Ok(())
+    }
+}
+
+/// The differences as diff(1) and git show them.
+fn unified(path: &Path, old: &str, new: &str) -> String {
+    let name = name(path);
+    // What follows a tab isn't part of the name: without one, a name can't have spaces.
+    let tab = if name.contains(' ') { "\t" } else { "" };
+    let diff = TextDiff::from_lines(old, new);
+    let mut diff = diff.unified_diff();
+    diff.context_radius(3)
+        .header(&format!("a/{name}{tab}"), &format!("b/{name}{tab}"));
+    diff.to_string()
+}
+
+/// The path from the directory where the patch is to be applied: this one, or the root of the file system.
+fn name(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let relative = here.and_then(|here| path.strip_prefix(here).ok());
+    let path = relative.unwrap_or(path);
+    let path = path
+        .strip_prefix("/")
+        .or(path.strip_prefix("./"))
+        .unwrap_or(path);
+    path.to_string_lossy().into_owned()
+}

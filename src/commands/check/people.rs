@@ -1,0 +1,232 @@
+//! The report for people.
+
+use std::fmt::Write;
+
+use sc_record::profile::check::{Caller, Finding, Unused, UnusedName};
+use sc_record::syscall::Arch;
+
+use super::patch::Patch;
+use super::report::{Report, Subject, answers, place, plural, thread, why};
+
+/// How many callers of a call are shown.
+const CALLERS: usize = 5;
+
+/// The whole report.
+pub(super) fn render(report: &Report<'_>) -> String {
+    let mut text = headline(report);
+    let delta = report.delta;
+    for finding in &delta.denied {
+        text += &found(finding);
+    }
+    for finding in &delta.undecided {
+        text += &found(finding);
+    }
+    if !delta.tolerated.is_empty() {
+        let names = delta.tolerated.iter().map(name);
+        line(
+            &mut text,
+            &format!("  not allowed, as it may be: {}", list(names)),
+        );
+    }
+    unused(&mut text, &delta.unused);
+    text += &troubles(report);
+    match report.patch {
+        Patch::None => {}
+        Patch::Impossible(why) => line(&mut text, &format!("  no patch: {why}")),
+        Patch::Text { .. } if report.updated => {
+            line(
+                &mut text,
+                &format!("sc-record: {} is updated", report.profile()),
+            );
+        }
+        Patch::Text { diff, .. } => {
+            line(
+                &mut text,
+                "sc-record: this patch puts it right (--update applies it):",
+            );
+            text += diff;
+        }
+    }
+    text
+}
+
+/// What is said even if nothing else is: why the result can't be relied on.
+pub(super) fn warnings(report: &Report<'_>) -> String {
+    troubles(report)
+}
+
+fn headline(report: &Report<'_>) -> String {
+    let delta = report.delta;
+    let (profile, workload) = (report.profile(), report.workload());
+    let of = match &report.subject {
+        Subject::Run(_) => String::new(),
+        Subject::Recordings { runs, .. } => format!(" in {}", plural(*runs as u64, "run")),
+    };
+    let mut text = String::new();
+    let says = match delta.denied.len() {
+        0 => "allows all that".to_owned(),
+        count => format!(
+            "does not allow {} that",
+            plural(count as u64, "system call")
+        ),
+    };
+    let but = match delta.undecided.len() {
+        0 => String::new(),
+        count => format!("; of {count} that can't be told"),
+    };
+    line(
+        &mut text,
+        &format!("sc-record: {profile} {says} {workload} called{of}{but}"),
+    );
+    text
+}
+
+fn found(finding: &Finding) -> String {
+    let mut text = String::new();
+    line(
+        &mut text,
+        &format!("  {} {}: {}", name(finding), why(finding), answers(finding)),
+    );
+    let mut how = plural(finding.count, "call");
+    if let Some(first) = finding.first {
+        let _ = write!(how, ", the first after {:.3} s", first.as_secs_f64());
+    }
+    let by = finding
+        .executables
+        .iter()
+        .map(|path| path.display().to_string());
+    let by = list(by);
+    if finding.callers.is_empty() && !by.is_empty() {
+        let _ = write!(how, ", by {by}");
+    }
+    line(&mut text, &format!("    {how}"));
+    for caller in finding.callers.iter().take(CALLERS) {
+        line(&mut text, &format!("    {}", called_by(finding, caller)));
+    }
+    let more = finding.callers.len().saturating_sub(CALLERS);
+    if more > 0 {
+        line(
+            &mut text,
+            &format!(
+                "    and from {} (--json has them)",
+                plural(more as u64, "more place")
+            ),
+        );
+    }
+    if finding.by_others > 0 && !finding.callers.is_empty() {
+        line(
+            &mut text,
+            &format!("    and {} by others", plural(finding.by_others, "call")),
+        );
+    }
+    text
+}
+
+/// `nginx[123] (thread "worker", /usr/sbin/nginx) at /lib/libc.so.6+0x12: io_setup(0x20, …), 3 calls`
+fn called_by(finding: &Finding, caller: &Caller) -> String {
+    let mut text = String::from("by ");
+    match &caller.executable {
+        Some(path) => text += &path.to_string_lossy(),
+        None => text += "unknown",
+    }
+    if let Some(process) = caller.process {
+        let _ = write!(text, ", process {process}");
+        if process != caller.task {
+            let _ = write!(text, " thread {}", caller.task);
+        }
+    }
+    if let Some(name) = thread(caller) {
+        let _ = write!(text, " ({name})");
+    }
+    if let Some(place) = place(caller) {
+        let _ = write!(text, ", at {place}");
+    }
+    if caller.count != finding.count {
+        let _ = write!(text, ", {}", plural(caller.count, "call"));
+    }
+    if let Some(args) = &caller.args {
+        let args: Vec<_> = args.iter().map(|arg| format!("{arg:#x}")).collect();
+        let _ = write!(text, ": {}({})", finding.syscall, args.join(", "));
+    }
+    text
+}
+
+fn unused(text: &mut String, unused: &Unused) {
+    if let Unused::Unknown(why) = unused {
+        line(
+            text,
+            &format!("  what is allowed but never called is not known: {why}"),
+        );
+        return;
+    }
+    let conditional = |unused: &&UnusedName| unused.conditional;
+    let names = unused.stale().filter(|unused| !conditional(unused));
+    said(text, "allowed but never called", names);
+    let rules = unused.stale().filter(conditional);
+    said(
+        text,
+        "allowed with some arguments, but never called with them",
+        rules,
+    );
+    said(
+        text,
+        "never called, but policy allows them",
+        unused.by_policy(),
+    );
+    if !unused.arches().is_empty() {
+        let arches = unused.arches().iter().map(|arch| arch.name().to_owned());
+        line(
+            text,
+            &format!("  listed, but nothing called by it: {}", list(arches)),
+        );
+    }
+}
+
+fn said<'a>(text: &mut String, what: &str, names: impl Iterator<Item = &'a UnusedName>) {
+    let names: Vec<_> = names.map(|unused| unused.name.clone()).collect();
+    if !names.is_empty() {
+        line(
+            text,
+            &format!("  {what} ({}): {}", names.len(), list(names.into_iter())),
+        );
+    }
+}
+
+/// Why the result isn't the whole truth.
+fn troubles(report: &Report<'_>) -> String {
+    let mut text = String::new();
+    for because in report.delta.incomplete.values().flatten() {
+        line(
+            &mut text,
+            &format!("sc-record: INCOMPLETE, calls may be missing: {because}"),
+        );
+    }
+    if let Some(failure) = report.failure() {
+        line(
+            &mut text,
+            &format!(
+                "sc-record: the workload {failure}: what it would have called after that is not known"
+            ),
+        );
+    }
+    text
+}
+
+/// The name of a call; with its ABI where that isn't the usual one.
+pub(super) fn name(finding: &Finding) -> String {
+    let syscall = finding.syscall;
+    if syscall.arch == Arch::NATIVE {
+        syscall.to_string()
+    } else {
+        format!("{}:{syscall}", syscall.arch)
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}
+
+fn line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}

@@ -1,0 +1,288 @@
+//! Changes of a profile in its text: what isn't changed keeps its bytes, its order and its layout.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::json::Step;
+use super::{Format, ParseError, RenderError, parse, render};
+use crate::profile::{Edit, Profile};
+use crate::syscall::Arch;
+
+/// Why a text can't be changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// It can't be read.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The format can't express what it would say.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// The format's files can't be changed in place.
+    #[error("profiles in the {0} format can't be changed in place")]
+    Format(Format),
+    /// It has something where it isn't looked for.
+    #[error("the text can't be changed without changing what else it says")]
+    Elsewhere,
+}
+
+const ARCHITECTURES: &[Step] = &[Step::Field("architectures")];
+const SYSCALLS: &[Step] = &[Step::Field("syscalls")];
+
+/// Changes the text of a profile. The new text says what [`Edit::apply`] gives.
+pub fn edit(format: Format, text: &str, edit: &Edit) -> Result<String, EditError> {
+    let profile = parse(format, text.as_bytes())?;
+    let edited = edit.apply(&profile);
+    if edited == profile {
+        return Ok(text.to_owned());
+    }
+    // What was written here is written here again.
+    if render(format, &profile).is_ok_and(|rendered| rendered == text) {
+        return Ok(render(format, &edited)?);
+    }
+    if format != Format::Oci {
+        return Err(EditError::Format(format));
+    }
+    let new = edit_json(text, &profile, edit).ok_or(EditError::Elsewhere)?;
+    if parse(format, new.as_bytes()).is_ok_and(|parsed| parsed == edited) {
+        Ok(new)
+    } else {
+        Err(EditError::Elsewhere)
+    }
+}
+
+/// Changes one list after another. `None` where a list isn't where it is looked for.
+fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<String> {
+    let mut text = text.to_owned();
+    let listed = profile.architectures.clone().unwrap_or_default();
+    let arches = edit.new_arches(&listed);
+    if !arches.is_empty() {
+        let names: Option<Vec<&str>> = arches.into_iter().map(Arch::oci_name).collect();
+        text = match list(&text, ARCHITECTURES) {
+            Some(_) => (names?.into_iter()).try_fold(text, |text, name| {
+                let end = list(&text, ARCHITECTURES)?.items.len();
+                insert(&text, &list(&text, ARCHITECTURES)?, end, &name)
+            })?,
+            None => set_field(&text, "architectures", &names?)?,
+        };
+    }
+    match Edit::target(profile) {
+        Some(rule) => {
+            let mut names = profile.rules.get(rule)?.names().to_vec();
+            for name in edit.new_in(profile.rules.get(rule)?) {
+                let at = Edit::place(&names, name);
+                names.insert(at, name.clone());
+                text = insert(&text, &names_of(&text, rule)?, at, &name)?;
+            }
+        }
+        None if edit.allow.is_empty() => {}
+        None => {
+            let rule = NewRule {
+                names: &edit.allow,
+                action: "SCMP_ACT_ALLOW",
+            };
+            text = match list(&text, SYSCALLS) {
+                Some(rules) => insert(&text, &rules, rules.items.len(), &rule)?,
+                None => set_field(&text, "syscalls", &[rule])?,
+            };
+        }
+    }
+    // From behind, so that the numbers of those before stay.
+    for (&rule, gone) in edit.remove.iter().rev() {
+        let names = strings(&text, &names_of(&text, rule)?)?;
+        if names.iter().all(|name| gone.contains(name)) {
+            text = remove(&text, &list(&text, SYSCALLS)?, rule)?;
+            continue;
+        }
+        let gone = names.iter().enumerate().rev();
+        let gone = gone.filter(|(_, name)| edit.remove[&rule].contains(*name));
+        for (at, _) in gone {
+            text = remove(&text, &names_of(&text, rule)?, at)?;
+        }
+    }
+    Some(text)
+}
+
+/// A rule as it is written.
+#[derive(Serialize)]
+struct NewRule<'a> {
+    names: &'a std::collections::BTreeSet<String>,
+    action: &'static str,
+}
+
+/// Where a list is in a text, and its items.
+struct List {
+    inside: Range<usize>,
+    items: Vec<Range<usize>>,
+}
+
+/// Finds a list. `None` if there is none.
+fn list(text: &str, path: &[Step]) -> Option<List> {
+    let part = part(text, path)?;
+    let items: Vec<&RawValue> = serde_json::from_str(part).ok()?;
+    let whole = range_of(text, part)?;
+    let items = items.iter().map(|item| range_of(text, item.get()));
+    Some(List {
+        inside: whole.start + 1..whole.end.checked_sub(1)?,
+        items: items.collect::<Option<_>>()?,
+    })
+}
+
+fn names_of(text: &str, rule: usize) -> Option<List> {
+    let path = [
+        Step::Field("syscalls"),
+        Step::Index(rule),
+        Step::Field("names"),
+    ];
+    list(text, &path)
+}
+
+fn strings(text: &str, list: &List) -> Option<Vec<String>> {
+    let items = list.items.iter();
+    items
+        .map(|item| serde_json::from_str(text.get(item.clone())?).ok())
+        .collect()
+}
+
+type Fields<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+
+/// A part of a JSON text, as a slice of it.
+fn part<'a>(text: &'a str, path: &[Step]) -> Option<&'a str> {
+    let mut part: &str = serde_json::from_str::<&RawValue>(text).ok()?.get();
+    for step in path {
+        part = match step {
+            Step::Field(name) => {
+                let fields: Fields = serde_json::from_str(part).ok()?;
+                fields.get(*name)?.get()
+            }
+            Step::Index(index) => {
+                let items: Vec<&RawValue> = serde_json::from_str(part).ok()?;
+                items.get(*index)?.get()
+            }
+        };
+    }
+    Some(part)
+}
+
+/// Where a slice of a text is in it.
+fn range_of(text: &str, part: &str) -> Option<Range<usize>> {
+    let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+    let range = start..start + part.len();
+    (text.get(range.clone())? == part).then_some(range)
+}
+
+/// Puts a value into a list as the others are in it.
+fn insert(text: &str, list: &List, at: usize, value: &impl Serialize) -> Option<String> {
+    let items = &list.items;
+    let Some(first) = items.first() else {
+        return splice(text, list.inside.clone(), &compact(value)?);
+    };
+    // What is between the neighbours, or before the only one.
+    let between = |left: usize| {
+        Some(
+            text.get(items.get(left)?.end..items.get(left + 1)?.start)?
+                .to_owned(),
+        )
+    };
+    let left = at.saturating_sub(1).min(items.len().saturating_sub(2));
+    let separator = match between(left) {
+        Some(separator) => separator,
+        None => format!(",{}", text.get(list.inside.start..first.start)?),
+    };
+    let value = laid_out(text, value, &separator)?;
+    if let Some(next) = items.get(at) {
+        return splice(text, next.start..next.start, &(value + &separator));
+    }
+    let end = items.last()?.end;
+    splice(text, end..end, &(separator + &value))
+}
+
+/// Takes an item out of a list.
+fn remove(text: &str, list: &List, at: usize) -> Option<String> {
+    let items = &list.items;
+    let item = items.get(at)?;
+    let gone = match (
+        at.checked_sub(1).and_then(|left| items.get(left)),
+        items.get(at + 1),
+    ) {
+        (_, Some(next)) => item.start..next.start,
+        (Some(before), None) => before.end..item.end,
+        (None, None) => list.inside.clone(),
+    };
+    splice(text, gone, "")
+}
+
+/// Sets a field of the outermost object that is absent or null.
+fn set_field(text: &str, name: &str, value: &impl Serialize) -> Option<String> {
+    let whole = part(text, &[])?;
+    let fields: Fields = serde_json::from_str(whole).ok()?;
+    let mut values: Vec<Range<usize>> = (fields.values())
+        .map(|value| range_of(text, value.get()))
+        .collect::<Option<_>>()?;
+    values.sort_by_key(|range| range.start);
+    // From the brace or a value to the key that follows.
+    let start = range_of(text, whole)?.start + 1;
+    let to_key = |from: usize| {
+        Some(
+            text.get(from..from + text.get(from..)?.find('"')?)?
+                .to_owned(),
+        )
+    };
+    let separator = match values.as_slice() {
+        [first, _, ..] => to_key(first.end)?,
+        _ => format!(",{}", to_key(start)?),
+    };
+    let value = laid_out(text, value, &separator)?;
+    if let Some(null) = fields.get(name) {
+        return splice(text, range_of(text, null.get())?, &value);
+    }
+    let end = values.last()?.end;
+    let colon = if separator.contains('\n') { ": " } else { ":" };
+    splice(
+        text,
+        end..end,
+        &format!("{separator}\"{name}\"{colon}{value}"),
+    )
+}
+
+fn splice(text: &str, range: Range<usize>, new: &str) -> Option<String> {
+    let (before, after) = (text.get(..range.start)?, text.get(range.end..)?);
+    Some([before, new, after].concat())
+}
+
+fn compact(value: &impl Serialize) -> Option<String> {
+    serde_json::to_string(value).ok()
+}
+
+/// A value as it looks behind this separator: over several lines, if its neighbours begin new ones.
+fn laid_out(text: &str, value: &impl Serialize, separator: &str) -> Option<String> {
+    let Some((_, indent)) = separator.rsplit_once('\n') else {
+        return compact(value);
+    };
+    let newline = if separator.contains("\r\n") {
+        "\r\n"
+    } else {
+        "\n"
+    };
+    let mut bytes = Vec::new();
+    let unit = indent_of(text);
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(unit.as_bytes());
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    value.serialize(&mut serializer).ok()?;
+    let pretty = String::from_utf8(bytes).ok()?;
+    Some(pretty.replace('\n', &format!("{newline}{indent}")))
+}
+
+/// By how much a text indents: what its first key is indented by.
+fn indent_of(text: &str) -> &str {
+    let lines = text.lines().skip(1);
+    let mut indents = lines.map(|line| &line[..line.len() - line.trim_start().len()]);
+    indents.find(|indent| !indent.is_empty()).unwrap_or("  ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! A change of a profile that leaves the rest of it as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Action, Profile, Rule};
+use crate::syscall::Arch;
+
+/// What is to be changed of a profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// Calls to be allowed with any arguments.
+    pub allow: BTreeSet<String>,
+    /// ABIs to be listed. Where a profile lists none, the native one is listed with them.
+    pub arches: BTreeSet<Arch>,
+    /// Names to be taken out of rules, by the number of the rule.
+    pub remove: BTreeMap<usize, BTreeSet<String>>,
+}
+
+impl Edit {
+    /// Whether nothing is to be changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.allow.is_empty() && self.arches.is_empty() && self.remove.is_empty()
+    }
+
+    /// The profile that comes of it. Names go into the first rule that allows calls with any arguments, where they belong by
+    /// the alphabet if its names are sorted; where there is no such rule, one is added. A rule without names is left out.
+    #[must_use]
+    pub fn apply(&self, profile: &Profile) -> Profile {
+        let mut edited = profile.clone();
+        edited.architectures = self.architectures(profile);
+        let target = Edit::target(profile);
+        let mut rules = Vec::new();
+        for (index, rule) in profile.rules.iter().enumerate() {
+            let mut names = rule.names().to_vec();
+            if Some(index) == target {
+                for name in self.new_in(rule) {
+                    names.insert(Edit::place(&names, name), name.clone());
+                }
+            }
+            if let Some(gone) = self.remove.get(&index) {
+                names.retain(|name| !gone.contains(name));
+            }
+            // Without names there is none.
+            let rule = Rule::new(names, rule.action(), rule.args().to_vec());
+            rules.extend(rule);
+        }
+        if target.is_none() {
+            let names = self.allow.iter().cloned().collect();
+            rules.extend(Rule::new(names, Action::Allow, Vec::new()));
+        }
+        edited.rules = rules;
+        edited
+    }
+
+    /// The ABIs that the profile lists afterwards.
+    fn architectures(&self, profile: &Profile) -> Option<Vec<Arch>> {
+        if self.arches.is_empty() {
+            return profile.architectures.clone();
+        }
+        let mut listed = profile.architectures.clone().unwrap_or_default();
+        listed.extend(self.new_arches(&listed));
+        Some(listed)
+    }
+
+    /// The ABIs that a list gets.
+    pub(crate) fn new_arches(&self, listed: &[Arch]) -> Vec<Arch> {
+        let native = listed.is_empty().then_some(Arch::NATIVE);
+        let new: BTreeSet<Arch> = self.arches.iter().copied().chain(native).collect();
+        new.into_iter()
+            .filter(|arch| !self.arches.is_empty() && !listed.contains(arch))
+            .collect()
+    }
+
+    /// The names that a rule gets which allows calls with any arguments.
+    pub(crate) fn new_in(&self, rule: &Rule) -> impl Iterator<Item = &String> {
+        let names: BTreeSet<&String> = rule.names().iter().collect();
+        self.allow.iter().filter(move |name| !names.contains(name))
+    }
+
+    /// The rule that takes names to be allowed.
+    #[must_use]
+    pub fn target(profile: &Profile) -> Option<usize> {
+        let plain = |rule: &Rule| rule.action() == Action::Allow && rule.args().is_empty();
+        profile.rules.iter().position(plain)
+    }
+
+    /// Where a name goes in a list: where it belongs in a sorted one, else behind the last.
+    pub(crate) fn place(names: &[String], new: &str) -> usize {
+        if names.is_sorted() {
+            names.partition_point(|name| name.as_str() < new)
+        } else {
+            names.len()
+        }
+    }
+}
