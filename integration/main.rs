@@ -9,6 +9,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod check;
 mod debuggers;
 mod diff;
 mod enforce;

@@ -2,9 +2,12 @@
 # nginx as a daemon with two workers: static files, gzip, ranges, a proxy, an unprivileged port and a unix socket, under a
 # load of curl; logs reopened, configuration reloaded under load, and a graceful end.
 #
+# nginx.sh [DIRECTIVE]: with one more directive in the configuration.
+#
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
+more=${1-}
 port=$(free_port 18080)
 url=http://127.0.0.1:$port
 
@@ -13,6 +16,7 @@ configure() {
     if [ "$(id -u)" -eq 0 ]; then user='user www-data;'; else user=; fi
     cat >nginx.conf <<EOF
 $user
+$more
 worker_processes 2;
 pid $work/nginx.pid;
 error_log $work/error.log notice;

@@ -2,9 +2,12 @@
 # redis-server with an append-only file and snapshots, under redis-benchmark: saving in the background, rewriting, scripts,
 # transactions, publishing, a replica, a restart from either file.
 #
+# redis.sh [OPTION...]: with more options for each server.
+#
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
+more=$*
 port=$(free_port 16379)
 replica_port=$(free_port $((port + 1)))
 
@@ -25,7 +28,8 @@ serve() {
     serve_port=$2
     shift 2
     mkdir -p "$name"
-    redis-server --daemonize yes --bind 127.0.0.1 --port "$serve_port" --dir "$work/$name" --pidfile "$work/$name.pid" \
+    # shellcheck disable=SC2086 # several
+    redis-server $more --daemonize yes --bind 127.0.0.1 --port "$serve_port" --dir "$work/$name" --pidfile "$work/$name.pid" \
         --logfile "$work/$name.log" --appendfsync everysec --save '3600 1' "$@"
     until_true answers "$serve_port"
 }

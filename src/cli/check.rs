@@ -46,7 +46,7 @@ pub(crate) struct CheckArgs {
     #[arg(long)]
     pub(crate) strict: bool,
 
-    /// Calls that may be denied, by their names: the workload does without them
+    /// Calls that may be denied, by their names (or #NUMBER): the workload does without them
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) tolerate: Vec<String>,
 
@@ -55,7 +55,7 @@ pub(crate) struct CheckArgs {
     pub(crate) allow_incomplete: bool,
 
     /// Don't fail because CMD did
-    #[arg(long, requires = "command")]
+    #[arg(long)]
     pub(crate) any_status: bool,
 
     /// Names that this policy adds to what was called are not stale
@@ -123,7 +123,7 @@ pub(crate) struct CheckRun {
     pub(crate) progress: When,
 
     /// Add the run to this recording too
-    #[arg(short, long, value_name = "FILE", requires = "command", value_hint = clap::ValueHint::FilePath)]
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) recording: Option<PathBuf>,
 
     /// Store a label with the run in the recording (can be repeated)

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use sc_record::profile::check::{Because, Finding};
 use sc_record::profile::{Edit, Place};
 
 use super::people::name;
@@ -39,7 +40,8 @@ pub(super) fn render(report: &Report<'_>) -> String {
         let patched = level == Level::Notice && finding.because.can_be_patched();
         let level = if patched { Level::Notice } else { Level::Error };
         let title = format!("{} is not allowed", name(finding));
-        text += &annotation(report, level, rule, &title, &what);
+        let place = rule_of(finding).or(rule);
+        text += &annotation(report, level, place, &title, &what);
     }
     let doubtful = if report.tolerance.strict {
         Level::Error
@@ -49,7 +51,8 @@ pub(super) fn render(report: &Report<'_>) -> String {
     for finding in &delta.undecided {
         let title = format!("{} may not be allowed", name(finding));
         let what = format!("{} {}", name(finding), why(finding));
-        text += &annotation(report, doubtful, rule, &title, &what);
+        let place = rule_of(finding).or(rule);
+        text += &annotation(report, doubtful, place, &title, &what);
     }
     for unused in delta.unused.stale() {
         let place = Place::Name {
@@ -82,6 +85,19 @@ pub(super) fn render(report: &Report<'_>) -> String {
         }
     }
     text
+}
+
+/// The rule that is to blame.
+fn rule_of(finding: &Finding) -> Option<Place> {
+    let (Because::Arguments { rules }
+    | Because::Refused { rules }
+    | Because::UnknownArguments { rules }
+    | Because::Contradiction { rules }) = &finding.because
+    else {
+        return None;
+    };
+    let &rule = rules.first()?;
+    Some(Place::Name { rule, name: 0 })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -37,6 +37,11 @@ struct ProfileFile {
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let file = ProfileFile::read(&args.profile, args.format.into())?;
+    // clap doesn't look at what an option requires where that conflicts with something else.
+    anyhow::ensure!(
+        args.runs_workload() || !args.any_status && args.run.recording.is_none(),
+        "--any-status and --recording are about a run of CMD, and there is no CMD"
+    );
     let (evidence, subject) = if args.runs_workload() {
         watched::run(args, &file.answers)?
     } else {

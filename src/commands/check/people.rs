@@ -40,9 +40,11 @@ pub(super) fn render(report: &Report<'_>) -> String {
             );
         }
         Patch::Text { diff, .. } => {
+            let all = report.problems().iter().all(|problem| problem.patched);
+            let right = if all { "it" } else { "what a patch can put" };
             line(
                 &mut text,
-                "sc-record: this patch puts it right (--update applies it):",
+                &format!("sc-record: this patch puts {right} right (--update applies it):"),
             );
             text += diff;
         }
@@ -72,7 +74,7 @@ fn headline(report: &Report<'_>) -> String {
     };
     let but = match delta.undecided.len() {
         0 => String::new(),
-        count => format!("; of {count} that can't be told"),
+        count => format!("; of {count} more it can't be told"),
     };
     line(
         &mut text,

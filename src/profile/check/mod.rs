@@ -242,7 +242,7 @@ pub struct UnusedName {
 pub struct Terms {
     /// Names that it adds to such a recording are not stale.
     pub policy: Policy,
-    /// Calls of these names may be denied.
+    /// Calls that display as one of these may be denied.
     pub tolerated: BTreeSet<String>,
 }
 
@@ -277,8 +277,7 @@ pub fn check(profile: &Profile, answers: &Answers, evidence: &Evidence, terms: &
                 callers: tally.callers.clone(),
                 by_others: tally.by_others,
             };
-            let name = syscall.name();
-            if name.is_some_and(|name| terms.tolerated.contains(name.as_ref())) {
+            if terms.tolerated.contains(&syscall.to_string()) {
                 delta.tolerated.push(finding);
             } else if decided {
                 delta.missing.add(&finding);

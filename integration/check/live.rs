@@ -1,0 +1,355 @@
+//! Checks that run the workload.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::fcntl::FlockArg;
+use serde_json::{Value, json};
+
+use crate::log::lock;
+use crate::support::process::{Ended, Room};
+use crate::support::recorder::{Files, PROGRAM};
+use crate::support::{is_root, programs};
+
+/// The profile of `calls` when it makes these calls.
+fn profile_of(room: &Room, calls: &[&str]) -> PathBuf {
+    let files = Files::new(room);
+    let ended = room.run(
+        files
+            .command(&["-q"])
+            .arg(programs::workload("calls"))
+            .args(calls),
+    );
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    files.profile
+}
+
+fn check(room: &Room, options: &[&str], profile: &Path, calls: &[&str]) -> Ended {
+    let mut command = Command::new(PROGRAM);
+    command.arg("check").args(options).arg(profile).arg("--");
+    room.run(command.arg(programs::workload("calls")).args(calls))
+}
+
+/// The report that follows what the workload printed.
+fn json(ended: &Ended) -> Value {
+    let last = ended.stdout.lines().next_back();
+    serde_json::from_str(last.unwrap_or_default())
+        .unwrap_or_else(|error| panic!("{error}: {} {}", ended.stdout, ended.stderr))
+}
+
+fn denied(report: &Value) -> Vec<String> {
+    let denied = report["denied"].as_array().unwrap().iter();
+    let call = |call: &Value| format!("{}:{}", call["arch"], call["syscall"]).replace('"', "");
+    denied.map(call).collect()
+}
+
+/// The bytes before an offset of a file: an instruction that makes calls.
+fn instruction(caller: &Value) -> [u8; 2] {
+    let module = fs::read(caller["module"].as_str().unwrap()).unwrap();
+    let offset = caller["offset"].as_str().unwrap().trim_start_matches("0x");
+    let offset = usize::from_str_radix(offset, 16).unwrap();
+    [module[offset - 2], module[offset - 1]]
+}
+
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
+const INT80: [u8; 2] = [0xcd, 0x80];
+
+#[test]
+fn a_call_that_would_be_denied_is_told_with_who_made_it_and_is_made() {
+    let room = Room::new();
+    // getpid and gettid; then socket(AF_UNIX, SOCK_STREAM) twice, and no gettid.
+    let profile = profile_of(&room, &["39", "186"]);
+    let more = ["39", "41,1,1,0", "41,1,1,0", "39"];
+    let ended = check(&room, &["--json"], &profile, &more);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    let report = json(&ended);
+    // It ran unhindered, and stdout was its own.
+    assert!(
+        ended
+            .stdout
+            .starts_with("39 done\n41,1,1,0 done\n41,1,1,0 done\n39 done\n{"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(denied(&report), ["x86_64:socket"]);
+    let finding = &report["denied"][0];
+    assert_eq!(finding["count"], 2);
+    assert_eq!(finding["answers"], json!(["SCMP_ACT_ERRNO(EPERM)"]));
+    let [caller] = &finding["callers"].as_array().unwrap()[..] else {
+        panic!("{finding}")
+    };
+    let program = programs::workload("calls");
+    assert_eq!(caller["executable"], json!(program));
+    assert_eq!(caller["module"], json!(program));
+    assert_eq!(caller["thread"], "calls");
+    assert_eq!(caller["pid"], caller["tid"]);
+    let args: Vec<_> = (0..3)
+        .map(|n| caller["args"][n].as_str().unwrap())
+        .collect();
+    assert_eq!(args, ["0x1", "0x1", "0x0"]);
+    assert_eq!(instruction(caller), SYSCALL);
+    assert!(caller["first_ms"].as_u64().unwrap() <= report["run"]["duration_ms"].as_u64().unwrap());
+    assert_eq!(report["run"]["exit"], json!({"code": 0}));
+    let stale = report["unused"]["names"].as_array().unwrap().iter();
+    let stale = stale.filter(|unused| unused["policy"].is_null());
+    let stale: Vec<_> = stale
+        .map(|unused| unused["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(stale, ["gettid"]);
+}
+
+#[test]
+fn a_call_of_a_thread_tells_its_process() {
+    let room = Room::new();
+    let profile = profile_of(&room, &["thread", "39"]);
+    let ended = check(&room, &["--json"], &profile, &["thread", "41,1,1,0"]);
+    let report = json(&ended);
+    assert_eq!(denied(&report), ["x86_64:socket"]);
+    let caller = &report["denied"][0]["callers"][0];
+    assert_ne!(caller["pid"], caller["tid"]);
+    assert_eq!(instruction(caller), SYSCALL);
+}
+
+#[test]
+fn update_makes_the_check_pass_and_the_profile_enforceable() {
+    let room = Room::new();
+    let profile = profile_of(&room, &["39"]);
+    let calls = ["39", "int80:20", "41,1,1,0"];
+    let ended = check(&room, &["--json"], &profile, &calls);
+    let report = json(&ended);
+    assert_eq!(ended.code(), 1);
+    assert_eq!(denied(&report), ["x86_64:socket", "x86:getpid"]);
+    let x86 = &report["denied"][1];
+    assert_eq!(x86["because"], "unlisted_architecture");
+    assert_eq!(x86["answers"], json!(["SCMP_ACT_KILL_PROCESS"]));
+    assert_eq!(instruction(&x86["callers"][0]), INT80);
+
+    let ended = check(&room, &["-q", "--update"], &profile, &calls);
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+    let ended = check(&room, &["--strict"], &profile, &calls);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let mut run = Command::new(PROGRAM);
+    run.arg("run").arg(&profile).arg("--");
+    let ended = room.run(run.arg(programs::workload("calls")).args(calls));
+    assert_eq!(
+        (ended.code(), ended.stdout.as_str()),
+        (0, "39 done\nint80:20 done\n41,1,1,0 done\n"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn conditions_are_judged_by_the_real_arguments() {
+    let room = Room::new();
+    let profile = profile_of(&room, &["39"]);
+    let mut value: Value = serde_json::from_slice(&fs::read(&profile).unwrap()).unwrap();
+    let rules = value["syscalls"].as_array_mut().unwrap();
+    for first in [1, 16] {
+        rules.push(json!({"names": ["socket"], "action": "SCMP_ACT_ALLOW",
+            "args": [{"index": 0, "value": first, "op": "SCMP_CMP_EQ"}]}));
+    }
+    fs::write(&profile, value.to_string()).unwrap();
+    let ended = check(&room, &["--json"], &profile, &["39", "41,1,1,0"]);
+    let report = json(&ended);
+    assert_eq!((ended.code(), denied(&report).len()), (0, 0), "{report}");
+    // The rule that no call matched is stale, the other isn't.
+    let names = report["unused"]["names"].as_array().unwrap();
+    let stale: Vec<_> = (names.iter().filter(|name| name["policy"].is_null()))
+        .map(|name| (&name["name"], &name["rule"], &name["conditional"]))
+        .collect();
+    assert_eq!(stale, [(&json!("socket"), &json!(2), &json!(true))]);
+
+    let ended = check(
+        &room,
+        &["--json"],
+        &profile,
+        &["39", "41,1,1,0", "41,2,1,0"],
+    );
+    let report = json(&ended);
+    assert_eq!(ended.code(), 1);
+    assert_eq!(denied(&report), ["x86_64:socket"]);
+    let finding = &report["denied"][0];
+    assert_eq!(
+        (&finding["because"], &finding["count"], &finding["rules"]),
+        (&json!("arguments"), &json!(1), &json!([1, 2]))
+    );
+    assert_eq!(finding["callers"][0]["args"][0], "0x2");
+}
+
+#[test]
+fn a_number_without_a_name_is_found_and_can_only_be_tolerated() {
+    let room = Room::new();
+    let profile = profile_of(&room, &["39"]);
+    let calls = ["39", "100000", "-5"];
+    let ended = check(&room, &["--json", "--update"], &profile, &calls);
+    let report = json(&ended);
+    assert_eq!(ended.code(), 1);
+    assert_eq!(denied(&report), ["x86_64:#-5", "x86_64:#100000"]);
+    assert_eq!(report["patch"], Value::Null);
+    let caller = &report["denied"][0]["callers"][0];
+    assert_eq!(instruction(caller), SYSCALL);
+    let ended = check(&room, &["--tolerate", "#-5,#100000"], &profile, &calls);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+}
+
+#[test]
+fn a_workload_that_fails_is_told_and_hides_nothing() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let shell = |text: &str| ["/bin/sh", "-c", text].map(str::to_owned);
+    let ended = room.run(files.command(&["-q"]).args(shell("exit 0")));
+    assert_eq!(ended.code(), 0);
+    let check = |options: &[&str], text: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("check").args(options).arg(&files.profile);
+        room.run(command.arg("--").args(shell(text)))
+    };
+    assert_eq!(check(&[], "exit 0").code(), 0);
+    let ended = check(&[], "umask 0; exit 3");
+    assert_eq!(ended.code(), 1);
+    assert!(
+        ended.stderr.contains("  umask is not in the profile"),
+        "{}",
+        ended.stderr
+    );
+    let told =
+        "the workload exited with status 3: what it would have called after that is not known\n";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    let ended = check(&["--json"], "exit 3");
+    assert_eq!(ended.code(), 1);
+    assert_eq!(json(&ended)["findings"][0]["kind"], "workload");
+    assert_eq!(check(&["--any-status"], "exit 3").code(), 0);
+    // What is said even then.
+    assert_eq!(
+        check(&["-q"], "exit 3").stderr,
+        format!("sc-record: {told}")
+    );
+    // A patch doesn't make it a whole run.
+    assert_eq!(check(&["-q", "--update"], "umask 0; exit 3").code(), 1);
+    assert_eq!(check(&["-q"], "umask 0").code(), 0);
+}
+
+#[test]
+fn an_incomplete_run_is_never_clean() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let program = programs::workload("ptrace_traceme");
+    room.run(files.command(&["-q"]).arg(&program));
+    let check = |options: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("check").args(options).arg(&files.profile);
+        room.run(command.arg("--").arg(&program))
+    };
+    let ended = check(&["--any-status"]);
+    assert_eq!(ended.code(), 1);
+    let told = "sc-record: INCOMPLETE, calls may be missing: a task called ptrace(2)";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    let ended = check(&["--any-status", "--allow-incomplete", "-q"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+#[test]
+fn anybody_can_check() {
+    let room = Room::new();
+    let profile = profile_of(&room, &["39"]);
+    let (recorder, calls) = (room.path().join("sc-record"), room.path().join("calls"));
+    room.copy(Path::new(PROGRAM), &recorder);
+    room.copy(&programs::workload("calls"), &calls);
+    let mut command = Room::as_nobody(&recorder);
+    command.args(["check", "--json"]).arg(&profile).arg("--");
+    let ended = room.run(command.arg(&calls).args(["39", "41,1,1,0"]));
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    let report = json(&ended);
+    assert_eq!(denied(&report), ["x86_64:socket"]);
+    let caller = &report["denied"][0]["callers"][0];
+    assert_eq!(caller["module"], json!(calls));
+    assert_eq!(instruction(caller), SYSCALL);
+}
+
+#[test]
+fn without_a_filter_of_its_own_it_finds_the_same() {
+    let room = Room::new();
+    let profile = profile_of(&room, &["39"]);
+    for options in [
+        &["--json", "--no-filter"][..],
+        &["--json", "--until", "exit"],
+    ] {
+        let ended = check(&room, options, &profile, &["39", "41,1,1,0"]);
+        let report = json(&ended);
+        assert_eq!(
+            (ended.code(), denied(&report)),
+            (1, vec!["x86_64:socket".to_owned()])
+        );
+        assert_eq!(instruction(&report["denied"][0]["callers"][0]), SYSCALL);
+    }
+}
+
+#[test]
+fn the_run_can_be_kept_and_checked_again_from_its_file() {
+    let room = Room::new();
+    let profile = profile_of(&room, &["39"]);
+    let kept = room.path().join("kept.json");
+    let options = ["-q", "-r", kept.to_str().unwrap(), "--label", "a=b"];
+    let calls = ["39", "41,1,1,0"];
+    assert_eq!(check(&room, &options, &profile, &calls).code(), 1);
+    assert_eq!(check(&room, &options, &profile, &calls).code(), 1);
+    let mut again = Command::new(PROGRAM);
+    again.arg("check").arg("--json").arg(&profile).arg(&kept);
+    let ended = room.run(&mut again);
+    let report = json(&ended);
+    assert_eq!(
+        (ended.code(), denied(&report)),
+        (1, vec!["x86_64:socket".to_owned()])
+    );
+    assert_eq!(
+        (&report["runs"], &report["denied"][0]["count"]),
+        (&json!(2), &json!(2))
+    );
+    let file: Value = serde_json::from_slice(&fs::read(&kept).unwrap()).unwrap();
+    assert_eq!(file["runs"][1]["labels"], json!({"a": "b"}));
+}
+
+#[test]
+fn in_log_mode_the_kernel_logs_what_the_profile_lacks() {
+    if !is_root("in_log_mode_the_kernel_logs_what_the_profile_lacks") {
+        return;
+    }
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let profile = profile_of(&room, &["39", "186"]);
+    let calls = ["39", "41,1,1,0", "int80:20"];
+    let ended = check(&room, &["--json", "--log-mode"], &profile, &calls);
+    let report = json(&ended);
+    assert_eq!(
+        denied(&report),
+        ["x86_64:socket", "x86:getpid"],
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(report["run"]["backend"], "log");
+    assert_eq!(report["run"]["complete"], true, "{report}");
+    let caller = &report["denied"][0]["callers"][0];
+    assert_eq!(caller["thread"], "calls");
+    assert_eq!(caller["executable"], json!(programs::workload("calls")));
+    assert!(caller["pid"].is_u64() && caller["ip"].is_string() && caller["args"].is_null());
+    // What is allowed wasn't logged, so nothing is known of it.
+    assert!(report["unused"]["unknown_because"].is_string(), "{report}");
+    let ended = check(
+        &room,
+        &["--json", "--log-mode", "--strict", "--update"],
+        &profile,
+        &calls,
+    );
+    let report = json(&ended);
+    let names = report["unused"]["names"].to_string();
+    assert!(
+        names.contains("gettid") && !names.contains("\"getpid\""),
+        "{names}"
+    );
+    assert_eq!(ended.code(), 1);
+    let ended = check(&room, &["--log-mode"], &profile, &calls);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+}
