@@ -19,6 +19,7 @@ mod import;
 mod invisible;
 mod jobs;
 mod lifecycle;
+mod lint;
 mod log;
 mod merge;
 mod real;

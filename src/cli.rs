@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod lint;
 mod minimize;
 mod stats;
 mod verify;
@@ -20,6 +21,7 @@ use sc_record::syscall::Arch;
 pub(crate) use self::check::CheckArgs;
 pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::explain::ExplainArgs;
+pub(crate) use self::lint::LintArgs;
 pub(crate) use self::minimize::{Compared, MinimizeArgs};
 pub(crate) use self::stats::StatsArgs;
 pub(crate) use self::verify::VerifyArgs;
@@ -90,6 +92,8 @@ pub(crate) enum Verb {
     Diff(DiffArgs),
     /// Tell why each call is in a profile, and how tight the profile is
     Explain(ExplainArgs),
+    /// Find what is likely to go wrong with a profile, in what loads it
+    Lint(LintArgs),
     /// Tell how sure a recording is: what its runs say of calls that no run has made yet
     Stats(StatsArgs),
     /// Print a shell's completion script

@@ -12,6 +12,7 @@ pub(crate) mod hint;
 mod import;
 mod input;
 mod keep;
+mod lint;
 mod log_profile;
 mod merge;
 mod minimize;
@@ -43,6 +44,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Minimize(args)) => minimize::minimize(&args),
         Some(Verb::Diff(args)) => diff::diff(&args),
         Some(Verb::Explain(args)) => explain::explain(&args),
+        Some(Verb::Lint(args)) => lint::lint(&args),
         Some(Verb::Stats(args)) => stats::stats(&args),
         Some(Verb::Completions(args)) => Ok(completions::completions(&args)),
     }

@@ -3,11 +3,13 @@
 //! Reading is strict: what a format does not have is an error that says where it is, never ignored. Writing says no to
 //! what a format can't express. What is written reads back as the same [`Profile`].
 
+mod conditional;
 mod document;
 mod edit;
 mod json;
 mod oci;
 
+pub use conditional::{Conditional, conditionals};
 pub use document::{Document, DocumentError, OnUnnamed, document};
 pub use edit::{EditError, edit};
 

@@ -94,6 +94,7 @@ const TOO_NEW: &[&str] = &[
     "open_tree_attr",
     "listns",
     "rseq_slice_yield",
+    "uprobe",
 ];
 
 /// How tight a profile is, on one ABI: in numbers of calls that have a name there.
@@ -220,7 +221,9 @@ mod tests {
                 }
             }
         }
-        for &arch in Arch::ALL {
+        let mut wrong = BTreeSet::new();
+        // There is no Docker where libseccomp has no support (SPARC).
+        for &arch in Arch::ALL.iter().filter(|arch| arch.scmp().is_some()) {
             for name in calls(arch) {
                 let said = by_docker(&name);
                 let expected = if always.contains(&name) {
@@ -232,9 +235,12 @@ mod tests {
                 } else {
                     said == ByDocker::Blocked
                 };
-                assert!(expected, "{arch} {name}: {said:?}");
+                if !expected {
+                    wrong.insert(format!("{name}: {said:?}"));
+                }
             }
         }
+        assert_eq!(wrong, BTreeSet::new());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod edit;
 pub mod explain;
 mod families;
 mod generate;
+pub mod lint;
 pub(crate) mod narrow;
 mod policy;
 mod risk;

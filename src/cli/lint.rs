@@ -1,0 +1,62 @@
+//! `sc-record lint`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sc_record::profile::lint::{LintRule, Target, Version, rule};
+
+use super::Format;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The rules are in README.md, and `lint --rules` lists them.\n\
+                        Exit status: 0 clean (notes don't count), 1 errors or warnings, 2 trouble."
+)]
+pub(crate) struct LintArgs {
+    /// Profiles; `-` is stdin
+    #[arg(value_name = "PROFILE", required_unless_present = "rules", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) profiles: Vec<PathBuf>,
+
+    /// What will load them: docker, podman, runc, crun, containerd, kubernetes, systemd
+    #[arg(short, long, value_name = "TARGET", default_value_t = Target::Runc, value_parser = target)]
+    pub(crate) target: Target,
+
+    /// The target's libseccomp [default: the one of this machine]
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) libseccomp: Option<Version>,
+
+    /// The recording that the profile was made of, to compare with
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) recording: Option<PathBuf>,
+
+    /// Leave a rule out, by its id or name (can be repeated)
+    #[arg(long = "allow", value_name = "RULE", value_parser = known_rule)]
+    pub(crate) allowed: Vec<&'static LintRule>,
+
+    /// Format of the profiles
+    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
+    pub(crate) format: Format,
+
+    /// Print SARIF 2.1.0, for code scanning
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) sarif: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// List the rules
+    #[arg(long, conflicts_with_all = ["profiles", "sarif", "json"])]
+    pub(crate) rules: bool,
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    text.parse().map_err(|_| {
+        let known: Vec<_> = Target::ALL.iter().map(|target| target.name()).collect();
+        format!("not a target; there are {}", known.join(", "))
+    })
+}
+
+fn known_rule(text: &str) -> Result<&'static LintRule, String> {
+    rule(text).ok_or_else(|| "not a rule; `lint --rules` lists them".to_owned())
+}

@@ -1,0 +1,257 @@
+//! Rules about what a profile compares arguments with.
+
+use std::collections::BTreeSet;
+
+use super::{Context, Found, Version};
+use crate::profile::{ArgCmp, Op, Place, Rule};
+use crate::syscall::Arch;
+
+/// Every comparison with its place and its rule.
+fn args<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a ArgCmp, &'a Rule)> {
+    let rules = context.profile.rules.iter().enumerate();
+    rules.flat_map(|(index, rule)| {
+        let args = rule.args().iter().enumerate();
+        args.map(move |(arg, comparison)| (Place::Arg { rule: index, arg }, comparison, rule))
+    })
+}
+
+/// Rules that compare an argument twice, with the place of the second comparison.
+fn twice<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, usize, &'a Rule)> {
+    let rules = context.profile.rules.iter().enumerate();
+    rules.filter_map(|(index, rule)| {
+        let mut seen = BTreeSet::new();
+        let (arg, comparison) = (rule.args().iter().enumerate())
+            .find(|(_, comparison)| !seen.insert(comparison.index()))?;
+        Some((Place::Arg { rule: index, arg }, comparison.index(), rule))
+    })
+}
+
+/// Whether a rule that compares an argument twice always holds, by two `!=` of different values.
+fn always(rule: &Rule, argument: usize) -> bool {
+    let values: BTreeSet<u64> = (rule.args().iter())
+        .filter(|arg| arg.index() == argument && arg.op() == Op::Ne)
+        .map(ArgCmp::value)
+        .collect();
+    values.len() > 1
+}
+
+pub(super) fn two_not_equal(context: &Context<'_>) -> Vec<Found> {
+    twice(context)
+        .filter(|(_, argument, rule)| always(rule, *argument))
+        .map(|(place, argument, rule)| {
+            Found::at(
+                place,
+                format!(
+                    "{} gets {} whatever argument {argument} is",
+                    list(rule),
+                    rule.action()
+                ),
+            )
+        })
+        .collect()
+}
+
+pub(super) fn argument_twice(context: &Context<'_>) -> Vec<Found> {
+    twice(context)
+        .filter(|(_, argument, rule)| !always(rule, *argument))
+        .map(|(place, argument, rule)| {
+            let all: Vec<_> = rule.args().iter().map(ToString::to_string).collect();
+            Found::at(
+                place,
+                format!(
+                    "argument {argument} is compared twice: {} if {}",
+                    list(rule),
+                    all.join(" or ")
+                ),
+            )
+        })
+        .collect()
+}
+
+fn list(rule: &Rule) -> String {
+    rule.names().join(", ")
+}
+
+/// 32-bit arguments of calls that profiles compare: by the prototypes of their manual pages (int, unsigned int, mode\_t,
+/// uid\_t, pid\_t).
+#[rustfmt::skip]
+const INTS: &[(&str, &[usize])] = &[
+    ("accept", &[0]), ("accept4", &[0, 3]), ("add_key", &[4]), ("arch_prctl", &[0]), ("bpf", &[0]), ("clock_gettime", &[0]),
+    ("clock_settime", &[0]), ("close", &[0]), ("connect", &[0]), ("dup3", &[0, 1, 2]), ("epoll_create1", &[0]),
+    ("epoll_ctl", &[0, 1, 2]), ("eventfd2", &[0, 1]), ("fchmod", &[0, 1]), ("fchmodat", &[0, 2]), ("fcntl", &[0, 1]),
+    ("flock", &[0, 1]), ("futex", &[1]), ("getpriority", &[0, 1]), ("getsockopt", &[0, 1, 2]), ("inotify_init1", &[0]),
+    ("ioctl", &[0, 1]), ("keyctl", &[0]), ("kill", &[0, 1]), ("listen", &[0, 1]), ("madvise", &[2]),
+    ("memfd_create", &[1]), ("mknod", &[1, 2]), ("mlockall", &[0]), ("mmap", &[2, 3, 4]), ("mmap2", &[2, 3, 4]),
+    ("mprotect", &[2]), ("msync", &[2]), ("open", &[1, 2]), ("openat", &[0, 2, 3]), ("personality", &[0]), ("pipe2", &[1]),
+    ("pkey_mprotect", &[2, 3]), ("prctl", &[0]), ("prlimit64", &[0, 1]), ("quotactl", &[0]), ("reboot", &[0, 1, 2]),
+    ("recvfrom", &[0, 3]), ("rt_sigaction", &[0]), ("sched_setscheduler", &[0, 1]), ("seccomp", &[0, 1]),
+    ("sendto", &[0, 3]), ("setns", &[0, 1]), ("setpriority", &[0, 1, 2]), ("setsockopt", &[0, 1, 2]), ("shutdown", &[0, 1]),
+    ("signalfd4", &[0, 3]), ("socket", &[0, 1, 2]), ("socketpair", &[0, 1, 2]), ("tgkill", &[0, 1, 2]),
+    ("timerfd_create", &[0, 1]), ("tkill", &[0, 1]), ("umask", &[0]), ("userfaultfd", &[0]),
+    ("wait4", &[0, 2]), ("waitid", &[0, 1, 3]),
+];
+
+/// Arguments that are pointers.
+#[rustfmt::skip]
+const POINTERS: &[(&str, &[usize])] = &[
+    ("accept", &[1, 2]), ("access", &[0]), ("add_key", &[0, 1, 2]), ("bind", &[1]), ("bpf", &[1]), ("chdir", &[0]),
+    ("chmod", &[0]), ("chown", &[0]), ("clone3", &[0]), ("connect", &[1]), ("creat", &[0]), ("epoll_ctl", &[3]),
+    ("execve", &[0, 1, 2]), ("execveat", &[1, 2, 3]), ("faccessat", &[1]), ("fchmodat", &[1]), ("link", &[0, 1]),
+    ("lstat", &[0, 1]), ("memfd_create", &[0]), ("mkdir", &[0]), ("mkdirat", &[1]), ("mknod", &[0]), ("mount", &[0, 1, 2, 4]),
+    ("newfstatat", &[1, 2]), ("open", &[0]), ("openat", &[1]), ("openat2", &[1, 2]), ("pivot_root", &[0, 1]),
+    ("pread64", &[1]), ("pwrite64", &[1]), ("read", &[1]), ("readlink", &[0, 1]), ("rename", &[0, 1]), ("rmdir", &[0]),
+    ("sendto", &[1, 4]), ("stat", &[0, 1]), ("statx", &[1, 4]), ("symlink", &[0, 1]), ("umount2", &[0]), ("unlink", &[0]),
+    ("unlinkat", &[1]), ("write", &[1]),
+];
+
+fn is_in(table: &[(&str, &[usize])], name: &str, argument: usize) -> bool {
+    let entry = table.iter().find(|(of, _)| *of == name);
+    entry.is_some_and(|(_, arguments)| arguments.contains(&argument))
+}
+
+/// Whether registers of the profile's ABIs have an upper half.
+fn has_64_bits(context: &Context<'_>) -> bool {
+    let narrow = |arch: &Arch| {
+        matches!(
+            arch,
+            Arch::X86
+                | Arch::Arm
+                | Arch::Mips
+                | Arch::Mipsel
+                | Arch::Ppc
+                | Arch::Parisc
+                | Arch::S390
+        )
+    };
+    !context.arches().iter().all(narrow)
+}
+
+pub(super) fn unmasked_int(context: &Context<'_>) -> Vec<Found> {
+    if !has_64_bits(context) {
+        return Vec::new();
+    }
+    args(context)
+        .filter(|(_, arg, _)| {
+            // A mask within the lower half is what is asked for.
+            arg.op() != Op::MaskedEq || arg.value() > u64::from(u32::MAX)
+        })
+        .filter_map(|(place, arg, rule)| {
+            let names = rule
+                .names()
+                .iter()
+                .filter(|name| is_in(INTS, name, arg.index()));
+            let names: Vec<_> = names.map(String::as_str).collect();
+            (!names.is_empty()).then(|| {
+                Found::at(
+                    place,
+                    format!(
+                        "argument {} of {} has 32 bits: {arg}",
+                        arg.index(),
+                        names.join(", ")
+                    ),
+                )
+            })
+        })
+        .collect()
+}
+
+pub(super) fn pointer_compared(context: &Context<'_>) -> Vec<Found> {
+    args(context)
+        // Whether there is a pointer at all can be asked.
+        .filter(|(_, arg, _)| !(matches!(arg.op(), Op::Eq | Op::Ne) && arg.value() == 0))
+        .filter_map(|(place, arg, rule)| {
+            let names = rule
+                .names()
+                .iter()
+                .filter(|name| is_in(POINTERS, name, arg.index()));
+            let names: Vec<_> = names.map(String::as_str).collect();
+            (!names.is_empty()).then(|| {
+                Found::at(
+                    place,
+                    format!(
+                        "argument {} of {} is a pointer",
+                        arg.index(),
+                        names.join(", ")
+                    ),
+                )
+            })
+        })
+        .collect()
+}
+
+pub(super) fn clone_on_s390(context: &Context<'_>) -> Vec<Found> {
+    let arches = context.arches();
+    let is_s390 = |arch: &Arch| matches!(arch, Arch::S390 | Arch::S390x);
+    if !arches.iter().any(is_s390) {
+        return Vec::new();
+    }
+    args(context)
+        .filter(|(_, arg, rule)| {
+            arg.index() == 0 && rule.names().iter().any(|name| name == "clone")
+        })
+        .map(|(place, ..)| Found::at(place, "argument 0 of clone is the stack on s390"))
+        .collect()
+}
+
+/// The last release that unites comparisons wrongly.
+const LAST_WRONG: Version = Version::new(2, 6, 0);
+
+pub(super) fn merged_comparisons(context: &Context<'_>) -> Vec<Found> {
+    if context.libseccomp > LAST_WRONG {
+        return Vec::new();
+    }
+    let ordered = |arg: &ArgCmp| matches!(arg.op(), Op::Lt | Op::Le | Op::Ge | Op::Gt);
+    let rules = context.profile.rules.iter().enumerate();
+    // Where a call has an ordered comparison, and any other of the same argument.
+    rules
+        .filter(|(_, rule)| rule.args().iter().any(ordered))
+        .filter(|(index, rule)| {
+            let compared: BTreeSet<usize> = rule
+                .args()
+                .iter()
+                .filter(|arg| ordered(arg))
+                .map(ArgCmp::index)
+                .collect();
+            let mut others = (context.profile.rules.iter().enumerate())
+                .filter(|(other, _)| other != index)
+                .filter(|(_, other)| other.names().iter().any(|name| rule.names().contains(name)));
+            rule.args().len() > compared.len()
+                || others.any(|(_, other)| {
+                    other
+                        .args()
+                        .iter()
+                        .any(|arg| compared.contains(&arg.index()))
+                })
+        })
+        .map(|(index, rule)| {
+            Found::at(
+                Place::Rule(index),
+                format!(
+                    "{} is compared by order, and with other values too",
+                    list(rule)
+                ),
+            )
+        })
+        .collect()
+}
+
+pub(super) fn never_holds(context: &Context<'_>) -> Vec<Found> {
+    args(context)
+        .filter(|(_, arg, _)| match arg.op() {
+            Op::Lt => arg.value() == 0,
+            Op::Gt => arg.value() == u64::MAX,
+            // libseccomp ignores bits that the mask doesn't have; that they are there shows that something else was meant.
+            Op::MaskedEq => arg.value_two().unwrap_or(0) & !arg.value() != 0,
+            _ => false,
+        })
+        .map(|(place, arg, _)| match arg.op() {
+            Op::MaskedEq => Found::at(
+                place,
+                format!(
+                    "{arg}: bits are expected that the mask takes away, and libseccomp ignores them"
+                ),
+            ),
+            _ => Found::at(place, format!("{arg} is never so")),
+        })
+        .collect()
+}

@@ -1,0 +1,220 @@
+//! Rules about a profile as a whole: its default, its architectures, flags and listener.
+
+use super::libseccomp::{Since, since_action, since_arch, since_flag};
+use super::{Context, Found, Target};
+use crate::profile::{Action, ErrnoRet, Flag, Place};
+use crate::syscall::Arch;
+
+pub(super) fn allows_by_default(context: &Context<'_>) -> Vec<Found> {
+    let default = context.profile.default_action;
+    // A profile that logs is one that finds out what is missing.
+    if default != Action::Allow {
+        return Vec::new();
+    }
+    vec![Found::at(
+        Place::DefaultAction,
+        format!("the default action is {default}"),
+    )]
+}
+
+/// 32-bit ABIs that distributions' profiles list with the 64-bit one.
+const COMPANIONS: &[(Arch, &[Arch])] = &[
+    (Arch::X86_64, &[Arch::X86, Arch::X32]),
+    (Arch::Aarch64, &[Arch::Arm]),
+    (Arch::S390x, &[Arch::S390]),
+];
+
+pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<Found> {
+    let listed: Vec<Arch> = context.profile.architectures.clone().unwrap_or_default();
+    let mut found = Vec::new();
+    for (index, arch) in listed.iter().enumerate() {
+        let place = Place::Architecture(index);
+        if let Some(recording) = context.recording {
+            let mut calls = recording.runs.values().flat_map(|run| run.syscalls.keys());
+            if !calls.any(|call| call.arch == *arch) {
+                found.push(Found::at(
+                    place,
+                    format!("no run of {} called on {arch}", recording.name),
+                ));
+            }
+        } else if let Some((wide, _)) = (COMPANIONS.iter())
+            .find(|(wide, companions)| listed.contains(wide) && companions.contains(arch))
+        {
+            found.push(Found::at(
+                place,
+                format!("{arch} beside {wide} is for 32-bit programs only"),
+            ));
+        }
+    }
+    found
+}
+
+pub(super) fn arch_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
+    let version = context.libseccomp;
+    let arches = context.profile.architectures.iter().flatten().enumerate();
+    arches
+        .filter(|(_, arch)| !since_arch(**arch).known_to(version))
+        .map(|(index, arch)| {
+            let since = match since_arch(*arch) {
+                Since::Release(since) => format!(", which came with {since}"),
+                _ => String::new(),
+            };
+            Found::at(
+                Place::Architecture(index),
+                format!("libseccomp {version} doesn't have {arch}{since}"),
+            )
+        })
+        .collect()
+}
+
+pub(super) fn feature_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
+    let version = context.libseccomp;
+    let mut found = Vec::new();
+    let actions = context.profile.rules.iter().enumerate();
+    let actions = actions.map(|(index, rule)| (Place::Rule(index), rule.action()));
+    let default = (Place::DefaultAction, context.profile.default_action);
+    for (place, action) in std::iter::once(default).chain(actions) {
+        if let Since::Release(since) = since_action(action)
+            && since > version
+        {
+            found.push(Found::at(
+                place,
+                format!("libseccomp {version} doesn't have {action}, which came with {since}"),
+            ));
+        }
+    }
+    for &flag in context.profile.flags.iter().flatten() {
+        if let Since::Release(since) = since_flag(flag)
+            && since > version
+        {
+            found.push(Found::whole(format!(
+                "libseccomp {version} doesn't have {flag}, which came with {since}"
+            )));
+        }
+    }
+    found
+}
+
+pub(super) fn conditional_rules(context: &Context<'_>) -> Vec<Found> {
+    if context.target.knows_conditions() {
+        return Vec::new();
+    }
+    let paths = context.conditional.iter();
+    paths
+        .map(|path| Found {
+            path: Some(path.clone()),
+            ..Found::whole(format!("{} drops {path}", context.target))
+        })
+        .collect()
+}
+
+pub(super) fn notify_misplaced(context: &Context<'_>) -> Vec<Found> {
+    if !context.target.may_be_runc() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    if context.profile.default_action == Action::Notify {
+        found.push(Found::at(
+            Place::DefaultAction,
+            "SCMP_ACT_NOTIFY is the default action",
+        ));
+    }
+    for (index, rule) in context.profile.rules.iter().enumerate() {
+        let write = rule.names().iter().position(|name| name == "write");
+        if let (Action::Notify, Some(name)) = (rule.action(), write) {
+            let place = Place::Name { rule: index, name };
+            found.push(Found::at(place, "write gets SCMP_ACT_NOTIFY"));
+        }
+    }
+    found
+}
+
+pub(super) fn listener(context: &Context<'_>) -> Vec<Found> {
+    let rules = &context.profile.rules;
+    let asks = rules
+        .iter()
+        .position(|rule| rule.action() == Action::Notify);
+    match (asks, &context.profile.listener) {
+        (Some(rule), None) => vec![Found::at(Place::Rule(rule), "there is no listenerPath")],
+        (None, Some(listener)) => vec![Found::whole(format!(
+            "no rule asks the listener at {}",
+            listener.path()
+        ))],
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn not_for_systemd(context: &Context<'_>) -> Vec<Found> {
+    if context.target != Target::Systemd {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let default = context.profile.default_action;
+    for (index, rule) in context.profile.rules.iter().enumerate() {
+        let place = Place::Rule(index);
+        if !rule.args().is_empty() {
+            found.push(Found::at(
+                place,
+                format!("arguments of {} are compared", rule.names().join(", ")),
+            ));
+        } else if rule.action() != Action::Allow && rule.action() != default {
+            found.push(Found::at(
+                place,
+                format!("{} is a second answer", rule.action()),
+            ));
+        }
+    }
+    found
+}
+
+pub(super) fn no_rules(context: &Context<'_>) -> Vec<Found> {
+    let executes = context
+        .profile
+        .rules
+        .iter()
+        .any(|rule| rule.action().executes());
+    let default = context.profile.default_action;
+    if executes || default.executes() || matches!(default, Action::Notify | Action::Trace(_)) {
+        return Vec::new();
+    }
+    vec![Found::whole("no rule lets any call through")]
+}
+
+pub(super) fn no_spec_allow(context: &Context<'_>) -> Vec<Found> {
+    match &context.profile.flags {
+        Some(flags) if !flags.contains(&Flag::SpecAllow) => {
+            vec![Found::whole(
+                "flags are given, without SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+            )]
+        }
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn recorded_but_refused(context: &Context<'_>) -> Vec<Found> {
+    let Some(recording) = context.recording else {
+        return Vec::new();
+    };
+    let arches = context.arches();
+    let calls = recording.syscalls().into_keys();
+    let probes = |name: &str| {
+        let answers = context.profile.answers(name, &[0; 6]);
+        answers.contains(&Action::Errno(ErrnoRet::ENOSYS))
+    };
+    calls
+        .filter_map(|call| {
+            let name = call.name();
+            let name = name.as_deref();
+            let refused = match name {
+                _ if !arches.contains(&call.arch) => true,
+                Some(name) => !context.profile.may_execute(name),
+                None => !context.profile.default_action.executes(),
+            };
+            let told = match name {
+                Some(name) if probes(name) => " (it answers ENOSYS)",
+                _ => "",
+            };
+            refused.then(|| Found::whole(format!("{} {call} was recorded{told}", call.arch)))
+        })
+        .collect()
+}
