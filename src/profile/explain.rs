@@ -218,3 +218,74 @@ impl<'a> ByPolicy<'a> {
 pub fn unconditional(alternatives: &BTreeSet<All>) -> bool {
     alternatives.iter().any(BTreeSet::is_empty)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::profile::{Action, Rule};
+    use crate::recording::strategies;
+
+    proptest! {
+        #[test]
+        fn whatever_a_policy_writes_is_explained(recording in strategies::recording(), probes: bool) {
+            for extent in [Extent::Exact, Extent::Safe, Extent::Portable] {
+                let policy = Policy { extent, enosys_probes: probes };
+                let Ok(generated) = generate(&recording, policy) else { continue };
+                let explained = explain(&generated.profile, Some(&recording), Arch::NATIVE);
+                prop_assert_eq!(explained.names.len(), generated.names.len() + generated.probes.len());
+                for one in &explained.names {
+                    for (arch, origin) in &one.origins {
+                        let expected = generated.names.get(&one.name).and_then(|reasons| reasons.get(arch));
+                        let fits = match (origin, expected) {
+                            (Origin::Recorded { count, .. }, Some(Reason::Recorded(seen))) => *count == seen.count,
+                            (Origin::Added { policy, .. }, Some(Reason::Added { .. })) => *policy <= extent,
+                            (Origin::Added { policy, .. }, None) => *policy > extent,
+                            (Origin::Probe { .. } | Origin::OtherArch, None) => true,
+                            _ => false,
+                        };
+                        prop_assert!(fits, "{} {arch}: {origin:?}, not {expected:?}", one.name);
+                    }
+                }
+                // What has no name can't be in it, and is told.
+                let unnamed: BTreeSet<Syscall> = generated.unnamed.iter().map(|call| call.syscall).collect();
+                prop_assert_eq!(&explained.refused, &unnamed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_by_hand_is_told_so() {
+        let rule = Rule::new(vec!["mount".to_owned()], Action::Allow, vec![]).unwrap();
+        let profile = Profile {
+            architectures: Some(vec![Arch::X86_64]),
+            rules: vec![rule],
+            ..Profile::new(Action::KillProcess)
+        };
+        let mut run =
+            crate::recording::RunBuilder::start("/bin/app".into(), "test").finish(None, false);
+        let read = Syscall::from_name(Arch::X86_64, "read").unwrap();
+        let tally = crate::recording::Tally {
+            count: 1,
+            first_ms: 5,
+            executables: BTreeSet::new(),
+        };
+        run.syscalls.insert(read, tally);
+        let recording = Recording::of("app".parse().unwrap(), run);
+        let explained = explain(&profile, Some(&recording), Arch::NATIVE);
+        assert_eq!(
+            explained.names[0].origins[&Arch::X86_64],
+            Origin::Unexplained
+        );
+        assert_eq!(explained.refused, BTreeSet::from([read]));
+        let without = explain(&profile, None, Arch::NATIVE);
+        assert!(without.names[0].origins.is_empty() && without.refused.is_empty());
+        let one = explain_one(&profile, Some(&recording), Arch::NATIVE, "read");
+        assert!(one.answers.is_empty());
+        assert!(matches!(
+            one.origins[&Arch::X86_64],
+            Origin::Recorded { first_ms: 5, .. }
+        ));
+    }
+}

@@ -240,9 +240,9 @@ rules! {
     "SCR035" "notify-misplaced" Error whole::notify_misplaced,
         "runc refuses SCMP_ACT_NOTIFY as the default action and for write, which it uses itself to hand over the listener.",
         "Name the calls that are to be asked for, without write.";
-    "SCR036" "listener" Error whole::listener,
-        "SCMP_ACT_NOTIFY needs somebody who is asked (listenerPath), and nobody is asked without it.",
-        "Give the path of the listener's socket, or remove it.";
+    "SCR036" "missing-listener" Error whole::missing_listener,
+        "SCMP_ACT_NOTIFY needs somebody who is asked: without listenerPath the profile is not loaded, or the calls fail with ENOSYS.",
+        "Give the path of the listener's socket.";
     "SCR037" "not-for-systemd" Error whole::not_for_systemd,
         "SystemCallFilter= has one list and one answer: it can't say arguments, other answers, or less than @default.",
         "Leave the arguments to another layer, and expect that @default is allowed.";
@@ -255,4 +255,7 @@ rules! {
     "SCR040" "recorded-but-refused" Error whole::recorded_but_refused,
         "The workload was recorded with a call that the profile refuses.",
         "Generate the profile anew from the recording.";
+    "SCR041" "unused-listener" Note whole::unused_listener,
+        "There is a listener, and no rule with SCMP_ACT_NOTIFY: nobody asks it.",
+        "Remove listenerPath, or name the calls that are to be asked for.";
 }

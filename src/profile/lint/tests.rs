@@ -342,6 +342,11 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
             case(clean()).recorded(&["x86_64:sync"]),
             case(clean()).recorded(&["x86_64:read"]),
         ),
+        (
+            "SCR041",
+            case(listening(clean())),
+            case(listening(notify("sync"))),
+        ),
     ]
 }
 
@@ -374,6 +379,17 @@ fn nothing_is_found_in_a_profile_without_fault() {
         let findings = case(clean()).on(target).findings();
         assert!(findings.is_empty(), "{target}: {findings:?}");
     }
+}
+
+#[test]
+fn systemd_allows_the_exit_by_itself() {
+    let on = |target| {
+        case(without("exit_group"))
+            .on(target)
+            .ids()
+            .contains("SCR001")
+    };
+    assert!(on(Target::Crun) && !on(Target::Systemd));
 }
 
 #[test]

@@ -129,17 +129,26 @@ pub(super) fn notify_misplaced(context: &Context<'_>) -> Vec<Found> {
     found
 }
 
-pub(super) fn listener(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn missing_listener(context: &Context<'_>) -> Vec<Found> {
     let rules = &context.profile.rules;
     let asks = rules
         .iter()
         .position(|rule| rule.action() == Action::Notify);
     match (asks, &context.profile.listener) {
         (Some(rule), None) => vec![Found::at(Place::Rule(rule), "there is no listenerPath")],
-        (None, Some(listener)) => vec![Found::whole(format!(
-            "no rule asks the listener at {}",
-            listener.path()
-        ))],
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn unused_listener(context: &Context<'_>) -> Vec<Found> {
+    let mut rules = context.profile.rules.iter();
+    let asks = rules.any(|rule| rule.action() == Action::Notify)
+        || context.profile.default_action == Action::Notify;
+    match &context.profile.listener {
+        Some(listener) if !asks => {
+            let path = listener.path();
+            vec![Found::whole(format!("no rule asks the listener at {path}"))]
+        }
         _ => Vec::new(),
     }
 }
