@@ -37,7 +37,7 @@ pub(super) fn check(program: &[sock_filter], parts: &[Part]) -> Result<(), Compi
 }
 
 /// The numbers that an ABI's calls have, and some beyond.
-fn numbers(arch: Arch) -> std::ops::Range<i32> {
+pub(super) fn numbers(arch: Arch) -> std::ops::Range<i32> {
     const CALLS: i32 = 1000;
     let first = match arch {
         Arch::Mips | Arch::Mipsel => 4000,
@@ -103,7 +103,7 @@ fn expect(
 }
 
 /// Arguments around everything that rules compare with.
-fn combinations(rules: &[Rule], arch: Arch) -> Vec<Args> {
+pub(super) fn combinations(rules: &[Rule], arch: Arch) -> Vec<Args> {
     let mut bases = vec![[0; ARGS], [u64::MAX; ARGS]];
     let mut values: [BTreeSet<u64>; ARGS] = Default::default();
     for rule in rules {

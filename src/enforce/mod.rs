@@ -5,16 +5,22 @@ mod check;
 mod compile;
 mod exec;
 pub mod inject;
+mod explain;
 mod listener;
 pub mod minimize;
 mod narrow;
+mod program;
+mod prove;
 pub mod trial;
 pub mod verify;
 
-pub use bpf::BadProgram;
+pub use bpf::{BadProgram, InvalidProgram, MAX_INSTRUCTIONS};
 pub use compile::compile;
 pub use exec::{ExecError, Privileges, exec};
+pub use explain::{Condition, Outcome, Subject, Table, explain, other_arches, table};
 pub use listener::ListenerError;
+pub use program::Program;
+pub use prove::{Disagreement, ProveError, Proven, prove};
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,6 +43,11 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// The program on its own.
+    pub fn program(&self) -> Result<Program, InvalidProgram> {
+        Program::new(self.program.clone())
+    }
+
     /// What the filter answers to a call.
     pub fn answer(&self, syscall: Syscall, args: &[u64; ARGS]) -> Result<Action, BadProgram> {
         bpf::answer(&self.program, &bpf::Data::new(syscall, args))

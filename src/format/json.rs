@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 use super::Position;
 
 /// A step from a JSON value to a part of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// A field of an object.
-    Field(&'static str),
+    Field(Cow<'static, str>),
     /// An element of an array, from 0.
     Index(usize),
 }
@@ -27,7 +27,12 @@ pub(super) struct Path(Vec<Step>);
 impl Path {
     /// The path that goes on with a field.
     pub(super) fn field(&self, name: &'static str) -> Path {
-        self.join(Step::Field(name))
+        self.join(Step::Field(Cow::Borrowed(name)))
+    }
+
+    /// The path that goes on with a field whose name a file chose.
+    pub(super) fn member(&self, name: &str) -> Path {
+        self.join(Step::Field(Cow::Owned(name.to_owned())))
     }
 
     /// The path that goes on with an element.
@@ -36,7 +41,7 @@ impl Path {
     }
 
     fn join(&self, step: Step) -> Path {
-        Path(self.0.iter().copied().chain([step]).collect())
+        Path(self.0.iter().cloned().chain([step]).collect())
     }
 
     /// Where the part begins in a text; `None` where the text has no such part. The longest beginning of the path that
@@ -47,7 +52,7 @@ impl Path {
             let next = match step {
                 Step::Field(name) => serde_json::from_str::<HashMap<Cow<str>, &RawValue>>(part)
                     .ok()
-                    .and_then(|fields| fields.get(*name).copied()),
+                    .and_then(|fields| fields.get(name.as_ref()).copied()),
                 Step::Index(index) => serde_json::from_str::<Vec<&RawValue>>(part)
                     .ok()
                     .and_then(|elements| elements.get(*index).copied()),

@@ -1,42 +1,139 @@
 //! The file formats of profiles: each is read and written by a file of its own.
 //!
-//! Reading is strict: what a format does not have is an error that says where it is, never ignored. Writing says no to
-//! what a format can't express. What is written reads back as the same [`Profile`].
+//! Reading is strict: what a format does not have is an error that says where it is, never ignored. What one format says
+//! and another can't is an error too, or, where that is asked for, left out and told of ([`Lost`]): in a comment of what is
+//! written, where the format has comments. What is written reads back as what was written.
 
 mod conditional;
+mod bpf;
+mod calls;
+mod detect;
+mod docker;
 mod document;
 mod edit;
+mod falco;
 mod json;
+mod kubernetes;
+mod libseccomp;
+mod loss;
+mod minijail;
 mod oci;
+mod seccompiler;
+mod source;
+mod spo;
+mod systemd;
+mod yaml;
 
 pub use conditional::{Conditional, conditionals};
+pub use detect::detect;
+pub use docker::{Arches, Condition, DockerProfile, DockerRule, KernelVersion, Machine, SubArches};
 pub use document::{Document, DocumentError, OnUnnamed, document};
 pub use edit::{EditError, edit};
+pub use loss::Lost;
+pub use source::{MAX_BYTES, Reading, Source, read, read_file};
+pub use spo::SpoProfile;
+pub use systemd::groups_of_systemd;
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::profile::{NoSuchArg, Place, Profile, RuleError};
 use crate::syscall::Arch;
+use loss::Out;
 
 /// A file format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Format {
     /// `linux.seccomp` of the OCI runtime specification: what runc, crun, containerd and CRI-O read, and what Docker,
     /// Podman and Kubernetes take too.
     Oci,
+    /// Docker's dialect (moby): rules with conditions, `archMap`, comments.
+    Docker,
+    /// Podman's dialect: Docker's, with errnos by name and without `minKernel`.
+    Podman,
+    /// OCI, for a `Localhost` profile of the kubelet, with the snippet of the pod that uses it.
+    Kubernetes,
+    /// `SeccompProfile` of the Security Profiles Operator.
+    Spo,
+    /// A drop-in for a unit of systemd (`systemd.exec(5)`).
+    Systemd,
+    /// The JSON of seccompiler (Firecracker).
+    Seccompiler,
+    /// A policy of minijail, for `compile_seccomp_policy.py`.
+    Minijail,
+    /// A C source that loads the profile with libseccomp.
+    Libseccomp,
+    /// A rule of Falco that reports what the profile doesn't allow.
+    Falco,
+    /// The compiled filter: an array of `struct sock_filter` in this machine's byte order, as bubblewrap takes it.
+    Bpf,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: &[Format] = &[Format::Oci];
+    pub const ALL: &[Format] = &[
+        Format::Oci,
+        Format::Docker,
+        Format::Podman,
+        Format::Kubernetes,
+        Format::Spo,
+        Format::Systemd,
+        Format::Seccompiler,
+        Format::Minijail,
+        Format::Libseccomp,
+        Format::Falco,
+        Format::Bpf,
+    ];
 
     /// The name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Format::Oci => "oci",
+            Format::Docker => "docker",
+            Format::Podman => "podman",
+            Format::Kubernetes => "kubernetes",
+            Format::Spo => "spo",
+            Format::Systemd => "systemd",
+            Format::Seccompiler => "seccompiler",
+            Format::Minijail => "minijail",
+            Format::Libseccomp => "libseccomp",
+            Format::Falco => "falco",
+            Format::Bpf => "bpf",
         }
+    }
+
+    /// What the names of such files end with, after the dot.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Format::Oci
+            | Format::Docker
+            | Format::Podman
+            | Format::Kubernetes
+            | Format::Seccompiler => "json",
+            Format::Spo | Format::Falco => "yaml",
+            Format::Systemd => "conf",
+            Format::Minijail => "policy",
+            Format::Libseccomp => "c",
+            Format::Bpf => "bpf",
+        }
+    }
+
+    /// Whether files are text. The others are bytes.
+    #[must_use]
+    pub const fn is_text(self) -> bool {
+        !matches!(self, Format::Bpf)
+    }
+
+    /// The dialects of JSON that are a profile of the OCI specification with more or less around it: they have the same
+    /// parts, so that a profile reads back from them rule by rule.
+    #[must_use]
+    pub const fn is_oci(self) -> bool {
+        matches!(
+            self,
+            Format::Oci | Format::Docker | Format::Podman | Format::Kubernetes
+        )
     }
 }
 
@@ -60,31 +157,95 @@ impl FromStr for Format {
     }
 }
 
-/// Reads a profile.
+/// Reads a profile. Conditions of Docker's dialect are resolved for [`Machine::default`].
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Profile, ParseError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let position = Position::of_offset(bytes, error.valid_up_to());
-        ParseError::new(position, ParseErrorKind::NotUtf8)
-    })?;
-    match format {
-        Format::Oci => oci::parse(text),
-    }
+    read(bytes, Some(format), &Reading::default()).map(|source| source.profile)
 }
 
-/// Writes a profile. The text is a function of the profile, and ends with a newline.
+/// Writes a profile in a format that is text. The text is a function of the profile, and ends with a newline.
 pub fn render(format: Format, profile: &Profile) -> Result<String, RenderError> {
-    match format {
-        Format::Oci => oci::render(profile),
-    }
+    let written = write(format, profile, &Writing::default())?;
+    String::from_utf8(written.bytes).map_err(|_| RenderError::Text {
+        format,
+        why: "it is not text".to_owned(),
+    })
 }
 
 /// Where a part of a profile is in the text that it was read from; `None` where it isn't there.
 #[must_use]
 pub fn locate(format: Format, bytes: &[u8], place: Place) -> Option<Position> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    match format {
-        Format::Oci => oci::locate(text, place),
+    let source = read(bytes, Some(format), &Reading::default()).ok()?;
+    source.locate(bytes, place)
+}
+
+/// How a profile is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Writing<'a> {
+    /// What the profile is called, where the format has a place for it: the name of the workload.
+    pub name: &'a str,
+    /// Whether what the format can't say is left out and told of, not an error.
+    pub lossy: bool,
+}
+
+impl Default for Writing<'_> {
+    fn default() -> Self {
+        Writing {
+            name: "workload",
+            lossy: false,
+        }
     }
+}
+
+/// A profile as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The content of the file.
+    pub bytes: Vec<u8>,
+    /// What the format can't say, and is left out ([`Writing::lossy`]).
+    pub lost: Vec<Lost>,
+    /// What else belongs to it.
+    pub companion: Option<Companion>,
+}
+
+/// A file that goes with a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Companion {
+    /// What its name ends with in place of the profile's own ending, after the dot.
+    pub extension: &'static str,
+    /// Its content.
+    pub text: String,
+}
+
+/// Writes a profile. The bytes are a function of the profile and of how it is written.
+pub fn write(
+    format: Format,
+    profile: &Profile,
+    writing: &Writing<'_>,
+) -> Result<Written, RenderError> {
+    let mut out = Out::new(format, writing);
+    let mut companion = None;
+    let bytes = match format {
+        Format::Oci => oci::render(profile, format)?.into_bytes(),
+        Format::Docker | Format::Podman => {
+            docker::render(&DockerProfile::from(profile), &mut out)?.into_bytes()
+        }
+        Format::Kubernetes => {
+            companion = Some(kubernetes::companion(writing.name));
+            oci::render(profile, format)?.into_bytes()
+        }
+        Format::Spo => spo::render(&SpoProfile::new(profile, writing.name), &mut out)?.into_bytes(),
+        Format::Systemd => systemd::render(profile, &mut out)?.into_bytes(),
+        Format::Seccompiler => seccompiler::render(profile, &mut out)?.into_bytes(),
+        Format::Minijail => minijail::render(profile, &mut out)?.into_bytes(),
+        Format::Libseccomp => libseccomp::render(profile, &mut out)?.into_bytes(),
+        Format::Falco => falco::render(profile, &mut out)?.into_bytes(),
+        Format::Bpf => bpf::render(profile, &mut out)?,
+    };
+    Ok(Written {
+        bytes,
+        lost: out.into_lost(),
+        companion,
+    })
 }
 
 /// A place in a text.
@@ -154,6 +315,12 @@ pub enum ParseErrorKind {
         /// What it is.
         is: &'static str,
     },
+    /// The file is larger than any profile.
+    #[error("there is more than {} MiB: no profile is that long", MAX_BYTES >> 20)]
+    TooLong,
+    /// It says more than a profile can.
+    #[error("{0}")]
+    Unsaid(String),
     /// It says what no profile can say.
     #[error("{path}: {invalid}")]
     Invalid {
@@ -197,6 +364,32 @@ pub enum Invalid {
     /// A path is empty.
     #[error("an empty path is no socket")]
     EmptyListenerPath,
+    /// There are two lists of ABIs.
+    #[error("both `architectures` and `archMap` are there, and Docker takes only one of them")]
+    TwoArchLists,
+    /// A rule has its names twice.
+    #[error("both `name` and `names` are there, and Docker takes only one of them")]
+    TwoNames,
+    /// No errno has this name.
+    #[error("{0:?} is neither the name of an errno nor a number")]
+    ErrnoName(String),
+    /// The two ways to say an errno differ.
+    #[error("the errno is {name} here and {number} there")]
+    ErrnoTwice {
+        /// By its name.
+        name: String,
+        /// By its number.
+        number: u32,
+    },
+    /// A condition names what isn't there.
+    #[error("{0:?} is not an architecture")]
+    ConditionArch(String),
+    /// A condition names what isn't there.
+    #[error("{0:?} is not a capability: they are CAP_SYS_ADMIN and the like")]
+    ConditionCap(String),
+    /// A version that can't be compared.
+    #[error("{0:?} is not a version of Linux: they are 5.10 and the like")]
+    KernelVersion(String),
     /// There is something to send, but nowhere to send it.
     #[error("there is no listenerPath to send it to")]
     MetadataWithoutListener,
@@ -213,6 +406,20 @@ pub enum RenderError {
         format: Format,
         /// The ABI.
         arch: Arch,
+    },
+    /// The profile says what the format can't.
+    #[error("the {format} format can't say this: {lost}")]
+    Unsaid {
+        /// The format.
+        format: Format,
+        /// What it can't say.
+        lost: Lost,
+    },
+    /// The profile can't be compiled.
+    #[error("the profile can't be compiled: {why}")]
+    Compile {
+        /// Why.
+        why: String,
     },
     /// The text could not be made.
     #[error("the {format} format: {why}")]

@@ -18,10 +18,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::json::{self, Object, Path};
-use super::{Format, Invalid, ParseError, ParseErrorKind, Position, RenderError};
-use crate::profile::{
-    Action, ArgCmp, ErrnoRet, Flag, Listener, Op, Place, Profile, Rule, RuleError,
-};
+use super::{Format, Invalid, ParseError, ParseErrorKind, RenderError};
+use crate::profile::{Action, ArgCmp, ErrnoRet, Flag, Listener, Op, Profile, Rule, RuleError};
 use crate::syscall::Arch;
 
 #[derive(Deserialize)]
@@ -47,7 +45,7 @@ struct Syscall {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Arg {
+pub(super) struct Arg {
     index: u64,
     value: u64,
     value_two: Option<u64>,
@@ -55,55 +53,41 @@ struct Arg {
 }
 
 /// Something invalid, and where.
-struct InvalidAt {
+pub(super) struct InvalidAt {
     path: Path,
     invalid: Invalid,
 }
 
-fn invalid<T>(path: Path, invalid: impl Into<Invalid>) -> Result<T, InvalidAt> {
+impl InvalidAt {
+    /// The error for it in a text.
+    pub(super) fn in_text(self, text: &str) -> ParseError {
+        let position = self.path.locate(text);
+        let path = self.path.to_string();
+        let invalid = self.invalid;
+        ParseError::new(position, ParseErrorKind::Invalid { path, invalid })
+    }
+}
+
+pub(super) fn invalid<T>(path: Path, invalid: impl Into<Invalid>) -> Result<T, InvalidAt> {
     let invalid = invalid.into();
     Err(InvalidAt { path, invalid })
 }
 
-pub(super) fn parse(text: &str) -> Result<Profile, ParseError> {
+pub(super) fn parse(text: &str, format: Format) -> Result<Profile, ParseError> {
     let Object(seccomp) = serde_json::from_str(text)
-        .map_err(|error| other_format(text).unwrap_or_else(|| form(&error)))?;
-    profile(seccomp).map_err(|InvalidAt { path, invalid }| {
-        let position = path.locate(text);
-        let path = path.to_string();
-        ParseError::new(position, ParseErrorKind::Invalid { path, invalid })
-    })
+        .map_err(|error| other_format(text, format).unwrap_or_else(|| form(&error)))?;
+    profile(seccomp).map_err(|invalid| invalid.in_text(text))
 }
 
-fn form(error: &serde_json::Error) -> ParseError {
+pub(super) fn form(error: &serde_json::Error) -> ParseError {
     let (message, position) = json::split(error);
     ParseError::new(Some(position), ParseErrorKind::Form(message))
 }
 
 fn profile(seccomp: Seccomp) -> Result<Profile, InvalidAt> {
     let root = Path::default();
-    let architectures = (seccomp.architectures)
-        .map(|arches| {
-            let arches = arches.into_iter().enumerate();
-            let path = |index| root.field("architectures").index(index);
-            arches
-                .map(|(index, arch)| read_arch(arch).or_else(|error| invalid(path(index), error)))
-                .collect()
-        })
-        .transpose()?;
-    let listener = match (seccomp.listener_path, seccomp.listener_metadata) {
-        (Some(path), metadata) => match Listener::new(path, metadata) {
-            None => {
-                return invalid(root.field("listenerPath"), Invalid::EmptyListenerPath);
-            }
-            listener => listener,
-        },
-        (None, Some(_)) => {
-            let path = root.field("listenerMetadata");
-            return invalid(path, Invalid::MetadataWithoutListener);
-        }
-        (None, None) => None,
-    };
+    let architectures = read_arches(seccomp.architectures, &root.field("architectures"))?;
+    let listener = read_listener(seccomp.listener_path, seccomp.listener_metadata)?;
     let syscalls = seccomp.syscalls.unwrap_or_default().into_iter().enumerate();
     let path = |index| root.field("syscalls").index(index);
     Ok(Profile {
@@ -121,14 +105,52 @@ fn profile(seccomp: Seccomp) -> Result<Profile, InvalidAt> {
 fn rule(syscall: Syscall, path: &Path) -> Result<Rule, InvalidAt> {
     let action = read_action(syscall.action, syscall.errno_ret)
         .or_else(|error| invalid(path.field("errnoRet"), error))?;
-    let args = syscall.args.unwrap_or_default().into_iter().enumerate();
+    read_rule(syscall.names, action, syscall.args, path)
+}
+
+pub(super) fn read_arches(
+    arches: Option<Vec<OciArch>>,
+    path: &Path,
+) -> Result<Option<Vec<Arch>>, InvalidAt> {
+    let read = |(index, arch)| read_arch(arch).or_else(|error| invalid(path.index(index), error));
+    arches
+        .map(|arches| arches.into_iter().enumerate().map(read).collect())
+        .transpose()
+}
+
+pub(super) fn read_listener(
+    path: Option<String>,
+    metadata: Option<String>,
+) -> Result<Option<Listener>, InvalidAt> {
+    let root = Path::default();
+    match (path, metadata) {
+        (Some(path), metadata) => match Listener::new(path, metadata) {
+            None => invalid(root.field("listenerPath"), Invalid::EmptyListenerPath),
+            listener => Ok(listener),
+        },
+        (None, Some(_)) => invalid(
+            root.field("listenerMetadata"),
+            Invalid::MetadataWithoutListener,
+        ),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A rule of an action that was read.
+pub(super) fn read_rule(
+    names: Vec<String>,
+    action: Action,
+    args: Option<Vec<Object<Arg>>>,
+    path: &Path,
+) -> Result<Rule, InvalidAt> {
+    let args = args.unwrap_or_default().into_iter().enumerate();
     let args = args
         .map(|(index, Object(arg))| {
             ArgCmp::new(arg.index, read_op(arg.op), arg.value, arg.value_two)
                 .or_else(|error| invalid(path.field("args").index(index).field("index"), error))
         })
         .collect::<Result<_, _>>()?;
-    Rule::new(syscall.names, action, args).or_else(|error| {
+    Rule::new(names, action, args).or_else(|error| {
         let names = path.field("names");
         let path = match error {
             RuleError::NoNames => names,
@@ -138,12 +160,12 @@ fn rule(syscall: Syscall, path: &Path) -> Result<Rule, InvalidAt> {
     })
 }
 
-fn read_arch(arch: OciArch) -> Result<Arch, Invalid> {
+pub(super) fn read_arch(arch: OciArch) -> Result<Arch, Invalid> {
     let name = arch.to_string();
     Arch::from_oci_name(&name).ok_or(Invalid::Architecture(name))
 }
 
-fn read_action(action: OciAction, errno: Option<u32>) -> Result<Action, Invalid> {
+pub(super) fn read_action(action: OciAction, errno: Option<u32>) -> Result<Action, Invalid> {
     let plain = match action {
         OciAction::ScmpActErrno => {
             let number = errno.unwrap_or(u32::from(ErrnoRet::EPERM.get()));
@@ -178,7 +200,7 @@ fn read_action(action: OciAction, errno: Option<u32>) -> Result<Action, Invalid>
     }
 }
 
-fn action_name(action: OciAction) -> &'static str {
+pub(super) fn action_name(action: OciAction) -> &'static str {
     match action {
         OciAction::ScmpActKill => "SCMP_ACT_KILL",
         OciAction::ScmpActKillThread => "SCMP_ACT_KILL_THREAD",
@@ -192,7 +214,7 @@ fn action_name(action: OciAction) -> &'static str {
     }
 }
 
-fn read_flag(flag: OciFlag) -> Flag {
+pub(super) fn read_flag(flag: OciFlag) -> Flag {
     match flag {
         OciFlag::SeccompFilterFlagLog => Flag::Log,
         OciFlag::SeccompFilterFlagTsync => Flag::Tsync,
@@ -201,7 +223,7 @@ fn read_flag(flag: OciFlag) -> Flag {
     }
 }
 
-fn read_op(op: OciOp) -> Op {
+pub(super) fn read_op(op: OciOp) -> Op {
     match op {
         OciOp::ScmpCmpNe => Op::Ne,
         OciOp::ScmpCmpLt => Op::Lt,
@@ -213,21 +235,8 @@ fn read_op(op: OciOp) -> Op {
     }
 }
 
-pub(super) fn locate(text: &str, place: Place) -> Option<Position> {
-    let root = Path::default();
-    let syscall = |rule| root.field("syscalls").index(rule);
-    let path = match place {
-        Place::DefaultAction => root.field("defaultAction"),
-        Place::Architecture(index) => root.field("architectures").index(index),
-        Place::Rule(rule) => syscall(rule),
-        Place::Name { rule, name } => syscall(rule).field("names").index(name),
-        Place::Arg { rule, arg } => syscall(rule).field("args").index(arg),
-    };
-    path.locate(text)
-}
-
 /// The error that says which other kind of file a text is, if it is one that is known.
-fn other_format(text: &str) -> Option<ParseError> {
+fn other_format(text: &str, format: Format) -> Option<ParseError> {
     const DIALECT: &str =
         "this is a profile in the dialect of Docker and Podman, not plain OCI JSON";
     const CONFIG: &str =
@@ -259,13 +268,13 @@ fn other_format(text: &str) -> Option<ParseError> {
         path.locate(text),
         ParseErrorKind::OtherFormat {
             field,
-            expected: Format::Oci,
+            expected: format,
             is,
         },
     ))
 }
 
-pub(super) fn render(profile: &Profile) -> Result<String, RenderError> {
+pub(super) fn render(profile: &Profile, format: Format) -> Result<String, RenderError> {
     let rules = profile.rules.iter().map(write_rule);
     let rules = rules.collect::<Result<_, _>>()?;
     let mut seccomp = LinuxSeccomp::default();
@@ -275,7 +284,12 @@ pub(super) fn render(profile: &Profile) -> Result<String, RenderError> {
         .set_default_errno_ret(errno)
         .set_architectures(
             (profile.architectures.as_ref())
-                .map(|arches| arches.iter().copied().map(write_arch).collect())
+                .map(|arches| {
+                    arches
+                        .iter()
+                        .map(|&arch| write_arch(arch, format))
+                        .collect()
+                })
                 .transpose()?,
         )
         .set_flags(
@@ -288,7 +302,7 @@ pub(super) fn render(profile: &Profile) -> Result<String, RenderError> {
             .set_listener_metadata(listener.metadata.clone());
     }
     let text = serde_json::to_string_pretty(&seccomp).map_err(|error| RenderError::Text {
-        format: Format::Oci,
+        format,
         why: error.to_string(),
     })?;
     Ok(text + "\n")
@@ -307,7 +321,7 @@ fn write_rule(rule: &Rule) -> Result<LinuxSyscall, RenderError> {
     Ok(syscall)
 }
 
-fn write_arg(arg: &ArgCmp) -> Result<LinuxSeccompArg, RenderError> {
+pub(super) fn write_arg(arg: &ArgCmp) -> Result<LinuxSeccompArg, RenderError> {
     let mut written = LinuxSeccompArgBuilder::default()
         .index(arg.index())
         .value(arg.value())
@@ -321,7 +335,7 @@ fn write_arg(arg: &ArgCmp) -> Result<LinuxSeccompArg, RenderError> {
     })
 }
 
-fn write_op(op: Op) -> OciOp {
+pub(super) fn write_op(op: Op) -> OciOp {
     match op {
         Op::Ne => OciOp::ScmpCmpNe,
         Op::Lt => OciOp::ScmpCmpLt,
@@ -333,7 +347,7 @@ fn write_op(op: Op) -> OciOp {
     }
 }
 
-fn write_action(action: Action) -> (OciAction, Option<u32>) {
+pub(super) fn write_action(action: Action) -> (OciAction, Option<u32>) {
     match action {
         Action::KillProcess => (OciAction::ScmpActKillProcess, None),
         Action::KillThread => (OciAction::ScmpActKillThread, None),
@@ -346,7 +360,7 @@ fn write_action(action: Action) -> (OciAction, Option<u32>) {
     }
 }
 
-fn write_flag(flag: Flag) -> OciFlag {
+pub(super) fn write_flag(flag: Flag) -> OciFlag {
     match flag {
         Flag::Tsync => OciFlag::SeccompFilterFlagTsync,
         Flag::Log => OciFlag::SeccompFilterFlagLog,
@@ -355,12 +369,9 @@ fn write_flag(flag: Flag) -> OciFlag {
     }
 }
 
-fn write_arch(arch: Arch) -> Result<OciArch, RenderError> {
+pub(super) fn write_arch(arch: Arch, format: Format) -> Result<OciArch, RenderError> {
     let name = arch.oci_name().and_then(|name| name.parse().ok());
-    name.ok_or(RenderError::Architecture {
-        format: Format::Oci,
-        arch,
-    })
+    name.ok_or(RenderError::Architecture { format, arch })
 }
 
 #[cfg(test)]

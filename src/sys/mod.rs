@@ -11,6 +11,7 @@ pub mod inherited;
 pub(crate) mod inject;
 pub(crate) mod launch;
 pub(crate) mod pidfd;
+pub(crate) mod probe;
 pub(crate) mod ptrace;
 pub(crate) mod signal;
 pub(crate) mod supervise;

@@ -31,10 +31,10 @@ fn refused(text: &str, at: &str, message: &str) {
 proptest! {
     #[test]
     fn what_is_written_reads_back_as_the_same_profile(profile in strategies::profile()) {
-        let text = render(&profile).unwrap();
+        let text = render(&profile, Format::Oci).unwrap();
         let back = read(&text).unwrap();
         prop_assert_eq!(&back, &profile, "{}", text);
-        prop_assert_eq!(render(&back).unwrap(), text);
+        prop_assert_eq!(render(&back, Format::Oci).unwrap(), text);
     }
 
     #[test]
@@ -46,12 +46,12 @@ proptest! {
     fn a_damaged_file_never_reads_as_the_same_profile_unless_it_says_the_same(
         profile in strategies::profile(), at in any::<prop::sample::Index>(), byte in any::<u8>()
     ) {
-        let text = render(&profile).unwrap();
+        let text = render(&profile, Format::Oci).unwrap();
         let mut bytes = text.clone().into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
         match format::parse(Format::Oci, &bytes) {
-            Ok(other) => prop_assert_eq!(read(&render(&other).unwrap()).unwrap(), other),
+            Ok(other) => prop_assert_eq!(read(&render(&other, Format::Oci).unwrap()).unwrap(), other),
             Err(error) => {
                 let lines = bytes.split(|&byte| byte == b'\n').count();
                 prop_assert!((1..=lines).contains(&error.position.line), "{}", error);
@@ -72,8 +72,12 @@ fn absent_and_empty_lists_stay_apart() {
     let empty = of(r#","architectures":[],"flags":[]"#).unwrap();
     assert_eq!(empty.architectures, Some(vec![]));
     assert_eq!(empty.flags, Some(vec![]));
-    assert!(!render(&absent).unwrap().contains("flags"));
-    assert!(render(&empty).unwrap().contains(r#""flags": []"#));
+    assert!(!render(&absent, Format::Oci).unwrap().contains("flags"));
+    assert!(
+        render(&empty, Format::Oci)
+            .unwrap()
+            .contains(r#""flags": []"#)
+    );
 }
 
 #[test]
@@ -81,12 +85,12 @@ fn every_architecture_has_the_same_name_in_both_directions() {
     for &arch in Arch::ALL {
         match arch.oci_name() {
             Some(name) => {
-                let written = write_arch(arch).unwrap();
+                let written = write_arch(arch, Format::Oci).unwrap();
                 let json = serde_json::to_value(written).unwrap();
                 assert_eq!(json, name);
                 assert_eq!(read_arch(written), Ok(arch));
             }
-            None => assert!(write_arch(arch).is_err()),
+            None => assert!(write_arch(arch, Format::Oci).is_err()),
         }
     }
 }
@@ -366,7 +370,7 @@ fn what_is_written_is_valid_by_the_schema_of_the_specification() {
         assert_eq!(valid(&text_of(extent, true)), Ok(()));
     }
     proptest!(|(profile in strategies::profile())| {
-        prop_assert_eq!(valid(&render(&profile).unwrap()), Ok(()));
+        prop_assert_eq!(valid(&render(&profile, Format::Oci).unwrap()), Ok(()));
     });
 }
 

@@ -1,0 +1,317 @@
+//! The compiled filter: an array of `struct sock_filter` in this machine's byte order. It is written as `sc-record run`
+//! loads it, for this machine's ABIs.
+//!
+//! It is read by following the program for every call of every ABI that it tells apart ([`explain`]): what it answers is
+//! the profile. Conditions on arguments become comparisons. The profile is compiled again, and the result must answer as
+//! the program does: what it doesn't is lost, call by call. What calls of other ABIs get is the runtime's business, and
+//! nothing that a profile says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::calls::without_loading;
+use super::loss::{Losses, Out};
+use super::source::{Places, Source};
+use super::{Format, ParseError, ParseErrorKind, Position, RenderError};
+use crate::enforce::{
+    Condition, InvalidProgram, OnUnknown, Outcome, Program, Subject, Table, compile, explain,
+    other_arches, table,
+};
+use crate::profile::{Action, ArgCmp, Op, Profile, Rule};
+use crate::syscall::{Arch, Syscall};
+
+pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<Vec<u8>, RenderError> {
+    without_loading(profile, out)?;
+    let failed = |why: String| RenderError::Compile { why };
+    let filter = compile(profile, OnUnknown::Ignore).map_err(|error| failed(chain(&error)))?;
+    for ignored in filter.ignored() {
+        out.lose(format!("{}: {ignored}", ignored.place))?;
+    }
+    let program = filter.program().map_err(|error| failed(chain(&error)))?;
+    Ok(program.to_bytes())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Offsets are columns of the one line that bytes are.
+fn at(offset: usize) -> Position {
+    Position {
+        line: 1,
+        column: offset + 1,
+    }
+}
+
+pub(super) fn parse(bytes: &[u8], losses: &mut Losses) -> Result<Source, ParseError> {
+    let program = Program::from_bytes(bytes).map_err(|error| {
+        let offset = match error {
+            InvalidProgram::Length(length) => length,
+            error => error.at().unwrap_or(0) * 8,
+        };
+        ParseError::new(Some(at(offset)), ParseErrorKind::Form(error.to_string()))
+    })?;
+    let profile = profile(&program, losses)?;
+    let places = Places::Noted(BTreeMap::new());
+    Ok(Source::plain(Format::Bpf, profile, places))
+}
+
+/// What one ABI says of a name.
+type Answers = BTreeMap<String, Outcome>;
+
+fn profile(program: &Program, losses: &mut Losses) -> Result<Profile, ParseError> {
+    let other = other_arches(program);
+    let tables: Vec<Table> = (explain(program).into_iter())
+        .filter(|table| table.rest != other || !table.calls.is_empty())
+        .collect();
+    // A filter that answers the same to everything has no ABIs.
+    let rest = tables.first().map_or(&other, |table| &table.rest);
+    let Some(default_action) = rest.always() else {
+        let what = "what the program answers to calls that it doesn't name depends on arguments";
+        return Err(ParseError::new(
+            Some(at(0)),
+            ParseErrorKind::Unsaid(what.to_owned()),
+        ));
+    };
+    let mut answers: BTreeMap<Arch, Answers> = BTreeMap::new();
+    for table in &tables {
+        if table.rest.always() != Some(default_action) {
+            let what = format!("{}: calls that aren't named get another answer", table.arch);
+            losses.lose(None, what)?;
+        }
+        answers.insert(table.arch, named(table, losses)?);
+    }
+    let mut rules = Rules::default();
+    let names: BTreeSet<&String> = answers.values().flat_map(Answers::keys).collect();
+    for name in names {
+        // What goes through socketcall(2) and ipc(2) comes from the names of the calls.
+        if matches!(name.as_str(), "socketcall" | "ipc") && multiplexes(&answers, name) {
+            continue;
+        }
+        // The ABIs that have the call must agree on it.
+        let having = (answers.iter())
+            .filter(|(arch, _)| Syscall::from_name(**arch, name).is_some())
+            .map(|(_, answers)| answers.get(name));
+        let outcomes: Vec<Option<&Outcome>> = having.collect();
+        let Some(Some(first)) = outcomes.first() else {
+            losses.lose(None, format!("{name}: the answer differs between ABIs"))?;
+            continue;
+        };
+        if outcomes.iter().any(|outcome| *outcome != Some(first)) && !same_narrow(&outcomes) {
+            losses.lose(None, format!("{name}: the answer differs between ABIs"))?;
+            continue;
+        }
+        if !rules.add(name, first, default_action) {
+            losses.lose(
+                None,
+                format!("{name}: conditions that a profile can't compare"),
+            )?;
+        }
+    }
+    let mut profile = Profile {
+        architectures: (!tables.is_empty())
+            .then(|| tables.iter().map(|table| table.arch).collect()),
+        rules: rules.into_rules(),
+        ..Profile::new(default_action)
+    };
+    verify(&mut profile, &tables, losses)?;
+    Ok(profile)
+}
+
+fn multiplexes(answers: &BTreeMap<Arch, Answers>, name: &str) -> bool {
+    let mut outcomes = answers.values().filter_map(|answers| answers.get(name));
+    outcomes.any(|outcome| outcome.always().is_none())
+}
+
+/// Comparisons of 32-bit ABIs have no upper halves, so they differ from the native ones although one rule makes both. Which
+/// one is right shows when the profile is compiled again.
+fn same_narrow(outcomes: &[Option<&Outcome>]) -> bool {
+    outcomes
+        .iter()
+        .all(|outcome| matches!(outcome, Some(Outcome::Depends { .. })))
+}
+
+/// The calls of a table by name.
+fn named(table: &Table, losses: &mut Losses) -> Result<Answers, ParseError> {
+    let mut answers = Answers::new();
+    for (&nr, outcome) in &table.calls {
+        let syscall = Syscall {
+            arch: table.arch,
+            nr,
+        };
+        if let Some(name) = syscall.name() {
+            answers.insert(name.into_owned(), outcome.clone());
+        } else {
+            let what = format!("{} {syscall}: a call without a name", table.arch);
+            losses.lose(None, what)?;
+        }
+    }
+    Ok(answers)
+}
+
+/// Rules that are being put together.
+#[derive(Default)]
+struct Rules {
+    plain: BTreeMap<Action, Vec<String>>,
+    compared: Vec<(String, Action, Vec<ArgCmp>)>,
+}
+
+impl Rules {
+    /// Adds what becomes of a call. Whether a profile can say it.
+    fn add(&mut self, name: &str, outcome: &Outcome, default_action: Action) -> bool {
+        match outcome {
+            Outcome::Always(action) => {
+                self.plain.entry(*action).or_default().push(name.to_owned());
+                true
+            }
+            Outcome::Depends { ways, otherwise } => {
+                if *otherwise != default_action {
+                    return false;
+                }
+                let mut compared = Vec::new();
+                for (conditions, action) in ways {
+                    let Some(alternatives) = alternatives(conditions) else {
+                        return false;
+                    };
+                    compared.extend(
+                        (alternatives.into_iter()).map(|args| (name.to_owned(), *action, args)),
+                    );
+                }
+                self.compared.extend(compared);
+                true
+            }
+            Outcome::TooMany => false,
+        }
+    }
+
+    fn into_rules(self) -> Vec<Rule> {
+        let plain = self.plain.into_iter().rev();
+        let plain = plain.filter_map(|(action, names)| Rule::new(names, action, Vec::new()).ok());
+        let compared = self.compared.into_iter();
+        let compared =
+            compared.filter_map(|(name, action, args)| Rule::new(vec![name], action, args).ok());
+        plain.chain(compared).collect()
+    }
+}
+
+/// Conditions as comparisons: a list for each alternative. `None` where a profile can't compare so.
+fn alternatives(conditions: &[Condition]) -> Option<Vec<Vec<ArgCmp>>> {
+    let mut alternatives: Vec<Vec<ArgCmp>> = vec![Vec::new()];
+    let mut seen = BTreeSet::new();
+    for condition in conditions {
+        let choices: Vec<ArgCmp> = match condition {
+            Condition::Within {
+                what: Subject::Arg(index),
+                ranges,
+            } => {
+                seen.insert(*index).then_some(())?;
+                comparisons(*index, ranges, u64::MAX)?
+            }
+            // The ABI has no more than the lower half.
+            Condition::Within {
+                what: Subject::Word(offset),
+                ranges,
+            } if *offset >= 16 => {
+                let index = u8::try_from((offset - 16) / 8).ok()?;
+                seen.insert(index).then_some(())?;
+                comparisons(index, ranges, u32::MAX.into())?
+            }
+            Condition::Masked {
+                what: Subject::Arg(index),
+                mask,
+                value,
+                equal: true,
+            } => {
+                seen.insert(*index).then_some(())?;
+                vec![ArgCmp::new((*index).into(), Op::MaskedEq, *mask, Some(*value)).ok()?]
+            }
+            _ => return None,
+        };
+        alternatives = (alternatives.iter())
+            .flat_map(|args| {
+                choices
+                    .iter()
+                    .map(move |choice| [&args[..], &[*choice]].concat())
+            })
+            .collect();
+    }
+    Some(alternatives)
+}
+
+/// The comparisons one of which holds for the numbers in ranges.
+fn comparisons(index: u8, ranges: &[(u64, u64)], greatest: u64) -> Option<Vec<ArgCmp>> {
+    let compare = |op, value| ArgCmp::new(index.into(), op, value, None).ok();
+    if let [(0, below), (above, last)] = ranges[..]
+        && last == greatest
+        && above.checked_sub(below) == Some(2)
+    {
+        return Some(vec![compare(Op::Ne, below + 1)?]);
+    }
+    let mut comparisons = Vec::new();
+    for &(first, last) in ranges {
+        comparisons.push(match (first, last) {
+            (first, last) if first == last => compare(Op::Eq, first)?,
+            (0, last) => compare(Op::Le, last)?,
+            (first, last) if last == greatest => compare(Op::Ge, first)?,
+            // Two comparisons of one argument that must both hold.
+            _ => return None,
+        });
+    }
+    Some(comparisons)
+}
+
+/// Compiles the profile, and loses the calls for which the result answers otherwise than the program that was read.
+fn verify(profile: &mut Profile, tables: &[Table], losses: &mut Losses) -> Result<(), ParseError> {
+    let failed = |why: String| {
+        let what = format!("the profile can't be verified: {why}");
+        ParseError::new(Some(at(0)), ParseErrorKind::Unsaid(what))
+    };
+    // What is left out is compared again, since rules for one call can make others (socketcall).
+    for _ in 0..2 {
+        let filter = compile(profile, OnUnknown::Ignore).map_err(|error| failed(chain(&error)))?;
+        let compiled = filter
+            .program()
+            .map_err(|error| failed(error.to_string()))?;
+        let mut wrong = BTreeSet::new();
+        for read in tables {
+            let made = table(&compiled, read.arch);
+            let numbers: BTreeSet<i32> = read
+                .calls
+                .keys()
+                .chain(made.calls.keys())
+                .copied()
+                .collect();
+            for nr in numbers {
+                let of = |table: &Table| table.calls.get(&nr).unwrap_or(&table.rest).clone();
+                if of(read) != of(&made) {
+                    let syscall = Syscall {
+                        arch: read.arch,
+                        nr,
+                    };
+                    wrong.insert(syscall.to_string());
+                }
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        for name in &wrong {
+            losses.lose(None, format!("{name}: what the program answers to it"))?;
+        }
+        profile.rules = (profile.rules.iter())
+            .filter_map(|rule| {
+                let names: Vec<String> = (rule.names().iter())
+                    .filter(|name| !wrong.contains(*name))
+                    .cloned()
+                    .collect();
+                Rule::new(names, rule.action(), rule.args().to_vec()).ok()
+            })
+            .collect();
+    }
+    Ok(())
+}

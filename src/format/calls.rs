@@ -1,0 +1,103 @@
+//! A profile by calls, for the formats that have no rules of several names.
+
+use std::collections::BTreeMap;
+
+use super::RenderError;
+use super::loss::Out;
+use crate::profile::{Action, ArgCmp, Flag, Place, Profile, Rule};
+
+/// What a profile says of one call beside its default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said<'a> {
+    /// The same whatever the arguments are.
+    Always(Action),
+    /// This for each of the alternatives whose comparisons hold, otherwise the default.
+    When(Vec<(&'a [ArgCmp], Action)>),
+}
+
+/// The calls of a profile, by name. Rules that answer what the default action does are left out, as runc does. A call
+/// that rules contradict each other about is lost.
+pub(super) fn calls<'a>(
+    profile: &'a Profile,
+    out: &mut Out<'_>,
+) -> Result<BTreeMap<&'a str, Said<'a>>, RenderError> {
+    let mut rules: BTreeMap<&str, Vec<(Place, &Rule)>> = BTreeMap::new();
+    for (index, rule) in profile.rules.iter().enumerate() {
+        if rule.action() == profile.default_action {
+            continue;
+        }
+        for (name_index, name) in rule.names().iter().enumerate() {
+            let place = Place::Name {
+                rule: index,
+                name: name_index,
+            };
+            rules.entry(name).or_default().push((place, rule));
+        }
+    }
+    let mut calls = BTreeMap::new();
+    for (name, rules) in rules {
+        let always = rules.iter().find(|(_, rule)| rule.args().is_empty());
+        let Some((_, always)) = always else {
+            let when = rules.iter().flat_map(|(_, rule)| {
+                let alternatives = rule.alternatives().into_iter();
+                alternatives.map(|all| (all, rule.action()))
+            });
+            calls.insert(name, Said::When(when.collect()));
+            continue;
+        };
+        let other = rules
+            .iter()
+            .find(|(_, rule)| rule.action() != always.action());
+        match other {
+            None => {
+                calls.insert(name, Said::Always(always.action()));
+            }
+            Some((place, _)) => {
+                out.lose(format!("{place}: rules for {name} contradict each other"))?
+            }
+        }
+    }
+    Ok(calls)
+}
+
+/// Loses what only matters to a container runtime: flags other than the usual one, and a listener.
+pub(super) fn without_loading(profile: &Profile, out: &mut Out<'_>) -> Result<(), RenderError> {
+    for flag in profile.flags.iter().flatten() {
+        let name = match flag {
+            Flag::SpecAllow => continue,
+            Flag::Tsync => "SECCOMP_FILTER_FLAG_TSYNC",
+            Flag::Log => "SECCOMP_FILTER_FLAG_LOG",
+            Flag::WaitKillableRecv => "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+        };
+        out.lose(format!("flags: {name}"))?;
+    }
+    if profile.listener.is_some() {
+        out.lose("listenerPath")?;
+    }
+    Ok(())
+}
+
+/// Whether a name can stand in a text without quotes. Anything else could be read as something else.
+pub(super) fn is_plain(name: &str) -> bool {
+    let first = name.bytes().next();
+    first.is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && (name.bytes()).all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Loses calls whose names can't stand in a text.
+pub(super) fn with_plain_names<'a>(
+    mut calls: BTreeMap<&'a str, Said<'a>>,
+    out: &mut Out<'_>,
+) -> Result<BTreeMap<&'a str, Said<'a>>, RenderError> {
+    for name in calls.keys().filter(|name| !is_plain(name)) {
+        out.lose(format!("the name {name:?}"))?;
+    }
+    calls.retain(|name, _| is_plain(name));
+    Ok(calls)
+}
+
+/// The comparisons of a rule as a condition, for messages.
+pub(super) fn condition(all: &[ArgCmp]) -> String {
+    let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+    all.join(" && ")
+}

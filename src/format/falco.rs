@@ -1,0 +1,184 @@
+//! A rule of Falco that reports what a profile doesn't allow. Falco watches; it refuses nothing. So what a profile says is
+//! the list of what is expected; with which answer it refuses the rest is not said, nor asked for. A file reads as the
+//! profile that logs what is not in the list.
+//!
+//! The list is a Falco list, so that it can be read back, and appended to elsewhere; whose calls are meant is a macro, which
+//! has to be fitted to the deployment. Falco must watch all calls for it (`base_syscalls`, or `-A` of older versions).
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::calls::{Said, calls, is_plain, without_loading};
+use super::loss::{Losses, Out};
+use super::source::{Places, Source};
+use super::yaml::{self, scalar};
+use super::{Format, ParseError, ParseErrorKind, Position, RenderError};
+use crate::profile::{Action, Place, Profile, Rule};
+
+/// What the name of the list ends with.
+const LIST: &str = "_syscalls";
+
+pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
+    without_loading(profile, out)?;
+    if profile.default_action == Action::Allow {
+        out.lose("defaultAction: SCMP_ACT_ALLOW; only what is allowed can be listed")?;
+    }
+    let mut expected = Vec::new();
+    for (name, said) in calls(profile, out)? {
+        match said {
+            Said::Always(Action::Allow) if is_plain(name) => expected.push(name),
+            Said::Always(Action::Allow) => out.lose(format!("the name {name:?}"))?,
+            // Falco reports it, as it does whatever else is not allowed.
+            Said::Always(Action::Log | Action::Errno(_)) => {}
+            Said::Always(action) if !action.executes() => {}
+            Said::Always(action) => out.lose(format!("{name}: {action}"))?,
+            Said::When(_) => out.lose(format!("{name}: its rules compare arguments"))?,
+        }
+    }
+    let word: String = (out.name.chars())
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    let word = format!("sc_record_{word}");
+    let head = out.head(
+        "#",
+        &[
+            "Reports the calls that the profile does not allow. Falco has to watch all calls for it:",
+            "base_syscalls.all in falco.yaml, or falco -A.",
+        ],
+    );
+    let program = scalar(out.name).replace('\'', "");
+    let program = program.trim_matches('"').replace(['\\', '"'], "");
+    let rule = scalar(&format!(
+        "System call outside of the profile of {}",
+        out.name
+    ));
+    let items = if expected.is_empty() {
+        "  items: []\n".to_owned()
+    } else {
+        let items: String = expected
+            .iter()
+            .map(|name| format!("  - {}\n", scalar(name)))
+            .collect();
+        format!("  items:\n{items}")
+    };
+    let condition = scalar(&format!("proc.name = '{program}'"));
+    Ok(format!(
+        "{head}- list: {word}{LIST}\n{items}\n\
+         # Whose calls are meant. In a cluster rather k8s.pod.label or container.image.repository.\n\
+         - macro: {word}_workload\n  condition: {condition}\n\n\
+         - rule: {rule}\n  desc: A workload makes a system call that its seccomp profile does not allow.\n  \
+         condition: {word}_workload and syscall.type exists and not syscall.type in ({word}{LIST})\n  \
+         output: unexpected system call (syscall=%syscall.type process=%proc.name command=%proc.cmdline \
+         container=%container.id)\n  priority: WARNING\n  tags: [syscall, seccomp]\n"
+    ))
+}
+
+/// An element of a file of rules; what isn't asked for here may be anything.
+#[derive(Deserialize)]
+struct Element {
+    list: Option<Spanned<String>>,
+    items: Option<Vec<Spanned<String>>>,
+    rule: Option<Spanned<String>>,
+    condition: Option<Spanned<String>>,
+}
+
+pub(super) fn parse(
+    text: &str,
+    select: Option<&str>,
+    losses: &mut Losses,
+) -> Result<Source, ParseError> {
+    let documents: Vec<Vec<Element>> = yaml::documents(text)?;
+    let elements: Vec<Element> = documents.into_iter().flatten().collect();
+    fn problem<T>(position: Option<Position>, message: String) -> Result<T, ParseError> {
+        Err(ParseError::new(position, ParseErrorKind::Form(message)))
+    }
+    let mut lists: BTreeMap<&str, Vec<&Spanned<String>>> = BTreeMap::new();
+    for element in &elements {
+        if let (Some(list), Some(items)) = (&element.list, &element.items) {
+            lists.entry(&list.value).or_default().extend(items);
+        }
+    }
+    let rules: Vec<(&Spanned<String>, &Spanned<String>, &str)> = (elements.iter())
+        .filter_map(|element| {
+            let (rule, condition) = (element.rule.as_ref()?, element.condition.as_ref()?);
+            Some((rule, condition, expected(&condition.value)?))
+        })
+        .collect();
+    let meant: Vec<_> = (rules.iter())
+        .filter(|(rule, ..)| select.is_none_or(|name| rule.value == name))
+        .collect();
+    let names = || {
+        let names: Vec<_> = rules.iter().map(|(rule, ..)| rule.value.as_str()).collect();
+        names.join("; ")
+    };
+    let (condition, inner) = match (&meant[..], select) {
+        ([(_, condition, inner)], _) => (condition, inner),
+        ([], Some(name)) => {
+            return problem(
+                None,
+                format!("no rule {name:?} has a list of calls, only: {}", names()),
+            );
+        }
+        ([], None) => {
+            return problem(
+                None,
+                "no rule has `not syscall.type in (…)`: there is no list of calls to read"
+                    .to_owned(),
+            );
+        }
+        (_, _) => return problem(None, format!("there is more than one rule: {}", names())),
+    };
+    let at = yaml::position(condition.referenced, text);
+    let mut found = Vec::new();
+    for word in inner
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+    {
+        match lists.get(word) {
+            Some(items) => {
+                for item in items {
+                    let at = yaml::position(item.referenced, text);
+                    if lists.contains_key(item.value.as_str()) {
+                        losses.lose(at, format!("{}: a list in a list", item.value))?;
+                    } else {
+                        found.push((item.value.clone(), at));
+                    }
+                }
+            }
+            None => found.push((word.trim_matches(['"', '\'']).to_owned(), at)),
+        }
+    }
+    let mut places = BTreeMap::new();
+    for (name, (_, at)) in found.iter().enumerate() {
+        places.extend(at.map(|at| (Place::Name { rule: 0, name }, at)));
+    }
+    places.extend(at.map(|at| (Place::Rule(0), at)));
+    let names: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
+    let mut profile = Profile::new(Action::Log);
+    if !names.is_empty() {
+        let rule = Rule::new(names, Action::Allow, Vec::new());
+        let rule = rule.or_else(|error| problem(at, error.to_string()))?;
+        profile.rules.push(rule);
+    }
+    Ok(Source::plain(Format::Falco, profile, Places::Noted(places)))
+}
+
+/// What stands in the parentheses of `not syscall.type in (…)`, or of `evt.type`.
+fn expected(condition: &str) -> Option<&str> {
+    let words = ["not syscall.type in", "not evt.type in"];
+    let rest = words.iter().find_map(|words| {
+        let place = condition.find(words)?;
+        condition.get(place + words.len()..)
+    })?;
+    let inner = rest.trim_start().strip_prefix('(')?;
+    inner.split_once(')').map(|(inner, _)| inner)
+}

@@ -1,0 +1,500 @@
+//! A C source that loads the profile with libseccomp: `cc -o app app.c -lseccomp`, then `./app CMD`; or a function to be
+//! called (`-D SC_RECORD_NO_MAIN`). It does what `sc-record run` does: a filter for each ABI, which are united; calls of
+//! other ABIs end the process; calls that go through socketcall(2) and ipc(2) as there. What it can't do is check what
+//! libseccomp made of it (`--export-bpf` writes that, for `sc-record inspect`).
+//!
+//! C is read only as it was written here: the part with the profile is read, and the whole must then be what would be
+//! written for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::loss::Out;
+use super::oci::{read_action, write_op};
+use super::source::{Places, Source};
+use super::{Format, ParseError, ParseErrorKind, Position, RenderError, Writing};
+use crate::profile::{Action, ArgCmp, Flag, Op, Place, Profile, Rule};
+use crate::syscall::{Arch, Syscall};
+
+/// What tells such a source from others.
+pub(super) const MARK: &str = "/* A seccomp profile, written by sc-record. */";
+
+const BEFORE: &str = r#"#include <errno.h>
+#include <seccomp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct rule {
+	uint32_t action;
+	unsigned int count;
+	struct scmp_arg_cmp args[6];
+	const char *const *names;
+};
+
+#define NAMES(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+"#;
+
+const CODE: &str = include_str!("libseccomp/code.c");
+
+/// Lines are broken before they are longer.
+const WIDTH: usize = 110;
+
+pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
+    if profile.listener.is_some() {
+        out.lose("listenerPath")?;
+    }
+    let mut rules = Vec::new();
+    for (index, rule) in profile.rules.iter().enumerate() {
+        if rule.action() == Action::Notify {
+            let names = rule.names().join(", ");
+            let place = Place::Rule(index);
+            out.lose(format!(
+                "{place} ({names}): SCMP_ACT_NOTIFY, which needs a listener"
+            ))?;
+            continue;
+        }
+        for all in rule.alternatives() {
+            rules.push((rule, all));
+        }
+    }
+    if profile.default_action == Action::Notify {
+        let lost = super::Lost {
+            position: None,
+            what: "defaultAction: SCMP_ACT_NOTIFY".to_owned(),
+        };
+        let format = Format::Libseccomp;
+        return Err(RenderError::Unsaid { format, lost });
+    }
+    let arches = profile.architectures.iter().flatten();
+    let arches = arches.map(|&arch| {
+        let format = Format::Libseccomp;
+        arch.oci_name()
+            .filter(|_| arch.scmp().is_some())
+            .ok_or(RenderError::Architecture { format, arch })
+    });
+    let arches: String = (arches.collect::<Result<Vec<_>, _>>()?.iter())
+        .map(|name| format!("{name}, "))
+        .collect();
+    let mut text = format!("{MARK}\n");
+    for lost in out.head("/*", &[]).lines() {
+        let lost = lost.replace("*/", "* /");
+        text += &format!("{lost} */\n");
+    }
+    text += BEFORE;
+    text += &format!(
+        "#define DEFAULT_ACTION {}\n\nstatic const uint32_t architectures[] = {{ {arches}0 }};\n\n",
+        write_action(profile.default_action)
+    );
+    text += "static const struct rule rules[] = {\n";
+    for (rule, all) in rules {
+        text += &write_rule(rule, all);
+    }
+    text += "\t{ 0, 0, { { 0 } }, NULL },\n};\n\n";
+    text += &attributes(profile);
+    text += &numbers(profile);
+    Ok(text + CODE)
+}
+
+fn write_action(action: Action) -> String {
+    match action {
+        Action::Errno(errno) => format!("SCMP_ACT_ERRNO({})", errno.get()),
+        Action::Trace(message) => format!("SCMP_ACT_TRACE({message})"),
+        other => other.to_string(),
+    }
+}
+
+fn write_rule(rule: &Rule, all: &[ArgCmp]) -> String {
+    let args: Vec<String> = (all.iter())
+        .map(|arg| {
+            let two = match arg.op() {
+                Op::MaskedEq => arg.value_two().unwrap_or(0),
+                _ => 0,
+            };
+            let (index, op) = (arg.index(), write_op(arg.op()));
+            format!("{{ {index}, {op}, {:#x}u, {two:#x}u }}", arg.value())
+        })
+        .collect();
+    let count = args.len();
+    let args = if args.is_empty() {
+        "{ 0 }".to_owned()
+    } else {
+        args.join(", ")
+    };
+    let action = write_action(rule.action());
+    let mut text = format!("\t{{ {action}, {count}, {{ {args} }}, NAMES(\n");
+    let mut line = String::from("\t\t");
+    for (index, name) in rule.names().iter().enumerate() {
+        let comma = if index + 1 < rule.names().len() {
+            ","
+        } else {
+            ""
+        };
+        let word = format!("{}{comma}", quoted(name));
+        if line.len() + word.len() > WIDTH {
+            text += &format!("{}\n", line.trim_end_matches(' '));
+            line = String::from("\t\t");
+        }
+        line += &format!("{word} ");
+    }
+    text += &format!("{}) }},\n", line.trim_end_matches(' '));
+    text
+}
+
+/// A string of C: anything unusual in octal, which can't run into what comes after it.
+fn quoted(name: &str) -> String {
+    let mut text = String::from("\"");
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            text.push(char::from(byte));
+        } else {
+            text += &format!("\\{byte:03o}");
+        }
+    }
+    text + "\""
+}
+
+/// How the filter is loaded.
+fn attributes(profile: &Profile) -> String {
+    let mut text = String::from(
+        "static const struct {\n\tenum scmp_filter_attr attribute;\n\tuint32_t value;\n} attributes[] = {\n",
+    );
+    for flag in profile.effective_flags() {
+        text += match flag {
+            Flag::Tsync => "\t{ SCMP_FLTATR_CTL_TSYNC, 1 },\n",
+            Flag::Log => "\t{ SCMP_FLTATR_CTL_LOG, 1 },\n",
+            Flag::SpecAllow => "\t{ SCMP_FLTATR_CTL_SSB, 1 },\n",
+            Flag::WaitKillableRecv => "\t{ SCMP_FLTATR_CTL_WAITKILL, 1 },\n",
+        };
+    }
+    text + "\t{ 0, 0 },\n};\n\n"
+}
+
+/// The numbers that libseccomp doesn't give: of calls that it is too old for, and of those for which it gives a pseudo
+/// number although the ABI has them.
+fn numbers(profile: &Profile) -> String {
+    let names: BTreeSet<&String> = profile.rules.iter().flat_map(Rule::names).collect();
+    let listed = profile.architectures.iter().flatten().copied();
+    let arches: BTreeSet<Arch> = listed.chain([Arch::NATIVE]).collect();
+    let mut text = String::from(
+        "static const struct {\n\tuint32_t arch;\n\tconst char *name;\n\tint nr;\n} numbers[] = {\n",
+    );
+    for arch in arches {
+        let Some(oci) = arch.oci_name() else { continue };
+        for name in &names {
+            let Some(syscall) = Syscall::from_name(arch, name) else {
+                continue;
+            };
+            if !given_by_libseccomp(arch, name) {
+                text += &format!("\t{{ {oci}, {}, {} }},\n", quoted(name), syscall.audit_nr());
+            }
+        }
+    }
+    text + "\t{ 0, NULL, 0 },\n};\n\n"
+}
+
+fn given_by_libseccomp(arch: Arch, name: &str) -> bool {
+    let given = arch
+        .scmp()
+        .and_then(|scmp| libseccomp::ScmpSyscall::from_name_by_arch(name, scmp).ok());
+    given.is_some_and(|syscall| syscall.as_raw_syscall() >= 0)
+}
+
+/// A word of the part with the profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Text(String),
+    Number(u64),
+    Sign(char),
+}
+
+struct Tokens<'a> {
+    text: &'a str,
+    offset: usize,
+}
+
+impl Tokens<'_> {
+    fn position(&self) -> Option<Position> {
+        Position::of_offset(self.text.as_bytes(), self.offset)
+    }
+
+    fn error(&self, expected: &str) -> ParseError {
+        let message = format!("{expected} is missing: this is not as sc-record writes it");
+        ParseError::new(self.position(), ParseErrorKind::Form(message))
+    }
+
+    fn rest(&self) -> &str {
+        self.text.get(self.offset..).unwrap_or_default()
+    }
+
+    fn space(&mut self) {
+        let rest = self.rest();
+        self.offset += rest.len() - rest.trim_start().len();
+    }
+
+    fn token(&mut self) -> Option<Token> {
+        self.space();
+        let rest = self.rest();
+        let first = rest.chars().next()?;
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let length = rest.find(|c| !word(c)).unwrap_or(rest.len());
+        let (token, length) = if first == '"' {
+            let length = rest[1..].find('"')? + 2;
+            (Token::Text(unquoted(&rest[1..length - 1])?), length)
+        } else if first.is_ascii_digit() {
+            let digits = rest[..length].trim_end_matches('u');
+            let number = match digits.strip_prefix("0x") {
+                Some(hex) => u64::from_str_radix(hex, 16),
+                None => digits.parse(),
+            };
+            (Token::Number(number.ok()?), length)
+        } else if word(first) {
+            (Token::Word(rest[..length].to_owned()), length)
+        } else {
+            (Token::Sign(first), first.len_utf8())
+        };
+        self.offset += length;
+        Some(token)
+    }
+
+    fn word(&mut self) -> Result<String, ParseError> {
+        match self.token() {
+            Some(Token::Word(word)) => Ok(word),
+            _ => Err(self.error("a word")),
+        }
+    }
+
+    fn number(&mut self) -> Result<u64, ParseError> {
+        match self.token() {
+            Some(Token::Number(number)) => Ok(number),
+            _ => Err(self.error("a number")),
+        }
+    }
+
+    fn signs(&mut self, signs: &str) -> Result<(), ParseError> {
+        for sign in signs.chars() {
+            if self.token() != Some(Token::Sign(sign)) {
+                return Err(self.error(&format!("{sign:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn takes(&mut self, sign: char) -> bool {
+        let before = self.offset;
+        let takes = self.token() == Some(Token::Sign(sign));
+        if !takes {
+            self.offset = before;
+        }
+        takes
+    }
+
+    /// Goes on after a line.
+    fn after(&mut self, line: &str) -> Result<(), ParseError> {
+        let place = self.rest().find(line);
+        let place = place.ok_or_else(|| self.error(&format!("{:?}", line.trim())))?;
+        self.offset += place + line.len();
+        Ok(())
+    }
+
+    fn action(&mut self) -> Result<Action, ParseError> {
+        let position = self.position();
+        let name = self.word()?;
+        let number = if self.takes('(') {
+            let number = self.number()?;
+            self.signs(")")?;
+            Some(u32::try_from(number).unwrap_or(u32::MAX))
+        } else {
+            None
+        };
+        let form = |message| ParseError::new(position, ParseErrorKind::Form(message));
+        let action = name
+            .parse()
+            .map_err(|_| form(format!("{name} is not an action")))?;
+        read_action(action, number).map_err(|error| form(error.to_string()))
+    }
+}
+
+fn unquoted(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first == b'\\' {
+            let octal = std::str::from_utf8(after.get(..3)?).ok()?;
+            bytes.push(u8::from_str_radix(octal, 8).ok()?);
+            rest = &after[3..];
+        } else {
+            bytes.push(first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+pub(super) fn parse(text: &str) -> Result<Source, ParseError> {
+    let mut tokens = Tokens { text, offset: 0 };
+    tokens.after(MARK)?;
+    tokens.after("#define DEFAULT_ACTION ")?;
+    let mut places = BTreeMap::new();
+    places.extend(tokens.position().map(|at| (Place::DefaultAction, at)));
+    let mut profile = Profile::new(tokens.action()?);
+    tokens.after("static const uint32_t architectures[] = {")?;
+    loop {
+        tokens.space();
+        let at = tokens.position();
+        match tokens.token() {
+            Some(Token::Number(0)) => break,
+            Some(Token::Word(name)) => {
+                let arch = Arch::from_oci_name(&name);
+                let arch = arch.ok_or_else(|| tokens.error("an architecture"))?;
+                let arches = profile.architectures.get_or_insert_default();
+                places.extend(at.map(|at| (Place::Architecture(arches.len()), at)));
+                arches.push(arch);
+                tokens.signs(",")?;
+            }
+            _ => return Err(tokens.error("an architecture")),
+        }
+    }
+    tokens.after("static const struct rule rules[] = {")?;
+    while let Some(rule) = rule(&mut tokens, profile.rules.len(), &mut places)? {
+        profile.rules.push(rule);
+    }
+    tokens.after("attributes[] = {")?;
+    profile.flags = flags(&mut tokens)?;
+    unchanged(text, &profile)?;
+    Ok(Source::plain(
+        Format::Libseccomp,
+        profile,
+        Places::Noted(places),
+    ))
+}
+
+/// The next rule; `None` at the end of the table.
+fn rule(
+    tokens: &mut Tokens<'_>,
+    index: usize,
+    places: &mut BTreeMap<Place, Position>,
+) -> Result<Option<Rule>, ParseError> {
+    tokens.signs("{")?;
+    tokens.space();
+    let at = tokens.position();
+    if tokens.rest().starts_with('0') {
+        return Ok(None);
+    }
+    places.extend(at.map(|at| (Place::Rule(index), at)));
+    let action = tokens.action()?;
+    tokens.signs(",")?;
+    let count = tokens.number()?;
+    tokens.signs(",{{")?;
+    let mut args = Vec::new();
+    for number in 0..count {
+        if number > 0 {
+            tokens.signs(",{")?;
+        }
+        tokens.space();
+        let at = tokens.position();
+        let arg = args.len();
+        places.extend(at.map(|at| (Place::Arg { rule: index, arg }, at)));
+        let argument = tokens.number()?;
+        tokens.signs(",")?;
+        let op = tokens.word()?;
+        let op = op.parse().map(super::oci::read_op);
+        let op = op.map_err(|_| tokens.error("an operator"))?;
+        tokens.signs(",")?;
+        let value = tokens.number()?;
+        tokens.signs(",")?;
+        let two = tokens.number()?;
+        tokens.signs("}")?;
+        let two = (op == Op::MaskedEq).then_some(two);
+        let compared = ArgCmp::new(argument, op, value, two);
+        args.push(compared.map_err(|_| tokens.error("an argument of 0 to 5"))?);
+    }
+    if count == 0 {
+        tokens.number()?;
+        tokens.signs("}")?;
+    }
+    tokens.signs("},")?;
+    tokens.word()?;
+    tokens.signs("(")?;
+    let mut names = Vec::new();
+    loop {
+        tokens.space();
+        let at = tokens.position();
+        let name = names.len();
+        places.extend(at.map(|at| (Place::Name { rule: index, name }, at)));
+        match tokens.token() {
+            Some(Token::Text(name)) => names.push(name),
+            _ => return Err(tokens.error("a name")),
+        }
+        if !tokens.takes(',') {
+            break;
+        }
+    }
+    tokens.signs(")},")?;
+    let rule = Rule::new(names, action, args);
+    rule.map(Some).map_err(|_| tokens.error("a name"))
+}
+
+/// `None` for what an absent list means.
+fn flags(tokens: &mut Tokens<'_>) -> Result<Option<Vec<Flag>>, ParseError> {
+    let mut flags = Vec::new();
+    loop {
+        tokens.signs("{")?;
+        match tokens.token() {
+            Some(Token::Number(0)) => break,
+            Some(Token::Word(name)) => flags.push(match name.as_str() {
+                "SCMP_FLTATR_CTL_TSYNC" => Flag::Tsync,
+                "SCMP_FLTATR_CTL_LOG" => Flag::Log,
+                "SCMP_FLTATR_CTL_SSB" => Flag::SpecAllow,
+                "SCMP_FLTATR_CTL_WAITKILL" => Flag::WaitKillableRecv,
+                _ => return Err(tokens.error("an attribute")),
+            }),
+            _ => return Err(tokens.error("an attribute")),
+        }
+        tokens.signs(",")?;
+        tokens.number()?;
+        tokens.signs("},")?;
+    }
+    Ok((flags != [Flag::SpecAllow]).then_some(flags))
+}
+
+/// The text must be what is written for the profile: code that was changed could do anything. The comments on what was left
+/// out are no code, and the numbers depend on the version of libseccomp.
+fn unchanged(text: &str, profile: &Profile) -> Result<(), ParseError> {
+    let mut out = Out::new(Format::Libseccomp, &Writing::default());
+    let written = render(profile, &mut out)
+        .map_err(|error| ParseError::new(None, ParseErrorKind::Form(error.to_string())))?;
+    let mut lines = fixed_lines(text);
+    let mut expected = fixed_lines(&written);
+    let last = text.lines().count().max(1);
+    loop {
+        let (found, expected) = (lines.next(), expected.next());
+        let position = match (found, expected) {
+            (None, None) => return Ok(()),
+            (Some((_, line)), Some((_, expected))) if line == expected => continue,
+            (Some((number, _)), _) => number,
+            (None, Some(_)) => last,
+        };
+        let position = Position {
+            line: position,
+            column: 1,
+        };
+        let message = "the code differs from what sc-record writes for this profile";
+        let kind = ParseErrorKind::Form(message.to_owned());
+        return Err(ParseError::new(Some(position), kind));
+    }
+}
+
+/// The lines that don't depend on who wrote them, with their numbers from 1.
+fn fixed_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut in_numbers = false;
+    (text.lines().enumerate())
+        .filter(move |(_, line)| {
+            let is_number = in_numbers && line.starts_with("\t{ SCMP_ARCH_");
+            in_numbers = is_number || line.ends_with("} numbers[] = {");
+            !is_number && !line.starts_with("/* Left out: ")
+        })
+        .map(|(index, line)| (index + 1, line))
+}

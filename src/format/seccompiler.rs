@@ -1,0 +1,455 @@
+//! The JSON of seccompiler (rust-vmm, Firecracker): a filter for each thread, `{mismatch_action, match_action, filter}`.
+//!
+//! A filter has one answer for what its rules hold for, and one ABI, which the file doesn't name: it is compiled for one
+//! (`seccompiler-bin --target-arch`). A call that has both a rule with comparisons and one without gets only the one with:
+//! such files are refused. `dword` compares the lower half of an argument only.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::calls::{Said, calls, condition, without_loading};
+use super::json::{Object, Path};
+use super::loss::{Losses, Out};
+use super::oci::form;
+use super::source::{Places, Source};
+use super::{Format, Invalid, ParseError, ParseErrorKind, Position, RenderError};
+use crate::profile::{Action, ArgCmp, ErrnoRet, Op, Place, Profile, Rule};
+use crate::syscall::{Arch, Syscall};
+
+/// The filters of a file by thread. A thread that is there twice is an error.
+struct Filters(BTreeMap<String, Object<Filter>>);
+
+impl<'de> Deserialize<'de> for Filters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Filters, D::Error> {
+        struct Threads;
+
+        impl<'de> Visitor<'de> for Threads {
+            type Value = Filters;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of filters")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Filters, A::Error> {
+                let mut filters = BTreeMap::new();
+                while let Some((thread, filter)) = map.next_entry::<String, _>()? {
+                    if filters.contains_key(&thread) {
+                        return Err(A::Error::custom(format!("duplicate filter `{thread}`")));
+                    }
+                    filters.insert(thread, filter);
+                }
+                Ok(Filters(filters))
+            }
+        }
+
+        deserializer.deserialize_map(Threads)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    #[serde(alias = "default_action")]
+    mismatch_action: RawAction,
+    #[serde(alias = "filter_action")]
+    match_action: RawAction,
+    filter: Vec<Object<RawRule>>,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RawAction {
+    Allow,
+    Errno(u32),
+    KillThread,
+    KillProcess,
+    Log,
+    Trace(u32),
+    Trap,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    syscall: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    args: Option<Vec<Condition>>,
+    #[serde(rename = "comment", skip_serializing)]
+    _comment: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Condition {
+    index: u8,
+    #[serde(rename = "type")]
+    width: Width,
+    op: RawOp,
+    val: u64,
+    #[serde(rename = "comment", skip_serializing)]
+    _comment: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Width {
+    Dword,
+    Qword,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RawOp {
+    Eq,
+    Ge,
+    Gt,
+    Le,
+    Lt,
+    MaskedEq(u64),
+    Ne,
+}
+
+/// Reads one filter.
+struct Reader<'a> {
+    text: &'a str,
+    thread: String,
+    losses: &'a mut Losses,
+}
+
+pub(super) fn parse(
+    text: &str,
+    select: Option<&str>,
+    losses: &mut Losses,
+) -> Result<Source, ParseError> {
+    let Filters(mut filters) = serde_json::from_str(text).map_err(|error| form(&error))?;
+    let threads: Vec<String> = filters.keys().cloned().collect();
+    let problem = |message: String| Err(ParseError::new(None, ParseErrorKind::Form(message)));
+    let thread = match (select, &threads[..]) {
+        (Some(thread), _) => thread.to_owned(),
+        (None, [thread]) => thread.clone(),
+        (None, []) => return problem("there is no filter".to_owned()),
+        (None, threads) => {
+            let message = format!("there is more than one filter: {}", threads.join(", "));
+            return problem(message);
+        }
+    };
+    let Some(Object(filter)) = filters.remove(&thread) else {
+        let message = format!("there is no filter {thread}, only: {}", threads.join(", "));
+        return problem(message);
+    };
+    let mut reader = Reader {
+        text,
+        thread,
+        losses,
+    };
+    reader.profile(filter)
+}
+
+impl Reader<'_> {
+    fn path(&self) -> Path {
+        Path::default().member(&self.thread)
+    }
+
+    fn at(&self, path: &Path) -> Option<Position> {
+        path.locate(self.text)
+    }
+
+    fn invalid<T>(&self, path: &Path, invalid: Invalid) -> Result<T, ParseError> {
+        let position = self.at(path);
+        let path = path.to_string();
+        let kind = ParseErrorKind::Invalid { path, invalid };
+        Err(ParseError::new(position, kind))
+    }
+
+    fn profile(&mut self, filter: Filter) -> Result<Source, ParseError> {
+        let root = self.path();
+        let default_action = self.action(filter.mismatch_action, &root.field("mismatch_action"))?;
+        let action = self.action(filter.match_action, &root.field("match_action"))?;
+        if action == default_action {
+            let position = self.at(&root.field("match_action"));
+            let message =
+                "match_action and mismatch_action are the same, which seccompiler refuses";
+            let kind = ParseErrorKind::Form(message.to_owned());
+            return Err(ParseError::new(position, kind));
+        }
+        let mut places = BTreeMap::new();
+        let mut rules = Vec::new();
+        let mut always: Vec<String> = Vec::new();
+        let mut compared: BTreeMap<String, Path> = BTreeMap::new();
+        for (index, Object(raw)) in filter.filter.into_iter().enumerate() {
+            let path = root.field("filter").index(index);
+            let Some(args) = raw.args else {
+                always.push(raw.syscall);
+                continue;
+            };
+            compared
+                .entry(raw.syscall.clone())
+                .or_insert_with(|| path.clone());
+            if let Some(args) = self.args(args, &path)? {
+                let position = self.at(&path);
+                places.extend(position.map(|at| (Place::Rule(rules.len() + 1), at)));
+                rules.push(self.rule(vec![raw.syscall], action, args, &path)?);
+            }
+        }
+        if let Some((name, path)) = compared.iter().find(|(name, _)| always.contains(name)) {
+            let message =
+                format!("{name} has a rule without args besides, which seccompiler ignores then");
+            let kind = ParseErrorKind::Form(message);
+            return Err(ParseError::new(self.at(path), kind));
+        }
+        always.sort();
+        always.dedup();
+        if always.is_empty() {
+            places = (places.into_iter())
+                .filter_map(|(place, at)| match place {
+                    Place::Rule(rule) => Some((Place::Rule(rule - 1), at)),
+                    _ => None,
+                })
+                .collect();
+        } else {
+            let rule = self.rule(always, action, Vec::new(), &root.field("filter"))?;
+            rules.insert(0, rule);
+        }
+        places.extend(
+            self.at(&root.field("mismatch_action"))
+                .map(|at| (Place::DefaultAction, at)),
+        );
+        let profile = Profile {
+            rules,
+            ..Profile::new(default_action)
+        };
+        Ok(Source::plain(
+            Format::Seccompiler,
+            profile,
+            Places::Noted(places),
+        ))
+    }
+
+    fn rule(
+        &self,
+        names: Vec<String>,
+        action: Action,
+        args: Vec<ArgCmp>,
+        path: &Path,
+    ) -> Result<Rule, ParseError> {
+        Rule::new(names, action, args)
+            .or_else(|error| self.invalid(&path.field("syscall"), error.into()))
+    }
+
+    fn action(&self, raw: RawAction, path: &Path) -> Result<Action, ParseError> {
+        let too_great = |action, number, max| {
+            self.invalid(
+                path,
+                Invalid::ErrnoTooGreat {
+                    action,
+                    number,
+                    max,
+                },
+            )
+        };
+        Ok(match raw {
+            RawAction::Allow => Action::Allow,
+            RawAction::KillThread => Action::KillThread,
+            RawAction::KillProcess => Action::KillProcess,
+            RawAction::Log => Action::Log,
+            RawAction::Trap => Action::Trap,
+            RawAction::Errno(number) => match ErrnoRet::new(number) {
+                Some(errno) => Action::Errno(errno),
+                None => return too_great("errno", number, ErrnoRet::MAX.get()),
+            },
+            RawAction::Trace(number) => match u16::try_from(number) {
+                Ok(message) => Action::Trace(message),
+                Err(_) => return too_great("trace", number, u16::MAX),
+            },
+        })
+    }
+
+    /// The comparisons of a rule; `None` if the rule is left out, because a profile can't compare so.
+    fn args(
+        &mut self,
+        raw: Vec<Condition>,
+        path: &Path,
+    ) -> Result<Option<Vec<ArgCmp>>, ParseError> {
+        let path = path.field("args");
+        if raw.is_empty() {
+            let message = "a rule without comparisons has no args: seccompiler refuses empty ones";
+            let kind = ParseErrorKind::Form(message.to_owned());
+            return Err(ParseError::new(self.at(&path), kind));
+        }
+        let mut args: Vec<ArgCmp> = Vec::new();
+        for (index, condition) in raw.into_iter().enumerate() {
+            let path = path.index(index);
+            let Some((op, value, two)) = compared(&condition) else {
+                let what = format!("{path}: an order of the lower half of an argument");
+                self.losses.lose(self.at(&path), what)?;
+                return Ok(None);
+            };
+            let arg = ArgCmp::new(condition.index.into(), op, value, two)
+                .or_else(|error| self.invalid(&path.field("index"), error.into()))?;
+            if args.iter().any(|other| other.index() == arg.index()) {
+                let what = format!("{path}: two comparisons of one argument that must both hold");
+                self.losses.lose(self.at(&path), what)?;
+                return Ok(None);
+            }
+            args.push(arg);
+        }
+        Ok(Some(args))
+    }
+}
+
+/// What a condition compares, as a profile compares; `None` where it can't.
+fn compared(condition: &Condition) -> Option<(Op, u64, Option<u64>)> {
+    const LOWER: u64 = 0xffff_ffff;
+    let value = condition.val;
+    Some(match (condition.op, condition.width) {
+        (RawOp::MaskedEq(mask), Width::Qword) => (Op::MaskedEq, mask, Some(value)),
+        (RawOp::MaskedEq(mask), Width::Dword) => (Op::MaskedEq, mask & LOWER, Some(value & LOWER)),
+        (RawOp::Eq, Width::Dword) => (Op::MaskedEq, LOWER, Some(value & LOWER)),
+        (_, Width::Dword) => return None,
+        (RawOp::Eq, _) => (Op::Eq, value, None),
+        (RawOp::Ne, _) => (Op::Ne, value, None),
+        (RawOp::Lt, _) => (Op::Lt, value, None),
+        (RawOp::Le, _) => (Op::Le, value, None),
+        (RawOp::Ge, _) => (Op::Ge, value, None),
+        (RawOp::Gt, _) => (Op::Gt, value, None),
+    })
+}
+
+#[derive(Serialize)]
+struct OutFilter {
+    mismatch_action: RawAction,
+    match_action: RawAction,
+    filter: Vec<RawRule>,
+}
+
+pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
+    without_loading(profile, out)?;
+    let arch = match profile.architectures.as_deref() {
+        None | Some([]) => Arch::NATIVE,
+        Some([arch]) => *arch,
+        Some([arch, others @ ..]) => {
+            let others: Vec<_> = others.iter().map(|arch| arch.name()).collect();
+            out.lose(format!(
+                "architectures: {} besides {arch}",
+                others.join(", ")
+            ))?;
+            *arch
+        }
+    };
+    let Some(mismatch_action) = write_action(profile.default_action) else {
+        // There is nothing near it.
+        let lost = super::Lost {
+            position: None,
+            what: format!("defaultAction: {}", profile.default_action),
+        };
+        let format = Format::Seccompiler;
+        return Err(RenderError::Unsaid { format, lost });
+    };
+    let calls = calls(profile, out)?;
+    // The answer that most calls get.
+    let mut counts: BTreeMap<Action, usize> = BTreeMap::new();
+    for said in calls.values() {
+        let actions: Vec<Action> = match said {
+            Said::Always(action) => vec![*action],
+            Said::When(all) => all.iter().map(|(_, action)| *action).collect(),
+        };
+        for action in actions {
+            *counts.entry(action).or_default() += 1;
+        }
+    }
+    let counts = counts.into_iter();
+    let most = counts.max_by_key(|(action, count)| (*count, *action));
+    let matched = match (most, profile.default_action) {
+        (Some((action, _)), _) => action,
+        (None, Action::Allow) => Action::KillProcess,
+        (None, _) => Action::Allow,
+    };
+    let Some(match_action) = write_action(matched) else {
+        let lost = super::Lost {
+            position: None,
+            what: format!("{matched}"),
+        };
+        let format = Format::Seccompiler;
+        return Err(RenderError::Unsaid { format, lost });
+    };
+    let mut filter = Vec::new();
+    for (name, said) in calls {
+        // Names that other ABIs have mean nothing on this one; seccompiler refuses them.
+        let here = Syscall::from_name(arch, name).is_some();
+        if !here {
+            let mut all = Arch::ALL.iter();
+            if !all.any(|&other| Syscall::from_name(other, name).is_some()) {
+                out.lose(format!("{name} is not a system call of any known ABI"))?;
+            }
+            continue;
+        }
+        let rule = |args: Option<Vec<Condition>>| RawRule {
+            syscall: name.to_owned(),
+            args,
+            _comment: None,
+        };
+        match said {
+            Said::Always(action) if action == matched => filter.push(rule(None)),
+            Said::Always(action) => out.lose(format!("{name}: {action}"))?,
+            Said::When(alternatives) => {
+                for (all, action) in alternatives {
+                    if action == matched {
+                        filter.push(rule(Some(all.iter().map(write_condition).collect())));
+                    } else {
+                        out.lose(format!("{name} if {}: {action}", condition(all)))?;
+                    }
+                }
+            }
+        }
+    }
+    // Those without comparisons first, as they are read.
+    filter.sort_by_key(|rule| rule.args.is_some());
+    let filter = OutFilter {
+        mismatch_action,
+        match_action,
+        filter,
+    };
+    let file = BTreeMap::from([(out.name, filter)]);
+    let text = serde_json::to_string_pretty(&file).map_err(|error| RenderError::Text {
+        format: Format::Seccompiler,
+        why: error.to_string(),
+    })?;
+    Ok(text + "\n")
+}
+
+fn write_action(action: Action) -> Option<RawAction> {
+    Some(match action {
+        Action::KillProcess => RawAction::KillProcess,
+        Action::KillThread => RawAction::KillThread,
+        Action::Trap => RawAction::Trap,
+        Action::Errno(errno) => RawAction::Errno(errno.get().into()),
+        Action::Trace(message) => RawAction::Trace(message.into()),
+        Action::Log => RawAction::Log,
+        Action::Allow => RawAction::Allow,
+        Action::Notify => return None,
+    })
+}
+
+fn write_condition(arg: &ArgCmp) -> Condition {
+    let value = arg.value();
+    let (op, val) = match arg.op() {
+        Op::Eq => (RawOp::Eq, value),
+        Op::Ne => (RawOp::Ne, value),
+        Op::Lt => (RawOp::Lt, value),
+        Op::Le => (RawOp::Le, value),
+        Op::Ge => (RawOp::Ge, value),
+        Op::Gt => (RawOp::Gt, value),
+        Op::MaskedEq => (RawOp::MaskedEq(value), arg.value_two().unwrap_or(0)),
+    };
+    Condition {
+        // There are 6.
+        index: u8::try_from(arg.index()).unwrap_or(u8::MAX),
+        width: Width::Qword,
+        op,
+        val,
+        _comment: None,
+    }
+}

@@ -1,0 +1,542 @@
+//! A drop-in for a unit of systemd (`systemd.exec(5)`): `SystemCallFilter=`, `SystemCallErrorNumber=`,
+//! `SystemCallArchitectures=`, and `SystemCallLog=` for a profile that logs. There are no arguments, and the answers are to
+//! execute a call, to log it, to refuse it with an errno, and to kill the process.
+//!
+//! systemd puts `@default` into every list of allowed calls. So the list that is written begins with that very group, takes
+//! it out again, and only then adds the profile's own calls: lines are applied in order (`seccomp_parse_syscall_filter`,
+//! `src/shared/seccomp-util.c`). A call with an errno of its own goes into a line with `~`, which in a list of allowed
+//! calls sets its errno.
+//!
+//! A filter of systemd's holds for all ABIs of the machine, unless `SystemCallArchitectures=` leaves them out. A profile
+//! without ABIs is for the native one; `native` says it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Command, Stdio};
+
+use super::calls::{Said, calls, with_plain_names, without_loading};
+use super::docker::errno_of_name;
+use super::loss::{Losses, Out};
+use super::source::{Places, Source};
+use super::{Format, ParseError, ParseErrorKind, Position, RenderError};
+use crate::profile::{Action, ErrnoRet, Place, Profile, Rule};
+use crate::syscall::Arch;
+
+/// The group that systemd adds to each list of allowed calls.
+const DEFAULT: &str = "@default";
+
+/// Lines are broken before they are longer.
+const WIDTH: usize = 100;
+
+pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
+    without_loading(profile, out)?;
+    let arches = profile.architectures.iter().flatten();
+    let arches = arches.map(|&arch| {
+        let format = Format::Systemd;
+        arch_name(arch).ok_or(RenderError::Architecture { format, arch })
+    });
+    let mut arches: Vec<&str> = arches.collect::<Result<_, _>>()?;
+    arches.dedup();
+    if arches.is_empty() {
+        arches.push("native");
+    }
+    let said = calls(profile, out)?;
+    let said = with_plain_names(said, out)?;
+    // Each call with its answer.
+    let mut answers: BTreeMap<&str, Action> = BTreeMap::new();
+    for (name, said) in said {
+        match said {
+            Said::Always(action) => {
+                answers.insert(name, action);
+            }
+            Said::When(_) => out.lose(format!("{name}: its rules compare arguments"))?,
+        }
+    }
+    let lists = lists(profile.default_action, answers, out)?;
+    let mut head = vec![
+        "A drop-in for a unit: put it into /etc/systemd/system/UNIT.d/, then",
+        "systemctl daemon-reload and restart the unit.",
+    ];
+    if lists.contains(DEFAULT) {
+        head.push(
+            "systemd allows the calls of @default besides: the list begins with taking them out.",
+        );
+    }
+    Ok(format!(
+        "{}[Service]\n{}SystemCallArchitectures={}\n",
+        out.head("#", &head),
+        lists,
+        arches.join(" ")
+    ))
+}
+
+/// The lines that say which calls get which answer.
+fn lists(
+    default_action: Action,
+    mut answers: BTreeMap<&str, Action>,
+    out: &mut Out<'_>,
+) -> Result<String, RenderError> {
+    let sayable = |action: Action| match (default_action, action) {
+        (Action::Log, action) => action == Action::Allow,
+        (Action::Allow, action) => matches!(action, Action::Errno(_) | Action::KillProcess),
+        (_, action) => matches!(
+            action,
+            Action::Allow | Action::Errno(_) | Action::KillProcess
+        ),
+    };
+    for (name, action) in &answers {
+        if !sayable(*action) {
+            out.lose(format!("{name}: {action}"))?;
+        }
+    }
+    answers.retain(|_, action| sayable(*action));
+    let allowed: Vec<String> = (answers.iter())
+        .filter(|(_, action)| **action == Action::Allow)
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    let denied: Vec<String> = (answers.iter())
+        .filter_map(|(name, action)| match action {
+            Action::Errno(errno) => Some(format!("{name}:{errno}")),
+            Action::KillProcess => Some(format!("{name}:kill")),
+            _ => None,
+        })
+        .collect();
+    match default_action {
+        Action::Allow if denied.is_empty() => {
+            out.lose("no call is refused: there is nothing to filter")?;
+            Ok(String::new())
+        }
+        Action::Allow => Ok(lines("SystemCallFilter=~", &denied)),
+        Action::Log if allowed.is_empty() => {
+            // A list of what is not logged can't be empty: this name is no call.
+            out.lose("no call is allowed without being logged")?;
+            Ok(String::new())
+        }
+        Action::Log => Ok(lines("SystemCallLog=~", &allowed)),
+        action => {
+            let number = match action {
+                Action::KillProcess => "kill".to_owned(),
+                Action::Errno(errno) if errno.get() != 0 => errno.to_string(),
+                other => {
+                    out.lose(format!("defaultAction: {other}; the process is killed"))?;
+                    "kill".to_owned()
+                }
+            };
+            let mut text = format!(
+                "SystemCallFilter={DEFAULT}\nSystemCallFilter=~{DEFAULT}\n{}",
+                lines("SystemCallFilter=", &allowed)
+            );
+            if !denied.is_empty() {
+                text += &lines("SystemCallFilter=~", &denied);
+            }
+            text += &format!("SystemCallErrorNumber={number}\n");
+            Ok(text)
+        }
+    }
+}
+
+/// As many lines as are needed; systemd unites them.
+fn lines(start: &str, words: &[String]) -> String {
+    let mut text = String::new();
+    let mut line = String::new();
+    for word in words {
+        if line.is_empty() {
+            line = format!("{start}{word}");
+        } else if line.len() + 1 + word.len() > WIDTH {
+            text += &format!("{line}\n");
+            line = format!("{start}{word}");
+        } else {
+            line += &format!(" {word}");
+        }
+    }
+    if !line.is_empty() {
+        text += &format!("{line}\n");
+    }
+    text
+}
+
+/// The names of systemd (`architecture_table`, `src/basic/architecture.c`, and `seccomp_arch_from_string`).
+const ARCHES: &[(&str, Arch)] = &[
+    ("x86-64", Arch::X86_64),
+    ("x86", Arch::X86),
+    ("x32", Arch::X32),
+    ("arm64", Arch::Aarch64),
+    ("arm", Arch::Arm),
+    ("riscv64", Arch::Riscv64),
+    ("s390x", Arch::S390x),
+    ("s390", Arch::S390),
+    ("ppc64-le", Arch::Ppc64le),
+    ("ppc64", Arch::Ppc64),
+    ("ppc", Arch::Ppc),
+    ("loongarch64", Arch::Loongarch64),
+    ("mips", Arch::Mips),
+    ("mips-le", Arch::Mipsel),
+    ("mips64", Arch::Mips64),
+    ("mips64-le", Arch::Mipsel64),
+    ("mips64-n32", Arch::Mips64n32),
+    ("mips64-le-n32", Arch::Mipsel64n32),
+    ("parisc", Arch::Parisc),
+    ("parisc64", Arch::Parisc64),
+];
+
+fn arch_name(arch: Arch) -> Option<&'static str> {
+    let found = ARCHES.iter().find(|(_, known)| *known == arch);
+    found.map(|(name, _)| *name)
+}
+
+/// The calls of a group, as the systemd of this machine has it; `None` where there is none.
+#[must_use]
+pub fn groups_of_systemd(group: &str) -> Option<Vec<String>> {
+    let mut command = Command::new("systemd-analyze");
+    command.args(["--no-pager", "syscall-filter", group]);
+    let output = (command.stdin(Stdio::null()).stderr(Stdio::null()))
+        .output()
+        .ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut calls = BTreeSet::new();
+    for word in text.lines().skip(1).map(str::trim) {
+        match word.strip_prefix('@') {
+            Some(_) => calls.extend(groups_of_systemd(word)?),
+            None if word.is_empty() || word.starts_with('#') => {}
+            None => {
+                calls.insert(word.to_owned());
+            }
+        }
+    }
+    Some(calls.into_iter().collect())
+}
+
+/// What the lines of a file have added up to.
+#[derive(Default)]
+struct Unit {
+    /// Whether the list is of what is allowed; `None` without a list.
+    allows: Option<bool>,
+    /// What is in the list, with its errno if it has one of its own: calls, and groups that nothing was asked of yet.
+    list: BTreeMap<String, (Option<Action>, Position)>,
+    /// Calls that are not logged; `None` without such a list.
+    unlogged: Option<BTreeMap<String, Position>>,
+    number: Option<Action>,
+    arches: Option<Vec<(Arch, Position)>>,
+}
+
+struct Reader<'a> {
+    groups: Option<fn(&str) -> Option<Vec<String>>>,
+    losses: &'a mut Losses,
+}
+
+pub(super) fn parse(
+    text: &str,
+    groups: Option<fn(&str) -> Option<Vec<String>>>,
+    losses: &mut Losses,
+) -> Result<Source, ParseError> {
+    let mut reader = Reader { groups, losses };
+    let mut unit = Unit::default();
+    let mut in_service = true;
+    for (line, position) in logical_lines(text) {
+        let content = line.trim();
+        if content.is_empty() || content.starts_with(['#', ';']) {
+            continue;
+        }
+        if content.starts_with('[') {
+            in_service = content == "[Service]";
+            continue;
+        }
+        let Some((key, value)) = content.split_once('=') else {
+            return Err(form(
+                position,
+                "neither KEY=VALUE nor a [Section]".to_owned(),
+            ));
+        };
+        if !in_service {
+            continue;
+        }
+        reader.assign(&mut unit, key.trim(), value.trim(), position)?;
+    }
+    reader.profile(unit)
+}
+
+/// Lines, with those that end in a backslash joined to the next, and where each begins.
+fn logical_lines(text: &str) -> Vec<(String, Position)> {
+    let mut lines = Vec::new();
+    let mut held: Option<(String, Position)> = None;
+    for (number, line) in text.lines().enumerate() {
+        let here = Position {
+            line: number + 1,
+            column: 1 + line.len() - line.trim_start().len(),
+        };
+        let (mut logical, position) = held.take().unwrap_or((String::new(), here));
+        let is_comment = line.trim_start().starts_with(['#', ';']);
+        match line.strip_suffix('\\').filter(|_| !is_comment) {
+            Some(start) => {
+                logical.push_str(start);
+                logical.push(' ');
+                held = Some((logical, position));
+            }
+            // A comment between the parts of a line is not part of it.
+            None if is_comment && !logical.is_empty() => held = Some((logical, position)),
+            None => lines.push((logical + line, position)),
+        }
+    }
+    lines.extend(held);
+    lines
+}
+
+fn form(position: Position, message: String) -> ParseError {
+    ParseError::new(Some(position), ParseErrorKind::Form(message))
+}
+
+impl Reader<'_> {
+    fn assign(
+        &mut self,
+        unit: &mut Unit,
+        key: &str,
+        value: &str,
+        position: Position,
+    ) -> Result<(), ParseError> {
+        match key {
+            "SystemCallFilter" => self.filter(unit, value, position),
+            "SystemCallLog" => {
+                if value.is_empty() {
+                    unit.unlogged = None;
+                    return Ok(());
+                }
+                let Some(list) = value.strip_prefix('~') else {
+                    return self.losses.lose(
+                        Some(position),
+                        "SystemCallLog= with a list of what is logged: a profile can't log and refuse at once",
+                    );
+                };
+                for word in list.split_whitespace() {
+                    for name in self.expand(word, position)? {
+                        let unlogged = unit.unlogged.get_or_insert_default();
+                        unlogged.insert(name, position);
+                    }
+                }
+                Ok(())
+            }
+            "SystemCallErrorNumber" => {
+                unit.number = match value {
+                    "" | "kill" => None,
+                    name => Some(read_errno(name, position)?),
+                };
+                Ok(())
+            }
+            "SystemCallArchitectures" => {
+                for word in value.split_whitespace() {
+                    let arches = unit.arches.get_or_insert_default();
+                    let known = ARCHES.iter().find(|(name, _)| *name == word);
+                    match known {
+                        Some((_, arch)) => arches.push((*arch, position)),
+                        None if word == "native" => {}
+                        None => {
+                            return Err(form(
+                                position,
+                                format!("{word:?} is not an architecture of systemd"),
+                            ));
+                        }
+                    }
+                }
+                if value.is_empty() {
+                    unit.arches = None;
+                }
+                Ok(())
+            }
+            // What else a unit says has nothing to do with calls, or restricts some by other means.
+            "RestrictAddressFamilies"
+            | "RestrictNamespaces"
+            | "MemoryDenyWriteExecute"
+            | "RestrictRealtime"
+            | "RestrictSUIDSGID"
+            | "LockPersonality"
+            | "ProtectClock"
+            | "ProtectKernelModules"
+            | "ProtectKernelTunables"
+            | "ProtectKernelLogs"
+            | "ProtectHostname"
+            | "PrivateDevices" => {
+                let what = format!("{key}=: a filter of systemd's own comes with it");
+                self.losses.lose(Some(position), what)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn filter(
+        &mut self,
+        unit: &mut Unit,
+        value: &str,
+        position: Position,
+    ) -> Result<(), ParseError> {
+        if value.is_empty() {
+            unit.allows = None;
+            unit.list.clear();
+            return Ok(());
+        }
+        let (inverted, words) = match value.strip_prefix('~') {
+            Some(words) => (true, words),
+            None => (false, value),
+        };
+        let allows = *unit.allows.get_or_insert_with(|| {
+            if !inverted {
+                unit.list.insert(DEFAULT.to_owned(), (None, position));
+            }
+            !inverted
+        });
+        for word in words.split_whitespace() {
+            let (name, action) = match word.split_once(':') {
+                None => (word, None),
+                Some((_, _)) if !inverted => {
+                    let message = format!("{word:?}: only lists with ~ have errnos");
+                    return Err(form(position, message));
+                }
+                Some((name, "kill")) => (name, Some(Action::KillProcess)),
+                Some((name, errno)) => (name, Some(read_errno(errno, position)?)),
+            };
+            if inverted != allows || action.is_some() {
+                // A group stays one until calls have to be told apart.
+                let names = match action {
+                    None => vec![name.to_owned()],
+                    Some(_) => self.expand(name, position)?,
+                };
+                for name in names {
+                    unit.list.insert(name, (action, position));
+                }
+            } else {
+                self.remove(&mut unit.list, name, position)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a call or a group out of the list.
+    fn remove(
+        &mut self,
+        list: &mut BTreeMap<String, (Option<Action>, Position)>,
+        name: &str,
+        position: Position,
+    ) -> Result<(), ParseError> {
+        if name.starts_with('@') && list.keys().all(|known| known.starts_with('@')) {
+            let others = list.keys().any(|known| known != name);
+            list.remove(name);
+            if !others {
+                return Ok(());
+            }
+        }
+        let groups: Vec<String> = (list.keys())
+            .filter(|known| known.starts_with('@'))
+            .cloned()
+            .collect();
+        for group in groups {
+            if let Some((action, at)) = list.remove(&group) {
+                for call in self.expand(&group, at)? {
+                    list.entry(call).or_insert((action, at));
+                }
+            }
+        }
+        for call in self.expand(name, position)? {
+            list.remove(&call);
+        }
+        Ok(())
+    }
+
+    /// A call, or the calls of a group.
+    fn expand(&mut self, word: &str, position: Position) -> Result<Vec<String>, ParseError> {
+        if !word.starts_with('@') {
+            return Ok(vec![word.to_owned()]);
+        }
+        if let Some(calls) = self.groups.and_then(|groups| groups(word)) {
+            return Ok(calls);
+        }
+        let what = if self.groups.is_some() {
+            format!("the calls of {word}, which systemd-analyze on this machine doesn't tell")
+        } else {
+            format!("the calls of {word}, which only systemd knows")
+        };
+        self.losses.lose(Some(position), what)?;
+        Ok(Vec::new())
+    }
+
+    fn profile(&mut self, unit: Unit) -> Result<Source, ParseError> {
+        let mut places = BTreeMap::new();
+        let start = Position { line: 1, column: 1 };
+        let (default_action, list) = match (unit.allows, unit.unlogged) {
+            (None, None) => {
+                return Err(form(
+                    start,
+                    "there is neither SystemCallFilter= nor SystemCallLog=".to_owned(),
+                ));
+            }
+            (None, Some(unlogged)) => {
+                let list = unlogged.into_iter();
+                let list = list.map(|(name, at)| (name, (Some(Action::Allow), at)));
+                (Action::Log, list.collect())
+            }
+            (Some(allows), unlogged) => {
+                if let Some(at) = unlogged.and_then(|list| list.into_values().next()) {
+                    let what = "SystemCallLog= beside SystemCallFilter=";
+                    self.losses.lose(Some(at), what)?;
+                }
+                let refused = unit.number.unwrap_or(Action::KillProcess);
+                let mut list = BTreeMap::new();
+                for (name, (action, at)) in unit.list {
+                    let action = match (allows, action) {
+                        (_, Some(action)) => action,
+                        (true, None) => Action::Allow,
+                        (false, None) => refused,
+                    };
+                    for call in self.expand(&name, at)? {
+                        // A call has an errno of its own even if it is in a group without one.
+                        if call == name {
+                            list.insert(call, (Some(action), at));
+                        } else {
+                            list.entry(call).or_insert((Some(action), at));
+                        }
+                    }
+                }
+                (if allows { refused } else { Action::Allow }, list)
+            }
+        };
+        let mut by_action: BTreeMap<Action, Vec<(String, Position)>> = BTreeMap::new();
+        for (name, (action, at)) in list {
+            let action = action.unwrap_or(default_action);
+            by_action.entry(action).or_default().push((name, at));
+        }
+        let mut rules = Vec::new();
+        // ALLOW first: it is the longest.
+        for (action, names) in by_action.into_iter().rev() {
+            let rule = rules.len();
+            for (name, (_, at)) in names.iter().enumerate() {
+                places.insert(Place::Name { rule, name }, *at);
+            }
+            places.extend(names.first().map(|(_, at)| (Place::Rule(rule), *at)));
+            let names = names.into_iter().map(|(name, _)| name).collect();
+            let rule = Rule::new(names, action, Vec::new());
+            rules.push(rule.map_err(|error| form(start, error.to_string()))?);
+        }
+        let arches = unit.arches.filter(|arches| !arches.is_empty());
+        for (index, (_, at)) in arches.iter().flatten().enumerate() {
+            places.insert(Place::Architecture(index), *at);
+        }
+        let profile = Profile {
+            architectures: arches.map(|arches| arches.into_iter().map(|(arch, _)| arch).collect()),
+            rules,
+            ..Profile::new(default_action)
+        };
+        Ok(Source::plain(
+            Format::Systemd,
+            profile,
+            Places::Noted(places),
+        ))
+    }
+}
+
+fn read_errno(text: &str, position: Position) -> Result<Action, ParseError> {
+    let number = text.parse().ok().or_else(|| errno_of_name(text));
+    let errno = number.and_then(ErrnoRet::new);
+    errno.map(Action::Errno).ok_or_else(|| {
+        let message = format!("{text:?} is neither the name of an errno nor one of 0 to 4095");
+        form(position, message)
+    })
+}

@@ -1,0 +1,104 @@
+//! What the formats that are YAML share.
+
+use serde::de::DeserializeOwned;
+use serde_saphyr::{Error, Location};
+
+use super::{ParseError, ParseErrorKind, Position};
+
+/// All documents of a text.
+pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, ParseError> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| form(&error, text))
+}
+
+/// `serde_saphyr` gives columns in characters.
+pub(super) fn position(location: Location, text: &str) -> Option<Position> {
+    let line = usize::try_from(location.line()).ok()?;
+    let column = usize::try_from(location.column()).ok()?;
+    let content = text.lines().nth(line.checked_sub(1)?).unwrap_or_default();
+    let before = content.chars().take(column.checked_sub(1)?);
+    Some(Position {
+        line,
+        column: before.map(char::len_utf8).sum::<usize>() + 1,
+    })
+}
+
+fn form(error: &Error, text: &str) -> ParseError {
+    let position = error
+        .location()
+        .and_then(|location| position(location, text));
+    let message = error.to_string();
+    // It tells the place at the end, and further lines help those who see no position.
+    let first = message.lines().next().unwrap_or_default();
+    let message = match first.rfind(" at line ") {
+        Some(place) => &first[..place],
+        None => first,
+    };
+    ParseError::new(position, ParseErrorKind::Form(message.to_owned()))
+}
+
+/// A string as a scalar: plain where it can't be taken for anything else, otherwise in double quotes, as in JSON.
+pub(super) fn scalar(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+    let first = text.bytes().next();
+    let is_plain = first.is_some_and(|byte| byte.is_ascii_alphabetic() || b"_/".contains(&byte))
+        && text.bytes().all(plain)
+        && !is_word_of_yaml(text);
+    if is_plain {
+        return text.to_owned();
+    }
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            // What YAML takes for printable, without what editors and older readers stumble over.
+            ' '..='~'
+            | '\u{a1}'..='\u{2027}'
+            | '\u{202f}'..='\u{d7ff}'
+            | '\u{e000}'..='\u{fefe}'
+            | '\u{ff00}'..='\u{fffd}' => quoted.push(c),
+            c => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// What a plain scalar means something else than itself for: in YAML 1.1 or 1.2, as `no` for Norway.
+fn is_word_of_yaml(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let words = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
+    words.contains(&lower.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_could_be_taken_for_something_else_is_quoted() {
+        let check = |text, written: &str| assert_eq!(scalar(text), written);
+        check("read", "read");
+        check("profiles/app.json", "profiles/app.json");
+        check("no", "\"no\"");
+        check("1", "\"1\"");
+        check("-", "\"-\"");
+        check("a: b", "\"a: b\"");
+        check("", "\"\"");
+        check("\u{85}", "\"\\U00000085\"");
+    }
+
+    proptest! {
+        #[test]
+        fn every_string_reads_back(text in any::<String>()) {
+            let written = format!("- {}\n", scalar(&text));
+            let back: Vec<Vec<String>> = documents(&written).unwrap();
+            prop_assert_eq!(back, [[text]]);
+        }
+    }
+}
