@@ -1,10 +1,13 @@
 //! The command line's definitions. Nothing is done here: [`crate::commands`] gives them their meaning.
 
 mod check;
+mod convert;
 mod diff;
 mod explain;
 mod lint;
+mod inspect;
 mod minimize;
+mod source;
 mod stats;
 mod verify;
 
@@ -19,10 +22,13 @@ use sc_record::recording::Name;
 use sc_record::syscall::Arch;
 
 pub(crate) use self::check::CheckArgs;
+pub(crate) use self::convert::ConvertArgs;
 pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::explain::ExplainArgs;
 pub(crate) use self::lint::LintArgs;
+pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::minimize::{Compared, MinimizeArgs};
+pub(crate) use self::source::SourceArgs;
 pub(crate) use self::stats::StatsArgs;
 pub(crate) use self::verify::VerifyArgs;
 
@@ -96,6 +102,10 @@ pub(crate) enum Verb {
     Lint(LintArgs),
     /// Tell how sure a recording is: what its runs say of calls that no run has made yet
     Stats(StatsArgs),
+    /// Write a profile in another format
+    Convert(ConvertArgs),
+    /// Look inside the filters of a process, a profile or a file: what they answer to which call
+    Inspect(InspectArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
 }
@@ -261,6 +271,10 @@ pub(crate) struct ProfileArgs {
     /// Format of the profile
     #[arg(short, long, value_enum, default_value_t = Format::Oci)]
     pub(crate) format: Format,
+
+    /// Leave out what the format can't say, and tell so in a comment, instead of refusing
+    #[arg(long)]
+    pub(crate) lossy: bool,
 
     /// Write the profile even if it can't allow a call whose number has no name
     #[arg(long)]
@@ -446,9 +460,8 @@ pub(crate) enum Arches {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Format of the profile
-    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 
     /// Leave out names that can't be put into the filter; their calls get the default action
     #[arg(long)]
@@ -507,6 +520,26 @@ pub(crate) enum Policy {
 pub(crate) enum Format {
     /// OCI runtime JSON: Docker, Podman, containerd, CRI-O, Kubernetes
     Oci,
+    /// Docker's dialect: rules with conditions
+    Docker,
+    /// Podman's dialect
+    Podman,
+    /// OCI JSON, and beside it the securityContext of the pod
+    Kubernetes,
+    /// `SeccompProfile` of the Security Profiles Operator
+    Spo,
+    /// Drop-in for a unit of systemd
+    Systemd,
+    /// JSON of seccompiler (Firecracker)
+    Seccompiler,
+    /// Policy of minijail
+    Minijail,
+    /// C source that loads the profile with libseccomp
+    Libseccomp,
+    /// Rule of Falco that reports what the profile doesn't allow
+    Falco,
+    /// Compiled filter, as bubblewrap takes it
+    Bpf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

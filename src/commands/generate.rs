@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sc_record::format::Document;
 use sc_record::profile::{Policy, Reason};
@@ -18,8 +18,7 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     let output = output.unwrap_or_else(|| {
         // Not over the one that is enforced.
         let audit = if args.audit { ".audit" } else { "" };
-        let file = format!("profiles/{}{audit}.json", recording.name);
-        Destination::File(PathBuf::from(file))
+        profile::default_output(&recording.name, audit, args.profile.format)
     });
     anyhow::ensure!(
         !(args.json && output == Destination::Stdout),
@@ -28,9 +27,9 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     let mut document = profile::of(&recording, args.profile)?;
     if args.audit {
         let audit = document.generated.profile.audit();
-        document = profile::with_profile(document, audit, args.profile)?;
+        document = profile::with_profile(document, audit, args.profile, &recording.name)?;
     }
-    profile::write(&document.text, &output)?;
+    profile::write(&document.written, &output)?;
 
     if args.json {
         let summary = json(&recording, &document, args, &output);

@@ -34,7 +34,7 @@ impl Keep<'_> {
         };
         let output = args.output.clone();
         let output =
-            output.unwrap_or_else(|| Destination::File(format!("profiles/{name}.json").into()));
+            output.unwrap_or_else(|| profile::default_output(&name, "", args.profile.format));
         Ok(Keep {
             args,
             name,
@@ -113,9 +113,9 @@ impl Keep<'_> {
         let mut document = profile::of(recording, self.args.profile)?;
         if let Some(assumed) = &self.assumed {
             let both = document.generated.profile.or_allowed_by(assumed);
-            document = profile::with_profile(document, both, self.args.profile)?;
+            document = profile::with_profile(document, both, self.args.profile, &recording.name)?;
         }
-        profile::write(&document.text, &self.output)?;
+        profile::write(&document.written, &self.output)?;
         // The summary tells why the latest run is incomplete.
         (document.generated.incomplete).retain(|incomplete| incomplete.run != latest);
         let additions = profile::additions(&document, self.args.profile.into());

@@ -1,6 +1,6 @@
 //! `sc-record log-profile`: the profile under which a workload has its calls logged, for `--log-mode` to read.
 
-use sc_record::format::render;
+use sc_record::format::{Writing, write};
 use sc_record::profile::Profile;
 use sc_record::syscall::Arch;
 
@@ -25,8 +25,12 @@ pub(super) fn log_profile(args: &LogProfileArgs) -> anyhow::Result<u8> {
             }
         };
     }
-    let text = render(args.format.into(), &made)?;
+    let writing = Writing {
+        name: "log",
+        lossy: false,
+    };
+    let written = write(args.format.into(), &made, &writing)?;
     let stdout = Destination::Stdout;
-    profile::write(&text, args.output.as_ref().unwrap_or(&stdout))?;
+    profile::write(&written, args.output.as_ref().unwrap_or(&stdout))?;
     Ok(exit_status::CLEAN)
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod convert;
 mod curve;
 mod diff;
 pub(crate) mod exit_status;
@@ -11,6 +12,7 @@ mod generate;
 pub(crate) mod hint;
 mod import;
 mod input;
+mod inspect;
 mod keep;
 mod lint;
 mod log_profile;
@@ -23,6 +25,7 @@ mod progress;
 mod record;
 mod resolve;
 mod run;
+mod source;
 mod stats;
 mod summary;
 mod verify;
@@ -46,6 +49,8 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Explain(args)) => explain::explain(&args),
         Some(Verb::Lint(args)) => lint::lint(&args),
         Some(Verb::Stats(args)) => stats::stats(&args),
+        Some(Verb::Convert(args)) => convert::convert(&args),
+        Some(Verb::Inspect(args)) => inspect::inspect(&args),
         Some(Verb::Completions(args)) => Ok(completions::completions(&args)),
     }
 }

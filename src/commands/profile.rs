@@ -5,9 +5,11 @@ use std::path::Path;
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
-use sc_record::format::{self, Document, DocumentError, Format, OnUnnamed, document};
+use sc_record::format::{
+    self, Document, DocumentError, Format, OnUnnamed, Reading, Writing, Written, document,
+};
 use sc_record::profile::{Action, Extent, Generated, Policy, Profile};
-use sc_record::recording::Recording;
+use sc_record::recording::{Name, Recording};
 
 use crate::cli::{self, Destination, ProfileArgs};
 
@@ -34,6 +36,16 @@ impl From<cli::Format> for Format {
     fn from(format: cli::Format) -> Format {
         match format {
             cli::Format::Oci => Format::Oci,
+            cli::Format::Docker => Format::Docker,
+            cli::Format::Podman => Format::Podman,
+            cli::Format::Kubernetes => Format::Kubernetes,
+            cli::Format::Spo => Format::Spo,
+            cli::Format::Systemd => Format::Systemd,
+            cli::Format::Seccompiler => Format::Seccompiler,
+            cli::Format::Minijail => Format::Minijail,
+            cli::Format::Libseccomp => Format::Libseccomp,
+            cli::Format::Falco => Format::Falco,
+            cli::Format::Bpf => Format::Bpf,
         }
     }
 }
@@ -45,14 +57,20 @@ pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_
     } else {
         OnUnnamed::Fail
     };
-    document(recording, args.into(), args.format.into(), on_unnamed)
+    let format = args.format.into();
+    document(recording, args.into(), format, on_unnamed, args.lossy)
 }
 
 /// A profile that is assumed to be right as far as it goes.
 pub(super) fn assumed(path: &Path) -> anyhow::Result<Profile> {
     let file = path.display();
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {file}"))?;
-    let profile = format::parse(Format::Oci, &bytes).with_context(|| format!("{file}"))?;
+    let bytes = format::read_file(path).with_context(|| format!("cannot read {file}"))?;
+    let reading = Reading {
+        groups: Some(format::groups_of_systemd),
+        ..Reading::default()
+    };
+    let source = format::read(&bytes, None, &reading).with_context(|| format!("{file}"))?;
+    let profile = source.profile;
     anyhow::ensure!(
         profile.default_action != Action::Allow,
         "{file} allows whatever it doesn't name, so nothing is left to be recorded",
@@ -61,29 +79,46 @@ pub(super) fn assumed(path: &Path) -> anyhow::Result<Profile> {
 }
 
 /// The same document with another profile.
-pub(super) fn with_profile(
-    document: Document<'_>,
+pub(super) fn with_profile<'a>(
+    document: Document<'a>,
     profile: Profile,
     args: ProfileArgs,
-) -> Result<Document<'_>, DocumentError> {
-    let text = format::render(args.format.into(), &profile)?;
+    name: &Name,
+) -> Result<Document<'a>, DocumentError> {
+    let writing = Writing {
+        name: name.as_str(),
+        lossy: args.lossy,
+    };
+    let written = format::write(args.format.into(), &profile, &writing)?;
     let generated = Generated {
         profile,
         ..document.generated
     };
-    Ok(Document { generated, text })
+    Ok(Document { generated, written })
 }
 
-/// Writes the text of a profile, and the folder of its file if that is missing.
-pub(super) fn write(text: &str, output: &Destination) -> anyhow::Result<()> {
+/// Writes a profile, and the folder of its file if that is missing. What goes with it is written beside the file.
+pub(super) fn write(written: &Written, output: &Destination) -> anyhow::Result<()> {
     match output {
         Destination::Nowhere => {}
         Destination::Stdout => io::stdout()
-            .write_all(text.as_bytes())
+            .write_all(&written.bytes)
             .context("can't write the profile to stdout")?,
-        Destination::File(path) => write_atomically(path, text.as_bytes())?,
+        Destination::File(path) => {
+            write_atomically(path, &written.bytes)?;
+            if let Some(companion) = &written.companion {
+                let beside = path.with_extension(companion.extension);
+                write_atomically(&beside, companion.text.as_bytes())?;
+            }
+        }
     }
     Ok(())
+}
+
+/// Where the profile of a name goes unless somebody says otherwise. `kind` comes after the name.
+pub(super) fn default_output(name: &Name, kind: &str, format: cli::Format) -> Destination {
+    let extension = Format::from(format).extension();
+    Destination::File(format!("profiles/{name}{kind}.{extension}").into())
 }
 
 /// One line on what the policy added to what was recorded; `None` if it added nothing.
@@ -113,5 +148,7 @@ pub(super) fn warnings(document: &Document<'_>) -> Vec<String> {
     let unnamed = unnamed.map(|call| format!("the profile can't allow {call}"));
     let incomplete = document.generated.incomplete.iter();
     let incomplete = incomplete.map(|run| format!("calls may be missing: {run}"));
-    unnamed.chain(incomplete).collect()
+    let lost = document.written.lost.iter();
+    let lost = lost.map(|lost| format!("the profile doesn't say {lost}"));
+    unnamed.chain(incomplete).chain(lost).collect()
 }

@@ -1,16 +1,15 @@
 //! `sc-record run PROFILE -- CMD [ARG]...`: enforcement without a container engine.
 
 use std::convert::Infallible;
-use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 use sc_record::command::find_executable;
 use sc_record::enforce::{self, CompileError, Filter, OnUnknown, Privileges};
-use sc_record::format::{self, Format};
 use sc_record::profile::{Place, Profile};
 
-use crate::cli::RunArgs;
+use super::source::{self, Loaded};
+use crate::cli::{RunArgs, SourceArgs};
 
 /// Names that can't be put into the filter, each with its place in the file.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +19,8 @@ pub(super) struct UnknownNames(Vec<String>);
 /// A profile that is to be enforced.
 pub(super) struct Load<'a> {
     pub(super) path: &'a Path,
-    pub(super) format: Format,
+    /// How it is read.
+    pub(super) source: &'a SourceArgs,
     /// Leave names out that can't be put into the filter.
     pub(super) ignore_unknown: bool,
     /// Don't warn.
@@ -39,12 +39,11 @@ impl Load<'_> {
     /// Reads and compiles the profile, and warns of what the filter does otherwise.
     pub(super) fn load(&self) -> anyhow::Result<Given> {
         let file = self.path.display();
-        let bytes = fs::read(self.path).with_context(|| format!("cannot read {file}"))?;
-        let profile = format::parse(self.format, &bytes).with_context(|| format!("{file}"))?;
+        let Loaded { source, bytes } = source::load(self.path, self.source, None, false)?;
 
         // `line 3, column 9: …` for what has a place in the file.
         let at = |place: Option<Place>| {
-            let position = place.and_then(|place| format::locate(self.format, &bytes, place));
+            let position = place.and_then(|place| source.locate(&bytes, place));
             position.map_or_else(String::new, |position| format!("{position}: "))
         };
         let on_unknown = if self.ignore_unknown {
@@ -52,7 +51,7 @@ impl Load<'_> {
         } else {
             OnUnknown::Fail
         };
-        let filter = enforce::compile(&profile, on_unknown).map_err(|error| {
+        let filter = enforce::compile(&source.profile, on_unknown).map_err(|error| {
             if let CompileError::UnknownNames(names) = &error {
                 let names = (names.iter()).map(|name| format!("{}{name}", at(Some(name.place))));
                 return anyhow::Error::new(UnknownNames(names.collect()))
@@ -72,7 +71,7 @@ impl Load<'_> {
         }
         Ok(Given {
             bytes,
-            profile,
+            profile: source.profile,
             filter,
         })
     }
@@ -88,7 +87,7 @@ fn become_command(args: &RunArgs) -> anyhow::Result<Infallible> {
         profile, filter, ..
     } = Load {
         path: &args.profile,
-        format: args.format.into(),
+        source: &args.source,
         ignore_unknown: args.ignore_unknown,
         quiet: args.quiet,
     }

@@ -227,15 +227,7 @@ impl Test {
 }
 
 /// What an instruction does; `None` where seccomp(2) doesn't allow it.
-pub(super) fn decode(instruction: &sock_filter) -> Option<Op> {
-    let &sock_filter { code, jt, jf, k } = instruction;
-    let code = u32::from(code);
-    let place = || usize::try_from(k).ok();
-    let operand = if code & BPF_X == 0 {
-        Operand::Number(k)
-    } else {
-        Operand::Index
-    };
+pub(super) fn decode(instruction: sock_filter) -> Option<Op> {
     const LOAD: u32 = BPF_LD | BPF_W | BPF_ABS;
     const LENGTH: u32 = BPF_LD | BPF_W | BPF_LEN;
     const INDEX_LENGTH: u32 = BPF_LDX | BPF_W | BPF_LEN;
@@ -249,6 +241,14 @@ pub(super) fn decode(instruction: &sock_filter) -> Option<Op> {
     const JUMP: u32 = BPF_JMP | BPF_JA;
     const RETURN: u32 = BPF_RET | BPF_K;
     const RETURN_A: u32 = BPF_RET | libc::BPF_A;
+    let sock_filter { code, jt, jf, k } = instruction;
+    let code = u32::from(code);
+    let place = || usize::try_from(k).ok();
+    let operand = if code & BPF_X == 0 {
+        Operand::Number(k)
+    } else {
+        Operand::Index
+    };
     Some(match code {
         LOAD => Op::Load(k),
         LENGTH => Op::Set(DATA),
@@ -332,7 +332,7 @@ pub(super) fn check(program: &[sock_filter]) -> Result<(), InvalidProgram> {
     let mut here: u16 = 0;
     for (at, instruction) in program.iter().enumerate() {
         let &sock_filter { code, k, .. } = instruction;
-        let op = decode(instruction).ok_or(InvalidProgram::Code { at, code })?;
+        let op = decode(*instruction).ok_or(InvalidProgram::Code { at, code })?;
         let operand = InvalidProgram::Operand { at, code, k };
         here &= written[at];
         let bit = |place: usize| {
@@ -358,10 +358,8 @@ pub(super) fn check(program: &[sock_filter]) -> Result<(), InvalidProgram> {
                 return Err(operand);
             }
             Op::Store(place) | Op::StoreIndex(place) => here |= bit(place)?,
-            Op::Recall(place) | Op::RecallIndex(place) => {
-                if here & bit(place)? == 0 {
-                    return Err(InvalidProgram::Memory { at, k });
-                }
+            Op::Recall(place) | Op::RecallIndex(place) if here & bit(place)? == 0 => {
+                return Err(InvalidProgram::Memory { at, k });
             }
             Op::Jump(skip) => {
                 leads_to(skip, here)?;
@@ -376,7 +374,7 @@ pub(super) fn check(program: &[sock_filter]) -> Result<(), InvalidProgram> {
         }
     }
     let at = program.len() - 1;
-    match decode(&program[at]) {
+    match decode(program[at]) {
         Some(Op::Return(_) | Op::ReturnA) => Ok(()),
         _ => Err(InvalidProgram::NoEnd { at }),
     }
@@ -407,7 +405,7 @@ pub(super) fn returned(program: &[sock_filter], data: &Data) -> Result<(usize, u
             Operand::Number(number) => number,
             Operand::Index => index,
         };
-        match decode(instruction).ok_or(bad)? {
+        match decode(*instruction).ok_or(bad)? {
             Op::Load(offset) => accumulator = data.load(offset).ok_or(bad)?,
             Op::Set(number) => accumulator = number,
             Op::SetIndex(number) => index = number,

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use libc::sock_filter;
 
 use super::bpf::{self, Alu, MEMORY, Op, Operand, Test};
+use super::narrow::has_32_bit_args;
 use super::program::{Program, sign, word};
 use crate::profile::Action;
 use crate::syscall::{Arch, Syscall};
@@ -198,11 +199,10 @@ pub fn explain(program: &Program) -> Vec<Table> {
 }
 
 /// The ABIs that a program tells from others, with those that share their audit value; the native one if it looks at none.
-#[must_use]
-pub fn arches(program: &Program) -> Vec<Arch> {
+pub(super) fn arches(program: &Program) -> Vec<Arch> {
     let mut named = BTreeSet::new();
-    for instruction in program.instructions() {
-        if let Some(Op::Branch(_, Operand::Number(number), ..)) = bpf::decode(instruction) {
+    for (number, of) in compared(program.instructions()) {
+        if of & bit_of(4) != 0 {
             named.extend(Arch::from_audit(number));
         }
     }
@@ -215,20 +215,61 @@ pub fn arches(program: &Program) -> Vec<Arch> {
     named.into_iter().collect()
 }
 
+/// The words of the call's data that A can come from, as bits.
+type Origins = u32;
+
+fn bit_of(offset: u32) -> Origins {
+    1 << (offset / 4)
+}
+
+/// The numbers that a program compares A with, and what A can come from there.
+fn compared(program: &[sock_filter]) -> Vec<(u32, Origins)> {
+    let mut at_entry: Vec<Origins> = vec![0; program.len()];
+    let mut comparisons = Vec::new();
+    for (at, instruction) in program.iter().enumerate() {
+        let mut origins = at_entry[at];
+        let mut next = vec![0];
+        match bpf::decode(*instruction) {
+            Some(Op::Load(offset)) => origins = bit_of(offset % bpf::DATA),
+            Some(Op::Set(_)) => origins = 0,
+            // What was put aside can be anything.
+            Some(Op::Recall(_) | Op::FromIndex) => origins = Origins::MAX,
+            Some(Op::Jump(skip)) => next = vec![skip],
+            Some(Op::Branch(_, operand, jt, jf)) => {
+                if let Operand::Number(number) = operand {
+                    comparisons.push((number, origins));
+                }
+                next = vec![jt, jf];
+            }
+            Some(Op::Return(_) | Op::ReturnA) | None => next = Vec::new(),
+            Some(_) => {}
+        }
+        for skip in next {
+            if let Some(there) = at_entry.get_mut(at.saturating_add(1).saturating_add(skip)) {
+                *there |= origins;
+            }
+        }
+    }
+    comparisons
+}
+
 /// What a program answers to the calls of an ABI that it doesn't know.
 #[must_use]
 pub fn other_arches(program: &Program) -> Outcome {
     // No ABI has this value.
-    outcome(program.instructions(), 0, 0)
+    outcome(program.instructions(), 0, 0, false)
 }
 
 /// What a program answers to the calls of an ABI.
 #[must_use]
 pub fn table(program: &Program, arch: Arch) -> Table {
     let instructions = program.instructions();
+    // Those of x32 and MIPS n32 are in registers of 64 bits, and libseccomp looks at their lower halves only.
+    let narrow =
+        has_32_bit_args(arch) && !matches!(arch, Arch::X32 | Arch::Mips64n32 | Arch::Mipsel64n32);
     let of = |nr| {
         let syscall = Syscall { arch, nr };
-        outcome(instructions, arch.audit(), syscall.audit_nr())
+        outcome(instructions, arch.audit(), syscall.audit_nr(), narrow)
     };
     let rest = of(UNNAMED);
     let mut calls = BTreeMap::new();
@@ -244,17 +285,14 @@ pub fn table(program: &Program, arch: Arch) -> Table {
 /// The numbers that an ABI's calls have, and those that the program compares with, with their neighbours.
 fn numbers(program: &Program, arch: Arch) -> BTreeSet<i32> {
     let mut numbers: BTreeSet<i32> = super::check::numbers(arch).collect();
-    numbers.extend([-1, i32::MIN]);
-    for instruction in program.instructions() {
-        if let Some(Op::Branch(_, Operand::Number(number), ..)) = bpf::decode(instruction) {
-            let number = number.cast_signed();
-            let own = Syscall::from_audit(arch.audit(), number).map(|syscall| syscall.nr);
-            for number in own.into_iter().chain([number]) {
-                // Not the audit values, which are numbers of x32 by their bits.
-                let near = [number.wrapping_sub(1), number, number.wrapping_add(1)];
-                let here = |nr: &i32| *nr != UNNAMED && is_own(arch, *nr);
-                numbers.extend(near.iter().copied().filter(here));
-            }
+    let compared = compared(program.instructions()).into_iter();
+    for (number, _) in compared.filter(|(_, of)| of & bit_of(0) != 0) {
+        let number = number.cast_signed();
+        let own = Syscall::from_audit(arch.audit(), number).map(|syscall| syscall.nr);
+        for number in own.into_iter().chain([number]) {
+            let near = [number.wrapping_sub(1), number, number.wrapping_add(1)];
+            let here = |nr: &i32| *nr != UNNAMED && is_own(arch, *nr);
+            numbers.extend(near.iter().copied().filter(here));
         }
     }
     numbers
@@ -269,13 +307,13 @@ fn is_own(arch: Arch, nr: i32) -> bool {
     let audit_nr = syscall.audit_nr();
     let back = Syscall::from_audit(arch.audit(), audit_nr);
     match arch {
-        Arch::X86_64 | Arch::X32 => back == Some(syscall) && nr < 1 << 20,
-        _ => nr < 1 << 20,
+        Arch::X86_64 | Arch::X32 => back == Some(syscall) && (0..1 << 20).contains(&nr),
+        _ => (0..1 << 20).contains(&nr),
     }
 }
 
-/// What a program answers to one call, whatever its arguments.
-fn outcome(program: &[sock_filter], audit: u32, nr: i32) -> Outcome {
+/// What a program answers to one call, whatever its arguments. `narrow`: they have no upper halves.
+fn outcome(program: &[sock_filter], audit: u32, nr: i32, narrow: bool) -> Outcome {
     let nothing = Value::Known(0);
     let mut states = vec![State {
         at: 0,
@@ -292,7 +330,7 @@ fn outcome(program: &[sock_filter], audit: u32, nr: i32) -> Outcome {
             return Outcome::TooMany;
         }
     }
-    united(ends)
+    united(ends, narrow)
 }
 
 impl State {
@@ -305,7 +343,7 @@ impl State {
         aside: &mut Vec<State>,
     ) -> Value {
         loop {
-            let Some(op) = program.get(self.at).and_then(bpf::decode) else {
+            let Some(op) = program.get(self.at).copied().and_then(bpf::decode) else {
                 // A program that was checked has an end.
                 return Value::Known(0);
             };
@@ -339,16 +377,15 @@ impl State {
                 Op::Branch(test, operand, jt, jf) => {
                     let operand = self.operand(operand);
                     let mut other = None;
-                    let taken = match self.decided(test, &operand) {
-                        Some(taken) => taken,
-                        None => {
-                            let mut not = self.clone();
-                            not.learn(test, &operand, false);
-                            not.at += jf;
-                            other = Some(not);
-                            self.learn(test, &operand, true);
-                            true
-                        }
+                    let taken = if let Some(taken) = self.decided(test, &operand) {
+                        taken
+                    } else {
+                        let mut not = self.clone();
+                        not.learn(test, &operand, false);
+                        not.at += jf;
+                        other = Some(not);
+                        self.learn(test, &operand, true);
+                        true
                     };
                     self.at += if taken { jt } else { jf };
                     aside.extend(other);
@@ -457,12 +494,12 @@ impl State {
                     (Test::GreaterOrEqual, false) => "<",
                     (Test::AnyBit, _) => "&",
                 };
-                let text = match (test, taken) {
+                let said = match (test, taken) {
                     (Test::AnyBit, true) => format!("{a} & {operand} != 0"),
                     (Test::AnyBit, false) => format!("{a} & {operand} == 0"),
                     _ => format!("{a} {sign} {operand}"),
                 };
-                self.known.others.insert(text);
+                self.known.others.insert(said);
             }
         }
     }
@@ -474,8 +511,8 @@ fn computed(alu: Alu, a: &Value, operand: &Value) -> Option<Value> {
     Some(match (a, operand, alu) {
         (Value::Known(a), Value::Known(b), _) => Value::Known(alu.apply(*a, *b)?),
         (_, Value::Known(0), Alu::And) => Value::Known(0),
-        (_, Value::Known(u32::MAX), Alu::And) => a.clone(),
-        (_, Value::Known(0), Alu::Or | Alu::Xor | Alu::Add | Alu::Sub) => a.clone(),
+        (_, Value::Known(u32::MAX), Alu::And)
+        | (_, Value::Known(0), Alu::Or | Alu::Xor | Alu::Add | Alu::Sub) => a.clone(),
         (Value::Word(offset), Value::Known(mask), Alu::And) => Value::Bits(*offset, *mask),
         (Value::Bits(offset, first), Value::Known(mask), Alu::And) => {
             Value::Bits(*offset, first & mask)
@@ -516,14 +553,14 @@ fn split(ranges: &Ranges, test: Test, number: u32) -> (Ranges, Ranges) {
 
 /// The ways with the same answer as one, where that is simpler; the answer that takes the most ways to say is what is
 /// left otherwise.
-fn united(ends: Vec<(Knowledge, Value)>) -> Outcome {
+fn united(ends: Vec<(Knowledge, Value)>, narrow: bool) -> Outcome {
     let mut ways: BTreeMap<Action, Vec<Vec<Condition>>> = BTreeMap::new();
     let mut computed = Vec::new();
     for (known, end) in ends {
         match end {
             Value::Known(value) => {
                 let ways = ways.entry(bpf::action(value)).or_default();
-                ways.push(conditions(&known));
+                ways.extend(conditions(&known, narrow));
             }
             other => computed.push((known, other)),
         }
@@ -555,8 +592,8 @@ fn united(ends: Vec<(Knowledge, Value)>) -> Outcome {
     }
 }
 
-/// What is known of words, as what is known of arguments.
-fn conditions(known: &Knowledge) -> Vec<Condition> {
+/// What is known of words, as what is known of arguments; `None` for a way that no call takes.
+fn conditions(known: &Knowledge, narrow: bool) -> Option<Vec<Condition>> {
     let mut conditions = BTreeSet::new();
     let mut offsets: BTreeSet<u32> = known.words.keys().copied().collect();
     offsets.retain(|offset| *offset >= 8);
@@ -570,7 +607,29 @@ fn conditions(known: &Knowledge) -> Vec<Condition> {
         let lower = known.words.get(&low).unwrap_or(&all);
         let upper = known.words.get(&high).unwrap_or(&all);
         let what = subject(low);
-        if let Some(ranges) = whole(upper, lower) {
+        let zero;
+        let upper = if narrow && matches!(what, Subject::Arg(_)) {
+            // It is 0.
+            if upper.first().is_none_or(|&(first, _)| first != 0) {
+                return None;
+            }
+            zero = vec![(0, 0)];
+            &zero
+        } else {
+            upper
+        };
+        if let Some(mut ranges) = whole(upper, lower) {
+            // There is nothing above.
+            if let Some((first, last)) = ranges.last_mut()
+                && narrow
+                && *last == u64::from(u32::MAX)
+                && first < last
+            {
+                *last = u64::MAX;
+            }
+            if ranges == [(0, u64::MAX)] {
+                continue;
+            }
             conditions.insert(Condition::Within { what, ranges });
             continue;
         }
@@ -586,7 +645,7 @@ fn conditions(known: &Knowledge) -> Vec<Condition> {
     }
     conditions.extend(masks(&known.masks));
     conditions.extend(known.others.iter().cloned().map(Condition::Other));
-    conditions.into_iter().collect()
+    Some(conditions.into_iter().collect())
 }
 
 /// The offsets of both halves of what a word is a half of: the lower, and the upper.

@@ -3,6 +3,7 @@
 mod bpf;
 mod check;
 mod compile;
+mod dump;
 mod exec;
 pub mod inject;
 mod explain;
@@ -16,6 +17,7 @@ pub mod verify;
 
 pub use bpf::{BadProgram, InvalidProgram, MAX_INSTRUCTIONS};
 pub use compile::compile;
+pub use dump::{Confinement, DumpError, Loaded, Mode, confinement, filters};
 pub use exec::{ExecError, Privileges, exec};
 pub use explain::{Condition, Outcome, Subject, Table, explain, other_arches, table};
 pub use listener::ListenerError;

@@ -95,7 +95,7 @@ impl fmt::Display for Program {
                 "{at:04}: {:#04x} {:#04x} {:#04x} {:#010x}  ",
                 instruction.code, instruction.jt, instruction.jf, instruction.k
             )?;
-            let Some(op) = bpf::decode(instruction) else {
+            let Some(op) = bpf::decode(*instruction) else {
                 // A program that was checked has none.
                 writeln!(f, "?")?;
                 continue;

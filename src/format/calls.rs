@@ -53,7 +53,7 @@ pub(super) fn calls<'a>(
                 calls.insert(name, Said::Always(always.action()));
             }
             Some((place, _)) => {
-                out.lose(format!("{place}: rules for {name} contradict each other"))?
+                out.lose(format!("{place}: rules for {name} contradict each other"))?;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! From a recording to the text of its profile: the one way, for every verb that writes a profile.
 
-use super::{Format, RenderError, render};
+use super::{Format, RenderError, Writing, Written, write};
 use crate::profile::{GenerateError, Generated, Policy, generate};
 use crate::recording::Recording;
 
@@ -9,8 +9,8 @@ use crate::recording::Recording;
 pub struct Document<'a> {
     /// The profile, and its reasons.
     pub generated: Generated<'a>,
-    /// Its text.
-    pub text: String,
+    /// It, as it is written.
+    pub written: Written,
 }
 
 /// What becomes of recorded calls that have no name, and so can't be in a profile.
@@ -38,18 +38,24 @@ pub enum DocumentError {
     Render(#[from] RenderError),
 }
 
-/// Makes the profile of a workload. The same calls give the same bytes, in whatever runs they were recorded.
+/// Makes the profile of a workload. The same calls give the same bytes, in whatever runs they were recorded. What the format
+/// can't say is an error, or, where `lossy` is set, left out and told of.
 pub fn document(
     recording: &Recording,
     policy: Policy,
     format: Format,
     on_unnamed: OnUnnamed,
+    lossy: bool,
 ) -> Result<Document<'_>, DocumentError> {
     let generated = generate(recording, policy)?;
     if on_unnamed == OnUnnamed::Fail && !generated.unnamed.is_empty() {
         let unnamed = generated.unnamed.iter().map(ToString::to_string);
         return Err(DocumentError::Unnamed(unnamed.collect()));
     }
-    let text = render(format, &generated.profile)?;
-    Ok(Document { generated, text })
+    let writing = Writing {
+        name: recording.name.as_str(),
+        lossy,
+    };
+    let written = write(format, &generated.profile, &writing)?;
+    Ok(Document { generated, written })
 }

@@ -63,10 +63,10 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
     let items = if expected.is_empty() {
         "  items: []\n".to_owned()
     } else {
-        let items: String = expected
-            .iter()
+        let items: Vec<String> = (expected.iter())
             .map(|name| format!("  - {}\n", scalar(name)))
             .collect();
+        let items = items.concat();
         format!("  items:\n{items}")
     };
     let condition = scalar(&format!("proc.name = '{program}'"));
@@ -79,6 +79,10 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
          output: unexpected system call (syscall=%syscall.type process=%proc.name command=%proc.cmdline \
          container=%container.id)\n  priority: WARNING\n  tags: [syscall, seccomp]\n"
     ))
+}
+
+fn problem<T>(position: Option<Position>, message: String) -> Result<T, ParseError> {
+    Err(ParseError::new(position, ParseErrorKind::Form(message)))
 }
 
 /// An element of a file of rules; what isn't asked for here may be anything.
@@ -97,9 +101,6 @@ pub(super) fn parse(
 ) -> Result<Source, ParseError> {
     let documents: Vec<Vec<Element>> = yaml::documents(text)?;
     let elements: Vec<Element> = documents.into_iter().flatten().collect();
-    fn problem<T>(position: Option<Position>, message: String) -> Result<T, ParseError> {
-        Err(ParseError::new(position, ParseErrorKind::Form(message)))
-    }
     let mut lists: BTreeMap<&str, Vec<&Spanned<String>>> = BTreeMap::new();
     for element in &elements {
         if let (Some(list), Some(items)) = (&element.list, &element.items) {

@@ -18,7 +18,7 @@ use crate::syscall::{Arch, Syscall};
 /// What tells such a source from others.
 pub(super) const MARK: &str = "/* A seccomp profile, written by sc-record. */";
 
-const BEFORE: &str = r#"#include <errno.h>
+const BEFORE: &str = r"#include <errno.h>
 #include <seccomp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,7 +34,7 @@ struct rule {
 
 #define NAMES(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
-"#;
+";
 
 const CODE: &str = include_str!("libseccomp/code.c");
 
@@ -74,9 +74,9 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
             .filter(|_| arch.scmp().is_some())
             .ok_or(RenderError::Architecture { format, arch })
     });
-    let arches: String = (arches.collect::<Result<Vec<_>, _>>()?.iter())
-        .map(|name| format!("{name}, "))
-        .collect();
+    let arches: Vec<&str> = arches.collect::<Result<_, _>>()?;
+    let arches: Vec<String> = arches.iter().map(|name| format!("{name}, ")).collect();
+    let arches = arches.concat();
     let mut text = format!("{MARK}\n");
     for lost in out.head("/*", &[]).lines() {
         let lost = lost.replace("*/", "* /");

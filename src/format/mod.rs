@@ -5,6 +5,11 @@
 //! written, where the format has comments. What is written reads back as what was written.
 
 mod conditional;
+#![allow(
+    clippy::format_push_string,
+    reason = "texts are put together from pieces; write! would have errors that can't be"
+)]
+
 mod bpf;
 mod calls;
 mod detect;
@@ -30,7 +35,7 @@ pub use docker::{Arches, Condition, DockerProfile, DockerRule, KernelVersion, Ma
 pub use document::{Document, DocumentError, OnUnnamed, document};
 pub use edit::{EditError, edit};
 pub use loss::Lost;
-pub use source::{MAX_BYTES, Reading, Source, read, read_file};
+pub use source::{Groups, MAX_BYTES, Reading, Source, read, read_file};
 pub use spo::SpoProfile;
 pub use systemd::groups_of_systemd;
 

@@ -56,7 +56,8 @@ struct Filter {
     mismatch_action: RawAction,
     #[serde(alias = "filter_action")]
     match_action: RawAction,
-    filter: Vec<Object<RawRule>>,
+    #[serde(rename = "filter")]
+    rules: Vec<Object<RawRule>>,
 }
 
 #[derive(Clone, Copy, Deserialize, Serialize)]
@@ -179,7 +180,7 @@ impl Reader<'_> {
         let mut rules = Vec::new();
         let mut always: Vec<String> = Vec::new();
         let mut compared: BTreeMap<String, Path> = BTreeMap::new();
-        for (index, Object(raw)) in filter.filter.into_iter().enumerate() {
+        for (index, Object(raw)) in filter.rules.into_iter().enumerate() {
             let path = root.field("filter").index(index);
             let Some(args) = raw.args else {
                 always.push(raw.syscall);

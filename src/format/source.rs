@@ -17,6 +17,9 @@ use crate::profile::{Place, Profile};
 /// No profile is longer. What is longer is not read: memory stays bounded whatever is given as a profile.
 pub const MAX_BYTES: usize = 16 << 20;
 
+/// Gives the calls of a group of systemd's; `None` where there is no such group.
+pub type Groups = fn(&str) -> Option<Vec<String>>;
+
 /// How a profile is read.
 #[derive(Clone, Debug, Default)]
 pub struct Reading<'a> {
@@ -29,7 +32,7 @@ pub struct Reading<'a> {
     /// Whether what no profile can hold is left out and told of, not an error.
     pub lossy: bool,
     /// The calls of a group of systemd's (`@basic-io`); without it groups are an error.
-    pub groups: Option<fn(&str) -> Option<Vec<String>>>,
+    pub groups: Option<Groups>,
 }
 
 /// A profile as it was read.

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use super::calls::{Said, calls, with_plain_names, without_loading};
 use super::docker::errno_of_name;
 use super::loss::{Losses, Out};
-use super::source::{Places, Source};
+use super::source::{Groups, Places, Source};
 use super::{Format, ParseError, ParseErrorKind, Position, RenderError};
 use crate::profile::{Action, ErrnoRet, Place, Profile, Rule};
 use crate::syscall::Arch;
@@ -222,13 +222,13 @@ struct Unit {
 }
 
 struct Reader<'a> {
-    groups: Option<fn(&str) -> Option<Vec<String>>>,
+    groups: Option<Groups>,
     losses: &'a mut Losses,
 }
 
 pub(super) fn parse(
     text: &str,
-    groups: Option<fn(&str) -> Option<Vec<String>>>,
+    groups: Option<Groups>,
     losses: &mut Losses,
 ) -> Result<Source, ParseError> {
     let mut reader = Reader { groups, losses };

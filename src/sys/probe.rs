@@ -142,9 +142,11 @@ unsafe fn be_the_child(program: &libc::sock_fprog, calls: &[Probe], words: &[Ato
 unsafe fn make(call: &Probe) -> i32 {
     match call.entry {
         Entry::Native => {
-            let [a, b, c, d, e, f] = call.args;
+            let args = call.args;
+            let nr = libc::c_long::from(call.nr);
             // SAFETY: the caller's.
-            let result = unsafe { libc::syscall(libc::c_long::from(call.nr), a, b, c, d, e, f) };
+            let result =
+                unsafe { libc::syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]) };
             if result == -1 { Errno::last_raw() } else { 0 }
         }
         #[cfg(target_arch = "x86_64")]

@@ -111,3 +111,58 @@ pub(crate) fn is_of_seccomp(task: Task) -> bool {
     let info = nix::sys::ptrace::getsiginfo(Pid::from_raw(task.0));
     info.is_ok_and(|info| info.si_code == SYS_SECCOMP)
 }
+
+/// Makes a task a tracee, without stopping it (`PTRACE_SEIZE`, Linux 3.4), and with no option set: if the tracer dies, it
+/// runs on.
+pub(crate) fn seize(task: Task) -> nix::Result<()> {
+    let options = nix::sys::ptrace::Options::empty();
+    nix::sys::ptrace::seize(Pid::from_raw(task.0), options)
+}
+
+/// Lets go of a tracee in a ptrace-stop, delivering this signal (0: none; real-time ones too).
+pub(crate) fn detach(task: Task, signal: i32) -> nix::Result<()> {
+    let signal = signal.unsigned_abs() as usize;
+    // SAFETY: the request takes the signal by value in `data` and ignores `addr`; it touches none of our memory.
+    Errno::result(unsafe { libc::ptrace(libc::PTRACE_DETACH, task.0, 0usize, signal) }).map(drop)
+}
+
+/// `linux/ptrace.h`; the crate libc has neither.
+const PTRACE_SECCOMP_GET_FILTER: libc::c_uint = 0x420c;
+const PTRACE_SECCOMP_GET_METADATA: libc::c_uint = 0x420d;
+
+/// A filter of a tracee in a ptrace-stop, by its number from 0, the oldest (`PTRACE_SECCOMP_GET_FILTER`, Linux 4.4).
+/// ENOENT: there is none of this number; EINVAL: there is none at all.
+pub(crate) fn seccomp_filter(task: Task, index: usize) -> nix::Result<Vec<libc::sock_filter>> {
+    let none = libc::sock_filter {
+        code: 0,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    // The kernel has no longer ones (`BPF_MAXINSNS`).
+    let mut instructions = vec![none; 4096];
+    let place = instructions.as_mut_ptr();
+    // SAFETY: `place` is valid for as many instructions as a filter can have; the kernel writes no more.
+    let result = unsafe { libc::ptrace(PTRACE_SECCOMP_GET_FILTER, task.0, index, place) };
+    let length = usize::try_from(Errno::result(result)?).map_err(|_| Errno::EINVAL)?;
+    instructions.truncate(length);
+    Ok(instructions)
+}
+
+/// What else the kernel knows of a filter.
+pub(crate) struct Metadata {
+    /// `SECCOMP_FILTER_FLAG_LOG`, or nothing.
+    pub(crate) flags: u64,
+}
+
+/// Reads [`Metadata`] of a filter of a tracee in a ptrace-stop (`PTRACE_SECCOMP_GET_METADATA`, Linux 4.16).
+pub(crate) fn seccomp_metadata(task: Task, index: usize) -> nix::Result<Metadata> {
+    // `struct seccomp_metadata`: the number of the filter, which the kernel reads, and the flags, which it writes.
+    let mut data = [u64::try_from(index).unwrap_or(u64::MAX), 0];
+    let size = size_of_val(&data);
+    // SAFETY: `data` is valid for as many bytes as are given.
+    let result =
+        unsafe { libc::ptrace(PTRACE_SECCOMP_GET_METADATA, task.0, size, data.as_mut_ptr()) };
+    Errno::result(result)?;
+    Ok(Metadata { flags: data[1] })
+}

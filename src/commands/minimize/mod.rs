@@ -33,7 +33,7 @@ struct Interrupted;
 pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
     let given = Load {
         path: &args.profile,
-        format: args.enforce.format.into(),
+        source: &args.enforce.format.into(),
         ignore_unknown: args.enforce.ignore_unknown,
         quiet: args.quiet,
     }
@@ -121,8 +121,9 @@ fn search(
     };
     if let Some(target) = target {
         let smaller = without(&given.profile, &removable);
-        let text = format::render(Format::from(args.enforce.format), &smaller)?;
-        write_atomically(target, text.as_bytes())?;
+        let format = Format::from(args.enforce.format);
+        let written = format::write(format, &smaller, &format::Writing::default())?;
+        write_atomically(target, &written.bytes)?;
         if !args.quiet {
             say!("sc-record: wrote {}", target.display());
         }

@@ -325,9 +325,12 @@ fn text_of(extent: Extent, enosys_probes: bool) -> String {
         enosys_probes,
     };
     let recording = recording();
-    let document = document(&recording, policy, Format::Oci, OnUnnamed::Fail).unwrap();
-    assert_eq!(read(&document.text), Ok(document.generated.profile));
-    document.text
+    let document = document(&recording, policy, Format::Oci, OnUnnamed::Fail, false).unwrap();
+    assert_eq!(
+        read_bytes(&document.written.bytes),
+        Ok(document.generated.profile)
+    );
+    String::from_utf8(document.written.bytes).unwrap()
 }
 
 #[test]
