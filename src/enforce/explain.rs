@@ -12,9 +12,9 @@ use std::rc::Rc;
 use libc::sock_filter;
 
 use super::bpf::{self, Alu, MEMORY, Op, Operand, Test};
-use super::narrow::has_32_bit_args;
 use super::program::{Program, sign, word};
 use crate::profile::Action;
+use crate::profile::narrow::has_32_bit_args;
 use crate::syscall::{Arch, Syscall};
 
 /// How many ways through the program are followed for one call. A profile would have to compare one call's arguments

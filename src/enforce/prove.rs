@@ -12,9 +12,9 @@ use libc::sock_filter;
 
 use super::bpf::{self, Op};
 use super::explain::{Condition, Outcome, Subject, arches, table};
-use super::narrow::has_32_bit_args;
 use super::program::Program;
 use super::{check, hex};
+use crate::profile::narrow::has_32_bit_args;
 use crate::profile::{ARGS, Action, Profile};
 use crate::sys::probe::{self, Entry, Probe};
 use crate::syscall::{Arch, Syscall};

@@ -159,6 +159,10 @@ fn part<'a>(text: &'a str, path: &[Step]) -> Option<&'a str> {
                 let fields: Fields = serde_json::from_str(part).ok()?;
                 fields.get(*name)?.get()
             }
+            Step::Member(name) => {
+                let fields: Fields = serde_json::from_str(part).ok()?;
+                fields.get(name.as_str())?.get()
+            }
             Step::Index(index) => {
                 let items: Vec<&RawValue> = serde_json::from_str(part).ok()?;
                 items.get(*index)?.get()

@@ -15,7 +15,9 @@ use super::Position;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// A field of an object.
-    Field(Cow<'static, str>),
+    Field(&'static str),
+    /// A field of an object, whose name a file chose.
+    Member(String),
     /// An element of an array, from 0.
     Index(usize),
 }
@@ -27,12 +29,12 @@ pub(super) struct Path(Vec<Step>);
 impl Path {
     /// The path that goes on with a field.
     pub(super) fn field(&self, name: &'static str) -> Path {
-        self.join(Step::Field(Cow::Borrowed(name)))
+        self.join(Step::Field(name))
     }
 
     /// The path that goes on with a field whose name a file chose.
     pub(super) fn member(&self, name: &str) -> Path {
-        self.join(Step::Field(Cow::Owned(name.to_owned())))
+        self.join(Step::Member(name.to_owned()))
     }
 
     /// The path that goes on with an element.
@@ -50,9 +52,8 @@ impl Path {
         let mut part: &str = serde_json::from_str::<&RawValue>(text).ok()?.get();
         for step in &self.0 {
             let next = match step {
-                Step::Field(name) => serde_json::from_str::<HashMap<Cow<str>, &RawValue>>(part)
-                    .ok()
-                    .and_then(|fields| fields.get(name.as_ref()).copied()),
+                Step::Field(name) => member(part, name),
+                Step::Member(name) => member(part, name),
                 Step::Index(index) => serde_json::from_str::<Vec<&RawValue>>(part)
                     .ok()
                     .and_then(|elements| elements.get(*index).copied()),
@@ -75,11 +76,18 @@ impl fmt::Display for Path {
             match step {
                 Step::Field(name) if number == 0 => f.write_str(name)?,
                 Step::Field(name) => write!(f, ".{name}")?,
+                Step::Member(name) if number == 0 => f.write_str(name)?,
+                Step::Member(name) => write!(f, ".{name}")?,
                 Step::Index(index) => write!(f, "[{index}]")?,
             }
         }
         Ok(())
     }
+}
+
+fn member<'a>(object: &'a str, name: &str) -> Option<&'a RawValue> {
+    let fields: HashMap<Cow<str>, &RawValue> = serde_json::from_str(object).ok()?;
+    fields.get(name).copied()
 }
 
 /// A structure that is read from an object only: serde would also read its fields from an array.

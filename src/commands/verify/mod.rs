@@ -32,7 +32,7 @@ const MYSELF: &str = "/proc/self/exe";
 pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     let given = Load {
         path: &args.profile,
-        format: args.enforce.format.into(),
+        source: &args.enforce.format.into(),
         ignore_unknown: args.enforce.ignore_unknown,
         quiet: args.quiet,
     }
