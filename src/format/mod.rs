@@ -4,7 +4,6 @@
 //! and another can't is an error too, or, where that is asked for, left out and told of ([`Lost`]): in a comment of what is
 //! written, where the format has comments. What is written reads back as what was written.
 
-mod conditional;
 #![allow(
     clippy::format_push_string,
     reason = "texts are put together from pieces; write! would have errors that can't be"
@@ -12,6 +11,7 @@ mod conditional;
 
 mod bpf;
 mod calls;
+mod conditional;
 mod detect;
 mod docker;
 mod document;
