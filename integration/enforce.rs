@@ -562,7 +562,7 @@ fn notifications_are_answered_by_the_listener_of_the_profile() {
 }
 
 /// Takes the state and the descriptor from one connection.
-fn listen(listener: &UnixListener) -> (Value, i32) {
+pub(crate) fn listen(listener: &UnixListener) -> (Value, i32) {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
     use std::os::fd::AsRawFd;
     let (mut stream, _) = listener.accept().unwrap();

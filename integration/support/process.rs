@@ -190,7 +190,8 @@ impl Room {
         }
     }
 
-    fn kill_all(&self) {
+    /// Ends whatever lives in this room.
+    pub(crate) fn kill_all(&self) {
         // More than one round: who forks while it is being killed has a child that wasn't seen.
         for _ in 0..1000 {
             let alive = self.alive();

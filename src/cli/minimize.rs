@@ -32,6 +32,10 @@ pub(crate) struct MinimizeArgs {
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: u16,
 
+    /// Ask about these calls only; the others stay
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
     /// How often the end result is tried once more
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) confirm: u32,

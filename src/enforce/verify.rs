@@ -17,7 +17,7 @@ use nix::errno::Errno;
 
 use super::Filter;
 use crate::event::{CallOutcome, CallSite, Code, Event, Sink, Task};
-use crate::profile::{ARGS, Action, Profile};
+use crate::profile::{ARGS, Action, ErrnoRet, Profile};
 use crate::recording::Exit;
 use crate::syscall::Syscall;
 
@@ -112,10 +112,12 @@ impl Denial {
         !matches!(self.action, Action::Allow | Action::Log | Action::Notify)
     }
 
-    /// Whether it is something to look into: it was denied, and not because the profile names the call to deny it.
+    /// Whether it is something to look into: it was denied. Not that a rule answers ENOSYS to a call that it names, which is
+    /// how a profile tells libc to take an older one.
     #[must_use]
     pub fn is_finding(&self) -> bool {
-        self.is_denied() && !self.by_rule
+        let meant = self.by_rule && self.action == Action::Errno(ErrnoRet::ENOSYS);
+        self.is_denied() && !meant
     }
 }
 
@@ -289,6 +291,10 @@ impl<'a> Verifier<'a> {
             CallOutcome::Returned(value) => Got::of(value),
             CallOutcome::Trapped => Got::Trapped,
             CallOutcome::Died(Exit::Signal(signal)) => Got::Killed(signal),
+            // The status of a thread is that of its process once that has ended, too.
+            CallOutcome::Died(Exit::Code(_)) if action == Some(Action::KillThread) => {
+                Got::Killed(libc::SIGSYS)
+            }
             CallOutcome::Died(Exit::Code(_)) => Got::Unknown,
         };
         self.caller(task).latest = None;
@@ -371,7 +377,7 @@ impl Sink for Verifier<'_> {
 mod tests {
     use super::*;
     use crate::enforce::{OnUnknown, compile};
-    use crate::profile::{ErrnoRet, Rule};
+    use crate::profile::Rule;
     use crate::syscall::Arch;
 
     /// A profile that refuses, and has rules of every kind.
@@ -515,9 +521,9 @@ mod tests {
                 "!uname SCMP_ACT_ERRNO(EPERM) by /bin/app: EPERM x2",
                 "clone3 SCMP_ACT_ERRNO(ENOSYS) by /bin/app: ENOSYS x1",
                 "setns SCMP_ACT_LOG by /bin/app: EBADF x1",
-                "unshare SCMP_ACT_TRAP by /bin/app: SIGSYS x1",
+                "!unshare SCMP_ACT_TRAP by /bin/app: SIGSYS x1",
                 "!uname SCMP_ACT_ERRNO(EPERM) by /bin/other: EPERM x1",
-                "mount SCMP_ACT_KILL_PROCESS by /bin/other: killed by SIGSYS x1",
+                "!mount SCMP_ACT_KILL_PROCESS by /bin/other: killed by SIGSYS x1",
             ]
         );
     }

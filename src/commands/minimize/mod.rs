@@ -22,7 +22,7 @@ use self::report::{Call, Report, Verdict};
 use self::state::State;
 use super::exit_status;
 use super::run::{Given, Load};
-use crate::cli::{self, MinimizeArgs};
+use crate::cli::MinimizeArgs;
 
 /// The user, or who manages this process, wants it to end.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,13 @@ pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
         args.profile.display()
     );
     // Before there is a thread: the mask of signals is each thread's own.
+    let named = let_through(&given.profile);
+    if let Some(unknown) = args.only.iter().find(|name| !named.contains(*name)) {
+        anyhow::bail!(
+            "--only {unknown}: {} does not let it through",
+            args.profile.display()
+        );
+    }
     let stop = signals::flag_interrupts().context("can't handle signals")?;
     let mut state = State::open(args, &given.bytes)?;
     match search(args, &given, &stop, &mut state) {
@@ -69,7 +76,7 @@ fn search(
     let bench = Bench::new(args, stop)?;
     bar.set_message("running it with all calls");
     let baseline = bench.baseline(&given.profile)?;
-    let plan = Plan::new(&given.profile, &baseline, args.policy);
+    let plan = Plan::new(&given.profile, &baseline, args);
     bar.set_message(format!(
         "{} calls: {} used, {} unused",
         plan.candidates.used.len() + plan.candidates.unused.len(),
@@ -146,13 +153,15 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(profile: &Profile, baseline: &Baseline, policy: cli::Policy) -> Plan {
+    fn new(profile: &Profile, baseline: &Baseline, args: &MinimizeArgs) -> Plan {
         let policy = Policy {
-            extent: policy.into(),
+            extent: args.policy.into(),
             enosys_probes: false,
         };
-        let (used, unused): (Names, Names) =
-            (let_through(profile).into_iter()).partition(|name| baseline.called.contains(name));
+        let asked = |name: &String| args.only.is_empty() || args.only.contains(name);
+        let (used, unused): (Names, Names) = (let_through(profile).into_iter())
+            .filter(asked)
+            .partition(|name| baseline.called.contains(name));
         let (left_alone, unused): (Names, Names) =
             (unused.into_iter()).partition(|name| policy.always(name).is_some());
         Plan {

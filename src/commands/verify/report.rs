@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_profile_denies_by_name_is_no_finding() {
+    fn that_libc_is_told_to_take_an_older_call_is_no_finding() {
         let enosys = Action::Errno(ErrnoRet::ENOSYS);
         let probe = denial(Arch::X86_64, "clone3", enosys, &[(Got::Errno(38), 1)]);
         let mut probed = report(vec![probe], None);

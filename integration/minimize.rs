@@ -1,0 +1,396 @@
+//! `sc-record minimize`: which calls a workload can do without.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::support::process::{Ended, Room};
+use crate::support::programs;
+use crate::support::recorder::{Files, PROGRAM};
+use crate::verify::server;
+
+/// Records a command that may leave something running, and gives its profile.
+fn profile_of(room: &Room, command: &[&str]) -> PathBuf {
+    let files = Files::new(room);
+    let ended = room
+        .spawn(files.command(&["-q", "--until", "exit"]).args(command))
+        .wait(room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    room.kill_all();
+    files.profile
+}
+
+fn minimize(profile: &Path, options: &[&str], command: &[&str]) -> Command {
+    let mut line = Command::new(PROGRAM);
+    line.arg("minimize")
+        .args(options)
+        .arg(profile)
+        .arg("--")
+        .args(command);
+    line
+}
+
+/// `NAME → VERDICT`, with a star where the call is left alone.
+fn verdicts(ended: &Ended) -> BTreeMap<String, String> {
+    let report: Value = serde_json::from_str(&ended.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", ended.stdout, ended.stderr));
+    let calls = report["calls"].as_array().unwrap().iter().map(|call| {
+        let star = match call["left_alone_because"] {
+            Value::Null => "",
+            _ => "*",
+        };
+        let verdict = call["verdict"].as_str().unwrap();
+        (
+            call["name"].as_str().unwrap().to_owned(),
+            format!("{verdict}{star}"),
+        )
+    });
+    calls.collect()
+}
+
+/// What happens without a call.
+fn without(ended: &Ended, name: &str) -> String {
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let calls = report["calls"].as_array().unwrap().iter();
+    let call = calls.clone().find(|call| call["name"] == name);
+    call.unwrap()["without_it"].as_str().unwrap().to_owned()
+}
+
+/// The workload that is made for this, its profile with two more calls in it, and a place for both.
+struct Dispensable {
+    room: Room,
+    program: String,
+    profile: PathBuf,
+}
+
+impl Dispensable {
+    fn new() -> Dispensable {
+        let room = Room::new();
+        let program = programs::workload("dispensable")
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let profile = profile_of(&room, &[&program]);
+        let mut value: Value = serde_json::from_slice(&std::fs::read(&profile).unwrap()).unwrap();
+        let names = value["syscalls"][0]["names"].as_array_mut().unwrap();
+        names.extend(["mount", "nanosleep", "ptrace"].map(Value::from));
+        std::fs::write(&profile, value.to_string()).unwrap();
+        Dispensable {
+            room,
+            program,
+            profile,
+        }
+    }
+
+    fn minimize(&self, options: &[&str]) -> Ended {
+        let mut command = minimize(&self.profile, options, &[&self.program]);
+        self.room.run(&mut command)
+    }
+
+    fn names(profile: &Path) -> Vec<String> {
+        let value: Value = serde_json::from_slice(&std::fs::read(profile).unwrap()).unwrap();
+        let names = value["syscalls"][0]["names"].as_array().unwrap().iter();
+        names
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+fn check_verdicts(ended: &Ended) {
+    assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
+    let verdicts = verdicts(ended);
+    let of = |name: &str| verdicts[name].as_str();
+    for (name, verdict) in [
+        ("mount", "unused"),
+        ("ptrace", "unused"),
+        ("nanosleep", "unused"),
+        ("restart_syscall", "unused*"),
+        ("getpgrp", "tolerated"),
+        ("getppid", "tolerated"),
+        ("setsid", "tolerated"),
+        ("uname", "needed"),
+        ("sched_get_priority_max", "needed"),
+        ("sched_yield", "needed"),
+        ("getuid", "needed"),
+        ("execve", "needed"),
+        ("write", "needed"),
+    ] {
+        assert_eq!(of(name), verdict, "{name}");
+    }
+    // Either, not both.
+    let links = [of("readlink"), of("readlinkat")];
+    assert!(
+        links.contains(&"tolerated") && links.contains(&"needed"),
+        "{links:?}"
+    );
+    let of = |name: &str| without(ended, name);
+    assert_eq!(
+        of("uname"),
+        "exit 99 instead of exit 0; stderr ends with: what machine is this?"
+    );
+    assert_eq!(of("sched_get_priority_max"), "stdout differs in line 1");
+    assert_eq!(of("getuid"), "killed by SIGSEGV instead of exit 0");
+    assert!(of("sched_yield").starts_with("hangs: no end in "));
+    assert!(
+        of("execve").contains("no command can be started under it"),
+        "{}",
+        of("execve")
+    );
+}
+
+#[test]
+fn calls_are_unused_tolerated_or_needed() {
+    let subject = Dispensable::new();
+    let before = std::fs::read(&subject.profile).unwrap();
+    let smaller = subject.room.path().join("smaller.json");
+    let to = [
+        "--json",
+        "--timeout",
+        "1500ms",
+        "--write",
+        smaller.to_str().unwrap(),
+    ];
+    let ended = subject.minimize(&to);
+    check_verdicts(&ended);
+    // Nothing is removed but where it was asked for, and no state is left.
+    assert_eq!(std::fs::read(&subject.profile).unwrap(), before);
+    let state = subject.profile.with_file_name(".profile.json.minimize");
+    assert!(!state.exists());
+    // The daemons of all runs are gone.
+    assert_eq!(subject.room.alive(), []);
+
+    let kept: Vec<String> = verdicts(&ended)
+        .into_iter()
+        .filter(|(_, verdict)| verdict == "needed" || verdict.ends_with('*'))
+        .map(|(name, _)| name)
+        .collect();
+    let mut names = Dispensable::names(&smaller);
+    names.sort();
+    assert_eq!(names, kept);
+    let mut run = Command::new(PROGRAM);
+    run.arg("run").arg(&smaller).arg("--").arg(&subject.program);
+    let ended = subject.room.spawn(&mut run).wait(&subject.room);
+    subject.room.kill_all();
+    assert_eq!(
+        (ended.code(), ended.stdout.as_str()),
+        (0, "priority known\n")
+    );
+
+    // Of the smaller one nothing can be taken any more.
+    let ended = (subject.room).run(&mut minimize(
+        &smaller,
+        &["--timeout", "1500ms"],
+        &[&subject.program],
+    ));
+    assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
+    assert!(
+        ended.stdout.contains("needed: without it\n"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stdout.contains(": 0 unused, 0 tolerated, "),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn several_runs_at_once_find_the_same() {
+    let subject = Dispensable::new();
+    check_verdicts(&subject.minimize(&["--json", "-j", "4", "--timeout", "3s"]));
+}
+
+#[test]
+fn what_was_broken_off_goes_on() {
+    let subject = Dispensable::new();
+    let command = [subject.program.as_str(), "100"];
+    let state = subject.profile.with_file_name(".profile.json.minimize");
+    let mut running = (subject.room).spawn(&mut minimize(&subject.profile, &[], &command));
+    let results = || {
+        let text = std::fs::read_to_string(&state).unwrap_or_default();
+        text.matches("\"denied\"").count()
+    };
+    crate::support::process::until("three results", || results() >= 3);
+    assert!(!running.has_ended());
+    running.signal(Signal::SIGINT);
+    let ended = running.wait(&subject.room);
+    assert_eq!(ended.code(), 130, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the same command goes on from there"),
+        "{}",
+        ended.stderr
+    );
+    let had = results();
+    assert!(had >= 3);
+    // Not even the run that was broken off has left anything.
+    assert_eq!(subject.room.alive(), []);
+
+    // Other commands don't go on with it.
+    let other = ["--json", "--state", state.to_str().unwrap()];
+    let mut line = minimize(&subject.profile, &other, &["false"]);
+    let refused = subject.room.run(&mut line);
+    assert!(
+        refused.stderr.contains("starting anew"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(results(), had);
+
+    let ended = (subject.room).run(&mut minimize(&subject.profile, &["--json"], &command));
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains(&format!("going on with {had} results")),
+        "{}",
+        ended.stderr
+    );
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(report["resumed"], had);
+    assert_eq!(verdicts(&ended)["uname"], "needed");
+    assert!(!state.exists());
+}
+
+#[test]
+fn update_replaces_the_profile() {
+    let subject = Dispensable::new();
+    let ended = subject.minimize(&["--update", "--timeout", "1500ms"]);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    let names = Dispensable::names(&subject.profile);
+    assert!(
+        !names
+            .iter()
+            .any(|name| ["mount", "getppid"].contains(&name.as_str()))
+    );
+    assert!(names.iter().any(|name| name == "uname"));
+}
+
+/// The status and stderr of a minimization that finds trouble before it denies anything.
+fn trouble(options: &[&str], change: impl FnOnce(&mut Value), script: &str) -> String {
+    let room = Room::new();
+    let profile = profile_of(&room, &["sh", "-c", "date; ls / | tail -n 1"]);
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&profile).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(&profile, value.to_string()).unwrap();
+    let ended = room.run(&mut minimize(&profile, options, &["sh", "-c", script]));
+    assert_eq!(
+        (ended.code(), ended.stdout.as_str()),
+        (2, ""),
+        "{}",
+        ended.stderr
+    );
+    ended.stderr
+}
+
+#[test]
+fn a_result_that_varies_is_no_measure() {
+    let message = trouble(&[], |_| {}, "date +%N");
+    assert!(
+        message.contains("not the same twice, even without the profile"),
+        "{message}"
+    );
+    assert!(message.contains("--compare exit"), "{message}");
+    let message = trouble(&["--test", "grep -q no \"$1\""], |_| {}, "echo yes");
+    assert!(message.contains("the test fails"), "{message}");
+}
+
+#[test]
+fn a_profile_that_breaks_the_workload_is_no_start() {
+    let message = trouble(
+        &[],
+        |profile| {
+            let names = profile["syscalls"][0]["names"].as_array_mut().unwrap();
+            names.retain(|name| name != "getdents64");
+        },
+        "ls /",
+    );
+    assert!(
+        message.contains("sc-record verify tells what is denied"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_the_profile_does_not_let_through_can_not_be_asked_about() {
+    let message = trouble(&["--only", "ls,read"], |_| {}, "true");
+    assert!(message.contains("--only ls: "), "{message}");
+}
+
+#[test]
+fn a_profile_that_lets_all_through_has_nothing_to_take_out() {
+    let message = trouble(
+        &[],
+        |profile| {
+            *profile = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW"});
+        },
+        "true",
+    );
+    assert!(message.contains("nothing can be taken out"), "{message}");
+}
+
+#[test]
+fn a_test_decides_what_is_right() {
+    let subject = Dispensable::new();
+    let test = "test \"$3\" = 0 && grep -q priority \"$1\" && ! test -s \"$2\"";
+    let options = [
+        "--json",
+        "--compare",
+        "exit",
+        "--timeout",
+        "1500ms",
+        "--test",
+        test,
+    ];
+    let ended = subject.minimize(&options);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    let verdicts = verdicts(&ended);
+    // It writes something else, but that isn't wrong.
+    assert_eq!(verdicts["sched_get_priority_max"], "tolerated");
+    assert_eq!(verdicts["write"], "needed");
+    assert_eq!(verdicts["uname"], "needed");
+}
+
+/// What is known of a server's calls.
+fn check_server(name: &str, needed: &[&str], tolerated: &[&str]) {
+    let room = Room::new();
+    let script = server(&room, name);
+    let command = [script.to_str().unwrap()];
+    let profile = profile_of(&room, &command);
+    // All of them take too long for a test.
+    let only = [needed, tolerated].concat().join(",");
+    let options = ["--json", "-j", "2", "--only", &only];
+    let ended = room.run(&mut minimize(&profile, &options, &command));
+    assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
+    let verdicts = verdicts(&ended);
+    assert_eq!(verdicts.len(), needed.len() + tolerated.len());
+    for name in needed {
+        assert_eq!(verdicts[*name], "needed", "{name}");
+    }
+    for name in tolerated {
+        assert_eq!(verdicts[*name], "tolerated", "{name}");
+    }
+    assert_eq!(room.alive(), []);
+}
+
+#[test]
+fn redis_does_without_some_calls() {
+    check_server(
+        "redis",
+        &["bind", "listen", "accept4", "epoll_ctl"],
+        &["sysinfo", "umask"],
+    );
+}
+
+#[test]
+fn nginx_does_without_some_calls() {
+    check_server(
+        "nginx",
+        &["bind", "listen", "accept4", "sendfile"],
+        &["sysinfo", "eventfd2"],
+    );
+}

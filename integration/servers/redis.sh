@@ -1,0 +1,26 @@
+#!/bin/sh
+# redis-server behind a socket in a new directory: starts, is asked, ends. The directory is the argument's, or /tmp.
+set -u
+place=$(mktemp -d "${1:-/tmp}/sc-record-server.XXXXXX") && cd "$place" || exit 8
+trap 'cd /; rm -rf "$place"' EXIT
+redis-server --port 0 --unixsocket "$place/s" --save '' --daemonize no --logfile '' >log 2>&1 &
+server=$!
+# So that these are always called, however fast the server is.
+kill -0 "$server" || exit 9
+sleep 0.01 || exit 9
+tries=0
+until redis-cli -s s ping 2>/dev/null | grep -q PONG; do
+    kill -0 "$server" 2>/dev/null || {
+        wait "$server"
+        status=$?
+        tail -n 1 log >&2
+        exit "$status"
+    }
+    tries=$((tries + 1))
+    [ "$tries" -lt 40 ] || exit 9
+    sleep 0.01 || exit 9
+done
+redis-cli -s s set a 1
+redis-cli -s s incr a
+redis-cli -s s shutdown nosave
+wait "$server"
