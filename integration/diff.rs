@@ -64,6 +64,22 @@ fn what_is_written_otherwise_and_means_the_same_is_no_difference() {
 }
 
 #[test]
+fn formats_differ_in_how_they_are_written_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = repository().join("profiles/git.json");
+    for format in ["docker", "podman", "kubernetes"] {
+        let convert = format!("convert {} -f {format} -q -o other", file.display());
+        let output = sc_record(folder.path(), &convert);
+        assert!(output.status.success(), "{output:?}");
+        let (text, status) = report(folder.path(), &format!("diff {} other", file.display()));
+        assert!(
+            status == 0 || text.contains("architectures"),
+            "{format}: {text}"
+        );
+    }
+}
+
+#[test]
 fn recordings_differ_by_their_calls() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

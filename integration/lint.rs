@@ -104,6 +104,41 @@ fn a_recording_tells_what_is_too_wide_and_what_is_missing() {
     assert!(text.contains("x86_64 futex was recorded [SCR040"), "{text}");
 }
 
+#[test]
+fn conditions_are_lost_on_who_reads_plain_oci() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        &folder.path().join("docker.json"),
+        &json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []}],
+            "syscalls": [
+                allow(&["read", "exit", "exit_group"]),
+                {"names": ["bpf"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_BPF"]}},
+            ],
+        }),
+    );
+    let found = |target: &str| {
+        let args = format!("lint docker.json --target {target} --json --libseccomp 2.6.0");
+        let (json, _) = report(folder.path(), &args);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let findings = json["findings"].as_array().unwrap().iter();
+        let findings = findings.filter(|finding| finding["rule"] == "SCR034");
+        findings
+            .map(|finding| finding["place"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found("docker"), Vec::<String>::new());
+    assert_eq!(found("podman"), Vec::<String>::new());
+    for target in ["containerd", "kubernetes", "runc", "crun", "systemd"] {
+        assert_eq!(
+            found(target),
+            ["archMap", "syscalls[1].includes"],
+            "{target}"
+        );
+    }
+}
+
 /// The schema of OASIS, as the crate serde-sarif has it.
 fn sarif_schema() -> PathBuf {
     let metadata = Command::new(env!("CARGO"))

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Format, Policy};
+use super::{Policy, SourceArgs};
 
 #[derive(Debug, Args)]
 #[command(
@@ -15,15 +15,14 @@ use super::{Format, Policy};
 pub(crate) struct DiffArgs {
     /// Profile or recording: the old one; `-` is stdin
     #[arg(value_name = "A", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) from: PathBuf,
+    pub(crate) old: PathBuf,
 
     /// Profile or recording: the new one
     #[arg(value_name = "B", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) to: PathBuf,
+    pub(crate) new: PathBuf,
 
-    /// Format of the profiles
-    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 
     /// What the profile of a recording allows, where it is compared with a profile
     #[arg(long, value_enum, default_value_t = Policy::Safe)]

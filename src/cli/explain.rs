@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Format;
+use super::SourceArgs;
 
 #[derive(Debug, Args)]
 #[command(
@@ -23,9 +23,8 @@ pub(crate) struct ExplainArgs {
     #[arg(short, long = "recording", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) recordings: Vec<PathBuf>,
 
-    /// Format of the profile
-    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 
     /// Print JSON
     #[arg(long)]

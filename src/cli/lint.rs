@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sc_record::profile::lint::{LintRule, Target, Version, rule};
 
-use super::Format;
+use super::SourceArgs;
 
 #[derive(Debug, Args)]
 #[command(
@@ -33,9 +33,8 @@ pub(crate) struct LintArgs {
     #[arg(long = "allow", value_name = "RULE", value_parser = known_rule)]
     pub(crate) allowed: Vec<&'static LintRule>,
 
-    /// Format of the profiles
-    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 
     /// Print SARIF 2.1.0, for code scanning
     #[arg(long, conflicts_with = "json")]

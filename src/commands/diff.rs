@@ -18,9 +18,8 @@ use super::input::{self, Input, count};
 use crate::cli::DiffArgs;
 
 pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
-    let format = args.format.into();
-    let from = input::either(&args.from, format)?;
-    let to = input::either(&args.to, format)?;
+    let from = input::either(&args.old, &args.source)?;
+    let to = input::either(&args.new, &args.source)?;
     let (same, text) = match (from, to) {
         (Input::Recording(from), Input::Recording(to)) => recordings(args, &from, &to),
         (from, to) => {
@@ -60,7 +59,7 @@ fn as_profile(input: Input, args: &DiffArgs) -> anyhow::Result<Profile> {
 
 fn profiles(args: &DiffArgs, from: &Profile, to: &Profile) -> (bool, String) {
     let diff = compare(from, to);
-    let (from, to) = (args.from.display(), args.to.display());
+    let (from, to) = (args.old.display(), args.new.display());
     if args.json {
         let value = json!({
             "a": from.to_string(),
@@ -237,7 +236,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, Strin
         count(diff.runs_added.len(), "run"),
         diff.runs_removed.len()
     );
-    let (a, b) = (args.from.display(), args.to.display());
+    let (a, b) = (args.old.display(), args.new.display());
     if same {
         return (true, format!("{a} and {b} have the same calls ({runs})\n"));
     }
@@ -295,8 +294,8 @@ fn recordings_json(args: &DiffArgs, diff: &RecordingDiff) -> Value {
         each.collect()
     };
     json!({
-        "a": args.from.to_string_lossy(),
-        "b": args.to.to_string_lossy(),
+        "a": args.old.to_string_lossy(),
+        "b": args.new.to_string_lossy(),
         "same": diff.same_calls(),
         "new": calls(&diff.new),
         "gone": calls(&diff.gone),

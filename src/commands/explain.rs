@@ -18,7 +18,7 @@ use super::input::{self, count};
 use crate::cli::ExplainArgs;
 
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
-    let (profile, _) = input::profile(&args.profile, args.format.into())?;
+    let profile = input::profile(&args.profile, &args.source)?.source.profile;
     let recording = recording(args)?;
     let recording = recording.as_ref();
     let text = if let Some(name) = &args.syscall {

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use anyhow::Context;
-use sc_record::format::{self, Format};
 use sc_record::profile::Profile;
 use sc_record::recording::Recording;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
+use super::source::{self, Loaded};
+use crate::cli::SourceArgs;
 
 /// What a file is.
 pub(super) enum Input {
@@ -24,30 +26,28 @@ pub(super) fn path_of(path: &Path) -> &Path {
     }
 }
 
-/// Reads a profile, and gives the text that it is in too.
-pub(super) fn profile(path: &Path, format: Format) -> anyhow::Result<(Profile, Vec<u8>)> {
-    let file = path.display();
-    let bytes = std::fs::read(path_of(path)).with_context(|| format!("cannot read {file}"))?;
-    let profile = format::parse(format, &bytes).with_context(|| format!("{file}"))?;
-    Ok((profile, bytes))
+/// Reads a profile of any format.
+pub(super) fn profile(path: &Path, args: &SourceArgs) -> anyhow::Result<Loaded> {
+    source::load(path_of(path), args, None, false)
 }
 
 /// Reads what may be either. What is broken counts as what it looks like.
-pub(super) fn either(path: &Path, format: Format) -> anyhow::Result<Input> {
+pub(super) fn either(path: &Path, args: &SourceArgs) -> anyhow::Result<Input> {
     #[derive(Deserialize)]
     struct Fields {
         schema: Option<IgnoredAny>,
         runs: Option<IgnoredAny>,
     }
     let file = path.display();
+    // Once: it may be a pipe.
     let bytes = std::fs::read(path_of(path)).with_context(|| format!("cannot read {file}"))?;
     let is_recording = match serde_json::from_slice::<Fields>(&bytes) {
         Ok(fields) => fields.schema.is_some() || fields.runs.is_some(),
         Err(_) => memchr::memmem::find(&bytes, b"\"schema\"").is_some(),
     };
     if !is_recording {
-        let profile = format::parse(format, &bytes).with_context(|| format!("{file}"))?;
-        return Ok(Input::Profile(profile));
+        let source = source::parse(&bytes, args, None, false).with_context(|| format!("{file}"))?;
+        return Ok(Input::Profile(source.profile));
     }
     if path == Path::new("-") {
         let recording = Recording::parse(&bytes).map_err(|error| error.at(path));

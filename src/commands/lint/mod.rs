@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use console::style;
-use sc_record::format::{self, Format, Position};
+use sc_record::format::{self, Position};
 use sc_record::profile::lint::{Context, Finding, RULES, Severity, Version, lint as check};
 use sc_record::recording::Recording;
 use serde_json::{Value, json};
 
 use super::exit_status;
 use super::input::{self, count};
+use super::source::Loaded;
 use crate::cli::LintArgs;
 
 /// A finding, and where it is in its file.
@@ -63,12 +64,11 @@ fn of_file(
     version: Version,
     recording: Option<&Recording>,
 ) -> anyhow::Result<Vec<Located>> {
-    let format = Format::from(args.format);
-    let (profile, bytes) = input::profile(path, format)?;
+    let Loaded { source, bytes } = input::profile(path, &args.source)?;
     let conditionals = format::conditionals(&bytes);
     let paths: Vec<String> = conditionals.iter().map(|one| one.path.clone()).collect();
     let context = Context {
-        profile: &profile,
+        profile: &source.profile,
         target: args.target,
         libseccomp: version,
         recording,
@@ -86,7 +86,7 @@ fn of_file(
                 .iter()
                 .find(|one| Some(&one.path) == finding.path.as_ref())
                 .and_then(|one| one.position);
-            let of_place = || format::locate(format, &bytes, finding.place?);
+            let of_place = || source.locate(&bytes, finding.place?);
             Located {
                 file: path.to_owned(),
                 position: of_path.or_else(of_place).unwrap_or(start),
