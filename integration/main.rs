@@ -14,6 +14,7 @@ mod debuggers;
 mod diff;
 mod enforce;
 mod explain;
+mod formats;
 mod generate;
 mod import;
 mod invisible;

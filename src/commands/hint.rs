@@ -5,8 +5,8 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use sc_record::backend::log::SourceError;
-use sc_record::enforce::{CompileError, ExecError};
-use sc_record::format::DocumentError;
+use sc_record::enforce::{CompileError, DumpError, ExecError};
+use sc_record::format::{self, DocumentError, ParseErrorKind, RenderError};
 use sc_record::recording::{FileError, MergeError, ParseError};
 use sc_record::{atomic_file, backend, command::CommandError};
 
@@ -27,6 +27,9 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| of_write(cause.downcast_ref()?))
         .or_else(|| of_merge(cause.downcast_ref()?))
         .or_else(|| of_document(cause.downcast_ref()?))
+        .or_else(|| of_render(cause.downcast_ref()?))
+        .or_else(|| of_profile(cause.downcast_ref()?))
+        .or_else(|| of_dump(cause.downcast_ref()?))
         .or_else(|| Some(of_import(*cause.downcast_ref()?)))
         .or_else(|| Some(of_unknown_names(cause.downcast_ref()?)))
         .or_else(|| of_compile(cause.downcast_ref()?))
@@ -129,8 +132,43 @@ fn of_document(error: &DocumentError) -> Option<String> {
         DocumentError::Unnamed(_) => Some(
             "--skip-unnamed writes it all the same: under it these calls are refused".to_owned(),
         ),
+        DocumentError::Render(error) => of_render(error),
         _ => None,
     }
+}
+
+fn of_render(error: &RenderError) -> Option<String> {
+    match error {
+        RenderError::Unsaid { .. } => {
+            Some("--lossy leaves it out, and tells so in a comment".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn of_profile(error: &format::ParseError) -> Option<String> {
+    let advice = match &error.kind {
+        ParseErrorKind::Unsaid(_) => "convert --lossy leaves it out, and tells so",
+        ParseErrorKind::Form(message) if message.starts_with("there is more than one") => {
+            "--select NAME says which one is meant"
+        }
+        ParseErrorKind::OtherFormat { .. } => {
+            "without --from (or --format) run, convert and inspect find out the format by themselves"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn of_dump(error: &DumpError) -> Option<String> {
+    let advice = match error {
+        DumpError::Attach { .. } | DumpError::Read { .. } => {
+            "reading the filters of a process needs CAP_SYS_ADMIN, and no filter on sc-record itself: run it as root"
+        }
+        DumpError::Traced { .. } => "end the other tracer first: a task can have one only",
+        _ => return None,
+    };
+    Some(advice.to_owned())
 }
 
 fn of_import(nothing: Nothing) -> String {

@@ -250,3 +250,6 @@ fn around(outcome: &Outcome, arch: Arch) -> Vec<[u64; ARGS]> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests;

@@ -647,6 +647,3 @@ fn write_condition(condition: &Condition) -> Option<RawCondition> {
         min_kernel: condition.min_kernel.map(|version| version.to_string()),
     })
 }
-
-#[cfg(test)]
-mod tests;

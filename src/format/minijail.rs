@@ -138,10 +138,12 @@ pub(super) fn parse(text: &str, losses: &mut Losses) -> Result<Source, ParseErro
     let mut always: BTreeMap<Action, BTreeMap<String, Position>> = BTreeMap::new();
     let mut compared: Vec<(String, Vec<ArgCmp>, Position)> = Vec::new();
     let mut known: BTreeMap<String, Position> = BTreeMap::new();
+    let mut is_empty = true;
     for mut line in lex::lines(text)? {
         let Some((first, position)) = line.peek() else {
             continue;
         };
+        is_empty = false;
         if let Token::Statement(word) = first {
             line.next();
             match word.as_str() {
@@ -189,6 +191,10 @@ pub(super) fn parse(text: &str, losses: &mut Losses) -> Result<Source, ParseErro
                 }
             }
         }
+    }
+    if is_empty {
+        let message = "there is no statement of a policy".to_owned();
+        return Err(ParseError::new(None, ParseErrorKind::Form(message)));
     }
     profile(default_action, always, compared)
 }
@@ -430,6 +436,3 @@ fn alternatives(clause: &[Atom]) -> Option<Vec<Vec<ArgCmp>>> {
     }
     Some(alternatives)
 }
-
-#[cfg(test)]
-mod tests;

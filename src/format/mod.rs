@@ -435,3 +435,6 @@ pub enum RenderError {
         why: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,293 @@
+//! `sc-record convert` and `sc-record inspect`: what is written does its work in the tools that it is for, and what is
+//! looked into is what the kernel has.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::is_root;
+use crate::support::process::{Ended, Room};
+use crate::support::recorder::PROGRAM;
+
+fn committed(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("profiles")
+        .join(name)
+}
+
+fn sc_record(room: &Room, arguments: &[&str]) -> Ended {
+    room.run(Command::new(PROGRAM).args(arguments))
+}
+
+/// Converts a committed profile, and gives the file.
+fn converted(room: &Room, profile: &str, format: &str, file: &str) -> PathBuf {
+    let path = room.path().join(file);
+    let from = committed(profile);
+    let ended = sc_record(
+        room,
+        &[
+            "convert",
+            from.to_str().unwrap(),
+            "-f",
+            format,
+            "-o",
+            path.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    path
+}
+
+#[test]
+fn every_committed_profile_comes_back_from_each_format_that_holds_it() {
+    let room = Room::new();
+    for format in [
+        "docker",
+        "podman",
+        "kubernetes",
+        "spo",
+        "systemd",
+        "libseccomp",
+        "bpf",
+    ] {
+        for profile in ["git.json", "shell.json", "x86.json"] {
+            let file = converted(&room, profile, format, &format!("{profile}.{format}"));
+            let back = sc_record(&room, &["convert", file.to_str().unwrap(), "-f", "oci"]);
+            let original = std::fs::read_to_string(committed(profile)).unwrap();
+            assert_eq!(back.stdout, original, "{format} {}", back.stderr);
+        }
+    }
+    let snippet = std::fs::read_to_string(room.path().join("git.json.pod.yaml")).unwrap();
+    assert!(
+        snippet.contains("localhostProfile: profiles/git.json"),
+        "{snippet}"
+    );
+}
+
+#[test]
+fn the_c_of_libseccomp_compiles_and_enforces_the_same() {
+    let room = Room::new();
+    let source = converted(&room, "shell.json", "libseccomp", "shell.c");
+    let program = room.path().join("shell");
+    let mut cc = Command::new("cc");
+    cc.args(["-Wall", "-Wextra", "-Werror", "-O1", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .arg("-lseccomp");
+    let ended = room.run(&mut cc);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    // The same program as sc-record loads.
+    let bpf = converted(&room, "shell.json", "bpf", "shell.bpf");
+    let export = Command::new(&program).arg("--export-bpf").output().unwrap();
+    assert!(export.status.success());
+    assert_eq!(export.stdout, std::fs::read(bpf).unwrap());
+    // And it holds.
+    let ended = room.run(Command::new(&program).args(["sh", "-c", "echo hello"]));
+    assert_eq!(ended.stdout, "hello\n", "{}", ended.stderr);
+    let ended = room.run(Command::new(&program).args(["unshare", "-U", "true"]));
+    assert!(
+        ended.stderr.contains("Operation not permitted"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn systemd_takes_the_drop_in() {
+    let room = Room::new();
+    let unit = room.path().join("app.service");
+    std::fs::write(
+        &unit,
+        "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n",
+    )
+    .unwrap();
+    let folder = room.path().join("app.service.d");
+    std::fs::create_dir(&folder).unwrap();
+    converted(&room, "git.json", "systemd", "app.service.d/seccomp.conf");
+    let verify = Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&unit)
+        .stdin(Stdio::null())
+        .output();
+    let Ok(verify) = verify else {
+        eprintln!("skipped: systemd-analyze is not installed");
+        return;
+    };
+    let said = String::from_utf8_lossy(&verify.stderr).into_owned();
+    assert!(
+        !said.contains("seccomp.conf") && !said.contains("SystemCall"),
+        "{said}"
+    );
+    // It does look: a wrong word is told of.
+    std::fs::write(
+        folder.join("seccomp.conf"),
+        "[Service]\nSystemCallFilter=read no_such_call\n",
+    )
+    .unwrap();
+    let verify = Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&unit)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&verify.stderr).into_owned();
+    if !said.contains("no_such_call") {
+        eprintln!("note: systemd-analyze verify says nothing of wrong names here: {said}");
+    }
+}
+
+#[test]
+fn run_takes_profiles_of_every_format() {
+    let room = Room::new();
+    for format in [
+        "docker",
+        "podman",
+        "spo",
+        "systemd",
+        "seccompiler",
+        "libseccomp",
+        "bpf",
+    ] {
+        let file = converted(&room, "shell.json", format, &format!("run.{format}"));
+        let ended = sc_record(
+            &room,
+            &[
+                "run",
+                file.to_str().unwrap(),
+                "--",
+                "sh",
+                "-c",
+                "echo hello",
+            ],
+        );
+        assert_eq!(
+            (ended.code(), ended.stdout.as_str()),
+            (0, "hello\n"),
+            "{format}: {}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn a_question_is_answered_with_the_arguments() {
+    let room = Room::new();
+    let profile = room.path().join("p.json");
+    std::fs::write(
+        &profile,
+        r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["openat"],"action":"SCMP_ACT_ALLOW",
+            "args":[{"index":2,"value":3,"op":"SCMP_CMP_MASKED_EQ"}]}]}"#,
+    )
+    .unwrap();
+    let ask = |arg: &str| {
+        let ended = sc_record(
+            &room,
+            &[
+                "inspect",
+                profile.to_str().unwrap(),
+                "--call",
+                "openat",
+                "--arg",
+                arg,
+                "--json",
+            ],
+        );
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
+        answer["action"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(ask("2=0x80000"), "SCMP_ACT_ALLOW");
+    assert_eq!(ask("2=0x80001"), "SCMP_ACT_ERRNO(EPERM)");
+}
+
+#[test]
+fn the_filters_of_a_process_are_those_that_it_was_given() {
+    if !is_root() {
+        eprintln!("skipped: only root reads the filters of a process");
+        return;
+    }
+    let room = Room::new();
+    let profile = committed("shell.json");
+    let mut running = Command::new(PROGRAM)
+        .args([
+            "run",
+            profile.to_str().unwrap(),
+            "--",
+            "sh",
+            "-c",
+            "read x; echo $x",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = running.id().to_string();
+    let status = format!("/proc/{pid}/status");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // Until it is the shell that reads.
+    loop {
+        let status = std::fs::read_to_string(&status).unwrap();
+        if status.contains("Seccomp:\t2") && status.contains("Name:\tsh\n") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let ended = sc_record(&room, &["inspect", &pid, "--disassemble", "--json"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let of_process: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let ended = sc_record(
+        &room,
+        &[
+            "inspect",
+            profile.to_str().unwrap(),
+            "--disassemble",
+            "--json",
+        ],
+    );
+    let of_profile: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        of_process["filters"][0]["disassembly"],
+        of_profile["filters"][0]["disassembly"]
+    );
+    assert_eq!(
+        of_process["filters"][0]["arches"],
+        of_profile["filters"][0]["arches"]
+    );
+    assert_eq!(of_process["process"]["no_new_privs"], true);
+    // It runs on as if nothing had been.
+    std::io::Write::write_all(running.stdin.as_mut().unwrap(), b"unharmed\n").unwrap();
+    let output = running.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "unharmed\n");
+}
+
+#[test]
+fn a_file_of_a_gigabyte_is_refused_at_once() {
+    let room = Room::new();
+    let file = room.path().join("huge.json");
+    let sparse = std::fs::File::create(&file).unwrap();
+    sparse.set_len(1 << 30).unwrap();
+    let mut command = Command::new("sh");
+    // 200 MB of address space.
+    command
+        .args([
+            "-c",
+            "ulimit -v 200000; exec \"$@\"",
+            "sh",
+            PROGRAM,
+            "convert",
+        ])
+        .arg(&file)
+        .args(["-F", "oci", "-f", "oci"]);
+    let ended = room.run(&mut command);
+    assert_eq!(ended.code(), 2, "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("line 1, column 16777217: there is more than 16 MiB"),
+        "{}",
+        ended.stderr
+    );
+}

@@ -1,0 +1,599 @@
+//! What holds for every format.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Rule, strategies};
+
+/// Real profiles and schemas, where they are.
+fn data(file: &str) -> Option<Vec<u8>> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/data")
+        .join(file);
+    let bytes = std::fs::read(&path).ok();
+    if bytes.is_none() {
+        eprintln!("skipped: {} is not there", path.display());
+    }
+    bytes
+}
+
+fn names(names: &[&str], action: Action, args: &[(u64, Op, u64, Option<u64>)]) -> Rule {
+    let args =
+        (args.iter()).map(|&(index, op, value, two)| ArgCmp::new(index, op, value, two).unwrap());
+    let names = names.iter().map(|&name| name.to_owned()).collect();
+    Rule::new(names, action, args.collect()).unwrap()
+}
+
+/// A profile with what most formats can say.
+fn sample(default_action: Action) -> Profile {
+    let masked = (0, Op::MaskedEq, 0x7e02_0000, Some(0));
+    Profile {
+        architectures: Some(vec![Arch::NATIVE]),
+        rules: vec![
+            names(
+                &["close", "exit_group", "read", "write"],
+                Action::Allow,
+                &[],
+            ),
+            names(&["clone"], Action::Allow, &[masked]),
+            names(
+                &["socket"],
+                Action::Allow,
+                &[(0, Op::Eq, 1, None), (1, Op::Ne, 3, None)],
+            ),
+        ],
+        ..Profile::new(default_action)
+    }
+}
+
+const EPERM: Action = Action::Errno(ErrnoRet::EPERM);
+
+fn written(format: Format, profile: &Profile) -> Result<Vec<u8>, RenderError> {
+    write(format, profile, &Writing::default()).map(|written| written.bytes)
+}
+
+fn read_as(format: Format, bytes: &[u8]) -> Result<Profile, String> {
+    parse(format, bytes).map_err(|error| error.to_string())
+}
+
+/// The arguments on both sides of what a profile compares.
+fn arguments(profile: &Profile) -> Vec<[u64; ARGS]> {
+    let mut all = vec![[0; ARGS], [u64::MAX; ARGS], [1, 2, 3, 4, 5, 6]];
+    for arg in profile.rules.iter().flat_map(Rule::args) {
+        let values = [arg.value(), arg.value_two().unwrap_or(0)];
+        for value in values
+            .into_iter()
+            .flat_map(|v| [v, v.wrapping_add(1), v.wrapping_sub(1)])
+        {
+            for base in [[0; ARGS], [value; ARGS]] {
+                let mut args = base;
+                args[arg.index()] = value;
+                all.push(args);
+            }
+        }
+    }
+    all
+}
+
+/// Whether two profiles answer the same to every call that one of them names, where they don't contradict themselves.
+fn same_meaning(one: &Profile, other: &Profile) -> Result<(), String> {
+    if one.default_action != other.default_action {
+        return Err(format!(
+            "{} is not {}",
+            one.default_action, other.default_action
+        ));
+    }
+    let names = one.rules.iter().chain(&other.rules).flat_map(Rule::names);
+    for name in names {
+        for args in arguments(one) {
+            let (a, b) = (one.answers(name, &args), other.answers(name, &args));
+            if a.len() == 1 && a != b {
+                return Err(format!("{name} {args:x?}: {a:?} became {b:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The formats that don't need the profile compiled, and say the default action.
+fn texts() -> impl Iterator<Item = Format> {
+    let skipped = [Format::Bpf, Format::Falco];
+    (Format::ALL.iter().copied()).filter(move |format| !skipped.contains(format))
+}
+
+proptest! {
+    #[test]
+    fn what_a_dialect_of_oci_says_reads_back_rule_by_rule(profile in strategies::profile()) {
+        for &format in Format::ALL.iter().filter(|format| format.is_oci()) {
+            let Ok(bytes) = written(format, &profile) else {
+                prop_assert!(format == Format::Podman && profile.listener.is_some());
+                continue;
+            };
+            prop_assert_eq!(read_as(format, &bytes), Ok(profile.clone()));
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_is_written_the_same(profile in strategies::profile()) {
+        for format in texts() {
+            let Ok(bytes) = written(format, &profile) else { continue };
+            let back = read_as(format, &bytes);
+            let text = String::from_utf8_lossy(&bytes);
+            let back = match back {
+                Ok(back) => back,
+                Err(error) => return Err(TestCaseError::fail(format!("{format}: {error}\n{text}"))),
+            };
+            let again = written(format, &back).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(String::from_utf8_lossy(&again), text, "{}", format);
+        }
+    }
+
+    #[test]
+    fn a_profile_that_fits_means_the_same_afterwards(profile in fitting()) {
+        for format in texts() {
+            let Ok(bytes) = written(format, &profile) else { continue };
+            let back = read_as(format, &bytes).map_err(TestCaseError::fail)?;
+            if let Err(error) = same_meaning(&profile, &back) {
+                return Err(TestCaseError::fail(format!("{format}: {error}")));
+            }
+        }
+    }
+
+    #[test]
+    fn lossy_writing_always_gives_what_can_be_read(profile in strategies::profile()) {
+        let lossy = Writing { name: "a b", lossy: true };
+        for format in texts() {
+            let Ok(written) = write(format, &profile, &lossy) else { continue };
+            let text = String::from_utf8(written.bytes).unwrap();
+            if written.lost.is_empty() {
+                prop_assert_eq!(&text, &String::from_utf8(super::write(format, &profile, &Writing { lossy: false, ..lossy }).unwrap().bytes).unwrap());
+            }
+            let back = read_as(format, text.as_bytes());
+            // A drop-in that refuses nothing says nothing.
+            if format != Format::Systemd {
+                prop_assert!(back.is_ok(), "{}: {:?}\n{}", format, back, text);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        for &format in Format::ALL {
+            if let Err(error) = parse(format, &bytes) {
+                let lines = bytes.split(|&byte| byte == b'\n').count();
+                prop_assert!((1..=lines).contains(&error.position.line), "{}: {}", format, error);
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_text_is_refused_with_its_place_or_read(
+        at in any::<prop::sample::Index>(), byte in any::<u8>()
+    ) {
+        for format in texts() {
+            let action = if format == Format::Minijail { Action::KillProcess } else { EPERM };
+            let lossy = Writing { lossy: true, ..Writing::default() };
+            let mut bytes = write(format, &sample(action), &lossy).unwrap().bytes;
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Err(error) = parse(format, &bytes) {
+                let lines = bytes.split(|&byte| byte == b'\n').count();
+                prop_assert!((1..=lines).contains(&error.position.line), "{}: {}", format, error);
+            }
+        }
+    }
+}
+
+/// Profiles that every format can say something of.
+fn fitting() -> impl Strategy<Value = Profile> {
+    use proptest::collection::{btree_set, vec};
+    use proptest::sample::select;
+    let name = || select(vec!["read", "write", "socket", "clone", "openat", "dup"]);
+    let ops = [Op::Ne, Op::Lt, Op::Le, Op::Eq, Op::Ge, Op::Gt, Op::MaskedEq];
+    let value = || {
+        prop_oneof![
+            0..9_u64,
+            select(vec![0x7e02_0000, 1 << 31, 1 << 32, i64::MAX.unsigned_abs()])
+        ]
+    };
+    let arg = (0..3_u64, select(ops.to_vec()), value(), value())
+        .prop_map(|(index, op, a, b)| ArgCmp::new(index, op, a, Some(b)).unwrap());
+    let rule = (btree_set(name(), 1..3), vec(arg, 0..3)).prop_map(|(names, args)| {
+        let names = names.into_iter().map(str::to_owned).collect();
+        Rule::new(names, Action::Allow, args).unwrap()
+    });
+    let default = select(vec![EPERM, Action::KillProcess, Action::Trap]);
+    (default, vec(rule, 1..4)).prop_map(|(default_action, rules)| Profile {
+        rules,
+        ..Profile::new(default_action)
+    })
+}
+
+#[test]
+fn each_format_of_a_profile() {
+    for format in texts().chain([Format::Falco]) {
+        let action = if format == Format::Minijail {
+            Action::KillProcess
+        } else {
+            EPERM
+        };
+        let lossy = Writing {
+            name: "app",
+            lossy: true,
+        };
+        let written = write(format, &sample(action), &lossy).unwrap();
+        let mut text = String::from_utf8(written.bytes).unwrap();
+        if format == Format::Libseccomp {
+            // The code is the same for all.
+            let code = text.find("/* Which call a name is").unwrap();
+            text.truncate(code);
+        }
+        if cfg!(target_arch = "x86_64") {
+            insta::assert_snapshot!(format.name(), text);
+        }
+        if let Some(companion) = written.companion {
+            insta::assert_snapshot!(format!("{format}_{}", companion.extension), companion.text);
+        }
+    }
+}
+
+#[test]
+fn what_a_format_can_not_say_is_refused_by_name() {
+    let refused = |format, profile: &Profile| match written(format, profile) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    let sample = sample(EPERM);
+    assert_eq!(
+        refused(Format::Systemd, &sample),
+        "the systemd format can't say this: clone: its rules compare arguments"
+    );
+    assert_eq!(
+        refused(Format::Minijail, &sample),
+        "the minijail format can't say this: defaultAction: SCMP_ACT_ERRNO(EPERM); the process is killed"
+    );
+    assert_eq!(
+        refused(Format::Falco, &sample),
+        "the falco format can't say this: clone: its rules compare arguments"
+    );
+    let enosys = Profile::new(Action::Errno(ErrnoRet::ENOSYS));
+    assert!(refused(Format::Spo, &enosys).contains("calls without a rule get EPERM"));
+    let two = Profile {
+        architectures: Some(vec![Arch::X86_64, Arch::X86]),
+        ..Profile::new(EPERM)
+    };
+    assert_eq!(
+        refused(Format::Seccompiler, &two),
+        "the seccompiler format can't say this: architectures: x86 besides x86_64"
+    );
+    let big = Profile {
+        rules: vec![names(&["a"], Action::Allow, &[(0, Op::Eq, u64::MAX, None)])],
+        ..Profile::new(EPERM)
+    };
+    assert!(
+        refused(Format::Spo, &big)
+            .contains("syscalls[0] (a): 18446744073709551615 is above 2^63-1")
+    );
+}
+
+#[test]
+fn the_default_profile_of_docker_survives_a_round_trip() {
+    let Some(bytes) = data("docker/default.json") else {
+        return;
+    };
+    let source = read(&bytes, None, &Reading::default()).unwrap();
+    assert_eq!(source.format, Format::Docker);
+    let written = source.write(Format::Docker, &Writing::default()).unwrap();
+    let again = read(&written.bytes, Some(Format::Docker), &Reading::default()).unwrap();
+    assert_eq!(again.docker(), source.docker());
+    // But for a null that means an empty list, it is the same JSON.
+    let mut theirs: Value = serde_json::from_slice(&bytes).unwrap();
+    for entry in theirs["archMap"].as_array_mut().unwrap() {
+        let others = &mut entry["subArchitectures"];
+        if others.is_null() {
+            *others = Value::Array(Vec::new());
+        }
+    }
+    let ours: Value = serde_json::from_slice(&written.bytes).unwrap();
+    assert_eq!(ours, theirs);
+    assert!(
+        String::from_utf8(written.bytes)
+            .unwrap()
+            .contains("s390 parameter ordering")
+    );
+}
+
+#[test]
+fn conditions_of_docker_are_resolved_as_docker_does() {
+    let Some(bytes) = data("docker/default.json") else {
+        return;
+    };
+    let resolved = |arch, caps: Option<&[&str]>, kernel| {
+        let caps = caps.map(|caps| caps.iter().map(|&cap| cap.to_owned()).collect());
+        let machine = Machine { arch, caps, kernel };
+        let reading = Reading {
+            machine,
+            ..Reading::default()
+        };
+        read(&bytes, None, &reading).unwrap().profile
+    };
+    let allows =
+        |profile: &Profile, name: &str| profile.answers(name, &[0; ARGS]).contains(&Action::Allow);
+    let amd64 = resolved(Arch::X86_64, None, None);
+    assert_eq!(
+        amd64.architectures,
+        Some(vec![Arch::X86_64, Arch::X86, Arch::X32])
+    );
+    assert!(allows(&amd64, "chroot") && allows(&amd64, "arch_prctl") && allows(&amd64, "ptrace"));
+    assert!(!allows(&amd64, "mount") && !allows(&amd64, "riscv_flush_icache"));
+    assert_eq!(
+        amd64.answers("clone3", &[0; ARGS]),
+        [Action::Errno(ErrnoRet::ENOSYS)].into()
+    );
+    let admin = resolved(Arch::X86_64, Some(&["CAP_SYS_ADMIN"]), None);
+    assert!(allows(&admin, "mount") && allows(&admin, "clone3") && !allows(&admin, "chroot"));
+    let old = KernelVersion {
+        kernel: 4,
+        major: 7,
+    };
+    assert!(!allows(&resolved(Arch::X86_64, None, Some(old)), "ptrace"));
+    // s390 swaps the arguments of clone.
+    let s390x = resolved(Arch::S390x, None, None);
+    let clone = |profile: &Profile| profile.only("clone").rules[0].args()[0].index();
+    assert_eq!((clone(&amd64), clone(&s390x)), (0, 1));
+    assert_eq!(resolved(Arch::Sparc64, None, None).architectures, None);
+}
+
+#[test]
+fn the_default_profile_of_podman_survives_a_round_trip() {
+    let Some(bytes) = data("podman/seccomp.json") else {
+        return;
+    };
+    let source = read(&bytes, None, &Reading::default()).unwrap();
+    assert_eq!(source.format, Format::Podman);
+    let written = source.write(Format::Podman, &Writing::default()).unwrap();
+    let again = read(&written.bytes, Some(Format::Podman), &Reading::default()).unwrap();
+    assert_eq!(again.docker(), source.docker());
+    assert_eq!(
+        source.profile.default_action,
+        Action::Errno(ErrnoRet::ENOSYS)
+    );
+    let docker = source.write(Format::Docker, &Writing::default()).unwrap();
+    let docker = read(&docker.bytes, Some(Format::Docker), &Reading::default()).unwrap();
+    assert_eq!(docker.docker(), source.docker());
+}
+
+#[test]
+fn the_base_profiles_of_the_operator_survive_a_round_trip() {
+    for file in ["spo/baseprofile-crun.yaml", "spo/baseprofile-runc.yaml"] {
+        let Some(bytes) = data(file) else { return };
+        let source = read(&bytes, None, &Reading::default()).unwrap();
+        let written = source.write(Format::Spo, &Writing::default()).unwrap();
+        let again = read(&written.bytes, None, &Reading::default()).unwrap();
+        assert_eq!(again.spo(), source.spo());
+        assert!(source.spo().unwrap().name.contains("-v1."));
+    }
+}
+
+#[test]
+fn resources_are_valid_by_the_schema_of_the_operator() {
+    let Some(bytes) = data("spo/seccompprofile-crd.yaml") else {
+        return;
+    };
+    let text = String::from_utf8(bytes).unwrap();
+    let crd: Vec<Value> = yaml::documents(&text).unwrap();
+    let schema = crd[0]["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+    assert!(schema.is_object());
+    let mut schemas = boon::Schemas::new();
+    let mut compiler = boon::Compiler::new();
+    compiler.add_resource("crd.json", schema).unwrap();
+    let index = compiler.compile("crd.json", &mut schemas).unwrap();
+    let mut profile = sample(EPERM);
+    profile.flags = Some(vec![]);
+    for profile in [profile, Profile::new(Action::Allow)] {
+        let bytes = written(Format::Spo, &profile).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let values: Vec<Value> = yaml::documents(&text).unwrap();
+        schemas
+            .validate(&values[0], index)
+            .unwrap_or_else(|error| panic!("{error}\n{text}"));
+    }
+}
+
+#[test]
+fn seccompiler_accepts_what_is_written_for_it() {
+    let bytes = written(Format::Seccompiler, &sample(EPERM)).unwrap();
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filters = ::seccompiler::compile_from_json(&bytes[..], arch).unwrap();
+    assert!(filters["workload"].len() > 10);
+    let nothing = written(Format::Seccompiler, &Profile::new(EPERM)).unwrap();
+    ::seccompiler::compile_from_json(&nothing[..], arch).unwrap();
+}
+
+#[test]
+fn a_file_with_several_profiles_needs_a_choice() {
+    let text = r#"{"a":{"mismatch_action":"trap","match_action":"allow","filter":[{"syscall":"read"}]},
+        "b":{"mismatch_action":"trap","match_action":"allow","filter":[{"syscall":"write"}]}}"#;
+    let with = |select| {
+        let reading = Reading {
+            select,
+            ..Reading::default()
+        };
+        let source = read(text.as_bytes(), None, &reading);
+        source
+            .map(|source| source.profile.rules[0].names().join(" "))
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(with(Some("b")), Ok("write".to_owned()));
+    assert_eq!(
+        with(None),
+        Err("line 1, column 1: there is more than one filter: a, b".to_owned())
+    );
+    assert_eq!(
+        with(Some("c")),
+        Err("line 1, column 1: there is no filter c, only: a, b".to_owned())
+    );
+}
+
+#[test]
+fn lines_of_systemd_add_up_as_systemd_adds_them() {
+    fn groups(group: &str) -> Option<Vec<String>> {
+        let calls: &[&str] = match group {
+            "@default" => &["execve", "exit"],
+            "@io" => &["read", "write"],
+            _ => return None,
+        };
+        Some(calls.iter().map(|&call| call.to_owned()).collect())
+    }
+    let check = |lines: &str, expected: &[(&str, Action)]| {
+        let text = format!("[Unit]\nDescription=x\n[Service]\n{lines}\n");
+        let reading = Reading {
+            groups: Some(groups),
+            ..Reading::default()
+        };
+        let profile = read(text.as_bytes(), Some(Format::Systemd), &reading)
+            .unwrap()
+            .profile;
+        let found: BTreeMap<&str, Action> = (profile.rules.iter())
+            .flat_map(|rule| {
+                rule.names()
+                    .iter()
+                    .map(|name| (name.as_str(), rule.action()))
+            })
+            .collect();
+        assert_eq!(found, expected.iter().copied().collect(), "{lines}");
+        profile.default_action
+    };
+    let (allow, kill) = (Action::Allow, Action::KillProcess);
+    let implied = [("execve", allow), ("exit", allow), ("read", allow)];
+    assert_eq!(check("SystemCallFilter=read", &implied), kill);
+    let both = "SystemCallFilter=@io\nSystemCallFilter=~write exit\nSystemCallErrorNumber=1";
+    assert_eq!(check(both, &[("execve", allow), ("read", allow)]), EPERM);
+    let denied = "SystemCallFilter=~@io dup:EPERM \\\n  dup2:kill";
+    let expected = [
+        ("read", kill),
+        ("write", kill),
+        ("dup", EPERM),
+        ("dup2", kill),
+    ];
+    assert_eq!(check(denied, &expected), allow);
+    let reset = "SystemCallFilter=read\nSystemCallFilter=\nSystemCallFilter=~mount";
+    assert_eq!(check(reset, &[("mount", kill)]), allow);
+    let error = read_as(Format::Systemd, b"[Service]\nSystemCallFilter=@io\n").unwrap_err();
+    assert_eq!(
+        error,
+        "line 2, column 1: the calls of @default, which only systemd knows"
+    );
+}
+
+#[test]
+fn expressions_of_minijail_become_comparisons() {
+    let read = |text: &str| read_as(Format::Minijail, text.as_bytes());
+    let profile = read(
+        "{ read, write }: 1\nopen: arg1 in 0x3 && arg1 & 0x1 || arg0 == -1\nptrace: return EPERM\n",
+    )
+    .unwrap();
+    let answer = |name: &str, args: [u64; 2]| {
+        let args = [args[0], args[1], 0, 0, 0, 0];
+        profile.answers(name, &args).into_iter().next().unwrap()
+    };
+    assert_eq!(profile.default_action, Action::KillProcess);
+    assert_eq!(answer("write", [0, 0]), Action::Allow);
+    assert_eq!(answer("open", [0, 1]), Action::Allow);
+    assert_eq!(answer("open", [0, 3]), Action::Allow);
+    assert_eq!(answer("open", [0, 2]), Action::KillProcess);
+    assert_eq!(answer("open", [0, 5]), Action::KillProcess);
+    assert_eq!(answer("open", [u64::MAX, 5]), Action::Allow);
+    assert_eq!(answer("ptrace", [0, 0]), EPERM);
+    let refused = |text: &str, message: &str| assert_eq!(read(text).unwrap_err(), message);
+    refused(
+        "@include ./other.policy\n",
+        "line 1, column 1: @include: what is in the other file",
+    );
+    refused(
+        "read: arg0 == O_RDONLY\n",
+        "line 1, column 15: O_RDONLY is a constant of the machine that compiles the policy: only numbers are read",
+    );
+    refused(
+        "read: arg6 == 1\n",
+        "line 1, column 12: arg6 is not an argument: they are arg0 to arg5",
+    );
+    refused(
+        "read: arg0 >= 1 && arg0 <= 3\n",
+        "line 1, column 1: read: two comparisons of one argument that must both hold",
+    );
+    assert!(
+        read("read: arg0 == 1; return 1\n")
+            .unwrap_err()
+            .contains("opposite ways")
+    );
+}
+
+#[test]
+fn code_that_was_changed_is_not_read() {
+    let bytes = written(Format::Libseccomp, &sample(EPERM)).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(read_as(Format::Libseccomp, text.as_bytes()).is_ok());
+    let changed = text.replace("SCMP_ACT_KILL_PROCESS);", "SCMP_ACT_ALLOW);");
+    let error = read_as(Format::Libseccomp, changed.as_bytes()).unwrap_err();
+    assert!(error.contains("the code differs"), "{error}");
+    let more = format!("{text}int x;\n");
+    assert!(read_as(Format::Libseccomp, more.as_bytes()).is_err());
+}
+
+#[test]
+fn hostile_files_are_refused_with_a_place() {
+    let deep = |open: &str| open.repeat(200_000).into_bytes();
+    let long = vec![b' '; MAX_BYTES + 1];
+    for &format in Format::ALL {
+        for bytes in [
+            deep("["),
+            deep("{\"a\":"),
+            deep("- "),
+            deep("a: "),
+            deep("("),
+            deep("~"),
+            b"\xff\xfe\xfd".to_vec(),
+            b"{\"defaultAction\":NaN}".to_vec(),
+            b"{\"defaultAction\":1,\"defaultAction\":2}".to_vec(),
+            b"kind: a\nkind: b\n".to_vec(),
+            b"&a [*a, *a]".to_vec(),
+            Vec::new(),
+        ] {
+            let error = parse(format, &bytes).unwrap_err();
+            let lines = bytes.split(|&byte| byte == b'\n').count();
+            assert!(
+                (1..=lines).contains(&error.position.line),
+                "{format}: {error}"
+            );
+        }
+        let error = parse(format, &long).unwrap_err();
+        assert_eq!(error.kind, ParseErrorKind::TooLong, "{format}");
+        assert_eq!(error.position.column, MAX_BYTES + 1);
+    }
+}
+
+#[test]
+fn a_filter_reads_back_as_what_it_was_compiled_from() {
+    let bytes = written(Format::Bpf, &sample(EPERM)).unwrap();
+    let back = read_as(Format::Bpf, &bytes).unwrap();
+    same_meaning(&sample(EPERM), &back).unwrap();
+    assert_eq!(back.architectures, Some(vec![Arch::NATIVE]));
+    assert_eq!(written(Format::Bpf, &back).unwrap(), bytes);
+    let mut odd = bytes.clone();
+    odd.pop();
+    assert!(
+        read_as(Format::Bpf, &odd)
+            .unwrap_err()
+            .contains("no whole number of instructions")
+    );
+    odd.truncate(8);
+    assert_eq!(
+        read_as(Format::Bpf, &odd).unwrap_err(),
+        "line 1, column 1: instruction 0, the last one, does not end the program"
+    );
+}
