@@ -36,8 +36,8 @@ pub(crate) struct MinimizeArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 
-    /// How often the end result is tried once more
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    /// How often calls that seem dispensable are denied once more before that is believed
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) confirm: u32,
 
     /// Policy whose additions are left alone where they are unused

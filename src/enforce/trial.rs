@@ -1,5 +1,6 @@
 //! Trials: runs of a command that end within limits, with everything that it started, and what came of them.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -231,12 +232,39 @@ pub struct Compare {
     pub stderr: bool,
 }
 
+/// Lines that a workload writes to stderr without its result being another: they are no symptoms. Numbers and names of files
+/// in them don't count.
+#[derive(Clone, Debug, Default)]
+pub struct Usual(BTreeSet<String>);
+
+impl Usual {
+    /// The lines of this trial are usual.
+    pub fn add(&mut self, tried: &Tried) -> Result<(), TrialError> {
+        let bytes = tail(&tried.stderr)?;
+        let lines = String::from_utf8_lossy(&bytes);
+        self.0.extend(lines.lines().map(shape));
+        Ok(())
+    }
+
+    fn has(&self, line: &str) -> bool {
+        self.0.contains(&shape(line))
+    }
+}
+
+/// What lines have in common that differ in numbers and names of files only.
+fn shape(line: &str) -> String {
+    let words = line.split_whitespace();
+    let plain = words.filter(|word| !word.contains(|c: char| c == '/' || c.is_ascii_digit()));
+    plain.collect::<Vec<_>>().join(" ")
+}
+
 /// How the result of a trial differs from that of another, as a sentence for the user without its full stop; `None` if it
 /// is the same. A command that a signal ended and a shell that passes that on (128 and the signal) have the same result.
 pub fn difference(
     expected: &Tried,
     got: &Tried,
     compare: Compare,
+    usual: &Usual,
 ) -> Result<Option<String>, TrialError> {
     let status = |end| match end {
         End::Exit(exit) => Some(exit.shell_status()),
@@ -250,7 +278,7 @@ pub fn difference(
         Some(_) => None,
     };
     if let Some(how) = how {
-        return Ok(Some(match last_line(&got.stderr)? {
+        return Ok(Some(match last_line_but(&got.stderr, usual)? {
             Some(line) => format!("{how}; stderr ends with: {line}"),
             None => how,
         }));
@@ -308,6 +336,11 @@ const LINE: usize = 200;
 
 /// The last line of a file that isn't blank, without control characters, and not too long.
 pub fn last_line(path: &Path) -> Result<Option<String>, TrialError> {
+    last_line_but(path, &Usual::default())
+}
+
+/// The end of a file.
+fn tail(path: &Path) -> Result<Vec<u8>, TrialError> {
     let mut file = open(path)?;
     let length = file.metadata().map_err(failed_to_read(path))?.len();
     if i64::try_from(length).is_ok_and(|length| length > TAIL) {
@@ -315,12 +348,17 @@ pub fn last_line(path: &Path) -> Result<Option<String>, TrialError> {
     }
     let mut bytes = Vec::new();
     (file.take(TAIL.unsigned_abs()).read_to_end(&mut bytes)).map_err(failed_to_read(path))?;
+    Ok(bytes)
+}
+
+fn last_line_but(path: &Path, usual: &Usual) -> Result<Option<String>, TrialError> {
+    let bytes = tail(path)?;
     let text = String::from_utf8_lossy(&bytes);
     // This program's own last line is advice.
     let lines = text
         .lines()
         .rev()
-        .filter(|line| !line.starts_with("  hint: "));
+        .filter(|line| !line.starts_with("  hint: ") && !usual.has(line));
     let line = lines.map(str::trim).find(|line| !line.is_empty());
     Ok(line.map(|line| {
         let clean = line.chars().map(|c| if c.is_control() { ' ' } else { c });
@@ -417,7 +455,7 @@ mod tests {
         let check = |a: &str, b: &str, compare: Compare, expected: Option<&str>| {
             let (a, _first) = run(a, LIMITS);
             let (b, _second) = run(b, LIMITS);
-            let found = difference(&a, &b, compare).unwrap();
+            let found = difference(&a, &b, compare, &Usual::default()).unwrap();
             assert_eq!(found.as_deref(), expected);
         };
         let stdout = Compare {
@@ -447,5 +485,17 @@ mod tests {
         let failed = Some("exit 1 instead of exit 0; stderr ends with: no such luck");
         check("exit 0", "echo no such luck >&2; exit 1", nothing, failed);
         check("kill -9 $$", "exit 137", nothing, None);
+    }
+
+    #[test]
+    fn what_is_always_on_stderr_is_no_symptom() {
+        let (fine, _first) = run("echo /tmp/a1: not removed >&2", LIMITS);
+        let script = "echo no such luck >&2; echo /tmp/b2: not removed >&2; exit 1";
+        let (failed, _second) = run(script, LIMITS);
+        let mut usual = Usual::default();
+        usual.add(&fine).unwrap();
+        let found = difference(&fine, &failed, Compare::default(), &usual).unwrap();
+        let expected = "exit 1 instead of exit 0; stderr ends with: no such luck";
+        assert_eq!(found.as_deref(), Some(expected));
     }
 }

@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
 use sc_record::command::find_executable;
 use sc_record::enforce::minimize::Names;
-use sc_record::enforce::trial::{Compare, End, Limits, Trial, Tried, difference, last_line};
+use sc_record::enforce::trial::{Compare, End, Limits, Trial, Tried, Usual, difference, last_line};
 use sc_record::format::{self, Format};
 use sc_record::profile::Profile;
 use sc_record::recording::{Recording, Run};
@@ -31,6 +32,8 @@ pub(super) struct Bench<'a> {
     /// Each run has a directory of its own in it.
     directory: TempDir,
     runs: AtomicU32,
+    /// What it writes to stderr with calls denied that it can do without.
+    usual: Mutex<Usual>,
     stop: &'a AtomicBool,
 }
 
@@ -59,6 +62,7 @@ impl<'a> Bench<'a> {
             compare: Compared::all(&args.compare),
             directory: tempfile::Builder::new().prefix("sc-record-").tempdir()?,
             runs: AtomicU32::new(0),
+            usual: Mutex::default(),
             stop,
         })
     }
@@ -88,7 +92,7 @@ impl<'a> Bench<'a> {
             ..self.compare
         };
         let under = self.at_once(&self.under(&file), unlimited)?;
-        let mut differs = difference(&native, &recorded, silent)?;
+        let mut differs = difference(&native, &recorded, silent, &Usual::default())?;
         for tried in &under {
             differs = match differs {
                 None => self.judge(&native, tried)?,
@@ -181,13 +185,16 @@ impl<'a> Bench<'a> {
         let file = write_profile(&room, profile)?;
         let tried = self.run(&self.under(&file), &room, baseline.limits)?;
         let difference = self.judge(&baseline.tried, &tried)?;
+        if difference.is_none() {
+            self.usual().add(&tried)?;
+        }
         // Thousands of outputs can be much. What can't be removed now goes with the rest.
         let _ = std::fs::remove_dir_all(room);
         Ok(difference)
     }
 
     fn judge(&self, expected: &Tried, got: &Tried) -> anyhow::Result<Option<String>> {
-        if let Some(difference) = difference(expected, got, self.compare)? {
+        if let Some(difference) = difference(expected, got, self.compare, &self.usual())? {
             return Ok(Some(difference));
         }
         let Some(test) = &self.args.test else {
@@ -223,6 +230,11 @@ impl<'a> Bench<'a> {
     fn run(&self, trial: &Trial, room: &Path, limits: Limits) -> anyhow::Result<Tried> {
         let tried = trial.run(room, limits, &|| is_stopped(self.stop))?;
         Ok(tried.ok_or(Interrupted)?)
+    }
+
+    fn usual(&self) -> MutexGuard<'_, Usual> {
+        // Lines are added whole: a panic elsewhere doesn't spoil it.
+        self.usual.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn room(&self) -> anyhow::Result<PathBuf> {

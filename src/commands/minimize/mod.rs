@@ -118,6 +118,8 @@ fn search(
         super::output::print(&report.text())?;
     }
     if let Some(difference) = &report.unconfirmed {
+        // Its results can't be trusted.
+        state.remove();
         anyhow::bail!(
             "the workload's result is not always the same with all of these denied: {difference}"
         );
@@ -235,7 +237,14 @@ impl Asking<'_> {
         let same = if let Some(same) = known {
             same
         } else {
-            let difference = self.difference(denied)?;
+            // What is the same by chance must not be taken for what the workload can do without.
+            let mut difference = self.difference(denied)?;
+            for _ in 0..self.confirm {
+                if difference.is_none() {
+                    difference = self.difference(denied)?;
+                    self.locked(State::count_run);
+                }
+            }
             let same = difference.is_none();
             self.locked(|state| state.learn(denied, difference))?;
             same

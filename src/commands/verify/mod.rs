@@ -15,7 +15,7 @@ use sc_record::backend::{Backend, Command, Control, Interest, Target, Until};
 use sc_record::command::find_executable;
 use sc_record::enforce::Privileges;
 use sc_record::enforce::inject::{Injected, inject};
-use sc_record::enforce::trial::{Compare, End, Limits, Trial, Tried, difference};
+use sc_record::enforce::trial::{Compare, End, Limits, Trial, Tried, Usual, difference};
 use sc_record::enforce::verify::Verifier;
 use sc_record::syscall::{Arch, Syscall};
 
@@ -107,7 +107,7 @@ fn run(args: &VerifyArgs, given: &Given, path: &Path) -> anyhow::Result<Outcome>
     };
     let differs = match &baseline {
         None => None,
-        Some(baseline) => difference(baseline, &tried, compare)?,
+        Some(baseline) => difference(baseline, &tried, compare, &Usual::default())?,
     };
     Ok(Outcome {
         exit: tried.end,
