@@ -149,7 +149,7 @@ fn under(args: &VerifyArgs) -> Command {
         }
     }
     line.extend([
-        "--format".into(),
+        "--from".into(),
         sc_record::format::Format::from(args.enforce.format)
             .name()
             .into(),
