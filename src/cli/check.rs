@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use sc_record::backend::log::{RECEIVE_BUFFER, Source};
 
-use super::{Backend, Format, Policy, Until, Verbosity, When, label};
+use super::source::SourceArgs;
+use super::{Backend, Policy, Until, Verbosity, When, label};
 
 /// Compare a profile with what a workload calls.
 #[derive(Debug, Args)]
@@ -62,9 +63,8 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_enum, default_value_t = Policy::Safe)]
     pub(crate) policy: Policy,
 
-    /// Format of the profile
-    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 
     #[command(flatten)]
     pub(crate) output: CheckOutput,

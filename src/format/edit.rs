@@ -44,7 +44,7 @@ pub fn edit(format: Format, text: &str, edit: &Edit) -> Result<String, EditError
     if render(format, &profile).is_ok_and(|rendered| rendered == text) {
         return Ok(render(format, &edited)?);
     }
-    if format != Format::Oci {
+    if !matches!(format, Format::Oci | Format::Kubernetes) {
         return Err(EditError::Format(format));
     }
     let new = edit_json(text, &profile, edit).ok_or(EditError::Elsewhere)?;

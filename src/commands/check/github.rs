@@ -12,7 +12,7 @@ use super::report::{Report, answers, place, why};
 pub(super) fn render(report: &Report<'_>) -> String {
     let mut text = String::new();
     let delta = report.delta;
-    let rule = Edit::target(&report.file.profile).map(|rule| Place::Name { rule, name: 0 });
+    let rule = Edit::target(report.file.profile()).map(|rule| Place::Name { rule, name: 0 });
     let level = if report.updated {
         Level::Notice
     } else {

@@ -10,33 +10,32 @@ mod people;
 mod report;
 mod watched;
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
-use sc_record::format::{self, Format};
+use sc_record::format::Source;
 use sc_record::profile::check::{self, Answers, Evidence, Terms};
-use sc_record::profile::{Edit, Policy, Profile};
+use sc_record::profile::{Edit, Place, Policy, Profile};
 use sc_record::recording::Recording;
 
 use self::patch::Patch;
 use self::report::{Report, Subject, Tolerance};
 use super::exit_status;
+use super::source::{self, Loaded};
 use crate::cli::CheckArgs;
 
 /// The profile as its file has it.
 struct ProfileFile {
     path: PathBuf,
-    format: Format,
-    text: String,
-    profile: Profile,
+    bytes: Vec<u8>,
+    source: Source,
     answers: Answers,
 }
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let file = ProfileFile::read(&args.profile, args.format.into())?;
+    let file = ProfileFile::read(args)?;
     // clap doesn't look at what an option requires where that conflicts with something else.
     anyhow::ensure!(
         args.runs_workload() || !args.any_status && args.run.recording.is_none(),
@@ -59,7 +58,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         },
         tolerated: args.tolerate.iter().cloned().collect(),
     };
-    let delta = check::check(&file.profile, &file.answers, &evidence, &terms);
+    let delta = check::check(file.profile(), &file.answers, &evidence, &terms);
     let mut edit = delta.missing.clone();
     if args.remove_unused {
         remove_unused(&mut edit, &delta);
@@ -87,30 +86,30 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
 }
 
 impl ProfileFile {
-    fn read(path: &Path, format: Format) -> anyhow::Result<ProfileFile> {
+    fn read(args: &CheckArgs) -> anyhow::Result<ProfileFile> {
+        let path = &args.profile;
         let shown = path.display();
-        let text = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-        let profile = format::parse(format, &text).with_context(|| format!("{shown}"))?;
-        let answers = Answers::of(&profile).map_err(|error| {
-            let at = format::locate(format, &text, error.place);
+        let Loaded { source, bytes } = source::load(path, &args.source, None, false)?;
+        let answers = Answers::of(&source.profile).map_err(|error| {
+            let at = source.locate(&bytes, error.place);
             let at = at.map_or_else(String::new, |position| format!("{position}: "));
             anyhow::Error::new(error).context(format!("{shown}: {at}the profile can't be compiled"))
         })?;
-        // It was read as text.
-        let text = String::from_utf8(text).with_context(|| format!("{shown}"))?;
         Ok(ProfileFile {
-            path: path.to_owned(),
-            format,
-            text,
-            profile,
+            path: path.clone(),
+            bytes,
+            source,
             answers,
         })
     }
 
+    fn profile(&self) -> &Profile {
+        &self.source.profile
+    }
+
     /// The line of a part of the profile.
-    fn line(&self, place: sc_record::profile::Place) -> Option<usize> {
-        let position = format::locate(self.format, self.text.as_bytes(), place)?;
-        Some(position.line)
+    fn line(&self, place: Place) -> Option<usize> {
+        Some(self.source.locate(&self.bytes, place)?.line)
     }
 }
 

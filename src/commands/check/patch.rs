@@ -30,10 +30,14 @@ impl Patch {
         if edit.is_empty() {
             return Patch::None;
         }
-        match format::edit(file.format, &file.text, edit) {
-            Ok(new) if new == file.text => Patch::None,
+        let format = file.source.format;
+        let Ok(text) = std::str::from_utf8(&file.bytes) else {
+            return Patch::Impossible(EditError::Format(format));
+        };
+        match format::edit(format, text, edit) {
+            Ok(new) if new == text => Patch::None,
             Ok(new) => Patch::Text {
-                diff: unified(&file.path, &file.text, &new),
+                diff: unified(&file.path, text, &new),
                 new,
             },
             Err(error) => Patch::Impossible(error),
@@ -56,7 +60,7 @@ impl Patch {
         let locked = LockedFile::lock(&file.path)?;
         let now = std::fs::read(&file.path).with_context(|| format!("cannot read {path}"))?;
         anyhow::ensure!(
-            now == file.text.as_bytes(),
+            now == file.bytes,
             "{path} was changed since it was checked: check again"
         );
         locked.replace(new.as_bytes())?;

@@ -32,7 +32,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
     text += &troubles(report);
     match report.patch {
         Patch::None => {}
-        Patch::Impossible(why) => line(&mut text, &format!("  no patch: {why}")),
+        Patch::Impossible(why) => line(&mut text, &format!("sc-record: no patch: {why}")),
         Patch::Text { .. } if report.updated => {
             line(
                 &mut text,
