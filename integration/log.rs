@@ -4,6 +4,7 @@
 //! and change back.
 
 mod audit_profile;
+mod engines;
 mod follow;
 mod lifecycle;
 mod logs;

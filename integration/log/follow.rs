@@ -16,14 +16,14 @@ use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
 
 /// A recorder that follows, and is known to have begun.
-struct Follower {
+pub(super) struct Follower {
     running: Running,
     files: Files,
     errors: PathBuf,
 }
 
 impl Follower {
-    fn start(room: &Room, options: &[&str]) -> Follower {
+    pub(super) fn start(room: &Room, options: &[&str]) -> Follower {
         Follower::start_with(room, options, Stdio::null())
     }
 
@@ -53,7 +53,7 @@ impl Follower {
     }
 
     /// Waits for its end, and gives what it recorded.
-    fn end(self, room: &Room) -> Files {
+    pub(super) fn end(self, room: &Room) -> Files {
         let ended = self.running.wait(room);
         assert_eq!(
             ended.code(),

@@ -26,6 +26,8 @@ const ANSWER: Duration = Duration::from_secs(1);
 pub(super) enum ProcessEvent {
     /// A process made another. Not told of threads.
     Fork { parent: i32, child: i32 },
+    /// A process executes another program.
+    Exec { process: i32 },
     /// A process ended, its last thread that is.
     Exit { process: i32 },
     /// Events were dropped.
@@ -95,6 +97,16 @@ impl Connector {
         }
     }
 
+    /// Waits until there is an event, or the time is over.
+    pub(super) fn wait(&self, at_most: Duration) {
+        let at_most = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
+        // Whatever comes of it, it is asked for events again.
+        let _ = poll(
+            &mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)],
+            at_most,
+        );
+    }
+
     /// The next event that is there.
     pub(super) fn next(&self) -> Option<ProcessEvent> {
         let mut buffer = [0; 256];
@@ -135,6 +147,7 @@ fn event(message: &[u8]) -> Option<ProcessEvent> {
             let (parent, task, child) = (id(5)?, id(6)?, id(7)?);
             (task == child).then_some(ProcessEvent::Fork { parent, child })
         }
+        libc::PROC_EVENT_EXEC => Some(ProcessEvent::Exec { process: id(5)? }),
         libc::PROC_EVENT_EXIT => {
             let (task, process) = (id(4)?, id(5)?);
             (task == process).then_some(ProcessEvent::Exit { process })
@@ -166,7 +179,11 @@ mod tests {
         let exit = |task| event(&message(&[0x8000_0000, 0, 0, 0, task, 20, 0, 17]));
         assert_eq!(exit(20), Some(ProcessEvent::Exit { process: 20 }));
         assert_eq!(exit(21), None);
-        assert_eq!(event(&message(&[2, 0, 0, 0, 20, 20])), None);
+        assert_eq!(
+            event(&message(&[2, 0, 0, 0, 21, 20])),
+            Some(ProcessEvent::Exec { process: 20 })
+        );
+        assert_eq!(event(&message(&[4, 0, 0, 0, 20, 20])), None);
         assert_eq!(event(&message(&[1, 0, 0, 0, 11])), None);
         assert_eq!(acknowledged(&message(&[0, 0, 0, 0, 1])), Some(1));
     }

@@ -2,6 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::connector::{Connector, ProcessEvent};
 use crate::backend::Error;
@@ -9,19 +13,17 @@ use crate::event::Task;
 
 /// Knows whether a process belongs to a tree or to a container.
 pub(super) struct Tracker {
-    connector: Option<Connector>,
+    known: Arc<Mutex<Known>>,
+    /// Looks at processes of containers while they are there.
+    watch: Option<Watch>,
+}
+
+struct Known {
+    connector: Option<Arc<Connector>>,
     /// Events are missing, so that a process that isn't known may be a member all the same.
     blind: bool,
     tree: Option<HashSet<i32>>,
     container: Option<Container>,
-}
-
-struct Container {
-    id: String,
-    members: HashSet<i32>,
-    /// Processes that were logged, and are not in it. What they start isn't either: an engine moves only processes that it
-    /// starts itself into a container, and isn't logged.
-    strangers: HashSet<i32>,
 }
 
 impl Tracker {
@@ -29,7 +31,9 @@ impl Tracker {
     pub(super) fn new(roots: &[i32], container: Option<&str>) -> Result<Tracker, Error> {
         let wanted = !roots.is_empty() || container.is_some();
         // Before the first look at /proc, so that nothing happens in between.
-        let connector = wanted.then(|| Connector::open().ok()).flatten();
+        let connector = wanted
+            .then(|| Connector::open().ok().map(Arc::new))
+            .flatten();
         let mut tree = None;
         if !roots.is_empty() {
             let parents = parents();
@@ -39,21 +43,51 @@ impl Tracker {
             let of_tree = |&process: &i32| descends(process, roots, &parents);
             tree = Some(parents.keys().copied().filter(of_tree).collect());
         }
-        let container = container.map(|id| Container {
-            id: id.to_owned(),
-            members: HashSet::new(),
-            strangers: HashSet::new(),
-        });
-        Ok(Tracker {
+        let known = Arc::new(Mutex::new(Known {
             blind: connector.is_none(),
             connector,
             tree,
-            container,
-        })
+            container: container.map(Container::new),
+        }));
+        let watch = match container {
+            Some(_) => Watch::start(&known),
+            None => None,
+        };
+        Ok(Tracker { known, watch })
     }
 
     /// Whether a process is asked for; `None` if it is gone and that can't be told any more.
     pub(super) fn is_member(&mut self, process: i32) -> Option<bool> {
+        lock(&self.known).is_member(process)
+    }
+
+    /// Whether every process of the tree has ended.
+    pub(super) fn tree_has_ended(&mut self) -> bool {
+        let mut known = lock(&self.known);
+        known.catch_up();
+        let gone = |process: &i32| fs::metadata(format!("/proc/{process}")).is_err();
+        known
+            .tree
+            .as_ref()
+            .is_some_and(|tree| tree.iter().all(gone))
+    }
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.end();
+        }
+    }
+}
+
+/// What is known holds whoever panicked meanwhile.
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Known {
+    fn is_member(&mut self, process: i32) -> Option<bool> {
         self.catch_up();
         let of_tree = match &mut self.tree {
             None => Some(true),
@@ -68,29 +102,10 @@ impl Tracker {
                 member
             }
         };
-        if of_tree != Some(true) {
-            return of_tree;
-        }
         match &mut self.container {
-            None => Some(true),
-            Some(container) if container.members.contains(&process) => Some(true),
-            Some(container) => {
-                match is_in(process, &container.id) {
-                    Some(true) => container.members.insert(process),
-                    Some(false) => container.strangers.insert(process),
-                    None if container.strangers.contains(&process) => return Some(false),
-                    None => return None,
-                };
-                Some(container.members.contains(&process))
-            }
+            Some(container) if of_tree == Some(true) => container.has(process),
+            _ => of_tree,
         }
-    }
-
-    /// Whether every process of the tree has ended.
-    pub(super) fn tree_has_ended(&mut self) -> bool {
-        self.catch_up();
-        let gone = |process: &i32| fs::metadata(format!("/proc/{process}")).is_err();
-        self.tree.as_ref().is_some_and(|tree| tree.iter().all(gone))
     }
 
     /// Takes the events that have come: of all processes that made a call whose record has come.
@@ -99,27 +114,134 @@ impl Tracker {
             return;
         };
         while let Some(event) = connector.next() {
-            let container = self.container.as_mut();
-            let (members, strangers) = container
-                .map(|container| (&mut container.members, &mut container.strangers))
-                .unzip();
-            let sets = [self.tree.as_mut(), members, strangers]
-                .into_iter()
-                .flatten();
             match event {
-                // The number may have been another process's.
-                ProcessEvent::Fork { parent, child } => sets.for_each(|set| {
-                    if set.contains(&parent) {
-                        set.insert(child);
-                    } else {
-                        set.remove(&child);
+                ProcessEvent::Fork { parent, child } => {
+                    if let Some(tree) = &mut self.tree {
+                        inherit(tree, parent, child);
                     }
-                }),
+                    if let Some(container) = &mut self.container {
+                        container.made(parent, child);
+                    }
+                }
+                ProcessEvent::Exec { process } => {
+                    if let Some(container) = &mut self.container {
+                        container.executes(process);
+                    }
+                }
                 // Records of its last calls may still come.
                 ProcessEvent::Exit { .. } => {}
                 ProcessEvent::Overrun => self.blind = true,
             }
         }
+    }
+}
+
+/// A new process is in a set if its parent is. Its number may have been another process's.
+fn inherit(set: &mut HashSet<i32>, parent: i32, child: i32) {
+    if set.contains(&parent) {
+        set.insert(child);
+    } else {
+        set.remove(&child);
+    }
+}
+
+/// Who is in a container.
+struct Container {
+    id: String,
+    members: HashSet<i32>,
+    /// Processes that were logged, and are not in it. What they start isn't either: an engine moves only processes that it
+    /// starts itself into a container, and isn't logged.
+    strangers: HashSet<i32>,
+    /// The process that made each, of all that were made: one that is gone was where its parent was.
+    parents: HashMap<i32, i32>,
+}
+
+/// Longer chains of processes that are gone aren't looked through.
+const MAX_GENERATIONS: usize = 100;
+
+impl Container {
+    fn new(id: &str) -> Container {
+        Container {
+            id: id.to_owned(),
+            members: HashSet::new(),
+            strangers: HashSet::new(),
+            parents: HashMap::new(),
+        }
+    }
+
+    fn made(&mut self, parent: i32, child: i32) {
+        self.parents.insert(child, parent);
+        inherit(&mut self.members, parent, child);
+        inherit(&mut self.strangers, parent, child);
+    }
+
+    /// A process executes a program: what an engine moved into a container does so next, and may not be there for long.
+    fn executes(&mut self, process: i32) {
+        if is_in(process, &self.id) == Some(true) {
+            self.members.insert(process);
+        }
+    }
+
+    /// Whether a process is in it; `None` if that can't be told any more.
+    fn has(&mut self, process: i32) -> Option<bool> {
+        if self.members.contains(&process) {
+            return Some(true);
+        }
+        let found = match is_in(process, &self.id) {
+            Some(found) => found,
+            None if self.strangers.contains(&process) => false,
+            None if self.descends_from_member(process) => true,
+            None => return None,
+        };
+        let set = if found {
+            &mut self.members
+        } else {
+            &mut self.strangers
+        };
+        set.insert(process);
+        Some(found)
+    }
+
+    fn descends_from_member(&self, process: i32) -> bool {
+        let parent = |process: &i32| self.parents.get(process).copied();
+        std::iter::successors(Some(process), parent)
+            .take(MAX_GENERATIONS)
+            .any(|ancestor| {
+                self.members.contains(&ancestor) || is_in(ancestor, &self.id) == Some(true)
+            })
+    }
+}
+
+/// A thread that takes the events as they come.
+struct Watch {
+    thread: JoinHandle<()>,
+    is_over: Arc<AtomicBool>,
+}
+
+/// How often is looked whether the watch is over.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Watch {
+    /// `None` if there are no events, or no thread can be had: processes are then looked at when their records come.
+    fn start(known: &Arc<Mutex<Known>>) -> Option<Watch> {
+        let connector = lock(known).connector.clone()?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (known, over) = (Arc::clone(known), Arc::clone(&is_over));
+        let watch = move || {
+            while !over.load(Ordering::Relaxed) {
+                connector.wait(LOOK);
+                lock(&known).catch_up();
+            }
+        };
+        let thread = std::thread::Builder::new().name("containers".to_owned());
+        let thread = thread.spawn(watch).ok()?;
+        Some(Watch { thread, is_over })
+    }
+
+    fn end(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        // It can't have panicked and left anything half done that somebody still needs.
+        let _ = self.thread.join();
     }
 }
 
