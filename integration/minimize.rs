@@ -361,9 +361,9 @@ fn check_server(name: &str, needed: &[&str], tolerated: &[&str]) {
     let script = server(&room, name);
     let command = [script.to_str().unwrap()];
     let profile = profile_of(&room, &command);
-    // All of them take too long for a test.
+    // All of them take too long for a test, and so do runs in which the client waits for a server that doesn't come.
     let only = [needed, tolerated].concat().join(",");
-    let options = ["--json", "-j", "2", "--only", &only];
+    let options = ["--json", "-j", "2", "--timeout", "3s", "--only", &only];
     let ended = room.run(&mut minimize(&profile, &options, &command));
     assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
     let verdicts = verdicts(&ended);
@@ -379,18 +379,10 @@ fn check_server(name: &str, needed: &[&str], tolerated: &[&str]) {
 
 #[test]
 fn redis_does_without_some_calls() {
-    check_server(
-        "redis",
-        &["bind", "listen", "accept4", "epoll_ctl"],
-        &["sysinfo", "umask"],
-    );
+    check_server("redis", &["listen", "accept4"], &["sysinfo", "umask"]);
 }
 
 #[test]
 fn nginx_does_without_some_calls() {
-    check_server(
-        "nginx",
-        &["bind", "listen", "accept4", "sendfile"],
-        &["sysinfo", "eventfd2"],
-    );
+    check_server("nginx", &["listen", "sendfile"], &["sysinfo", "eventfd2"]);
 }

@@ -157,14 +157,16 @@ fn records_of_a_process_and_its_descendants_are_followed_until_they_end() {
     }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
-    let (flood, go) = (flood(), room.fresh("g"));
+    let (flood, runs, go) = (flood(), room.fresh("r"), room.fresh("g"));
     let script = format!(
-        "until [ -e {go} ]; do sleep 0.02; done; {flood} 100; (sh -c '{flood} 50; {flood} 5' &)",
+        ">{runs}; until [ -e {go} ]; do sleep 0.02; done; {flood} 100; (sh -c '{flood} 50; {flood} 5' &)",
+        runs = runs.display(),
         go = go.display()
     );
     let mut shell = logged(&room, &["/bin/sh", "-c", &script]);
     let shell = room.spawn(&mut shell);
     let pid = shell.pid().to_string();
+    until("the shell to run", || runs.exists());
     let follower = Follower::start(&room, &["--pid", &pid]);
     run_logged(&room, &[&flood, "3000"]);
     File::create(&go).unwrap();

@@ -8,6 +8,8 @@ server=$!
 # So that these are always called, however fast the server is.
 kill -0 "$server" || exit 9
 sleep 0.01 || exit 9
+sleep 0.05 &
+wait "$!"
 tries=0
 until redis-cli -s s ping 2>/dev/null | grep -q PONG; do
     kill -0 "$server" 2>/dev/null || {

@@ -83,7 +83,8 @@ fn entry(line: &str) -> Option<(&str, i32, &str)> {
     }
     let (name, arguments) = rest.split_once('(')?;
     // The task died before strace could ask it what it called. Sometimes it then shows a number from nowhere.
-    if name == "???" || name.starts_with("syscall_") && arguments.ends_with("<unfinished ...>") {
+    let died = arguments.ends_with("<unfinished ...>") || arguments.ends_with("= ?");
+    if name == "???" || name.starts_with("syscall_") && died {
         return None;
     }
     let nr = match number.trim() {
@@ -131,6 +132,7 @@ mod tests {
              8 [ 110] ???( <unfinished ...>\n\
              8 [ 110] <... ??? resumed>)         = ?\n\
              9 [29680] syscall_0x73f0(0x1 <unfinished ...>\n\
+             9 [28862] syscall_0x70be(0x1, 0, 0, 0, 0, 0) = ?\n\
              7 [ 231] +++ exited with 0 +++\n",
             "x86_64/getpid*1 x86_64/read*1",
         );
