@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Format, Policy};
+use super::{Policy, SourceArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct MinimizeArgs {
@@ -96,9 +96,8 @@ pub(crate) struct WriteArgs {
 /// How a profile is read and enforced.
 #[derive(Debug, Args)]
 pub(crate) struct EnforceArgs {
-    /// Format of the profile
-    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 
     /// Leave out names that can't be put into the filter; their calls get the default action
     #[arg(long)]

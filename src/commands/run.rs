@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use sc_record::command::find_executable;
 use sc_record::enforce::{self, CompileError, Filter, OnUnknown, Privileges};
+use sc_record::format::Format;
 use sc_record::profile::{Place, Profile};
 
 use super::source::{self, Loaded};
@@ -31,6 +32,7 @@ pub(super) struct Load<'a> {
 pub(super) struct Given {
     /// The file.
     pub(super) bytes: Vec<u8>,
+    pub(super) format: Format,
     pub(super) profile: Profile,
     pub(super) filter: Filter,
 }
@@ -71,6 +73,7 @@ impl Load<'_> {
         }
         Ok(Given {
             bytes,
+            format: source.format,
             profile: source.profile,
             filter,
         })

@@ -33,7 +33,7 @@ struct Interrupted;
 pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
     let given = Load {
         path: &args.profile,
-        source: &args.enforce.format.into(),
+        source: &args.enforce.source,
         ignore_unknown: args.enforce.ignore_unknown,
         quiet: args.quiet,
     }
@@ -42,6 +42,11 @@ pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
     anyhow::ensure!(
         !default.executes(),
         "{}: the default action is {default}: what the profile does not name is let through, so nothing can be taken out",
+        args.profile.display()
+    );
+    anyhow::ensure!(
+        !args.write.update || !matches!(given.format, Format::Docker | Format::Podman),
+        "{}: --update would lose the conditions of its rules: --write FILE writes OCI, resolved for this machine",
         args.profile.display()
     );
     // Before there is a thread: the mask of signals is each thread's own.
@@ -130,7 +135,11 @@ fn search(
     };
     if let Some(target) = target {
         let smaller = without(&given.profile, &removable);
-        let format = Format::from(args.enforce.format);
+        let format = match given.format {
+            // Conditions that were resolved are not there any more.
+            Format::Docker | Format::Podman => Format::Oci,
+            format => format,
+        };
         let written = format::write(format, &smaller, &format::Writing::default())?;
         write_atomically(target, &written.bytes)?;
         if !args.quiet {

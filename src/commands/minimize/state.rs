@@ -202,7 +202,7 @@ fn digest(args: &MinimizeArgs, profile: &[u8]) -> Uuid {
         u8::from(args.enforce.allow_new_privs),
         u8::from(args.enforce.ignore_unknown),
     ]);
-    let decisive = (&args.compare, &args.test, args.enforce.format);
+    let decisive = (&args.compare, &args.test, &args.enforce.source);
     add(format!("{decisive:?} {:?}", args.timeout.map(|timeout| *timeout)).as_bytes());
     for arg in &args.command {
         add(arg.as_bytes());

@@ -17,6 +17,7 @@ use sc_record::enforce::Privileges;
 use sc_record::enforce::inject::{Injected, inject};
 use sc_record::enforce::trial::{Compare, End, Limits, Trial, Tried, Usual, difference};
 use sc_record::enforce::verify::Verifier;
+use sc_record::format::{self, Format};
 use sc_record::syscall::{Arch, Syscall};
 
 use self::report::{Outcome, Report};
@@ -32,7 +33,7 @@ const MYSELF: &str = "/proc/self/exe";
 pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     let given = Load {
         path: &args.profile,
-        source: &args.enforce.format.into(),
+        source: &args.enforce.source,
         ignore_unknown: args.enforce.ignore_unknown,
         quiet: args.quiet,
     }
@@ -90,10 +91,14 @@ fn run(args: &VerifyArgs, given: &Given, path: &Path) -> anyhow::Result<Outcome>
         no_filter: true,
         interest: Some(Interest::in_all_but(given.profile.allowed())),
     };
+    // Whatever format it was read from, and however its conditions were resolved.
+    let resolved = directory.path().join("profile.json");
+    std::fs::write(&resolved, format::render(Format::Oci, &given.profile)?)
+        .with_context(|| format!("cannot write {}", resolved.display()))?;
     let tee = Tee::start(directory.path(), compare)?;
     let mut verifier = Verifier::new(&given.profile, &given.filter);
     let outcome = backend.record(
-        &Target::Command(under(args)),
+        &Target::Command(under(args, &resolved)),
         &mut |event| sc_record::event::Sink::event(&mut verifier, event),
         &control,
     );
@@ -138,7 +143,7 @@ fn baseline(args: &VerifyArgs, path: &Path, directory: &Path) -> anyhow::Result<
 }
 
 /// The command as `sc-record run` starts it: under the filter that users get.
-fn under(args: &VerifyArgs) -> Command {
+fn under(args: &VerifyArgs, profile: &Path) -> Command {
     let mut line: Vec<OsString> = ["sc-record", "run", "-q"].map(Into::into).to_vec();
     for (wanted, option) in [
         (args.enforce.ignore_unknown, "--ignore-unknown"),
@@ -148,13 +153,8 @@ fn under(args: &VerifyArgs) -> Command {
             line.push(option.into());
         }
     }
-    line.extend([
-        "--from".into(),
-        sc_record::format::Format::from(args.enforce.format)
-            .name()
-            .into(),
-    ]);
-    line.extend([args.profile.clone().into(), "--".into()]);
+    line.extend(["--from".into(), Format::Oci.name().into()]);
+    line.extend([profile.into(), "--".into()]);
     line.extend(args.command.iter().cloned());
     Command {
         path: MYSELF.into(),

@@ -244,8 +244,8 @@ rules! {
         "SCMP_ACT_NOTIFY needs somebody who is asked: without listenerPath the profile is not loaded, or the calls fail with ENOSYS.",
         "Give the path of the listener's socket.";
     "SCR037" "not-for-systemd" Error whole::not_for_systemd,
-        "SystemCallFilter= has one list and one answer: it can't say arguments, other answers, or less than @default.",
-        "Leave the arguments to another layer, and expect that @default is allowed.";
+        "SystemCallFilter= can't say arguments, and knows no answers but to allow, an errno and kill.",
+        "Leave the arguments to another layer; `sc-record convert -f systemd` writes the rest.";
     "SCR038" "no-rules" Error whole::no_rules,
         "The profile refuses every call: nothing can start under it.",
         "Allow what the workload needs: `sc-record -- CMD` finds that out.";

@@ -166,14 +166,22 @@ pub(super) fn not_for_systemd(context: &Context<'_>) -> Vec<Found> {
                 place,
                 format!("arguments of {} are compared", rule.names().join(", ")),
             ));
-        } else if rule.action() != Action::Allow && rule.action() != default {
+        } else if !is_answer_of_systemd(rule.action()) && rule.action() != default {
             found.push(Found::at(
                 place,
-                format!("{} is a second answer", rule.action()),
+                format!("{} is no answer of SystemCallFilter=", rule.action()),
             ));
         }
     }
     found
+}
+
+/// systemd.exec(5): calls are listed as allowed, or with an errno or `kill`.
+fn is_answer_of_systemd(action: Action) -> bool {
+    matches!(
+        action,
+        Action::Allow | Action::Errno(_) | Action::KillProcess
+    )
 }
 
 pub(super) fn no_rules(context: &Context<'_>) -> Vec<Found> {
