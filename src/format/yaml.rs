@@ -11,16 +11,20 @@ pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, Parse
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| form(&error, text))
 }
 
-/// `serde_saphyr` gives columns in characters.
+/// `serde_saphyr` gives columns in characters, and lines as YAML has them: a carriage return ends one too.
 pub(super) fn position(location: Location, text: &str) -> Option<Position> {
-    let line = usize::try_from(location.line()).ok()?;
-    let column = usize::try_from(location.column()).ok()?;
-    let content = text.lines().nth(line.checked_sub(1)?).unwrap_or_default();
-    let before = content.chars().take(column.checked_sub(1)?);
-    Some(Position {
-        line,
-        column: before.map(char::len_utf8).sum::<usize>() + 1,
-    })
+    let line = usize::try_from(location.line()).ok()?.checked_sub(1)?;
+    let column = usize::try_from(location.column()).ok()?.checked_sub(1)?;
+    let mut rest = text;
+    for _ in 0..line {
+        let Some(end) = rest.find(['\n', '\r']) else {
+            break;
+        };
+        let after = &rest[end..];
+        rest = after.strip_prefix("\r\n").unwrap_or(&after[1..]);
+    }
+    let before: usize = rest.chars().take(column).map(char::len_utf8).sum();
+    Position::of_offset(text.as_bytes(), text.len() - rest.len() + before)
 }
 
 fn form(error: &Error, text: &str) -> ParseError {
@@ -91,6 +95,18 @@ mod tests {
         check("a: b", "\"a: b\"");
         check("", "\"\"");
         check("\u{85}", "\"\\U00000085\"");
+    }
+
+    #[test]
+    fn lines_are_counted_as_everywhere_else() {
+        let check = |text: &str, line, column| {
+            let error = documents::<Vec<u8>>(text).unwrap_err();
+            assert_eq!(error.position, Position { line, column }, "{text:?}");
+        };
+        check("- 1\n- a\n", 2, 3);
+        check("- 1\r\n- a\r\n", 2, 3);
+        check("- 1\r- a\r", 1, 7);
+        check("# \u{e9}\r- 1\r\n- 2\n- a\n", 3, 3);
     }
 
     proptest! {
