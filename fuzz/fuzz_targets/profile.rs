@@ -36,7 +36,8 @@ fuzz_target!(|text: &[u8]| {
             continue;
         };
         let again = format::read(&written.bytes, Some(format), &reading).unwrap();
-        if format.is_oci() || format == Format::Spo {
+        // Lists of names are sets in the resource: names that are there twice are written once.
+        if format.is_oci() {
             assert_eq!(again.profile, source.profile);
         }
         let twice = again.write(format, &Writing::default()).unwrap();
