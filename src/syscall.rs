@@ -3,6 +3,8 @@
 //! The names come from the tables of the crate `syscalls`; libseccomp is asked for what they lack (x32, the MIPS and
 //! s390 variants, numbers newer than the tables).
 
+pub(crate) mod multiplexed;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;

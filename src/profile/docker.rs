@@ -152,6 +152,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::format::Machine;
     use crate::profile::{Action, ErrnoRet, Rule};
 
     #[test]
@@ -164,24 +165,6 @@ mod tests {
             assert!(seen.insert(name), "{name}");
         }
     }
-
-    /// Docker's default capabilities (moby, `daemon/pkg/oci/caps/defaults.go`).
-    const CAPABILITIES: [&str; 14] = [
-        "CAP_AUDIT_WRITE",
-        "CAP_CHOWN",
-        "CAP_DAC_OVERRIDE",
-        "CAP_FOWNER",
-        "CAP_FSETID",
-        "CAP_KILL",
-        "CAP_MKNOD",
-        "CAP_NET_BIND_SERVICE",
-        "CAP_NET_RAW",
-        "CAP_SETFCAP",
-        "CAP_SETGID",
-        "CAP_SETPCAP",
-        "CAP_SETUID",
-        "CAP_SYS_CHROOT",
-    ];
 
     #[test]
     fn it_is_what_mobys_file_says() {
@@ -201,7 +184,7 @@ mod tests {
             let caps = part["caps"].as_array().into_iter().flatten();
             caps.map(|cap| cap.as_str().unwrap().to_owned()).collect()
         };
-        let has = |cap: &String| CAPABILITIES.contains(&cap.as_str());
+        let has = |cap: &String| Machine::DOCKER_CAPS.contains(&cap.as_str());
         let mut always = BTreeSet::new();
         let mut partly = BTreeSet::new();
         let mut unless = std::collections::BTreeMap::<String, BTreeSet<String>>::new();

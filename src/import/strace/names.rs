@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::import::text::nr_of;
+use crate::syscall::multiplexed::multiplexer_of;
 use crate::syscall::{Arch, Syscall};
 
 /// Names of strace 6.1 (`src/linux/*/syscallent*.h`) that differ from those here. That is all of them, but for calls
@@ -10,47 +11,6 @@ use crate::syscall::{Arch, Syscall};
 const NAMES: &[(Arch, &str, &str)] = &[
     (Arch::Arm, "fadvise64_64", "arm_fadvise64_64"),
     (Arch::Arm, "sync_file_range2", "arm_sync_file_range"),
-    (Arch::Loongarch64, "newfstatat", "fstatat"),
-];
-
-/// The calls that go through socketcall(2). Where an ABI has it, strace names what it was asked for.
-const SOCKETCALL: &[&str] = &[
-    "socket",
-    "bind",
-    "connect",
-    "listen",
-    "accept",
-    "getsockname",
-    "getpeername",
-    "socketpair",
-    "send",
-    "recv",
-    "sendto",
-    "recvfrom",
-    "shutdown",
-    "setsockopt",
-    "getsockopt",
-    "sendmsg",
-    "recvmsg",
-    "accept4",
-    "recvmmsg",
-    "sendmmsg",
-];
-
-/// The calls that go through ipc(2).
-const IPC: &[&str] = &[
-    "semop",
-    "semget",
-    "semctl",
-    "semtimedop",
-    "msgsnd",
-    "msgrcv",
-    "msgget",
-    "msgctl",
-    "shmat",
-    "shmdt",
-    "shmget",
-    "shmctl",
 ];
 
 /// What a name can stand for in one ABI: the call itself, and one that it may have gone through. The name alone doesn't tell
@@ -196,10 +156,9 @@ fn calls_of(arch: Arch, name: &str) -> Calls {
         let name = differs.map_or(name, |(_, _, name)| name);
         Syscall::from_name(arch, name)
     };
-    let through = [("socketcall", SOCKETCALL), ("ipc", IPC)]
-        .into_iter()
-        .find(|(_, calls)| calls.contains(&name))
-        .and_then(|(multiplexer, _)| Syscall::from_name(arch, multiplexer));
+    // Where an ABI has it, strace names what it was asked for.
+    let through =
+        multiplexer_of(name).and_then(|multiplexer| Syscall::from_name(arch, multiplexer));
     Calls { own, through }
 }
 

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::super::narrow::{has_32_bit_args, narrow_arg};
 use super::super::{ARGS, Action, ArgCmp, Op, Place, Profile, Rule};
+use crate::syscall::multiplexed::{IPCS, SOCKETCALLS};
 use crate::syscall::{Arch, Syscall};
 
 /// What a call of an ABI that a profile does not list gets (`SCMP_FLTATR_ACT_BADARCH`): sc-record ends the process, runc
@@ -14,46 +15,6 @@ const UNLISTED: Action = Action::KillProcess;
 
 /// More than any ABI has, but for those of MIPS.
 const MOST_CALLS: i32 = 512;
-
-/// socketcall(2) makes the nth of these, from 1 on (`linux/net.h`).
-const SOCKETCALLS: [&str; 20] = [
-    "socket",
-    "bind",
-    "connect",
-    "listen",
-    "accept",
-    "getsockname",
-    "getpeername",
-    "socketpair",
-    "send",
-    "recv",
-    "sendto",
-    "recvfrom",
-    "shutdown",
-    "setsockopt",
-    "getsockopt",
-    "sendmsg",
-    "recvmsg",
-    "accept4",
-    "recvmmsg",
-    "sendmmsg",
-];
-
-/// ipc(2) makes these (`linux/ipc.h`).
-const IPCS: [(u64, &str); 12] = [
-    (1, "semop"),
-    (2, "semget"),
-    (3, "semctl"),
-    (4, "semtimedop"),
-    (11, "msgsnd"),
-    (12, "msgrcv"),
-    (13, "msgget"),
-    (14, "msgctl"),
-    (21, "shmat"),
-    (22, "shmdt"),
-    (23, "shmget"),
-    (24, "shmctl"),
-];
 
 /// A profile, made ready to be asked about many calls.
 ///
