@@ -4,9 +4,12 @@ mod check;
 mod convert;
 mod diff;
 mod explain;
+mod format;
+mod import;
 mod inspect;
 mod lint;
 mod minimize;
+mod run;
 mod source;
 mod stats;
 mod verify;
@@ -18,6 +21,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sc_record::backend::log::{RECEIVE_BUFFER, Source};
+use sc_record::format::Format;
 use sc_record::recording::Name;
 use sc_record::syscall::Arch;
 
@@ -25,10 +29,15 @@ pub(crate) use self::check::CheckArgs;
 pub(crate) use self::convert::ConvertArgs;
 pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::explain::ExplainArgs;
+use self::format::formats;
+pub(crate) use self::import::{
+    FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat,
+};
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::lint::LintArgs;
 pub(crate) use self::minimize::{Compared, MinimizeArgs};
-pub(crate) use self::source::SourceArgs;
+pub(crate) use self::run::RunArgs;
+pub(crate) use self::source::{EnforceArgs, SourceArgs};
 pub(crate) use self::stats::StatsArgs;
 pub(crate) use self::verify::VerifyArgs;
 
@@ -269,7 +278,7 @@ pub(crate) struct ProfileArgs {
     pub(crate) policy: Policy,
 
     /// Format of the profile
-    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
+    #[arg(short, long, value_parser = formats(), default_value = "oci")]
     pub(crate) format: Format,
 
     /// Leave out what the format can't say, and tell so in a comment, instead of refusing
@@ -359,80 +368,12 @@ pub(crate) struct LogProfileArgs {
     pub(crate) arches: Vec<Arch>,
 
     /// Format of the profile
-    #[arg(short, long, value_enum, default_value_t = Format::Oci)]
+    #[arg(short, long, value_parser = formats(), default_value = "oci")]
     pub(crate) format: Format,
 
     /// The profile [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<Destination>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ImportArgs {
-    #[command(subcommand)]
-    pub(crate) what: ImportWhat,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImportWhat {
-    /// The kernel's audit records of `SCMP_ACT_LOG`: logs of auditd, ausearch, dmesg, /dev/kmsg, syslog and journals
-    Audit(ImportAuditArgs),
-    /// The output of strace: with -f, -ff, -c, -o, and any other options
-    Strace(ImportStraceArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ImportAuditArgs {
-    #[command(flatten)]
-    pub(crate) from: FromArgs,
-
-    /// Take the records of this process only, without its children (can be repeated)
-    #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) pids: Vec<i32>,
-
-    /// Take the records of threads of this name only (can be repeated)
-    #[arg(long = "comm", value_name = "NAME")]
-    pub(crate) comms: Vec<OsString>,
-
-    /// Take the records of processes that execute this file only (can be repeated)
-    #[arg(long = "exe", value_name = "PATH")]
-    pub(crate) exes: Vec<OsString>,
-
-    /// Leave out calls that the filter refused (errno, kill, trap): what a log of denials holds
-    #[arg(long)]
-    pub(crate) allowed_only: bool,
-
-    #[command(flatten)]
-    pub(crate) keep: KeepArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ImportStraceArgs {
-    #[command(flatten)]
-    pub(crate) from: FromArgs,
-
-    /// Architecture of the strace that wrote the files
-    #[arg(long, value_parser = arch, default_value_t = Arch::NATIVE)]
-    pub(crate) arch: Arch,
-
-    #[command(flatten)]
-    pub(crate) keep: KeepArgs,
-}
-
-/// What is imported.
-#[derive(Debug, Args)]
-pub(crate) struct FromArgs {
-    /// Files to read, compressed with gzip or not; `-` is stdin
-    #[arg(value_name = "FILE", required = true, value_hint = clap::ValueHint::FilePath)]
-    pub(crate) files: Vec<PathBuf>,
-
-    /// Vouch that nothing was left out: the run is then complete, unless the files themselves tell of loss
-    #[arg(long)]
-    pub(crate) assume_complete: bool,
-
-    /// Print the summary as JSON, on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -456,37 +397,6 @@ pub(crate) struct ResolveArgs {
 pub(crate) enum Arches {
     One(Arch),
     All,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-
-    /// Leave out names that can't be put into the filter; their calls get the default action
-    #[arg(long)]
-    pub(crate) ignore_unknown: bool,
-
-    /// Let set-user-ID programs and file capabilities have their effect (no `no_new_privs`); needs `CAP_SYS_ADMIN`
-    #[arg(long)]
-    pub(crate) allow_new_privs: bool,
-
-    /// Say nothing but errors
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-
-    /// The profile
-    #[arg(value_name = "PROFILE", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) profile: PathBuf,
-
-    /// Program to run, and its arguments
-    #[arg(
-        value_name = "CMD",
-        required = true,
-        trailing_var_arg = true,
-        value_hint = clap::ValueHint::CommandWithArguments
-    )]
-    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -514,32 +424,6 @@ pub(crate) enum Policy {
     Safe,
     /// And what other versions of libc use instead
     Portable,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// OCI runtime JSON: Docker, Podman, containerd, CRI-O, Kubernetes
-    Oci,
-    /// Docker's dialect: rules with conditions
-    Docker,
-    /// Podman's dialect
-    Podman,
-    /// OCI JSON, and beside it the securityContext of the pod
-    Kubernetes,
-    /// `SeccompProfile` of the Security Profiles Operator
-    Spo,
-    /// Drop-in for a unit of systemd
-    Systemd,
-    /// JSON of seccompiler (Firecracker)
-    Seccompiler,
-    /// Policy of minijail
-    Minijail,
-    /// C source that loads the profile with libseccomp
-    Libseccomp,
-    /// Rule of Falco that reports what the profile doesn't allow
-    Falco,
-    /// Compiled filter, as bubblewrap takes it
-    Bpf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

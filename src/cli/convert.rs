@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sc_record::format::Format;
 
+use super::Destination;
+use super::format::formats;
 use super::source::SourceArgs;
-use super::{Destination, Format};
 
 #[derive(Debug, Args)]
 #[command(
@@ -19,7 +21,7 @@ pub(crate) struct ConvertArgs {
     pub(crate) profile: PathBuf,
 
     /// Format to write
-    #[arg(short, long, value_enum)]
+    #[arg(short, long, value_parser = formats())]
     pub(crate) format: Format,
 
     /// File to write; `-` is stdout

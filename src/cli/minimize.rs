@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Policy, SourceArgs};
+use super::{EnforceArgs, Policy};
 
 #[derive(Debug, Args)]
 pub(crate) struct MinimizeArgs {
@@ -91,21 +91,6 @@ pub(crate) struct WriteArgs {
     /// The same, in place of PROFILE
     #[arg(long, conflicts_with = "to")]
     pub(crate) update: bool,
-}
-
-/// How a profile is read and enforced.
-#[derive(Debug, Args)]
-pub(crate) struct EnforceArgs {
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-
-    /// Leave out names that can't be put into the filter; their calls get the default action
-    #[arg(long)]
-    pub(crate) ignore_unknown: bool,
-
-    /// Let set-user-ID programs and file capabilities have their effect (no `no_new_privs`); needs `CAP_SYS_ADMIN`
-    #[arg(long)]
-    pub(crate) allow_new_privs: bool,
 }
 
 /// What of a workload's result is compared.

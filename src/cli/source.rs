@@ -1,16 +1,16 @@
 //! How profiles of any format are read.
 
 use clap::Args;
-use sc_record::format::KernelVersion;
+use sc_record::format::{Format, KernelVersion};
 use sc_record::syscall::Arch;
 
-use super::Format;
+use super::format::formats;
 
 /// How a profile is read.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SourceArgs {
     /// Format of PROFILE [default: what its content tells]
-    #[arg(short = 'F', long, value_enum, value_name = "FORMAT")]
+    #[arg(short = 'F', long, value_parser = formats(), value_name = "FORMAT")]
     pub(crate) from: Option<Format>,
 
     /// Which of several profiles in PROFILE: a thread of seccompiler, a resource, a rule of Falco
@@ -30,14 +30,19 @@ pub(crate) struct SourceArgs {
     pub(crate) for_kernel: Option<KernelVersion>,
 }
 
-impl From<Format> for SourceArgs {
-    /// A profile of this format.
-    fn from(format: Format) -> SourceArgs {
-        SourceArgs {
-            from: Some(format),
-            ..SourceArgs::default()
-        }
-    }
+/// How a profile is read and enforced.
+#[derive(Debug, Args)]
+pub(crate) struct EnforceArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Leave out names that can't be put into the filter; their calls get the default action
+    #[arg(long)]
+    pub(crate) ignore_unknown: bool,
+
+    /// Let set-user-ID programs and file capabilities have their effect (no `no_new_privs`); needs `CAP_SYS_ADMIN`
+    #[arg(long)]
+    pub(crate) allow_new_privs: bool,
 }
 
 /// Capabilities by name.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::minimize::{Compared, EnforceArgs};
+use super::EnforceArgs;
+use super::minimize::Compared;
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::Context;
-use sc_record::format::{Format, Writing};
+use sc_record::format::Writing;
 
 use super::{exit_status, profile, source};
 use crate::cli::{ConvertArgs, Destination};
 
 pub(super) fn convert(args: &ConvertArgs) -> anyhow::Result<u8> {
-    let format = Format::from(args.format);
+    let format = args.format;
     let loaded = source::load(&args.profile, &args.source, Some(format), args.lossy)?;
     let source = loaded.source;
     let name = match &args.name {

@@ -95,7 +95,7 @@ fn subject(args: &InspectArgs) -> anyhow::Result<Subject> {
     let path = Path::new(&args.what);
     let file = path.display();
     let bytes = format::read_file(path).with_context(|| format!("cannot read {file}"))?;
-    let format = args.source.from.map(Format::from);
+    let format = args.source.from;
     if format.unwrap_or_else(|| detect(&bytes)) == Format::Bpf {
         let program = Program::from_bytes(&bytes).with_context(|| format!("{file}"))?;
         return Ok(Subject {

@@ -29,7 +29,7 @@ pub(super) fn log_profile(args: &LogProfileArgs) -> anyhow::Result<u8> {
         name: "log",
         lossy: false,
     };
-    let written = write(args.format.into(), &made, &writing)?;
+    let written = write(args.format, &made, &writing)?;
     let stdout = Destination::Stdout;
     profile::write(&written, args.output.as_ref().unwrap_or(&stdout))?;
     Ok(exit_status::CLEAN)

@@ -32,24 +32,6 @@ impl From<ProfileArgs> for Policy {
     }
 }
 
-impl From<cli::Format> for Format {
-    fn from(format: cli::Format) -> Format {
-        match format {
-            cli::Format::Oci => Format::Oci,
-            cli::Format::Docker => Format::Docker,
-            cli::Format::Podman => Format::Podman,
-            cli::Format::Kubernetes => Format::Kubernetes,
-            cli::Format::Spo => Format::Spo,
-            cli::Format::Systemd => Format::Systemd,
-            cli::Format::Seccompiler => Format::Seccompiler,
-            cli::Format::Minijail => Format::Minijail,
-            cli::Format::Libseccomp => Format::Libseccomp,
-            cli::Format::Falco => Format::Falco,
-            cli::Format::Bpf => Format::Bpf,
-        }
-    }
-}
-
 /// The profile of a recording, as the command line wants it.
 pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_>, DocumentError> {
     let on_unnamed = if args.skip_unnamed {
@@ -57,7 +39,7 @@ pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_
     } else {
         OnUnnamed::Fail
     };
-    let format = args.format.into();
+    let format = args.format;
     document(recording, args.into(), format, on_unnamed, args.lossy)
 }
 
@@ -89,7 +71,7 @@ pub(super) fn with_profile<'a>(
         name: name.as_str(),
         lossy: args.lossy,
     };
-    let written = format::write(args.format.into(), &profile, &writing)?;
+    let written = format::write(args.format, &profile, &writing)?;
     let generated = Generated {
         profile,
         ..document.generated
@@ -116,8 +98,8 @@ pub(super) fn write(written: &Written, output: &Destination) -> anyhow::Result<(
 }
 
 /// Where the profile of a name goes unless somebody says otherwise. `kind` comes after the name.
-pub(super) fn default_output(name: &Name, kind: &str, format: cli::Format) -> Destination {
-    let extension = Format::from(format).extension();
+pub(super) fn default_output(name: &Name, kind: &str, format: Format) -> Destination {
+    let extension = format.extension();
     Destination::File(format!("profiles/{name}{kind}.{extension}").into())
 }
 

@@ -10,7 +10,7 @@ use sc_record::format::Format;
 use sc_record::profile::{Place, Profile};
 
 use super::source::{self, Loaded};
-use crate::cli::{RunArgs, SourceArgs};
+use crate::cli::{EnforceArgs, RunArgs};
 
 /// Names that can't be put into the filter, each with its place in the file.
 #[derive(Debug, thiserror::Error)]
@@ -20,10 +20,7 @@ pub(super) struct UnknownNames(Vec<String>);
 /// A profile that is to be enforced.
 pub(super) struct Load<'a> {
     pub(super) path: &'a Path,
-    /// How it is read.
-    pub(super) source: &'a SourceArgs,
-    /// Leave names out that can't be put into the filter.
-    pub(super) ignore_unknown: bool,
+    pub(super) enforce: &'a EnforceArgs,
     /// Don't warn.
     pub(super) quiet: bool,
 }
@@ -41,14 +38,14 @@ impl Load<'_> {
     /// Reads and compiles the profile, and warns of what the filter does otherwise.
     pub(super) fn load(&self) -> anyhow::Result<Given> {
         let file = self.path.display();
-        let Loaded { source, bytes } = source::load(self.path, self.source, None, false)?;
+        let Loaded { source, bytes } = source::load(self.path, &self.enforce.source, None, false)?;
 
         // `line 3, column 9: …` for what has a place in the file.
         let at = |place: Option<Place>| {
             let position = place.and_then(|place| source.locate(&bytes, place));
             position.map_or_else(String::new, |position| format!("{position}: "))
         };
-        let on_unknown = if self.ignore_unknown {
+        let on_unknown = if self.enforce.ignore_unknown {
             OnUnknown::Ignore
         } else {
             OnUnknown::Fail
@@ -90,8 +87,7 @@ fn become_command(args: &RunArgs) -> anyhow::Result<Infallible> {
         profile, filter, ..
     } = Load {
         path: &args.profile,
-        source: &args.source,
-        ignore_unknown: args.ignore_unknown,
+        enforce: &args.enforce,
         quiet: args.quiet,
     }
     .load()?;
@@ -99,7 +95,7 @@ fn become_command(args: &RunArgs) -> anyhow::Result<Infallible> {
     // clap sees to it that there is one.
     let name = args.command.first().context("there is no command")?;
     let path = find_executable(name)?;
-    let privileges = if args.allow_new_privs {
+    let privileges = if args.enforce.allow_new_privs {
         Privileges::Keep
     } else {
         Privileges::NoNew

@@ -42,7 +42,7 @@ pub(super) fn parse(
         lossy,
         groups: Some(format::groups_of_systemd),
     };
-    format::read(bytes, args.from.map(Format::from), &reading)
+    format::read(bytes, args.from, &reading)
 }
 
 /// What conditions are resolved for.

@@ -33,8 +33,7 @@ struct Interrupted;
 pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
     let given = Load {
         path: &args.profile,
-        source: &args.enforce.source,
-        ignore_unknown: args.enforce.ignore_unknown,
+        enforce: &args.enforce,
         quiet: args.quiet,
     }
     .load()?;
