@@ -382,3 +382,27 @@ fn the_report_is_on_stderr_and_the_output_is_the_workloads() {
         "the result is not that without the profile: stdout differs in line 1"
     );
 }
+
+/// The filter that is loaded and the report are of one profile, however its conditions were resolved.
+#[test]
+fn conditions_of_dockers_dialect_are_resolved_as_asked_for() {
+    let profile = allow_all_but(&json!([{
+        "names": ["umask"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "excludes": {"caps": ["CAP_SYS_ADMIN"]},
+    }]));
+    let under = Under::new(&profile);
+    let command = ["/bin/sh", "-c", "umask"];
+    let check = |caps, status| {
+        let ended = under
+            .room
+            .run(&mut under.command(&["-q", "--for-caps", caps], &command));
+        assert_eq!(ended.code(), status, "{caps}: {}", ended.stderr);
+        assert_eq!(
+            ended.stderr.contains("denied: umask"),
+            status == 1,
+            "{}",
+            ended.stderr
+        );
+    };
+    check("none", 1);
+    check("CAP_SYS_ADMIN", 0);
+}
