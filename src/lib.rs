@@ -18,7 +18,9 @@
 //! [`backend`] → [`event`] → [`recording`] → [`profile`] → [`format`](mod@format). ARCHITECTURE.md says more.
 
 pub mod atomic_file;
+pub mod audit;
 pub mod backend;
+pub mod bpf;
 pub mod command;
 pub mod enforce;
 pub mod event;
@@ -26,5 +28,7 @@ pub mod format;
 pub mod import;
 pub mod profile;
 pub mod recording;
+pub mod review;
 pub mod sys;
 pub mod syscall;
+pub mod trial;

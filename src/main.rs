@@ -1,7 +1,7 @@
 //! The command line of sc-record: parse, run, print an error once, exit.
 
 #[macro_use]
-mod say;
+mod ui;
 mod cli;
 mod commands;
 
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             say!("sc-record: error: {error:#}");
-            if let Some(hint) = commands::hint::of(&error) {
+            if let Some(hint) = ui::hint::of(&error) {
                 say!("  hint: {hint}");
             }
             ExitCode::from(exit_status::of_error(&error, passes_status_on))

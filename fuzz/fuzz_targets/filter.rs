@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sc_record::enforce::{Program, explain};
+use sc_record::bpf::{Program, explain};
 use sc_record::syscall::Syscall;
 
 fuzz_target!(|bytes: &[u8]| {

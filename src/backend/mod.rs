@@ -1,6 +1,5 @@
 //! How a workload is recorded: the contract of every [`Backend`], and what they share.
 
-mod bpf;
 mod control;
 mod interest;
 mod launch;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sc_record::profile::lint::{LintRule, Target, Version, rule};
+use sc_record::review::lint::{LintRule, Target, Version, rule};
 
 use super::SourceArgs;
 

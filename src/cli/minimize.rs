@@ -106,8 +106,8 @@ pub(crate) enum Compared {
 
 impl Compared {
     /// What a list of these comes to.
-    pub(crate) fn all(list: &[Compared]) -> sc_record::enforce::trial::Compare {
-        sc_record::enforce::trial::Compare {
+    pub(crate) fn all(list: &[Compared]) -> sc_record::trial::Compare {
+        sc_record::trial::Compare {
             stdout: list.contains(&Compared::Stdout),
             stderr: list.contains(&Compared::Stderr),
         }

@@ -5,11 +5,11 @@ use std::io::{self, Write as _};
 
 use anyhow::Context;
 use console::style;
-use sc_record::profile::diff::{
-    All, Answers, Change, Diff, Difference, Direction, diff as compare,
-};
-use sc_record::profile::{Action, Policy, Profile, RiskClass, generate};
-use sc_record::recording::{CallDiff, Recording, RecordingDiff};
+use sc_record::profile::{Action, Policy, Profile, generate};
+use sc_record::recording::Recording;
+use sc_record::review::RiskClass;
+use sc_record::review::diff::{All, Answers, Change, Diff, Difference, Direction, diff as compare};
+use sc_record::review::{CallDiff, RecordingDiff};
 use sc_record::syscall::Arch;
 use serde_json::{Value, json};
 
@@ -247,7 +247,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, Strin
     );
     for (sign, calls) in [('+', &diff.new), ('-', &diff.gone)] {
         for call in calls {
-            let risk = sc_record::profile::risk(&call.syscall.to_string());
+            let risk = sc_record::review::risk(&call.syscall.to_string());
             let class = match risk.class {
                 RiskClass::Ordinary => String::new(),
                 class => format!("; {class}: {}", risk.why),
@@ -281,7 +281,7 @@ fn recordings_json(args: &DiffArgs, diff: &RecordingDiff) -> Value {
     let calls = |calls: &[CallDiff]| -> Value {
         let each = calls.iter().map(|call| {
             let name = call.syscall.to_string();
-            let risk = sc_record::profile::risk(&name);
+            let risk = sc_record::review::risk(&name);
             json!({
                 "arch": call.syscall.arch.name(),
                 "name": name,

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use sc_record::profile::explain::{
+use sc_record::profile::{Action, Profile};
+use sc_record::recording::Recording;
+use sc_record::review::reasons::{
     Explained, Explanation, Origin, explain as explain_all, explain_one,
 };
-use sc_record::profile::{Action, ByDocker, Profile, RiskClass, Tightness, tightness};
-use sc_record::recording::Recording;
+use sc_record::review::{ByDocker, RiskClass, Tightness, tightness};
 use sc_record::syscall::{Arch, Syscall};
 use serde_json::{Value, json};
 
@@ -183,8 +184,7 @@ fn executes(one: &Explanation) -> bool {
 fn line(one: &Explanation, has_recording: bool) -> String {
     let mut parts = Vec::new();
     let plain = one.answers.len() == 1
-        && (one.answers.get(&Action::Allow))
-            .is_some_and(sc_record::profile::explain::unconditional);
+        && (one.answers.get(&Action::Allow)).is_some_and(sc_record::review::reasons::unconditional);
     if !plain {
         parts.push(answers(&one.answers));
     }

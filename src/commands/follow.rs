@@ -11,14 +11,10 @@ use sc_record::recording::{Name, RunBuilder};
 
 use super::exit_status;
 use super::keep::Keep;
-use super::progress::{Progress, Watched};
-use super::summary::Say;
 use crate::cli::RecordArgs;
-
-/// No record came that was asked for.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no record of seccomp came that was asked for")]
-pub(crate) struct NoRecord;
+use crate::ui::failure::NoRecord;
+use crate::ui::progress::{Progress, Watched};
+use crate::ui::summary::Say;
 
 pub(super) fn follow(args: &RecordArgs) -> anyhow::Result<u8> {
     let scope = Scope {

@@ -9,27 +9,14 @@ use sc_record::recording::{Name, Run, RunBuilder};
 
 use super::exit_status;
 use super::keep::Keep;
-use super::summary::{Say, count};
 use crate::cli::{
     Destination, FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat, KeepArgs,
 };
+use crate::ui::failure::Nothing;
+use crate::ui::summary::{Say, count};
 
 /// So many lines that can't be read are shown.
 const MOST_PROBLEMS: u64 = 10;
-
-/// There is no run in what was imported.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub(crate) enum Nothing {
-    /// In so many lines.
-    #[error("no record of seccomp (type 1326) in {}", count(*.0, "line"))]
-    Record(u64),
-    /// Of so many records.
-    #[error("{} of seccomp, but none that was asked for", count(*.0, "record"))]
-    AskedFor(u64),
-    /// In so many lines.
-    #[error("no system call in {}", count(*.0, "line"))]
-    Call(u64),
-}
 
 pub(super) fn import(args: &ImportArgs) -> anyhow::Result<u8> {
     match &args.what {

@@ -10,10 +10,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use sc_record::enforce::{
-    self, Confinement, Mode, OnUnknown, Outcome, Program, Table, confinement, explain, filters,
-    other_arches, prove,
+use sc_record::bpf::{
+    Confinement, Mode, Outcome, Program, Table, confinement, explain, filters, other_arches, prove,
 };
+use sc_record::enforce::{self, OnUnknown};
 use sc_record::format::{self, Format, detect};
 use sc_record::profile::{ARGS, Action, Profile};
 use sc_record::syscall::{Arch, Syscall};
@@ -158,7 +158,7 @@ fn of_process(pid: i32) -> anyhow::Result<Subject> {
     })
 }
 
-fn proofs(subject: &Subject) -> anyhow::Result<Vec<enforce::Proven>> {
+fn proofs(subject: &Subject) -> anyhow::Result<Vec<sc_record::bpf::Proven>> {
     let proofs = (subject.filters.iter())
         .map(|filter| prove(&filter.program, subject.profile.as_ref()))
         .collect::<Result<_, _>>();
@@ -373,7 +373,7 @@ fn outcome_json(outcome: &Outcome) -> Value {
     }
 }
 
-fn json(subject: &Subject, disassemble: bool, proofs: Option<&[enforce::Proven]>) -> Value {
+fn json(subject: &Subject, disassemble: bool, proofs: Option<&[sc_record::bpf::Proven]>) -> Value {
     let process = subject.process.as_ref().map(|process| {
         json!({
             "comm": process.comm,

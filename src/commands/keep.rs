@@ -7,8 +7,8 @@ use sc_record::profile::Profile;
 use sc_record::recording::{Earlier, Name, Recording, Run, RunId, update};
 
 use super::profile;
-use super::summary::{Say, Summary};
 use crate::cli::{Destination, KeepArgs};
+use crate::ui::summary::{Say, Summary};
 
 /// Where a run goes.
 pub(super) struct Keep<'a> {

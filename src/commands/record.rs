@@ -17,9 +17,9 @@ use sc_record::syscall::Syscall;
 use super::keep::Keep;
 use super::passes::Passes;
 use super::profile;
-use super::progress::{Progress, Watched};
-use super::summary::Say;
 use crate::cli::{self, RecordArgs};
+use crate::ui::progress::{Progress, Watched};
+use crate::ui::summary::Say;
 
 /// What the command line comes to.
 struct Plan<'a> {

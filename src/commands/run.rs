@@ -11,11 +11,7 @@ use sc_record::profile::{Place, Profile};
 
 use super::source::{self, Loaded};
 use crate::cli::{EnforceArgs, RunArgs};
-
-/// Names that can't be put into the filter, each with its place in the file.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("; "))]
-pub(super) struct UnknownNames(Vec<String>);
+use crate::ui::failure::UnknownNames;
 
 /// A profile that is to be enforced.
 pub(super) struct Load<'a> {

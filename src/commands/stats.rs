@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use sc_record::recording::{Recording, Stats};
+use sc_record::recording::Recording;
+use sc_record::review::Stats;
 use serde_json::{Value, json};
 
+use super::exit_status;
 use super::input::{self, count};
-use super::{curve, exit_status};
 use crate::cli::StatsArgs;
+use crate::ui::curve;
 
 pub(super) fn stats(args: &StatsArgs) -> anyhow::Result<u8> {
     let recording = input::recordings(args.inputs.iter().map(PathBuf::as_path))?;

@@ -25,14 +25,12 @@ use libseccomp::{
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::bpf::{self, MAX_INSTRUCTIONS};
+use super::conformance::{self, OTHER_ARCH, Part};
 use super::narrow::narrow;
-use super::{CompileError, Filter, Ignored, Note, OnUnknown, check};
+use super::{CompileError, Filter, Ignored, Note, OnUnknown};
+use crate::bpf::machine::{self, MAX_INSTRUCTIONS};
 use crate::profile::{Action, ArgCmp, Op, Place, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
-
-/// What a call of an ABI that is not listed gets.
-pub(super) const OTHER_ARCH: Action = Action::KillProcess;
 
 /// How long libseccomp may take. A filter takes it milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -86,13 +84,13 @@ fn compile_in_time(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, C
     if on_unknown == OnUnknown::Fail && !ignored.is_empty() {
         return Err(CompileError::UnknownNames(ignored));
     }
-    let program = bpf::from_bytes(&export(&united)?);
+    let program = machine::from_bytes(&export(&united)?);
     if program.len() > MAX_INSTRUCTIONS {
         return Err(CompileError::TooLong {
             instructions: program.len(),
         });
     }
-    check::check(&program, &parts)?;
+    conformance::check(&program, &parts)?;
     Ok(Filter {
         program,
         flags: profile.effective_flags(),
@@ -100,17 +98,6 @@ fn compile_in_time(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, C
         ignored,
         notes,
     })
-}
-
-/// What a filter should say of one ABI.
-pub(super) struct Part {
-    pub(super) arch: Arch,
-    /// The profile, compared as libseccomp compares on the ABI.
-    pub(super) profile: Profile,
-    /// The names that are not in the filter although they are in the profile.
-    pub(super) left_out: BTreeSet<String>,
-    /// Whether socketcall(2) and ipc(2) get rules that the profile doesn't have.
-    pub(super) multiplexed: bool,
 }
 
 /// The filter of one ABI.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::listener::Courier;
-use super::{BadProgram, Filter, ListenerError};
+use super::{Filter, ListenerError};
+use crate::bpf::BadProgram;
 use crate::profile::{Action, Flag, Listener};
 use crate::sys::exec::{self as sys, Image, Load};
 use crate::syscall::{Arch, Syscall};

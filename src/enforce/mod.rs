@@ -1,28 +1,14 @@
 //! Profiles put to work without a container engine: compiled into a filter, checked, loaded, and a command under it.
 
-mod bpf;
-mod check;
 mod compile;
-mod dump;
+mod conformance;
 mod exec;
-mod explain;
-pub mod inject;
 mod listener;
-pub mod minimize;
 mod narrow;
-mod program;
-mod prove;
-pub mod trial;
-pub mod verify;
 
-pub use bpf::{BadProgram, InvalidProgram, MAX_INSTRUCTIONS};
 pub use compile::compile;
-pub use dump::{Confinement, DumpError, Loaded, Mode, confinement, filters};
 pub use exec::{ExecError, Privileges, exec};
-pub use explain::{Condition, Outcome, Subject, Table, explain, other_arches, table};
 pub use listener::ListenerError;
-pub use program::Program;
-pub use prove::{Disagreement, ProveError, Proven, prove};
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -31,6 +17,9 @@ use libc::sock_filter;
 use libseccomp::ScmpVersion;
 use libseccomp::error::SeccompError;
 
+use crate::bpf::machine;
+use crate::bpf::samples::hex;
+use crate::bpf::{BadProgram, InvalidProgram, MAX_INSTRUCTIONS, Program};
 use crate::profile::{ARGS, Action, Flag, Place};
 use crate::syscall::{Arch, Syscall};
 
@@ -50,9 +39,13 @@ impl Filter {
         Program::new(self.program.clone())
     }
 
+    pub(crate) fn instructions(&self) -> &[sock_filter] {
+        &self.program
+    }
+
     /// What the filter answers to a call.
     pub fn answer(&self, syscall: Syscall, args: &[u64; ARGS]) -> Result<Action, BadProgram> {
-        bpf::answer(&self.program, &bpf::Data::new(syscall, args))
+        machine::answer(&self.program, &machine::Data::new(syscall, args))
     }
 
     /// The names of the profile that are not in the filter ([`OnUnknown::Ignore`]).
@@ -242,7 +235,7 @@ pub enum CompileError {
     /// The kernel refuses programs of this length.
     #[error(
         "the filter has {instructions} instructions; the kernel takes {}",
-        bpf::MAX_INSTRUCTIONS
+        MAX_INSTRUCTIONS
     )]
     TooLong {
         /// How many instructions the program has.
@@ -296,10 +289,6 @@ impl CompileError {
 fn list<T: fmt::Display>(items: &[T]) -> String {
     let items: Vec<_> = items.iter().map(ToString::to_string).collect();
     items.join("; ")
-}
-
-fn hex(args: &[u64; ARGS]) -> String {
-    args.map(|arg| format!("{arg:#x}")).join(", ")
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use super::calls::without_loading;
 use super::loss::{Losses, Out};
 use super::source::{Places, Source};
 use super::{Format, ParseError, ParseErrorKind, Position, RenderError};
-use crate::enforce::{
-    Condition, InvalidProgram, OnUnknown, Outcome, Program, Subject, Table, compile, explain,
-    other_arches, table,
+use crate::bpf::{
+    Condition, InvalidProgram, Outcome, Program, Subject, Table, explain, other_arches, table,
 };
+use crate::enforce::{OnUnknown, compile};
 use crate::profile::{Action, ArgCmp, Op, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 

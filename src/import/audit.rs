@@ -5,21 +5,12 @@
 //! [`Event::Lost`]; that the rest can't be seen is one too, unless [`Options::assume_complete`].
 
 mod account;
-mod form;
 mod journal;
-mod loss;
-mod names;
 mod read;
-mod record;
 #[cfg(test)]
 mod tests;
-mod time;
 
-pub(crate) use form::{Form, Forms, kmsg_sequence, serial};
-pub(crate) use loss::Gaps;
-pub use loss::Note;
 pub(crate) use read::{Told, read};
-pub use record::{BadRecord, Record, SECCOMP_RET_ALLOW, SECCOMP_RET_LOG};
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -29,6 +20,7 @@ use std::time::SystemTime;
 
 use self::account::Account;
 use super::{Error, Output, Problem, Source};
+use crate::audit::{Form, Forms, Record};
 use crate::event::{Event, Sink, Task};
 
 /// Which records are taken.

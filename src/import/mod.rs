@@ -7,7 +7,6 @@ pub mod audit;
 mod lines;
 mod source;
 pub mod strace;
-mod text;
 
 pub use source::Source;
 

@@ -6,13 +6,13 @@
 
 /// Calls of which one may be made in place of another.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Family {
+pub(crate) struct Family {
     /// If any of these was recorded …
-    pub(super) when: &'static [&'static str],
+    pub(crate) when: &'static [&'static str],
     /// … these are added.
-    pub(super) add: &'static [&'static str],
+    pub(crate) add: &'static [&'static str],
     /// Who exchanges them. The end of the sentence "NAME is allowed because …".
-    pub(super) why: &'static str,
+    pub(crate) why: &'static str,
 }
 
 /// A family in which each member can stand for each.
@@ -26,13 +26,13 @@ const fn family(members: &'static [&'static str], why: &'static str) -> Family {
 
 /// What needs no recording: names, and the end of the sentence "NAME is allowed because …".
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Always {
-    pub(super) names: &'static [&'static str],
-    pub(super) why: &'static str,
+pub(crate) struct Always {
+    pub(crate) names: &'static [&'static str],
+    pub(crate) why: &'static str,
 }
 
 /// What the kernel or the loader needs without the workload asking, and what the vDSO hides.
-pub(super) const SAFE: &[Always] = &[
+pub(crate) const SAFE: &[Always] = &[
     Always {
         names: &["rt_sigreturn", "sigreturn"],
         why: "the return from a signal handler is a call that the kernel arranges (sigreturn(2)), and whether a signal \
@@ -70,7 +70,7 @@ pub(super) const SAFE: &[Always] = &[
 ];
 
 /// Families of calls that libc versions exchange for one another.
-pub(super) const FAMILIES: &[Family] = &[
+pub(crate) const FAMILIES: &[Family] = &[
     // Processes and threads.
     family(
         &["clone", "clone3", "fork", "vfork"],
@@ -329,10 +329,10 @@ const fn large_files(members: &'static [&'static str]) -> Family {
 /// A newer call that libc or a language's runtime tries and can do without, if the answer is ENOSYS. The older call that
 /// it falls back to is what was recorded where the newer one was not there. Any other errno is taken as the result.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Probe {
-    pub(super) name: &'static str,
+pub(crate) struct Probe {
+    pub(crate) name: &'static str,
     /// The end of the sentence "NAME answers ENOSYS because …".
-    pub(super) why: &'static str,
+    pub(crate) why: &'static str,
 }
 
 const fn probe(name: &'static str, why: &'static str) -> Probe {
@@ -345,7 +345,7 @@ const TIME64_PROBE: &str =
 /// Calls newer than Linux 3.14 that are tried before an older one.
 ///
 /// Left out are calls for which ENOSYS is an error like any other: their callers can't do without them.
-pub(super) const PROBES: &[Probe] = &[
+pub(crate) const PROBES: &[Probe] = &[
     probe(
         "clone3",
         "pthread_create(3) and posix_spawn(3) of glibc 2.34 fall back to clone on ENOSYS",

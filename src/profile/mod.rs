@@ -5,27 +5,19 @@
 
 mod action;
 mod audit;
-pub mod check;
-pub mod diff;
-mod docker;
 mod edit;
-pub mod explain;
-mod families;
+pub(crate) mod families;
 mod generate;
-pub mod lint;
 pub(crate) mod narrow;
 mod policy;
-mod risk;
 mod rule;
 #[cfg(test)]
 pub(crate) mod strategies;
 
 pub use action::{Action, ErrnoRet};
-pub use docker::{ByDocker, Tightness, by_docker, tightness};
 pub use edit::Edit;
 pub use generate::{GenerateError, Generated, Incomplete, Reason, Unnamed, generate};
 pub use policy::{Extent, Policy};
-pub use risk::{Risk, RiskClass, risk};
 pub use rule::{ARGS, ArgCmp, NoSuchArg, Op, Rule, RuleError};
 
 use std::collections::BTreeSet;

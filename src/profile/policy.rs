@@ -39,11 +39,11 @@ impl fmt::Display for Extent {
 }
 
 /// A call that a policy adds, and why.
-pub(super) struct Addition {
-    pub(super) name: &'static str,
-    pub(super) why: &'static str,
+pub(crate) struct Addition {
+    pub(crate) name: &'static str,
+    pub(crate) why: &'static str,
     /// The recorded calls that it can stand for; empty where it needs none.
-    pub(super) for_recorded: BTreeSet<String>,
+    pub(crate) for_recorded: BTreeSet<String>,
 }
 
 impl Policy {
@@ -57,7 +57,7 @@ impl Policy {
     }
 
     /// The calls that are allowed on an ABI beyond those that were recorded on it. The same name may come twice.
-    pub(super) fn additions(self, arch: Arch, recorded: &BTreeSet<String>) -> Vec<Addition> {
+    pub(crate) fn additions(self, arch: Arch, recorded: &BTreeSet<String>) -> Vec<Addition> {
         let mut additions = Vec::new();
         if self.extent >= Extent::Safe {
             for always in SAFE {
@@ -97,7 +97,7 @@ impl Policy {
 
     /// The calls that answer ENOSYS on these ABIs, and why: those that are not allowed on any of them, for a name holds
     /// for all ABIs of a profile.
-    pub(super) fn probes(
+    pub(crate) fn probes(
         self,
         arches: &BTreeSet<Arch>,
         allowed: impl Fn(&str) -> bool,

@@ -2,26 +2,22 @@
 
 mod builder;
 mod counters;
-mod diff;
 mod file;
 mod merge;
 mod name;
 mod run;
 mod schema;
 mod seen;
-mod stats;
 #[cfg(test)]
 pub(crate) mod strategies;
 
 pub use builder::RunBuilder;
-pub use diff::{CallDiff, RecordingDiff};
 pub use file::{Earlier, FileError, update};
 pub use merge::MergeError;
 pub use name::{BadName, Name};
 pub use run::{Exit, Run, RunId, Tally};
 pub use schema::ParseError;
 pub use seen::Seen;
-pub use stats::{Incidence, Stats, Step, Unseen};
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use super::socket::{AUDIT_SECCOMP, Message};
-use crate::import::audit::{BadRecord, Form, Forms, Note, Record, kmsg_sequence};
+use crate::audit::{BadRecord, Form, Forms, Note, Record, kmsg_sequence};
 
 /// When a batch is handed on though there is more to read.
 const FULL: usize = 64 << 10;
@@ -129,7 +129,7 @@ fn of_datagram(bytes: &[u8], take: &mut dyn FnMut(Heard<'_>)) {
             take(of_record(Record::parse(message.text())));
         }
         Some(message) if message.is_record() => {
-            take(Heard::Other(crate::import::audit::serial(message.text())));
+            take(Heard::Other(crate::audit::serial(message.text())));
         }
         // Answers to requests.
         _ => {}

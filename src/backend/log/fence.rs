@@ -7,7 +7,7 @@ use std::ffi::CString;
 
 use nix::errno::Errno;
 
-use crate::import::audit::Record;
+use crate::audit::Record;
 
 /// The name of the thread that makes a fence: nobody else's thread is called so.
 pub(super) struct Fence {

@@ -11,7 +11,7 @@ use libc::{
     sock_filter,
 };
 
-use crate::backend::bpf::{ARCH, NR, answer, arg_lower, arg_upper, jump, load, statement};
+use crate::bpf::assemble::{ARCH, NR, answer, arg_lower, arg_upper, jump, load, statement};
 #[cfg(test)]
 use crate::syscall::Arch;
 use crate::syscall::Syscall;
@@ -122,7 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::backend::bpf::run;
+    use crate::bpf::assemble::run;
 
     fn syscall(arch: Arch, name: &str) -> Syscall {
         Syscall::from_name(arch, name).unwrap()

@@ -13,9 +13,10 @@ use super::source::{Source, SourceError};
 use super::teller::Teller;
 use super::tracker::Tracker;
 use super::{Message, is_logged, lost};
+use crate::audit::Record;
 use crate::backend::{Control, Error};
 use crate::event::{Event, Sink};
-use crate::import::audit::{Options, Record};
+use crate::import::audit::Options;
 
 /// Which records are taken: those for which all that is given holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

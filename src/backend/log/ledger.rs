@@ -1,7 +1,7 @@
 //! The proof that no record is missing between two fences, or what is.
 
+use crate::audit::{Gaps, Note};
 use crate::event::{Event, Sink};
-use crate::import::audit::{Gaps, Note};
 
 /// Adds up what is known of records that came, and of such that didn't.
 ///

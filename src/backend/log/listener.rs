@@ -16,9 +16,9 @@ use super::ledger::Ledger;
 use super::reader::Reader;
 use super::socket::{AuditSocket, Status};
 use super::source::{Opened, Source, SourceError};
+use crate::audit::{Forms, Record};
 use crate::backend::Control;
 use crate::event::{Event, Sink};
-use crate::import::audit::{Forms, Record};
 
 /// So many batches may wait to be taken apart (32 MB). Then the reader waits, and the kernel drops what it has no room for.
 const WAITING: usize = 512;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::session::{Session, UNSET, recorder_of};
+use crate::audit::Record;
 use crate::backend::proc;
 use crate::event::Task;
-use crate::import::audit::Record;
 
 /// The sessions and the processes of the workload, as its records tell.
 pub(super) struct Members {

@@ -15,7 +15,8 @@ use super::Message;
 use super::batch::{Batch, Kind};
 use super::socket::{AuditSocket, LONGEST_MESSAGE};
 use super::tail::Tail;
-use crate::import::audit::{self, Form, Forms, Told};
+use crate::audit::{Form, Forms};
+use crate::import::audit::{self, Told};
 
 /// The longest message of `/dev/kmsg`, with its properties (`PRINTKRB_RECORD_MAX` and a prefix).
 const LONGEST_LINE: usize = 8 << 10;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::filter;
+use crate::audit::Record;
 use crate::backend::proc;
 use crate::event::{CallSite, Event, Sink, Task};
-use crate::import::audit::Record;
 use crate::syscall::Syscall;
 
 /// Tells a sink what records say.

@@ -5,7 +5,7 @@
 
 use libc::{BPF_ALU, BPF_JEQ, BPF_JGE, BPF_K, BPF_OR, BPF_RET, SECCOMP_RET_TRACE, sock_filter};
 
-use crate::backend::bpf::{ARCH, NR, answer, jump, load, statement};
+use crate::bpf::assemble::{ARCH, NR, answer, jump, load, statement};
 use crate::syscall::{Arch, Syscall};
 
 /// The ABIs that a message can name: those that this machine's kernel can run, but for x32, which is told by asking.
@@ -74,7 +74,7 @@ mod tests {
         let program = program();
         for audit in audits {
             for nr in (0..5000).chain([-1, -5, i32::MIN, i32::MAX, 0x4000_0000, 0x4000_0208]) {
-                let value = crate::backend::bpf::run(&program, audit, nr, [0; 6]);
+                let value = crate::bpf::assemble::run(&program, audit, nr, [0; 6]);
                 assert_eq!(
                     value & libc::SECCOMP_RET_ACTION_FULL,
                     SECCOMP_RET_TRACE,

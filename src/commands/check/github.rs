@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use sc_record::profile::check::{Because, Finding};
 use sc_record::profile::{Edit, Place};
+use sc_record::review::check::{Because, Finding};
 
 use super::people::name;
 use super::report::{Report, answers, place, why};

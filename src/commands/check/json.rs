@@ -1,8 +1,8 @@
 //! The report for programs: one line, so that it can be told from what a workload printed before it.
 
 use sc_record::event::Code;
-use sc_record::profile::check::{Because, Caller, Finding, Unused};
 use sc_record::recording::Exit;
+use sc_record::review::check::{Because, Caller, Finding, Unused};
 use serde_json::{Value, json};
 
 use super::report::{Report, Subject, thread};

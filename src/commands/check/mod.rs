@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
 use sc_record::format::Source;
-use sc_record::profile::check::{self, Answers, Evidence, Terms};
 use sc_record::profile::{Edit, Place, Policy, Profile};
 use sc_record::recording::Recording;
+use sc_record::review::check::{self, Answers, Evidence, Terms};
 
 use self::patch::Patch;
 use self::report::{Report, Subject, Tolerance};

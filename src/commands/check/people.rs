@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sc_record::profile::check::{Caller, Finding, Unused, UnusedName};
+use sc_record::review::check::{Caller, Finding, Unused, UnusedName};
 use sc_record::syscall::Arch;
 
 use super::patch::Patch;

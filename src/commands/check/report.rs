@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use sc_record::event::Code;
 use sc_record::profile::Edit;
-use sc_record::profile::check::{Because, Caller, Delta, Finding};
 use sc_record::recording::{Exit, Run};
+use sc_record::review::check::{Because, Caller, Delta, Finding};
 
 use super::ProfileFile;
 use super::patch::Patch;
@@ -142,7 +142,7 @@ fn allowed_but(count: usize) -> String {
     format!("{} {be} allowed but", plural(count as u64, "name"))
 }
 
-pub(super) use crate::commands::summary::count as plural;
+pub(super) use crate::ui::summary::count as plural;
 
 /// What the profile answers, in words.
 pub(super) fn answers(finding: &Finding) -> String {

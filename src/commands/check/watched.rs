@@ -11,13 +11,13 @@ use sc_record::backend::signals::{self, Interrupts};
 use sc_record::backend::{Backend, Command, Control, Interest, Log, Target, Until};
 use sc_record::command::find_executable;
 use sc_record::event::{Event, Sink};
-use sc_record::profile::check::{Answers, Evidence, Watch};
 use sc_record::recording::{Earlier, Name, Recording, Run, RunBuilder, update};
+use sc_record::review::check::{Answers, Evidence, Watch};
 
 use super::report::Subject;
 use crate::cli::{self, CheckArgs};
 use crate::commands::passes::Passes;
-use crate::commands::progress::{Progress, Watched};
+use crate::ui::progress::{Progress, Watched};
 
 /// Runs the workload to its end, and tells what it called.
 pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Evidence, Subject)> {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use console::style;
 use sc_record::format::{self, Position};
-use sc_record::profile::lint::{Context, Finding, RULES, Severity, Version, lint as check};
 use sc_record::recording::Recording;
+use sc_record::review::lint::{Context, Finding, RULES, Severity, Version, lint as check};
 use serde_json::{Value, json};
 
 use super::exit_status;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Component, Path};
 
-use sc_record::profile::lint::{LintRule, RULES};
+use sc_record::review::lint::{LintRule, RULES};
 use serde_json::{Value, json};
 
 use super::Located;

@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
 use sc_record::command::find_executable;
-use sc_record::enforce::minimize::Names;
-use sc_record::enforce::trial::{Compare, End, Limits, Trial, Tried, Usual, difference, last_line};
 use sc_record::format::{self, Format};
 use sc_record::profile::Profile;
 use sc_record::recording::{Recording, Run};
+use sc_record::trial::minimize::Names;
+use sc_record::trial::{Compare, End, Limits, Trial, Tried, Usual, difference, last_line};
 use tempfile::TempDir;
 
 use super::{Interrupted, is_stopped};

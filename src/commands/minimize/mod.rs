@@ -11,11 +11,9 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sc_record::atomic_file::write_atomically;
 use sc_record::backend::signals;
-use sc_record::enforce::minimize::{
-    self, Candidates, Found, Names, Questions, let_through, without,
-};
 use sc_record::format::{self, Format};
 use sc_record::profile::{Policy, Profile};
+use sc_record::trial::minimize::{self, Candidates, Found, Names, Questions, let_through, without};
 
 use self::bench::{Baseline, Bench};
 use self::report::{Call, Report, Verdict};
@@ -117,9 +115,9 @@ fn search(
         incomplete: baseline.incomplete.clone(),
     };
     if args.json {
-        super::output::print(&report.json())?;
+        crate::ui::output::print(&report.json())?;
     } else {
-        super::output::print(&report.text())?;
+        crate::ui::output::print(&report.text())?;
     }
     if let Some(difference) = &report.unconfirmed {
         // Its results can't be trusted.

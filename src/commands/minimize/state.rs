@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
-use sc_record::enforce::minimize::Names;
+use sc_record::trial::minimize::Names;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -14,11 +14,11 @@ use sc_record::backend::signals::{self, Interrupts};
 use sc_record::backend::{Backend, Command, Control, Interest, Target, Until};
 use sc_record::command::find_executable;
 use sc_record::enforce::Privileges;
-use sc_record::enforce::inject::{Injected, inject};
-use sc_record::enforce::trial::{Compare, End, Limits, Trial, Tried, Usual, difference};
-use sc_record::enforce::verify::Verifier;
 use sc_record::format::{self, Format};
 use sc_record::syscall::{Arch, Syscall};
+use sc_record::trial::inject::{Injected, inject};
+use sc_record::trial::verify::Verifier;
+use sc_record::trial::{Compare, End, Limits, Trial, Tried, Usual, difference};
 
 use self::report::{Outcome, Report};
 use self::tee::{Stream, Tee};
@@ -54,7 +54,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     };
     match &args.output {
         Some(file) => write_atomically(file, text.as_bytes())?,
-        None if args.json || report.run.is_none() => super::output::print(&text)?,
+        None if args.json || report.run.is_none() => crate::ui::output::print(&text)?,
         // stdout is the workload's.
         None => say!("{}", text.trim_end()),
     }

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use sc_record::enforce::inject::{self, Injected, Verdict};
-use sc_record::enforce::trial::End;
-use sc_record::enforce::verify::{Denial, Got, Verified};
 use sc_record::profile::Action;
 use sc_record::syscall::{Arch, Syscall};
+use sc_record::trial::End;
+use sc_record::trial::inject::{self, Injected, Verdict};
+use sc_record::trial::verify::{Denial, Got, Verified};
 use serde_json::{Value, json};
 
 /// What became of the workload.
@@ -280,10 +280,10 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use sc_record::enforce::verify::First;
     use sc_record::event::{Code, Task};
     use sc_record::profile::ErrnoRet;
     use sc_record::recording::Exit;
+    use sc_record::trial::verify::First;
 
     use super::*;
 

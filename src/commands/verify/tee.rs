@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use nix::sys::stat::fstat;
 use nix::unistd::{dup2_stderr, dup2_stdout};
-use sc_record::enforce::trial::Compare;
+use sc_record::trial::Compare;
 
 /// A standard stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::loss::{Gaps, Note};
+use crate::audit::{Gaps, Note};
 use crate::import::Output;
 
 /// Adds up what the lines of a source tell of loss.

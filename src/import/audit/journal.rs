@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny};
 
-use super::form::{Form, Forms};
-use super::loss::Note;
-use super::time;
+use crate::audit::Note;
+use crate::audit::time;
+use crate::audit::{Form, Forms};
 
 /// What of an entry matters.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -61,7 +61,7 @@ impl<'a> Entry<'a> {
             "kernel" => Forms::of_kernel_message(message),
             "driver" => (message.strip_prefix(b"Missed "))
                 .and_then(|rest| {
-                    crate::import::text::digits(rest.strip_suffix(b" kernel messages")?)
+                    crate::audit::text::digits(rest.strip_suffix(b" kernel messages")?)
                 })
                 .map_or(Form::Nothing, |count| Form::Note(Note::Journald(count))),
             // A plugin of auditd's writes its lines to syslog.

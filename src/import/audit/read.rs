@@ -4,8 +4,8 @@ use std::io::{self, Read};
 
 use memchr::memmem;
 
-use super::form::{Form, Forms, kmsg_sequence};
 use super::journal::{self, Entry};
+use crate::audit::{Form, Forms, kmsg_sequence};
 use crate::import::lines::Lines;
 
 /// So much of a line is read. The kernel's records have less than 9 KB (`MAX_AUDIT_MESSAGE_LENGTH`, linux/audit.h); an

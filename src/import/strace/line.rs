@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::import::text::digits;
+use crate::audit::text::digits;
 
 /// What precedes a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::import::text::nr_of;
+use crate::audit::text::nr_of;
 use crate::syscall::multiplexed::multiplexer_of;
 use crate::syscall::{Arch, Syscall};
 

@@ -1,0 +1,228 @@
+//! Records that are not there: what the kernel and the daemons say of it, and what the numbers of the others tell.
+
+use std::collections::VecDeque;
+
+use crate::audit::text::digits;
+
+/// A line that tells of loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// So many messages were not printed: printk's rate limit (`kernel.printk_ratelimit`).
+    Suppressed(u64),
+    /// The kernel's count of lost records since boot (`audit_lost`).
+    LostSinceBoot(u64),
+    /// Why the kernel lost a record (kernel/audit.c).
+    Kernel(&'static str),
+    /// So many messages of the kernel were overwritten before journald read them.
+    Journald(u64),
+    /// auditd says that it stopped to write, or couldn't read.
+    Auditd(&'static str),
+}
+
+/// What `audit_log_lost` is called with, and what is printed where a record is dropped (kernel/audit.c, 2.6 to 6.18).
+const KERNEL: &[&str] = &[
+    "backlog limit exceeded",
+    "kauditd hold queue overflow",
+    "kauditd retry queue overflow",
+    "netlink_unicast sending to audit_pid",
+    "out of memory in audit_log_start",
+    "out of memory in audit_expand",
+    "rate limit exceeded",
+];
+
+impl Note {
+    /// Reads a message of the kernel's, without its time.
+    #[must_use]
+    pub fn of_kernel(message: &[u8]) -> Option<Note> {
+        if let Some(front) = message.strip_suffix(b" callbacks suppressed") {
+            let colon = memchr::memmem::rfind(front, b": ")?;
+            // The limit is shared: whoever prints next tells, under its own name, how many of all there were. Names
+            // of audit's functions tell of audit's messages at least among them.
+            let by_audit = memchr::memmem::find(&front[..colon], b"audit").is_some();
+            return digits(&front[colon + 2..])
+                .filter(|_| by_audit)
+                .map(Note::Suppressed);
+        }
+        let message = message.strip_prefix(b"audit: ")?;
+        if let Some(total) = message.strip_prefix(b"audit_lost=") {
+            let end = total.iter().position(|byte| !byte.is_ascii_digit());
+            return digits(&total[..end.unwrap_or(total.len())]).map(Note::LostSinceBoot);
+        }
+        let known = KERNEL
+            .iter()
+            .find(|&&why| message.starts_with(why.as_bytes()));
+        known.map(|why| Note::Kernel(why))
+    }
+
+    /// Reads a line that a daemon wrote to syslog.
+    #[must_use]
+    pub fn of_daemon(line: &[u8]) -> Option<Note> {
+        let has = |text: &str| memchr::memmem::find(line, text.as_bytes());
+        if let Some(at) = has("]: Missed ")
+            && has("systemd-journald[").is_some_and(|daemon| daemon < at)
+        {
+            let count = line[at + "]: Missed ".len()..].strip_suffix(b" kernel messages")?;
+            return digits(count).map(Note::Journald);
+        }
+        has("auditd")?;
+        if has("Audit daemon is suspending logging").is_some() {
+            return Some(Note::Auditd("suspended logging"));
+        }
+        if has("Error receiving audit netlink packet (No buffer space").is_some() {
+            return Some(Note::Auditd("could not read as fast as the kernel sent"));
+        }
+        None
+    }
+}
+
+/// Which numbers of a sequence were not seen.
+///
+/// Numbers may come out of order (two CPUs log at once), more than once (the records of one event share theirs), and start
+/// anew (a boot).
+#[derive(Debug, Default)]
+pub(crate) struct Gaps {
+    next: Option<u64>,
+    /// The latest ranges that are missing: start and end (not included).
+    open: VecDeque<(u64, u64)>,
+    /// How many numbers are missing in ranges that are no longer waited for.
+    missed: u64,
+}
+
+impl Gaps {
+    /// So far back a number can be late. Further back, the machine has started anew.
+    const WINDOW: u64 = 1 << 16;
+    /// So many ranges are waited for.
+    const RANGES: usize = 64;
+
+    pub(crate) fn see(&mut self, number: u64) {
+        let Some(next) = self.next else {
+            self.next = Some(number.saturating_add(1));
+            return;
+        };
+        if number == next {
+            self.next = Some(number.saturating_add(1));
+        } else if number > next {
+            self.open.push_back((next, number));
+            self.next = Some(number.saturating_add(1));
+            if self.open.len() > Gaps::RANGES {
+                self.give_up_first();
+            }
+        } else if next - number > Gaps::WINDOW || (number < 8 && next > 1000) {
+            self.missed = self.missing();
+            self.open.clear();
+            self.next = Some(number.saturating_add(1));
+        } else {
+            self.fill(number);
+        }
+    }
+
+    pub(crate) fn missing(&self) -> u64 {
+        let open = self.open.iter().map(|(start, end)| end - start);
+        open.fold(self.missed, u64::saturating_add)
+    }
+
+    fn fill(&mut self, number: u64) {
+        let found = self
+            .open
+            .iter()
+            .rposition(|&(start, end)| (start..end).contains(&number));
+        let Some(at) = found else { return };
+        let (start, end) = self.open[at];
+        self.open.remove(at);
+        for part in [(number + 1, end), (start, number)] {
+            if part.0 < part.1 {
+                self.open.insert(at, part);
+            }
+        }
+        if self.open.len() > Gaps::RANGES {
+            self.give_up_first();
+        }
+    }
+
+    fn give_up_first(&mut self) {
+        if let Some((start, end)) = self.open.pop_front() {
+            self.missed = self.missed.saturating_add(end - start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(numbers: &[u64]) -> u64 {
+        let mut gaps = Gaps::default();
+        for &number in numbers {
+            gaps.see(number);
+        }
+        gaps.missing()
+    }
+
+    #[test]
+    fn a_gap_is_what_never_came() {
+        assert_eq!(missing(&[]), 0);
+        assert_eq!(missing(&[7, 8, 9]), 0);
+        assert_eq!(missing(&[7, 8, 12, 13]), 3);
+        assert_eq!(missing(&[1, 3, 6]), 3);
+    }
+
+    #[test]
+    fn late_and_repeated_numbers_are_no_gap() {
+        assert_eq!(missing(&[1, 2, 2, 2, 3]), 0);
+        assert_eq!(missing(&[1, 3, 2, 4]), 0);
+        assert_eq!(missing(&[1, 5, 2, 4, 3, 6]), 0);
+        assert_eq!(missing(&[1, 5, 3, 6]), 2);
+    }
+
+    #[test]
+    fn a_boot_starts_anew_and_what_was_missing_before_stays_so() {
+        assert_eq!(missing(&[100_000, 100_002, 1, 2, 3]), 1);
+        assert_eq!(missing(&[5000, 1, 2, 4]), 1);
+        assert_eq!(missing(&[u64::MAX, u64::MAX, 1]), 0);
+    }
+
+    #[test]
+    fn the_memory_of_gaps_is_bounded() {
+        let mut gaps = Gaps::default();
+        (0..10_000).for_each(|number| gaps.see(number * 2));
+        assert_eq!(gaps.missing(), 9_999);
+        assert!(gaps.open.len() <= Gaps::RANGES);
+    }
+
+    #[test]
+    fn notes_of_loss_are_read() {
+        let kernel = |line: &'static str| Note::of_kernel(line.as_bytes());
+        assert_eq!(
+            kernel("kauditd_printk_skb: 40 callbacks suppressed"),
+            Some(Note::Suppressed(40))
+        );
+        assert_eq!(
+            kernel("audit: audit_lost=126533574 audit_rate_limit=0 audit_backlog_limit=65536"),
+            Some(Note::LostSinceBoot(126_533_574))
+        );
+        assert_eq!(
+            kernel("audit: kauditd hold queue overflow"),
+            Some(Note::Kernel("kauditd hold queue overflow"))
+        );
+        assert_eq!(kernel("net_ratelimit: 4 callbacks suppressed"), None);
+        assert_eq!(
+            kernel("audit: type=1400 audit(1.000:1): backlog limit exceeded"),
+            None
+        );
+        let daemon = |line: &'static str| Note::of_daemon(line.as_bytes());
+        assert_eq!(
+            daemon("Nov 21 23:48:13 host systemd-journald[316]: Missed 12 kernel messages"),
+            Some(Note::Journald(12))
+        );
+        assert_eq!(
+            daemon(
+                "Nov 21 23:48:13 host auditd[9]: Audit daemon is suspending logging due to low disk space."
+            ),
+            Some(Note::Auditd("suspended logging"))
+        );
+        assert_eq!(
+            daemon("Nov 21 23:48:13 host x[316]: Missed 12 kernel messages"),
+            None
+        );
+    }
+}

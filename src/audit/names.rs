@@ -1,0 +1,126 @@
+//! The spellings of audit's own library (libaudit), which `ausearch -i` and enriched logs use.
+
+use crate::syscall::{Arch, Syscall};
+
+/// Names of libaudit 3.0 and 4.0 (`lib/*_table.h`) that differ from the kernel's (`asm/unistd.h`).
+const SYSCALLS: &[(&[Arch], &str, &str)] = &[
+    (
+        &[
+            Arch::X86_64,
+            Arch::Aarch64,
+            Arch::Ppc,
+            Arch::Ppc64,
+            Arch::Ppc64le,
+            Arch::S390,
+            Arch::S390x,
+        ],
+        "pread",
+        "pread64",
+    ),
+    (
+        &[
+            Arch::X86_64,
+            Arch::Aarch64,
+            Arch::Ppc,
+            Arch::Ppc64,
+            Arch::Ppc64le,
+            Arch::S390,
+            Arch::S390x,
+        ],
+        "pwrite",
+        "pwrite64",
+    ),
+    (&[Arch::Aarch64], "getdents", "getdents64"),
+    (&[Arch::Aarch64], "newfstat", "fstat"),
+    (&[Arch::Arm], "llseek", "_llseek"),
+    (&[Arch::Arm], "newselect", "_newselect"),
+    (&[Arch::Arm], "sysctl", "_sysctl"),
+    (&[Arch::Arm], "fadvise64_64", "arm_fadvise64_64"),
+    (&[Arch::Arm], "sync_file_range", "arm_sync_file_range"),
+    (
+        &[Arch::Arm, Arch::X86],
+        "sched_rr_get_interval64",
+        "sched_rr_get_interval_time64",
+    ),
+    (&[Arch::X86], "sys_kexec_load", "kexec_load"),
+    (
+        &[Arch::Ppc, Arch::Ppc64, Arch::Ppc64le],
+        "timerfd",
+        "timerfd_create",
+    ),
+    (
+        &[Arch::Ppc, Arch::Ppc64, Arch::Ppc64le],
+        "perf_counter_open",
+        "perf_event_open",
+    ),
+    (&[Arch::Ppc64, Arch::Ppc64le], "fstatat64", "newfstatat"),
+];
+
+/// The ABI that libaudit calls so (`lib/machinetab.h`).
+pub(crate) fn arch(name: &[u8]) -> Option<Arch> {
+    let name = std::str::from_utf8(name).ok()?;
+    Some(match name {
+        "i386" | "i486" | "i586" | "i686" => Arch::X86,
+        "armeb" | "armv5tejl" | "armv5tel" | "armv6l" | "armv7l" => Arch::Arm,
+        "armv8l" => Arch::Aarch64,
+        _ => name.parse().ok()?,
+    })
+}
+
+/// The call that libaudit names so: a name, or `unknown-syscall(NR)`.
+pub(crate) fn syscall(arch: Arch, name: &[u8]) -> Option<Syscall> {
+    let name = std::str::from_utf8(name).ok()?;
+    let unknown = name.strip_prefix("unknown-syscall(");
+    if let Some(number) = unknown.and_then(|name| name.strip_suffix(')')) {
+        let nr = crate::audit::text::nr_of(number.parse().ok()?)?;
+        return Syscall::from_audit(arch.audit(), nr);
+    }
+    Syscall::from_name(arch, name).or_else(|| {
+        let (_, _, kernel) = SYSCALLS
+            .iter()
+            .find(|(arches, libaudit, _)| *libaudit == name && arches.contains(&arch))?;
+        Syscall::from_name(arch, kernel)
+    })
+}
+
+/// The action that libaudit names so (`auparse/seccomptab.h`).
+pub(crate) fn action(name: &[u8]) -> Option<u32> {
+    Some(match name {
+        b"kill-process" => 0x8000_0000,
+        b"kill" => 0,
+        b"trap" => 0x0003_0000,
+        b"errno" => 0x0005_0000,
+        b"user-notify" => 0x7fc0_0000,
+        b"trace" => 0x7ff0_0000,
+        b"log" => super::record::SECCOMP_RET_LOG,
+        b"allow" => super::record::SECCOMP_RET_ALLOW,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_libaudit_is_a_call() {
+        for (arches, libaudit, _) in SYSCALLS {
+            for &arch in *arches {
+                assert!(
+                    syscall(arch, libaudit.as_bytes()).is_some(),
+                    "{arch} {libaudit}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_without_a_name_are_kept() {
+        let of = |name: &str| syscall(Arch::X86_64, name.as_bytes()).map(|s| (s.arch, s.nr));
+        assert_eq!(of("unknown-syscall(100000)"), Some((Arch::X86_64, 100_000)));
+        assert_eq!(of("unknown-syscall(-5)"), Some((Arch::X86_64, -5)));
+        assert_eq!(of("unknown-syscall(1073741863)"), Some((Arch::X32, 39)));
+        assert_eq!(of("unknown-syscall(99999999999)"), None);
+        assert_eq!(of("frobnicate"), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! Times that are not in the kernel's form.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// What `ausearch -i` prints in a header: the date of the user's locale (strftime(3) `%x %T`), local time, milliseconds.
+/// `11/21/26` can't be told from a day first: it is read as in the C locale.
+pub(crate) fn of_locale(text: &[u8]) -> Option<SystemTime> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (date, time) = text.split_once(' ')?;
+    let separator = date.find(['/', '.', '-']).map(|at| &date[at..=at])?;
+    let mut parts = date.trim_end_matches('.').splitn(3, separator);
+    let mut part = || parts.next()?.parse::<i16>().ok();
+    let (first, second, third) = (part()?, part()?, part()?);
+    let (year, month, day) = match separator {
+        // 2026-11-21, 21-11-26
+        _ if first > 31 => (first, second, third),
+        // 21.11.2026
+        "." | "-" => (third, second, first),
+        _ if first > 12 => (third, second, first),
+        _ => (third, first, second),
+    };
+    let year = if year < 100 { year + 2000 } else { year };
+    let mut clock = time.splitn(3, ':');
+    let hour = clock.next()?.parse().ok()?;
+    let minute = clock.next()?.parse().ok()?;
+    let (second, ms) = clock.next()?.split_once('.')?;
+    let ms: i32 = ms.parse().ok().filter(|ms| (0..1000).contains(ms))?;
+    let civil = DateTime::new(
+        year,
+        i8::try_from(month).ok()?,
+        i8::try_from(day).ok()?,
+        hour,
+        minute,
+        second.parse().ok()?,
+        ms * 1_000_000,
+    )
+    .ok()?;
+    let zoned = civil.to_zoned(TimeZone::system()).ok()?;
+    Some(zoned.timestamp().into())
+}
+
+/// The time at the start of a line: in seconds since 1970, or as RFC 3339 and ISO 8601 have it. `None` for dates without a
+/// year or a time zone, as traditional syslog has them.
+pub(crate) fn of_prefix(line: &[u8]) -> Option<SystemTime> {
+    let word = line.split(|&byte| byte == b' ').next()?;
+    let word = std::str::from_utf8(word.get(..word.len().min(40))?).ok()?;
+    if word.as_bytes().get(4) == Some(&b'-') {
+        return Some(
+            word.replace(',', ".")
+                .parse::<jiff::Timestamp>()
+                .ok()?
+                .into(),
+        );
+    }
+    let (secs, fraction) = word.split_once('.')?;
+    if secs.len() < 9 {
+        return None;
+    }
+    of_micros(&format!("{secs}{fraction:0<6.6}"))
+}
+
+/// A number of microseconds since 1970, as journals have.
+pub(crate) fn of_micros(text: &str) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(text.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As UTC, where the time zone is not that of the machine.
+    fn utc(time: Option<SystemTime>) -> String {
+        time.map_or_else(String::new, |time| {
+            humantime::format_rfc3339_millis(time).to_string()
+        })
+    }
+
+    #[test]
+    fn times_before_a_line_are_read_where_they_say_all() {
+        let check = |line: &str, expected: &str| {
+            assert_eq!(utc(of_prefix(line.as_bytes())), expected, "{line}");
+        };
+        check(
+            "2026-11-21T23:48:11.595123+00:00 host x",
+            "2026-11-21T23:48:11.595Z",
+        );
+        check(
+            "2026-11-21T23:48:11,595123+01:00 x",
+            "2026-11-21T22:48:11.595Z",
+        );
+        check(
+            "2026-11-21T23:48:16+0000 host x",
+            "2026-11-21T23:48:16.000Z",
+        );
+        check("1795304896.693000 host x", "2026-11-21T23:48:16.693Z");
+        check("Nov 21 23:48:16 host x", "");
+        check("12.345 x", "");
+        check("\u{fffd}", "");
+        check("", "");
+    }
+
+    #[test]
+    fn dates_of_locales_are_told_apart_where_they_can_be() {
+        let day = |text: &str| {
+            let time = jiff::Timestamp::try_from(of_locale(text.as_bytes())?).ok()?;
+            let local = time.to_zoned(TimeZone::system());
+            Some(local.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string())
+        };
+        let expected = Some("2026-11-21 23:46:11.029".to_owned());
+        for date in [
+            "11/21/26",
+            "11/21/2026",
+            "21/11/26",
+            "21.11.2026",
+            "2026-11-21",
+            "2026/11/21",
+        ] {
+            assert_eq!(day(&format!("{date} 23:46:11.029")), expected, "{date}");
+        }
+        assert_eq!(day("1/2/3"), None);
+        assert_eq!(day("13/13/26 00:00:00.000"), None);
+        assert_eq!(day("11/21/26 23:46:11"), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! Calls that tell filters apart: every number of an ABI, with arguments on both sides of each value that rules compare with.
+
+use std::collections::BTreeSet;
+
+use crate::profile::narrow::has_32_bit_args;
+use crate::profile::{ARGS, ArgCmp, Op, Rule};
+use crate::syscall::Arch;
+
+/// At most this many combinations of arguments are tried per call. A profile would have to compare one call's arguments
+/// hundreds of times to need more; then every nth is tried.
+const MAX_COMBINATIONS: usize = 20_000;
+
+type Args = [u64; ARGS];
+
+/// The numbers that an ABI's calls have, and some beyond.
+pub(crate) fn numbers(arch: Arch) -> std::ops::Range<i32> {
+    const CALLS: i32 = 1000;
+    let first = match arch {
+        Arch::Mips | Arch::Mipsel => 4000,
+        Arch::Mips64 | Arch::Mipsel64 => 5000,
+        Arch::Mips64n32 | Arch::Mipsel64n32 => 6000,
+        _ => 0,
+    };
+    first..first + CALLS
+}
+
+/// Arguments around everything that rules compare with.
+pub(crate) fn combinations(rules: &[Rule], arch: Arch) -> Vec<Args> {
+    let mut bases = vec![[0; ARGS], [u64::MAX; ARGS]];
+    let mut values: [BTreeSet<u64>; ARGS] = Default::default();
+    for rule in rules {
+        for all in rule.alternatives() {
+            bases.push(satisfying(all));
+        }
+        for arg in rule.args() {
+            values[arg.index()].extend(around(arg));
+        }
+    }
+    let mut combinations = bases.clone();
+    let changes: Vec<(usize, u64)> = (values.iter().enumerate())
+        .flat_map(|(index, values)| values.iter().map(move |&value| (index, value)))
+        .collect();
+    let all = bases.len() * changes.len();
+    let step = all.div_ceil(MAX_COMBINATIONS).max(1);
+    for number in (0..all).step_by(step) {
+        let mut args = bases[number / changes.len()];
+        let (index, value) = changes[number % changes.len()];
+        args[index] = value;
+        combinations.push(args);
+    }
+    if has_32_bit_args(arch) {
+        // The kernel gives no more than 32 bits there.
+        for arg in combinations.iter_mut().flatten() {
+            *arg &= u64::from(u32::MAX);
+        }
+    }
+    combinations
+}
+
+/// Arguments for which all comparisons hold, where there are some.
+fn satisfying(all: &[ArgCmp]) -> Args {
+    let mut args = [0; ARGS];
+    for arg in all {
+        let value = arg.value();
+        args[arg.index()] = match arg.op() {
+            Op::Eq | Op::Le | Op::Ge => value,
+            Op::Ne | Op::Gt => value.wrapping_add(1),
+            Op::Lt => value.wrapping_sub(1),
+            Op::MaskedEq => arg.value_two().unwrap_or(0) & value,
+        };
+    }
+    args
+}
+
+/// Values on both sides of what a comparison tells apart, in each half of the argument.
+fn around(arg: &ArgCmp) -> impl Iterator<Item = u64> {
+    const HIGH: u64 = 1 << 32;
+    let value = match arg.op() {
+        Op::MaskedEq => arg.value_two().unwrap_or(0) & arg.value(),
+        _ => arg.value(),
+    };
+    let halves = [value, value & (HIGH - 1), value & !(HIGH - 1)];
+    let near = halves.into_iter().flat_map(|value| {
+        [
+            value,
+            value.wrapping_sub(1),
+            value.wrapping_add(1),
+            value.wrapping_add(HIGH),
+            value.wrapping_sub(HIGH),
+            value ^ (1 << 63),
+            value ^ (1 << 31),
+            value | (HIGH - 1),
+            value | !(HIGH - 1),
+        ]
+    });
+    // The bits that a mask looks at, and those that it doesn't.
+    let mask = arg.value();
+    let lowest = mask & mask.wrapping_neg();
+    near.chain([value ^ lowest, value | !mask, value ^ mask, !value])
+}
+
+/// Arguments, for messages.
+pub(crate) fn hex(args: &Args) -> String {
+    args.map(|arg| format!("{arg:#x}")).join(", ")
+}

@@ -1,0 +1,330 @@
+//! What a profile answers to a call, whether its arguments are known or not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap;
+
+use crate::profile::narrow::{has_32_bit_args, narrow_arg};
+use crate::profile::{ARGS, Action, ArgCmp, Op, Place, Profile, Rule};
+use crate::syscall::multiplexed::{IPCS, SOCKETCALLS};
+use crate::syscall::{Arch, Syscall};
+
+/// What a call of an ABI that a profile does not list gets (`SCMP_FLTATR_ACT_BADARCH`): sc-record ends the process, runc
+/// the thread.
+const UNLISTED: Action = Action::KillProcess;
+
+/// More than any ABI has, but for those of MIPS.
+const MOST_CALLS: i32 = 512;
+
+/// A profile, made ready to be asked about many calls.
+///
+/// As in runc and `sc-record run`: the native ABI is in the filter whether it is listed or not; a rule that answers what the
+/// default action does isn't; a rule for a call that socketcall(2) or ipc(2) can make holds for that way too, whatever the
+/// arguments.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    default: Action,
+    arches: BTreeSet<Arch>,
+    rules: FxHashMap<Syscall, Vec<Candidate>>,
+    /// What the names of rules stand for.
+    names: BTreeMap<(usize, usize), Vec<Syscall>>,
+}
+
+/// A rule that may hold for a call.
+#[derive(Clone, Debug)]
+struct Candidate {
+    index: usize,
+    /// As wide as the ABI's arguments.
+    rule: Rule,
+}
+
+/// A comparison that an ABI can't make.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {comparison}: the value is too wide for the 32-bit arguments of {arch}")]
+pub struct TooWide {
+    /// Where it is in the profile.
+    pub place: Place,
+    /// The comparison.
+    pub comparison: String,
+    /// The ABI.
+    pub arch: Arch,
+}
+
+/// What a profile answers to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The answers that are possible. Several if they depend on arguments that aren't known, or if rules contradict each
+    /// other.
+    pub actions: BTreeSet<Action>,
+    /// The rules that hold, or may hold, by their numbers in the profile.
+    pub rules: BTreeSet<usize>,
+    /// The profile does not list the ABI.
+    pub unlisted: bool,
+}
+
+impl Answer {
+    /// Whether the call is executed; `None` if that can't be told.
+    #[must_use]
+    pub fn executes(&self) -> Option<bool> {
+        let mut actions = self.actions.iter().map(|action| action.executes());
+        let first = actions.next()?;
+        actions.all(|other| other == first).then_some(first)
+    }
+}
+
+impl Answers {
+    /// Makes a profile ready.
+    pub fn of(profile: &Profile) -> Result<Answers, TooWide> {
+        let listed = profile.architectures.iter().flatten().copied();
+        let mut answers = Answers {
+            default: profile.default_action,
+            arches: listed.chain([Arch::NATIVE]).collect(),
+            rules: FxHashMap::default(),
+            names: BTreeMap::new(),
+        };
+        for (index, rule) in profile.rules.iter().enumerate() {
+            for arch in answers.arches.clone() {
+                answers.add(index, &narrowed(index, rule, arch)?, arch);
+            }
+        }
+        Ok(answers)
+    }
+
+    fn add(&mut self, index: usize, rule: &Rule, arch: Arch) {
+        for (number, name) in rule.names().iter().enumerate() {
+            let mut of_name = Vec::new();
+            if let Some(syscall) = Syscall::from_name(arch, name) {
+                of_name.push((syscall, rule.clone()));
+            }
+            if let Some((multiplexer, first)) = multiplexed(name)
+                && let Some(syscall) = Syscall::from_name(arch, multiplexer)
+            {
+                of_name.push((syscall, rule.with_args(vec![first])));
+            }
+            for (syscall, rule) in of_name {
+                let calls = self.names.entry((index, number)).or_default();
+                calls.push(syscall);
+                if rule.action() != self.default {
+                    let candidates = self.rules.entry(syscall).or_default();
+                    candidates.push(Candidate { index, rule });
+                }
+            }
+        }
+    }
+
+    /// What the profile answers.
+    #[must_use]
+    pub fn answer(&self, syscall: Syscall, args: Option<&[u64; ARGS]>) -> Answer {
+        if !self.arches.contains(&syscall.arch) {
+            return Answer {
+                actions: BTreeSet::from([UNLISTED]),
+                rules: BTreeSet::new(),
+                unlisted: true,
+            };
+        }
+        let args = args.map(|args| seen_by_filter(args, syscall.arch));
+        let candidates = self.rules.get(&syscall).map_or(&[][..], Vec::as_slice);
+        let mut actions = BTreeSet::new();
+        let mut rules = BTreeSet::new();
+        let mut certain = false;
+        for candidate in candidates {
+            let plain = candidate.rule.args().is_empty();
+            if args.is_none_or(|args| candidate.rule.holds(&args)) {
+                actions.insert(candidate.rule.action());
+                rules.insert(candidate.index);
+                certain |= plain || args.is_some();
+            }
+        }
+        if !certain {
+            actions.insert(self.default);
+        }
+        Answer {
+            actions,
+            rules,
+            unlisted: false,
+        }
+    }
+
+    /// The calls that have a name, or are named by a rule, and are executed whatever their arguments are.
+    #[must_use]
+    pub fn always_executed(&self) -> BTreeSet<Syscall> {
+        let mut calls: BTreeSet<Syscall> = self.rules.keys().copied().collect();
+        if self.default.executes() {
+            let numbers = |&arch: &Arch| (0..MOST_CALLS).map(move |nr| Syscall { arch, nr });
+            calls.extend(self.arches.iter().flat_map(numbers));
+        }
+        calls.retain(|&syscall| {
+            let executed = self.answer(syscall, None).executes() == Some(true);
+            executed && !self.has_conditions(syscall)
+        });
+        calls
+    }
+
+    /// Whether the arguments of a call make a difference to which rule holds.
+    #[must_use]
+    pub fn has_conditions(&self, syscall: Syscall) -> bool {
+        let mut candidates = self.rules.get(&syscall).into_iter().flatten();
+        candidates.any(|candidate| !candidate.rule.args().is_empty())
+    }
+
+    /// The calls that a name of a rule stands for, over all ABIs of the profile.
+    #[must_use]
+    pub fn calls_of(&self, rule: usize, name: usize) -> &[Syscall] {
+        self.names.get(&(rule, name)).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The call that can make one of this name, and with which first argument.
+fn multiplexed(name: &str) -> Option<(&'static str, ArgCmp)> {
+    let socketcall = (1..).zip(SOCKETCALLS).find(|(_, call)| *call == name);
+    let ipc = IPCS.into_iter().find(|(_, call)| *call == name);
+    let (multiplexer, number) = match (socketcall, ipc) {
+        (Some((number, _)), _) => ("socketcall", number),
+        (None, Some((number, _))) => ("ipc", number),
+        (None, None) => return None,
+    };
+    let first = ArgCmp::new(0, Op::Eq, number, None).ok()?;
+    Some((multiplexer, first))
+}
+
+fn narrowed(index: usize, rule: &Rule, arch: Arch) -> Result<Rule, TooWide> {
+    if !has_32_bit_args(arch) || rule.args().is_empty() {
+        return Ok(rule.clone());
+    }
+    let args = rule.args().iter().enumerate().map(|(number, arg)| {
+        narrow_arg(arg).ok_or_else(|| TooWide {
+            place: Place::Arg {
+                rule: index,
+                arg: number,
+            },
+            comparison: arg.to_string(),
+            arch,
+        })
+    });
+    Ok(rule.with_args(args.collect::<Result<_, _>>()?))
+}
+
+/// Arguments as a filter compares them.
+fn seen_by_filter(args: &[u64; ARGS], arch: Arch) -> [u64; ARGS] {
+    if has_32_bit_args(arch) {
+        args.map(|arg| arg & u64::from(u32::MAX))
+    } else {
+        *args
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enforce::{OnUnknown, compile};
+    use crate::profile::ErrnoRet;
+
+    const EPERM: Action = Action::Errno(ErrnoRet::EPERM);
+
+    fn rule(names: &[&str], action: Action, args: &[(u64, Op, u64, Option<u64>)]) -> Rule {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        let args = (args.iter())
+            .map(|&(index, op, value, two)| ArgCmp::new(index, op, value, two).unwrap());
+        Rule::new(names, action, args.collect()).unwrap()
+    }
+
+    /// One with everything that makes answers differ.
+    fn profile() -> Profile {
+        Profile {
+            architectures: Some(vec![Arch::X86_64, Arch::X86]),
+            rules: vec![
+                rule(&["read", "connect", "sendto", "shmat"], Action::Allow, &[]),
+                rule(&["socket"], Action::Allow, &[(0, Op::Eq, 1, None)]),
+                rule(&["socket"], Action::Allow, &[(0, Op::Eq, 16, None)]),
+                rule(
+                    &["clone"],
+                    Action::Allow,
+                    &[(0, Op::MaskedEq, 0x7e02_0000, Some(0))],
+                ),
+                rule(&["clone3"], Action::Errno(ErrnoRet::ENOSYS), &[]),
+                rule(&["mount"], EPERM, &[]),
+                rule(&["ioctl"], Action::Log, &[(1, Op::Ne, 0x5412, None)]),
+                rule(&["setuid"], Action::Allow, &[(0, Op::Eq, u64::MAX, None)]),
+            ],
+            ..Profile::new(EPERM)
+        }
+    }
+
+    #[test]
+    fn answers_are_those_of_the_filter_that_libseccomp_makes() {
+        let profile = profile();
+        let filter = compile(&profile, OnUnknown::Fail).unwrap();
+        let answers = Answers::of(&profile).unwrap();
+        let firsts = [0, 1, 2, 3, 11, 16, 21, 0x1000_0000, 0xffff_ffff, u64::MAX];
+        for arch in [Arch::X86_64, Arch::X86, Arch::X32] {
+            for nr in -1..480 {
+                if (arch, nr) == (Arch::X32, -1) {
+                    // Negative numbers are those of x86_64.
+                    continue;
+                }
+                let syscall = Syscall { arch, nr };
+                for first in firsts {
+                    for second in [0, 0x5412] {
+                        let mut args = [first, second, 0, 0, 0, 0];
+                        if arch == Arch::X86 {
+                            args = args.map(|arg| arg & 0xffff_ffff);
+                        }
+                        let expected = filter.answer(syscall, &args).unwrap();
+                        let answer = answers.answer(syscall, Some(&args));
+                        let actions = BTreeSet::from([expected]);
+                        assert_eq!(answer.actions, actions, "{arch} {syscall} {args:x?}");
+                        let unknown = answers.answer(syscall, None);
+                        assert!(unknown.actions.contains(&expected), "{arch} {syscall}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_depends_on_arguments_is_not_decided_without_them() {
+        let answers = Answers::of(&profile()).unwrap();
+        let of = |arch, name| {
+            let syscall = Syscall::from_name(arch, name).unwrap();
+            answers.answer(syscall, None).executes()
+        };
+        assert_eq!(of(Arch::X86_64, "read"), Some(true));
+        assert_eq!(of(Arch::X86_64, "socket"), None);
+        assert_eq!(of(Arch::X86_64, "ioctl"), None);
+        assert_eq!(of(Arch::X86_64, "mount"), Some(false));
+        assert_eq!(of(Arch::X86, "socketcall"), None);
+        assert_eq!(of(Arch::X32, "read"), Some(false));
+        let always: Vec<_> = answers.always_executed().into_iter().collect();
+        let always: Vec<_> = (always.iter())
+            .map(|call| format!("{}:{call}", call.arch))
+            .collect();
+        assert_eq!(
+            always,
+            [
+                "x86_64:read",
+                "x86_64:shmat",
+                "x86_64:connect",
+                "x86_64:sendto",
+                "x86:read",
+                "x86:connect",
+                "x86:sendto",
+                "x86:shmat",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_value_that_an_abi_can_t_have_is_an_error() {
+        let mut profile = profile();
+        profile.rules = vec![rule(
+            &["read"],
+            Action::Allow,
+            &[(0, Op::Gt, 1 << 32, None)],
+        )];
+        let error = Answers::of(&profile).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "syscalls[0].args[0]: arg0 > 0x100000000: the value is too wide for the 32-bit arguments of x86"
+        );
+    }
+}

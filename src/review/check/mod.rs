@@ -1,0 +1,428 @@
+//! Whether a profile is still true: what a workload called that the profile would not allow, and what the profile allows
+//! that nobody called.
+//!
+//! What was called comes from recordings, which have no arguments, or from a run that a [`Watch`] looked at. The result is
+//! a [`Delta`], and the [`Edit`] that the profile needs.
+
+mod answers;
+mod watch;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+pub use answers::{Answer, Answers, TooWide};
+pub use watch::{Caller, MAX_CALLERS, Tally, Watch, Watched};
+
+use crate::profile::Policy;
+use crate::profile::{Action, Edit, Profile, Rule};
+use crate::recording::{Recording, Run, RunId};
+use crate::syscall::{Arch, Syscall};
+
+/// What is known of the calls of a workload.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    calls: BTreeMap<Syscall, Call>,
+    incomplete: BTreeMap<RunId, BTreeSet<String>>,
+    /// Why it can't tell what was not called.
+    blind: Option<String>,
+}
+
+/// What is known of one call.
+#[derive(Clone, Debug, Default)]
+struct Call {
+    count: u64,
+    first: Option<Duration>,
+    executables: BTreeSet<PathBuf>,
+    runs: BTreeSet<RunId>,
+    watched: Option<Watched>,
+}
+
+impl Evidence {
+    /// What recordings have.
+    #[must_use]
+    pub fn of_recording(recording: &Recording) -> Evidence {
+        let calls = recording.syscalls().into_iter().map(|(syscall, seen)| {
+            let call = Call {
+                count: seen.count,
+                first: None,
+                executables: seen.executables.into_iter().map(Into::into).collect(),
+                runs: seen.runs,
+                watched: None,
+            };
+            (syscall, call)
+        });
+        let incomplete = (recording.runs.values())
+            .filter(|run| !run.is_complete())
+            .map(|run| (run.id, run.incomplete_because.clone()));
+        Evidence {
+            calls: calls.collect(),
+            incomplete: incomplete.collect(),
+            blind: None,
+        }
+    }
+
+    /// What was seen of a run while it ran.
+    #[must_use]
+    pub fn of_run(run: &Run, watch: Watch) -> Evidence {
+        let mut watched: FxHashMap<Syscall, Watched> = watch.into_calls();
+        let calls = run.syscalls.iter().map(|(&syscall, tally)| {
+            let call = Call {
+                count: tally.count,
+                first: Some(Duration::from_millis(tally.first_ms)),
+                executables: tally.executables.clone(),
+                runs: BTreeSet::from([run.id]),
+                watched: watched.remove(&syscall),
+            };
+            (syscall, call)
+        });
+        let because = &run.incomplete_because;
+        let incomplete = (!because.is_empty()).then(|| (run.id, because.clone()));
+        Evidence {
+            calls: calls.collect(),
+            incomplete: incomplete.into_iter().collect(),
+            blind: None,
+        }
+    }
+
+    /// Calls that are simply allowed were not looked at, for this reason: what is unused can't be told.
+    #[must_use]
+    pub fn blind(self, why: String) -> Evidence {
+        Evidence {
+            blind: Some(why),
+            ..self
+        }
+    }
+}
+
+/// What a profile and a workload don't have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// Calls that were made and would not be allowed.
+    pub denied: Vec<Finding>,
+    /// Calls that were made and would not be allowed, as somebody wants it.
+    pub tolerated: Vec<Finding>,
+    /// Calls that were made, of which it can't be told whether they would be.
+    pub undecided: Vec<Finding>,
+    /// What is allowed and was not called.
+    pub unused: Unused,
+    /// The runs of which calls may be missing, each with the reasons.
+    pub incomplete: BTreeMap<RunId, BTreeSet<String>>,
+    /// What the profile needs so that it allows what was denied, as far as a profile can.
+    pub missing: Edit,
+}
+
+/// A call that was made, and is not simply allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The call.
+    pub syscall: Syscall,
+    /// What the profile answers, or may answer.
+    pub actions: BTreeSet<Action>,
+    /// Why.
+    pub because: Because,
+    /// How often it was made with this outcome.
+    pub count: u64,
+    /// When it was made so first, since the start of the run; `None` if there were several runs.
+    pub first: Option<Duration>,
+    /// Which executables made it, with any outcome.
+    pub executables: BTreeSet<PathBuf>,
+    /// In which runs.
+    pub runs: BTreeSet<RunId>,
+    /// Who made it, as far as it was watched; the first comes first.
+    pub callers: Vec<Caller>,
+    /// How often others did, or those of whom nothing is known.
+    pub by_others: u64,
+}
+
+/// Why a call is not simply allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// No rule names it.
+    NotNamed,
+    /// A rule allows it with other arguments only.
+    Arguments {
+        /// The rules, by their numbers.
+        rules: BTreeSet<usize>,
+    },
+    /// A rule refuses it.
+    Refused {
+        /// The rules, by their numbers.
+        rules: BTreeSet<usize>,
+    },
+    /// The profile doesn't list the ABI.
+    UnlistedAbi,
+    /// Its number has no name, so no profile can allow it.
+    NoName,
+    /// It depends on arguments that are not known.
+    UnknownArguments {
+        /// The rules, by their numbers.
+        rules: BTreeSet<usize>,
+    },
+    /// Several rules hold, with different answers.
+    Contradiction {
+        /// The rules, by their numbers.
+        rules: BTreeSet<usize>,
+    },
+}
+
+impl Because {
+    /// Whether a name in the profile, or an ABI, would make the call be allowed.
+    #[must_use]
+    pub fn can_be_patched(&self) -> bool {
+        matches!(
+            self,
+            Because::NotNamed | Because::Arguments { .. } | Because::UnlistedAbi
+        )
+    }
+}
+
+/// What a profile allows and nobody called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unused {
+    /// It was looked for.
+    Known {
+        /// Names in rules that allow.
+        names: Vec<UnusedName>,
+        /// ABIs that are listed.
+        arches: Vec<Arch>,
+    },
+    /// It could not be looked for, for this reason.
+    Unknown(String),
+}
+
+impl Unused {
+    /// The names that the policy explains.
+    pub fn by_policy(&self) -> impl Iterator<Item = &UnusedName> {
+        self.names().iter().filter(|unused| unused.policy.is_some())
+    }
+
+    /// The ABIs that nobody called.
+    #[must_use]
+    pub fn arches(&self) -> &[Arch] {
+        match self {
+            Unused::Known { arches, .. } => arches,
+            Unused::Unknown(_) => &[],
+        }
+    }
+
+    fn names(&self) -> &[UnusedName] {
+        match self {
+            Unused::Known { names, .. } => names,
+            Unused::Unknown(_) => &[],
+        }
+    }
+
+    /// The names that no policy explains.
+    pub fn stale(&self) -> impl Iterator<Item = &UnusedName> {
+        self.names().iter().filter(|unused| unused.policy.is_none())
+    }
+}
+
+/// A name that is allowed and was not called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusedName {
+    /// The name.
+    pub name: String,
+    /// The rule, by its number.
+    pub rule: usize,
+    /// Which of its names.
+    pub index: usize,
+    /// The rule holds for some arguments only. The call may have been made with others.
+    pub conditional: bool,
+    /// Why the policy allows it all the same: the end of the sentence "NAME is allowed because …".
+    pub policy: Option<&'static str>,
+}
+
+/// What isn't a finding though it looks like one.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Names that it adds to such a recording are not stale.
+    pub policy: Policy,
+    /// Calls that display as one of these may be denied.
+    pub tolerated: BTreeSet<String>,
+}
+
+/// Compares a profile with what a workload called.
+#[must_use]
+pub fn check(profile: &Profile, answers: &Answers, evidence: &Evidence, terms: &Terms) -> Delta {
+    let mut delta = Delta {
+        denied: Vec::new(),
+        tolerated: Vec::new(),
+        undecided: Vec::new(),
+        unused: Unused::Unknown(String::new()),
+        incomplete: evidence.incomplete.clone(),
+        missing: Edit::default(),
+    };
+    let mut used = BTreeSet::new();
+    for (&syscall, call) in &evidence.calls {
+        let outcomes = call.outcomes(answers, syscall);
+        used.extend(outcomes.held.iter().map(|&rule| (rule, syscall)));
+        for (tally, decided) in [(&outcomes.denied, true), (&outcomes.undecided, false)] {
+            if tally.count == 0 {
+                continue;
+            }
+            let because = because(profile, answers, syscall, tally, decided);
+            let finding = Finding {
+                syscall,
+                actions: tally.actions.clone(),
+                because,
+                count: tally.count,
+                first: call.watched.as_ref().map(|_| tally.first).or(call.first),
+                executables: call.executables.clone(),
+                runs: call.runs.clone(),
+                callers: tally.callers.clone(),
+                by_others: tally.by_others,
+            };
+            if terms.tolerated.contains(&syscall.to_string()) {
+                delta.tolerated.push(finding);
+            } else if decided {
+                delta.missing.add(&finding);
+                delta.denied.push(finding);
+            } else {
+                delta.undecided.push(finding);
+            }
+        }
+    }
+    delta.unused = match &evidence.blind {
+        Some(why) => Unused::Unknown(why.clone()),
+        None => unused(profile, answers, evidence, &used, terms.policy),
+    };
+    delta
+}
+
+impl Call {
+    /// What the profile says to it. What was not watched is judged without arguments.
+    fn outcomes(&self, answers: &Answers, syscall: Syscall) -> Outcomes {
+        if let Some(watched) = &self.watched {
+            // Whether an undecided rule held isn't known: it is not called stale.
+            let held = watched.held.iter().chain(&watched.undecided.rules);
+            return Outcomes {
+                held: held.copied().collect(),
+                denied: watched.denied.clone(),
+                undecided: watched.undecided.clone(),
+            };
+        }
+        let answer = answers.answer(syscall, None);
+        let tally = Tally {
+            count: self.count,
+            actions: answer.actions.clone(),
+            rules: answer.rules.clone(),
+            by_others: self.count,
+            ..Tally::default()
+        };
+        let (denied, undecided) = match answer.executes() {
+            Some(true) => (Tally::default(), Tally::default()),
+            Some(false) => (tally, Tally::default()),
+            None => (Tally::default(), tally),
+        };
+        Outcomes {
+            held: answer.rules,
+            denied,
+            undecided,
+        }
+    }
+}
+
+struct Outcomes {
+    held: BTreeSet<usize>,
+    denied: Tally,
+    undecided: Tally,
+}
+
+fn because(
+    profile: &Profile,
+    answers: &Answers,
+    syscall: Syscall,
+    tally: &Tally,
+    decided: bool,
+) -> Because {
+    let answer = answers.answer(syscall, None);
+    let rules = tally.rules.clone();
+    if answer.unlisted {
+        return if syscall.name().is_some() {
+            Because::UnlistedAbi
+        } else {
+            Because::NoName
+        };
+    }
+    match (decided, rules.is_empty()) {
+        (true, false) => Because::Refused { rules },
+        (true, true) if syscall.name().is_none() => Because::NoName,
+        (true, true) => {
+            let allows = |&rule: &usize| {
+                (profile.rules.get(rule)).is_some_and(|rule: &Rule| rule.action().executes())
+            };
+            let rules: BTreeSet<usize> = answer.rules.into_iter().filter(allows).collect();
+            if rules.is_empty() {
+                Because::NotNamed
+            } else {
+                Because::Arguments { rules }
+            }
+        }
+        (false, _) if answers.has_conditions(syscall) => Because::UnknownArguments { rules },
+        (false, _) => Because::Contradiction { rules },
+    }
+}
+
+impl Edit {
+    fn add(&mut self, finding: &Finding) {
+        let Some(name) = finding.syscall.name() else {
+            return;
+        };
+        if !finding.because.can_be_patched() {
+            return;
+        }
+        if finding.because == Because::UnlistedAbi {
+            self.arches.insert(finding.syscall.arch);
+        }
+        self.allow.insert(name.into_owned());
+    }
+}
+
+fn unused(
+    profile: &Profile,
+    answers: &Answers,
+    evidence: &Evidence,
+    used: &BTreeSet<(usize, Syscall)>,
+    policy: Policy,
+) -> Unused {
+    let mut called: BTreeMap<Arch, BTreeSet<String>> = BTreeMap::new();
+    for syscall in evidence.calls.keys() {
+        let of_arch = called.entry(syscall.arch).or_default();
+        of_arch.extend(syscall.name().map(Cow::into_owned));
+    }
+    let added: BTreeMap<&str, &'static str> = (called.iter())
+        .flat_map(|(&arch, called)| policy.additions(arch, called))
+        .map(|addition| (addition.name, addition.why))
+        .collect();
+    let mut names = Vec::new();
+    for (rule_index, rule) in profile.rules.iter().enumerate() {
+        let action = rule.action();
+        if !action.executes() || action == profile.default_action {
+            continue;
+        }
+        for (index, name) in rule.names().iter().enumerate() {
+            let calls = answers.calls_of(rule_index, index);
+            if calls.iter().any(|&call| used.contains(&(rule_index, call))) {
+                continue;
+            }
+            names.push(UnusedName {
+                name: name.clone(),
+                rule: rule_index,
+                index,
+                conditional: !rule.args().is_empty(),
+                policy: added.get(name.as_str()).copied(),
+            });
+        }
+    }
+    let listed = profile.architectures.iter().flatten().copied();
+    let arches = listed.filter(|arch| !called.contains_key(arch)).collect();
+    Unused::Known { names, arches }
+}
+
+#[cfg(test)]
+mod tests;

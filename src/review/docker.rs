@@ -1,0 +1,251 @@
+//! What Docker's default profile keeps from a container that has Docker's default capabilities.
+//!
+//! It is an allow list (moby, `profiles/seccomp/default.json`), so what is told here is what is not on it: all other calls up
+//! to Linux 6.13 are. The state is that of moby in which `socket` is refused for both `AF_ALG` and `AF_VSOCK`; earlier ones
+//! differ in few calls. Docker's default capabilities are `AUDIT_WRITE`, CHOWN, `DAC_OVERRIDE`, FOWNER, FSETID, KILL, MKNOD,
+//! `NET_BIND_SERVICE`, `NET_RAW`, SETFCAP, SETGID, SETPCAP, SETUID and `SYS_CHROOT`: so chroot(2) is let through. A test
+//! compares with moby's own file where it is there.
+
+use std::collections::BTreeSet;
+
+use crate::profile::Profile;
+use crate::syscall::{Arch, Syscall};
+
+/// What Docker's default profile does with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByDocker {
+    /// It lets the call through.
+    Allowed,
+    /// It refuses the call unless the container gets this capability (`--cap-add`).
+    Unless(&'static str),
+    /// It lets the call through with some arguments only.
+    Partly(&'static str),
+    /// It refuses the call whatever the container may do.
+    Blocked,
+}
+
+/// What Docker's default profile does with a call of this name.
+#[must_use]
+pub fn by_docker(name: &str) -> ByDocker {
+    if let Some((_, what)) = PARTLY.iter().find(|(of, _)| *of == name) {
+        return ByDocker::Partly(what);
+    }
+    if let Some((capability, _)) = UNLESS.iter().find(|(_, names)| names.contains(&name)) {
+        return ByDocker::Unless(capability);
+    }
+    if BLOCKED.contains(&name) || TOO_NEW.contains(&name) {
+        return ByDocker::Blocked;
+    }
+    ByDocker::Allowed
+}
+
+const PARTLY: &[(&str, &str)] = &[
+    (
+        "clone",
+        "without CLONE_NEW* flags, unless with CAP_SYS_ADMIN",
+    ),
+    ("personality", "0, 8, 0x20000, 0x20008 and 0xffffffff only"),
+    ("socket", "not AF_ALG and AF_VSOCK"),
+];
+
+#[rustfmt::skip]
+const UNLESS: &[(&str, &[&str])] = &[
+    ("CAP_DAC_READ_SEARCH", &["open_by_handle_at"]),
+    ("CAP_SYS_ADMIN", &[
+        // ENOSYS, so that libc takes clone, whose flags can be seen.
+        "clone3",
+        "fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie", "lsm_get_self_attr",
+        "lsm_list_modules", "lsm_set_self_attr", "mount", "mount_setattr", "move_mount", "open_tree", "quotactl",
+        "quotactl_fd", "setdomainname", "sethostname", "setns", "umount", "umount2", "unshare",
+    ]),
+    ("CAP_BPF", &["bpf"]),
+    ("CAP_PERFMON", &["perf_event_open"]),
+    ("CAP_SYSLOG", &["syslog"]),
+    ("CAP_SYS_BOOT", &["reboot"]),
+    ("CAP_SYS_MODULE", &["delete_module", "init_module", "finit_module"]),
+    ("CAP_SYS_PACCT", &["acct"]),
+    ("CAP_SYS_PTRACE", &["kcmp", "pidfd_getfd", "process_madvise"]),
+    ("CAP_SYS_RAWIO", &["iopl", "ioperm"]),
+    ("CAP_SYS_TIME", &["settimeofday", "stime", "clock_settime", "clock_settime64"]),
+    ("CAP_SYS_TTY_CONFIG", &["vhangup"]),
+    ("CAP_SYS_NICE", &["get_mempolicy", "mbind", "set_mempolicy", "set_mempolicy_home_node"]),
+];
+
+#[rustfmt::skip]
+const BLOCKED: &[&str] = &[
+    // Of note.
+    "add_key", "keyctl", "request_key", "io_uring_enter", "io_uring_register", "io_uring_setup", "kexec_file_load",
+    "kexec_load", "migrate_pages", "move_pages", "pivot_root", "swapoff", "swapon", "userfaultfd",
+    // Old, or never there.
+    "_sysctl", "afs_syscall", "bdflush", "break", "create_module", "ftime", "get_kernel_syms", "getpmsg", "gtty", "idle",
+    "lock", "mpx", "nfsservctl", "nice", "oldfstat", "oldlstat", "oldolduname", "oldstat", "olduname", "prof", "profil",
+    "putpmsg", "query_module", "readdir", "security", "sgetmask", "sigaction", "signal", "sigpending", "sigsuspend",
+    "ssetmask", "stty", "sysfs", "tuxcall", "ulimit", "uselib", "ustat", "vm86", "vm86old", "vserver",
+    // Of one architecture.
+    "atomic_barrier", "atomic_cmpxchg_32", "cachectl", "get_tls", "getpagesize", "multiplexer", "pciconfig_iobase",
+    "pciconfig_read", "pciconfig_write", "rtas", "s390_guarded_storage", "s390_sthyi", "spu_create", "spu_run",
+    "subpage_prot", "switch_endian", "sys_debug_setcontext", "syscall", "sysmips", "timerfd", "usr26", "usr32",
+];
+
+/// Newer than the list.
+const TOO_NEW: &[&str] = &[
+    "file_getattr",
+    "file_setattr",
+    "open_tree_attr",
+    "listns",
+    "rseq_slice_yield",
+    "uprobe",
+];
+
+/// How tight a profile is, on one ABI: in numbers of calls that have a name there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tightness {
+    /// The ABI.
+    pub arch: Arch,
+    /// Calls that the profile lets through, with whatever arguments.
+    pub allowed: usize,
+    /// Calls of those that Docker's default profile lets through as well, with whatever arguments.
+    pub allowed_by_both: usize,
+    /// Calls that Docker's default profile lets through, with whatever arguments.
+    pub by_docker: usize,
+    /// All calls.
+    pub all: usize,
+}
+
+/// How tight a profile is on each of its ABIs; on `native` if it lists none.
+#[must_use]
+pub fn tightness(profile: &Profile, native: Arch) -> Vec<Tightness> {
+    let listed = profile.architectures.iter().flatten().copied();
+    let mut arches: BTreeSet<Arch> = listed.collect();
+    if arches.is_empty() {
+        arches.insert(native);
+    }
+    (arches.into_iter())
+        .map(|arch| {
+            let all = calls(arch);
+            let allowed = |name: &&String| profile.may_execute(name);
+            let docker = |name: &&String| {
+                !matches!(by_docker(name), ByDocker::Blocked | ByDocker::Unless(_))
+            };
+            Tightness {
+                arch,
+                allowed: all.iter().filter(allowed).count(),
+                allowed_by_both: all.iter().filter(allowed).filter(docker).count(),
+                by_docker: all.iter().filter(docker).count(),
+                all: all.len(),
+            }
+        })
+        .collect()
+}
+
+/// The names of all calls that an ABI has.
+fn calls(arch: Arch) -> BTreeSet<String> {
+    // The greatest number of all tables is that of MIPS n32: 6000 and some hundred.
+    let names = (0..7_000).filter_map(|nr| Syscall { arch, nr }.name());
+    names.map(String::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::format::Machine;
+    use crate::profile::{Action, ErrnoRet, Rule};
+
+    #[test]
+    fn no_call_is_told_of_twice() {
+        let partly = PARTLY.iter().map(|(name, _)| *name);
+        let unless = UNLESS.iter().flat_map(|(_, names)| names.iter().copied());
+        let blocked = BLOCKED.iter().chain(TOO_NEW).copied();
+        let mut seen = BTreeSet::new();
+        for name in partly.chain(unless).chain(blocked) {
+            assert!(seen.insert(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn it_is_what_mobys_file_says() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/docker/default.json");
+        let Ok(text) = std::fs::read(&file) else {
+            eprintln!("skipped: {} is not there", file.display());
+            return;
+        };
+        let moby: Value = serde_json::from_slice(&text).unwrap();
+        let names = |rule: &Value| -> Vec<String> {
+            let names = rule["names"].as_array().unwrap().iter();
+            names
+                .map(|name| name.as_str().unwrap().to_owned())
+                .collect()
+        };
+        let caps = |part: &Value| -> Vec<String> {
+            let caps = part["caps"].as_array().into_iter().flatten();
+            caps.map(|cap| cap.as_str().unwrap().to_owned()).collect()
+        };
+        let has = |cap: &String| Machine::DOCKER_CAPS.contains(&cap.as_str());
+        let mut always = BTreeSet::new();
+        let mut partly = BTreeSet::new();
+        let mut unless = std::collections::BTreeMap::<String, BTreeSet<String>>::new();
+        for rule in moby["syscalls"].as_array().unwrap() {
+            if rule["action"] != "SCMP_ACT_ALLOW" {
+                continue;
+            }
+            let included = caps(&rule["includes"]);
+            for name in names(rule) {
+                if !included.iter().all(has) {
+                    unless.entry(name).or_default().extend(included.clone());
+                } else if caps(&rule["excludes"]).iter().any(has) {
+                } else if rule["args"].is_array() {
+                    partly.insert(name);
+                } else {
+                    always.insert(name);
+                }
+            }
+        }
+        let mut wrong = BTreeSet::new();
+        // There is no Docker where libseccomp has no support (SPARC).
+        for &arch in Arch::ALL.iter().filter(|arch| arch.scmp().is_some()) {
+            for name in calls(arch) {
+                let said = by_docker(&name);
+                let expected = if always.contains(&name) {
+                    said == ByDocker::Allowed
+                } else if partly.contains(&name) {
+                    matches!(said, ByDocker::Partly(_))
+                } else if let Some(caps) = unless.get(&name) {
+                    matches!(said, ByDocker::Unless(cap) if caps.contains(cap))
+                } else {
+                    said == ByDocker::Blocked
+                };
+                if !expected {
+                    wrong.insert(format!("{name}: {said:?}"));
+                }
+            }
+        }
+        assert_eq!(wrong, BTreeSet::new());
+    }
+
+    #[test]
+    fn tightness_counts_calls_of_each_abi() {
+        let allow = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            Rule::new(names, Action::Allow, vec![]).unwrap()
+        };
+        let profile = Profile {
+            architectures: Some(vec![Arch::X86_64, Arch::Aarch64]),
+            rules: vec![allow(&["read", "open", "mount", "nonsense"])],
+            ..Profile::new(Action::Errno(ErrnoRet::EPERM))
+        };
+        let tightness = tightness(&profile, Arch::NATIVE);
+        let [x86_64, aarch64] = &tightness[..] else {
+            panic!("{tightness:?}")
+        };
+        assert_eq!((x86_64.allowed, x86_64.allowed_by_both), (3, 2));
+        assert_eq!((aarch64.allowed, aarch64.allowed_by_both), (2, 1));
+        assert!(x86_64.by_docker > 300 && x86_64.by_docker < x86_64.all);
+        let all = super::tightness(&Profile::new(Action::Allow), Arch::X86_64);
+        assert_eq!(all[0].allowed, all[0].all);
+        assert_eq!(all[0].allowed_by_both, all[0].by_docker);
+    }
+}

@@ -1,0 +1,286 @@
+//! Rules about which calls a profile names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::libseccomp::{Since, since};
+use super::{Context, Found, Target};
+use crate::profile::families::PROBES;
+use crate::profile::{Action, ErrnoRet, Place};
+use crate::review::{RiskClass, risk};
+use crate::syscall::Syscall;
+
+/// Every name of every rule with its place.
+fn names<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a str)> {
+    let rules = context.profile.rules.iter().enumerate();
+    rules.flat_map(|(rule, names)| {
+        let names = names.names().iter().enumerate();
+        names.map(move |(name, text)| (Place::Name { rule, name }, text.as_str()))
+    })
+}
+
+/// Every name whose rule lets the call through.
+fn executed<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a str)> {
+    names(context).filter(|(place, _)| match place {
+        Place::Name { rule, .. } => {
+            (context.profile.rules.get(*rule)).is_some_and(|rule| rule.action().executes())
+        }
+        _ => false,
+    })
+}
+
+fn may(context: &Context<'_>, name: &str) -> bool {
+    context.profile.may_execute(name)
+}
+
+pub(super) fn missing_exit(context: &Context<'_>) -> Vec<Found> {
+    let missing = ["exit", "exit_group"];
+    let missing: Vec<_> = missing
+        .into_iter()
+        .filter(|name| !may(context, name))
+        .collect();
+    // systemd adds @default to every list, which has them.
+    let by_itself = context.target == Target::Systemd;
+    if missing.is_empty() || by_itself || context.profile.rules.is_empty() {
+        return Vec::new();
+    }
+    vec![Found::whole(format!("{} not allowed", is_or_are(&missing)))]
+}
+
+fn is_or_are(names: &[&str]) -> String {
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", names.join(" and "))
+}
+
+/// What each runtime calls under the filter: loaded before capabilities are dropped without `no_new_privs`, which is how
+/// containers start by default. Only what every current version needs; `capset` and the change of user are in runc's
+/// `finalizeNamespace` (`libcontainer/init_linux.go`) and crun's `container_init` (`src/libcrun/container.c`).
+const RUNC: &[&str] = &[
+    "capset",
+    "chdir",
+    "close",
+    "execve",
+    "fcntl",
+    "fstat",
+    "futex",
+    "getcwd",
+    "getpid",
+    "getppid",
+    "prctl",
+    "read",
+    "setgid",
+    "setgroups",
+    "setuid",
+    "write",
+];
+const CRUN: &[&str] = &[
+    "capset",
+    "chdir",
+    "close",
+    "execve",
+    "prctl",
+    "read",
+    "setgroups",
+    "setresgid",
+    "setresuid",
+    "write",
+];
+
+pub(super) fn missing_runtime_call(context: &Context<'_>) -> Vec<Found> {
+    if context.profile.rules.is_empty() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let runtimes = [
+        ("runc", context.target.may_be_runc(), RUNC),
+        ("crun", context.target.may_be_crun(), CRUN),
+    ];
+    let several = context.target.may_be_runc() && context.target.may_be_crun();
+    for (runtime, used, calls) in runtimes {
+        let missing: Vec<_> = calls
+            .iter()
+            .copied()
+            .filter(|name| !may(context, name))
+            .collect();
+        if used && !missing.is_empty() {
+            let when = if several {
+                format!("if it is {runtime}, the runtime")
+            } else {
+                runtime.to_owned()
+            };
+            found.push(Found::whole(format!(
+                "{when} calls {} before it starts the program",
+                missing.join(", ")
+            )));
+        }
+    }
+    found
+}
+
+pub(super) fn unknown_call(context: &Context<'_>) -> Vec<Found> {
+    names(context)
+        .filter(|(_, name)| since(name) == Since::NoCall)
+        .map(|(place, name)| Found::at(place, format!("there is no call {name:?}")))
+        .collect()
+}
+
+pub(super) fn newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
+    let version = context.libseccomp;
+    // A rule that refuses what the default refuses loses nothing.
+    executed(context)
+        .filter_map(|(place, name)| match since(name) {
+            Since::Release(since) if since > version => Some(Found::at(
+                place,
+                format!("libseccomp {version} doesn't know {name}, which came with {since}"),
+            )),
+            since @ Since::NoRelease if !since.known_to(version) => Some(Found::at(
+                place,
+                format!("libseccomp {version} doesn't know {name}; no release up to 2.6.0 does"),
+            )),
+            _ => None,
+        })
+        .collect()
+}
+
+pub(super) fn enosys_trap(context: &Context<'_>) -> Vec<Found> {
+    let default = context.profile.default_action;
+    // runc has its stub for every default action that refuses with an errno or more; only an errno that isn't ENOSYS is a
+    // trap.
+    if !context.target.may_be_runc()
+        || !matches!(default, Action::Errno(errno) if errno != ErrnoRet::ENOSYS)
+    {
+        return Vec::new();
+    }
+    let named: BTreeSet<&str> = names(context).map(|(_, name)| name).collect();
+    let mut found = Vec::new();
+    for arch in context.arches() {
+        let nr = |name: &str| Syscall::from_name(arch, name).map(|call| call.nr);
+        let highest = names(context).filter_map(|(place, name)| Some((nr(name)?, place, name)));
+        let Some((highest, place, newest)) = highest.max_by_key(|(nr, ..)| *nr) else {
+            continue;
+        };
+        let trapped: Vec<String> = (PROBES.iter())
+            .filter(|probe| !named.contains(probe.name))
+            .filter_map(|probe| Some((probe.name, nr(probe.name)?)))
+            .filter(|(_, nr)| *nr < highest)
+            .map(|(name, nr)| format!("{name} ({nr})"))
+            .collect();
+        if !trapped.is_empty() {
+            found.push(Found::at(
+                place,
+                format!(
+                    "{newest} is {highest} on {arch}, so these get {default}, not ENOSYS: {}",
+                    trapped.join(", ")
+                ),
+            ));
+        }
+    }
+    found
+}
+
+pub(super) fn call_of_no_architecture(context: &Context<'_>) -> Vec<Found> {
+    let arches = context.arches();
+    names(context)
+        .filter(|(_, name)| since(name) != Since::NoCall)
+        .filter(|(_, name)| !arches.iter().any(|&arch| exists(arch, name)))
+        .map(|(place, name)| {
+            let arches: Vec<_> = arches.iter().map(|arch| arch.name()).collect();
+            Found::at(place, format!("{} has no {name}", arches.join(", ")))
+        })
+        .collect()
+}
+
+/// Whether an ABI has a call, of its own or through socketcall(2) and ipc(2).
+fn exists(arch: crate::syscall::Arch, name: &str) -> bool {
+    Syscall::from_name(arch, name).is_some()
+        || ["socketcall", "ipc"].iter().any(|through| {
+            Syscall::from_name(arch, through).is_some()
+                && (arch.scmp()).is_some_and(|scmp| {
+                    let call = ::libseccomp::ScmpSyscall::from_name_by_arch(name, scmp);
+                    call.is_ok_and(|call| (-999..0).contains(&call.as_raw_syscall()))
+                })
+        })
+}
+
+pub(super) fn contradiction(context: &Context<'_>) -> Vec<Found> {
+    let mut said = BTreeMap::<&str, (Place, Action)>::new();
+    let mut found = Vec::new();
+    for (place, name) in names(context) {
+        let Place::Name { rule, .. } = place else {
+            continue;
+        };
+        let Some(rule) = context.profile.rules.get(rule) else {
+            continue;
+        };
+        if !rule.args().is_empty() || rule.action() == context.profile.default_action {
+            continue;
+        }
+        match said.get(name) {
+            Some((first, action)) if *action != rule.action() => found.push(Found::at(
+                place,
+                format!(
+                    "{name} gets {} here, and {action} at {first}",
+                    rule.action()
+                ),
+            )),
+            Some(_) => {}
+            None => {
+                said.insert(name, (place, rule.action()));
+            }
+        }
+    }
+    found
+}
+
+pub(super) fn rule_like_default(context: &Context<'_>) -> Vec<Found> {
+    let default = context.profile.default_action;
+    let rules = context.profile.rules.iter().enumerate();
+    rules
+        .filter(|(_, rule)| rule.action() == default)
+        .map(|(rule, _)| {
+            Found::at(
+                Place::Rule(rule),
+                format!("the default action is {default} too"),
+            )
+        })
+        .collect()
+}
+
+pub(super) fn risky_call(context: &Context<'_>) -> Vec<Found> {
+    executed(context)
+        // clone is needed for threads and processes, and its flags can be compared.
+        .filter(|(_, name)| !matches!(*name, "clone" | "clone3"))
+        .filter_map(|(place, name)| {
+            let risk = risk(name);
+            let grave = matches!(risk.class, RiskClass::KernelWide | RiskClass::Escape);
+            grave.then(|| Found::at(place, format!("{name}: {}", risk.why)))
+        })
+        .collect()
+}
+
+pub(super) fn clone3_unfiltered(context: &Context<'_>) -> Vec<Found> {
+    let rules = &context.profile.rules;
+    let of_clone = || {
+        rules.iter().filter(|rule| {
+            rule.action().executes() && rule.names().iter().any(|name| name == "clone")
+        })
+    };
+    let filtered = of_clone().next().is_some() && of_clone().all(|rule| !rule.args().is_empty());
+    if !filtered {
+        return Vec::new();
+    }
+    executed(context)
+        .filter(|(_, name)| *name == "clone3")
+        .map(|(place, _)| Found::at(place, "clone3 is allowed with all flags, clone is not"))
+        .collect()
+}
+
+pub(super) fn multiplexed(context: &Context<'_>) -> Vec<Found> {
+    executed(context)
+        .filter(|(_, name)| matches!(*name, "socketcall" | "ipc"))
+        .filter(|(_, name)| {
+            let mut arches = context.arches().into_iter();
+            arches.any(|arch| Syscall::from_name(arch, name).is_some())
+        })
+        .map(|(place, name)| Found::at(place, format!("{name} allows all that goes through it")))
+        .collect()
+}

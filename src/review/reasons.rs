@@ -1,0 +1,294 @@
+//! Why each name is in a profile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::{ByDocker, Risk, by_docker, risk};
+use crate::profile::{Extent, Generated, Policy, Profile, Reason, generate};
+use crate::recording::Recording;
+use crate::review::diff::{All, Answers};
+use crate::syscall::{Arch, Syscall};
+
+/// What is known of a name of a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The name.
+    pub name: String,
+    /// What the rules answer, with the arguments that they ask for. Empty: the default holds.
+    pub answers: Answers,
+    /// Where it comes from, for each ABI of the profile that has the call.
+    pub origins: BTreeMap<Arch, Origin>,
+    /// What it is good for beyond its work.
+    pub risk: Risk,
+    /// What Docker's default profile does with it.
+    pub docker: ByDocker,
+}
+
+/// Where a name comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The workload made the call.
+    Recorded {
+        /// How often, in all runs.
+        count: u64,
+        /// In how many runs.
+        runs: usize,
+        /// The earliest time since the start of a run at which it was seen, in milliseconds.
+        first_ms: u64,
+        /// By which executables.
+        executables: BTreeSet<PathBuf>,
+    },
+    /// A policy adds it.
+    Added {
+        /// The narrowest policy that does.
+        policy: Extent,
+        /// The end of the sentence "NAME is allowed because …".
+        why: &'static str,
+        /// The recorded calls that it can stand for.
+        for_recorded: BTreeSet<String>,
+    },
+    /// It answers ENOSYS, as `--enosys-probes` wants.
+    Probe {
+        /// The end of the sentence "NAME answers ENOSYS because …".
+        why: &'static str,
+    },
+    /// Neither recorded nor added on this ABI, but on another one: OCI has one list of names for all.
+    OtherArch,
+    /// Neither the recording nor any policy has it: it was written by hand, or comes from another recording.
+    Unexplained,
+}
+
+/// What a profile is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// All names of the profile.
+    pub names: Vec<Explanation>,
+    /// Calls that were recorded and that the profile refuses: it is older than the recording.
+    pub refused: BTreeSet<Syscall>,
+}
+
+/// Explains every name of a profile by what was recorded. Without a recording there are no origins.
+#[must_use]
+pub fn explain(profile: &Profile, recording: Option<&Recording>, native: Arch) -> Explained {
+    let generated = recording.map(ByPolicy::of);
+    let answers = profile.meaning_of_calls();
+    let listed: BTreeSet<Arch> = profile.architectures.iter().flatten().copied().collect();
+    let arches = if listed.is_empty() {
+        BTreeSet::from([native])
+    } else {
+        listed
+    };
+    let explain = |(name, answers): (String, Answers)| {
+        let origins = generated
+            .as_ref()
+            .map_or_else(BTreeMap::new, |generated| generated.origins(&name, &arches));
+        Explanation {
+            origins,
+            risk: risk(&name),
+            docker: by_docker(&name),
+            name,
+            answers,
+        }
+    };
+    let calls = recording.map(Recording::syscalls).unwrap_or_default();
+    let refused = calls.into_keys().filter(|call| {
+        let name = call.name();
+        !arches.contains(&call.arch) || !name.is_some_and(|name| profile.may_execute(&name))
+    });
+    Explained {
+        refused: refused.collect(),
+        names: answers.into_iter().map(explain).collect(),
+    }
+}
+
+/// Explains one name, whether the profile has it or not.
+#[must_use]
+pub fn explain_one(
+    profile: &Profile,
+    recording: Option<&Recording>,
+    native: Arch,
+    name: &str,
+) -> Explanation {
+    let explained = explain(&profile.only(name), recording, native);
+    let found = explained.names.into_iter().find(|one| one.name == name);
+    found.unwrap_or_else(|| {
+        let asked = crate::profile::Rule::new(
+            vec![name.to_owned()],
+            crate::profile::Action::Allow,
+            Vec::new(),
+        );
+        let with = Profile {
+            rules: asked.into_iter().collect(),
+            default_action: crate::profile::Action::KillProcess,
+            ..profile.clone()
+        };
+        let mut names = explain(&with, recording, native).names;
+        let origins = names.pop().map(|one| one.origins).unwrap_or_default();
+        Explanation {
+            name: name.to_owned(),
+            answers: Answers::new(),
+            origins,
+            risk: risk(name),
+            docker: by_docker(name),
+        }
+    })
+}
+
+/// What each policy makes of a recording, the narrowest first.
+struct ByPolicy<'a> {
+    recording: &'a Recording,
+    policies: Vec<(Extent, Generated<'a>)>,
+}
+
+impl<'a> ByPolicy<'a> {
+    fn of(recording: &'a Recording) -> ByPolicy<'a> {
+        let extents = [Extent::Exact, Extent::Safe, Extent::Portable];
+        let policies = extents.into_iter().filter_map(|extent| {
+            let policy = Policy {
+                extent,
+                enosys_probes: true,
+            };
+            // A recording without calls explains nothing.
+            Some((extent, generate(recording, policy).ok()?))
+        });
+        ByPolicy {
+            recording,
+            policies: policies.collect(),
+        }
+    }
+
+    fn origins(&self, name: &str, arches: &BTreeSet<Arch>) -> BTreeMap<Arch, Origin> {
+        let exists: Vec<Arch> = (arches.iter().copied())
+            .filter(|&arch| Syscall::from_name(arch, name).is_some())
+            .collect();
+        // What no ABI of the profile has is told of all the same.
+        let on = if exists.is_empty() {
+            arches.iter().copied().collect()
+        } else {
+            exists
+        };
+        let mut origins: BTreeMap<Arch, Origin> = (on.into_iter())
+            .map(|arch| (arch, self.origin(name, arch)))
+            .collect();
+        let explained = origins
+            .values()
+            .any(|origin| *origin != Origin::Unexplained);
+        if explained {
+            for origin in origins.values_mut() {
+                if *origin == Origin::Unexplained {
+                    *origin = Origin::OtherArch;
+                }
+            }
+        }
+        origins
+    }
+
+    fn origin(&self, name: &str, arch: Arch) -> Origin {
+        for (policy, generated) in &self.policies {
+            let reasons = generated.names.get(name);
+            match reasons.and_then(|reasons| reasons.get(&arch)) {
+                Some(Reason::Recorded(seen)) => {
+                    let call = Syscall::from_name(arch, name);
+                    let tallies =
+                        (self.recording.runs.values()).filter_map(|run| run.syscalls.get(&call?));
+                    return Origin::Recorded {
+                        count: seen.count,
+                        runs: seen.runs.len(),
+                        first_ms: tallies.map(|tally| tally.first_ms).min().unwrap_or(0),
+                        executables: seen.executables.iter().map(PathBuf::from).collect(),
+                    };
+                }
+                Some(Reason::Added { why, for_recorded }) => {
+                    return Origin::Added {
+                        policy: *policy,
+                        why,
+                        for_recorded: for_recorded.clone(),
+                    };
+                }
+                None => {}
+            }
+        }
+        let probe = self.policies.first();
+        match probe.and_then(|(_, generated)| generated.probes.get(name)) {
+            Some(why) => Origin::Probe { why },
+            None => Origin::Unexplained,
+        }
+    }
+}
+
+/// Whether a call is let through whatever its arguments are.
+#[must_use]
+pub fn unconditional(alternatives: &BTreeSet<All>) -> bool {
+    alternatives.iter().any(BTreeSet::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::profile::{Action, Rule};
+    use crate::recording::strategies;
+
+    proptest! {
+        #[test]
+        fn whatever_a_policy_writes_is_explained(recording in strategies::recording(), probes: bool) {
+            for extent in [Extent::Exact, Extent::Safe, Extent::Portable] {
+                let policy = Policy { extent, enosys_probes: probes };
+                let Ok(generated) = generate(&recording, policy) else { continue };
+                let explained = explain(&generated.profile, Some(&recording), Arch::NATIVE);
+                prop_assert_eq!(explained.names.len(), generated.names.len() + generated.probes.len());
+                for one in &explained.names {
+                    for (arch, origin) in &one.origins {
+                        let expected = generated.names.get(&one.name).and_then(|reasons| reasons.get(arch));
+                        let fits = match (origin, expected) {
+                            (Origin::Recorded { count, .. }, Some(Reason::Recorded(seen))) => *count == seen.count,
+                            (Origin::Added { policy, .. }, Some(Reason::Added { .. })) => *policy <= extent,
+                            (Origin::Added { policy, .. }, None) => *policy > extent,
+                            (Origin::Probe { .. } | Origin::OtherArch, None) => true,
+                            _ => false,
+                        };
+                        prop_assert!(fits, "{} {arch}: {origin:?}, not {expected:?}", one.name);
+                    }
+                }
+                // What has no name can't be in it, and is told.
+                let unnamed: BTreeSet<Syscall> = generated.unnamed.iter().map(|call| call.syscall).collect();
+                prop_assert_eq!(&explained.refused, &unnamed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_by_hand_is_told_so() {
+        let rule = Rule::new(vec!["mount".to_owned()], Action::Allow, vec![]).unwrap();
+        let profile = Profile {
+            architectures: Some(vec![Arch::X86_64]),
+            rules: vec![rule],
+            ..Profile::new(Action::KillProcess)
+        };
+        let mut run =
+            crate::recording::RunBuilder::start("/bin/app".into(), "test").finish(None, false);
+        let read = Syscall::from_name(Arch::X86_64, "read").unwrap();
+        let tally = crate::recording::Tally {
+            count: 1,
+            first_ms: 5,
+            executables: BTreeSet::new(),
+        };
+        run.syscalls.insert(read, tally);
+        let recording = Recording::of("app".parse().unwrap(), run);
+        let explained = explain(&profile, Some(&recording), Arch::NATIVE);
+        assert_eq!(
+            explained.names[0].origins[&Arch::X86_64],
+            Origin::Unexplained
+        );
+        assert_eq!(explained.refused, BTreeSet::from([read]));
+        let without = explain(&profile, None, Arch::NATIVE);
+        assert!(without.names[0].origins.is_empty() && without.refused.is_empty());
+        let one = explain_one(&profile, Some(&recording), Arch::NATIVE, "read");
+        assert!(one.answers.is_empty());
+        assert!(matches!(
+            one.origins[&Arch::X86_64],
+            Origin::Recorded { first_ms: 5, .. }
+        ));
+    }
+}

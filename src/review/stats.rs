@@ -1,0 +1,389 @@
+//! How sure a recording is: what its runs tell of the calls that no run has made yet.
+//!
+//! A run is a sampling unit, and a call (of an ABI) a species: what ecologists know of counting species by quadrats and
+//! trapping days holds, if the runs are a fair sample of what the workload will do. They aren't if they were all of the same
+//! test. The formulas, with `T` runs, `S` calls seen, `Q1` of them in exactly one run, `Q2` in exactly two, and `U` the sum
+//! over all runs of the calls in each:
+//!
+//! - **Chao2**, a lower bound of the number of calls that were not seen: `(T-1)/T * Q1²/(2*Q2)`; without a call in exactly
+//!   two runs the bias-corrected form `(T-1)/T * Q1*(Q1-1)/2`. Chao, A. (1987) "Estimating the population size for
+//!   capture-recapture data with unequal catchability", Biometrics 43, 783-791; with the factor `(T-1)/T` as in Colwell,
+//!   R. K. & Coddington, J. A. (1994) "Estimating terrestrial biodiversity through extrapolation", Phil. Trans. R. Soc. B
+//!   345, 101-118, and Chao, A. & Chiu, C.-H. (2016) "Species richness: estimation and comparison", Wiley `StatsRef`, eq. 11a.
+//! - Its **95 % interval**, log-normal, so that it can't be below what was seen: `[f/C, f*C]` for the estimate `f`, where
+//!   `C = exp(1.96 * sqrt(ln(1 + var/f²)))` (Chao 1987, p. 787). The variance is that of Chao 1987, with the factor
+//!   `A = (T-1)/T`: `Q2*(A/2*r² + A²*r³ + A²/4*r⁴)`, `r = Q1/Q2`; without duplicates
+//!   `A*Q1*(Q1-1)/2 + A²*Q1*(2*Q1-1)²/4 - A²*Q1⁴/(4*(S+f))`
+//!   (`EstimateS` User's Guide, appendix B).
+//! - **Good-Turing**: the chance that the next run brings a call that no run had is the share of runs that have one that no
+//!   other run has. Good, I. J. (1953) "The population frequencies of species and the estimation of population
+//!   parameters", Biometrika 40, 237-264; it is his `n1/N` where a run has one call. `Q1/T` new calls are to be expected then.
+//! - **Sample coverage**, the share of all calls to come (each run's distinct ones) that were seen before:
+//!   `1 - Q1/U * (T-1)*Q1 / ((T-1)*Q1 + 2*Q2)`. Chao, A. & Jost, L. (2012) "Coverage-based rarefaction and
+//!   extrapolation", Ecology 93, 2533-2547, for incidences in Chao et al. (2014), Ecological Monographs 84, 45-67.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::recording::{Recording, Run, RunId};
+use crate::syscall::Syscall;
+
+/// The normal distribution's 97.5 % quantile.
+const Z: f64 = 1.959_964;
+
+/// How often something was seen in how many runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incidence {
+    /// How many runs there are (`T`).
+    pub runs: u32,
+    /// How many calls were seen (`S`).
+    pub seen: u32,
+    /// How many of them in exactly one run (`Q1`).
+    pub once: u32,
+    /// How many in exactly two (`Q2`).
+    pub twice: u32,
+    /// The sum over all runs of the calls in each (`U`).
+    pub total: u64,
+}
+
+/// How many calls are still unseen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Unseen {
+    /// The estimate, a lower bound.
+    pub estimate: f64,
+    /// Its standard error.
+    pub standard_error: f64,
+    /// The 95 % interval; `None` where the estimate is 0, since no or only one call is rare: it has none then.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Incidence {
+    /// The Chao2 estimate; `None` for fewer than two runs, which tell nothing of what differs between runs.
+    #[must_use]
+    pub fn chao2(&self) -> Option<Unseen> {
+        if self.runs < 2 {
+            return None;
+        }
+        let [runs, seen, once, twice] =
+            [self.runs, self.seen, self.once, self.twice].map(f64::from);
+        let a = (runs - 1.0) / runs;
+        let (estimate, variance) = if self.twice > 0 {
+            let r = once / twice;
+            let variance =
+                twice * (a / 2.0 * r.powi(2) + a.powi(2) * r.powi(3) + a.powi(2) / 4.0 * r.powi(4));
+            (a * once.powi(2) / (2.0 * twice), variance)
+        } else if self.once < 2 {
+            (0.0, 0.0)
+        } else {
+            let estimate = a * once * (once - 1.0) / 2.0;
+            let variance = a * once * (once - 1.0) / 2.0
+                + a.powi(2) * once * (2.0 * once - 1.0).powi(2) / 4.0
+                - a.powi(2) * once.powi(4) / (4.0 * (seen + estimate));
+            (estimate, variance.max(0.0))
+        };
+        let interval = (estimate > 0.0).then(|| {
+            let factor = (Z * (1.0 + variance / estimate.powi(2)).ln().sqrt()).exp();
+            (estimate / factor, estimate * factor)
+        });
+        Some(Unseen {
+            estimate,
+            standard_error: if estimate > 0.0 { variance.sqrt() } else { 0.0 },
+            interval,
+        })
+    }
+
+    /// How many calls that no run had the next run is expected to bring (`Q1/T`); `None` for fewer than two runs.
+    #[must_use]
+    pub fn expected_new(&self) -> Option<f64> {
+        (self.runs >= 2).then(|| f64::from(self.once) / f64::from(self.runs))
+    }
+
+    /// The sample coverage, 0 to 1; `None` for fewer than two runs, and without any call.
+    #[must_use]
+    pub fn coverage(&self) -> Option<f64> {
+        if self.runs < 2 || self.total == 0 {
+            return None;
+        }
+        if self.once == 0 {
+            return Some(1.0);
+        }
+        let [runs, once, twice] = [self.runs, self.once, self.twice].map(f64::from);
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "nobody has 2^52 calls in all runs"
+        )]
+        let total = self.total as f64;
+        // Without duplicates (Q2 = 0) one is estimated, as Chao & Jost do in the estimator's bias-corrected form.
+        let fresh = if self.twice > 0 {
+            (runs - 1.0) * once / ((runs - 1.0) * once + 2.0 * twice)
+        } else if self.once > 1 {
+            (runs - 1.0) * (once - 1.0) / ((runs - 1.0) * (once - 1.0) + 2.0)
+        } else {
+            1.0
+        };
+        Some((1.0 - once / total * fresh).clamp(0.0, 1.0))
+    }
+}
+
+/// A run on the way to all calls that were seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The run.
+    pub run: RunId,
+    /// The calls that no earlier run had.
+    pub new: Vec<Syscall>,
+    /// How many calls this and the earlier runs have.
+    pub seen: usize,
+}
+
+/// What a recording tells of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stats {
+    /// The numbers that the estimates are made of.
+    pub incidence: Incidence,
+    /// The runs in the order of their start.
+    pub steps: Vec<Step>,
+    /// Calls that exactly one run has, with that run.
+    pub unique: BTreeMap<Syscall, RunId>,
+    /// For every call the earliest time since the start of a run at which it was seen, in milliseconds; sorted.
+    pub first_ms: Vec<u64>,
+    /// How long the longest run took, in milliseconds.
+    pub longest_ms: u64,
+    /// Runs of which calls may be missing.
+    pub incomplete: usize,
+}
+
+impl Stats {
+    /// Looks at all runs of a recording.
+    #[must_use]
+    pub fn of(recording: &Recording) -> Stats {
+        let mut runs: Vec<&Run> = recording.runs.values().collect();
+        runs.sort_by_key(|run| (run.started, run.id));
+        let mut seen = BTreeSet::new();
+        let mut steps = Vec::new();
+        let mut in_runs = BTreeMap::<Syscall, (u32, RunId)>::new();
+        let mut first_ms = BTreeMap::<Syscall, u64>::new();
+        for run in &runs {
+            let calls = run.syscalls.keys().copied();
+            let new: Vec<Syscall> = calls.filter(|call| seen.insert(*call)).collect();
+            steps.push(Step {
+                run: run.id,
+                new,
+                seen: seen.len(),
+            });
+            for (&call, tally) in &run.syscalls {
+                in_runs.entry(call).or_insert((0, run.id)).0 += 1;
+                let first = first_ms.entry(call).or_insert(tally.first_ms);
+                *first = tally.first_ms.min(*first);
+            }
+        }
+        let in_exactly = |n| in_runs.values().filter(|(runs, _)| *runs == n).count();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let unique = (in_runs.iter()).filter(|(_, (runs, _))| *runs == 1);
+        let longest = runs.iter().map(|run| run.duration.as_millis()).max();
+        let mut first_ms: Vec<u64> = first_ms.into_values().collect();
+        first_ms.sort_unstable();
+        Stats {
+            incidence: Incidence {
+                runs: count(runs.len()),
+                seen: count(in_runs.len()),
+                once: count(in_exactly(1)),
+                twice: count(in_exactly(2)),
+                total: in_runs.values().map(|(runs, _)| u64::from(*runs)).sum(),
+            },
+            steps,
+            unique: unique.map(|(&call, &(_, run))| (call, run)).collect(),
+            first_ms,
+            longest_ms: u64::try_from(longest.unwrap_or(0)).unwrap_or(u64::MAX),
+            incomplete: runs.iter().filter(|run| !run.is_complete()).count(),
+        }
+    }
+
+    /// How many runs have a call that no other run has.
+    #[must_use]
+    pub fn runs_with_unique(&self) -> usize {
+        self.unique.values().collect::<BTreeSet<_>>().len()
+    }
+
+    /// Good-Turing's chance that the next run brings a call that no run had, 0 to 1; `None` for fewer than two runs.
+    #[must_use]
+    pub fn chance_of_new(&self) -> Option<f64> {
+        #[allow(clippy::cast_precision_loss, reason = "nobody has 2^52 runs")]
+        let unique = self.runs_with_unique() as f64;
+        (self.incidence.runs >= 2).then(|| unique / f64::from(self.incidence.runs))
+    }
+
+    /// The last run that brought a call that no earlier one had: its number, from 1.
+    #[must_use]
+    pub fn last_new(&self) -> Option<usize> {
+        let last = self.steps.iter().rposition(|step| !step.new.is_empty());
+        last.map(|index| index + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::recording::strategies;
+
+    fn incidence(runs: u32, seen: u32, once: u32, twice: u32, total: u64) -> Incidence {
+        Incidence {
+            runs,
+            seen,
+            once,
+            twice,
+            total,
+        }
+    }
+
+    fn near(actual: f64, expected: f64, within: f64) {
+        assert!(
+            (actual - expected).abs() <= within,
+            "{actual} != {expected}"
+        );
+    }
+
+    /// Estimate of all (seen and unseen), standard error, interval of all.
+    fn check_chao2(incidence: Incidence, all: f64, error: f64, interval: (f64, f64), within: f64) {
+        let unseen = incidence.chao2().unwrap();
+        let seen = f64::from(incidence.seen);
+        near(seen + unseen.estimate, all, within);
+        near(unseen.standard_error, error, within);
+        let (low, high) = unseen.interval.unwrap();
+        near(seen + low, interval.0, within);
+        near(seen + high, interval.1, within);
+    }
+
+    #[test]
+    fn chao2_of_the_trees_of_barro_colorado_is_that_of_vegan() {
+        // Condit et al. (2002), 50 plots, 225 species: `specpool(BCI)` of the R package vegan prints chao 236.3732, chao.se
+        // 6.54361, jack1 245.58 (so Q1 is 21), jack2 247.8722 (so Q2 is 19).
+        let unseen = incidence(50, 225, 21, 19, 0).chao2().unwrap();
+        near(225.0 + unseen.estimate, 236.3732, 5e-5);
+        near(unseen.standard_error, 6.54361, 5e-6);
+    }
+
+    #[test]
+    fn chao2_is_that_of_spader() {
+        // What Chao's own program SpadeR (ChaoSpecies, incidence_freq, row "Chao2 (Chao, 1987)") prints for three data sets
+        // with these T, D, Q1, Q2 and U: estimate, standard error, 95 % interval, and sample coverage C.
+        check_chao2(
+            incidence(16, 18, 13, 4, 29),
+            37.805,
+            15.445,
+            (23.129, 94.469),
+            5e-4,
+        );
+        check_chao2(
+            incidence(16, 15, 9, 4, 30),
+            24.492,
+            8.489,
+            (17.113, 57.648),
+            5e-4,
+        );
+        // Without a species in exactly two samples.
+        check_chao2(
+            incidence(40, 10, 6, 0, 35),
+            24.625,
+            13.216,
+            (13.217, 76.490),
+            5e-4,
+        );
+        near(
+            incidence(16, 18, 13, 4, 29).coverage().unwrap(),
+            0.569,
+            5e-4,
+        );
+        near(incidence(16, 15, 9, 4, 30).coverage().unwrap(), 0.717, 5e-4);
+        near(incidence(40, 10, 6, 0, 35).coverage().unwrap(), 0.83, 5e-3);
+    }
+
+    #[test]
+    fn chao2_of_the_rabbits_is_near_the_number_that_there_were() {
+        // Edwards & Eberhardt (1967): of 135 penned cottontails 76 were caught on 18 occasions, 43 of them once, 16 twice,
+        // then 8, 6, 0, 2, 1. The example of Chao (1987), who leaves out the factor (T-1)/T: 43²/(2*16) = 57.8, 134 in all.
+        let unseen = incidence(18, 76, 43, 16, 142).chao2().unwrap();
+        near(unseen.estimate * 18.0 / 17.0, 57.78, 0.005);
+        let (low, high) = unseen.interval.unwrap();
+        assert!(76.0 + low < 135.0 && 135.0 < 76.0 + high);
+    }
+
+    #[test]
+    fn coverage_of_the_ants_is_that_of_inext() {
+        // Longino & Colwell (2011), five elevations: `iNEXT(ant)$DataInfo` of the R package iNEXT prints T, U, S.obs, SC, Q1
+        // and Q2.
+        let check = |t, u, s, coverage, q1, q2| {
+            near(
+                incidence(t, s, q1, q2, u).coverage().unwrap(),
+                coverage,
+                5e-5,
+            );
+        };
+        check(599, 5976, 227, 0.9918, 49, 23);
+        check(230, 2943, 241, 0.9760, 71, 34);
+        check(150, 1730, 122, 0.9839, 28, 16);
+        check(200, 1170, 56, 0.9889, 13, 4);
+        check(200, 271, 14, 0.9964, 1, 2);
+    }
+
+    #[test]
+    fn good_turing_is_goods_share_where_a_run_has_one_call() {
+        // Good (1953): of N observations n1 were of species seen once; the chance of a new one is n1/N.
+        let of = incidence(10, 4, 2, 0, 10);
+        near(of.expected_new().unwrap(), 0.2, 1e-12);
+    }
+
+    #[test]
+    fn small_recordings_say_what_they_can() {
+        assert_eq!(incidence(0, 0, 0, 0, 0).chao2(), None);
+        let one = incidence(1, 30, 30, 0, 30);
+        assert_eq!(
+            (one.chao2(), one.expected_new(), one.coverage()),
+            (None, None, None)
+        );
+        let sure = incidence(5, 30, 0, 3, 140);
+        let unseen = sure.chao2().unwrap();
+        near(unseen.estimate, 0.0, 0.0);
+        assert_eq!(unseen.interval, None);
+        assert_eq!(sure.coverage(), Some(1.0));
+        // One call in one run, none in two: the bias-corrected form is 0.
+        near(
+            incidence(5, 30, 1, 0, 146).chao2().unwrap().estimate,
+            0.0,
+            0.0,
+        );
+        assert_eq!(incidence(2, 0, 0, 0, 0).coverage(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_estimate_is_a_number_in_its_bounds(
+            runs in 2..1000_u32, once in 0..500_u32, twice in 0..500_u32, more in 0..500_u32,
+        ) {
+            let total = u64::from(once) + 2 * u64::from(twice) + 3 * u64::from(more);
+            let incidence = incidence(runs, once + twice + more, once, twice, total);
+            let unseen = incidence.chao2().unwrap();
+            prop_assert!(unseen.estimate.is_finite() && unseen.estimate >= 0.0);
+            prop_assert!(unseen.standard_error.is_finite() && unseen.standard_error >= 0.0);
+            if let Some((low, high)) = unseen.interval {
+                prop_assert!(0.0 <= low && low <= unseen.estimate && unseen.estimate <= high);
+            }
+            prop_assert!(incidence.coverage().is_none_or(|c| (0.0..=1.0).contains(&c)));
+        }
+
+        #[test]
+        fn the_steps_lead_to_all_calls_in_any_order_of_the_runs(recording in strategies::recording()) {
+            let stats = Stats::of(&recording);
+            let all = recording.syscalls();
+            prop_assert_eq!(stats.steps.iter().map(|step| step.new.len()).sum::<usize>(), all.len());
+            prop_assert_eq!(stats.steps.last().map_or(0, |step| step.seen), all.len());
+            prop_assert_eq!(stats.incidence.seen as usize, all.len());
+            prop_assert_eq!(stats.unique.len(), stats.incidence.once as usize);
+            for (syscall, run) in &stats.unique {
+                prop_assert_eq!(all[syscall].runs.iter().collect::<Vec<_>>(), [run]);
+            }
+            prop_assert_eq!(stats.first_ms.len(), all.len());
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What to do about an error: the last line that the user sees.
+
+use std::error::Error;
+use std::path::Path;
+
+use nix::errno::Errno;
+use sc_record::backend::log::SourceError;
+use sc_record::bpf::DumpError;
+use sc_record::enforce::{CompileError, ExecError};
+use sc_record::format::{self, DocumentError, ParseErrorKind, RenderError};
+use sc_record::recording::{FileError, MergeError, ParseError};
+use sc_record::{atomic_file, backend, command::CommandError};
+
+use super::failure::{NoRecord, Nothing, UnknownNames};
+
+/// The advice for an error, where there is some. The first cause that has one decides.
+pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(of_cause)
+}
+
+fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
+    None.or_else(|| Some(of_command(cause.downcast_ref()?)))
+        .or_else(|| of_backend(cause.downcast_ref()?))
+        .or_else(|| Some(of_no_record(*cause.downcast_ref()?)))
+        .or_else(|| of_file(cause.downcast_ref()?))
+        .or_else(|| of_write(cause.downcast_ref()?))
+        .or_else(|| of_merge(cause.downcast_ref()?))
+        .or_else(|| of_document(cause.downcast_ref()?))
+        .or_else(|| of_render(cause.downcast_ref()?))
+        .or_else(|| of_profile(cause.downcast_ref()?))
+        .or_else(|| of_dump(cause.downcast_ref()?))
+        .or_else(|| Some(of_import(*cause.downcast_ref()?)))
+        .or_else(|| Some(of_unknown_names(cause.downcast_ref()?)))
+        .or_else(|| of_compile(cause.downcast_ref()?))
+        .or_else(|| of_exec(cause.downcast_ref()?))
+}
+
+const NOT_EXECUTABLE: &str = "see that it is executable (chmod +x) and that its interpreter exists";
+
+fn of_command(error: &CommandError) -> String {
+    let advice = match error {
+        CommandError::NotFound { .. } => "a program that is not in PATH needs its path: ./NAME",
+        CommandError::NotExecutable { .. } => NOT_EXECUTABLE,
+    };
+    advice.to_owned()
+}
+
+fn of_backend(error: &backend::Error) -> Option<String> {
+    let advice = match error {
+        backend::Error::Exec { .. } => NOT_EXECUTABLE,
+        backend::Error::Traced { .. } => "end the other tracer first: a task can have one only",
+        backend::Error::Task {
+            source: Errno::EPERM,
+            ..
+        } => {
+            "run as root or with CAP_SYS_PTRACE; /proc/sys/kernel/yama/ptrace_scope can forbid it too"
+        }
+        backend::Error::Log(error) => return of_source(error),
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn of_no_record(_: NoRecord) -> String {
+    "what is to be recorded must run under a profile whose default action is SCMP_ACT_LOG"
+        .to_owned()
+}
+
+fn of_source(error: &SourceError) -> Option<String> {
+    let advice = match error {
+        SourceError::Denied { .. } | SourceError::None(_) => {
+            "run as root, or use --backend ptrace, which needs no privileges"
+        }
+        SourceError::DaemonRuns(_) => "use --source netlink, which reads beside it",
+        SourceError::NotLogged => {
+            "as root: sysctl kernel.seccomp.actions_logged=\"$(sysctl -n kernel.seccomp.actions_logged) log\"; \
+             or use --backend ptrace"
+        }
+        SourceError::Silent(_) => {
+            "the kernel prints records only while no audit daemon runs, and gives them to the initial network namespace \
+             alone; a rule of audit's can exclude them (auditctl -l); --backend ptrace needs none of this"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn of_file(error: &FileError) -> Option<String> {
+    match error {
+        FileError::Parse { path, problem } => Some(of_parse(path, problem)),
+        FileError::Write(error) => of_write(error),
+        _ => None,
+    }
+}
+
+fn of_parse(path: &Path, problem: &ParseError) -> String {
+    // What git calls a file is relative.
+    let path = if path.is_relative() {
+        path.display()
+    } else {
+        Path::new("FILE").display()
+    };
+    match problem {
+        ParseError::Newer { .. } => "use a newer sc-record".to_owned(),
+        ParseError::Conflict { .. } => format!(
+            "unite both sides: git show :2:./{path} >ours; git show :3:./{path} >theirs; \
+             sc-record merge ours theirs -o {path}"
+        ),
+        _ => "restore the file from version control, or record anew with --fresh".to_owned(),
+    }
+}
+
+fn of_write(error: &atomic_file::Error) -> Option<String> {
+    match error {
+        atomic_file::Error::Locked { .. } => {
+            Some("`.NAME.lock` beside it is the lock: fuser(1) tells who has it".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn of_merge(error: &MergeError) -> Option<String> {
+    match error {
+        MergeError::Names { .. } => Some("to call them by one name, use -n NAME".to_owned()),
+        _ => None,
+    }
+}
+
+fn of_document(error: &DocumentError) -> Option<String> {
+    match error {
+        DocumentError::Unnamed(_) => Some(
+            "--skip-unnamed writes it all the same: under it these calls are refused".to_owned(),
+        ),
+        DocumentError::Render(error) => of_render(error),
+        _ => None,
+    }
+}
+
+fn of_render(error: &RenderError) -> Option<String> {
+    match error {
+        RenderError::Unsaid { .. } => {
+            Some("--lossy leaves it out, and tells so in a comment".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn of_profile(error: &format::ParseError) -> Option<String> {
+    let advice = match &error.kind {
+        ParseErrorKind::Unsaid(_) => "convert --lossy leaves it out, and tells so",
+        ParseErrorKind::Form(message) if message.starts_with("there is more than one") => {
+            "--select NAME says which one is meant"
+        }
+        ParseErrorKind::OtherFormat { .. } => {
+            "without --from (or --format) run, convert and inspect find out the format by themselves"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn of_dump(error: &DumpError) -> Option<String> {
+    let advice = match error {
+        DumpError::Attach { .. } | DumpError::Read { .. } => {
+            "reading the filters of a process needs CAP_SYS_ADMIN, and no filter on sc-record itself: run it as root"
+        }
+        DumpError::Traced { .. } => "end the other tracer first: a task can have one only",
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn of_import(nothing: Nothing) -> String {
+    let advice = match nothing {
+        Nothing::Record(_) => {
+            "the profile's action must be SCMP_ACT_LOG, and `log` in /proc/sys/kernel/seccomp/actions_logged"
+        }
+        Nothing::AskedFor(_) => "see --comm, --exe, --pid and --allowed-only",
+        Nothing::Call(_) => {
+            "this must be what strace wrote to stderr, or to the files of -o or -ff"
+        }
+    };
+    advice.to_owned()
+}
+
+fn of_unknown_names(_: &UnknownNames) -> String {
+    "--ignore-unknown leaves them out: their calls get the default action".to_owned()
+}
+
+fn of_compile(error: &CompileError) -> Option<String> {
+    match error {
+        CompileError::Wrong { .. } | CompileError::Endless => Some(
+            "this libseccomp can't unite comparisons of one call's arguments (GHSA-4q85-33p6-j5g6): compare with fewer \
+             values, or with == and masks in place of < and >"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+fn of_exec(error: &ExecError) -> Option<String> {
+    match error {
+        ExecError::Refused { .. } => Some(
+            "allow execve: `generate --policy safe` does, and so does record without `--policy exact`".to_owned(),
+        ),
+        ExecError::NeedsCapability => {
+            Some("leave out --allow-new-privs, or run as root".to_owned())
+        }
+        _ => None,
+    }
+}

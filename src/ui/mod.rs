@@ -1,0 +1,10 @@
+//! What the program draws and says.
+
+#[macro_use]
+pub(crate) mod say;
+pub(crate) mod curve;
+pub(crate) mod failure;
+pub(crate) mod hint;
+pub(crate) mod output;
+pub(crate) mod progress;
+pub(crate) mod summary;

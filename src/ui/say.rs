@@ -1,0 +1,15 @@
+//! What the program says on stderr. Nothing comes of it if that can't be written: the exit status is the workload's.
+
+/// Writes one line to stderr.
+macro_rules! say {
+    ($($arg:tt)*) => {
+        crate::ui::say::line(format_args!($($arg)*))
+    };
+}
+
+/// Writes one line to stderr.
+pub(crate) fn line(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    // There is nobody left to tell.
+    let _ = std::io::stderr().write_fmt(format_args!("{text}\n"));
+}

@@ -1,0 +1,172 @@
+//! What a recording says at its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use indicatif::HumanCount;
+use sc_record::recording::{Recording, Run};
+use sc_record::syscall::{Arch, Syscall};
+use serde_json::json;
+
+use crate::cli::Verbosity;
+
+/// How the summary is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Say {
+    /// For the user, on stderr.
+    Text,
+    /// As JSON, on stderr: stdout belongs to the workload.
+    JsonOnStderr,
+    /// As JSON, on stdout.
+    JsonOnStdout,
+}
+
+impl Say {
+    /// What `--json` means where stdout belongs to the workload.
+    pub(crate) fn beside_workload(json: bool) -> Say {
+        if json { Say::JsonOnStderr } else { Say::Text }
+    }
+}
+
+/// The figures of a run, among those of its recording.
+pub(crate) struct Summary<'a> {
+    run: &'a Run,
+    /// How many runs there were before.
+    earlier_runs: usize,
+    /// What none of them had.
+    new: BTreeSet<Syscall>,
+    files: &'a [(&'static str, &'a Path)],
+}
+
+impl<'a> Summary<'a> {
+    pub(crate) fn new(
+        run: &'a Run,
+        recording: &Recording,
+        files: &'a [(&'static str, &'a Path)],
+    ) -> Summary<'a> {
+        let earlier = recording.runs.values().filter(|other| other.id != run.id);
+        let known: BTreeSet<_> = earlier
+            .flat_map(|run| run.syscalls.keys().copied())
+            .collect();
+        Summary {
+            run,
+            earlier_runs: recording.runs.len() - 1,
+            new: run
+                .syscalls
+                .keys()
+                .copied()
+                .filter(|syscall| !known.contains(syscall))
+                .collect(),
+            files,
+        }
+    }
+
+    pub(crate) fn print(&self, say: Say, verbosity: Verbosity) {
+        let lines = match say {
+            Say::JsonOnStderr => return say!("{}", self.json()),
+            Say::JsonOnStdout => return println!("{}", self.json()),
+            Say::Text if verbosity.quiet => self.warnings(),
+            Say::Text => self.text(),
+        };
+        for line in lines {
+            say!("sc-record: {line}");
+        }
+    }
+
+    fn distinct(&self) -> BTreeMap<Arch, usize> {
+        let mut distinct = BTreeMap::new();
+        for syscall in self.run.syscalls.keys() {
+            *distinct.entry(syscall.arch).or_default() += 1;
+        }
+        distinct
+    }
+
+    fn calls(&self) -> u64 {
+        self.run
+            .syscalls
+            .values()
+            .fold(0, |sum, tally| sum.saturating_add(tally.count))
+    }
+
+    fn text(&self) -> Vec<String> {
+        let distinct = self.distinct();
+        let arches: Vec<_> = match distinct.len() {
+            0 | 1 => distinct.keys().map(ToString::to_string).collect(),
+            _ => (distinct.iter())
+                .map(|(arch, count)| format!("{arch} {count}"))
+                .collect(),
+        };
+        let mut lines = vec![format!(
+            "{} ({}); {} by {} in {:.1} s",
+            count(self.run.syscalls.len() as u64, "distinct system call"),
+            arches.join(", "),
+            count(self.calls(), "call"),
+            count(self.run.tasks, "task"),
+            self.run.duration.as_secs_f64(),
+        )];
+        if self.earlier_runs > 0 {
+            let runs = count(self.earlier_runs as u64, "earlier run");
+            lines.push(if self.new.is_empty() {
+                format!("nothing new against {runs}")
+            } else {
+                format!("{} new against {runs}: {}", self.new.len(), list(&self.new))
+            });
+        }
+        let files = self.files.iter();
+        let files: Vec<_> = files
+            .map(|(what, path)| format!("{what} {}", path.display()))
+            .collect();
+        if !files.is_empty() {
+            lines.push(files.join(", "));
+        }
+        lines.extend(self.warnings());
+        lines
+    }
+
+    /// What is said even if nothing else is.
+    fn warnings(&self) -> Vec<String> {
+        let because = self.run.incomplete_because.iter();
+        because
+            .map(|why| format!("INCOMPLETE, calls may be missing: {why}"))
+            .collect()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let distinct: serde_json::Map<_, _> = (self.distinct().into_iter())
+            .map(|(arch, count)| (arch.name().to_owned(), json!(count)))
+            .collect();
+        let files: serde_json::Map<_, _> = (self.files.iter())
+            .map(|(what, path)| ((*what).to_owned(), json!(path.to_string_lossy())))
+            .collect();
+        json!({
+            "id": self.run.id.to_string(),
+            "distinct": distinct,
+            "calls": self.calls(),
+            "tasks": self.run.tasks,
+            "duration_ms": u64::try_from(self.run.duration.as_millis()).unwrap_or(u64::MAX),
+            "earlier_runs": self.earlier_runs,
+            "new": self.new.iter().map(|syscall| json!({"arch": syscall.arch.name(), "syscall": syscall.to_string()})).collect::<Vec<_>>(),
+            "complete": self.run.is_complete(),
+            "incomplete_because": self.run.incomplete_because,
+            "files": files,
+        })
+    }
+}
+
+fn list(syscalls: &BTreeSet<Syscall>) -> String {
+    let several = syscalls.iter().any(|syscall| syscall.arch != Arch::NATIVE);
+    let names = syscalls.iter().map(|syscall| {
+        if several {
+            format!("{}:{syscall}", syscall.arch)
+        } else {
+            syscall.to_string()
+        }
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// A number of things, with the plural that it needs.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", HumanCount(number))
+}
