@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use clap::Args;
 use sc_record::format::Format;
 
-use super::Destination;
-use super::format::formats;
-use super::source::SourceArgs;
+use super::groups::{Quiet, ReadArgs};
+use super::values::{Destination, formats};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Conditions, comments and metadata are kept within a family (docker and podman; spo), and resolved elsewhere.\n\
-                  The C of libseccomp is read only as sc-record writes it.\n\
-                  Exit status: 0, or 2 for trouble: PROFILE can't be read, or says what FORMAT can't."
+    after_help = "Conditions, comments and metadata are kept within a family (docker and podman; spo) and resolved \
+                  elsewhere.\n\
+                  C source is read only as sc-record writes it.\n\
+                  Exit status: 0, or 2 if PROFILE can't be read or FORMAT can't express it."
 )]
 pub(crate) struct ConvertArgs {
-    /// The profile; `-` is stdin
+    /// Profile to convert; `-` is stdin
     #[arg(value_name = "PROFILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) profile: PathBuf,
 
@@ -25,21 +25,20 @@ pub(crate) struct ConvertArgs {
     pub(crate) format: Format,
 
     /// File to write; `-` is stdout
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    #[arg(short, long, value_name = "FILE", default_value = "-", value_hint = clap::ValueHint::FilePath)]
     pub(crate) output: Destination,
 
-    /// Leave out what FORMAT can't say, and tell so in a comment, instead of refusing
+    /// Omit what FORMAT can't express, with a comment, instead of failing
     #[arg(long)]
     pub(crate) lossy: bool,
 
-    /// Name of the workload, where the format has a place for it [default: PROFILE's file name without its ending]
+    /// Name of the workload, for formats that hold one [default: PROFILE's file name without its extension]
     #[arg(short, long)]
     pub(crate) name: Option<String>,
 
     #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    pub(crate) read: ReadArgs,
 
-    /// Say nothing but errors
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) verbosity: Quiet,
 }

@@ -4,27 +4,28 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Policy, SourceArgs};
+use super::groups::ReadArgs;
+use super::values::Policy;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A recording beside a profile counts as the profile that `generate` makes of it. Two recordings \
-                        differ if their calls do; that the same calls were seen in other runs is told, and no difference.\n\
-                        Exit status: 0 no difference in meaning, 1 differences, 2 trouble."
+    after_help = "A recording beside a profile counts as the profile that `generate` makes from it. Two recordings \
+                  differ if their calls differ; other runs with the same calls are reported, but don't count.\n\
+                  Exit status: 0 if the meaning is the same, 1 if it differs, 2 for trouble."
 )]
 pub(crate) struct DiffArgs {
-    /// Profile or recording: the old one; `-` is stdin
+    /// Old profile or recording; `-` is stdin
     #[arg(value_name = "A", value_hint = clap::ValueHint::FilePath)]
     pub(crate) old: PathBuf,
 
-    /// Profile or recording: the new one
+    /// New profile or recording
     #[arg(value_name = "B", value_hint = clap::ValueHint::FilePath)]
     pub(crate) new: PathBuf,
 
     #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    pub(crate) read: ReadArgs,
 
-    /// What the profile of a recording allows, where it is compared with a profile
+    /// Policy for a recording that is compared with a profile
     #[arg(long, value_enum, default_value_t = Policy::Safe)]
     pub(crate) policy: Policy,
 
@@ -32,7 +33,7 @@ pub(crate) struct DiffArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Print nothing: the exit status tells
+    /// Print nothing; only set the exit status
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }

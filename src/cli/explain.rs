@@ -4,27 +4,27 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::SourceArgs;
+use super::groups::ReadArgs;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit status: 0, or 2 for trouble: SYSCALL is no system call, a file can't be read."
+    after_help = "Exit status: 0, or 2 if SYSCALL is not a system call or a file can't be read."
 )]
 pub(crate) struct ExplainArgs {
-    /// The profile; `-` is stdin
+    /// Profile to explain; `-` is stdin
     #[arg(value_name = "PROFILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) profile: PathBuf,
 
-    /// Explain this call only, also where the profile doesn't allow it
+    /// Explain only this call, even if the profile doesn't allow it
     #[arg(value_name = "SYSCALL")]
     pub(crate) syscall: Option<String>,
 
-    /// The recording that the profile was made of (can be repeated) [default: recordings/NAME.json beside profiles/NAME.json]
+    /// Recording that the profile was generated from (repeatable) [default: recordings/NAME.json beside profiles/NAME.json]
     #[arg(short, long = "recording", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) recordings: Vec<PathBuf>,
 
     #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    pub(crate) read: ReadArgs,
 
     /// Print JSON
     #[arg(long)]

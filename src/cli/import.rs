@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use sc_record::syscall::Arch;
 
-use super::{KeepArgs, arch};
+use super::groups::KeepArgs;
+use super::values::arch;
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -16,9 +17,9 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportWhat {
-    /// The kernel's audit records of `SCMP_ACT_LOG`: logs of auditd, ausearch, dmesg, /dev/kmsg, syslog and journals
+    /// Import the kernel's audit records from logs of auditd, ausearch, dmesg, /dev/kmsg, syslog and the journal
     Audit(ImportAuditArgs),
-    /// The output of strace: with -f, -ff, -c, -o, and any other options
+    /// Import the output of strace, with any of its options (-f, -ff, -c, -o, …)
     Strace(ImportStraceArgs),
 }
 
@@ -27,19 +28,19 @@ pub(crate) struct ImportAuditArgs {
     #[command(flatten)]
     pub(crate) from: FromArgs,
 
-    /// Take the records of this process only, without its children (can be repeated)
+    /// Take only records of this process, without its children (repeatable)
     #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pids: Vec<i32>,
 
-    /// Take the records of threads of this name only (can be repeated)
+    /// Take only records of threads with this name (repeatable)
     #[arg(long = "comm", value_name = "NAME")]
     pub(crate) comms: Vec<OsString>,
 
-    /// Take the records of processes that execute this file only (can be repeated)
-    #[arg(long = "exe", value_name = "PATH")]
+    /// Take only records of processes that execute this file (repeatable)
+    #[arg(long = "exe", value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub(crate) exes: Vec<OsString>,
 
-    /// Leave out calls that the filter refused (errno, kill, trap): what a log of denials holds
+    /// Skip calls that the filter denied (errno, kill, trap), as in a log of denials
     #[arg(long)]
     pub(crate) allowed_only: bool,
 
@@ -60,18 +61,18 @@ pub(crate) struct ImportStraceArgs {
     pub(crate) keep: KeepArgs,
 }
 
-/// What is imported.
+/// The files that are imported.
 #[derive(Debug, Args)]
 pub(crate) struct FromArgs {
-    /// Files to read, compressed with gzip or not; `-` is stdin
+    /// Files to read, plain or compressed with gzip; `-` is stdin
     #[arg(value_name = "FILE", required = true, value_hint = clap::ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Vouch that nothing was left out: the run is then complete, unless the files themselves tell of loss
+    /// Trust that the files are complete, unless they show a loss themselves
     #[arg(long)]
     pub(crate) assume_complete: bool,
 
-    /// Print the summary as JSON, on stdout
+    /// Print the summary as JSON on stdout
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -5,36 +5,36 @@ use std::path::PathBuf;
 use clap::Args;
 use sc_record::review::lint::{LintRule, Target, Version, rule};
 
-use super::SourceArgs;
+use super::groups::ReadArgs;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The rules are in README.md, and `lint --rules` lists them.\n\
-                        Exit status: 0 clean (notes don't count), 1 errors or warnings, 2 trouble."
+    after_help = "`lint --rules` lists the rules; docs/lint-rules.md has them too.\n\
+                  Exit status: 0 if clean (notes don't count), 1 for errors or warnings, 2 for trouble."
 )]
 pub(crate) struct LintArgs {
-    /// Profiles; `-` is stdin
+    /// Profiles to lint; `-` is stdin
     #[arg(value_name = "PROFILE", required_unless_present = "rules", value_hint = clap::ValueHint::FilePath)]
     pub(crate) profiles: Vec<PathBuf>,
 
-    /// What will load them: docker, podman, runc, crun, containerd, kubernetes, systemd
+    /// What will load the profiles: docker, podman, runc, crun, containerd, kubernetes, systemd
     #[arg(short, long, value_name = "TARGET", default_value_t = Target::Runc, value_parser = target)]
     pub(crate) target: Target,
 
-    /// The target's libseccomp [default: the one of this machine]
+    /// Version of the target's libseccomp [default: this machine's]
     #[arg(long, value_name = "VERSION")]
     pub(crate) libseccomp: Option<Version>,
 
-    /// The recording that the profile was made of, to compare with
+    /// Recording to compare with, usually the one that the profile was generated from
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) recording: Option<PathBuf>,
 
-    /// Leave a rule out, by its id or name (can be repeated)
+    /// Disable a rule, by its id or name (repeatable)
     #[arg(long = "allow", value_name = "RULE", value_parser = known_rule)]
     pub(crate) allowed: Vec<&'static LintRule>,
 
     #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    pub(crate) read: ReadArgs,
 
     /// Print SARIF 2.1.0, for code scanning
     #[arg(long, conflicts_with = "json")]
@@ -52,7 +52,7 @@ pub(crate) struct LintArgs {
 fn target(text: &str) -> Result<Target, String> {
     text.parse().map_err(|_| {
         let known: Vec<_> = Target::ALL.iter().map(|target| target.name()).collect();
-        format!("not a target; there are {}", known.join(", "))
+        format!("not a target; known are {}", known.join(", "))
     })
 }
 

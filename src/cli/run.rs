@@ -1,24 +1,18 @@
 //! `sc-record run`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::Args;
 
-use super::EnforceArgs;
+use super::groups::{EnforceArgs, Quiet};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) enforce: EnforceArgs,
 
-    /// Say nothing but errors
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-
-    /// The profile
-    #[arg(value_name = "PROFILE", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) profile: PathBuf,
+    #[command(flatten)]
+    pub(crate) verbosity: Quiet,
 
     /// Program to run, and its arguments
     #[arg(

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::EnforceArgs;
-use super::minimize::Compared;
+use super::groups::{EnforceArgs, Quiet};
+use super::values::Compared;
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// What of the result is compared, beside how CMD ends: that is read through a pipe then
+    #[command(flatten)]
+    pub(crate) enforce: EnforceArgs,
+
+    /// What to compare besides how CMD ends; what is compared goes through a pipe
     #[arg(
         long,
         value_enum,
@@ -24,15 +27,12 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     pub(crate) no_baseline: bool,
 
-    /// Make these calls under the profile and show that it stops them, on every ABI of the profile that
-    /// has them or on one (x86:mount); CMD can be left out then
+    /// Make these calls under the profile and check that it stops them, on every ABI of the profile
+    /// that has them or on one (x86:mount); CMD is optional then
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) inject: Vec<String>,
 
-    #[command(flatten)]
-    pub(crate) enforce: EnforceArgs,
-
-    /// Print the report as JSON, on stdout
+    /// Print the report as JSON on stdout
     #[arg(long)]
     pub(crate) json: bool,
 
@@ -40,13 +40,8 @@ pub(crate) struct VerifyArgs {
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
 
-    /// Say nothing but the report and errors
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-
-    /// The profile
-    #[arg(value_name = "PROFILE", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) profile: PathBuf,
+    #[command(flatten)]
+    pub(crate) verbosity: Quiet,
 
     /// Program to run, and its arguments
     #[arg(

@@ -10,7 +10,7 @@ use crate::cli::{ConvertArgs, Destination};
 
 pub(super) fn convert(args: &ConvertArgs) -> anyhow::Result<u8> {
     let format = args.format;
-    let loaded = source::load(&args.profile, &args.source, Some(format), args.lossy)?;
+    let loaded = source::load(&args.profile, &args.read, Some(format), args.lossy)?;
     let source = loaded.source;
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -23,7 +23,7 @@ pub(super) fn convert(args: &ConvertArgs) -> anyhow::Result<u8> {
     let written = (source.write(format, &writing))
         .with_context(|| format!("cannot convert {}", args.profile.display()))?;
     profile::write(&written, &args.output)?;
-    if args.quiet {
+    if args.verbosity.quiet {
         return Ok(exit_status::CLEAN);
     }
     for lost in source.lost.iter().chain(&written.lost) {

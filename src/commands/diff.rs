@@ -18,8 +18,8 @@ use super::input::{self, Input, count};
 use crate::cli::DiffArgs;
 
 pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
-    let from = input::either(&args.old, &args.source)?;
-    let to = input::either(&args.new, &args.source)?;
+    let from = input::either(&args.old, &args.read)?;
+    let to = input::either(&args.new, &args.read)?;
     let (same, text) = match (from, to) {
         (Input::Recording(from), Input::Recording(to)) => recordings(args, &from, &to),
         (from, to) => {

@@ -19,19 +19,19 @@ use crate::ui::summary::Say;
 pub(super) fn follow(args: &RecordArgs) -> anyhow::Result<u8> {
     let scope = Scope {
         pids: args.pid.into_iter().collect(),
-        comms: args.log.comms.clone(),
-        exes: args.log.exes.clone(),
-        container: args.log.container.clone(),
+        comms: args.follow.comms.clone(),
+        exes: args.follow.exes.clone(),
+        container: args.follow.container.clone(),
     };
     let keep = Keep::new(&args.keep, default_name(&scope))?;
     keep.check_recording()?;
     let follow = Follow {
-        source: args.log.source.clone(),
-        become_auditd: args.log.become_auditd,
-        receive_buffer: args.log.receive_buffer,
+        source: args.observe.log.source.clone(),
+        become_auditd: args.observe.log.become_auditd,
+        receive_buffer: args.observe.log.receive_buffer,
         scope,
-        duration: args.log.duration.map(Into::into),
-        idle: args.log.idle.map(Into::into),
+        duration: args.follow.duration.map(Into::into),
+        idle: args.follow.idle.map(Into::into),
     };
     // Before there is a thread: the mask of signals is each thread's own.
     let signals = signals::block();
@@ -41,7 +41,9 @@ pub(super) fn follow(args: &RecordArgs) -> anyhow::Result<u8> {
         .context("can't handle signals")?;
 
     let say = !args.keep.verbosity.quiet;
-    let progress = say.then(|| Progress::start(args.progress)).flatten();
+    let progress = say
+        .then(|| Progress::start(args.observe.progress))
+        .flatten();
     // The program is the first that shows.
     let mut builder = RunBuilder::start(PathBuf::new(), "log");
     let mut sink = Watched {
@@ -59,7 +61,7 @@ pub(super) fn follow(args: &RecordArgs) -> anyhow::Result<u8> {
         return Err(NoRecord.into());
     }
     let mut run = builder.finish(None, false);
-    run.labels = args.keep.labels.iter().cloned().collect();
+    run.labels = args.keep.labels.to_map();
     keep.keep(run, Say::beside_workload(args.json))?;
     Ok(exit_status::CLEAN)
 }

@@ -36,7 +36,7 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
         writeln!(io::stdout(), "{summary}")?;
         return Ok(exit_status::CLEAN);
     }
-    if !args.quiet {
+    if !args.verbosity.quiet {
         for line in text(&recording, &document, args.profile.into(), &output) {
             say!("sc-record: {line}");
         }

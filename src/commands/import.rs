@@ -133,7 +133,7 @@ fn keep(mut run: Run, from: &FromArgs, args: &KeepArgs) -> anyhow::Result<u8> {
         Some(name) => name.clone(),
         None => default_name(&run)?,
     };
-    run.labels = args.labels.iter().cloned().collect();
+    run.labels = args.labels.to_map();
     let label = run.labels.entry("source".to_owned());
     label.or_insert_with(|| source_label(&from.files));
     let keep = Keep::new(args, name)?;

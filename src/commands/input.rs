@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::source::{self, Loaded};
-use crate::cli::SourceArgs;
+use crate::cli::ReadArgs;
 
 /// What a file is.
 pub(super) enum Input {
@@ -27,12 +27,12 @@ pub(super) fn path_of(path: &Path) -> &Path {
 }
 
 /// Reads a profile of any format.
-pub(super) fn profile(path: &Path, args: &SourceArgs) -> anyhow::Result<Loaded> {
+pub(super) fn profile(path: &Path, args: &ReadArgs) -> anyhow::Result<Loaded> {
     source::load(path_of(path), args, None, false)
 }
 
 /// Reads what may be either. What is broken counts as what it looks like.
-pub(super) fn either(path: &Path, args: &SourceArgs) -> anyhow::Result<Input> {
+pub(super) fn either(path: &Path, args: &ReadArgs) -> anyhow::Result<Input> {
     #[derive(Deserialize)]
     struct Fields {
         schema: Option<IgnoredAny>,

@@ -95,7 +95,7 @@ fn subject(args: &InspectArgs) -> anyhow::Result<Subject> {
     let path = Path::new(&args.what);
     let file = path.display();
     let bytes = format::read_file(path).with_context(|| format!("cannot read {file}"))?;
-    let format = args.source.from;
+    let format = args.read.from;
     if format.unwrap_or_else(|| detect(&bytes)) == Format::Bpf {
         let program = Program::from_bytes(&bytes).with_context(|| format!("{file}"))?;
         return Ok(Subject {
@@ -108,7 +108,7 @@ fn subject(args: &InspectArgs) -> anyhow::Result<Subject> {
             profile: None,
         });
     }
-    let source = source::parse(&bytes, &args.source, None, false);
+    let source = source::parse(&bytes, &args.read, None, false);
     let source = source.with_context(|| format!("{file}"))?;
     let filter = enforce::compile(&source.profile, OnUnknown::Ignore)
         .with_context(|| format!("{file}: cannot compile the profile"))?;

@@ -42,7 +42,7 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
             "incomplete": incomplete,
         });
         writeln!(io::stdout(), "{summary}")?;
-    } else if !args.quiet {
+    } else if !args.verbosity.quiet {
         say!("sc-record: {name}: {runs} runs from {inputs} files, {incomplete} incomplete");
     }
     Ok(exit_status::CLEAN)

@@ -59,11 +59,11 @@ impl Method {
 
 /// Records, and gives the exit status of the workload.
 pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
-    if is_log_mode(args) && args.command.is_empty() {
+    if args.observe.is_log_mode() && args.command.is_empty() {
         return super::follow::follow(args);
     }
     anyhow::ensure!(
-        args.log.source != Source::Stdin,
+        args.observe.log.source != Source::Stdin,
         "--source - takes the standard input, which is CMD's"
     );
     let plan = Plan::new(args)?;
@@ -80,7 +80,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
         .context("can't handle signals")?;
 
     let (run, outcome) = plan.run(&control)?;
-    match &args.log.assume {
+    match &args.assume {
         // Without a call there is nothing to keep, nor to make a profile of.
         Some(assumed) if run.syscalls.is_empty() => {
             say!(
@@ -108,10 +108,6 @@ fn status(outcome: &Outcome, target: &Target) -> u8 {
     u8::try_from(status).unwrap_or(super::exit_status::TOOL_FAILED)
 }
 
-fn is_log_mode(args: &RecordArgs) -> bool {
-    args.log.log_mode || args.backend == cli::Backend::Log
-}
-
 impl Plan<'_> {
     fn new(args: &RecordArgs) -> anyhow::Result<Plan<'_>> {
         let (target, program) = match (args.pid, args.command.first()) {
@@ -131,8 +127,8 @@ impl Plan<'_> {
         };
         let mut keep = Keep::new(&args.keep, Name::of_command(&program))?;
         let mut known = BTreeSet::new();
-        if let Some(path) = &args.log.assume {
-            anyhow::ensure!(is_log_mode(args), "--assume needs --log-mode");
+        if let Some(path) = &args.assume {
+            anyhow::ensure!(args.observe.is_log_mode(), "--assume needs --log-mode");
             let assumed = profile::assumed(path)?;
             known = assumed.allowed();
             keep.assume(assumed);
@@ -152,7 +148,9 @@ impl Plan<'_> {
             say!("sc-record: backend {}: {}", method.name(), method.why());
         }
         let show = !self.args.keep.verbosity.quiet;
-        let progress = show.then(|| Progress::start(self.args.progress)).flatten();
+        let progress = show
+            .then(|| Progress::start(self.args.observe.progress))
+            .flatten();
         let mut builder = RunBuilder::start(self.program.clone(), method.name());
         let mut sink = Watched {
             builder: &mut builder,
@@ -164,7 +162,7 @@ impl Plan<'_> {
         }?;
         drop(progress);
         let mut run = builder.finish(outcome.exit, outcome.no_new_privs);
-        run.labels = self.args.keep.labels.iter().cloned().collect();
+        run.labels = self.args.keep.labels.to_map();
         if let (true, Target::Command(command)) = (self.args.keep_argv, &self.target) {
             run.argv = Some(command.argv.clone());
         }
@@ -172,15 +170,15 @@ impl Plan<'_> {
     }
 
     fn method(&self) -> Method {
-        let until = match self.args.until {
+        let until = match self.args.observe.until {
             cli::Until::All => Until::All,
             cli::Until::Exit => Until::Exit,
         };
-        let log = &self.args.log;
-        if !is_log_mode(self.args) {
+        let log = &self.args.observe.log;
+        if !self.args.observe.is_log_mode() {
             return Method::Ptrace(Ptrace {
                 until,
-                no_filter: self.args.no_filter,
+                no_filter: self.args.observe.no_filter,
                 interest: None,
             });
         }
@@ -195,7 +193,7 @@ impl Plan<'_> {
                 until,
             },
             at_most: log.passes,
-            assumed: log.assume.clone(),
+            assumed: self.args.assume.clone(),
             quiet: self.args.keep.verbosity.quiet,
             verbose: self.args.keep.verbosity.verbose,
         })

@@ -34,7 +34,7 @@ impl Load<'_> {
     /// Reads and compiles the profile, and warns of what the filter does otherwise.
     pub(super) fn load(&self) -> anyhow::Result<Given> {
         let file = self.path.display();
-        let Loaded { source, bytes } = source::load(self.path, &self.enforce.source, None, false)?;
+        let Loaded { source, bytes } = source::load(self.path, &self.enforce.read, None, false)?;
 
         // `line 3, column 9: …` for what has a place in the file.
         let at = |place: Option<Place>| {
@@ -82,9 +82,9 @@ fn become_command(args: &RunArgs) -> anyhow::Result<Infallible> {
     let Given {
         profile, filter, ..
     } = Load {
-        path: &args.profile,
+        path: &args.enforce.profile,
         enforce: &args.enforce,
-        quiet: args.quiet,
+        quiet: args.verbosity.quiet,
     }
     .load()?;
 

@@ -7,7 +7,7 @@ use anyhow::Context;
 use sc_record::format::{self, Format, KernelVersion, Machine, Reading, Source};
 use sc_record::syscall::Arch;
 
-use crate::cli::SourceArgs;
+use crate::cli::ReadArgs;
 
 /// A profile, and the file that it was read from.
 pub(super) struct Loaded {
@@ -18,7 +18,7 @@ pub(super) struct Loaded {
 /// Reads a profile. `into` is the format that it will be written in, if it will; `lossy` leaves out what no profile holds.
 pub(super) fn load(
     path: &Path,
-    args: &SourceArgs,
+    args: &ReadArgs,
     into: Option<Format>,
     lossy: bool,
 ) -> anyhow::Result<Loaded> {
@@ -31,7 +31,7 @@ pub(super) fn load(
 /// The same of bytes that were read already.
 pub(super) fn parse(
     bytes: &[u8],
-    args: &SourceArgs,
+    args: &ReadArgs,
     into: Option<Format>,
     lossy: bool,
 ) -> Result<Source, format::ParseError> {
@@ -46,7 +46,7 @@ pub(super) fn parse(
 }
 
 /// What conditions are resolved for.
-fn machine(args: &SourceArgs) -> Machine {
+fn machine(args: &ReadArgs) -> Machine {
     let this = || {
         let uname = nix::sys::utsname::uname().ok()?;
         KernelVersion::of_release(uname.release().to_str()?)

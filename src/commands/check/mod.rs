@@ -89,7 +89,7 @@ impl ProfileFile {
     fn read(args: &CheckArgs) -> anyhow::Result<ProfileFile> {
         let path = &args.profile;
         let shown = path.display();
-        let Loaded { source, bytes } = source::load(path, &args.source, None, false)?;
+        let Loaded { source, bytes } = source::load(path, &args.read, None, false)?;
         let answers = Answers::of(&source.profile).map_err(|error| {
             let at = source.locate(&bytes, error.place);
             let at = at.map_or_else(String::new, |position| format!("{position}: "));

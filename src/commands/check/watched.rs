@@ -21,9 +21,9 @@ use crate::ui::progress::{Progress, Watched};
 
 /// Runs the workload to its end, and tells what it called.
 pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Evidence, Subject)> {
-    let log_mode = args.run.log_mode || args.run.backend == cli::Backend::Log;
+    let log_mode = args.run.observe.is_log_mode();
     anyhow::ensure!(
-        args.run.source != Source::Stdin,
+        args.run.observe.log.source != Source::Stdin,
         "--source - takes the standard input, which is CMD's"
     );
     // clap sees to it that there is one.
@@ -43,7 +43,7 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
     signals
         .handle(Arc::clone(&control), Interrupts::Second)
         .context("can't handle signals")?;
-    let progress = (!args.verbosity.quiet).then(|| Progress::start(args.run.progress));
+    let progress = (!args.verbosity.quiet).then(|| Progress::start(args.run.observe.progress));
     let progress = progress.flatten();
 
     let known = answers.always_executed();
@@ -59,22 +59,22 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
             progress: progress.as_ref(),
         },
     };
-    let until = match args.run.until {
+    let until = match args.run.observe.until {
         cli::Until::All => Until::All,
         cli::Until::Exit => Until::Exit,
     };
     let outcome = if log_mode {
         let passes = Passes {
             log: Log {
-                source: args.run.source.clone(),
-                become_auditd: args.run.become_auditd,
-                receive_buffer: args.run.receive_buffer,
+                source: args.run.observe.log.source.clone(),
+                become_auditd: args.run.observe.log.become_auditd,
+                receive_buffer: args.run.observe.log.receive_buffer,
                 known: if see_all { BTreeSet::new() } else { known },
                 executed: BTreeSet::new(),
                 sites: true,
                 until,
             },
-            at_most: args.run.passes,
+            at_most: args.run.observe.log.passes,
             assumed: None,
             quiet: args.verbosity.quiet,
             verbose: args.verbosity.verbose,
@@ -83,7 +83,7 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
     } else {
         let ptrace = Ptrace {
             until,
-            no_filter: args.run.no_filter,
+            no_filter: args.run.observe.no_filter,
             interest: Some(Interest::in_all_but(known)),
         };
         if args.verbosity.verbose {
@@ -93,7 +93,7 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
     }?;
     drop(progress);
     let mut run = builder.finish(outcome.exit, outcome.no_new_privs);
-    run.labels = args.run.labels.iter().cloned().collect();
+    run.labels = args.run.labels.to_map();
     let mut evidence = Evidence::of_run(&run, watch);
     if log_mode && !see_all {
         evidence = evidence.blind(

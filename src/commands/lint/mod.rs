@@ -64,7 +64,7 @@ fn of_file(
     version: Version,
     recording: Option<&Recording>,
 ) -> anyhow::Result<Vec<Located>> {
-    let Loaded { source, bytes } = input::profile(path, &args.source)?;
+    let Loaded { source, bytes } = input::profile(path, &args.read)?;
     let conditionals = format::conditionals(&bytes);
     let paths: Vec<String> = conditionals.iter().map(|one| one.path.clone()).collect();
     let context = Context {

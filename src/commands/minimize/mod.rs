@@ -30,28 +30,28 @@ struct Interrupted;
 /// Finds the calls, reports them, and gives the exit status.
 pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
     let given = Load {
-        path: &args.profile,
+        path: &args.enforce.profile,
         enforce: &args.enforce,
-        quiet: args.quiet,
+        quiet: args.verbosity.quiet,
     }
     .load()?;
     let default = given.profile.default_action;
     anyhow::ensure!(
         !default.executes(),
         "{}: the default action is {default}: what the profile does not name is let through, so nothing can be taken out",
-        args.profile.display()
+        args.enforce.profile.display()
     );
     anyhow::ensure!(
         !args.write.update || !matches!(given.format, Format::Docker | Format::Podman),
         "{}: --update would lose the conditions of its rules: --write FILE writes OCI, resolved for this machine",
-        args.profile.display()
+        args.enforce.profile.display()
     );
     // Before there is a thread: the mask of signals is each thread's own.
     let named = let_through(&given.profile);
     if let Some(unknown) = args.only.iter().find(|name| !named.contains(*name)) {
         anyhow::bail!(
             "--only {unknown}: {} does not let it through",
-            args.profile.display()
+            args.enforce.profile.display()
         );
     }
     let stop = signals::flag_interrupts().context("can't handle signals")?;
@@ -74,7 +74,7 @@ fn search(
     stop: &Arc<AtomicBool>,
     state: &mut State,
 ) -> anyhow::Result<u8> {
-    let bar = progress(args.quiet);
+    let bar = progress(args.verbosity.quiet);
     let bench = Bench::new(args, stop)?;
     bar.set_message("running it with all calls");
     let baseline = bench.baseline(&given.profile)?;
@@ -107,7 +107,7 @@ fn search(
     let state = (asking.state.into_inner()).unwrap_or_else(PoisonError::into_inner);
 
     let report = Report {
-        profile: args.profile.clone(),
+        profile: args.enforce.profile.clone(),
         calls: plan.calls(&found, state),
         runs: state.runs(),
         resumed: state.resumed(),
@@ -128,7 +128,7 @@ fn search(
     }
     let target = match (&args.write.to, args.write.update) {
         (Some(file), _) => Some(file),
-        (None, update) => update.then_some(&args.profile),
+        (None, update) => update.then_some(&args.enforce.profile),
     };
     if let Some(target) = target {
         let smaller = without(&given.profile, &removable);
@@ -139,7 +139,7 @@ fn search(
         };
         let written = format::write(format, &smaller, &format::Writing::default())?;
         write_atomically(target, &written.bytes)?;
-        if !args.quiet {
+        if !args.verbosity.quiet {
             say!("sc-record: wrote {}", target.display());
         }
     }

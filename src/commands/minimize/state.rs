@@ -52,7 +52,7 @@ impl State {
     pub(super) fn open(args: &MinimizeArgs, profile: &[u8]) -> anyhow::Result<State> {
         let path = match &args.state {
             Some(path) => path.clone(),
-            None => beside(&args.profile),
+            None => beside(&args.enforce.profile),
         };
         let mut state = State {
             of: digest(args, profile).to_string(),
@@ -84,14 +84,14 @@ impl State {
             state.trials = (file.trials.into_iter())
                 .map(|trial| (trial.denied, trial.differs))
                 .collect();
-            if !args.quiet {
+            if !args.verbosity.quiet {
                 say!(
                     "sc-record: going on with {} results of {} (--fresh forgets them)",
                     state.resumed,
                     state.path.display()
                 );
             }
-        } else if !args.quiet {
+        } else if !args.verbosity.quiet {
             say!(
                 "sc-record: the results in {} are of another profile, command or comparison: starting anew",
                 state.path.display()
@@ -202,7 +202,7 @@ fn digest(args: &MinimizeArgs, profile: &[u8]) -> Uuid {
         u8::from(args.enforce.allow_new_privs),
         u8::from(args.enforce.ignore_unknown),
     ]);
-    let decisive = (&args.compare, &args.test, &args.enforce.source);
+    let decisive = (&args.compare, &args.test, &args.enforce.read);
     add(format!("{decisive:?} {:?}", args.timeout.map(|timeout| *timeout)).as_bytes());
     for arg in &args.command {
         add(arg.as_bytes());

@@ -32,9 +32,9 @@ const MYSELF: &str = "/proc/self/exe";
 /// Runs the workload under the profile, reports what became of it, and gives the exit status.
 pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     let given = Load {
-        path: &args.profile,
+        path: &args.enforce.profile,
         enforce: &args.enforce,
-        quiet: args.quiet,
+        quiet: args.verbosity.quiet,
     }
     .load()?;
     let injected = inject_all(args, &given)?;
@@ -43,7 +43,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
         Some(name) => Some(run(args, &given, &find_executable(name)?)?),
     };
     let report = Report {
-        profile: args.profile.clone(),
+        profile: args.enforce.profile.clone(),
         run,
         injected,
     };
@@ -123,7 +123,7 @@ fn run(args: &VerifyArgs, given: &Given, path: &Path) -> anyhow::Result<Outcome>
 
 /// Runs the workload without the profile. What it writes is for comparisons only, and ^C ends all.
 fn baseline(args: &VerifyArgs, path: &Path, directory: &Path) -> anyhow::Result<Tried> {
-    if !args.quiet {
+    if !args.verbosity.quiet {
         say!("sc-record: running it without the profile first (--no-baseline: don't)");
     }
     let directory = directory.join("baseline");

@@ -1,0 +1,195 @@
+//! The definitions of the command line, one file per verb. They do nothing: [`crate::commands`] gives them their meaning.
+
+mod check;
+mod completions;
+mod convert;
+mod diff;
+mod explain;
+mod generate;
+mod groups;
+mod import;
+mod inspect;
+mod lint;
+mod log_profile;
+mod merge;
+mod minimize;
+mod record;
+mod resolve;
+mod run;
+mod stats;
+mod values;
+mod verify;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use self::check::CheckArgs;
+pub(crate) use self::completions::CompletionsArgs;
+pub(crate) use self::convert::ConvertArgs;
+pub(crate) use self::diff::DiffArgs;
+pub(crate) use self::explain::ExplainArgs;
+pub(crate) use self::generate::GenerateArgs;
+pub(crate) use self::groups::{EnforceArgs, KeepArgs, ProfileArgs, ReadArgs, Verbosity};
+pub(crate) use self::import::{
+    FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat,
+};
+pub(crate) use self::inspect::InspectArgs;
+pub(crate) use self::lint::LintArgs;
+pub(crate) use self::log_profile::LogProfileArgs;
+pub(crate) use self::merge::MergeArgs;
+pub(crate) use self::minimize::MinimizeArgs;
+pub(crate) use self::record::RecordArgs;
+pub(crate) use self::resolve::ResolveArgs;
+pub(crate) use self::run::RunArgs;
+pub(crate) use self::stats::StatsArgs;
+pub(crate) use self::values::{Arches, Compared, Destination, Policy, Until, When};
+pub(crate) use self::verify::VerifyArgs;
+
+/// Record the system calls of a workload and write its minimal seccomp profile
+#[derive(Debug, Parser)]
+#[command(
+    name = "sc-record",
+    version,
+    override_usage = "sc-record [OPTIONS] [--] CMD [ARG]...\n       sc-record [OPTIONS] --pid PID\n       sc-record [OPTIONS] --log-mode\n       sc-record VERB ...",
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs",
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
+
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+impl Cli {
+    /// Whether a workload is recorded, which is what the program does without a verb.
+    pub(crate) fn is_record(&self) -> bool {
+        self.verb.is_none()
+    }
+
+    /// Whether a workload runs beside this program.
+    pub(crate) fn runs_workload(&self) -> bool {
+        match &self.verb {
+            None => true,
+            Some(Verb::Check(args)) => args.runs_workload(),
+            Some(_) => false,
+        }
+    }
+
+    /// Whether the exit status is the workload's, so that this program's own failures need other statuses.
+    pub(crate) fn passes_status_on(&self) -> bool {
+        self.is_record() || matches!(self.verb, Some(Verb::Run(_)))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Merge recordings, keeping each run once
+    Merge(MergeArgs),
+    /// Generate the profile of a recording
+    Generate(GenerateArgs),
+    /// Write a profile that logs every call, for --log-mode to follow containers and services
+    LogProfile(LogProfileArgs),
+    /// Compare a profile with the calls of a workload: what it lacks, what is never called
+    Check(Box<CheckArgs>),
+    /// Import a run from audit logs or strace output
+    Import(ImportArgs),
+    /// Resolve system call numbers to names, and names to numbers
+    Resolve(ResolveArgs),
+    /// Run a command under a profile, without a container engine
+    Run(RunArgs),
+    /// Run a command under a profile, report every denial and whether the outcome is the same
+    Verify(VerifyArgs),
+    /// Find the calls of a profile that a command can do without, by denying them
+    Minimize(MinimizeArgs),
+    /// Compare the meaning of two profiles or recordings
+    Diff(DiffArgs),
+    /// Explain why each call is in a profile, and how tight the profile is
+    Explain(ExplainArgs),
+    /// Find likely problems of a profile in the runtime that loads it
+    Lint(LintArgs),
+    /// Estimate how complete a recording is
+    Stats(StatsArgs),
+    /// Convert a profile to another format
+    Convert(ConvertArgs),
+    /// Show what the filters of a process, a profile or a file answer to each call
+    Inspect(InspectArgs),
+    /// Print a shell completion script
+    Completions(CompletionsArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The verb (`""` for record) and the command that a command line gives, or the kind of the error.
+    fn parse(line: &str) -> Result<(String, String), clap::error::ErrorKind> {
+        let args = std::iter::once("sc-record").chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(args).map_err(|error| error.kind())?;
+        let command: Vec<_> = cli.record.command.iter().map(|a| a.to_str()).collect();
+        let command: Option<Vec<_>> = command.into_iter().collect();
+        let verb = cli.verb.map(|verb| format!("{verb:?}")).unwrap_or_default();
+        let verb = verb.split('(').next().unwrap_or_default().to_lowercase();
+        Ok((verb, command.unwrap_or_default().join(" ")))
+    }
+
+    #[test]
+    fn definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_command_belongs_to_it() {
+        let check = |line: &str, command: &str| {
+            assert_eq!(
+                parse(line),
+                Ok((String::new(), command.to_owned())),
+                "{line}"
+            );
+        };
+        check("./x --flag", "./x --flag");
+        check("./x -q --name y -- z", "./x -q --name y -- z");
+        check("-q ./x completions", "./x completions");
+        check("-n y -- ./x -n z", "./x -n z");
+        check("-- completions bash", "completions bash");
+        check("-- merge", "merge");
+        check("-- -x", "-x");
+        check("ls --help", "ls --help");
+        check("ls --version", "ls --version");
+        check("-p 1", "");
+    }
+
+    #[test]
+    fn a_verb_comes_first() {
+        let check = |line: &str, verb: &str| {
+            assert_eq!(parse(line), Ok((verb.to_owned(), String::new())), "{line}");
+        };
+        check("completions bash", "completions");
+        check("merge a b -o c", "merge");
+        check("merge - -q", "merge");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        use clap::error::ErrorKind as E;
+        let check = |line: &str, kind| assert_eq!(parse(line), Err(kind), "{line}");
+        check("", E::DisplayHelpOnMissingArgumentOrSubcommand);
+        check("-q", E::MissingRequiredArgument);
+        check("-p 1 ls", E::ArgumentConflict);
+        check("-p 0", E::ValueValidation);
+        check("-q -v ls", E::ArgumentConflict);
+        check("--label x ls", E::ValueValidation);
+        check("--label =x ls", E::ValueValidation);
+        check("-n a/b ls", E::ValueValidation);
+        check("-n .. ls", E::ValueValidation);
+        check("--frobnicate ls", E::UnknownArgument);
+        check("-b ebpf ls", E::InvalidValue);
+        check("merge", E::MissingRequiredArgument);
+    }
+}

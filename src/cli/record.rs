@@ -1,0 +1,98 @@
+//! `sc-record [OPTIONS] [--] CMD [ARG]...`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::groups::{KeepArgs, LOG_MODE, ObserveArgs};
+
+/// What to record, how, and where to write the result.
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// Attach to a running process, with its threads and children, instead of starting CMD
+    #[arg(short, long, value_name = "PID", conflicts_with = "command", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+
+    #[command(flatten)]
+    pub(crate) observe: ObserveArgs,
+
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+
+    /// Store CMD's arguments with the run; don't commit such a recording if they carry secrets
+    #[arg(long)]
+    pub(crate) keep_argv: bool,
+
+    /// Print the summary as JSON on stderr
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Don't log calls that this profile allows: the run then shows only what it lacks, and the
+    /// written profile has both
+    #[arg(
+        long,
+        value_name = "PROFILE",
+        help_heading = LOG_MODE,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub(crate) assume: Option<PathBuf>,
+
+    /// Program to run, and its arguments
+    #[arg(
+        value_name = "CMD",
+        required_unless_present_any = ["pid", "log_mode"],
+        trailing_var_arg = true,
+        value_hint = clap::ValueHint::CommandWithArguments
+    )]
+    pub(crate) command: Vec<OsString>,
+
+    #[command(flatten)]
+    pub(crate) follow: FollowArgs,
+}
+
+/// Which processes log mode follows without CMD, and how long.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log mode without CMD: follow what the kernel logs until Ctrl-C")]
+pub(crate) struct FollowArgs {
+    /// Follow only threads with this name (repeatable)
+    #[arg(
+        long = "comm",
+        value_name = "NAME",
+        requires = "log_mode",
+        conflicts_with = "command"
+    )]
+    pub(crate) comms: Vec<OsString>,
+
+    /// Follow only processes that execute this file (repeatable)
+    #[arg(
+        long = "exe",
+        value_name = "FILE",
+        requires = "log_mode",
+        conflicts_with = "command",
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub(crate) exes: Vec<OsString>,
+
+    /// Follow only processes in the container with this id (or any other part of its cgroups' names)
+    #[arg(long, value_name = "ID", requires = "log_mode", conflicts_with = "command", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) container: Option<String>,
+
+    /// End the recording after this time (90s, 10min)
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "log_mode",
+        conflicts_with = "command"
+    )]
+    pub(crate) duration: Option<humantime::Duration>,
+
+    /// End the recording when no record has arrived for this time
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "log_mode",
+        conflicts_with = "command"
+    )]
+    pub(crate) idle: Option<humantime::Duration>,
+}

@@ -1,0 +1,227 @@
+//! The values that options take, and how they are read.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use sc_record::format::{Format, KernelVersion};
+use sc_record::syscall::Arch;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// The best one that this machine allows
+    Auto,
+    /// Stop at every call with ptrace(2); needs no privileges
+    Ptrace,
+    /// Let the kernel log every call and read its audit records; needs `CAP_AUDIT_READ` and `CAP_AUDIT_CONTROL`
+    Log,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Policy {
+    /// Only the recorded calls
+    Exact,
+    /// Also what the kernel, the loader and the vDSO hide
+    Safe,
+    /// Also what other versions of libc use instead
+    Portable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// CMD itself exits; its descendants keep running
+    Exit,
+    /// All its descendants have exited too
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The parts of a workload's outcome that can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compared {
+    /// How it ended; always compared
+    Exit,
+    /// Its stdout
+    Stdout,
+    /// Its stderr
+    Stderr,
+}
+
+impl Compared {
+    /// The comparison that a list of parts asks for.
+    pub(crate) fn all(list: &[Compared]) -> sc_record::trial::Compare {
+        sc_record::trial::Compare {
+            stdout: list.contains(&Compared::Stdout),
+            stderr: list.contains(&Compared::Stderr),
+        }
+    }
+}
+
+/// Where a result is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// `none`: nowhere.
+    Nowhere,
+    /// `-`: stdout.
+    Stdout,
+    /// A file. One with the name `none` is `./none`.
+    File(PathBuf),
+}
+
+impl From<OsString> for Destination {
+    fn from(text: OsString) -> Destination {
+        match text.to_str() {
+            Some("none") => Destination::Nowhere,
+            Some("-") => Destination::Stdout,
+            _ => Destination::File(PathBuf::from(text)),
+        }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Destination, Infallible> {
+        Ok(OsString::from(text).into())
+    }
+}
+
+/// One architecture, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arches {
+    One(Arch),
+    All,
+}
+
+/// Capabilities by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caps(pub(crate) Vec<String>);
+
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE".to_owned()),
+    }
+}
+
+pub(super) fn arch(text: &str) -> Result<Arch, String> {
+    Arch::from_any_name(text).ok_or_else(|| {
+        let known: Vec<_> = Arch::ALL.iter().map(|arch| arch.name()).collect();
+        format!("not an architecture; known are {}", known.join(", "))
+    })
+}
+
+pub(super) fn arches(text: &str) -> Result<Arches, String> {
+    match text {
+        "all" => Ok(Arches::All),
+        _ => arch(text).map(Arches::One),
+    }
+}
+
+pub(super) fn caps(text: &str) -> Result<Caps, String> {
+    if text == "none" {
+        return Ok(Caps(Vec::new()));
+    }
+    let name = |cap: &str| {
+        let upper = cap.trim().to_ascii_uppercase();
+        let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
+        let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        is_name
+            .then(|| format!("CAP_{name}"))
+            .ok_or_else(|| format!("{cap:?} is not a capability"))
+    };
+    text.split(',')
+        .map(name)
+        .collect::<Result<_, _>>()
+        .map(Caps)
+}
+
+pub(super) fn kernel(text: &str) -> Result<KernelVersion, String> {
+    KernelVersion::of_release(text).ok_or_else(|| "expected a version such as 5.10".to_owned())
+}
+
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    let number: f64 = text
+        .trim_end_matches('%')
+        .parse()
+        .map_err(|_| "not a number".to_owned())?;
+    if (0.0..=100.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("not between 0 and 100".to_owned())
+    }
+}
+
+/// The index and the value of a system call's argument.
+pub(super) fn argument(text: &str) -> Result<(usize, u64), String> {
+    let wrong = || "an argument is N=VALUE, with N from 0 to 5".to_owned();
+    let (index, value) = text.split_once('=').ok_or_else(wrong)?;
+    let index: usize = index.parse().map_err(|_| wrong())?;
+    let (negative, digits) = match value.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, value),
+    };
+    let value = match digits.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => digits.parse(),
+    };
+    let value = value.map_err(|_| wrong())?;
+    let value = if negative {
+        value.wrapping_neg()
+    } else {
+        value
+    };
+    if index < 6 {
+        Ok((index, value))
+    } else {
+        Err(wrong())
+    }
+}
+
+/// Reads the name of a format.
+pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
+    let values = Format::ALL
+        .iter()
+        .map(|&format| PossibleValue::new(format.name()).help(about(format)));
+    PossibleValuesParser::new(values).try_map(|name| name.parse())
+}
+
+fn about(format: Format) -> &'static str {
+    match format {
+        Format::Oci => "OCI runtime JSON: Docker, Podman, containerd, CRI-O, Kubernetes",
+        Format::Docker => "Docker's dialect: rules with conditions",
+        Format::Podman => "Podman's dialect",
+        Format::Kubernetes => "OCI JSON, with the pod's securityContext beside it",
+        Format::Spo => "`SeccompProfile` of the Security Profiles Operator",
+        Format::Systemd => "Drop-in for a systemd unit",
+        Format::Seccompiler => "JSON for seccompiler (Firecracker)",
+        Format::Minijail => "minijail policy",
+        Format::Libseccomp => "C source that loads the profile with libseccomp",
+        Format::Falco => "Falco rule that reports calls outside the profile",
+        Format::Bpf => "Compiled filter, as bubblewrap takes it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_numbers_in_any_spelling() {
+        assert_eq!(argument("0=16"), Ok((0, 16)));
+        assert_eq!(argument("5=0x10"), Ok((5, 16)));
+        assert_eq!(argument("1=-1"), Ok((1, u64::MAX)));
+        assert!(argument("6=1").is_err());
+        assert!(argument("1").is_err());
+        assert!(argument("1=x").is_err());
+    }
+}
