@@ -10,6 +10,7 @@
 )]
 
 mod check;
+mod credits;
 mod debuggers;
 mod diff;
 mod enforce;

@@ -6,46 +6,57 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustc_hash::FxBuildHasher;
 
-use super::counters::{Counter, Counters, IndexSet, MAX_COUNTERS};
+use super::counters::{Counter, Counters, ExecutableIndex, MAX_COUNTERS, NOBODY};
 use super::schema::whole_ms;
 use super::{Exit, Run, RunId, Tally};
 use crate::event::{Event, Sink, Task};
 use crate::syscall::Syscall;
 
-/// Which of [`RunBuilder::executables`].
-type ExecutableIndex = usize;
-
-/// The program of the run: that of the first task before the first exec that was seen, so that the execve(2) which
-/// starts the workload is put down to the workload, not to the recorder.
+/// The program of the run: that of the first task before its first exec event. The execve(2) that starts the workload
+/// is thus credited to the workload, not to the recorder.
 const PROGRAM: ExecutableIndex = 0;
 
-/// What a task runs.
+/// The maximum number of executables. A workload that runs more has copied itself under new names.
+const MAX_EXECUTABLES: usize = 1 << 14;
+
+/// The maximum number of reasons why a run is incomplete.
+const MAX_REASONS: usize = 256;
+
+/// What a task executes.
 #[derive(Debug)]
 enum Executable {
     Path(PathBuf),
-    /// A task called before any event told where it came from: its parent's fork may be told of later, and then it ran
-    /// what its parent runs.
-    OfParent,
-    /// The same as another, which is not this one, and was not `SameAs` when this was set.
-    SameAs(ExecutableIndex),
+    /// The task made a call before any event said where it came from. The fork event of its parent may still come, and
+    /// then the task executed what its parent executes.
+    OfParent {
+        /// Children of the task executed the same.
+        inherited: bool,
+    },
+}
+
+/// Whether the event of the fork that made a task was seen.
+#[derive(Clone, Copy, Debug)]
+enum Birth {
+    Seen,
+    /// Not yet: calls before its first exec, if there were any, are credited to this [`Executable::OfParent`].
+    Unseen(Option<ExecutableIndex>),
 }
 
 /// A living task.
 #[derive(Clone, Copy, Debug)]
 struct Life {
     executable: ExecutableIndex,
-    /// What it ran at first, an [`Executable::OfParent`], if its fork was not told of yet.
-    unborn: Option<ExecutableIndex>,
+    birth: Birth,
 }
 
-/// What tells the time of the events.
+/// The source of the times of events.
 enum Clock {
-    /// Events happen when they are told. Since when the run goes.
+    /// Events happen when they arrive. The start of the run.
     Running(Instant),
-    /// Events are of the past, and none has told its time.
-    Untold,
-    /// Events tell the time that they happened at, as that since 1970.
-    Told {
+    /// Events are of the past, and no [`Event::Clock`] came yet.
+    Unset,
+    /// Events happened at the time of the latest [`Event::Clock`], since 1970.
+    Set {
         now: Duration,
         earliest: Duration,
         latest: Duration,
@@ -57,20 +68,20 @@ impl Clock {
     fn now(&self) -> Duration {
         match self {
             Clock::Running(start) => start.elapsed(),
-            Clock::Untold => Duration::ZERO,
-            Clock::Told { now, .. } => *now,
+            Clock::Unset => Duration::ZERO,
+            Clock::Set { now, .. } => *now,
         }
     }
 
     fn set(&mut self, time: SystemTime) {
         let now = (time.duration_since(SystemTime::UNIX_EPOCH)).unwrap_or_default();
         let (earliest, latest) = match *self {
-            Clock::Running(_) | Clock::Untold => (now, now),
-            Clock::Told {
+            Clock::Running(_) | Clock::Unset => (now, now),
+            Clock::Set {
                 earliest, latest, ..
             } => (earliest.min(now), latest.max(now)),
         };
-        *self = Clock::Told {
+        *self = Clock::Set {
             now,
             earliest,
             latest,
@@ -90,11 +101,13 @@ pub struct RunBuilder {
     run: Run,
     clock: Clock,
     executables: Vec<Executable>,
+    /// Places in `executables` that are free again.
+    free: Vec<ExecutableIndex>,
     index_of: HashMap<PathBuf, ExecutableIndex>,
     tasks: HashMap<Task, Life, FxBuildHasher>,
-    /// Of the tasks that ended before their fork was told of: what they ran at first.
+    /// Tasks that exited before the event of their fork, with the [`Executable::OfParent`] of their calls.
     unborn_dead: HashMap<Task, ExecutableIndex, FxBuildHasher>,
-    /// The task of the latest call and what it runs: most calls are by the same task as the one before.
+    /// The task of the latest call and what it executes: most calls are by the same task as the one before.
     latest: Option<(Task, ExecutableIndex)>,
     counters: Counters,
     losses: BTreeMap<String, Loss>,
@@ -103,7 +116,7 @@ pub struct RunBuilder {
 }
 
 impl RunBuilder {
-    /// Starts to count a run of `program` now.
+    /// Starts a run of `program` now.
     #[must_use]
     pub fn start(program: PathBuf, backend: &str) -> RunBuilder {
         let (kernel, machine) = match nix::sys::utsname::uname() {
@@ -117,12 +130,12 @@ impl RunBuilder {
         RunBuilder::new(program, backend, kernel, machine)
     }
 
-    /// Starts to count a run that others saw and noted: where it ran isn't known, and its program is the first that
-    /// executes. [`Event::Clock`] tells when it was.
+    /// Starts a run that was recorded elsewhere, as in a log. Its kernel and machine are unknown, its program is the first
+    /// that is executed, and [`Event::Clock`] gives its times.
     #[must_use]
     pub fn of_the_past(backend: &str) -> RunBuilder {
         RunBuilder {
-            clock: Clock::Untold,
+            clock: Clock::Unset,
             ..RunBuilder::new(PathBuf::new(), backend, String::new(), String::new())
         }
     }
@@ -130,6 +143,7 @@ impl RunBuilder {
     fn new(program: PathBuf, backend: &str, kernel: String, machine: String) -> RunBuilder {
         RunBuilder {
             executables: vec![Executable::Path(program.clone())],
+            free: Vec::new(),
             index_of: HashMap::new(),
             run: Run {
                 id: RunId::new(),
@@ -159,25 +173,25 @@ impl RunBuilder {
         }
     }
 
-    /// How many calls there were so far.
+    /// The number of calls so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls
     }
 
-    /// How many different ones, over all ABIs.
+    /// The number of different calls so far, over all ABIs.
     #[must_use]
     pub fn distinct(&self) -> usize {
         self.counters.len()
     }
 
-    /// How many tasks there were so far.
+    /// The number of tasks so far.
     #[must_use]
     pub fn tasks(&self) -> u64 {
         self.run.tasks
     }
 
-    /// The call that was seen for the first time last.
+    /// The call that was new last.
     #[must_use]
     pub fn latest_new(&self) -> Option<Syscall> {
         self.latest_new
@@ -191,8 +205,8 @@ impl RunBuilder {
                 self.run.duration = start.elapsed();
                 Duration::ZERO
             }
-            Clock::Untold => Duration::ZERO,
-            Clock::Told {
+            Clock::Unset => Duration::ZERO,
+            Clock::Set {
                 earliest, latest, ..
             } => {
                 self.run.started = SystemTime::UNIX_EPOCH + earliest;
@@ -243,36 +257,26 @@ impl RunBuilder {
             return;
         };
         counter.count = counter.count.saturating_add(count);
-        if let Clock::Told { now, .. } = self.clock {
+        if let Clock::Set { now, .. } = self.clock {
             counter.first = counter.first.min(now);
         }
-        if counter.latest != executable {
-            counter.latest = executable;
-            counter.executables.insert(executable);
-        }
+        counter.credit(executable);
     }
 
     #[cold]
     fn count_new(&mut self, syscall: Syscall, count: u64, executable: ExecutableIndex) {
-        let mut executables = IndexSet::default();
-        executables.insert(executable);
-        let added = self.counters.add(Counter {
-            syscall,
-            count,
-            first: self.clock.now(),
-            latest: executable,
-            executables,
-        });
-        if added.is_some() {
+        let first = self.clock.now();
+        let counter = Counter::new(syscall, count, first, executable);
+        if self.counters.add(counter).is_some() {
             self.latest_new = Some(syscall);
         } else {
             let why = format!("the workload made more than {MAX_COUNTERS} different calls");
-            self.lost(Some(count), &why);
+            self.lost(Some(count), why);
         }
     }
 
-    /// What a task runs. One that no event told of before starts to be counted here: the first is the workload itself,
-    /// and of the others the fork may be told of later.
+    /// What a task executes. A task without an earlier event is counted here: the first is the workload's first task, and
+    /// the fork events of others may come later.
     fn executable_of(&mut self, task: Task) -> ExecutableIndex {
         if let Some(life) = self.tasks.get(&task) {
             return life.executable;
@@ -280,14 +284,19 @@ impl RunBuilder {
         let life = if self.run.tasks == 0 {
             Life {
                 executable: PROGRAM,
-                unborn: None,
+                birth: Birth::Seen,
             }
         } else {
-            self.executables.push(Executable::OfParent);
-            let of_parent = self.executables.len() - 1;
-            Life {
-                executable: of_parent,
-                unborn: Some(of_parent),
+            match self.add_executable(Executable::OfParent { inherited: false }) {
+                Some(of_parent) => Life {
+                    executable: of_parent,
+                    birth: Birth::Unseen(Some(of_parent)),
+                },
+                // As if its fork were never reported.
+                None => Life {
+                    executable: PROGRAM,
+                    birth: Birth::Unseen(None),
+                },
             }
         };
         self.tasks.insert(task, life);
@@ -296,66 +305,112 @@ impl RunBuilder {
     }
 
     fn exec(&mut self, task: Task, path: PathBuf) {
-        // The workload's own program goes by the path that was seen, not by the name that it was called by.
+        // The workload's program gets the path that was executed, not the name that the user gave.
         if self.index_of.is_empty() {
             self.executables[PROGRAM] = Executable::Path(path.clone());
             self.index_of.insert(path.clone(), PROGRAM);
         }
-        let executables = &mut self.executables;
-        let executable = *self.index_of.entry(path).or_insert_with_key(|path| {
-            executables.push(Executable::Path(path.clone()));
-            executables.len() - 1
-        });
+        let executable = self.index_of_path(path);
         self.latest = None;
         if let Some(life) = self.tasks.get_mut(&task) {
             life.executable = executable;
-        } else {
-            self.run.tasks += 1;
-            let unborn = None;
-            self.tasks.insert(task, Life { executable, unborn });
+            return;
         }
+        let birth = match self.run.tasks {
+            0 => Birth::Seen,
+            _ => Birth::Unseen(None),
+        };
+        self.run.tasks += 1;
+        self.tasks.insert(task, Life { executable, birth });
+    }
+
+    fn index_of_path(&mut self, path: PathBuf) -> ExecutableIndex {
+        if let Some(&index) = self.index_of.get(&path) {
+            return index;
+        }
+        let Some(index) = self.add_executable(Executable::Path(path.clone())) else {
+            let why = format!(
+                "the workload executed more than {MAX_EXECUTABLES} different programs: who made some calls is unknown"
+            );
+            self.lost(None, why);
+            return NOBODY;
+        };
+        self.index_of.insert(path, index);
+        index
+    }
+
+    /// `None`: there are too many.
+    fn add_executable(&mut self, executable: Executable) -> Option<ExecutableIndex> {
+        if let Some(index) = self.free.pop() {
+            self.executables[index] = executable;
+            return Some(index);
+        }
+        if self.executables.len() >= MAX_EXECUTABLES {
+            return None;
+        }
+        self.executables.push(executable);
+        Some(self.executables.len() - 1)
     }
 
     fn fork(&mut self, parent: Task, child: Task) {
         let executable = self.executable_of(parent);
-        let unborn = match self.tasks.get_mut(&child) {
-            Some(life) => life.unborn.take(),
-            None => self.unborn_dead.remove(&child),
-        };
-        if let Some(unborn) = unborn {
-            // The child's calls came before this event, perhaps its exec and its exit too.
-            self.same(unborn, executable);
-            return;
+        if let Some(Executable::OfParent { inherited }) = self.executables.get_mut(executable) {
+            *inherited = true;
         }
-        // A new task. If one of this id is there still, its end was not told.
-        self.latest = None;
-        self.run.tasks += 1;
-        self.tasks.insert(child, Life { executable, unborn });
+        let life = self.tasks.get_mut(&child);
+        let unborn = match life.map(|life| std::mem::replace(&mut life.birth, Birth::Seen)) {
+            // The events of the child came before this one: calls, or an exec, or both.
+            Some(Birth::Unseen(of_parent)) => Some(of_parent),
+            // Another task had this id, and its exit was not reported.
+            Some(Birth::Seen) => None,
+            None => self.unborn_dead.remove(&child).map(Some),
+        };
+        match unborn {
+            Some(Some(of_parent)) => self.resolve(child, of_parent, executable),
+            Some(None) => {}
+            None => {
+                self.latest = None;
+                self.run.tasks += 1;
+                let birth = Birth::Seen;
+                self.tasks.insert(child, Life { executable, birth });
+            }
+        }
     }
 
     fn exit(&mut self, task: Task) {
         self.latest = None;
         let life = self.tasks.remove(&task);
-        if let Some(unborn) = life.and_then(|life| life.unborn) {
-            self.unborn_dead.insert(task, unborn);
+        if let Some(Birth::Unseen(Some(of_parent))) = life.map(|life| life.birth) {
+            self.unborn_dead.insert(task, of_parent);
         }
     }
 
-    /// Notes that an [`Executable::OfParent`] is that of the parent.
-    fn same(&mut self, of_parent: ExecutableIndex, parents: ExecutableIndex) {
-        let parents = representative(&self.executables, parents);
-        if parents != of_parent {
-            self.executables[of_parent] = Executable::SameAs(parents);
-        }
-    }
-
-    fn lost(&mut self, count: Option<u64>, why: &str) {
-        if !self.losses.contains_key(why) {
-            self.losses.insert(why.to_owned(), Loss::default());
-        }
-        let Some(loss) = self.losses.get_mut(why) else {
-            return;
+    /// Replaces the [`Executable::OfParent`] of a task by what its parent executes.
+    fn resolve(&mut self, child: Task, of_parent: ExecutableIndex, parents: ExecutableIndex) {
+        let inherited = match self.executables.get(of_parent) {
+            Some(Executable::OfParent { inherited }) if of_parent != parents => *inherited,
+            _ => return,
         };
+        self.latest = None;
+        self.counters.recredit(of_parent, parents);
+        let replace = |life: &mut Life| {
+            if life.executable == of_parent {
+                life.executable = parents;
+            }
+        };
+        if inherited {
+            self.tasks.values_mut().for_each(replace);
+        } else {
+            self.tasks.get_mut(&child).map(replace);
+        }
+        self.free.push(of_parent);
+    }
+
+    fn lost(&mut self, count: Option<u64>, mut why: String) {
+        if self.losses.len() >= MAX_REASONS && !self.losses.contains_key(&why) {
+            why = format!("there are more than {MAX_REASONS} reasons");
+        }
+        let loss = self.losses.entry(why).or_default();
         match count {
             Some(count) => loss.known = loss.known.saturating_add(count),
             None => loss.more = true,
@@ -363,21 +418,13 @@ impl RunBuilder {
     }
 }
 
-/// The one that others are the same as.
-fn representative(executables: &[Executable], mut index: ExecutableIndex) -> ExecutableIndex {
-    while let Some(&Executable::SameAs(other)) = executables.get(index) {
-        index = other;
-    }
-    index
-}
-
-/// The path of an executable; the program's for a task whose fork was never told. `None` if nothing is known of it.
+/// The path of an executable. For a task whose fork was never reported, that of the program; `None` if that is unknown too.
 fn path_of(executables: &[Executable], index: ExecutableIndex) -> Option<&PathBuf> {
     let of = |index| match executables.get(index) {
         Some(Executable::Path(path)) => Some(path),
         _ => None,
     };
-    let path = of(representative(executables, index)).or_else(|| of(PROGRAM))?;
+    let path = of(index).or_else(|| of(PROGRAM))?;
     (!path.as_os_str().is_empty()).then_some(path)
 }
 
@@ -404,7 +451,7 @@ impl Sink for RunBuilder {
             Event::Fork { parent, child } => self.fork(parent, child),
             Event::Exit { task } => self.exit(task),
             Event::Clock { now } => self.clock.set(now),
-            Event::Lost { count, why } => self.lost(count, &why),
+            Event::Lost { count, why } => self.lost(count, why),
             Event::Outcome { .. } => {}
         }
     }

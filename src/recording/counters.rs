@@ -1,4 +1,4 @@
-//! Counts of system calls, found by their number without hashing.
+//! Counts of system calls, looked up by number without hashing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,11 +10,17 @@ use crate::syscall::Syscall;
 /// Numbers below this one have a place in a table. Those of every ABI that has names do (MIPS n32 ends below 6500).
 const DENSE: usize = 8_192;
 
-/// How many different calls are counted. No ABI has a thousand: more are made by programs that call numbers at random,
-/// and a recording of 4 billion of them is of no use.
+/// The maximum number of different calls. No ABI has a thousand: a program that makes more calls numbers at random, and
+/// a recording of 4 billion numbers is of no use.
 pub(super) const MAX_COUNTERS: usize = 1 << 16;
 
-/// Small numbers: which of several things. Grows with the largest.
+/// An executable of the builder.
+pub(super) type ExecutableIndex = usize;
+
+/// No executable: calls are credited to nobody.
+pub(super) const NOBODY: ExecutableIndex = usize::MAX;
+
+/// A set of small numbers, whose size follows the largest.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IndexSet(Vec<u64>);
 
@@ -27,6 +33,17 @@ impl IndexSet {
         self.0[word] |= 1 << bit;
     }
 
+    /// Returns whether the index was in the set.
+    fn remove(&mut self, index: usize) -> bool {
+        let (word, bit) = (index / 64, index % 64);
+        let Some(word) = self.0.get_mut(word) else {
+            return false;
+        };
+        let was = *word;
+        *word &= !(1 << bit);
+        *word != was
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
         let words = self.0.iter().enumerate();
         words.flat_map(|(word, &bits)| {
@@ -36,16 +53,45 @@ impl IndexSet {
     }
 }
 
-/// What is counted of one call while the run goes on.
+/// The count of one call while the run goes on.
 #[derive(Clone, Debug)]
 pub(super) struct Counter {
     pub(super) syscall: Syscall,
     pub(super) count: u64,
-    /// When first: since the start of the run, or as the clock of the builder tells it.
+    /// When it was first seen: since the start of the run, or by the clock of the builder.
     pub(super) first: Duration,
     /// The executable of the latest call, already in `executables`: most calls are by the same program as the one before.
-    pub(super) latest: usize,
+    latest: ExecutableIndex,
     pub(super) executables: IndexSet,
+}
+
+impl Counter {
+    pub(super) fn new(
+        syscall: Syscall,
+        count: u64,
+        first: Duration,
+        executable: ExecutableIndex,
+    ) -> Counter {
+        let mut counter = Counter {
+            syscall,
+            count,
+            first,
+            latest: NOBODY,
+            executables: IndexSet::default(),
+        };
+        counter.credit(executable);
+        counter
+    }
+
+    /// Adds an executable.
+    pub(super) fn credit(&mut self, executable: ExecutableIndex) {
+        if self.latest != executable {
+            self.latest = executable;
+            if executable != NOBODY {
+                self.executables.insert(executable);
+            }
+        }
+    }
 }
 
 /// One [`Counter`] for each call.
@@ -96,6 +142,16 @@ impl Counters {
         self.all.last_mut()
     }
 
+    /// Credits one executable with all calls of another.
+    pub(super) fn recredit(&mut self, from: ExecutableIndex, to: ExecutableIndex) {
+        for counter in &mut self.all {
+            if counter.executables.remove(from) {
+                counter.latest = NOBODY;
+                counter.credit(to);
+            }
+        }
+    }
+
     pub(super) fn into_iter(self) -> impl Iterator<Item = Counter> {
         self.all.into_iter()
     }
@@ -117,13 +173,7 @@ mod tests {
     use crate::recording::strategies;
 
     fn counter(syscall: Syscall) -> Counter {
-        Counter {
-            syscall,
-            count: 0,
-            first: Duration::ZERO,
-            latest: 0,
-            executables: IndexSet::default(),
-        }
+        Counter::new(syscall, 0, Duration::ZERO, NOBODY)
     }
 
     proptest! {
@@ -144,10 +194,13 @@ mod tests {
         }
 
         #[test]
-        fn indexes_come_back_sorted(indexes: std::collections::BTreeSet<u16>) {
+        fn indexes_come_back_sorted(mut indexes: std::collections::BTreeSet<u16>, removed: Vec<u16>) {
             let mut set = IndexSet::default();
             for &index in indexes.iter().rev() {
                 set.insert(index.into());
+            }
+            for index in removed {
+                prop_assert_eq!(set.remove(index.into()), indexes.remove(&index));
             }
             prop_assert!(set.iter().eq(indexes.into_iter().map(usize::from)));
         }
