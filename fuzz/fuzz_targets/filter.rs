@@ -1,5 +1,4 @@
-//! Whatever bytes are given as a filter, they are refused, or they are a program that ends for every call with the answer
-//! that its explanation tells.
+//! Any bytes are refused as a filter, or are a program that returns the action that its explanation says for every call.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,12 +16,12 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(program.to_bytes(), bytes);
     assert_eq!(program.to_string().lines().count(), program.len());
     let args = [0, 1, 5, u64::MAX, 1 << 32, 7];
-    for table in explain(&program) {
-        for (&nr, outcome) in &table.calls {
-            let syscall = Syscall { arch: table.arch, nr };
-            let (at, action) = program.ends(syscall, &args);
+    for answers in explain(&program) {
+        for (&nr, answer) in &answers.calls {
+            let syscall = Syscall { arch: answers.arch, nr };
+            let (at, action) = program.end(syscall, &args);
             assert!(at < program.len());
-            if let Some(always) = outcome.always() {
+            if let Some(always) = answer.always() {
                 assert_eq!(action, always);
             }
         }

@@ -1,106 +1,135 @@
-//! What a filter's program says, explained back: for each ABI, which answer each call gets, and on which conditions.
+//! The answer to a system call, from the paths that it can take through a program: an action, or actions with conditions on
+//! the arguments.
 //!
-//! The program is followed with the call and its ABI known and the arguments not: where it branches on them, both ways
-//! are followed, with what each way tells of the words that it loaded. What is known of a word is a set of ranges; of its
-//! bits under a mask, equality with a number. The ways that end with the same answer are united where that makes one
-//! range of two. The result is what the program says, not what somebody meant by it: a way that can't be taken isn't there.
+//! Constraints on words become conditions on arguments, and paths with the same action are merged where their conditions
+//! differ in one range only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::rc::Rc;
 
-use libc::sock_filter;
-
-use super::machine::{self, Alu, MEMORY, Op, Operand, Test};
-use super::program::{Program, sign, word};
+use super::disassemble::data_word;
+use super::emulate::action_of;
+use super::walk::{BitConstraint, Constraints, FULL, Path, Ranges, SymbolicValue};
 use crate::profile::Action;
-use crate::profile::narrow::has_32_bit_args;
-use crate::syscall::{Arch, Syscall};
 
-/// How many ways through the program are followed for one call. A profile would have to compare one call's arguments
-/// hundreds of times to need more.
-const MAX_WAYS: usize = 2_000;
-
-/// What a filter answers to the calls of an ABI.
+/// A filter's answer to a system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
-    /// The ABI.
-    pub arch: Arch,
-    /// The answer to what isn't in `calls`: every other number.
-    pub rest: Outcome,
-    /// Calls that get another answer, by number in the ABI's own table.
-    pub calls: BTreeMap<i32, Outcome>,
-}
-
-/// What becomes of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The same whatever its arguments are.
+pub enum FilterAnswer {
+    /// The same action for all arguments.
     Always(Action),
-    /// It depends.
+    /// The action depends on the arguments.
     Depends {
-        /// Ways that lead to an answer: it is given where all conditions of one of them hold.
-        ways: Vec<(Vec<Condition>, Action)>,
-        /// The answer where none of the ways is taken.
+        /// Actions with the conditions under which they are returned. All conditions of one entry must hold.
+        cases: Vec<(Vec<Condition>, Action)>,
+        /// The action if no case applies.
         otherwise: Action,
     },
-    /// There are too many ways to follow them all.
-    TooMany,
+    /// There are too many paths, or the program returns a computed value.
+    Unknown,
 }
 
-impl Outcome {
-    /// The answer that doesn't depend on anything.
+impl FilterAnswer {
+    /// The action, if it doesn't depend on the arguments.
     #[must_use]
     pub fn always(&self) -> Option<Action> {
         match self {
-            Outcome::Always(action) => Some(*action),
-            Outcome::Depends { .. } | Outcome::TooMany => None,
+            FilterAnswer::Always(action) => Some(*action),
+            FilterAnswer::Depends { .. } | FilterAnswer::Unknown => None,
+        }
+    }
+
+    /// Merges paths with the same action where that makes the conditions simpler. The action that would need the most cases
+    /// becomes `otherwise`. `narrow`: the ABI's arguments have 32 bits, so upper halves are 0.
+    pub(super) fn of(paths: Vec<Path>, narrow: bool) -> FilterAnswer {
+        let mut cases: BTreeMap<Action, Vec<Vec<Condition>>> = BTreeMap::new();
+        for path in paths {
+            let SymbolicValue::Known(value) = path.returned else {
+                return FilterAnswer::Unknown;
+            };
+            let cases = cases.entry(action_of(value)).or_default();
+            cases.extend(conditions(&path.constraints, narrow));
+        }
+        if cases.len() == 1
+            && let Some((action, _)) = cases.first_key_value()
+        {
+            return FilterAnswer::Always(*action);
+        }
+        cases.values_mut().for_each(merge_cases);
+        // Of several, the strictest.
+        let most = cases.values().map(Vec::len).max();
+        let otherwise = cases.iter().find(|(_, cases)| Some(cases.len()) == most);
+        let Some((&otherwise, _)) = otherwise else {
+            return FilterAnswer::Always(Action::KillProcess);
+        };
+        cases.remove(&otherwise);
+        let cases = (cases.into_iter().rev())
+            .flat_map(|(action, cases)| cases.into_iter().map(move |case| (case, action)));
+        FilterAnswer::Depends {
+            cases: cases.collect(),
+            otherwise,
         }
     }
 }
 
-/// What must hold on a way through a program.
+/// A condition on the input of a filter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
-    /// An argument (or the instruction pointer) is within one of these ranges, ends included.
+    /// The field is in one of these ranges.
     Within {
-        /// What it is about.
-        what: Subject,
-        /// The ranges, in order, not touching.
+        /// The field.
+        field: DataField,
+        /// The ranges, ends included, in order and not adjacent.
         ranges: Vec<(u64, u64)>,
     },
-    /// The bits of an argument under a mask are these, or aren't.
+    /// The bits of the field under a mask have a value, or don't have it.
     Masked {
-        /// What it is about.
-        what: Subject,
+        /// The field.
+        field: DataField,
         /// The mask.
         mask: u64,
-        /// The bits.
+        /// The value.
         value: u64,
-        /// Whether they are these.
+        /// Whether they have it.
         equal: bool,
     },
-    /// Anything else, in the words of the program.
+    /// Anything else, in C notation.
     Other(String),
 }
 
-/// What a condition is about.
+/// A field of `struct seccomp_data` that a condition compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Subject {
+pub enum DataField {
     /// An argument: 0 to 5.
     Arg(u8),
     /// The instruction pointer.
     Ip,
-    /// A single word of the call's data, by its offset.
+    /// One half of a field, by its offset.
     Word(u32),
 }
 
-impl fmt::Display for Subject {
+impl DataField {
+    /// The field that the word at an offset is a half of.
+    fn of_word(offset: u32) -> DataField {
+        match offset & !7 {
+            8 => DataField::Ip,
+            start => u8::try_from((start - 16) / 8).map_or(DataField::Word(offset), DataField::Arg),
+        }
+    }
+
+    fn greatest(self) -> u64 {
+        match self {
+            DataField::Word(_) => u32::MAX.into(),
+            DataField::Arg(_) | DataField::Ip => u64::MAX,
+        }
+    }
+}
+
+impl fmt::Display for DataField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Subject::Arg(index) => write!(f, "arg{index}"),
-            Subject::Ip => f.write_str("ip"),
-            Subject::Word(offset) => f.write_str(&word(*offset)),
+            DataField::Arg(index) => write!(f, "arg{index}"),
+            DataField::Ip => f.write_str("ip"),
+            DataField::Word(offset) => f.write_str(&data_word(*offset)),
         }
     }
 }
@@ -108,22 +137,19 @@ impl fmt::Display for Subject {
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Condition::Within { what, ranges } => {
-                let greatest = match what {
-                    Subject::Word(_) => u64::from(u32::MAX),
-                    _ => u64::MAX,
-                };
+            Condition::Within { field, ranges } => {
+                let max = field.greatest();
                 if let [(0, below), (above, last)] = ranges[..]
-                    && last == greatest
+                    && last == max
                     && above.checked_sub(below) == Some(2)
                 {
-                    return write!(f, "{what} != {:#x}", below + 1);
+                    return write!(f, "{field} != {:#x}", below + 1);
                 }
                 let range = |&(first, last): &(u64, u64)| match (first, last) {
-                    (first, last) if first == last => format!("{what} == {first:#x}"),
-                    (0, last) => format!("{what} <= {last:#x}"),
-                    (first, last) if last == greatest => format!("{what} >= {first:#x}"),
-                    (first, last) => format!("{first:#x} <= {what} <= {last:#x}"),
+                    (first, last) if first == last => format!("{field} == {first:#x}"),
+                    (0, last) => format!("{field} <= {last:#x}"),
+                    (first, last) if last == max => format!("{field} >= {first:#x}"),
+                    (first, last) => format!("{first:#x} <= {field} <= {last:#x}"),
                 };
                 let ranges: Vec<String> = ranges.iter().map(range).collect();
                 match &ranges[..] {
@@ -132,494 +158,41 @@ impl fmt::Display for Condition {
                 }
             }
             Condition::Masked {
-                what,
+                field,
                 mask,
                 value,
                 equal,
             } => {
-                let sign = if *equal { "==" } else { "!=" };
-                write!(f, "{what} & {mask:#x} {sign} {value:#x}")
+                let operator = if *equal { "==" } else { "!=" };
+                write!(f, "{field} & {mask:#x} {operator} {value:#x}")
             }
             Condition::Other(text) => f.write_str(text),
         }
     }
 }
 
-/// A value that a program computes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Value {
-    Known(u32),
-    /// A word of the call's data.
-    Word(u32),
-    /// Bits of a word.
-    Bits(u32, u32),
-    /// Anything else.
-    Computed(Rc<str>),
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Known(number) => write!(f, "{number:#x}"),
-            Value::Word(offset) => f.write_str(&word(*offset)),
-            Value::Bits(offset, mask) => write!(f, "({} & {mask:#x})", word(*offset)),
-            Value::Computed(text) => f.write_str(text),
-        }
-    }
-}
-
-/// Ranges of a word, in order, not touching.
-type Ranges = Vec<(u32, u32)>;
-
-/// What is known on a way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Knowledge {
-    words: BTreeMap<u32, Ranges>,
-    masks: BTreeSet<(u32, u32, u32, bool)>,
-    others: BTreeSet<String>,
-}
-
-/// Where a way is, and what it knows.
-#[derive(Clone)]
-struct State {
-    at: usize,
-    a: Value,
-    x: Value,
-    memory: [Value; MEMORY],
-    known: Knowledge,
-}
-
-/// What a filter says of an ABI's calls, and the ABIs that it tells apart.
-#[must_use]
-pub fn explain(program: &Program) -> Vec<Table> {
-    arches(program)
-        .into_iter()
-        .map(|arch| table(program, arch))
-        .collect()
-}
-
-/// The ABIs that a program tells from others, with those that share their audit value; the native one if it looks at none.
-pub(crate) fn arches(program: &Program) -> Vec<Arch> {
-    let mut named = BTreeSet::new();
-    for (number, of) in compared(program.instructions()) {
-        if of & bit_of(4) != 0 {
-            named.extend(Arch::from_audit(number));
-        }
-    }
-    if named.is_empty() {
-        named.insert(Arch::NATIVE);
-    }
-    if named.contains(&Arch::X86_64) {
-        named.insert(Arch::X32);
-    }
-    named.into_iter().collect()
-}
-
-/// The words of the call's data that A can come from, as bits.
-type Origins = u32;
-
-fn bit_of(offset: u32) -> Origins {
-    1 << (offset / 4)
-}
-
-/// The numbers that a program compares A with, and what A can come from there.
-fn compared(program: &[sock_filter]) -> Vec<(u32, Origins)> {
-    let mut at_entry: Vec<Origins> = vec![0; program.len()];
-    let mut comparisons = Vec::new();
-    for (at, instruction) in program.iter().enumerate() {
-        let mut origins = at_entry[at];
-        let mut next = vec![0];
-        match machine::decode(*instruction) {
-            Some(Op::Load(offset)) => origins = bit_of(offset % machine::DATA),
-            Some(Op::Set(_)) => origins = 0,
-            // What was put aside can be anything.
-            Some(Op::Recall(_) | Op::FromIndex) => origins = Origins::MAX,
-            Some(Op::Jump(skip)) => next = vec![skip],
-            Some(Op::Branch(_, operand, jt, jf)) => {
-                if let Operand::Number(number) = operand {
-                    comparisons.push((number, origins));
-                }
-                next = vec![jt, jf];
-            }
-            Some(Op::Return(_) | Op::ReturnA) | None => next = Vec::new(),
-            Some(_) => {}
-        }
-        for skip in next {
-            if let Some(there) = at_entry.get_mut(at.saturating_add(1).saturating_add(skip)) {
-                *there |= origins;
-            }
-        }
-    }
-    comparisons
-}
-
-/// What a program answers to the calls of an ABI that it doesn't know.
-#[must_use]
-pub fn other_arches(program: &Program) -> Outcome {
-    // No ABI has this value.
-    outcome(program.instructions(), 0, 0, false)
-}
-
-/// What a program answers to the calls of an ABI.
-#[must_use]
-pub fn table(program: &Program, arch: Arch) -> Table {
-    let instructions = program.instructions();
-    // Those of x32 and MIPS n32 are in registers of 64 bits, and libseccomp looks at their lower halves only.
-    let narrow =
-        has_32_bit_args(arch) && !matches!(arch, Arch::X32 | Arch::Mips64n32 | Arch::Mipsel64n32);
-    let of = |nr| {
-        let syscall = Syscall { arch, nr };
-        outcome(instructions, arch.audit(), syscall.audit_nr(), narrow)
-    };
-    let rest = of(UNNAMED);
-    let mut calls = BTreeMap::new();
-    for nr in numbers(program, arch) {
-        let outcome = of(nr);
-        if outcome != rest {
-            calls.insert(nr, outcome);
-        }
-    }
-    Table { arch, rest, calls }
-}
-
-/// The numbers that an ABI's calls have, and those that the program compares with, with their neighbours.
-fn numbers(program: &Program, arch: Arch) -> BTreeSet<i32> {
-    let mut numbers: BTreeSet<i32> = super::samples::numbers(arch).collect();
-    let compared = compared(program.instructions()).into_iter();
-    for (number, _) in compared.filter(|(_, of)| of & bit_of(0) != 0) {
-        let number = number.cast_signed();
-        let own = Syscall::from_audit(arch.audit(), number).map(|syscall| syscall.nr);
-        for number in own.into_iter().chain([number]) {
-            let near = [number.wrapping_sub(1), number, number.wrapping_add(1)];
-            let here = |nr: &i32| *nr != UNNAMED && is_own(arch, *nr);
-            numbers.extend(near.iter().copied().filter(here));
-        }
-    }
-    numbers
-}
-
-/// A number that no call has.
-const UNNAMED: i32 = 0x2fff_ffff;
-
-/// Whether the number is one of the ABI, and not of the one that shares its audit value.
-fn is_own(arch: Arch, nr: i32) -> bool {
-    let syscall = Syscall { arch, nr };
-    let audit_nr = syscall.audit_nr();
-    let back = Syscall::from_audit(arch.audit(), audit_nr);
-    match arch {
-        Arch::X86_64 | Arch::X32 => back == Some(syscall) && (0..1 << 20).contains(&nr),
-        _ => (0..1 << 20).contains(&nr),
-    }
-}
-
-/// What a program answers to one call, whatever its arguments. `narrow`: they have no upper halves.
-fn outcome(program: &[sock_filter], audit: u32, nr: i32, narrow: bool) -> Outcome {
-    let nothing = Value::Known(0);
-    let mut states = vec![State {
-        at: 0,
-        a: nothing.clone(),
-        x: nothing.clone(),
-        memory: std::array::from_fn(|_| nothing.clone()),
-        known: Knowledge::default(),
-    }];
-    let mut ends: Vec<(Knowledge, Value)> = Vec::new();
-    while let Some(mut state) = states.pop() {
-        let end = state.run(program, audit, nr, &mut states);
-        ends.push((state.known, end));
-        if ends.len() + states.len() > MAX_WAYS {
-            return Outcome::TooMany;
-        }
-    }
-    united(ends, narrow)
-}
-
-impl State {
-    /// Follows the way to its end. Where it branches, the other way is put aside.
-    fn run(
-        &mut self,
-        program: &[sock_filter],
-        audit: u32,
-        nr: i32,
-        aside: &mut Vec<State>,
-    ) -> Value {
-        loop {
-            let Some(op) = program.get(self.at).copied().and_then(machine::decode) else {
-                // A program that was checked has an end.
-                return Value::Known(0);
-            };
-            self.at += 1;
-            match op {
-                Op::Load(0) => self.a = Value::Known(nr.cast_unsigned()),
-                Op::Load(4) => self.a = Value::Known(audit),
-                Op::Load(offset) => self.a = Value::Word(offset),
-                Op::Set(number) => self.a = Value::Known(number),
-                Op::SetIndex(number) => self.x = Value::Known(number),
-                Op::Recall(place) => self.a = self.memory[place % MEMORY].clone(),
-                Op::RecallIndex(place) => self.x = self.memory[place % MEMORY].clone(),
-                Op::Store(place) => self.memory[place % MEMORY] = self.a.clone(),
-                Op::StoreIndex(place) => self.memory[place % MEMORY] = self.x.clone(),
-                Op::Negate => {
-                    self.a = match &self.a {
-                        Value::Known(number) => Value::Known(number.wrapping_neg()),
-                        other => Value::Computed(format!("-{other}").into()),
-                    };
-                }
-                Op::ToIndex => self.x = self.a.clone(),
-                Op::FromIndex => self.a = self.x.clone(),
-                Op::Alu(alu, operand) => {
-                    let operand = self.operand(operand);
-                    match computed(alu, &self.a, &operand) {
-                        Some(value) => self.a = value,
-                        None => return Value::Known(0),
-                    }
-                }
-                Op::Jump(skip) => self.at += skip,
-                Op::Branch(test, operand, jt, jf) => {
-                    let operand = self.operand(operand);
-                    let mut other = None;
-                    let taken = if let Some(taken) = self.decided(test, &operand) {
-                        taken
-                    } else {
-                        let mut not = self.clone();
-                        not.learn(test, &operand, false);
-                        not.at += jf;
-                        other = Some(not);
-                        self.learn(test, &operand, true);
-                        true
-                    };
-                    self.at += if taken { jt } else { jf };
-                    aside.extend(other);
-                }
-                Op::Return(value) => return Value::Known(value),
-                Op::ReturnA => return self.a.clone(),
-            }
-            if aside.len() > MAX_WAYS {
-                return Value::Known(0);
-            }
-        }
-    }
-
-    fn operand(&self, operand: Operand) -> Value {
-        match operand {
-            Operand::Number(number) => Value::Known(number),
-            Operand::Index => self.x.clone(),
-        }
-    }
-
-    /// What a comparison comes to, if that is known.
-    fn decided(&self, test: Test, operand: &Value) -> Option<bool> {
-        let Value::Known(number) = *operand else {
-            return (self.a == *operand && test == Test::Equal).then_some(true);
-        };
-        match &self.a {
-            Value::Known(a) => Some(test.holds(*a, number)),
-            Value::Word(offset) if test == Test::AnyBit => {
-                self.decided_masked(*offset, number, 0).map(|equal| !equal)
-            }
-            Value::Word(offset) => {
-                let ranges = self.known.words.get(offset).cloned();
-                let ranges = ranges.unwrap_or_else(|| vec![(0, u32::MAX)]);
-                let (holds, fails) = split(&ranges, test, number);
-                match (holds.is_empty(), fails.is_empty()) {
-                    (true, _) => Some(false),
-                    (_, true) => Some(true),
-                    _ => None,
-                }
-            }
-            Value::Bits(offset, mask) => match test {
-                Test::Equal if number & !mask != 0 => Some(false),
-                Test::Equal => self.decided_masked(*offset, *mask, number),
-                Test::AnyBit => self
-                    .decided_masked(*offset, mask & number, 0)
-                    .map(|equal| !equal),
-                _ => None,
-            },
-            Value::Computed(_) => None,
-        }
-    }
-
-    /// Whether the bits of a word under a mask are these, if that is known.
-    fn decided_masked(&self, offset: u32, mask: u32, value: u32) -> Option<bool> {
-        if mask == 0 {
-            return Some(value == 0);
-        }
-        if let Some(&[(first, last)]) = self.known.words.get(&offset).map(Vec::as_slice)
-            && first == last
-        {
-            return Some(first & mask == value);
-        }
-        for &(of, other, bits, equal) in &self.known.masks {
-            if of != offset {
-                continue;
-            }
-            if equal && bits & mask & other != value & other & mask {
-                return Some(false);
-            }
-            if equal && other & mask == mask {
-                return Some(true);
-            }
-            if !equal && other == mask && bits == value {
-                return Some(false);
-            }
-        }
-        None
-    }
-
-    /// Notes what a branch tells.
-    fn learn(&mut self, test: Test, operand: &Value, taken: bool) {
-        match (&self.a, operand) {
-            (Value::Word(offset), Value::Known(number)) if test == Test::AnyBit => {
-                self.known.masks.insert((*offset, *number, 0, !taken));
-            }
-            (Value::Word(offset), Value::Known(number)) => {
-                let ranges = self.known.words.remove(offset);
-                let ranges = ranges.unwrap_or_else(|| vec![(0, u32::MAX)]);
-                let (holds, fails) = split(&ranges, test, *number);
-                let ranges = if taken { holds } else { fails };
-                self.known.words.insert(*offset, ranges);
-            }
-            (Value::Bits(offset, mask), Value::Known(number)) if test == Test::Equal => {
-                self.known.masks.insert((*offset, *mask, *number, taken));
-            }
-            (Value::Bits(offset, mask), Value::Known(number)) if test == Test::AnyBit => {
-                self.known.masks.insert((*offset, mask & number, 0, !taken));
-            }
-            (a, operand) => {
-                let sign = match (test, taken) {
-                    (Test::Equal, true) => "==",
-                    (Test::Equal, false) => "!=",
-                    (Test::Greater, true) => ">",
-                    (Test::Greater, false) => "<=",
-                    (Test::GreaterOrEqual, true) => ">=",
-                    (Test::GreaterOrEqual, false) => "<",
-                    (Test::AnyBit, _) => "&",
-                };
-                let said = match (test, taken) {
-                    (Test::AnyBit, true) => format!("{a} & {operand} != 0"),
-                    (Test::AnyBit, false) => format!("{a} & {operand} == 0"),
-                    _ => format!("{a} {sign} {operand}"),
-                };
-                self.known.others.insert(said);
-            }
-        }
-    }
-}
-
-/// What an instruction computes; `None` for a division by zero, which ends the program.
-fn computed(alu: Alu, a: &Value, operand: &Value) -> Option<Value> {
-    let text = || Value::Computed(format!("({a} {} {operand})", sign(alu)).into());
-    Some(match (a, operand, alu) {
-        (Value::Known(a), Value::Known(b), _) => Value::Known(alu.apply(*a, *b)?),
-        (_, Value::Known(0), Alu::And) => Value::Known(0),
-        (_, Value::Known(u32::MAX), Alu::And)
-        | (_, Value::Known(0), Alu::Or | Alu::Xor | Alu::Add | Alu::Sub) => a.clone(),
-        (Value::Word(offset), Value::Known(mask), Alu::And) => Value::Bits(*offset, *mask),
-        (Value::Bits(offset, first), Value::Known(mask), Alu::And) => {
-            Value::Bits(*offset, first & mask)
-        }
-        _ => text(),
-    })
-}
-
-/// The parts of ranges for which a comparison with a number holds, and fails.
-fn split(ranges: &Ranges, test: Test, number: u32) -> (Ranges, Ranges) {
-    // The numbers for which it holds.
-    let holding = match test {
-        Test::Equal => Some((number, number)),
-        Test::GreaterOrEqual => Some((number, u32::MAX)),
-        Test::Greater => number.checked_add(1).map(|first| (first, u32::MAX)),
-        // Its ranges are not ranges.
-        Test::AnyBit => return (ranges.clone(), ranges.clone()),
-    };
-    let Some((first, last)) = holding else {
-        return (Vec::new(), ranges.clone());
-    };
-    let mut holds = Vec::new();
-    let mut fails = Vec::new();
-    for &(low, high) in ranges {
-        let inside = (low.max(first), high.min(last));
-        if inside.0 <= inside.1 {
-            holds.push(inside);
-        }
-        if low < first {
-            fails.push((low, high.min(first - 1)));
-        }
-        if high > last {
-            fails.push((low.max(last + 1), high));
-        }
-    }
-    (holds, fails)
-}
-
-/// The ways with the same answer as one, where that is simpler; the answer that takes the most ways to say is what is
-/// left otherwise.
-fn united(ends: Vec<(Knowledge, Value)>, narrow: bool) -> Outcome {
-    let mut ways: BTreeMap<Action, Vec<Vec<Condition>>> = BTreeMap::new();
-    let mut computed = Vec::new();
-    for (known, end) in ends {
-        match end {
-            Value::Known(value) => {
-                let ways = ways.entry(machine::action(value)).or_default();
-                ways.extend(conditions(&known, narrow));
-            }
-            other => computed.push((known, other)),
-        }
-    }
-    if !computed.is_empty() {
-        return Outcome::TooMany;
-    }
-    if ways.len() == 1
-        && let Some((action, _)) = ways.first_key_value()
-    {
-        return Outcome::Always(*action);
-    }
-    for ways in ways.values_mut() {
-        unite(ways);
-    }
-    // What denies is what is left, unless it takes less to say.
-    let length = |action: &Action| ways.get(action).map_or(0, Vec::len);
-    let most = ways.keys().map(length).max().unwrap_or(0);
-    let otherwise = (ways.keys().copied()).find(|action| length(action) == most);
-    let Some(otherwise) = otherwise else {
-        return Outcome::Always(Action::KillProcess);
-    };
-    ways.remove(&otherwise);
-    let ways = (ways.into_iter().rev())
-        .flat_map(|(action, ways)| ways.into_iter().map(move |way| (way, action)));
-    Outcome::Depends {
-        ways: ways.collect(),
-        otherwise,
-    }
-}
-
-/// What is known of words, as what is known of arguments; `None` for a way that no call takes.
-fn conditions(known: &Knowledge, narrow: bool) -> Option<Vec<Condition>> {
+/// The conditions of a path; `None` if no arguments fulfil them.
+fn conditions(constraints: &Constraints, narrow: bool) -> Option<Vec<Condition>> {
+    let all: Ranges = vec![FULL];
+    let zero: Ranges = vec![(0, 0)];
     let mut conditions = BTreeSet::new();
-    let mut offsets: BTreeSet<u32> = known.words.keys().copied().collect();
-    offsets.retain(|offset| *offset >= 8);
-    let all = vec![(0, u32::MAX)];
-    let mut done = BTreeSet::new();
-    for &offset in &offsets {
-        let (low, high) = halves(offset);
-        if !done.insert(low) {
-            continue;
-        }
-        let lower = known.words.get(&low).unwrap_or(&all);
-        let upper = known.words.get(&high).unwrap_or(&all);
-        let what = subject(low);
-        let zero;
-        let upper = if narrow && matches!(what, Subject::Arg(_)) {
-            // It is 0.
+    // From 8 on: number and ABI are known.
+    let fields: BTreeSet<(u32, u32)> = (constraints.ranges.keys())
+        .filter(|offset| **offset >= 8)
+        .map(|offset| halves(*offset))
+        .collect();
+    for (low, high) in fields {
+        let lower = constraints.ranges.get(&low).unwrap_or(&all);
+        let mut upper = constraints.ranges.get(&high).unwrap_or(&all);
+        let field = DataField::of_word(low);
+        if narrow && matches!(field, DataField::Arg(_)) {
             if upper.first().is_none_or(|&(first, _)| first != 0) {
                 return None;
             }
-            zero = vec![(0, 0)];
-            &zero
-        } else {
-            upper
-        };
-        if let Some(mut ranges) = whole(upper, lower) {
-            // There is nothing above.
+            upper = &zero;
+        }
+        if let Some(mut ranges) = join_halves(upper, lower) {
+            // A range that ends with the greatest argument has no end.
             if let Some((first, last)) = ranges.last_mut()
                 && narrow
                 && *last == u64::from(u32::MAX)
@@ -627,28 +200,27 @@ fn conditions(known: &Knowledge, narrow: bool) -> Option<Vec<Condition>> {
             {
                 *last = u64::MAX;
             }
-            if ranges == [(0, u64::MAX)] {
-                continue;
+            if ranges != [(0, u64::MAX)] {
+                conditions.insert(Condition::Within { field, ranges });
             }
-            conditions.insert(Condition::Within { what, ranges });
             continue;
         }
         for (offset, ranges) in [(high, upper), (low, lower)] {
             if *ranges != all {
                 let ranges = ranges.iter().map(|&(a, b)| (u64::from(a), u64::from(b)));
                 conditions.insert(Condition::Within {
-                    what: Subject::Word(offset),
+                    field: DataField::Word(offset),
                     ranges: ranges.collect(),
                 });
             }
         }
     }
-    conditions.extend(masks(&known.masks));
-    conditions.extend(known.others.iter().cloned().map(Condition::Other));
+    conditions.extend(bit_conditions(&constraints.bits));
+    conditions.extend(constraints.others.iter().cloned().map(Condition::Other));
     Some(conditions.into_iter().collect())
 }
 
-/// The offsets of both halves of what a word is a half of: the lower, and the upper.
+/// The offsets of the lower and the upper half of the field that a word is a half of.
 fn halves(offset: u32) -> (u32, u32) {
     let start = offset & !7;
     if cfg!(target_endian = "big") {
@@ -658,27 +230,23 @@ fn halves(offset: u32) -> (u32, u32) {
     }
 }
 
-fn subject(offset: u32) -> Subject {
-    match offset & !7 {
-        8 => Subject::Ip,
-        start => u8::try_from((start - 16) / 8).map_or(Subject::Word(offset), Subject::Arg),
-    }
-}
-
-/// The ranges of a whole, of those of its halves; `None` where they would be too many.
-fn whole(upper: &Ranges, lower: &Ranges) -> Option<Vec<(u64, u64)>> {
-    let joined = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
-    if lower[..] == [(0, u32::MAX)] {
+/// The ranges of a field, from those of its halves; `None` if one range of the field can't express them.
+fn join_halves(upper: &Ranges, lower: &Ranges) -> Option<Vec<(u64, u64)>> {
+    let join = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+    if lower[..] == [FULL] {
         let ranges = upper.iter();
-        let ranges = ranges.map(|&(first, last)| (joined(first, 0), joined(last, u32::MAX)));
-        return Some(ranges.collect());
+        return Some(
+            ranges
+                .map(|&(a, b)| (join(a, 0), join(b, u32::MAX)))
+                .collect(),
+        );
     }
     match upper[..] {
         [(first, last)] if first == last => {
             let ranges = lower.iter();
             Some(
                 ranges
-                    .map(|&(a, b)| (joined(first, a), joined(first, b)))
+                    .map(|&(a, b)| (join(first, a), join(first, b)))
                     .collect(),
             )
         }
@@ -686,63 +254,63 @@ fn whole(upper: &Ranges, lower: &Ranges) -> Option<Vec<(u64, u64)>> {
     }
 }
 
-/// Masks of both halves of an argument are one.
-fn masks(masks: &BTreeSet<(u32, u32, u32, bool)>) -> Vec<Condition> {
-    let mut whole: BTreeMap<Subject, (u64, u64)> = BTreeMap::new();
+/// Bit constraints as conditions: of one field, all that hold with `==` become one.
+fn bit_conditions(constraints: &BTreeSet<BitConstraint>) -> Vec<Condition> {
+    let mut equal: BTreeMap<DataField, (u64, u64)> = BTreeMap::new();
     let mut conditions = Vec::new();
-    for &(offset, mask, value, equal) in masks {
-        let shift = if halves(offset).0 == offset { 0 } else { 32 };
-        let (mask, value) = (u64::from(mask) << shift, u64::from(value) << shift);
-        if equal {
-            let (of_mask, of_value) = whole.entry(subject(offset)).or_default();
+    for constraint in constraints {
+        let (low, _) = halves(constraint.offset);
+        let shift = if low == constraint.offset { 0 } else { 32 };
+        let mask = u64::from(constraint.mask) << shift;
+        let value = u64::from(constraint.value) << shift;
+        let field = DataField::of_word(constraint.offset);
+        if constraint.equal {
+            let (of_mask, of_value) = equal.entry(field).or_default();
             *of_mask |= mask;
             *of_value |= value;
         } else {
             conditions.push(Condition::Masked {
-                what: subject(offset),
+                field,
                 mask,
                 value,
-                equal,
+                equal: false,
             });
         }
     }
-    conditions.extend(
-        whole
-            .into_iter()
-            .map(|(what, (mask, value))| Condition::Masked {
-                what,
-                mask,
-                value,
-                equal: true,
-            }),
-    );
+    let equal = equal.into_iter();
+    conditions.extend(equal.map(|(field, (mask, value))| Condition::Masked {
+        field,
+        mask,
+        value,
+        equal: true,
+    }));
     conditions
 }
 
-/// Unites ways that differ in the ranges of one subject only, until there are none left.
-fn unite(ways: &mut Vec<Vec<Condition>>) {
-    ways.sort();
-    ways.dedup();
-    while let Some((first, second, united)) = find_union(ways) {
-        ways.remove(second);
-        ways[first] = united;
+/// Merges cases with the same action until no two can be merged.
+fn merge_cases(cases: &mut Vec<Vec<Condition>>) {
+    cases.sort();
+    cases.dedup();
+    while let Some((first, second, merged)) = find_mergeable(cases) {
+        cases.remove(second);
+        cases[first] = merged;
     }
-    ways.sort();
+    cases.sort();
 }
 
-fn find_union(ways: &[Vec<Condition>]) -> Option<(usize, usize, Vec<Condition>)> {
-    for first in 0..ways.len() {
-        for second in first + 1..ways.len() {
-            if let Some(united) = union(&ways[first], &ways[second]) {
-                return Some((first, second, united));
+fn find_mergeable(cases: &[Vec<Condition>]) -> Option<(usize, usize, Vec<Condition>)> {
+    for first in 0..cases.len() {
+        for second in first + 1..cases.len() {
+            if let Some(merged) = merge_two(&cases[first], &cases[second]) {
+                return Some((first, second, merged));
             }
         }
     }
     None
 }
 
-fn union(one: &[Condition], other: &[Condition]) -> Option<Vec<Condition>> {
-    // Where nothing is asked on one way, the other asks in vain.
+/// One case for two that differ in the ranges of one field, or of which one includes the other.
+fn merge_two(one: &[Condition], other: &[Condition]) -> Option<Vec<Condition>> {
     if one.iter().all(|condition| other.contains(condition)) {
         return Some(one.to_vec());
     }
@@ -755,16 +323,16 @@ fn union(one: &[Condition], other: &[Condition]) -> Option<Vec<Condition>> {
         return None;
     }
     let (
-        Condition::Within { what, ranges },
+        Condition::Within { field, ranges },
         Condition::Within {
-            what: of,
+            field: other_field,
             ranges: more,
         },
     ) = (a, b)
     else {
         return None;
     };
-    if what != of {
+    if field != other_field {
         return None;
     }
     let mut all: Vec<(u64, u64)> = ranges.iter().chain(more).copied().collect();
@@ -776,19 +344,14 @@ fn union(one: &[Condition], other: &[Condition]) -> Option<Vec<Condition>> {
             _ => merged.push((first, last)),
         }
     }
-    let greatest = match what {
-        Subject::Word(_) => u64::from(u32::MAX),
-        _ => u64::MAX,
-    };
-    let united = Condition::Within {
-        what: *what,
-        ranges: merged.clone(),
-    };
     let rest = one.iter().filter(|condition| *condition != a).cloned();
-    // All of it is no condition.
     let mut conditions: Vec<Condition> = rest.collect();
-    if merged != [(0, greatest)] {
-        conditions.push(united);
+    // The full range is no condition.
+    if merged != [(0, field.greatest())] {
+        conditions.push(Condition::Within {
+            field: *field,
+            ranges: merged,
+        });
     }
     conditions.sort();
     Some(conditions)

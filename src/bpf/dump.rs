@@ -1,4 +1,4 @@
-//! The filters that a process has.
+//! Reads the seccomp filters of a running task.
 
 use std::fs;
 use std::io;
@@ -8,47 +8,47 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::InvalidProgram;
+use super::instruction::InvalidProgram;
 use super::program::Program;
 use crate::event::Task;
 use crate::sys::ptrace::{self, Metadata};
 use crate::sys::wait::{Patience, Status, wait_for};
 
-/// How long a task may take to stop. One that doesn't is in a call that nothing interrupts.
+/// How long to wait for a task to stop. One in an uninterruptible call doesn't.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What proc(5) tells of a task's seccomp.
+/// A task's seccomp state, as proc(5) shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confinement {
-    /// The name of the thread.
+    /// The thread's name.
     pub comm: String,
-    /// How it is confined.
-    pub mode: Mode,
-    /// How many filters it has (`Seccomp_filters`, Linux 5.9).
+    /// The seccomp mode.
+    pub mode: SeccompMode,
+    /// The number of filters (`Seccomp_filters`, Linux 5.9).
     pub filters: Option<u32>,
-    /// `no_new_privs` is set.
+    /// Whether `no_new_privs` is set.
     pub no_new_privs: bool,
-    /// Who traces it.
+    /// The tracer's pid.
     pub tracer: Option<i32>,
 }
 
 /// `Seccomp` of `/proc/PID/status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Not at all.
+pub enum SeccompMode {
+    /// No seccomp.
     Disabled,
-    /// It may read, write, and exit.
+    /// Strict mode: `read`, `write`, `exit` and `rt_sigreturn` only.
     Strict,
-    /// By filters.
+    /// Filters.
     Filter,
 }
 
 /// A filter of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loaded {
-    /// Its program.
+pub struct TaskFilter {
+    /// The program.
     pub program: Program,
-    /// Whether it has what it refuses logged; `None` where the kernel doesn't tell (before Linux 4.16).
+    /// Whether denials are logged (`SECCOMP_FILTER_FLAG_LOG`); `None` before Linux 4.16, which doesn't report it.
     pub logs: Option<bool>,
 }
 
@@ -64,51 +64,51 @@ pub enum DumpError {
     Status {
         /// The task.
         pid: i32,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Somebody else traces it.
-    #[error("{pid} is traced by {tracer} already")]
+    /// It already has a tracer.
+    #[error("{pid} is already traced by {tracer}")]
     Traced {
         /// The task.
         pid: i32,
-        /// Its tracer.
+        /// The tracer.
         tracer: i32,
     },
-    /// It may not be traced.
+    /// Attaching is not permitted.
     #[error("cannot attach to {pid}")]
     Attach {
         /// The task.
         pid: i32,
-        /// Why.
+        /// The cause.
         source: Errno,
     },
     /// It doesn't stop.
-    #[error("{0} does not stop: it is in a call that nothing interrupts")]
+    #[error("{0} does not stop: it is in an uninterruptible system call")]
     Uninterruptible(i32),
-    /// The kernel doesn't give its filters.
+    /// The kernel refuses to show a filter.
     #[error("cannot read filter {index} of {pid}")]
     Read {
         /// The task.
         pid: i32,
-        /// Which of the filters, from 0, the oldest.
+        /// The filter's index; 0 is the oldest.
         index: usize,
-        /// Why.
+        /// The cause.
         source: Errno,
     },
-    /// The kernel gave what it would not take.
-    #[error("filter {index} of {pid} can't be read")]
+    /// The program is invalid.
+    #[error("filter {index} of {pid} is not a valid program")]
     Invalid {
         /// The task.
         pid: i32,
-        /// Which of the filters.
+        /// The filter's index; 0 is the oldest.
         index: usize,
-        /// Why.
+        /// The cause.
         source: InvalidProgram,
     },
 }
 
-/// What proc(5) tells of a task's seccomp. Anybody may ask.
+/// Reads a task's seccomp state from proc(5). It needs no privilege.
 pub fn confinement(pid: i32) -> Result<Confinement, DumpError> {
     let status = match fs::read_to_string(format!("/proc/{pid}/status")) {
         Ok(status) => status,
@@ -127,9 +127,9 @@ pub fn confinement(pid: i32) -> Result<Confinement, DumpError> {
     Ok(Confinement {
         comm: field("Name").unwrap_or_default().to_owned(),
         mode: match field("Seccomp") {
-            Some("1") => Mode::Strict,
-            Some("2") => Mode::Filter,
-            _ => Mode::Disabled,
+            Some("1") => SeccompMode::Strict,
+            Some("2") => SeccompMode::Filter,
+            _ => SeccompMode::Disabled,
         },
         filters: field("Seccomp_filters").and_then(|number| number.parse().ok()),
         no_new_privs: field("NoNewPrivs") == Some("1"),
@@ -137,9 +137,9 @@ pub fn confinement(pid: i32) -> Result<Confinement, DumpError> {
     })
 }
 
-/// The filters of a task, the oldest first (`PTRACE_SECCOMP_GET_FILTER`, Linux 4.4). It is stopped for that moment, and runs
-/// on as it did. Needs `CAP_SYS_ADMIN` in the initial user namespace, and no filter on the caller.
-pub fn filters(pid: i32) -> Result<Vec<Loaded>, DumpError> {
+/// Reads the filters of a task, the oldest first (`PTRACE_SECCOMP_GET_FILTER`, Linux 4.4). The task is stopped meanwhile.
+/// Needs `CAP_SYS_ADMIN` in the initial user namespace, and a caller without filters.
+pub fn filters(pid: i32) -> Result<Vec<TaskFilter>, DumpError> {
     let task = Task(pid);
     match ptrace::seize(task) {
         Ok(()) => {}
@@ -154,12 +154,12 @@ pub fn filters(pid: i32) -> Result<Vec<Loaded>, DumpError> {
     }
     let signal = stop(task)?;
     let read = read_all(task);
-    // Gone meanwhile: then there is nothing to let go of.
+    // Fails only if the task is gone.
     let _ = ptrace::detach(task, signal);
     read
 }
 
-/// Stops a tracee, and gives the signal that it stopped for, which it must get in the end (0: none).
+/// Stops a tracee. Returns the signal that it stopped for, which must be delivered when it continues (0: none).
 fn stop(task: Task) -> Result<i32, DumpError> {
     let gone = || DumpError::NoTask(task.0);
     nix::sys::ptrace::interrupt(Pid::from_raw(task.0)).map_err(|_| gone())?;
@@ -170,7 +170,7 @@ fn stop(task: Task) -> Result<i32, DumpError> {
                 return Ok(if event == 0 { signal } else { 0 });
             }
             Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
-            // It is let go of when this process ends, which is at once.
+            // The kernel detaches it when this process ends.
             Ok(None) => return Err(DumpError::Uninterruptible(task.0)),
             Err(Errno::EINTR) => {}
             Ok(Some(_)) | Err(_) => return Err(gone()),
@@ -178,14 +178,14 @@ fn stop(task: Task) -> Result<i32, DumpError> {
     }
 }
 
-fn read_all(task: Task) -> Result<Vec<Loaded>, DumpError> {
+fn read_all(task: Task) -> Result<Vec<TaskFilter>, DumpError> {
     let pid = task.0;
     let mut filters = Vec::new();
     loop {
         let index = filters.len();
         let instructions = match ptrace::seccomp_filter(task, index) {
             Ok(instructions) => instructions,
-            // There are no more. EINVAL: there never was one.
+            // ENOENT: no more filters. EINVAL: no filters at all.
             Err(Errno::ENOENT | Errno::EINVAL) => return Ok(filters),
             Err(source) => return Err(DumpError::Read { pid, index, source }),
         };
@@ -193,6 +193,6 @@ fn read_all(task: Task) -> Result<Vec<Loaded>, DumpError> {
         let program = program.map_err(|source| DumpError::Invalid { pid, index, source })?;
         let logs = ptrace::seccomp_metadata(task, index).ok();
         let logs = logs.map(|Metadata { flags }| flags & libc::SECCOMP_FILTER_FLAG_LOG != 0);
-        filters.push(Loaded { program, logs });
+        filters.push(TaskFilter { program, logs });
     }
 }

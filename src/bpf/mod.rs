@@ -1,15 +1,20 @@
-//! Classic BPF programs as seccomp(2) runs them: assembled, read, emulated, explained, and compared with the kernel.
+//! Seccomp programs (classic BPF): assembled, read, emulated, explained, and compared with the kernel.
 
 pub(crate) mod assemble;
 mod conditions;
+mod disassemble;
 mod dump;
-pub(crate) mod machine;
+pub(crate) mod emulate;
+mod explain;
+mod instruction;
 mod program;
 mod prove;
 pub(crate) mod samples;
+mod walk;
 
-pub use conditions::{Condition, Outcome, Subject, Table, explain, other_arches, table};
-pub use dump::{Confinement, DumpError, Loaded, Mode, confinement, filters};
-pub use machine::{BadProgram, InvalidProgram, MAX_INSTRUCTIONS};
+pub use conditions::{Condition, DataField, FilterAnswer};
+pub use dump::{Confinement, DumpError, SeccompMode, TaskFilter, confinement, filters};
+pub use explain::{ArchAnswers, explain, explain_arch, explain_other_arches};
+pub use instruction::{InvalidProgram, MAX_INSTRUCTIONS};
 pub use program::Program;
-pub use prove::{Disagreement, ProveError, Proven, prove};
+pub use prove::{Disagreement, Proof, ProveError, prove};

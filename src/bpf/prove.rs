@@ -1,8 +1,7 @@
-//! The proof that the emulator answers as the kernel does: a child makes the calls, under the same program.
+//! Compares the emulator with the kernel: a child makes system calls under the program.
 //!
-//! The program is loaded with one change: each instruction that ends it returns an errno of its own, whatever action it
-//! returned. So no call is executed, dangerous ones can be made too, and the errno says not only which answer the kernel
-//! came to but on which way.
+//! The program is loaded with one change: each instruction that returns gets an errno of its own, whatever action it
+//! returned. So the kernel executes no call, which makes dangerous calls harmless, and the errno identifies the instruction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,36 +9,38 @@ use std::io;
 
 use libc::sock_filter;
 
-use super::conditions::{Condition, Outcome, Subject, arches, table};
-use super::machine::{self, Op};
+use super::conditions::{Condition, DataField, FilterAnswer};
+use super::emulate::action_of;
+use super::explain::{arches, explain_arch};
+use super::instruction::Instruction;
 use super::program::Program;
 use super::samples::{combinations, hex, numbers};
-use crate::profile::narrow::has_32_bit_args;
+use crate::profile::arg_width::has_32_bit_args;
 use crate::profile::{ARGS, Action, Profile};
 use crate::sys::probe::{self, Entry, Probe};
 use crate::syscall::{Arch, Syscall};
 
-/// What was found to agree.
+/// What was compared, without a difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proven {
-    /// How many calls were made.
+pub struct Proof {
+    /// The number of calls.
     pub calls: usize,
-    /// Of these ABIs.
+    /// The ABIs of the calls.
     pub arches: Vec<Arch>,
-    /// How many ways of the program they ended on, of how many that there are.
-    pub ways: (usize, usize),
+    /// The number of returning instructions that calls reached, and of all.
+    pub ends: (usize, usize),
 }
 
-/// A call to which emulator and kernel answer differently.
+/// A call that emulator and kernel answer differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disagreement {
     /// The call.
     pub syscall: Syscall,
     /// Its arguments.
     pub args: [u64; ARGS],
-    /// The instruction that ends the emulated program, and the answer.
+    /// The instruction that returns in the emulator, and its action.
     pub emulator: (usize, Action),
-    /// The same for the kernel; the errno, where it is that of no instruction.
+    /// The same for the kernel, or an errno that belongs to no instruction.
     pub kernel: Result<(usize, Action), i32>,
 }
 
@@ -49,42 +50,41 @@ impl fmt::Display for Disagreement {
         let (at, action) = self.emulator;
         write!(
             f,
-            "{arch} {} with {}: instruction {at} answers {action} here, and in the kernel ",
+            "{arch} {} with {}: the emulator ends at instruction {at} with {action}, the kernel ",
             self.syscall,
             hex(&self.args)
         )?;
         match &self.kernel {
-            Ok((at, action)) => write!(f, "instruction {at} {action}"),
-            Err(errno) => write!(f, "errno {errno} comes"),
+            Ok((at, action)) => write!(f, "at instruction {at} with {action}"),
+            Err(errno) => write!(f, "with errno {errno}"),
         }
     }
 }
 
-/// Why nothing was proven.
+/// Why the comparison failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProveError {
-    /// The answer is computed, so it can't be exchanged.
+    /// An instruction returns a computed value, which can't be replaced by an errno.
     #[error(
-        "instruction {0} returns what the program computes: the kernel can't be asked without executing calls"
+        "instruction {0} returns a computed value, so the program can't be tried without executing calls"
     )]
     Computed(usize),
-    /// This machine can't make calls of any ABI of the program.
-    #[error("this machine can't make calls of any ABI of the filter")]
+    /// This machine can make calls of none of the program's ABIs.
+    #[error("this machine can't make calls of the filter's ABIs")]
     NoArch,
     /// The child failed.
-    #[error("can't make the calls in a child")]
+    #[error("can't make the calls in a child process")]
     Child(#[source] io::Error),
     /// Emulator and kernel differ.
-    #[error("the emulator is wrong about {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("emulator and kernel differ: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Wrong(Vec<Disagreement>),
 }
 
-/// Makes calls in a child under the program, and compares what the kernel answers with what [`Program::ends`] says: every
-/// number of every ABI that this machine has, with arguments on both sides of everything that the program compares them
-/// with, and that the profile does, if there is one.
-pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proven, ProveError> {
-    let (changed, ends) = with_errnos(program.instructions())?;
+/// Makes calls in a child under the program, and compares the kernel's answers with [`Program::end`]: every number of every
+/// ABI that this machine has, with arguments on both sides of all values that the program or the profile compares them with.
+pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proof, ProveError> {
+    let (changed, ends) = with_errnos(program)?;
     let arches: Vec<Arch> = (arches(program).into_iter())
         .filter(|&arch| entry(arch).is_some())
         .collect();
@@ -93,20 +93,19 @@ pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proven, Pro
     }
     let mut calls: Vec<(Syscall, [u64; ARGS])> = Vec::new();
     for &arch in &arches {
-        let table = table(program, arch);
+        let answers = explain_arch(program, arch);
         for nr in numbers(arch).chain([-1, i32::MIN]) {
             let syscall = Syscall { arch, nr };
             if is_unfiltered(syscall) {
                 continue;
             }
-            let outcome = table.calls.get(&nr).unwrap_or(&table.rest);
             let name = syscall.name();
             let rules = match (profile, name.as_deref()) {
                 (Some(profile), Some(name)) => profile.only(name).rules,
                 _ => Vec::new(),
             };
             let mut args: BTreeSet<[u64; ARGS]> = combinations(&rules, arch).into_iter().collect();
-            args.extend(around(outcome, arch));
+            args.extend(around(answers.answer(nr), arch));
             calls.extend(args.into_iter().map(|args| (syscall, args)));
         }
     }
@@ -121,11 +120,11 @@ pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proven, Pro
         .collect();
     let errnos = probe::errnos(&changed, &probes).map_err(ProveError::Child)?;
     let mut wrong = Vec::new();
-    let mut ways = BTreeSet::new();
+    let mut reached = BTreeSet::new();
     for ((syscall, args), errno) in calls.iter().zip(errnos) {
-        let emulator = program.ends(*syscall, args);
+        let emulator = program.end(*syscall, args);
         let kernel = ends.get(&errno).copied().ok_or(errno);
-        ways.insert(emulator.0);
+        reached.insert(emulator.0);
         if kernel != Ok(emulator) {
             wrong.push(Disagreement {
                 syscall: *syscall,
@@ -139,20 +138,20 @@ pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proven, Pro
         wrong.truncate(10);
         return Err(ProveError::Wrong(wrong));
     }
-    Ok(Proven {
+    Ok(Proof {
         calls: calls.len(),
         arches,
-        ways: (ways.len(), ends.len()),
+        ends: (reached.len(), ends.len()),
     })
 }
 
-/// The calls with which uprobes return to the kernel: filters aren't asked about them (`seccomp_uprobe_exception`,
-/// `kernel/seccomp.c`, Linux 6.13), and whoever makes them without a probe gets SIGILL. 335 and 336 on `x86_64`.
+/// The calls with which uprobes return to the kernel, which bypass filters (`seccomp_uprobe_exception`, `kernel/seccomp.c`,
+/// Linux 6.13) and raise SIGILL outside of a probe. 335 and 336 on `x86_64`.
 fn is_unfiltered(syscall: Syscall) -> bool {
     syscall.arch == Arch::X86_64 && matches!(syscall.nr, 335 | 336)
 }
 
-/// How this machine makes calls of an ABI.
+/// How this machine makes calls of an ABI, if it can.
 fn entry(arch: Arch) -> Option<Entry> {
     match arch {
         #[cfg(target_arch = "x86_64")]
@@ -164,55 +163,55 @@ fn entry(arch: Arch) -> Option<Entry> {
     }
 }
 
-/// Instructions that end a program, by the errno that they answer in its place.
+/// The instructions that return, by the errno that replaces their value.
 type Ends = BTreeMap<i32, (usize, Action)>;
 
-fn with_errnos(program: &[sock_filter]) -> Result<(Vec<sock_filter>, Ends), ProveError> {
-    let mut changed = program.to_vec();
+fn with_errnos(program: &Program) -> Result<(Vec<sock_filter>, Ends), ProveError> {
+    let mut changed = program.encoded().to_vec();
     let mut ends = Ends::new();
-    for (at, instruction) in changed.iter_mut().enumerate() {
-        match machine::decode(*instruction) {
-            Some(Op::Return(value)) => {
-                // 1 to 4095: a program has fewer ends than instructions, but for one that is nothing else.
+    for (at, instruction) in program.instructions().iter().enumerate() {
+        match instruction {
+            Instruction::Return(value) => {
+                // 1 to 4095: only a program that does nothing but return has 4096 of them.
                 let errno = u32::try_from(ends.len() + 1).unwrap_or(u32::MAX).min(4095);
-                instruction.k = libc::SECCOMP_RET_ERRNO | errno;
+                changed[at].k = libc::SECCOMP_RET_ERRNO | errno;
                 let errno = i32::try_from(errno).unwrap_or(i32::MAX);
-                ends.insert(errno, (at, machine::action(value)));
+                ends.insert(errno, (at, action_of(*value)));
             }
-            Some(Op::ReturnA) => return Err(ProveError::Computed(at)),
+            Instruction::ReturnA => return Err(ProveError::Computed(at)),
             _ => {}
         }
     }
     Ok((changed, ends))
 }
 
-/// Arguments on both sides of what a call's answer depends on.
-fn around(outcome: &Outcome, arch: Arch) -> Vec<[u64; ARGS]> {
+/// Arguments on both sides of the values that an answer depends on.
+fn around(answer: &FilterAnswer, arch: Arch) -> Vec<[u64; ARGS]> {
     const MOST: usize = 2_000;
-    let Outcome::Depends { ways, .. } = outcome else {
+    let FilterAnswer::Depends { cases, .. } = answer else {
         return Vec::new();
     };
     let mut values: [BTreeSet<u64>; ARGS] = Default::default();
     let mut bases = vec![[0; ARGS], [u64::MAX; ARGS]];
-    for (conditions, _) in ways {
+    for (conditions, _) in cases {
         let mut base = [0; ARGS];
         for condition in conditions {
-            let (what, near) = match condition {
-                Condition::Within { what, ranges } => {
+            let (field, near) = match condition {
+                Condition::Within { field, ranges } => {
                     let ends = ranges.iter().flat_map(|&(first, last)| [first, last]);
-                    (what, ends.collect::<Vec<_>>())
+                    (field, ends.collect::<Vec<_>>())
                 }
                 Condition::Masked {
-                    what, mask, value, ..
+                    field, mask, value, ..
                 } => (
-                    what,
+                    field,
                     vec![*value, value ^ (mask & mask.wrapping_neg()), value | !mask],
                 ),
                 Condition::Other(_) => continue,
             };
-            let (index, shift) = match what {
-                Subject::Arg(index) => (usize::from(*index), 0),
-                Subject::Word(offset) if *offset >= 16 => {
+            let (index, shift) = match field {
+                DataField::Arg(index) => (usize::from(*index), 0),
+                DataField::Word(offset) if *offset >= 16 => {
                     let upper = (offset % 8 == 4) != cfg!(target_endian = "big");
                     let index = usize::try_from((offset - 16) / 8).unwrap_or(0);
                     (index, if upper { 32 } else { 0 })

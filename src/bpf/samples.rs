@@ -1,18 +1,18 @@
-//! Calls that tell filters apart: every number of an ABI, with arguments on both sides of each value that rules compare with.
+//! System calls that distinguish filters: every number of an ABI, with arguments on both sides of all values in rules.
 
 use std::collections::BTreeSet;
 
-use crate::profile::narrow::has_32_bit_args;
+use crate::profile::arg_width::has_32_bit_args;
 use crate::profile::{ARGS, ArgCmp, Op, Rule};
 use crate::syscall::Arch;
 
-/// At most this many combinations of arguments are tried per call. A profile would have to compare one call's arguments
-/// hundreds of times to need more; then every nth is tried.
+/// The maximum number of argument combinations per call. To need more, a profile would have to compare one call's arguments
+/// hundreds of times; then every nth is used.
 const MAX_COMBINATIONS: usize = 20_000;
 
 type Args = [u64; ARGS];
 
-/// The numbers that an ABI's calls have, and some beyond.
+/// All numbers of an ABI's calls, and some unused ones.
 pub(crate) fn numbers(arch: Arch) -> std::ops::Range<i32> {
     const CALLS: i32 = 1000;
     let first = match arch {
@@ -24,7 +24,7 @@ pub(crate) fn numbers(arch: Arch) -> std::ops::Range<i32> {
     first..first + CALLS
 }
 
-/// Arguments around everything that rules compare with.
+/// Arguments on both sides of all values that rules compare with.
 pub(crate) fn combinations(rules: &[Rule], arch: Arch) -> Vec<Args> {
     let mut bases = vec![[0; ARGS], [u64::MAX; ARGS]];
     let mut values: [BTreeSet<u64>; ARGS] = Default::default();
@@ -49,7 +49,7 @@ pub(crate) fn combinations(rules: &[Rule], arch: Arch) -> Vec<Args> {
         combinations.push(args);
     }
     if has_32_bit_args(arch) {
-        // The kernel gives no more than 32 bits there.
+        // The kernel passes 32 bits.
         for arg in combinations.iter_mut().flatten() {
             *arg &= u64::from(u32::MAX);
         }
@@ -57,7 +57,7 @@ pub(crate) fn combinations(rules: &[Rule], arch: Arch) -> Vec<Args> {
     combinations
 }
 
-/// Arguments for which all comparisons hold, where there are some.
+/// Arguments that fulfil all comparisons, if there are any.
 fn satisfying(all: &[ArgCmp]) -> Args {
     let mut args = [0; ARGS];
     for arg in all {
@@ -72,7 +72,7 @@ fn satisfying(all: &[ArgCmp]) -> Args {
     args
 }
 
-/// Values on both sides of what a comparison tells apart, in each half of the argument.
+/// Values on both sides of a comparison's value, in each half of the argument.
 fn around(arg: &ArgCmp) -> impl Iterator<Item = u64> {
     const HIGH: u64 = 1 << 32;
     let value = match arg.op() {
@@ -93,13 +93,13 @@ fn around(arg: &ArgCmp) -> impl Iterator<Item = u64> {
             value | !(HIGH - 1),
         ]
     });
-    // The bits that a mask looks at, and those that it doesn't.
+    // Bits inside and outside of a mask.
     let mask = arg.value();
     let lowest = mask & mask.wrapping_neg();
     near.chain([value ^ lowest, value | !mask, value ^ mask, !value])
 }
 
-/// Arguments, for messages.
+/// Formats arguments for messages.
 pub(crate) fn hex(args: &Args) -> String {
     args.map(|arg| format!("{arg:#x}")).join(", ")
 }

@@ -1,8 +1,8 @@
-//! `sc-record inspect`: what is inside the filters of a process, of a profile, or of a file of BPF.
+//! `sc-record inspect`: explains the filters of a process, of a profile, or of a BPF file.
 
 #![allow(
     clippy::format_push_string,
-    reason = "texts are put together from pieces; write! would have errors that can't be"
+    reason = "write! returns an error that can't occur"
 )]
 
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use sc_record::bpf::{
-    Confinement, Mode, Outcome, Program, Table, confinement, explain, filters, other_arches, prove,
+    ArchAnswers, Confinement, FilterAnswer, Program, Proof, SeccompMode, TaskFilter, confinement,
+    explain, explain_other_arches, filters, prove,
 };
 use sc_record::enforce::{self, OnUnknown};
 use sc_record::format::{self, Format, detect};
@@ -23,28 +24,22 @@ use super::input::count;
 use super::{exit_status, source};
 use crate::cli::InspectArgs;
 
-/// How wide a line of names may be.
+/// The maximum width of a line of names.
 const WIDTH: usize = 100;
 
-/// What is looked into.
-struct Subject {
-    /// What it is called.
+/// The filters to explain, and where they come from.
+struct Inspected {
     name: String,
-    /// What proc(5) tells of it, if it is a process.
+    /// For a process.
     process: Option<Confinement>,
-    /// The newest filter first, as the kernel asks them.
-    filters: Vec<Inspected>,
-    /// What the filter is compiled from, if it is a profile.
+    /// The newest first, as the kernel runs them.
+    filters: Vec<TaskFilter>,
+    /// For a profile.
     profile: Option<Profile>,
 }
 
-struct Inspected {
-    program: Program,
-    logs: Option<bool>,
-}
-
 pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
-    let subject = subject(args)?;
+    let inspected = load(args)?;
     let mut stdout = io::stdout().lock();
     if let Some(call) = &args.call {
         let call = parse_call(call)?;
@@ -53,15 +48,15 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
             values[index] = value;
         }
         let text = if args.json {
-            format!("{}\n", question_json(&subject, call, &values))
+            format!("{}\n", question_json(&inspected, call, &values))
         } else {
-            question(&subject, call, &values)
+            question(&inspected, call, &values)
         };
         stdout.write_all(text.as_bytes())?;
         return Ok(exit_status::CLEAN);
     }
     let proofs = if args.prove {
-        Some(proofs(&subject)?)
+        Some(proofs(&inspected)?)
     } else {
         None
     };
@@ -69,16 +64,16 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
         writeln!(
             stdout,
             "{}",
-            json(&subject, args.disassemble, proofs.as_deref())
+            json(&inspected, args.disassemble, proofs.as_deref())
         )?;
     } else {
-        stdout.write_all(text(&subject, args.disassemble).as_bytes())?;
+        stdout.write_all(text(&inspected, args.disassemble).as_bytes())?;
         for proof in proofs.iter().flatten() {
             let arches: Vec<_> = proof.arches.iter().map(|arch| arch.name()).collect();
-            let (reached, ends) = proof.ways;
+            let (reached, ends) = proof.ends;
             writeln!(
                 stdout,
-                "proven: the kernel answers so to {} calls of {}, on {reached} of {ends} ways through the program",
+                "proven: the kernel gives the same answers to {} calls of {}, which reach {reached} of {ends} returns",
                 proof.calls,
                 arches.join(", ")
             )?;
@@ -87,7 +82,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
     Ok(exit_status::CLEAN)
 }
 
-fn subject(args: &InspectArgs) -> anyhow::Result<Subject> {
+fn load(args: &InspectArgs) -> anyhow::Result<Inspected> {
     let pid = args.what.to_str().and_then(|text| text.parse().ok());
     if let Some(pid) = pid.filter(|&pid: &i32| pid > 0) {
         return of_process(pid);
@@ -98,40 +93,36 @@ fn subject(args: &InspectArgs) -> anyhow::Result<Subject> {
     let format = args.read.from;
     if format.unwrap_or_else(|| detect(&bytes)) == Format::Bpf {
         let program = Program::from_bytes(&bytes).with_context(|| format!("{file}"))?;
-        return Ok(Subject {
-            name: format!("{file} (bpf)"),
-            process: None,
-            filters: vec![Inspected {
-                program,
-                logs: None,
-            }],
-            profile: None,
-        });
+        return Ok(of_program(format!("{file} (bpf)"), program, None));
     }
     let source = source::parse(&bytes, &args.read, None, false);
     let source = source.with_context(|| format!("{file}"))?;
     let filter = enforce::compile(&source.profile, OnUnknown::Ignore)
         .with_context(|| format!("{file}: cannot compile the profile"))?;
-    for ignored in filter.ignored() {
-        say!("sc-record: warning: {file}: ignored: {ignored}");
+    for unknown in filter.unknown() {
+        say!("sc-record: warning: {file}: ignored: {unknown}");
     }
-    let program = filter.program().with_context(|| format!("{file}"))?;
-    Ok(Subject {
-        name: format!("{file} ({}), compiled", source.format),
+    let name = format!("{file} ({}), compiled", source.format);
+    let program = filter.program().clone();
+    Ok(of_program(name, program, Some(source.profile)))
+}
+
+fn of_program(name: String, program: Program, profile: Option<Profile>) -> Inspected {
+    Inspected {
+        name,
         process: None,
-        filters: vec![Inspected {
+        filters: vec![TaskFilter {
             program,
             logs: None,
         }],
-        profile: Some(source.profile),
-    })
+        profile,
+    }
 }
 
-fn of_process(pid: i32) -> anyhow::Result<Subject> {
+fn of_process(pid: i32) -> anyhow::Result<Inspected> {
     let process = confinement(pid)?;
-    let loaded = if process.mode == Mode::Filter {
-        let loaded = filters(pid);
-        loaded.with_context(|| {
+    let mut filters = if process.mode == SeccompMode::Filter {
+        filters(pid).with_context(|| {
             let number = match process.filters {
                 Some(number) => format!("{number} seccomp filters"),
                 None => "seccomp filters".to_owned(),
@@ -144,28 +135,23 @@ fn of_process(pid: i32) -> anyhow::Result<Subject> {
     } else {
         Vec::new()
     };
-    // The kernel asks the newest first, and all of them.
-    let filters = loaded.into_iter().rev();
-    Ok(Subject {
+    filters.reverse();
+    Ok(Inspected {
         name: format!("{pid} ({})", process.comm),
         process: Some(process),
-        filters: (filters.map(|filter| Inspected {
-            program: filter.program,
-            logs: filter.logs,
-        }))
-        .collect(),
+        filters,
         profile: None,
     })
 }
 
-fn proofs(subject: &Subject) -> anyhow::Result<Vec<sc_record::bpf::Proven>> {
-    let proofs = (subject.filters.iter())
-        .map(|filter| prove(&filter.program, subject.profile.as_ref()))
+fn proofs(inspected: &Inspected) -> anyhow::Result<Vec<Proof>> {
+    let proofs = (inspected.filters.iter())
+        .map(|filter| prove(&filter.program, inspected.profile.as_ref()))
         .collect::<Result<_, _>>();
-    proofs.with_context(|| format!("{} can't be proven", subject.name))
+    proofs.with_context(|| format!("can't prove the explanation of {}", inspected.name))
 }
 
-/// A name or a number, with its ABI in front or not.
+/// Parses a name or a number, with an optional ABI in front.
 fn parse_call(text: &str) -> anyhow::Result<Syscall> {
     let (arch, call) = match text.split_once(':') {
         None => (Arch::NATIVE, text),
@@ -183,9 +169,9 @@ fn parse_call(text: &str) -> anyhow::Result<Syscall> {
     Ok(Syscall::parse(arch, call)?)
 }
 
-/// What the kernel makes of the answers of several filters: the strictest one wins.
+/// The kernel's action, from those of several filters: the strictest.
 fn strictest(answers: impl Iterator<Item = Action>) -> Option<Action> {
-    // Of several errnos that of the newest filter, which comes first.
+    // Of several errnos, that of the newest filter, which comes first.
     let class = |action: &Action| match action {
         Action::Errno(_) => Action::Errno(sc_record::profile::ErrnoRet::EPERM),
         Action::Trace(_) => Action::Trace(0),
@@ -200,14 +186,14 @@ fn strictest(answers: impl Iterator<Item = Action>) -> Option<Action> {
     })
 }
 
-fn question(subject: &Subject, call: Syscall, args: &[u64; ARGS]) -> String {
+fn question(inspected: &Inspected, call: Syscall, args: &[u64; ARGS]) -> String {
     let values = args.map(|arg| format!("{arg:#x}")).join(", ");
     let mut text = format!("{} {call}({values}): ", call.arch);
-    let answers: Vec<_> = (subject.filters.iter())
-        .map(|filter| filter.program.ends(call, args))
+    let answers: Vec<_> = (inspected.filters.iter())
+        .map(|filter| filter.program.end(call, args))
         .collect();
     match strictest(answers.iter().map(|(_, action)| *action)) {
-        None => text += &format!("{}\n", unfiltered(subject)),
+        None => text += &format!("{}\n", unfiltered(inspected)),
         Some(action) => text += &format!("{action}\n"),
     }
     for (number, (at, action)) in answers.iter().enumerate() {
@@ -220,23 +206,25 @@ fn question(subject: &Subject, call: Syscall, args: &[u64; ARGS]) -> String {
     text
 }
 
-fn unfiltered(subject: &Subject) -> &'static str {
-    match subject.process.as_ref().map(|process| process.mode) {
-        Some(Mode::Strict) => "strict mode: SIGKILL but for read, write, exit and rt_sigreturn",
+fn unfiltered(inspected: &Inspected) -> &'static str {
+    match inspected.process.as_ref().map(|process| process.mode) {
+        Some(SeccompMode::Strict) => {
+            "strict mode: SIGKILL, except read, write, exit and rt_sigreturn"
+        }
         _ => "there is no filter",
     }
 }
 
-fn question_json(subject: &Subject, call: Syscall, args: &[u64; ARGS]) -> Value {
-    let answers: Vec<_> = (subject.filters.iter())
-        .map(|filter| filter.program.ends(call, args))
+fn question_json(inspected: &Inspected, call: Syscall, args: &[u64; ARGS]) -> Value {
+    let answers: Vec<_> = (inspected.filters.iter())
+        .map(|filter| filter.program.end(call, args))
         .collect();
     let action = strictest(answers.iter().map(|(_, action)| *action));
     let filters = answers
         .iter()
         .map(|(at, action)| json!({"instruction": at, "action": action.to_string()}));
     json!({
-        "subject": subject.name,
+        "subject": inspected.name,
         "arch": call.arch.name(),
         "syscall": call.to_string(),
         "args": args,
@@ -245,13 +233,13 @@ fn question_json(subject: &Subject, call: Syscall, args: &[u64; ARGS]) -> Value 
     })
 }
 
-fn text(subject: &Subject, disassemble: bool) -> String {
-    let mut text = format!("{}\n", subject.name);
-    if let Some(process) = &subject.process {
+fn text(inspected: &Inspected, disassemble: bool) -> String {
+    let mut text = format!("{}\n", inspected.name);
+    if let Some(process) = &inspected.process {
         let mode = match process.mode {
-            Mode::Disabled => "no seccomp".to_owned(),
-            Mode::Strict => "strict mode".to_owned(),
-            Mode::Filter => match subject.filters.len() {
+            SeccompMode::Disabled => "no seccomp".to_owned(),
+            SeccompMode::Strict => "strict mode".to_owned(),
+            SeccompMode::Filter => match inspected.filters.len() {
                 1 => "1 filter".to_owned(),
                 number => format!("{number} filters, the newest first"),
             },
@@ -263,23 +251,23 @@ fn text(subject: &Subject, disassemble: bool) -> String {
         };
         text += &format!("{mode}, {privileges}\n");
     }
-    let several = subject.filters.len() > 1;
-    for (number, filter) in subject.filters.iter().enumerate() {
+    let several = inspected.filters.len() > 1;
+    for (number, filter) in inspected.filters.iter().enumerate() {
         if several {
             text += &format!("\nfilter {}\n", number + 1);
         }
         let length = filter.program.len();
         let logs = match filter.logs {
-            Some(true) => ", logs what it refuses",
+            Some(true) => ", logs denials",
             _ => "",
         };
         text += &format!("{length} instructions{logs}\n");
-        for table in explain(&filter.program) {
-            text += &table_text(&table);
+        for answers in explain(&filter.program) {
+            text += &arch_text(&answers);
         }
         text += &format!(
             "other ABIs\n  all: {}\n",
-            outcome_text(&other_arches(&filter.program))
+            answer_text(&explain_other_arches(&filter.program))
         );
         if disassemble {
             text += &format!("\n{}", filter.program);
@@ -290,19 +278,16 @@ fn text(subject: &Subject, disassemble: bool) -> String {
 
 type NamesByAction = BTreeMap<Action, Vec<String>>;
 
-/// The names of the calls with the same answer, and those whose answer depends on something.
-fn by_outcome(table: &Table) -> (NamesByAction, Vec<(String, &Outcome)>) {
+/// The names of the calls by action, and those whose action depends on arguments.
+fn by_action(answers: &ArchAnswers) -> (NamesByAction, Vec<(String, &FilterAnswer)>) {
     let mut constant: BTreeMap<Action, Vec<String>> = BTreeMap::new();
     let mut others = Vec::new();
-    for (&nr, outcome) in &table.calls {
-        let name = Syscall {
-            arch: table.arch,
-            nr,
-        }
-        .to_string();
-        match outcome.always() {
+    for (&nr, answer) in &answers.calls {
+        let arch = answers.arch;
+        let name = Syscall { arch, nr }.to_string();
+        match answer.always() {
             Some(action) => constant.entry(action).or_default().push(name),
-            None => others.push((name, outcome)),
+            None => others.push((name, answer)),
         }
     }
     for names in constant.values_mut() {
@@ -312,22 +297,22 @@ fn by_outcome(table: &Table) -> (NamesByAction, Vec<(String, &Outcome)>) {
     (constant, others)
 }
 
-fn table_text(table: &Table) -> String {
-    let mut text = format!("{}\n", table.arch);
-    let (constant, others) = by_outcome(table);
+fn arch_text(answers: &ArchAnswers) -> String {
+    let mut text = format!("{}\n", answers.arch);
+    let (constant, others) = by_action(answers);
     for (action, names) in constant.iter().rev() {
         text += &format!("  {action}: {}\n", count(names.len(), "call"));
         text += &wrapped(names);
     }
-    for (name, outcome) in &others {
-        text += &format!("  {name}: {}\n", outcome_text(outcome));
+    for (name, answer) in &others {
+        text += &format!("  {name}: {}\n", answer_text(answer));
     }
-    let rest = if table.calls.is_empty() {
+    let rest = if answers.calls.is_empty() {
         "all"
     } else {
         "all others"
     };
-    text + &format!("  {rest}: {}\n", outcome_text(&table.rest))
+    text + &format!("  {rest}: {}\n", answer_text(&answers.rest))
 }
 
 fn wrapped(names: &[String]) -> String {
@@ -344,13 +329,13 @@ fn wrapped(names: &[String]) -> String {
     text + &format!("{line}\n")
 }
 
-fn outcome_text(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Always(action) => action.to_string(),
-        Outcome::TooMany => "depends on its arguments in too many ways to tell".to_owned(),
-        Outcome::Depends { ways, otherwise } => {
+fn answer_text(answer: &FilterAnswer) -> String {
+    match answer {
+        FilterAnswer::Always(action) => action.to_string(),
+        FilterAnswer::Unknown => "unknown: the conditions are too complex".to_owned(),
+        FilterAnswer::Depends { cases, otherwise } => {
             let mut text = String::new();
-            for (conditions, action) in ways {
+            for (conditions, action) in cases {
                 let conditions: Vec<String> = conditions.iter().map(ToString::to_string).collect();
                 text += &format!("{action} if {}; ", conditions.join(" && "));
             }
@@ -359,12 +344,12 @@ fn outcome_text(outcome: &Outcome) -> String {
     }
 }
 
-fn outcome_json(outcome: &Outcome) -> Value {
-    match outcome {
-        Outcome::Always(action) => json!({"action": action.to_string()}),
-        Outcome::TooMany => json!({"unknown": "too many ways"}),
-        Outcome::Depends { ways, otherwise } => {
-            let ways = ways.iter().map(|(conditions, action)| {
+fn answer_json(answer: &FilterAnswer) -> Value {
+    match answer {
+        FilterAnswer::Always(action) => json!({"action": action.to_string()}),
+        FilterAnswer::Unknown => json!({"unknown": "too complex"}),
+        FilterAnswer::Depends { cases, otherwise } => {
+            let ways = cases.iter().map(|(conditions, action)| {
                 let conditions = conditions.iter().map(ToString::to_string);
                 json!({"action": action.to_string(), "if": conditions.collect::<Vec<_>>()})
             });
@@ -373,49 +358,47 @@ fn outcome_json(outcome: &Outcome) -> Value {
     }
 }
 
-fn json(subject: &Subject, disassemble: bool, proofs: Option<&[sc_record::bpf::Proven]>) -> Value {
-    let process = subject.process.as_ref().map(|process| {
+fn json(inspected: &Inspected, disassemble: bool, proofs: Option<&[Proof]>) -> Value {
+    let process = inspected.process.as_ref().map(|process| {
         json!({
             "comm": process.comm,
             "mode": match process.mode {
-                Mode::Disabled => "disabled",
-                Mode::Strict => "strict",
-                Mode::Filter => "filter",
+                SeccompMode::Disabled => "disabled",
+                SeccompMode::Strict => "strict",
+                SeccompMode::Filter => "filter",
             },
             "no_new_privs": process.no_new_privs,
             "tracer": process.tracer,
         })
     });
-    let filters = subject.filters.iter().enumerate().map(|(index, filter)| {
-        let tables = explain(&filter.program).into_iter().map(|table| {
-            let calls: BTreeMap<String, Value> = (table.calls.iter())
-                .map(|(&nr, outcome)| {
-                    let arch = table.arch;
-                    (Syscall { arch, nr }.to_string(), outcome_json(outcome))
-                })
+    let filters = inspected.filters.iter().enumerate().map(|(index, filter)| {
+        let arches = explain(&filter.program).into_iter().map(|answers| {
+            let arch = answers.arch;
+            let calls: BTreeMap<String, Value> = (answers.calls.iter())
+                .map(|(&nr, answer)| (Syscall { arch, nr }.to_string(), answer_json(answer)))
                 .collect();
             json!({
-                "arch": table.arch.name(),
+                "arch": arch.name(),
                 "calls": calls,
-                "others": outcome_json(&table.rest),
+                "others": answer_json(&answers.rest),
             })
         });
         let lines = filter.program.to_string();
         json!({
             "instructions": filter.program.len(),
             "logs": filter.logs,
-            "arches": tables.collect::<Vec<_>>(),
-            "other_arches": outcome_json(&other_arches(&filter.program)),
+            "arches": arches.collect::<Vec<_>>(),
+            "other_arches": answer_json(&explain_other_arches(&filter.program)),
             "disassembly": disassemble.then(|| lines.lines().collect::<Vec<_>>()),
             "proven": proofs.and_then(|proofs| proofs.get(index)).map(|proof| json!({
                 "calls": proof.calls,
                 "arches": proof.arches.iter().map(|arch| arch.name()).collect::<Vec<_>>(),
-                "ways": [proof.ways.0, proof.ways.1],
+                "ways": [proof.ends.0, proof.ends.1],
             })),
         })
     });
     json!({
-        "subject": subject.name,
+        "subject": inspected.name,
         "process": process,
         "filters": filters.collect::<Vec<_>>(),
     })

@@ -1,15 +1,14 @@
-//! From a profile to a filter, with libseccomp.
+//! Compiles profiles into filters, with libseccomp.
 //!
-//! As runc does it (`libcontainer/seccomp/seccomp_linux.go`): rules that answer what the default action answers are left
-//! out, a rule that compares an argument twice becomes a rule for each comparison, and the native ABI is in the filter
-//! whether the profile lists it or not. Unlike runc: a name that isn't known is an error unless it is to be ignored, and
-//! there is no stub that answers ENOSYS to numbers above the highest named one, so what the profile says is all that holds.
+//! Like runc (`libcontainer/seccomp/seccomp_linux.go`), it leaves out rules whose action is the default action, splits a rule
+//! that compares an argument twice into one rule per comparison, and always includes the native ABI. Unlike runc, it refuses
+//! unknown names unless told to ignore them, and adds no stub that answers ENOSYS to numbers above the highest named one.
 //!
-//! A call of an ABI that the profile does not list ends the process as by SIGSYS. libseccomp's own default, which runc
-//! leaves, ends the thread only: the others then wait for it for ever.
+//! A call of an unlisted ABI kills the process. libseccomp's default, which runc keeps, kills the thread only, and the other
+//! threads can wait for it forever.
 //!
-//! Each ABI gets a filter of its own, in the numbers of that ABI; then they are united. A call that libseccomp is too old
-//! to know is put in by its number, which it takes for the native ABI only.
+//! Each ABI is compiled on its own, then the filters are merged. A call that is too new for libseccomp is added by its number,
+//! which libseccomp accepts for the native ABI only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -25,28 +24,27 @@ use libseccomp::{
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::conformance::{self, OTHER_ARCH, Part};
-use super::narrow::narrow;
-use super::{CompileError, Filter, Ignored, Note, OnUnknown};
-use crate::bpf::machine::{self, MAX_INSTRUCTIONS};
+use super::conformance::{ExpectedArch, UNLISTED_ARCH, require_conformance};
+use super::{CompileError, Filter, FilterNote, OnUnknown, UnknownName};
+use crate::bpf::Program;
+use crate::profile::arg_width::fit_rule;
 use crate::profile::{Action, ArgCmp, Op, Place, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
-/// How long libseccomp may take. A filter takes it milliseconds.
+/// How long libseccomp may take. It needs milliseconds for a filter.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Compiles a profile for this machine, and checks what libseccomp made of it.
+/// Compiles a profile for this machine, and checks libseccomp's result.
 ///
-/// libseccomp (2.5) does not come to an end with some rules that compare several arguments of one call and have a comparison
-/// in common. That is an error after some seconds; the thread in which it happens goes on to use a processor until the
-/// process ends.
+/// libseccomp (2.5) does not terminate with some rules that compare several arguments of one call and share a comparison. That
+/// is an error after some seconds; its thread keeps a processor busy until the process ends.
 pub fn compile(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, CompileError> {
     let (sender, receiver) = mpsc::channel();
     let copy = profile.clone();
     let thread = thread::Builder::new().name("libseccomp".to_owned());
     let thread = thread
         .spawn(move || {
-            // Nobody listens any more when it took too long.
+            // Fails if the caller has given up.
             let _ = sender.send(compile_in_time(&copy, on_unknown));
         })
         .map_err(CompileError::Thread)?;
@@ -55,7 +53,7 @@ pub fn compile(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, Compi
         Err(RecvTimeoutError::Timeout) => return Err(CompileError::Endless),
         Err(RecvTimeoutError::Disconnected) => Err(CompileError::Endless),
     };
-    // What it leaves is gone before a filter is loaded. It can't fail: a panic disconnects, and there is no other.
+    // The thread must be gone before a filter is loaded. An error means a panic, which has disconnected the channel.
     let _ = thread.join();
     compiled
 }
@@ -68,53 +66,53 @@ fn compile_in_time(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, C
     let listed: BTreeSet<Arch> = listed.collect();
     let mut notes = Vec::new();
     if !listed.is_empty() && !listed.contains(&Arch::NATIVE) {
-        notes.push(Note::NativeNotListed);
+        notes.push(FilterNote::NativeNotListed);
     }
-    let mut ignored = BTreeMap::new();
-    let (native, mut united) = part(profile, Arch::NATIVE, &mut notes, &mut ignored)?;
-    let mut parts = vec![native];
+    let mut unknown = BTreeMap::new();
+    let (native, mut merged) = compile_arch(profile, Arch::NATIVE, &mut notes, &mut unknown)?;
+    let mut expected = vec![native];
     for &arch in listed.iter().filter(|&&arch| arch != Arch::NATIVE) {
-        let (part, context) = part(profile, arch, &mut notes, &mut ignored)?;
-        united
+        let (expected_arch, context) = compile_arch(profile, arch, &mut notes, &mut unknown)?;
+        merged
             .merge(context)
-            .map_err(|source| CompileError::Unite { arch, source })?;
-        parts.push(part);
+            .map_err(|source| CompileError::Merge { arch, source })?;
+        expected.push(expected_arch);
     }
-    let ignored: Vec<Ignored> = ignored.into_values().collect();
-    if on_unknown == OnUnknown::Fail && !ignored.is_empty() {
-        return Err(CompileError::UnknownNames(ignored));
+    let unknown: Vec<UnknownName> = unknown.into_values().collect();
+    if on_unknown == OnUnknown::Fail && !unknown.is_empty() {
+        return Err(CompileError::UnknownNames(unknown));
     }
-    let program = machine::from_bytes(&export(&united)?);
-    if program.len() > MAX_INSTRUCTIONS {
-        return Err(CompileError::TooLong {
-            instructions: program.len(),
-        });
-    }
-    conformance::check(&program, &parts)?;
+    let program = Program::from_bytes(&export(&merged)?).map_err(CompileError::Invalid)?;
+    require_conformance(&program, &expected)?;
     Ok(Filter {
         program,
         flags: profile.effective_flags(),
         notifies: (profile.rules.iter()).any(|rule| rule.action() == Action::Notify),
-        ignored,
+        unknown,
         notes,
     })
 }
 
-/// The filter of one ABI.
-fn part(
+/// The filter of one ABI, and what it should do.
+fn compile_arch(
     profile: &Profile,
     arch: Arch,
-    notes: &mut Vec<Note>,
-    ignored: &mut BTreeMap<Place, Ignored>,
-) -> Result<(Part, ScmpFilterContext), CompileError> {
+    notes: &mut Vec<FilterNote>,
+    unknown: &mut BTreeMap<Place, UnknownName>,
+) -> Result<(ExpectedArch, ScmpFilterContext), CompileError> {
     let mut context = context(profile, arch)?;
-    let mut part = Part {
+    let rules = profile.rules.iter().enumerate();
+    let rules = rules.map(|(index, rule)| fit_rule(rule, index, arch));
+    let mut expected = ExpectedArch {
         arch,
-        profile: narrow(profile, arch)?,
+        profile: Profile {
+            rules: rules.collect::<Result<_, _>>()?,
+            ..profile.clone()
+        },
         left_out: BTreeSet::new(),
         multiplexed: false,
     };
-    for (rule_index, rule) in part.profile.rules.iter().enumerate() {
+    for (rule_index, rule) in expected.profile.rules.iter().enumerate() {
         if rule.action() == profile.default_action {
             continue;
         }
@@ -126,9 +124,9 @@ fn part(
             match resolve(name, arch) {
                 Resolved::Call(syscall) => add_rule(&mut context, rule, syscall, place, name)?,
                 Resolved::Multiplexed(syscall, through) => {
-                    part.multiplexed = true;
+                    expected.multiplexed = true;
                     if !rule.args().is_empty() {
-                        notes.push(Note::ArgsUnseen {
+                        notes.push(FilterNote::ArgsUnseen {
                             place,
                             name: name.clone(),
                             arch,
@@ -144,19 +142,19 @@ fn part(
                 }
                 Resolved::Absent => {}
                 Resolved::Unknown(on) => {
-                    part.left_out.insert(name.clone());
-                    let ignored = ignored.entry(place).or_insert_with(|| Ignored {
+                    expected.left_out.insert(name.clone());
+                    let unknown = unknown.entry(place).or_insert_with(|| UnknownName {
                         place,
                         name: name.clone(),
                         arches: Vec::new(),
                         version: version(),
                     });
-                    ignored.arches.extend(on);
+                    unknown.arches.extend(on);
                 }
             }
         }
     }
-    Ok((part, context))
+    Ok((expected, context))
 }
 
 /// An empty filter for one ABI.
@@ -176,9 +174,9 @@ fn context(profile: &Profile, arch: Arch) -> Result<ScmpFilterContext, CompileEr
     let scmp = arch.scmp().ok_or_else(unsupported)?;
     let mut context =
         ScmpFilterContext::new(action(profile.default_action)).map_err(not_supported)?;
-    (context.set_act_badarch(action(OTHER_ARCH))).map_err(not_supported)?;
+    (context.set_act_badarch(action(UNLISTED_ARCH))).map_err(not_supported)?;
     if arch != Arch::NATIVE {
-        // libseccomp refuses ABIs that it doesn't know, and those of another byte order.
+        // libseccomp refuses unknown ABIs, and those of another byte order.
         (context.add_arch(scmp))
             .and_then(|context| context.remove_arch(ScmpArch::Native))
             .map_err(|_| unsupported())?;
@@ -212,22 +210,21 @@ fn add_rule(
     Ok(())
 }
 
-/// What a name is on an ABI, as libseccomp takes it: by the number of the native ABI, which it translates.
+/// What a name means on an ABI. libseccomp takes the native ABI's number, and translates it.
 enum Resolved {
     /// A call.
     Call(ScmpSyscall),
-    /// A call that is reached through socketcall(2) or ipc(2) too: libseccomp takes care of that. Or through them alone:
-    /// then it is a call of them with this first argument.
+    /// A call that can also be made through socketcall(2) or ipc(2), which libseccomp handles; or, with a comparison, one that
+    /// can be made through them only: then the rule is for them, with this first argument.
     Multiplexed(ScmpSyscall, Option<ArgCmp>),
     /// The ABI has no such call.
     Absent,
-    /// libseccomp can't put it into a filter. The ABI, if it has the call.
+    /// A call that libseccomp can't compile. The ABI, if it has the call.
     Unknown(Option<Arch>),
 }
 
-/// What libseccomp gives for calls that some ABIs have in socketcall(2) or ipc(2) only is minus their number there, minus
-/// these (`seccomp.h`: `__PNR_socket` is -101, `__PNR_semop` -201). Pseudo numbers of calls that an ABI doesn't have
-/// at all are below -10000.
+/// The pseudo numbers of calls that an ABI has in socketcall(2) or ipc(2) only, negated (`seccomp.h`: `__PNR_socket` is -101,
+/// `__PNR_semop` -201). Those of calls that an ABI doesn't have at all are below -10000.
 const MULTIPLEXERS: [(&str, std::ops::RangeInclusive<i32>); 2] =
     [("socketcall", 101..=199), ("ipc", 201..=299)];
 
@@ -255,8 +252,8 @@ fn resolve(name: &str, arch: Arch) -> Resolved {
     if Syscall::from_name(arch, name).is_some() {
         return Resolved::Multiplexed(native, None);
     }
-    // libseccomp (2.5) would put in a rule for the pseudo number too, and forget to load the number of the call for all
-    // rules after it.
+    // Given the name, libseccomp (2.5) would add a rule for the pseudo number too, and not load the number of the call for
+    // the rules after it.
     let number = u64::try_from(-nr - numbers.start() + 1).ok();
     let first = number.and_then(|number| ArgCmp::new(0, Op::Eq, number, None).ok());
     match (ScmpSyscall::from_name(multiplexer), first) {
@@ -265,13 +262,13 @@ fn resolve(name: &str, arch: Arch) -> Resolved {
     }
 }
 
-/// Whether any ABI has a call of this name.
+/// Whether any ABI has a call with this name.
 fn exists(name: &str) -> bool {
     let mut arches = Arch::ALL.iter();
     arches.any(|&arch| Syscall::from_name(arch, name).is_some())
 }
 
-/// The version of libseccomp; 0.0.0 if it doesn't tell.
+/// The version of libseccomp; 0.0.0 if unknown.
 fn version() -> ScmpVersion {
     ScmpVersion::current().unwrap_or(ScmpVersion::from((0, 0, 0)))
 }
@@ -307,7 +304,7 @@ fn comparison(arg: &ArgCmp) -> ScmpArgCompare {
     ScmpArgCompare::new(index, op, value)
 }
 
-/// The program. libseccomp before 2.6 writes it to descriptors only.
+/// The program's bytes. libseccomp before 2.6 writes them to descriptors only.
 fn export(context: &ScmpFilterContext) -> Result<Vec<u8>, CompileError> {
     let mut bytes = Vec::new();
     let mut file = File::from(

@@ -13,7 +13,8 @@ use super::loss::{Losses, Out};
 use super::source::{Places, Source};
 use super::{Format, ParseError, ParseErrorKind, Position, RenderError};
 use crate::bpf::{
-    Condition, InvalidProgram, Outcome, Program, Subject, Table, explain, other_arches, table,
+    ArchAnswers, Condition, DataField, FilterAnswer, InvalidProgram, Program, explain,
+    explain_arch, explain_other_arches,
 };
 use crate::enforce::{OnUnknown, compile};
 use crate::profile::{Action, ArgCmp, Op, Profile, Rule};
@@ -23,11 +24,10 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<Vec<u8>, Re
     without_loading(profile, out)?;
     let failed = |why: String| RenderError::Compile { why };
     let filter = compile(profile, OnUnknown::Ignore).map_err(|error| failed(chain(&error)))?;
-    for ignored in filter.ignored() {
-        out.lose(format!("{}: {ignored}", ignored.place))?;
+    for unknown in filter.unknown() {
+        out.lose(format!("{}: {unknown}", unknown.place))?;
     }
-    let program = filter.program().map_err(|error| failed(chain(&error)))?;
-    Ok(program.to_bytes())
+    Ok(filter.program().to_bytes())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -62,11 +62,11 @@ pub(super) fn parse(bytes: &[u8], losses: &mut Losses) -> Result<Source, ParseEr
 }
 
 /// What one ABI says of a name.
-type Answers = BTreeMap<String, Outcome>;
+type Answers = BTreeMap<String, FilterAnswer>;
 
 fn profile(program: &Program, losses: &mut Losses) -> Result<Profile, ParseError> {
-    let other = other_arches(program);
-    let tables: Vec<Table> = (explain(program).into_iter())
+    let other = explain_other_arches(program);
+    let tables: Vec<ArchAnswers> = (explain(program).into_iter())
         .filter(|table| table.rest != other || !table.calls.is_empty())
         .collect();
     // A filter that answers the same to everything has no ABIs.
@@ -97,7 +97,7 @@ fn profile(program: &Program, losses: &mut Losses) -> Result<Profile, ParseError
         let having = (answers.iter())
             .filter(|(arch, _)| Syscall::from_name(**arch, name).is_some())
             .map(|(_, answers)| answers.get(name));
-        let outcomes: Vec<Option<&Outcome>> = having.collect();
+        let outcomes: Vec<Option<&FilterAnswer>> = having.collect();
         let Some(Some(first)) = outcomes.first() else {
             losses.lose(None, format!("{name}: the answer differs between ABIs"))?;
             continue;
@@ -130,14 +130,14 @@ fn multiplexes(answers: &BTreeMap<Arch, Answers>, name: &str) -> bool {
 
 /// Comparisons of 32-bit ABIs have no upper halves, so they differ from the native ones although one rule makes both. Which
 /// one is right shows when the profile is compiled again.
-fn same_narrow(outcomes: &[Option<&Outcome>]) -> bool {
+fn same_narrow(outcomes: &[Option<&FilterAnswer>]) -> bool {
     outcomes
         .iter()
-        .all(|outcome| matches!(outcome, Some(Outcome::Depends { .. })))
+        .all(|outcome| matches!(outcome, Some(FilterAnswer::Depends { .. })))
 }
 
 /// The calls of a table by name.
-fn named(table: &Table, losses: &mut Losses) -> Result<Answers, ParseError> {
+fn named(table: &ArchAnswers, losses: &mut Losses) -> Result<Answers, ParseError> {
     let mut answers = Answers::new();
     for (&nr, outcome) in &table.calls {
         let syscall = Syscall {
@@ -163,18 +163,18 @@ struct Rules {
 
 impl Rules {
     /// Adds what becomes of a call. Whether a profile can say it.
-    fn add(&mut self, name: &str, outcome: &Outcome, default_action: Action) -> bool {
+    fn add(&mut self, name: &str, outcome: &FilterAnswer, default_action: Action) -> bool {
         match outcome {
-            Outcome::Always(action) => {
+            FilterAnswer::Always(action) => {
                 self.plain.entry(*action).or_default().push(name.to_owned());
                 true
             }
-            Outcome::Depends { ways, otherwise } => {
+            FilterAnswer::Depends { cases, otherwise } => {
                 if *otherwise != default_action {
                     return false;
                 }
                 let mut compared = Vec::new();
-                for (conditions, action) in ways {
+                for (conditions, action) in cases {
                     let Some(alternatives) = alternatives(conditions) else {
                         return false;
                     };
@@ -185,7 +185,7 @@ impl Rules {
                 self.compared.extend(compared);
                 true
             }
-            Outcome::TooMany => false,
+            FilterAnswer::Unknown => false,
         }
     }
 
@@ -206,7 +206,7 @@ fn alternatives(conditions: &[Condition]) -> Option<Vec<Vec<ArgCmp>>> {
     for condition in conditions {
         let choices: Vec<ArgCmp> = match condition {
             Condition::Within {
-                what: Subject::Arg(index),
+                field: DataField::Arg(index),
                 ranges,
             } => {
                 seen.insert(*index).then_some(())?;
@@ -214,7 +214,7 @@ fn alternatives(conditions: &[Condition]) -> Option<Vec<Vec<ArgCmp>>> {
             }
             // The ABI has no more than the lower half.
             Condition::Within {
-                what: Subject::Word(offset),
+                field: DataField::Word(offset),
                 ranges,
             } if *offset >= 16 => {
                 let index = u8::try_from((offset - 16) / 8).ok()?;
@@ -222,7 +222,7 @@ fn alternatives(conditions: &[Condition]) -> Option<Vec<Vec<ArgCmp>>> {
                 comparisons(index, ranges, u32::MAX.into())?
             }
             Condition::Masked {
-                what: Subject::Arg(index),
+                field: DataField::Arg(index),
                 mask,
                 value,
                 equal: true,
@@ -266,7 +266,11 @@ fn comparisons(index: u8, ranges: &[(u64, u64)], greatest: u64) -> Option<Vec<Ar
 }
 
 /// Compiles the profile, and loses the calls for which the result answers otherwise than the program that was read.
-fn verify(profile: &mut Profile, tables: &[Table], losses: &mut Losses) -> Result<(), ParseError> {
+fn verify(
+    profile: &mut Profile,
+    tables: &[ArchAnswers],
+    losses: &mut Losses,
+) -> Result<(), ParseError> {
     let failed = |why: String| {
         let what = format!("the profile can't be verified: {why}");
         ParseError::new(Some(at(0)), ParseErrorKind::Unsaid(what))
@@ -274,12 +278,9 @@ fn verify(profile: &mut Profile, tables: &[Table], losses: &mut Losses) -> Resul
     // What is left out is compared again, since rules for one call can make others (socketcall).
     for _ in 0..2 {
         let filter = compile(profile, OnUnknown::Ignore).map_err(|error| failed(chain(&error)))?;
-        let compiled = filter
-            .program()
-            .map_err(|error| failed(error.to_string()))?;
         let mut wrong = BTreeSet::new();
         for read in tables {
-            let made = table(&compiled, read.arch);
+            let made = explain_arch(filter.program(), read.arch);
             let numbers: BTreeSet<i32> = read
                 .calls
                 .keys()
@@ -287,8 +288,7 @@ fn verify(profile: &mut Profile, tables: &[Table], losses: &mut Losses) -> Resul
                 .copied()
                 .collect();
             for nr in numbers {
-                let of = |table: &Table| table.calls.get(&nr).unwrap_or(&table.rest).clone();
-                if of(read) != of(&made) {
+                if read.answer(nr) != made.answer(nr) {
                     let syscall = Syscall {
                         arch: read.arch,
                         nr,

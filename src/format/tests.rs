@@ -589,11 +589,11 @@ fn a_filter_reads_back_as_what_it_was_compiled_from() {
     assert!(
         read_as(Format::Bpf, &odd)
             .unwrap_err()
-            .contains("no whole number of instructions")
+            .contains("not a whole number of")
     );
     odd.truncate(8);
     assert_eq!(
         read_as(Format::Bpf, &odd).unwrap_err(),
-        "line 1, column 1: instruction 0, the last one, does not end the program"
+        "line 1, column 1: the last instruction (0) does not return"
     );
 }

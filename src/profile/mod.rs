@@ -4,17 +4,18 @@
 //! can. The meaning is that of the OCI specification as runc and crun apply it with libseccomp.
 
 mod action;
+pub(crate) mod arg_width;
 mod audit;
 mod edit;
 pub(crate) mod families;
 mod generate;
-pub(crate) mod narrow;
 mod policy;
 mod rule;
 #[cfg(test)]
 pub(crate) mod strategies;
 
 pub use action::{Action, ErrnoRet};
+pub use arg_width::TooWide;
 pub use edit::Edit;
 pub use generate::{GenerateError, Generated, Incomplete, Reason, Unnamed, generate};
 pub use policy::{Extent, Policy};

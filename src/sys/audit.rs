@@ -5,34 +5,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-/// Makes the calling thread's next getppid(2) a call that the kernel logs, under this name of the thread (at most 15
-/// bytes), and makes it. The thread keeps the filter, the name and `no_new_privs`: it should end soon.
-pub(crate) fn logged_call(name: &CStr) -> nix::Result<()> {
-    let instruction = |code: u32, k: u32, jf: u8| libc::sock_filter {
-        // Every code fits: the header declares them as such.
-        #[allow(clippy::cast_possible_truncation)]
-        code: code as u16,
-        jt: 0,
-        jf,
-        k,
-    };
-    let (load, jump, answer) = (
-        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-        libc::BPF_RET | libc::BPF_K,
-    );
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A small number.
-    let getppid = libc::SYS_getppid as u32;
-    // This thread makes calls of the native ABI only, so the ABI needn't be looked at.
-    let mut filter = [
-        instruction(load, 0, 0),
-        instruction(jump, getppid, 1),
-        instruction(answer, libc::SECCOMP_RET_LOG, 0),
-        instruction(answer, libc::SECCOMP_RET_ALLOW, 0),
-    ];
+/// Names the calling thread (at most 15 bytes), loads a filter, and calls getppid(2). The thread keeps the filter, the name and
+/// `no_new_privs`, so it should end soon.
+pub(crate) fn getppid_under_filter(name: &CStr, filter: &[libc::sock_filter]) -> nix::Result<()> {
     let program = libc::sock_fprog {
-        len: 4,
-        filter: filter.as_mut_ptr(),
+        len: u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?,
+        filter: filter.as_ptr().cast_mut(),
     };
     // SAFETY: the name ends with NUL; the program points to its instructions, and both live until seccomp(2) has copied
     // them; the other arguments are passed by value.

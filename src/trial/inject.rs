@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::bpf::BadProgram;
 use crate::enforce::{Filter, Privileges};
 use crate::profile::{ARGS, Action, Profile};
 use crate::sys::exec::Load;
@@ -94,9 +93,6 @@ impl Injected {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InjectError {
-    /// The filter's program can't be followed.
-    #[error("the filter can't be followed")]
-    Unreadable(#[from] BadProgram),
     /// There is no process for it.
     #[error("can't make a process for {0}")]
     Process(Syscall, #[source] Errno),
@@ -121,7 +117,7 @@ pub fn inject(
     let depends_on_args = (profile.rules.iter())
         .any(|rule| !rule.args().is_empty() && rule.names().iter().any(|n| *n == name));
     let load = Load {
-        program: filter.instructions(),
+        program: filter.program().encoded(),
         flags: libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
         no_new_privs: privileges == Privileges::NoNew,
     };
@@ -138,7 +134,7 @@ pub fn inject(
     };
     Ok(Injected {
         syscall,
-        action: filter.answer(syscall, &args)?,
+        action: filter.action(syscall, &args),
         outcome,
         depends_on_args,
     })

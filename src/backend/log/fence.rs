@@ -5,9 +5,12 @@
 
 use std::ffi::CString;
 
+use libc::{BPF_JEQ, SECCOMP_RET_ALLOW, SECCOMP_RET_LOG};
 use nix::errno::Errno;
 
 use crate::audit::Record;
+use crate::bpf::assemble::{NR, answer, jump, load};
+use crate::sys::audit::getppid_under_filter;
 
 /// The name of the thread that makes a fence: nobody else's thread is called so.
 pub(super) struct Fence {
@@ -24,10 +27,18 @@ impl Fence {
         // The last digits of such an id are random; a thread's name has 15 bytes.
         let name = format!("fence-{}", &random[random.len() - 9..]);
         let comm = CString::new(name.as_str()).map_err(|_| Errno::EINVAL)?;
-        // A thread, since the filter stays until its end.
+        let getppid = u32::try_from(libc::SYS_getppid).map_err(|_| Errno::EINVAL)?;
+        // The thread makes native calls only, so the filter doesn't compare the ABI.
+        let filter = [
+            load(NR),
+            jump(BPF_JEQ, getppid, 0, 1),
+            answer(SECCOMP_RET_LOG),
+            answer(SECCOMP_RET_ALLOW),
+        ];
+        // A thread of its own, since the filter stays until the thread ends.
         let thread = std::thread::Builder::new().name(name.clone());
         let made = thread
-            .spawn(move || crate::sys::audit::logged_call(&comm))
+            .spawn(move || getppid_under_filter(&comm, &filter))
             .map_err(|error| error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw))?
             .join();
         match made {

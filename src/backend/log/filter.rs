@@ -11,13 +11,14 @@ use libc::{
     sock_filter,
 };
 
+use crate::bpf::MAX_INSTRUCTIONS;
 use crate::bpf::assemble::{ARCH, NR, answer, arg_lower, arg_upper, jump, load, statement};
 #[cfg(test)]
 use crate::syscall::Arch;
 use crate::syscall::Syscall;
 
-/// The kernel takes no longer program (`BPF_MAXINSNS`). Calls that don't fit in are logged.
-const LONGEST: usize = 4096;
+/// Calls that don't fit into a program are logged.
+const LONGEST: usize = MAX_INSTRUCTIONS;
 
 /// The program that logs every call that isn't known.
 pub(super) fn program(known: &BTreeSet<Syscall>) -> Vec<sock_filter> {
@@ -122,7 +123,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::bpf::assemble::run;
+    use crate::bpf::Program;
+    use crate::bpf::emulate::SeccompData;
+
+    /// The filter's answers, by the `AUDIT_ARCH_*` value, the number and the arguments.
+    fn answers(known: &BTreeSet<Syscall>) -> impl Fn(u32, i32, [u64; 6]) -> u32 + use<> {
+        let program = Program::new(program(known)).unwrap();
+        move |arch, nr, args| program.run(&SeccompData::new(arch, nr, &args)).1
+    }
 
     fn syscall(arch: Arch, name: &str) -> Syscall {
         Syscall::from_name(arch, name).unwrap()
@@ -147,16 +155,15 @@ mod tests {
             known in prop::collection::btree_set(any_syscall(), 0..300),
             others in prop::collection::vec(any_syscall(), 100),
         ) {
-            let program = program(&known);
-            prop_assert!(program.len() <= LONGEST);
+            let answers = answers(&known);
             for syscall in known.iter().chain(&others) {
                 // No argument of these loads a filter.
                 let args = [99, 99, 0, 0, 0, 0];
-                let answer = run(&program, syscall.arch.audit(), syscall.audit_nr(), args);
+                let answer = answers(syscall.arch.audit(), syscall.audit_nr(), args);
                 let expected = if known.contains(syscall) { SECCOMP_RET_ALLOW } else { SECCOMP_RET_LOG };
                 prop_assert_eq!(answer, expected, "{:?}", syscall);
             }
-            prop_assert_eq!(run(&program, 0xdead_beef, 0, [0; 6]), SECCOMP_RET_LOG);
+            prop_assert_eq!(answers(0xdead_beef, 0, [0; 6]), SECCOMP_RET_LOG);
         }
     }
 
@@ -168,22 +175,21 @@ mod tests {
                 nr: nr * 2,
             })
             .collect();
-        let program = program(&known);
-        assert!(program.len() <= LONGEST, "{}", program.len());
-        let answers = |nr| run(&program, Arch::X86_64.audit(), nr, [0; 6]);
-        assert_eq!(answers(0), SECCOMP_RET_ALLOW);
-        assert_eq!(answers(1), SECCOMP_RET_LOG);
-        assert_eq!(answers(9998), SECCOMP_RET_LOG);
+        let answers = answers(&known);
+        let answer = |nr| answers(Arch::X86_64.audit(), nr, [0; 6]);
+        assert_eq!(answer(0), SECCOMP_RET_ALLOW);
+        assert_eq!(answer(1), SECCOMP_RET_LOG);
+        assert_eq!(answer(9998), SECCOMP_RET_LOG);
     }
 
     #[test]
     fn loading_a_filter_is_logged_even_if_the_call_is_known() {
         for arch in MACHINE {
             let [prctl, seccomp] = ["prctl", "seccomp"].map(|name| syscall(arch, name));
-            let program = program(&BTreeSet::from([prctl, seccomp]));
+            let answers = answers(&BTreeSet::from([prctl, seccomp]));
             let check = |call: Syscall, args: [u64; 3], logged: bool| {
                 let [a, b, c] = args;
-                let answer = run(&program, arch.audit(), call.audit_nr(), [a, b, c, 0, 0, 0]);
+                let answer = answers(arch.audit(), call.audit_nr(), [a, b, c, 0, 0, 0]);
                 assert_eq!(answer == SECCOMP_RET_LOG, logged, "{call:?} {args:?}");
             };
             check(prctl, [22, 2, 4096], true);

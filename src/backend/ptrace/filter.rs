@@ -64,6 +64,8 @@ pub(super) fn decode(message: u64) -> Option<Syscall> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bpf::Program;
+    use crate::bpf::emulate::SeccompData;
 
     #[test]
     fn every_call_is_traced_and_named_or_asked_about() {
@@ -71,10 +73,10 @@ mod tests {
             .iter()
             .map(|arch| arch.audit())
             .chain([0xdead_beef]);
-        let program = program();
+        let program = Program::new(program()).unwrap();
         for audit in audits {
             for nr in (0..5000).chain([-1, -5, i32::MIN, i32::MAX, 0x4000_0000, 0x4000_0208]) {
-                let value = crate::bpf::assemble::run(&program, audit, nr, [0; 6]);
+                let (_, value) = program.run(&SeccompData::new(audit, nr, &[0; 6]));
                 assert_eq!(
                     value & libc::SECCOMP_RET_ACTION_FULL,
                     SECCOMP_RET_TRACE,

@@ -13,13 +13,13 @@ use crate::enforce::{OnUnknown, compile};
 use crate::format::{Reading, read};
 
 /// Reads a profile, compiles it, and has the kernel prove it.
-fn proven(path: &PathBuf) -> Proven {
+fn proven(path: &PathBuf) -> Proof {
     let bytes = std::fs::read(path).unwrap();
     let source = read(&bytes, None, &Reading::default()).unwrap();
     // Names that libseccomp is too old for are the business of others.
     let filter = compile(&source.profile, OnUnknown::Ignore).unwrap();
-    let program = filter.program().unwrap();
-    prove(&program, Some(&source.profile))
+    let program = filter.program();
+    prove(program, Some(&source.profile))
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -112,7 +112,7 @@ fn the_kernel_agrees_on_every_instruction() {
                 let proven =
                     prove(&program, None).unwrap_or_else(|error| panic!("{error}\n{program}"));
                 assert!(proven.arches.contains(&Arch::NATIVE));
-                most = most.max(proven.ways.0);
+                most = most.max(proven.ends.0);
             }
         }
     }
@@ -127,11 +127,11 @@ fn what_the_kernel_refuses_is_no_program() {
     assert_eq!(refused(&[]), "a program has at least one instruction");
     assert_eq!(
         refused(&[(LOAD, 0, 0, 0)]),
-        "instruction 0, the last one, does not end the program"
+        "the last instruction (0) does not return"
     );
     assert_eq!(
         refused(&[(LOAD, 64, 0, 0), ALLOW]),
-        "instruction 0 (0x0020) has the operand 0x40, which means nothing"
+        "instruction 0 (0x0020) has the invalid operand 0x40"
     );
     assert_eq!(
         refused(&[(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), ALLOW]),
@@ -139,22 +139,22 @@ fn what_the_kernel_refuses_is_no_program() {
     );
     assert_eq!(
         refused(&[(BPF_LD | BPF_MEM, 3, 0, 0), ALLOW]),
-        "instruction 0 reads M[3], which is not written on every way to it"
+        "instruction 0 reads M[3], which not every path to it writes"
     );
     // A load of half a word, modulo.
     assert!(
         refused(&[(BPF_LD | libc::BPF_H | BPF_ABS, 0, 0, 0), ALLOW])
-            .contains("not one that seccomp allows")
+            .contains("is not allowed by seccomp")
     );
     assert!(
         refused(&[(BPF_ALU | libc::BPF_MOD | BPF_K, 3, 0, 0), ALLOW])
-            .contains("not one that seccomp allows")
+            .contains("is not allowed by seccomp")
     );
-    assert!(refused(&[(BPF_ALU | BPF_DIV | BPF_K, 0, 0, 0), ALLOW]).contains("means nothing"));
-    assert!(refused(&[(BPF_ALU | BPF_LSH | BPF_K, 32, 0, 0), ALLOW]).contains("means nothing"));
+    assert!(refused(&[(BPF_ALU | BPF_DIV | BPF_K, 0, 0, 0), ALLOW]).contains("invalid operand"));
+    assert!(refused(&[(BPF_ALU | BPF_LSH | BPF_K, 32, 0, 0), ALLOW]).contains("invalid operand"));
     assert_eq!(
         refused(&vec![ALLOW; 4097]),
-        "4097 instructions; the kernel takes 4096"
+        "4097 instructions; the kernel accepts at most 4096"
     );
     program(&vec![ALLOW; 4096]).unwrap();
 }
@@ -176,21 +176,21 @@ fn a_program_is_explained_with_its_conditions() {
         ALLOW,
     ])
     .unwrap();
-    let table = table(&program, Arch::NATIVE);
+    let answers = explain_arch(&program, Arch::NATIVE);
     assert_eq!(
-        table.rest,
-        Outcome::Always(Action::Errno(crate::profile::ErrnoRet::EPERM))
+        answers.rest,
+        FilterAnswer::Always(Action::Errno(crate::profile::ErrnoRet::EPERM))
     );
     let read = Syscall::from_name(Arch::NATIVE, "read").unwrap();
-    let Outcome::Depends { ways, .. } = &table.calls[&read.nr] else {
-        panic!("{table:?}");
+    let FilterAnswer::Depends { cases, .. } = &answers.calls[&read.nr] else {
+        panic!("{answers:?}");
     };
-    let ways: Vec<String> = ways
+    let cases: Vec<String> = cases
         .iter()
         .map(|(all, action)| format!("{action} if {}", all[0]))
         .collect();
-    assert_eq!(ways, ["SCMP_ACT_ALLOW if arg0 >= 0x100000006"]);
-    assert_eq!(table.calls.len(), 1);
+    assert_eq!(cases, ["SCMP_ACT_ALLOW if arg0 >= 0x100000006"]);
+    assert_eq!(answers.calls.len(), 1);
     assert!(program.to_string().contains("0001: 0x15"), "{program}");
 }
 

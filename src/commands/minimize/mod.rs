@@ -19,7 +19,7 @@ use self::bench::{Baseline, Bench};
 use self::report::{Call, Report, Verdict};
 use self::state::State;
 use super::exit_status;
-use super::run::{Given, Load};
+use super::run::Compiled;
 use crate::cli::MinimizeArgs;
 
 /// The user, or who manages this process, wants it to end.
@@ -29,12 +29,7 @@ struct Interrupted;
 
 /// Finds the calls, reports them, and gives the exit status.
 pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
-    let given = Load {
-        path: &args.enforce.profile,
-        enforce: &args.enforce,
-        quiet: args.verbosity.quiet,
-    }
-    .load()?;
+    let given = Compiled::load(&args.enforce, args.verbosity.quiet)?;
     let default = given.profile.default_action;
     anyhow::ensure!(
         !default.executes(),
@@ -70,7 +65,7 @@ const INTERRUPTED: u8 = 130;
 
 fn search(
     args: &MinimizeArgs,
-    given: &Given,
+    given: &Compiled,
     stop: &Arc<AtomicBool>,
     state: &mut State,
 ) -> anyhow::Result<u8> {

@@ -23,7 +23,7 @@ use sc_record::trial::{Compare, End, Limits, Trial, Tried, Usual, difference};
 use self::report::{Outcome, Report};
 use self::tee::{Stream, Tee};
 use super::exit_status;
-use super::run::{Given, Load};
+use super::run::Compiled;
 use crate::cli::{Compared, VerifyArgs};
 
 /// This very program.
@@ -31,12 +31,7 @@ const MYSELF: &str = "/proc/self/exe";
 
 /// Runs the workload under the profile, reports what became of it, and gives the exit status.
 pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
-    let given = Load {
-        path: &args.enforce.profile,
-        enforce: &args.enforce,
-        quiet: args.verbosity.quiet,
-    }
-    .load()?;
+    let given = Compiled::load(&args.enforce, args.verbosity.quiet)?;
     let injected = inject_all(args, &given)?;
     let run = match args.command.first() {
         None => None,
@@ -71,7 +66,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
 }
 
 /// Runs the workload without the profile and under it.
-fn run(args: &VerifyArgs, given: &Given, path: &Path) -> anyhow::Result<Outcome> {
+fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Outcome> {
     let directory = tempfile::Builder::new().prefix("sc-record-").tempdir()?;
     let compare = Compared::all(&args.compare);
     let baseline = if args.no_baseline {
@@ -161,7 +156,7 @@ fn under(args: &VerifyArgs, profile: &Path) -> Command {
     }
 }
 
-fn inject_all(args: &VerifyArgs, given: &Given) -> anyhow::Result<Vec<Injected>> {
+fn inject_all(args: &VerifyArgs, given: &Compiled) -> anyhow::Result<Vec<Injected>> {
     let privileges = if args.enforce.allow_new_privs {
         Privileges::Keep
     } else {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-pub use answers::{Answer, Answers, TooWide};
+pub use answers::{Answer, Answers};
 pub use watch::{Caller, MAX_CALLERS, Tally, Watch, Watched};
 
 use crate::profile::Policy;

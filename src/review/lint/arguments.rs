@@ -111,7 +111,7 @@ fn is_in(table: &[(&str, &[usize])], name: &str, argument: usize) -> bool {
 
 /// Whether registers of the profile's ABIs have an upper half.
 fn has_64_bits(context: &Context<'_>) -> bool {
-    let narrow = |arch: &Arch| {
+    let is_32_bit = |arch: &Arch| {
         matches!(
             arch,
             Arch::X86
@@ -123,7 +123,7 @@ fn has_64_bits(context: &Context<'_>) -> bool {
                 | Arch::S390
         )
     };
-    !context.arches().iter().all(narrow)
+    !context.arches().iter().all(is_32_bit)
 }
 
 pub(super) fn unmasked_int(context: &Context<'_>) -> Vec<Found> {

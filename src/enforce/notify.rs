@@ -1,9 +1,8 @@
-//! The listener of `SCMP_ACT_NOTIFY`: hands the descriptor that answers notifications to the process behind
-//! `listenerPath`, as the OCI runtime specification says (`config-linux.md`, "The Container Process State").
+//! `SCMP_ACT_NOTIFY`: sends the descriptor that answers notifications to the process behind `listenerPath`, as the OCI runtime
+//! specification says (`config-linux.md`, "The Container Process State").
 //!
-//! The descriptor comes into being with the filter, and the very next call may need an answer. So it is sent by a thread
-//! that the filter does not hold for, while the thread under the filter waits for it without a system call. Then the
-//! sending thread ends; execve(2) would end it in any case.
+//! The descriptor is created with the filter, and the next call may already need an answer. So a thread without the filter
+//! sends it, while the thread under the filter waits without a system call.
 
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -18,59 +17,59 @@ use oci_spec::runtime::{ContainerProcessState, ContainerState, State, VERSION};
 
 use crate::profile::Listener;
 
-/// Why there is nobody to answer notifications.
+/// Why no process would answer notifications.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ListenerError {
-    /// The profile names nobody.
-    #[error("the profile has SCMP_ACT_NOTIFY but no listenerPath: nobody would answer")]
+pub enum NotifyError {
+    /// The profile has no `listenerPath`.
+    #[error("the profile has SCMP_ACT_NOTIFY but no listenerPath, so no process would answer")]
     NoPath,
-    /// Nobody is there.
+    /// No process listens there.
     #[error("cannot connect to the listener {path}")]
     Connect {
         /// `listenerPath`.
         path: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It is not known what to tell the listener.
-    #[error("cannot tell the listener {path} what runs")]
+    /// The state for the listener can't be determined.
+    #[error("cannot determine the process state for the listener {path}")]
     State {
         /// `listenerPath`.
         path: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// There is no thread to send from.
-    #[error("cannot start the thread that serves the listener")]
+    /// The thread that sends can't be started.
+    #[error("cannot start the thread that sends the notification descriptor")]
     Thread(#[source] io::Error),
 }
 
-/// How often the sending thread looks whether the filter is there.
-const LOOK: Duration = Duration::from_micros(100);
+/// The interval at which the sending thread looks for the descriptor.
+const INTERVAL: Duration = Duration::from_micros(100);
 
-/// What the two threads tell each other: a descriptor, or one of these.
+/// What the two threads share: a descriptor, or one of these.
 const WAITING: i32 = -1;
 const SENT: i32 = -2;
-const NO_FILTER: i32 = -3;
+const CANCELLED: i32 = -3;
 
-/// A thread that waits for the descriptor, connected to the listener.
-pub(super) struct Courier(Arc<AtomicI32>);
+/// A thread that is connected to the listener and waits for the descriptor.
+pub(super) struct FdSender(Arc<AtomicI32>);
 
-impl Courier {
-    /// Connects to the listener, and starts the thread. `on_failure` is called, in that thread, if the descriptor can't be
-    /// sent: the thread under the filter waits for ever then.
+impl FdSender {
+    /// Connects to the listener, and starts the thread. If the descriptor can't be sent, the thread calls `on_failure`; the
+    /// thread under the filter then waits forever.
     pub(super) fn start(
         listener: &Listener,
         on_failure: impl FnOnce(io::Error) + Send + 'static,
-    ) -> Result<Courier, ListenerError> {
+    ) -> Result<FdSender, NotifyError> {
         let path = || listener.path().to_owned();
-        let state = state(listener).map_err(|source| ListenerError::State {
+        let state = state(listener).map_err(|source| NotifyError::State {
             path: path(),
             source,
         })?;
         let stream =
-            UnixStream::connect(listener.path()).map_err(|source| ListenerError::Connect {
+            UnixStream::connect(listener.path()).map_err(|source| NotifyError::Connect {
                 path: path(),
                 source,
             })?;
@@ -81,36 +80,36 @@ impl Courier {
             .spawn(move || {
                 let fd = loop {
                     match theirs.load(Ordering::Acquire) {
-                        WAITING => std::thread::sleep(LOOK),
-                        NO_FILTER => return,
+                        WAITING => std::thread::sleep(INTERVAL),
+                        CANCELLED => return,
                         fd => break fd,
                     }
                 };
-                match send(stream, &state, fd) {
+                match send_fd(stream, &state, fd) {
                     Ok(()) => theirs.store(SENT, Ordering::Release),
                     Err(error) => on_failure(error),
                 }
             })
-            .map_err(ListenerError::Thread)?;
-        Ok(Courier(mailbox))
+            .map_err(NotifyError::Thread)?;
+        Ok(FdSender(mailbox))
     }
 
-    /// Hands over the descriptor and waits until the listener has it. Makes no system call.
-    pub(super) fn deliver(&self, fd: RawFd) {
+    /// Passes on the descriptor, and waits until the listener has it. Makes no system call.
+    pub(super) fn send(&self, fd: RawFd) {
         self.0.store(fd, Ordering::Release);
         while self.0.load(Ordering::Acquire) != SENT {
             std::hint::spin_loop();
         }
     }
 
-    /// Ends the thread: there will be no descriptor.
-    pub(super) fn dismiss(&self) {
-        self.0.store(NO_FILTER, Ordering::Release);
+    /// Ends the thread without a descriptor.
+    pub(super) fn cancel(&self) {
+        self.0.store(CANCELLED, Ordering::Release);
     }
 }
 
-/// Sends the descriptor with the state. One connection is for one state: it is closed then.
-fn send(mut stream: UnixStream, state: &[u8], fd: RawFd) -> io::Result<()> {
+/// Sends the descriptor with the state, and closes the connection.
+fn send_fd(mut stream: UnixStream, state: &[u8], fd: RawFd) -> io::Result<()> {
     let fds = [fd];
     let sent = sendmsg::<()>(
         stream.as_raw_fd(),
@@ -122,9 +121,9 @@ fn send(mut stream: UnixStream, state: &[u8], fd: RawFd) -> io::Result<()> {
     stream.write_all(state.get(sent..).unwrap_or_default())
 }
 
-/// What the listener is told, as JSON. There is no container: its id is made up, its bundle is the working directory.
+/// The state, as JSON. Without a container, the id is made up and the bundle is the working directory.
 fn state(listener: &Listener) -> io::Result<Vec<u8>> {
-    // The specification's name of the descriptor.
+    // The specification's name for the descriptor.
     const SECCOMP_FD: &str = "seccompFd";
     let pid = nix::unistd::getpid().as_raw();
     let bundle = std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
