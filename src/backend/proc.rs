@@ -166,6 +166,7 @@ pub(super) fn executable_of(task: Task) -> PathBuf {
 }
 
 /// The files that a task has mapped to execute what is in them, by the paths that it has for them.
+#[cfg(target_arch = "x86_64")]
 pub(super) fn executable_files_of(task: Task) -> Vec<PathBuf> {
     let maps = read(task, "maps").unwrap_or_default();
     let file = |line: &str| {
@@ -179,12 +180,14 @@ pub(super) fn executable_files_of(task: Task) -> Vec<PathBuf> {
 }
 
 /// The path that leads from here to what a task has this path for.
+#[cfg(target_arch = "x86_64")]
 pub(super) fn path_seen_by(task: Task, path: &Path) -> Option<PathBuf> {
     let path = path.strip_prefix("/").unwrap_or(path);
     Some(path_of(task, "root").ok()?.join(path))
 }
 
 /// The path that leads to what a descriptor of a task refers to.
+#[cfg(target_arch = "x86_64")]
 pub(super) fn descriptor_of(task: Task, fd: i32) -> Option<PathBuf> {
     path_of(task, &format!("fd/{fd}")).ok()
 }

@@ -166,3 +166,29 @@ pub(crate) fn seccomp_metadata(task: Task, index: usize) -> nix::Result<Metadata
     Errno::result(result)?;
     Ok(Metadata { flags: data[1] })
 }
+
+/// Reads a set of registers of a tracee in a ptrace-stop, and returns its length in bytes (`PTRACE_GETREGSET`).
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn read_register_set(task: Task, kind: i32, bytes: &mut [u8]) -> nix::Result<usize> {
+    let mut buffer = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    let place = &raw mut buffer;
+    // SAFETY: the kernel writes no more than `iov_len` bytes to `iov_base`, which is valid for that many.
+    Errno::result(unsafe { libc::ptrace(libc::PTRACE_GETREGSET, task.0, kind as usize, place) })?;
+    Ok(buffer.iov_len)
+}
+
+/// Writes a set of registers of a tracee in a ptrace-stop (`PTRACE_SETREGSET`).
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn write_register_set(task: Task, kind: i32, bytes: &[u8]) -> nix::Result<()> {
+    let buffer = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let place = &raw const buffer;
+    // SAFETY: the kernel reads `iov_len` bytes from `iov_base`, which is valid for that many.
+    let set = unsafe { libc::ptrace(libc::PTRACE_SETREGSET, task.0, kind as usize, place) };
+    Errno::result(set).map(drop)
+}

@@ -1,14 +1,34 @@
-//! Seizing a process that runs already, with its threads and its descendants.
+//! Seizing tasks: one, or a running process with its threads and descendants.
 
 use std::collections::BTreeSet;
 
 use nix::errno::Errno;
-use nix::sys::ptrace as requests;
+use nix::sys::ptrace::{self as requests, Options};
 use nix::unistd::Pid;
 
-use super::{OPTIONS, seize};
 use crate::backend::{Error, proc};
 use crate::event::Task;
+
+/// The events that the kernel reports for every task and its descendants.
+pub(super) const OPTIONS: Options = Options::PTRACE_O_TRACESYSGOOD
+    .union(Options::PTRACE_O_TRACEFORK)
+    .union(Options::PTRACE_O_TRACEVFORK)
+    .union(Options::PTRACE_O_TRACECLONE)
+    .union(Options::PTRACE_O_TRACEEXEC)
+    .union(Options::PTRACE_O_TRACESECCOMP);
+
+/// Makes a task a tracee of the calling thread, without stopping it.
+pub(super) fn seize(task: Task, options: Options) -> Result<(), Error> {
+    let seized = requests::seize(Pid::from_raw(task.0), options);
+    seized.map_err(|source| match proc::tracer_of(task) {
+        Some(tracer) if source == Errno::EPERM => Error::Traced { task, tracer },
+        _ => Error::Task {
+            operation: "PTRACE_SEIZE",
+            task,
+            source,
+        },
+    })
+}
 
 /// Seizes the tree, and interrupts every task of it so that its calls are seen from then on. Tasks that a seized one
 /// makes come by themselves; so when a whole round finds nothing new, nothing is missing.

@@ -1,103 +1,24 @@
 //! The loop: from one stop of a tracee to the next, and what is known of each.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Instant;
 
 use nix::sys::ptrace as requests;
 use nix::unistd::Pid;
 use rustc_hash::FxBuildHasher;
 
-use super::calls::{self, OnExit, Special, Undo};
-use super::filter;
-use super::sites::Sites;
+use super::arch::{Entry, MACHINE, Vsyscall};
+use super::call_sites::Sites;
+use super::special_table::{Sleep, Special, SpecialTable};
 use super::stop::{Change, Died, Stop, Stopped, Waiter};
-use super::vsyscall::Vsyscall;
-use super::wakes::{self, Again, Sleeping};
+use super::tracee::{Again, OnExit, Seccomp, Sleeping, Stops, Tracee, Tracees, Undo};
+use super::{interrupted_calls, recording_filter, special_calls};
 use crate::backend::proc::{self, Status};
 use crate::backend::{Control, Error, Interest, Until};
 use crate::event::{CallOutcome, Event, Sink, Task};
 use crate::recording::Exit;
-use crate::sys::ptrace::{self, Resume, SyscallInfo, SyscallOp};
+use crate::sys::ptrace::{self, SyscallInfo, SyscallOp};
 use crate::syscall::Syscall;
-
-/// By what a task is stopped at its calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stops {
-    /// By the recording filter: once, at the entry.
-    Filter,
-    /// By `PTRACE_SYSCALL`: at the entry, before any filter, and at the exit. A recording filter that the task has too
-    /// stops it once more in between.
-    Syscalls,
-}
-
-/// A seccomp mode, as the workload knows it: the recording filter isn't the workload's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seccomp {
-    /// None.
-    Disabled,
-    /// Strict mode. The recorder enforces it instead of the kernel where the recording filter is loaded.
-    Strict,
-    /// A filter of the workload's own.
-    Filter,
-}
-
-/// Whether what becomes of a call is to be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Wanted {
-    #[default]
-    No,
-    Yes,
-}
-
-/// What is known of one tracee.
-#[derive(Debug)]
-pub(super) struct Tracee {
-    pub(super) stops: Stops,
-    /// The call that it is in was counted at its syscall-enter-stop.
-    counted: bool,
-    /// Whether somebody wants to know what becomes of that call.
-    outcome: Wanted,
-    /// What it asked seccomp for itself.
-    pub(super) seccomp: Seccomp,
-    /// What is to be done at the exit of the call that it is in.
-    pub(super) on_exit: Option<OnExit>,
-    /// What is to be put right at its next stop.
-    pub(super) undo: Option<Undo>,
-    /// The latest call that a signal ends with EINTR.
-    sleeping: Option<Sleeping>,
-    /// The recorder interrupted it, wherever it was.
-    interrupted: bool,
-    /// It came before the stop at which its parent tells of it.
-    early: bool,
-    /// It is about to enter a call a second time, by the recorder's doing.
-    again: Option<Again>,
-}
-
-impl Tracee {
-    fn new(stops: Stops) -> Tracee {
-        Tracee {
-            stops,
-            counted: false,
-            outcome: Wanted::No,
-            seccomp: Seccomp::Disabled,
-            on_exit: None,
-            undo: None,
-            sleeping: None,
-            interrupted: false,
-            early: false,
-            again: None,
-        }
-    }
-
-    /// How it runs on.
-    fn resume(&self) -> Resume {
-        if self.stops == Stops::Syscalls || self.on_exit.is_some() {
-            Resume::Syscall
-        } else {
-            Resume::Cont
-        }
-    }
-}
 
 /// The command of the target, as far as it came.
 #[derive(Debug, Default)]
@@ -118,22 +39,20 @@ struct Held {
 
 /// Follows the tracees of the calling thread.
 pub(super) struct Engine<'a> {
-    /// By what the command is stopped: [`Stops::Filter`] if the recording filter is loaded.
-    stops: Stops,
     /// Set-user-ID and similar files don't give privileges to the workload though they would without a recorder.
     privileges_lost: bool,
-    tracees: HashMap<Task, Tracee, FxBuildHasher>,
+    tracees: Tracees,
     /// Those that ended before the stop at which their parent tells of them.
     unborn_dead: HashSet<Task, FxBuildHasher>,
     command: CommandEnd,
     held: Vec<Held>,
-    specials: calls::Specials,
+    specials: SpecialTable,
     /// Where no task has the recording filter.
     vsyscall: Option<Vsyscall>,
     /// Who makes calls, if anybody asked.
     sites: Option<Sites>,
     waiter: Waiter,
-    pub(super) sink: &'a mut dyn Sink,
+    sink: &'a mut dyn Sink,
     control: &'a Control,
 }
 
@@ -146,13 +65,12 @@ impl<'a> Engine<'a> {
         control: &'a Control,
     ) -> Engine<'a> {
         Engine {
-            stops,
             privileges_lost: !myself.can_trace_privileged && !myself.no_new_privs,
-            tracees: HashMap::default(),
+            tracees: Tracees::new(stops),
             unborn_dead: HashSet::default(),
             command: CommandEnd::default(),
             held: Vec::new(),
-            specials: calls::Specials::new(),
+            specials: SpecialTable::new(),
             vsyscall: match stops {
                 Stops::Filter => None,
                 Stops::Syscalls => Vsyscall::new(),
@@ -166,7 +84,8 @@ impl<'a> Engine<'a> {
 
     /// The child that will execute the command.
     pub(super) fn expect_command(&mut self, task: Task) {
-        self.tracees.insert(task, Tracee::new(self.stops));
+        let tracee = Tracee::new(self.tracees.stops);
+        self.tracees.known.insert(task, tracee);
         self.command.task = Some(task);
     }
 
@@ -218,7 +137,7 @@ impl<'a> Engine<'a> {
     }
 
     fn report_left_behind(&mut self) {
-        if !self.tracees.is_empty() {
+        if !self.tracees.known.is_empty() {
             self.lost("the command ended before all that it started".to_owned());
         }
     }
@@ -243,8 +162,14 @@ impl<'a> Engine<'a> {
                 if self.is_command(stopped.task()) {
                     self.control.command_stopped(None);
                 }
-                if std::mem::take(&mut self.tracee(stopped.task()).interrupted) {
-                    wakes::sleep_on_after_interrupt(&stopped, &self.specials)?;
+                let tracee = self.tracee(stopped.task());
+                if std::mem::take(&mut tracee.interrupted) {
+                    let sleeping = tracee.sleeping;
+                    interrupted_calls::sleep_on_after_interrupt(
+                        &stopped,
+                        &self.specials,
+                        sleeping,
+                    )?;
                 }
                 self.resume(stopped, 0)
             }
@@ -255,7 +180,7 @@ impl<'a> Engine<'a> {
     /// of it; by then the safe way is `PTRACE_SYSCALL`.
     fn meet(&mut self, stopped: &Stopped) {
         let task = stopped.task();
-        match self.tracees.get_mut(&task) {
+        match self.tracees.known.get_mut(&task) {
             None => self.tracee(task).early = true,
             Some(tracee) => {
                 if let Some(undo) = tracee.undo.take() {
@@ -266,9 +191,7 @@ impl<'a> Engine<'a> {
     }
 
     fn tracee(&mut self, task: Task) -> &mut Tracee {
-        self.tracees
-            .entry(task)
-            .or_insert_with(|| Tracee::new(Stops::Syscalls))
+        self.tracees.get(task)
     }
 
     fn is_command(&self, task: Task) -> bool {
@@ -293,13 +216,17 @@ impl<'a> Engine<'a> {
         }
         let tracee = self.tracee(stopped.task());
         if let Some(again) = tracee.again {
-            if !wakes::ignores(stopped.task(), signal) {
+            if !interrupted_calls::ignores(stopped.task(), signal) {
                 tracee.again = None;
-                let _: Result<(), Died> = wakes::end_sleep(&stopped, again);
+                let _: Result<(), Died> = interrupted_calls::end_sleep(&stopped, again);
             }
         } else if let Some(sleeping) = tracee.sleeping {
-            // Whatever comes of that, the signal is delivered.
-            tracee.again = wakes::sleep_on(&stopped, signal, sleeping).unwrap_or_default();
+            // The signal is delivered in any case.
+            tracee.again =
+                interrupted_calls::sleep_on(&stopped, signal, sleeping).unwrap_or_default();
+            if tracee.again.is_none() {
+                tracee.sleeping = None;
+            }
         }
         self.resume(stopped, signal)
     }
@@ -307,11 +234,11 @@ impl<'a> Engine<'a> {
     /// The entry of a call, by a filter: by ours, unless the workload has one that asks for a tracer too.
     fn at_filter(&mut self, stopped: Stopped) -> Result<(), Died> {
         let message = stopped.message()?;
-        let ours_only = self.stops == Stops::Filter;
+        let ours_only = self.tracees.use_filter();
         let tracee = self.tracee(stopped.task());
         let counted = std::mem::take(&mut tracee.counted);
         if ours_only && tracee.seccomp != Seccomp::Filter {
-            return match filter::decode(message) {
+            return match recording_filter::decode(message) {
                 _ if counted => self.resume(stopped, 0),
                 Some(syscall) => self.entered(stopped, syscall, None),
                 None => {
@@ -323,11 +250,11 @@ impl<'a> Engine<'a> {
         let info = stopped.syscall_info()?;
         let ours = match info.op {
             SyscallOp::Entry { nr, .. } if ours_only => Syscall::from_audit(info.arch, nr)
-                .is_none_or(|syscall| filter::is_from_here(message, syscall)),
+                .is_none_or(|syscall| recording_filter::is_from_here(message, syscall)),
             _ => false,
         };
         if !ours {
-            calls::refuse_without_tracer(&stopped)?;
+            special_calls::refuse_without_tracer(&stopped)?;
         }
         if counted {
             self.resume(stopped, 0)
@@ -349,14 +276,17 @@ impl<'a> Engine<'a> {
             }
             SyscallOp::Exit { value } => {
                 tracee.counted = false;
-                if std::mem::take(&mut tracee.outcome) == Wanted::Yes {
+                if std::mem::take(&mut tracee.reports_outcome) {
                     let task = stopped.task();
                     let outcome = CallOutcome::Returned(value);
                     self.sink.event(Event::Outcome { task, outcome });
                 }
-                let tracee = self.tracee(stopped.task());
-                if let Some(on_exit) = tracee.on_exit.take() {
-                    calls::at_exit(self, &stopped, on_exit, value)?;
+                if let Some(on_exit) = self.tracee(stopped.task()).on_exit.take() {
+                    let tracees = &mut self.tracees;
+                    let loss = special_calls::at_exit(tracees, &stopped, on_exit, value)?;
+                    if let Some(why) = loss {
+                        self.lost(why.to_owned());
+                    }
                 }
                 self.resume(stopped, 0)
             }
@@ -369,6 +299,12 @@ impl<'a> Engine<'a> {
             return self.resume(stopped, 0);
         };
         if let Some(syscall) = Syscall::from_audit(info.arch, nr) {
+            if !MACHINE.abis.contains(&syscall.arch) {
+                self.lost(format!(
+                    "calls of {} can't be handled specially on this machine",
+                    syscall.arch
+                ));
+            }
             return self.entered(stopped, syscall, Some(info));
         }
         self.lost(format!(
@@ -397,10 +333,7 @@ impl<'a> Engine<'a> {
             None => None,
             Some(sites) => sites.of_call(&stopped, syscall, info)?,
         };
-        self.tracee(task).outcome = match site {
-            Some(_) => Wanted::Yes,
-            None => Wanted::No,
-        };
+        self.tracee(task).reports_outcome = site.is_some();
         self.sink.event(Event::Syscall {
             task,
             syscall,
@@ -410,20 +343,13 @@ impl<'a> Engine<'a> {
             self.report_unseen(|vsyscall| vsyscall.called(task, syscall, args));
         }
         if self.tracee(task).seccomp == Seccomp::Strict {
-            calls::enforce_strict_mode(&stopped, syscall)?;
+            special_calls::enforce_strict_mode(&stopped, syscall)?;
         }
-        let special = self.specials.get(syscall);
-        let tracee = self.tracee(task);
-        tracee.sleeping = None;
-        let special = match special {
+        self.tracee(task).sleeping = None;
+        let special = match self.specials.get(syscall) {
             None => return self.resume(stopped, 0),
-            Some(Special::Sleep(sleep)) => {
-                tracee.sleeping = Some(Sleeping {
-                    syscall,
-                    sleep,
-                    since: Instant::now(),
-                });
-                return self.resume(stopped, 0);
+            Some(Special::Sleep(sleep)) if !MACHINE.result_replaces_argument => {
+                return self.entered_sleep(stopped, syscall, sleep, None);
             }
             Some(special) => special,
         };
@@ -439,6 +365,13 @@ impl<'a> Engine<'a> {
         let SyscallOp::Entry { args, .. } = info.op else {
             return self.resume(stopped, 0);
         };
+        if let Special::Sleep(sleep) = special {
+            let entry = Entry {
+                argument: args[0],
+                ip: info.ip,
+            };
+            return self.entered_sleep(stopped, syscall, sleep, Some(entry));
+        }
         self.entered_special(stopped, special, syscall, args)
     }
 
@@ -456,6 +389,22 @@ impl<'a> Engine<'a> {
         self.resume(stopped, 0)
     }
 
+    fn entered_sleep(
+        &mut self,
+        stopped: Stopped,
+        syscall: Syscall,
+        sleep: Sleep,
+        entry: Option<Entry>,
+    ) -> Result<(), Died> {
+        self.tracee(stopped.task()).sleeping = Some(Sleeping {
+            syscall,
+            sleep,
+            since: Instant::now(),
+            entry,
+        });
+        self.resume(stopped, 0)
+    }
+
     fn entered_special(
         &mut self,
         stopped: Stopped,
@@ -464,7 +413,7 @@ impl<'a> Engine<'a> {
         args: [u64; 6],
     ) -> Result<(), Died> {
         let task = stopped.task();
-        let on_exit = calls::at_entry(self, &stopped, special, syscall, args)?;
+        let on_exit = special_calls::at_entry(&mut self.tracees, &stopped, special, syscall, args)?;
         let for_all_threads = matches!(on_exit, Some(OnExit::OwnFilter { all_threads: true }));
         self.tracee(task).on_exit = on_exit;
         if for_all_threads {
@@ -483,7 +432,7 @@ impl<'a> Engine<'a> {
     /// Puts the other threads of a task's process to `PTRACE_SYSCALL`, and says which of them must stop once for that.
     fn see_all_calls_of_siblings(&mut self, task: Task) -> HashSet<Task> {
         let mut waiting_for = HashSet::new();
-        for (other, tracee) in self.siblings(task) {
+        for (other, tracee) in self.tracees.siblings(task) {
             if tracee.stops == Stops::Filter {
                 tracee.stops = Stops::Syscalls;
                 tracee.interrupted = true;
@@ -493,18 +442,6 @@ impl<'a> Engine<'a> {
             }
         }
         waiting_for
-    }
-
-    /// The other threads of a task's process.
-    pub(super) fn siblings(&mut self, task: Task) -> impl Iterator<Item = (Task, &mut Tracee)> {
-        let process = proc::process_of(task);
-        let others = self
-            .tracees
-            .iter_mut()
-            .map(|(&other, tracee)| (other, tracee));
-        others.filter(move |(other, _)| {
-            *other != task && process.is_some() && proc::process_of(*other) == process
-        })
     }
 
     /// This task stopped and runs on, or is gone: whoever was held for it has one less to wait for.
@@ -557,8 +494,8 @@ impl<'a> Engine<'a> {
             && former != task
         {
             // Another thread than the leader called: it has the leader's id now, and the leader is gone.
-            if let Some(tracee) = self.tracees.remove(&former) {
-                self.tracees.insert(task, tracee);
+            if let Some(tracee) = self.tracees.known.remove(&former) {
+                self.tracees.known.insert(task, tracee);
             }
             if let Some(sites) = &mut self.sites {
                 sites.gone(former);
@@ -593,6 +530,7 @@ impl<'a> Engine<'a> {
     fn gone(&mut self, task: Task, exit: Exit) {
         if self
             .tracees
+            .known
             .remove(&task)
             .is_some_and(|tracee| tracee.early)
         {
@@ -622,17 +560,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    pub(super) fn lost(&mut self, why: String) {
+    fn lost(&mut self, why: String) {
         self.sink.event(Event::Lost { count: None, why });
-    }
-
-    /// What is known of a tracee, for what its calls need.
-    pub(super) fn tracee_of(&mut self, stopped: &Stopped) -> &mut Tracee {
-        self.tracee(stopped.task())
-    }
-
-    /// Whether the recording filter is loaded in a tracee (or may be).
-    pub(super) fn uses_filter(&self) -> bool {
-        self.stops == Stops::Filter
     }
 }

@@ -1,31 +1,32 @@
 //! The ptrace backend: follows every task of the workload, like `strace -ff`.
 //!
-//! Tasks are seized (`PTRACE_SEIZE`) and stopped once per call by a [`filter`] that the command loads before it execs. A
-//! task that the filter can't serve is stopped by `PTRACE_SYSCALL` at the entry and the exit of each call instead:
+//! Tasks are seized (`PTRACE_SEIZE`) and stopped once per call by the [`recording_filter`], which the command loads before
+//! it execs. In these cases a task is stopped by `PTRACE_SYSCALL` instead, at the entry and the exit of each call:
 //!
-//! - after it loaded a filter of its own, whose answer ERRNO, TRAP or KILL would hide the call from ours (a syscall-enter-stop
-//!   comes before seccomp does);
-//! - of a process that ran already (`-p`);
-//! - where the recording is to end before the workload ([`Until::Exit`]): under the filter, but without a tracer, every
-//!   call fails with ENOSYS;
-//! - where the recorder runs under a seccomp filter itself, which would hide calls just so;
-//! - where `/proc` is missing or shows another pid namespace, so that threads can't be told apart;
-//! - where the filter needs `no_new_privs` and that would keep setuid programs from what ptrace leaves them.
+//! - It loaded a filter of its own, whose answer ERRNO, TRAP or KILL would hide the call from the recording filter. A
+//!   syscall-enter-stop comes before seccomp.
+//! - It belongs to a process that was already running (`-p`).
+//! - The recording ends before the workload ([`Until::Exit`]): under the filter, but without a tracer, every call fails with
+//!   ENOSYS.
+//! - The recorder runs under a seccomp filter itself, which could hide calls in the same way.
+//! - `/proc` is missing or shows another pid namespace, so the threads of a process can't be found.
+//! - The filter needs `no_new_privs`, which would take privileges from setuid programs that ptrace leaves them.
 //!
-//! The steps: [`Ptrace`] decides and starts, `attach` finds the tasks of a running process, `engine` handles one stop
-//! after another, `calls` does what calls need that would end or show the recording, `wakes` lets tasks sleep on that
-//! only a tracer disturbs, `vsyscall` tells where calls may go unseen, and `sites` finds out who made a call where that
-//! is asked for.
+//! In the order of use: [`Ptrace`] decides and starts; `attach` seizes tasks; `engine` handles one stop after another;
+//! `special_calls` handles calls that would end or show the recording; `interrupted_calls` enters calls again that only a
+//! tracer interrupted; `call_sites` finds out who made a call; `tracee` is the state of each task; `stop` is its current
+//! stop. `arch` holds all code that depends on the architecture.
 
+mod arch;
 mod attach;
-mod calls;
+mod call_sites;
 mod engine;
-mod filter;
-mod registers;
-mod sites;
+mod interrupted_calls;
+mod recording_filter;
+mod special_calls;
+mod special_table;
 mod stop;
-mod vsyscall;
-mod wakes;
+mod tracee;
 
 use std::fmt;
 
@@ -41,7 +42,8 @@ use crate::sys::launch::Filter;
 use crate::sys::ptrace::Resume;
 use crate::sys::signal;
 use crate::sys::wait::{self, Patience};
-use engine::{Engine, Stops};
+use engine::Engine;
+use tracee::Stops;
 
 /// Records with ptrace(2).
 #[derive(Clone, Debug, Default)]
@@ -166,7 +168,7 @@ impl Ptrace {
         let (stops, filter) = match self.stopping_under(myself) {
             Stopping::EveryCall(_) => (Stops::Syscalls, None),
             Stopping::Filter { no_new_privs } => {
-                let program = filter::program();
+                let program = recording_filter::program();
                 let filter = Filter {
                     program,
                     no_new_privs,
@@ -176,13 +178,13 @@ impl Ptrace {
         };
         let mut launched = launch(command, filter.as_ref())?;
         let task = launched.task();
-        let mut options = OPTIONS;
+        let mut options = attach::OPTIONS;
         if self.until == Until::All {
             // Else a task would live on under a filter whose tracer is gone; and a workload whose recorder was killed
             // shouldn't pretend to be recorded.
             options |= Options::PTRACE_O_EXITKILL;
         }
-        seize(task, options)?;
+        attach::seize(task, options)?;
         if stops == Stops::Syscalls {
             stop_at_next_call(task)?;
         }
@@ -233,26 +235,6 @@ impl Ptrace {
             no_new_privs: false,
         })
     }
-}
-
-/// What the kernel is to tell about every task, and its children in turn.
-const OPTIONS: Options = Options::PTRACE_O_TRACESYSGOOD
-    .union(Options::PTRACE_O_TRACEFORK)
-    .union(Options::PTRACE_O_TRACEVFORK)
-    .union(Options::PTRACE_O_TRACECLONE)
-    .union(Options::PTRACE_O_TRACEEXEC)
-    .union(Options::PTRACE_O_TRACESECCOMP);
-
-fn seize(task: Task, options: Options) -> Result<(), Error> {
-    let seized = requests::seize(Pid::from_raw(task.0), options);
-    seized.map_err(|source| match proc::tracer_of(task) {
-        Some(tracer) if source == Errno::EPERM => Error::Traced { task, tracer },
-        _ => Error::Task {
-            operation: "PTRACE_SEIZE",
-            task,
-            source,
-        },
-    })
 }
 
 /// Brings the seized child, which waits to be released, to where `PTRACE_SYSCALL` stops are reported.

@@ -71,6 +71,18 @@ impl Stopped {
         alive(ptrace::syscall_info(self.task))
     }
 
+    /// Reads a 64-bit word of its memory; `None` if it can't be read.
+    pub(super) fn read_word(&self, address: u64) -> Option<u64> {
+        let word = requests::read(self.pid(), address as requests::AddressType);
+        word.ok().map(i64::cast_unsigned)
+    }
+
+    /// Writes a 64-bit word of its memory. Returns whether that worked.
+    pub(super) fn write_word(&self, address: u64, word: u64) -> bool {
+        let address = address as requests::AddressType;
+        requests::write(self.pid(), address, word.cast_signed()).is_ok()
+    }
+
     /// The id as nix has it, for its requests that look at a stopped tracee.
     pub(super) fn pid(&self) -> Pid {
         Pid::from_raw(self.task.0)

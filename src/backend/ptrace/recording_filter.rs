@@ -5,16 +5,9 @@
 
 use libc::{BPF_ALU, BPF_JEQ, BPF_JGE, BPF_K, BPF_OR, BPF_RET, SECCOMP_RET_TRACE, sock_filter};
 
+use super::arch::MACHINE;
 use crate::bpf::assemble::{ARCH, NR, answer, jump, load, statement};
-use crate::syscall::{Arch, Syscall};
-
-/// The ABIs that a message can name: those that this machine's kernel can run, but for x32, which is told by asking.
-#[cfg(target_arch = "x86_64")]
-const ABIS: [Arch; 2] = [Arch::X86_64, Arch::X86];
-#[cfg(target_arch = "aarch64")]
-const ABIS: [Arch; 2] = [Arch::Aarch64, Arch::Arm];
-#[cfg(target_arch = "riscv64")]
-const ABIS: [Arch; 1] = [Arch::Riscv64];
+use crate::syscall::Syscall;
 
 /// Numbers below this fit into a message; the rest of it is the index of the ABI and 1. So no message of this filter is
 /// small, as those of a workload's own filter mostly are.
@@ -26,7 +19,7 @@ const ASK: u32 = 0xffff;
 /// The program. It looks at nothing but the ABI and the number.
 pub(super) fn program() -> Vec<sock_filter> {
     let mut program = vec![load(ARCH)];
-    for (index, arch) in (1..).zip(ABIS) {
+    for (index, arch) in (1..).zip(MACHINE.abis_by_audit) {
         // Not this ABI: over the five instructions of its block, to the next one.
         program.extend([
             jump(BPF_JEQ, arch.audit(), 0, 5),
@@ -56,7 +49,7 @@ pub(super) fn decode(message: u64) -> Option<Syscall> {
         .ok()
         .filter(|message| *message != ASK)?;
     let index = (message / NUMBERS).checked_sub(1)?;
-    let arch = *ABIS.get(index as usize)?;
+    let arch = *MACHINE.abis_by_audit.get(index as usize)?;
     let nr = i32::try_from(message % NUMBERS).ok()?;
     Some(Syscall { arch, nr })
 }
@@ -66,6 +59,7 @@ mod tests {
     use super::*;
     use crate::bpf::Program;
     use crate::bpf::emulate::SeccompData;
+    use crate::syscall::Arch;
 
     #[test]
     fn every_call_is_traced_and_named_or_asked_about() {
@@ -84,7 +78,10 @@ mod tests {
                 );
                 let told = decode(u64::from(value & libc::SECCOMP_RET_DATA));
                 let small = (0..i32::try_from(NUMBERS).unwrap()).contains(&nr);
-                let known = ABIS.iter().any(|arch| arch.audit() == audit);
+                let known = MACHINE
+                    .abis_by_audit
+                    .iter()
+                    .any(|arch| arch.audit() == audit);
                 let expected = Syscall::from_audit(audit, nr).filter(|_| small && known);
                 assert_eq!(told, expected, "{audit:#x} {nr}");
             }

@@ -35,7 +35,7 @@ const MAP_ANONYMOUS: u64 = 0x20;
 
 /// Looks through what tasks execute.
 #[derive(Debug)]
-pub(super) struct Vsyscall {
+pub(in crate::backend::ptrace) struct Vsyscall {
     /// The call that brings in libraries. Only 64-bit code reaches the page.
     mmap: Syscall,
     /// The files that were looked through, by device and inode.
@@ -44,7 +44,7 @@ pub(super) struct Vsyscall {
 
 impl Vsyscall {
     /// `None` where the kernel has no such page (`vsyscall=none`, other machines).
-    pub(super) fn new() -> Option<Vsyscall> {
+    pub(in crate::backend::ptrace) fn new() -> Option<Vsyscall> {
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
         let mmap = Syscall::from_name(Arch::X86_64, "mmap")?;
         maps.contains("[vsyscall]").then(|| Vsyscall {
@@ -54,14 +54,14 @@ impl Vsyscall {
     }
 
     /// Looks through the files that a task executes, and says which of them may call unseen, as reasons for the user.
-    pub(super) fn executes(&mut self, task: Task) -> Vec<String> {
+    pub(in crate::backend::ptrace) fn executes(&mut self, task: Task) -> Vec<String> {
         let files = proc::executable_files_of(task);
         let look = |name: PathBuf| self.look(&proc::path_seen_by(task, &name)?, &name);
         files.into_iter().filter_map(look).collect()
     }
 
     /// The same of a file that a task maps to execute it, if that is what it calls.
-    pub(super) fn called(
+    pub(in crate::backend::ptrace) fn called(
         &mut self,
         task: Task,
         syscall: Syscall,

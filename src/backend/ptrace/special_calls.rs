@@ -1,0 +1,179 @@
+//! Calls that would end the recording, hide calls from it, or show the workload that it is recorded.
+
+use nix::sys::signal::{Signal, kill};
+
+use super::arch::{CallRegisters, MACHINE, Registers};
+use super::special_table::Special;
+use super::stop::{Died, Stopped};
+use super::tracee::{OnExit, Seccomp, Stops, Tracees, Undo};
+use crate::backend::proc;
+use crate::syscall::{Arch, Syscall};
+
+const ESCAPED: &str = "a task made another with CLONE_UNTRACED, which could not be followed";
+const SECOND_TRACER: &str = "a task called ptrace(2) to trace or be traced, and was refused because the recorder traces it: \
+     a debugger or tracer in the workload can't work under the ptrace backend";
+
+/// `CLONE_UNTRACED` (clone(2)).
+const CLONE_UNTRACED: u64 = 0x0080_0000;
+
+/// Handles the entry of a special call. Returns what to do at its exit.
+pub(super) fn at_entry(
+    tracees: &mut Tracees,
+    stopped: &Stopped,
+    special: Special,
+    syscall: Syscall,
+    args: [u64; 6],
+) -> Result<Option<OnExit>, Died> {
+    let [first, second, third, ..] = args;
+    // These take ints: the kernel doesn't look at the upper half of the registers.
+    let int = |argument: u64| argument & 0xffff_ffff;
+    Ok(match special {
+        Special::Clone if args[MACHINE.clone_flags] & CLONE_UNTRACED != 0 => {
+            let (arch, index) = (syscall.arch, MACHINE.clone_flags);
+            let was = args[index];
+            let is = was & !CLONE_UNTRACED;
+            let mut registers = Registers::read(stopped)?;
+            registers.set_argument(arch, index, is);
+            registers.write(stopped)?;
+            Some(OnExit::Undo(Undo::Argument {
+                arch,
+                index,
+                was,
+                is,
+            }))
+        }
+        // The flags are the first 64 bits of struct clone_args.
+        Special::Clone3 => match stopped.read_word(first) {
+            Some(was) if was & CLONE_UNTRACED != 0 => {
+                let is = was & !CLONE_UNTRACED;
+                if stopped.write_word(first, is) {
+                    Some(OnExit::Undo(Undo::Memory {
+                        address: first,
+                        was,
+                        is,
+                    }))
+                } else {
+                    Some(OnExit::Unfollowed)
+                }
+            }
+            // The program's file is unreadable, and the recorder has no CAP_SYS_PTRACE.
+            None => Some(OnExit::Unfollowed),
+            Some(_) => None,
+        },
+        Special::Prctl if int(first) == PR_GET_SECCOMP => Some(OnExit::HideFilter),
+        Special::Prctl if int(first) == PR_SET_SECCOMP => match second {
+            SECCOMP_MODE_STRICT => return enter_strict_mode(tracees, stopped),
+            SECCOMP_MODE_FILTER => Some(OnExit::OwnFilter { all_threads: false }),
+            _ => None,
+        },
+        Special::Seccomp => match int(first) {
+            SECCOMP_SET_MODE_STRICT if int(second) == 0 && third == 0 => {
+                return enter_strict_mode(tracees, stopped);
+            }
+            SECCOMP_SET_MODE_FILTER => Some(OnExit::OwnFilter {
+                all_threads: second & libc::SECCOMP_FILTER_FLAG_TSYNC != 0,
+            }),
+            _ => None,
+        },
+        Special::Ptrace if TRACING.contains(&first) => Some(OnExit::Tracing),
+        Special::Clone | Special::Prctl | Special::Ptrace | Special::Sleep(_) => None,
+    })
+}
+
+/// Handles the exit of a call that returns this value. Returns the loss that it shows, if any.
+pub(super) fn at_exit(
+    tracees: &mut Tracees,
+    stopped: &Stopped,
+    on_exit: OnExit,
+    value: i64,
+) -> Result<Option<&'static str>, Died> {
+    let task = stopped.task();
+    match on_exit {
+        // The result is 0 or the descriptor of a listener. It can also be the thread for which TSYNC failed; more stops
+        // than needed do no harm.
+        OnExit::OwnFilter { all_threads } if value >= 0 => {
+            let tracee = tracees.get(task);
+            tracee.seccomp = Seccomp::Filter;
+            tracee.stops = Stops::Syscalls;
+            if all_threads {
+                for (_, sibling) in tracees.siblings(task) {
+                    sibling.seccomp = Seccomp::Filter;
+                }
+            }
+        }
+        OnExit::HideFilter if value == SECCOMP_MODE_FILTER.cast_signed() => {
+            if tracees.use_filter() && tracees.get(task).seccomp == Seccomp::Disabled {
+                let mut registers = Registers::read(stopped)?;
+                registers.set_result(0);
+                registers.write(stopped)?;
+            }
+        }
+        OnExit::Tracing if value == -i64::from(libc::EPERM) => return Ok(Some(SECOND_TRACER)),
+        OnExit::Unfollowed if value > 0 => return Ok(Some(ESCAPED)),
+        OnExit::Undo(undo) => undo.apply(stopped),
+        OnExit::OwnFilter { .. } | OnExit::HideFilter | OnExit::Tracing | OnExit::Unfollowed => {}
+    }
+    Ok(None)
+}
+
+// linux/prctl.h, linux/seccomp.h.
+const PR_GET_SECCOMP: u64 = 21;
+const PR_SET_SECCOMP: u64 = 22;
+const SECCOMP_MODE_STRICT: u64 = 1;
+const SECCOMP_MODE_FILTER: u64 = 2;
+const SECCOMP_SET_MODE_STRICT: u64 = 0;
+const SECCOMP_SET_MODE_FILTER: u64 = 1;
+
+/// `PTRACE_TRACEME`, `PTRACE_ATTACH`, `PTRACE_SEIZE` (linux/ptrace.h).
+const TRACING: [u64; 3] = [0, 16, 0x4206];
+
+/// Strict mode excludes a filter: the recording filter would make the kernel answer EINVAL. So the call is skipped with
+/// the result 0, and the recorder, which sees every call of the task, enforces strict mode.
+fn enter_strict_mode(tracees: &mut Tracees, stopped: &Stopped) -> Result<Option<OnExit>, Died> {
+    let use_filter = tracees.use_filter();
+    let tracee = tracees.get(stopped.task());
+    if use_filter && tracee.seccomp == Seccomp::Disabled {
+        let mut registers = Registers::read(stopped)?;
+        registers.skip_call(0);
+        registers.write(stopped)?;
+        tracee.seccomp = Seccomp::Strict;
+        tracee.stops = Stops::Syscalls;
+    }
+    Ok(None)
+}
+
+/// A filter of the workload's own answered `SECCOMP_RET_TRACE`, but the workload has no tracer: the call fails with
+/// ENOSYS, as it would without the recorder (seccomp(2)).
+pub(super) fn refuse_without_tracer(stopped: &Stopped) -> Result<(), Died> {
+    let mut registers = Registers::read(stopped)?;
+    registers.skip_call(-i64::from(libc::ENOSYS));
+    registers.write(stopped)
+}
+
+/// Enforces strict mode at the entry of a call (seccomp(2); `__secure_computing_strict` of the kernel): four calls are
+/// allowed, any other ends the task, but not its siblings, with SIGKILL.
+pub(super) fn enforce_strict_mode(stopped: &Stopped, syscall: Syscall) -> Result<(), Died> {
+    let sigreturn = match syscall.arch {
+        Arch::X86 | Arch::Arm => "sigreturn",
+        _ => "rt_sigreturn",
+    };
+    let allowed = ["read", "write", "exit", sigreturn];
+    if (syscall.name()).is_some_and(|name| allowed.contains(&name.as_ref())) {
+        return Ok(());
+    }
+    let process = proc::process_of(stopped.task()).ok_or(Died)?;
+    let exit = Syscall::from_name(syscall.arch, "exit");
+    match exit {
+        // A signal would end its siblings too. Nobody can see whether a thread ended by a signal or by exit(2).
+        Some(exit) if proc::threads_of(process).len() > 1 => {
+            let mut registers = Registers::read(stopped)?;
+            registers.set_call(exit.audit_nr());
+            registers.write(stopped)
+        }
+        // It ends before it executes its call. It may be gone already.
+        _ => {
+            let _ = kill(stopped.pid(), Signal::SIGKILL);
+            Ok(())
+        }
+    }
+}
