@@ -76,7 +76,7 @@ fn a_log_of_auditd_becomes_a_run_and_a_profile() {
     assert_eq!((run.exit, run.tasks), (None, 2));
     assert_eq!(run.labels["source"], format!("{FIXTURES}/audit/auditd.log"));
     assert_eq!(
-        humantime::format_rfc3339_millis(run.started).to_string(),
+        format!("{:.3}", jiff::Timestamp::try_from(run.started).unwrap()),
         "2026-11-21T23:46:11.033Z"
     );
     let names: Vec<_> = run

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::groups::{EnforceArgs, Quiet};
-use super::values::{Compared, Policy};
+use super::values::{Compared, Policy, duration};
 
 #[derive(Debug, Args)]
 pub(crate) struct MinimizeArgs {
@@ -29,8 +30,8 @@ pub(crate) struct MinimizeArgs {
     pub(crate) test: Option<String>,
 
     /// Time limit of a run (500ms, 10s) [default: 2 s plus ten times the duration with all calls allowed]
-    #[arg(long, value_name = "TIME")]
-    pub(crate) timeout: Option<humantime::Duration>,
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
 
     /// Number of concurrent runs, if instances of CMD don't disturb one another
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]

@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::groups::{KeepArgs, LOG_MODE, ObserveArgs};
+use super::values::duration;
 
 /// What to record, how, and where to write the result.
 #[derive(Debug, Args)]
@@ -82,17 +84,19 @@ pub(crate) struct FollowArgs {
     #[arg(
         long,
         value_name = "TIME",
+        value_parser = duration,
         requires = "log_mode",
         conflicts_with = "command"
     )]
-    pub(crate) duration: Option<humantime::Duration>,
+    pub(crate) duration: Option<Duration>,
 
     /// End the recording when no record has arrived for this time
     #[arg(
         long,
         value_name = "TIME",
+        value_parser = duration,
         requires = "log_mode",
         conflicts_with = "command"
     )]
-    pub(crate) idle: Option<humantime::Duration>,
+    pub(crate) idle: Option<Duration>,
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use jiff::fmt::friendly::SpanPrinter;
 use sc_record::backend::Control;
 use sc_record::backend::log::{Follow, Scope};
 use sc_record::backend::signals::{self, Interrupts};
@@ -30,8 +31,8 @@ pub(super) fn follow(args: &RecordArgs) -> anyhow::Result<u8> {
         become_auditd: args.observe.log.become_auditd,
         receive_buffer: args.observe.log.receive_buffer,
         scope,
-        duration: args.follow.duration.map(Into::into),
-        idle: args.follow.idle.map(Into::into),
+        duration: args.follow.duration,
+        idle: args.follow.idle,
     };
     // Before there is a thread: the mask of signals is each thread's own.
     let signals = signals::block();
@@ -67,15 +68,13 @@ pub(super) fn follow(args: &RecordArgs) -> anyhow::Result<u8> {
 }
 
 fn ends(follow: &Follow) -> String {
+    let friendly = |time: &_| SpanPrinter::new().unsigned_duration_to_string(time);
     let mut ends = vec!["Ctrl-C".to_owned()];
     if let Some(duration) = follow.duration {
-        ends.push(format!("{} are over", humantime::format_duration(duration)));
+        ends.push(format!("{} are over", friendly(&duration)));
     }
     if let Some(idle) = follow.idle {
-        ends.push(format!(
-            "none has come for {}",
-            humantime::format_duration(idle)
-        ));
+        ends.push(format!("none has come for {}", friendly(&idle)));
     }
     if !follow.scope.pids.is_empty() {
         ends.push("the processes have ended".to_owned());

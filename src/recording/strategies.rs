@@ -13,9 +13,6 @@ use proptest::sample::{select, subsequence};
 use super::{Exit, Name, Recording, Run, RunId, Tally};
 use crate::syscall::{Arch, Syscall};
 
-/// The last millisecond of the year 9999, in milliseconds since 1970: RFC 3339 has no later years.
-const YEAR_9999_MS: u64 = 253_402_300_799_999;
-
 /// Any recording, with up to 3 runs.
 pub(crate) fn recording() -> impl Strategy<Value = Recording> {
     (name(), vec(run(), 0..=3)).prop_map(|(name, runs)| Recording {
@@ -43,7 +40,8 @@ fn name() -> impl Strategy<Value = Name> {
 }
 
 fn run() -> impl Strategy<Value = Run> {
-    let identity = (any::<u128>(), 0..=YEAR_9999_MS, any::<u64>());
+    let last_ms = jiff::Timestamp::MAX.as_millisecond().unsigned_abs();
+    let identity = (any::<u128>(), 0..=last_ms, any::<u64>());
     let texts = [any::<String>(); 4];
     let labels = btree_map(any::<String>(), any::<String>(), 0..3);
     let argv = option::of(vec(bytes(), 0..3));

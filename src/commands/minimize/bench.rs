@@ -108,10 +108,10 @@ impl<'a> Bench<'a> {
         let longest = [&native.stdout, &native.stderr]
             .map(|file| std::fs::metadata(file).map_or(0, |metadata| metadata.len()));
         let limits = Limits {
-            time: Some(match self.args.timeout {
-                Some(timeout) => *timeout,
-                None => Duration::from_secs(2) + 10 * slowest.unwrap_or_default(),
-            }),
+            time: Some(
+                (self.args.timeout)
+                    .unwrap_or_else(|| Duration::from_secs(2) + 10 * slowest.unwrap_or_default()),
+            ),
             output: (64 << 20) + 10 * longest[0].max(longest[1]),
         };
         Ok(Baseline {

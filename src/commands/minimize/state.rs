@@ -203,7 +203,7 @@ fn digest(args: &MinimizeArgs, profile: &[u8]) -> Uuid {
         u8::from(args.enforce.ignore_unknown),
     ]);
     let decisive = (&args.compare, &args.test, &args.enforce.read);
-    add(format!("{decisive:?} {:?}", args.timeout.map(|timeout| *timeout)).as_bytes());
+    add(format!("{decisive:?} {:?}", args.timeout).as_bytes());
     for arg in &args.command {
         add(arg.as_bytes());
     }

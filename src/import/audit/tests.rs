@@ -13,7 +13,9 @@ fn outcome(bytes: &[u8], options: &Options) -> String {
     let mut problems = Vec::new();
     let mut sink = |event| {
         let _ = match event {
-            Event::Clock { now } => writeln!(text, "{}", humantime::format_rfc3339_millis(now)),
+            Event::Clock { now } => {
+                writeln!(text, "{:.3}", jiff::Timestamp::try_from(now).unwrap())
+            }
             Event::Exec { task, executable } => {
                 writeln!(text, "  {task} executes {}", executable.display())
             }

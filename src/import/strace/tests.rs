@@ -51,10 +51,10 @@ fn outcome(sources: Vec<(&str, Vec<u8>)>, options: &Options) -> (String, BTreeMa
         let _ = writeln!(text, "{problem}");
     }
     if let (Some(first), Some(last)) = (times.first(), times.last()) {
-        let first_text = humantime::format_rfc3339_millis(*first);
+        let first_text = jiff::Timestamp::try_from(*first).unwrap();
         let _ = writeln!(
             text,
-            "{first_text} and {:?} on",
+            "{first_text:.3} and {:?} on",
             last.duration_since(*first).unwrap()
         );
     }

@@ -19,15 +19,12 @@ use super::{RunText, SCHEMA};
 use crate::recording::{BadName, Exit, Name, Run, RunId, Tally};
 use crate::syscall::{Arch, Syscall};
 
-/// The last millisecond of the year 9999, in milliseconds since 1970: RFC 3339 has no later years.
-const YEAR_9999_MS: u64 = 253_402_300_799_999;
-
-/// A time as files and messages have it: RFC 3339, UTC, whole milliseconds.
+/// A time as files and messages have it: RFC 3339, UTC, whole milliseconds, from 1970 to the end of the year 9999.
 pub(in crate::recording) fn timestamp(time: SystemTime) -> String {
     let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH);
-    let ms = whole_ms(since_1970.unwrap_or_default()).min(YEAR_9999_MS);
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
-    humantime::format_rfc3339_millis(time).to_string()
+    let ms = i64::try_from(whole_ms(since_1970.unwrap_or_default())).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
+    format!("{time:.3}")
 }
 
 /// A duration as files have it: whole milliseconds.
@@ -111,7 +108,7 @@ impl TryFrom<String> for Timestamp {
     type Error = String;
 
     fn try_from(text: String) -> Result<Timestamp, String> {
-        match humantime::parse_rfc3339(&text) {
+        match text.parse().and_then(jiff::Timestamp::try_into) {
             Ok(time) if timestamp(time) == text => Ok(Timestamp(time)),
             _ => Err(format!(
                 "{text:?} is not a time such as 2026-01-31T12:34:56.789Z (UTC, milliseconds)"
