@@ -6,7 +6,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 PREFIX ?= /usr/local
 
 help: ## what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
 
 demo: ## record a demo workload, show its profile, run it under the profile, see a call refused
 	@.ci/deps build
@@ -17,12 +17,16 @@ test: ## all tests, with real programs
 	@.ci/deps build test
 	$(CARGO) test --locked
 
-check: ## format, lints, documentation, shell scripts
+check: check-arm64 ## format, lints, documentation, shell scripts, and check-arm64
 	@.ci/deps build check
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --no-deps --document-private-items
 	shellcheck -x -P SCRIPTDIR .ci/* $(wildcard */*.sh integration/*/*.sh integration/real/programs/*.sh)
+
+check-arm64: ## compile for aarch64
+	@.ci/deps build
+	@CARGO='$(CARGO)' .ci/arm64 check
 
 bench: ## what recording costs, beside strace; QUICK=1 for a first impression
 	@.ci/deps build bench
@@ -42,4 +46,4 @@ install: ## to PREFIX/bin (default /usr/local)
 	$(CARGO) build --release --locked
 	install -D -m 755 "$${CARGO_TARGET_DIR:-target}/release/sc-record" "$(DESTDIR)$(PREFIX)/bin/sc-record"
 
-.PHONY: help demo test check bench fuzz recordings install
+.PHONY: help demo test check check-arm64 bench fuzz recordings install
