@@ -26,6 +26,7 @@ pub mod enforce;
 pub mod event;
 pub mod format;
 pub mod import;
+mod input;
 pub mod profile;
 pub mod recording;
 pub mod review;

@@ -1,18 +1,18 @@
-//! Logs of any bytes: nothing panics, and what is told adds up.
+//! Logs of any bytes: no panics, and the counts are consistent.
 #![no_main]
 
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
 use sc_record::event::{Event, Sink};
-use sc_record::import::Source;
-use sc_record::import::audit::{Options, Record, import};
+use sc_record::audit::Record;
+use sc_record::import::{AuditOptions, ImportSource, import_audit};
 use sc_record::recording::RunBuilder;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Record::parse(bytes);
     let mut builder = RunBuilder::of_the_past("audit");
-    let (mut calls, mut problems, mut lost) = (0, 0, 0);
+    let (mut calls, mut bad_lines, mut lost) = (0, 0, 0);
     let mut sink = |event: Event| {
         match &event {
             Event::Syscall { .. } => calls += 1,
@@ -21,13 +21,13 @@ fuzz_target!(|bytes: &[u8]| {
         }
         builder.event(event);
     };
-    let source = Source::new("log", Cursor::new(bytes.to_vec()));
-    let options = Options::default();
-    let Ok(summary) = import(vec![source], &options, &mut sink, &mut |_| problems += 1) else {
+    let source = ImportSource::new("log", Cursor::new(bytes.to_vec()));
+    let options = AuditOptions::default();
+    let Ok(summary) = import_audit(vec![source], &options, &mut sink, &mut |_| bad_lines += 1) else {
         return;
     };
     assert_eq!(calls, summary.records);
-    assert!(problems >= summary.broken);
+    assert!(bad_lines >= summary.broken);
     assert!(lost >= 1);
     let run = builder.finish(None, false);
     assert!(!run.is_complete());

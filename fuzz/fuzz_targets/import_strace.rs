@@ -1,4 +1,4 @@
-//! Traces of any bytes, of one file and of several: nothing panics, and what is told adds up.
+//! Traces of any bytes, in one file or several: no panics, and the counts are consistent.
 #![no_main]
 
 use std::io::Cursor;
@@ -6,21 +6,20 @@ use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
 use sc_record::event::{Event, Sink};
-use sc_record::import::Source;
-use sc_record::import::strace::{Options, import};
+use sc_record::import::{ImportSource, StraceOptions, import_strace};
 use sc_record::recording::RunBuilder;
 use sc_record::syscall::Arch;
 
 fuzz_target!(|bytes: &[u8]| {
-    // One way per input: names are looked up anew for each.
+    // One ABI per input, since names are looked up again for each.
     let natives = [Arch::X86_64, Arch::Aarch64, Arch::X86];
     let native = natives[bytes.len() % natives.len()];
     let names = [&["trace"][..], &["trace.7", "trace.8"]][bytes.len() / natives.len() % 2];
     let half = bytes.len() / names.len();
     let parts = bytes.chunks(half.max(1));
     let sources = names.iter().zip(parts);
-    let sources = sources.map(|(name, part)| Source::new(name, Cursor::new(part.to_vec())));
-    let options = Options {
+    let sources = sources.map(|(name, part)| ImportSource::new(name, Cursor::new(part.to_vec())));
+    let options = StraceOptions {
         native,
         began: SystemTime::UNIX_EPOCH,
         assume_complete: false,
@@ -35,10 +34,10 @@ fuzz_target!(|bytes: &[u8]| {
         });
         builder.event(event);
     };
-    let Ok(summary) = import(sources.collect(), &options, &mut sink, &mut |_| {}) else {
+    let Ok(summary) = import_strace(sources.collect(), &options, &mut sink, &mut |_| {}) else {
         return;
     };
-    // A call that goes through another counts for both.
+    // A multiplexed call counts for both.
     assert!(calls >= summary.calls);
     let run = builder.finish(summary.exit, false);
     assert!(!run.is_complete());

@@ -1,25 +1,25 @@
-//! Records that are not there: what the kernel and the daemons say of it, and what the numbers of the others tell.
+//! Signs of lost records: messages of the kernel and of daemons, and gaps in the numbers of other records.
 
 use std::collections::VecDeque;
 
-use crate::audit::text::digits;
+use crate::input::text::digits;
 
-/// A line that tells of loss.
+/// A message about lost records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// So many messages were not printed: printk's rate limit (`kernel.printk_ratelimit`).
+pub enum LossNote {
+    /// printk's rate limit suppressed this many messages (`kernel.printk_ratelimit`).
     Suppressed(u64),
     /// The kernel's count of lost records since boot (`audit_lost`).
     LostSinceBoot(u64),
     /// Why the kernel lost a record (kernel/audit.c).
     Kernel(&'static str),
-    /// So many messages of the kernel were overwritten before journald read them.
+    /// This many kernel messages were overwritten before journald read them.
     Journald(u64),
-    /// auditd says that it stopped to write, or couldn't read.
+    /// auditd stopped writing or couldn't read.
     Auditd(&'static str),
 }
 
-/// What `audit_log_lost` is called with, and what is printed where a record is dropped (kernel/audit.c, 2.6 to 6.18).
+/// The messages of `audit_log_lost`, and others that the kernel prints when it drops a record (kernel/audit.c, 2.6 to 6.18).
 const KERNEL: &[&str] = &[
     "backlog limit exceeded",
     "kauditd hold queue overflow",
@@ -30,68 +30,70 @@ const KERNEL: &[&str] = &[
     "rate limit exceeded",
 ];
 
-impl Note {
-    /// Reads a message of the kernel's, without its time.
+impl LossNote {
+    /// Parses a kernel message without its time.
     #[must_use]
-    pub fn of_kernel(message: &[u8]) -> Option<Note> {
+    pub fn of_kernel(message: &[u8]) -> Option<LossNote> {
         if let Some(front) = message.strip_suffix(b" callbacks suppressed") {
             let colon = memchr::memmem::rfind(front, b": ")?;
-            // The limit is shared: whoever prints next tells, under its own name, how many of all there were. Names
-            // of audit's functions tell of audit's messages at least among them.
+            // The rate limit is shared: the next function to print reports, under its own name, all suppressed messages. So
+            // only under a name of audit's are audit messages known to be among them.
             let by_audit = memchr::memmem::find(&front[..colon], b"audit").is_some();
             return digits(&front[colon + 2..])
                 .filter(|_| by_audit)
-                .map(Note::Suppressed);
+                .map(LossNote::Suppressed);
         }
         let message = message.strip_prefix(b"audit: ")?;
         if let Some(total) = message.strip_prefix(b"audit_lost=") {
             let end = total.iter().position(|byte| !byte.is_ascii_digit());
-            return digits(&total[..end.unwrap_or(total.len())]).map(Note::LostSinceBoot);
+            return digits(&total[..end.unwrap_or(total.len())]).map(LossNote::LostSinceBoot);
         }
         let known = KERNEL
             .iter()
             .find(|&&why| message.starts_with(why.as_bytes()));
-        known.map(|why| Note::Kernel(why))
+        known.map(|why| LossNote::Kernel(why))
     }
 
-    /// Reads a line that a daemon wrote to syslog.
+    /// Parses a line that a daemon wrote to syslog.
     #[must_use]
-    pub fn of_daemon(line: &[u8]) -> Option<Note> {
+    pub fn of_daemon(line: &[u8]) -> Option<LossNote> {
         let has = |text: &str| memchr::memmem::find(line, text.as_bytes());
         if let Some(at) = has("]: Missed ")
             && has("systemd-journald[").is_some_and(|daemon| daemon < at)
         {
             let count = line[at + "]: Missed ".len()..].strip_suffix(b" kernel messages")?;
-            return digits(count).map(Note::Journald);
+            return digits(count).map(LossNote::Journald);
         }
         has("auditd")?;
         if has("Audit daemon is suspending logging").is_some() {
-            return Some(Note::Auditd("suspended logging"));
+            return Some(LossNote::Auditd("suspended logging"));
         }
         if has("Error receiving audit netlink packet (No buffer space").is_some() {
-            return Some(Note::Auditd("could not read as fast as the kernel sent"));
+            return Some(LossNote::Auditd(
+                "could not read as fast as the kernel sent",
+            ));
         }
         None
     }
 }
 
-/// Which numbers of a sequence were not seen.
+/// The missing numbers of a sequence.
 ///
-/// Numbers may come out of order (two CPUs log at once), more than once (the records of one event share theirs), and start
-/// anew (a boot).
+/// Numbers can come out of order (two CPUs log at once), repeatedly (the records of one event share theirs), and restart (a
+/// boot).
 #[derive(Debug, Default)]
 pub(crate) struct Gaps {
     next: Option<u64>,
-    /// The latest ranges that are missing: start and end (not included).
+    /// The latest missing ranges: start and end (exclusive).
     open: VecDeque<(u64, u64)>,
-    /// How many numbers are missing in ranges that are no longer waited for.
+    /// How many numbers are missing in older ranges.
     missed: u64,
 }
 
 impl Gaps {
-    /// So far back a number can be late. Further back, the machine has started anew.
+    /// How late a number can be. One that is further back means a boot.
     const WINDOW: u64 = 1 << 16;
-    /// So many ranges are waited for.
+    /// The maximum number of ranges that late numbers can fill.
     const RANGES: usize = 64;
 
     pub(crate) fn see(&mut self, number: u64) {
@@ -191,34 +193,34 @@ mod tests {
 
     #[test]
     fn notes_of_loss_are_read() {
-        let kernel = |line: &'static str| Note::of_kernel(line.as_bytes());
+        let kernel = |line: &'static str| LossNote::of_kernel(line.as_bytes());
         assert_eq!(
             kernel("kauditd_printk_skb: 40 callbacks suppressed"),
-            Some(Note::Suppressed(40))
+            Some(LossNote::Suppressed(40))
         );
         assert_eq!(
             kernel("audit: audit_lost=126533574 audit_rate_limit=0 audit_backlog_limit=65536"),
-            Some(Note::LostSinceBoot(126_533_574))
+            Some(LossNote::LostSinceBoot(126_533_574))
         );
         assert_eq!(
             kernel("audit: kauditd hold queue overflow"),
-            Some(Note::Kernel("kauditd hold queue overflow"))
+            Some(LossNote::Kernel("kauditd hold queue overflow"))
         );
         assert_eq!(kernel("net_ratelimit: 4 callbacks suppressed"), None);
         assert_eq!(
             kernel("audit: type=1400 audit(1.000:1): backlog limit exceeded"),
             None
         );
-        let daemon = |line: &'static str| Note::of_daemon(line.as_bytes());
+        let daemon = |line: &'static str| LossNote::of_daemon(line.as_bytes());
         assert_eq!(
             daemon("Nov 21 23:48:13 host systemd-journald[316]: Missed 12 kernel messages"),
-            Some(Note::Journald(12))
+            Some(LossNote::Journald(12))
         );
         assert_eq!(
             daemon(
                 "Nov 21 23:48:13 host auditd[9]: Audit daemon is suspending logging due to low disk space."
             ),
-            Some(Note::Auditd("suspended logging"))
+            Some(LossNote::Auditd("suspended logging"))
         );
         assert_eq!(
             daemon("Nov 21 23:48:13 host x[316]: Missed 12 kernel messages"),

@@ -1,14 +1,18 @@
-//! The kernel's audit records of seccomp: their text, their times, and the traces of lost ones. Log mode reads them as
-//! they come, [`import`](crate::import) reads them from saved logs.
+//! The kernel's audit records of seccomp: their text, their times, the logs that hold them, and signs of lost ones. Log mode
+//! reads them live, [`import`](crate::import) reads them from saved logs.
 
-mod form;
+mod classify;
+mod journal;
+mod log;
 mod loss;
 mod names;
 mod record;
-pub(crate) mod text;
+mod selection;
 pub(crate) mod time;
 
-pub(crate) use form::{Form, Forms, kmsg_sequence, serial};
+pub(crate) use classify::{Classifier, LogLine, kmsg_sequence, serial};
+pub(crate) use log::{LogItem, read_log};
 pub(crate) use loss::Gaps;
-pub use loss::Note;
-pub use record::{BadRecord, Record, SECCOMP_RET_ALLOW, SECCOMP_RET_LOG};
+pub use loss::LossNote;
+pub use record::{BadRecord, Record};
+pub use selection::Selection;

@@ -1,5 +1,6 @@
-//! The spellings of audit's own library (libaudit), which `ausearch -i` and enriched logs use.
+//! The names that libaudit uses in `ausearch -i` and enriched logs.
 
+use crate::input::text::nr_of;
 use crate::syscall::{Arch, Syscall};
 
 /// Names of libaudit 3.0 and 4.0 (`lib/*_table.h`) that differ from the kernel's (`asm/unistd.h`).
@@ -56,7 +57,7 @@ const SYSCALLS: &[(&[Arch], &str, &str)] = &[
     (&[Arch::Ppc64, Arch::Ppc64le], "fstatat64", "newfstatat"),
 ];
 
-/// The ABI that libaudit calls so (`lib/machinetab.h`).
+/// The ABI of a name of libaudit (`lib/machinetab.h`).
 pub(crate) fn arch(name: &[u8]) -> Option<Arch> {
     let name = std::str::from_utf8(name).ok()?;
     Some(match name {
@@ -67,12 +68,12 @@ pub(crate) fn arch(name: &[u8]) -> Option<Arch> {
     })
 }
 
-/// The call that libaudit names so: a name, or `unknown-syscall(NR)`.
+/// The system call of a name of libaudit, or of `unknown-syscall(NR)`.
 pub(crate) fn syscall(arch: Arch, name: &[u8]) -> Option<Syscall> {
     let name = std::str::from_utf8(name).ok()?;
     let unknown = name.strip_prefix("unknown-syscall(");
     if let Some(number) = unknown.and_then(|name| name.strip_suffix(')')) {
-        let nr = crate::audit::text::nr_of(number.parse().ok()?)?;
+        let nr = nr_of(number.parse().ok()?)?;
         return Syscall::from_audit(arch.audit(), nr);
     }
     Syscall::from_name(arch, name).or_else(|| {
@@ -83,17 +84,17 @@ pub(crate) fn syscall(arch: Arch, name: &[u8]) -> Option<Syscall> {
     })
 }
 
-/// The action that libaudit names so (`auparse/seccomptab.h`).
+/// The `SECCOMP_RET_*` value of a name of libaudit (`auparse/seccomptab.h`).
 pub(crate) fn action(name: &[u8]) -> Option<u32> {
     Some(match name {
-        b"kill-process" => 0x8000_0000,
-        b"kill" => 0,
-        b"trap" => 0x0003_0000,
-        b"errno" => 0x0005_0000,
-        b"user-notify" => 0x7fc0_0000,
-        b"trace" => 0x7ff0_0000,
-        b"log" => super::record::SECCOMP_RET_LOG,
-        b"allow" => super::record::SECCOMP_RET_ALLOW,
+        b"kill-process" => libc::SECCOMP_RET_KILL_PROCESS,
+        b"kill" => libc::SECCOMP_RET_KILL_THREAD,
+        b"trap" => libc::SECCOMP_RET_TRAP,
+        b"errno" => libc::SECCOMP_RET_ERRNO,
+        b"user-notify" => libc::SECCOMP_RET_USER_NOTIF,
+        b"trace" => libc::SECCOMP_RET_TRACE,
+        b"log" => libc::SECCOMP_RET_LOG,
+        b"allow" => libc::SECCOMP_RET_ALLOW,
         _ => return None,
     })
 }
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_libaudit_is_a_call() {
+    fn every_name_of_libaudit_is_a_system_call() {
         for (arches, libaudit, _) in SYSCALLS {
             for &arch in *arches {
                 assert!(

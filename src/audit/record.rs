@@ -1,77 +1,72 @@
-//! One record of seccomp(2): the text that the kernel's `audit_seccomp` writes (kernel/auditsc.c), and what `ausearch -i`
-//! makes of it.
+//! A seccomp audit record, as the kernel's `audit_seccomp` writes it (kernel/auditsc.c) and as `ausearch -i` prints it.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
+use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_LOG};
+
 use super::{names, time};
-use crate::audit::text::{digits, lossy, nr_of, number};
+use crate::input::text::{digits, lossy, nr_of, number};
 use crate::syscall::{Arch, Syscall};
 
-/// What `code=` holds when the action was `SECCOMP_RET_LOG` (linux/seccomp.h).
-pub const SECCOMP_RET_LOG: u32 = 0x7ffc_0000;
-/// What `code=` holds when the action was `SECCOMP_RET_ALLOW`.
-pub const SECCOMP_RET_ALLOW: u32 = 0x7fff_0000;
-
-/// One audit record of type 1326 (`AUDIT_SECCOMP`): a task entered a system call, and a filter wanted that noted.
-///
-/// Nothing is copied, unless a name has to be decoded.
+/// An audit record of type 1326 (`AUDIT_SECCOMP`): a filter logged a system call. It borrows from its text, except for names
+/// that must be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// When; the kernel gives milliseconds. `None` where the text has no time, or one that can't be read.
+    /// The time, in milliseconds; `None` if the text has no readable one.
     pub time: Option<SystemTime>,
-    /// The serial number of the audit event, since boot, counted over records of all types.
+    /// The serial number of the audit event. Records of all types share one sequence, which starts at boot.
     pub serial: Option<u64>,
-    /// The login uid; `None` where it is not set.
+    /// The login uid, if set.
     pub auid: Option<u32>,
     /// The real uid.
     pub uid: Option<u32>,
     /// The real gid.
     pub gid: Option<u32>,
-    /// The session of the login; `None` where there is none.
+    /// The login session, if any.
     pub ses: Option<u32>,
-    /// The label of the security module: `docker-default (enforce)`.
+    /// The label of the security module, such as `docker-default (enforce)`.
     pub subj: Option<&'a [u8]>,
     /// The process (not the thread), in the initial pid namespace.
     pub pid: i32,
-    /// The name of the thread (at most 15 bytes).
+    /// The thread's name (at most 15 bytes).
     pub comm: Cow<'a, [u8]>,
-    /// The file that the process executes, as seen from its root; `None` where the kernel gave none.
+    /// The file that the process executes, relative to its root, if the kernel gave one.
     pub exe: Option<Cow<'a, [u8]>>,
-    /// The signal that the action sends, or 0.
+    /// The action's signal, or 0.
     pub sig: Option<i32>,
-    /// What was called.
+    /// The system call.
     pub syscall: Syscall,
-    /// Whether it was called in a compat mode.
+    /// Whether the call was made in compat mode.
     pub compat: Option<bool>,
-    /// The address of the instruction after the call.
+    /// The address of the next instruction.
     pub ip: Option<u64>,
     /// The filter's action, `SECCOMP_RET_*` without its data.
     pub action: u32,
 }
 
-/// Why a text is not a record.
+/// Why a text is not a valid record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadRecord {
     /// There is no `audit(TIME:SERIAL):`.
     #[error("the record has no audit(TIME:SERIAL)")]
     NoHeader,
-    /// A field that every record has is not there.
-    #[error("the record has no {0}=: it may have been cut off")]
+    /// A required field is missing.
+    #[error("the record has no {0}=: it may be truncated")]
     Missing(&'static str),
-    /// A field's value makes no sense.
-    #[error("{0}={1} can't be read")]
+    /// A field's value is invalid.
+    #[error("{0}={1} is not a valid value")]
     Value(&'static str, String),
-    /// There is no name for the architecture.
-    #[error("arch={0} is not an architecture that is known here")]
+    /// The architecture is unknown.
+    #[error("arch={0} is not a known architecture")]
     UnknownArch(String),
-    /// A record that somebody wrote names in has one that is unknown.
+    /// The call's name is unknown, in a record with names instead of numbers.
     #[error("{name} is not a system call of {arch}")]
     UnknownName {
         /// The ABI of the call.
         arch: Arch,
-        /// What it is called.
+        /// The name.
         name: String,
     },
 }
@@ -79,14 +74,14 @@ pub enum BadRecord {
 /// How the values of a record are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Style {
-    /// By the kernel: numbers; names are in quotes, or hexadecimal.
+    /// By the kernel: numbers, and names in quotes or hexadecimal.
     Kernel,
-    /// By `ausearch -i`: names, without quotes, spaces and all.
+    /// By `ausearch -i`: names, without quotes, with their spaces.
     Interpreted,
 }
 
 impl<'a> Record<'a> {
-    /// Reads a record from `audit(TIME:SERIAL):` on: the payload of a netlink message, or the rest of a line of text.
+    /// Parses a record that starts with `audit(TIME:SERIAL):`: the payload of a netlink message, or the rest of a line.
     pub fn parse(text: &'a [u8]) -> Result<Record<'a>, BadRecord> {
         let header = text.strip_prefix(b"audit(").ok_or(BadRecord::NoHeader)?;
         let end = memchr::memchr(b')', header).ok_or(BadRecord::NoHeader)?;
@@ -103,7 +98,7 @@ impl<'a> Record<'a> {
         Record::parse_body(body, style, time, serial)
     }
 
-    /// Reads a record without its header, which was told elsewhere: that of a journal.
+    /// Parses a record without its header, as in a journal, which keeps time and serial number elsewhere.
     pub fn parse_headless(
         body: &'a [u8],
         time: Option<SystemTime>,
@@ -123,7 +118,7 @@ impl<'a> Record<'a> {
         let arch = fields.required(Key::Arch)?;
         let syscall = fields.required(Key::Syscall)?;
         let code = fields.required(Key::Code)?;
-        // rsyslog writes the separator before what auditd adds so.
+        // rsyslog writes auditd's separator as #.
         let code = &code[..memchr::memchr(b'#', code).unwrap_or(code.len())];
         let id = |key| fields.get(key).and_then(id);
         Ok(Record {
@@ -150,14 +145,14 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Whether the call was let through: the action only said that it should be noted.
+    /// Whether the filter allowed the call.
     #[must_use]
     pub fn was_allowed(&self) -> bool {
         matches!(self.action, SECCOMP_RET_LOG | SECCOMP_RET_ALLOW)
     }
 }
 
-/// The fields that are read, in the kernel's order.
+/// The fields to read, in the kernel's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Key {
     Auid,
@@ -199,7 +194,7 @@ impl Key {
         })
     }
 
-    /// Whether a value can have spaces: a label can, and so can a name that is neither quoted nor hexadecimal.
+    /// Whether a value can contain spaces: a label, or a name that is neither quoted nor hexadecimal.
     fn has_spaces(self, style: Style) -> bool {
         match self {
             Key::Subj => true,
@@ -209,17 +204,17 @@ impl Key {
     }
 }
 
-/// The values of the fields, as they are in the text.
+/// The values of the fields, undecoded.
 struct Fields<'a>([Option<&'a [u8]>; Key::COUNT]);
 
 impl<'a> Fields<'a> {
-    /// Reads the fields. Of one that is there twice the later counts: in the kernel's order what others can choose (the
-    /// label, the names) precedes what matters.
+    /// Reads the fields. Of duplicates, the last counts: in the kernel's order, fields that a user can choose (the label, the
+    /// names) come before the others.
     fn read(body: &'a [u8], style: Style) -> Fields<'a> {
-        // What auditd adds for its readers (log_format = ENRICHED) follows this byte.
+        // auditd adds decoded fields after this byte (log_format = ENRICHED).
         let body = &body[..memchr::memchr(0x1d, body).unwrap_or(body.len())];
         let mut fields = Fields([None; Key::COUNT]);
-        // The field whose value may go on, and where that starts.
+        // The field whose value can continue, and where the value starts.
         let mut open: Option<(Key, usize)> = None;
         let mut from = 0;
         while from < body.len() {
@@ -255,7 +250,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The time and the serial number of a header that the kernel wrote: `1364481363.243:24287`.
+/// The time and the serial number in a header of the kernel: `1364481363.243:24287`.
 pub(crate) fn stamp(text: &[u8]) -> Option<(SystemTime, u64)> {
     let dot = memchr::memchr(b'.', text)?;
     let colon = dot + memchr::memchr(b':', &text[dot..])?;
@@ -266,7 +261,7 @@ pub(crate) fn stamp(text: &[u8]) -> Option<(SystemTime, u64)> {
     Some((SystemTime::UNIX_EPOCH.checked_add(since_1970)?, serial))
 }
 
-/// The call that two fields name.
+/// The system call that the fields `arch` and `syscall` name.
 pub(crate) fn call(arch: &[u8], syscall: &[u8]) -> Result<Syscall, BadRecord> {
     let by_number = std::str::from_utf8(arch)
         .ok()
@@ -285,8 +280,8 @@ pub(crate) fn call(arch: &[u8], syscall: &[u8]) -> Result<Syscall, BadRecord> {
     })
 }
 
-/// A name as it was before the kernel wrote it: in quotes, or hexadecimal where it has a space, a quote, a control
-/// character or a byte that isn't ASCII (`audit_log_untrustedstring`).
+/// Decodes a name. The kernel writes it in quotes, or in hexadecimal if it has a space, a quote, a control character or a
+/// non-ASCII byte (`audit_log_untrustedstring`).
 fn decoded(value: &[u8], style: Style) -> Cow<'_, [u8]> {
     match value {
         [b'"', inner @ .., b'"'] => Cow::Borrowed(inner),
@@ -302,7 +297,7 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     rest.is_empty().then(|| pairs.iter().map(byte).collect())?
 }
 
-/// A uid, a gid or a session: -1 means that there is none.
+/// A uid, gid or session; -1 means none.
 fn id(text: &[u8]) -> Option<u32> {
     let id = number(text)?;
     u32::try_from(id).ok().filter(|&id| id != u32::MAX)

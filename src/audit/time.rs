@@ -1,12 +1,12 @@
-//! Times that are not in the kernel's form.
+//! Times in other forms than the kernel's.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// What `ausearch -i` prints in a header: the date of the user's locale (strftime(3) `%x %T`), local time, milliseconds.
-/// `11/21/26` can't be told from a day first: it is read as in the C locale.
+/// Parses the time in a header of `ausearch -i`: the date in the user's locale (strftime(3) `%x %T`), local time, milliseconds.
+/// A date such as `1/2/26` is ambiguous, and read as in the C locale.
 pub(crate) fn of_locale(text: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(text).ok()?;
     let (date, time) = text.split_once(' ')?;
@@ -42,8 +42,8 @@ pub(crate) fn of_locale(text: &[u8]) -> Option<SystemTime> {
     zoned.timestamp().try_into().ok()
 }
 
-/// The time at the start of a line: in seconds since 1970, or as RFC 3339 and ISO 8601 have it. `None` for dates without a
-/// year or a time zone, as traditional syslog has them.
+/// Parses the time at the start of a line: seconds since 1970, RFC 3339, or ISO 8601. `None` for dates without a year or a time
+/// zone, as in traditional syslog.
 pub(crate) fn of_prefix(line: &[u8]) -> Option<SystemTime> {
     let word = line.split(|&byte| byte == b' ').next()?;
     let word = std::str::from_utf8(word.get(..word.len().min(40))?).ok()?;
@@ -58,7 +58,7 @@ pub(crate) fn of_prefix(line: &[u8]) -> Option<SystemTime> {
     of_micros(&format!("{secs}{fraction:0<6.6}"))
 }
 
-/// A number of microseconds since 1970, as journals have.
+/// Parses microseconds since 1970, as in journals.
 pub(crate) fn of_micros(text: &str) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(text.parse().ok()?))
 }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn times_before_a_line_are_read_where_they_say_all() {
+    fn complete_times_before_a_line_are_read() {
         let check = |line: &str, expected: &str| {
             assert_eq!(utc(of_prefix(line.as_bytes())), expected, "{line}");
         };
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_of_locales_are_told_apart_where_they_can_be() {
+    fn unambiguous_dates_of_locales_are_read() {
         let day = |text: &str| {
             let time = jiff::Timestamp::try_from(of_locale(text.as_bytes())?).ok()?;
             let local = time.to_zoned_datetime(TimeZone::system());

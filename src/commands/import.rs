@@ -1,10 +1,13 @@
-//! `sc-record import audit FILE…`, `sc-record import strace FILE…`: a run from what others noted.
+//! `sc-record import audit FILE…` and `sc-record import strace FILE…`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use sc_record::import::{Problem, Source, audit, strace};
+use sc_record::audit::Selection;
+use sc_record::import::{
+    AuditOptions, BadLine, ImportSource, StraceOptions, import_audit, import_strace,
+};
 use sc_record::recording::{Name, Run, RunBuilder};
 
 use super::exit_status;
@@ -15,36 +18,34 @@ use crate::cli::{
 use crate::ui::failure::Nothing;
 use crate::ui::summary::{Say, count};
 
-/// So many lines that can't be read are shown.
-const MOST_PROBLEMS: u64 = 10;
+/// The maximum number of unreadable lines to print.
+const MOST_BAD_LINES: u64 = 10;
 
 pub(super) fn import(args: &ImportArgs) -> anyhow::Result<u8> {
     match &args.what {
-        ImportWhat::Audit(args) => import_audit(args),
-        ImportWhat::Strace(args) => import_strace(args),
+        ImportWhat::Audit(args) => audit(args),
+        ImportWhat::Strace(args) => strace(args),
     }
 }
 
-fn import_audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
-    let options = audit::Options {
-        pids: args.pids.clone(),
-        comms: args.comms.clone(),
-        exes: args.exes.clone(),
-        allowed_only: args.allowed_only,
+fn audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
+    let options = AuditOptions {
+        selection: Selection {
+            pids: args.pids.clone(),
+            comms: args.comms.clone(),
+            exes: args.exes.clone(),
+            allowed_only: args.allowed_only,
+        },
         assume_complete: args.from.assume_complete,
     };
-    check(&args.from, &args.keep)?;
+    require_possible(&args.from, &args.keep)?;
     let mut builder = RunBuilder::of_the_past("audit");
-    let mut problems = Problems::default();
-    let summary = audit::import(
-        sources(&args.from),
-        &options,
-        &mut builder,
-        &mut |problem| {
-            problems.tell(&problem);
-        },
-    )?;
-    problems.end();
+    let mut bad_lines = BadLines::default();
+    let sources = sources(&args.from);
+    let summary = import_audit(sources, &options, &mut builder, &mut |line| {
+        bad_lines.report(&line);
+    })?;
+    bad_lines.end();
     if summary.records == 0 {
         let nothing = match summary.filtered {
             0 => Nothing::Record(summary.lines),
@@ -53,19 +54,19 @@ fn import_audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
         return Err(nothing.into());
     }
     if !args.keep.verbosity.quiet {
-        let not_asked_for = match summary.filtered {
+        let not_selected = match summary.filtered {
             0 => String::new(),
-            filtered => format!(" ({filtered} more were not asked for)"),
+            filtered => format!(" ({filtered} more were not selected)"),
         };
         say!(
-            "sc-record: {} of seccomp{not_asked_for} in {}; {} of other types",
+            "sc-record: {} of seccomp{not_selected} in {}; {} of other types",
             count(summary.records, "record"),
             count(summary.lines, "line"),
             count(summary.other, "record"),
         );
         if summary.refused > 0 {
             say!(
-                "sc-record: {} refused by a filter: --allowed-only leaves such out",
+                "sc-record: {} denied by a filter: --allowed-only leaves them out",
                 count(summary.refused, "call")
             );
         }
@@ -74,24 +75,20 @@ fn import_audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
     keep(run, &args.from, &args.keep)
 }
 
-fn import_strace(args: &ImportStraceArgs) -> anyhow::Result<u8> {
-    let options = strace::Options {
+fn strace(args: &ImportStraceArgs) -> anyhow::Result<u8> {
+    let options = StraceOptions {
         native: args.arch,
         began: SystemTime::now(),
         assume_complete: args.from.assume_complete,
     };
-    check(&args.from, &args.keep)?;
+    require_possible(&args.from, &args.keep)?;
     let mut builder = RunBuilder::of_the_past("strace");
-    let mut problems = Problems::default();
-    let summary = strace::import(
-        sources(&args.from),
-        &options,
-        &mut builder,
-        &mut |problem| {
-            problems.tell(&problem);
-        },
-    )?;
-    problems.end();
+    let mut bad_lines = BadLines::default();
+    let sources = sources(&args.from);
+    let summary = import_strace(sources, &options, &mut builder, &mut |line| {
+        bad_lines.report(&line);
+    })?;
+    bad_lines.end();
     if summary.calls == 0 {
         return Err(Nothing::Call(summary.lines).into());
     }
@@ -106,13 +103,13 @@ fn import_strace(args: &ImportStraceArgs) -> anyhow::Result<u8> {
     keep(run, &args.from, &args.keep)
 }
 
-/// Refuses what can't be done, before the work.
-fn check(from: &FromArgs, args: &KeepArgs) -> anyhow::Result<()> {
+/// Fails early if the result can't be written.
+fn require_possible(from: &FromArgs, args: &KeepArgs) -> anyhow::Result<()> {
     let stdin = from.files.iter().filter(|file| is_stdin(file)).count();
-    anyhow::ensure!(stdin < 2, "stdin can be read once only");
+    anyhow::ensure!(stdin < 2, "stdin can be read only once");
     anyhow::ensure!(
         !(from.json && args.output == Some(Destination::Stdout)),
-        "--json and the profile can't both go to stdout: use -o FILE"
+        "--json and the profile can't both be written to stdout: use -o FILE"
     );
     match &args.name {
         Some(name) => Keep::new(args, name.clone())?.check_recording(),
@@ -124,8 +121,9 @@ fn is_stdin(file: &Path) -> bool {
     file == Path::new("-")
 }
 
-fn sources(from: &FromArgs) -> Vec<Source> {
-    from.files.iter().map(|file| Source::file(file)).collect()
+fn sources(from: &FromArgs) -> Vec<ImportSource> {
+    let files = from.files.iter();
+    files.map(|file| ImportSource::file(file)).collect()
 }
 
 fn keep(mut run: Run, from: &FromArgs, args: &KeepArgs) -> anyhow::Result<u8> {
@@ -147,12 +145,11 @@ fn keep(mut run: Run, from: &FromArgs, args: &KeepArgs) -> anyhow::Result<u8> {
     Ok(exit_status::CLEAN)
 }
 
-/// The program's name, if the calls are all of one workload as far as that shows: a trace has a first program, records of a
-/// whole machine have none.
+/// The program's name, if all calls seem to be of one workload: a trace has a first program, records of a whole machine don't.
 fn default_name(run: &Run) -> anyhow::Result<Name> {
     anyhow::ensure!(
         !run.program.as_os_str().is_empty(),
-        "the program isn't told: say what to call the workload with --name"
+        "the program is unknown: name the workload with --name"
     );
     if run.backend == "audit" {
         let executables: BTreeSet<_> = (run.syscalls.values())
@@ -170,7 +167,7 @@ fn default_name(run: &Run) -> anyhow::Result<Name> {
         };
         anyhow::ensure!(
             executables.len() < 2,
-            "these are records of {} executables ({}{more}): choose with --exe, --comm or --pid, or say what to call all of them with --name",
+            "these are records of {} executables ({}{more}): select some with --exe, --comm or --pid, or name them all with --name",
             executables.len(),
             few.join(", ")
         );
@@ -179,7 +176,7 @@ fn default_name(run: &Run) -> anyhow::Result<Name> {
 }
 
 fn source_label(files: &[PathBuf]) -> String {
-    /// More would only make the recording long: `strace -ff` writes a file for every task.
+    /// `strace -ff` writes one file per task, which would make the label long.
     const MOST: usize = 3;
     let names: Vec<_> = files
         .iter()
@@ -193,21 +190,21 @@ fn source_label(files: &[PathBuf]) -> String {
     }
 }
 
-/// Says what couldn't be read, and how much more of that there was.
+/// Prints the first unreadable lines, and the number of the others.
 #[derive(Default)]
-struct Problems(u64);
+struct BadLines(u64);
 
-impl Problems {
-    fn tell(&mut self, problem: &Problem) {
+impl BadLines {
+    fn report(&mut self, line: &BadLine) {
         self.0 += 1;
-        if self.0 <= MOST_PROBLEMS {
-            say!("sc-record: warning: {problem}");
+        if self.0 <= MOST_BAD_LINES {
+            say!("sc-record: warning: {line}");
         }
     }
 
     fn end(&self) {
-        if self.0 > MOST_PROBLEMS {
-            let more = count(self.0 - MOST_PROBLEMS, "more line");
+        if self.0 > MOST_BAD_LINES {
+            let more = count(self.0 - MOST_BAD_LINES, "more line");
             say!("sc-record: warning: {more} can't be read");
         }
     }

@@ -1,4 +1,4 @@
-//! Where text comes from: a file, standard input, compressed or not.
+//! Opens the text to import: a file or standard input, compressed or not.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::Error;
+use super::ImportError;
 
-/// How many first bytes tell what a file is.
+/// How many bytes at the start identify the kind of a file.
 const MAGIC: usize = 8;
 
-/// Text to import, by its name in messages. It is opened when it is read: `strace -ff` writes a file for every task.
-pub struct Source {
+/// Text to import. It is opened when it is read, since `strace -ff` writes one file per task.
+pub struct ImportSource {
     name: String,
     input: Input,
 }
@@ -23,11 +23,11 @@ enum Input {
     Reader(Box<dyn Read>),
 }
 
-impl Source {
-    /// The text of a file; `-` is standard input. What gzip(1) wrote (of any number of members) is unpacked.
+impl ImportSource {
+    /// The text of a file, which can be compressed with gzip(1) (with any number of members); `-` is standard input.
     #[must_use]
-    pub fn file(path: &Path) -> Source {
-        Source {
+    pub fn file(path: &Path) -> ImportSource {
+        ImportSource {
             name: path.display().to_string(),
             input: if path == Path::new("-") {
                 Input::Stdin
@@ -37,29 +37,28 @@ impl Source {
         }
     }
 
-    /// The text that a reader gives, which may be compressed as that of a file.
-    pub fn new(name: &str, reader: impl Read + 'static) -> Source {
-        Source {
+    /// The text of a reader, which can be compressed too.
+    pub fn new(name: &str, reader: impl Read + 'static) -> ImportSource {
+        ImportSource {
             name: name.to_owned(),
             input: Input::Reader(Box::new(reader)),
         }
     }
 
-    /// What messages call it.
+    /// Its name in messages.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Opens it.
-    pub(super) fn open(self) -> Result<Box<dyn Read>, Error> {
+    pub(super) fn open(self) -> Result<Box<dyn Read>, ImportError> {
         let name = self.name;
         match self.input {
             Input::Stdin => text_of(name, Box::new(io::stdin().lock())),
             Input::Reader(reader) => text_of(name, reader),
             Input::File(path) => match open_file(&path) {
                 Ok(file) => text_of(name, Box::new(file)),
-                Err(source) => Err(Error::Open { name, source }),
+                Err(source) => Err(ImportError::Open { name, source }),
             },
         }
     }
@@ -67,17 +66,17 @@ impl Source {
 
 fn open_file(path: &Path) -> io::Result<File> {
     let file = File::open(path)?;
-    // open(2) opens a directory.
+    // open(2) opens directories too.
     if file.metadata()?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     Ok(file)
 }
 
-fn text_of(name: String, mut reader: Box<dyn Read>) -> Result<Box<dyn Read>, Error> {
+fn text_of(name: String, mut reader: Box<dyn Read>) -> Result<Box<dyn Read>, ImportError> {
     let mut start = Vec::with_capacity(MAGIC);
     if let Err(source) = (&mut reader).take(MAGIC as u64).read_to_end(&mut start) {
-        return Err(Error::Read { name, source });
+        return Err(ImportError::Read { name, source });
     }
     let (what, with) = match start.as_slice() {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("compressed", "xzcat"),
@@ -95,7 +94,7 @@ fn text_of(name: String, mut reader: Box<dyn Read>) -> Result<Box<dyn Read>, Err
         }
     };
     let with = format!("{with} {name}");
-    Err(Error::NotText { name, what, with })
+    Err(ImportError::NotText { name, what, with })
 }
 
 #[cfg(test)]
@@ -108,7 +107,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: Vec<u8>) -> Result<String, String> {
-        let opened = Source::new("x", Cursor::new(bytes)).open();
+        let opened = ImportSource::new("x", Cursor::new(bytes)).open();
         let mut text = String::new();
         (opened.map_err(|error| error.to_string())?)
             .read_to_string(&mut text)

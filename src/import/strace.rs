@@ -1,8 +1,7 @@
-//! The output of strace(1).
+//! Imports the output of strace(1).
 //!
-//! strace prints what a call is named, not which ABI it is of; `image.rs` tells how that is found out. It doesn't print
-//! what its options leave out (`-e trace=…`), so that a trace is whole is only known to whoever made it:
-//! [`Options::assume_complete`].
+//! strace prints the names of calls, but not their ABI; `image.rs` determines it. Calls that its options left out
+//! (`-e trace=…`) don't show, so only the user can know that a trace is complete: [`StraceOptions::assume_complete`].
 
 mod image;
 mod line;
@@ -19,85 +18,85 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use self::image::{Held, Images, choose};
+use self::image::{HeldCalls, TracedImages, choose};
 use self::line::{Body, Leader};
-use self::log::Log;
-use self::names::{Calls, Names};
-use self::summary::{Row, Table};
-use self::tasks::{Pending, Tracee};
-use super::lines::{Line, Lines};
-use super::{Error, Output, Problem, Source};
-use crate::audit::text::lossy;
+use self::log::TraceLog;
+use self::names::{Calls, StraceNames};
+use self::summary::{CountTable, Row};
+use self::tasks::{Pending, TracedTask};
+use super::{BadLine, ImportError, ImportOutput, ImportSource};
 use crate::event::{Event, Sink, Task};
+use crate::input::lines::{Line, Lines};
+use crate::input::text::lossy;
 use crate::recording::Exit;
 use crate::syscall::Arch;
 
-/// So much of a line is read. Arguments can be long (-s, -v); what matters is at the start of a line and at its end.
+/// Longer lines are cut. Arguments can be long (-s, -v); the important parts are at the start and the end.
 const LONGEST_LINE: usize = 1 << 20;
 
-/// The task of lines that don't tell one.
+/// The task of lines without a pid.
 const ONLY_TASK: i32 = 0;
 
-/// How to read.
+/// How to import the output of strace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// The ABI of the strace that wrote the lines: `x86_64` on a machine of that kind, where it traces 32-bit programs too.
+pub struct StraceOptions {
+    /// The ABI of strace itself: `x86_64` on such a machine, even if it traces 32-bit programs.
     pub native: Arch,
-    /// When the trace began, where it has times without a day (-t, -tt, -r).
+    /// When the trace began, if it has times without a date (-t, -tt, -r).
     pub began: SystemTime,
-    /// The user vouches for it that every call of the workload was traced. What shows to be missing counts all the same.
+    /// The user guarantees that every call of the workload was traced. Losses that the trace shows count nevertheless.
     pub assume_complete: bool,
 }
 
-/// What an import met.
+/// What an import found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Lines, of every kind.
+pub struct StraceSummary {
+    /// All lines.
     pub lines: u64,
     /// Calls.
     pub calls: u64,
     /// Lines that can't be read.
     pub broken: u64,
-    /// How the first task ended, if that is told.
+    /// How the first task ended, if known.
     pub exit: Option<Exit>,
 }
 
-/// Reads the sources one after another (the files of one `strace -ff` by their pids), and gives their calls to `sink` as
-/// events, and the lines that can't be read to `report`.
+/// Reads the sources one after another (the files of one `strace -ff` in the order of their pids), and passes calls to `sink` as
+/// events, and unreadable lines to `report`.
 ///
-/// The executable of a task is what it gave to execve(2): for a script the script, where the kernel runs its interpreter.
-pub fn import(
-    mut sources: Vec<Source>,
-    options: &Options,
+/// The executable of a task is the file that it passed to execve(2): a script, even if the kernel runs its interpreter.
+pub fn import_strace(
+    mut sources: Vec<ImportSource>,
+    options: &StraceOptions,
     sink: &mut dyn Sink,
-    report: &mut dyn FnMut(Problem),
-) -> Result<Summary, Error> {
+    report: &mut dyn FnMut(BadLine),
+) -> Result<StraceSummary, ImportError> {
     let separate = sources
         .iter()
         .all(|source| log::pid_of(source.name()).is_some());
     if separate {
-        // A child's pid is greater than its parent's, but for those that wrapped around.
+        // A child's pid is greater than its parent's, unless pids wrapped around.
         sources.sort_by_key(|source| log::pid_of(source.name()));
     }
-    let mut importer = Importer {
+    let mut importer = StraceImporter {
         options,
-        output: Output { sink, report },
-        names: Names::new(options.native),
-        images: Images::default(),
+        output: ImportOutput { sink, report },
+        names: StraceNames::new(options.native),
+        images: TracedImages::default(),
         tasks: HashMap::new(),
         first: None,
         exits: false,
         clock: None,
-        summary: Summary::default(),
+        summary: StraceSummary::default(),
     };
     for source in sources {
         let pid = log::pid_of(source.name()).filter(|_| separate);
-        let mut log = Log::new(source.name().to_owned(), pid, options.native, options.began);
+        let mut log = TraceLog::new(source.name().to_owned(), pid, options.native, options.began);
         importer.source(source, &mut log)?;
         if !separate {
             importer.end_tasks(&log.name);
         }
-        log.settle(&mut importer.output);
+        log.report_losses(&mut importer.output);
     }
     importer.end_tasks("the trace");
     if !options.assume_complete {
@@ -109,22 +108,22 @@ pub fn import(
     Ok(importer.summary)
 }
 
-struct Importer<'a> {
-    options: &'a Options,
-    output: Output<'a>,
-    names: Names,
-    images: Images,
-    tasks: HashMap<i32, Tracee>,
+struct StraceImporter<'a> {
+    options: &'a StraceOptions,
+    output: ImportOutput<'a>,
+    names: StraceNames,
+    images: TracedImages,
+    tasks: HashMap<i32, TracedTask>,
     first: Option<i32>,
-    /// Whether the ends of tasks are told (not with -qq).
+    /// Whether strace prints the ends of tasks (not with -qq).
     exits: bool,
-    /// What the sink was told last.
+    /// The latest [`Event::Clock`].
     clock: Option<SystemTime>,
-    summary: Summary,
+    summary: StraceSummary,
 }
 
-impl Importer<'_> {
-    fn source(&mut self, source: Source, log: &mut Log) -> Result<(), Error> {
+impl StraceImporter<'_> {
+    fn source(&mut self, source: ImportSource, log: &mut TraceLog) -> Result<(), ImportError> {
         let mut lines = Lines::new(source.open()?, LONGEST_LINE);
         let read = loop {
             match lines.next() {
@@ -134,10 +133,10 @@ impl Importer<'_> {
             }
         };
         self.summary.lines += lines.number();
-        super::settle_read(read, &log.name, lines.number(), &mut self.output)
+        super::report_read(read, &log.name, lines.number(), &mut self.output)
     }
 
-    fn line(&mut self, line: Line<'_>, log: &mut Log) {
+    fn line(&mut self, line: Line<'_>, log: &mut TraceLog) {
         log.line = line.number;
         let text = line.text;
         if self.table(text, log) {
@@ -148,7 +147,7 @@ impl Importer<'_> {
             None => (text, None),
         };
         let (leader, body) = line::parse(text);
-        // What a task that was attached interrupted goes on right here.
+        // An attach message interrupted a line, which continues here.
         if let Some(id) = log.interrupted.take() {
             match body {
                 Body::Attached(pid) => {
@@ -159,9 +158,9 @@ impl Importer<'_> {
             }
             return;
         }
-        self.tell_time(log.when(&leader));
+        self.set_clock(log.when(&leader));
         match body {
-            Body::Beside => {}
+            Body::Ignored => {}
             Body::Attached(pid) => log.attached(pid),
             Body::Detached(_) => log.detached = true,
             Body::Unavailable => log.unavailable += 1,
@@ -185,7 +184,7 @@ impl Importer<'_> {
                 let id = self.id(&leader, true, log);
                 let pending = self.tasks.get(&id).and_then(|task| task.pending.as_ref());
                 if pending.is_none_or(|pending| *pending.name != *name) {
-                    // Where it was entered is not in the log.
+                    // The log doesn't contain its start.
                     self.call(id, &leader, name, b"", log);
                 }
                 self.returns(id, rest, log);
@@ -196,8 +195,8 @@ impl Importer<'_> {
         }
     }
 
-    /// Reads a line of a table of counts, if it is one.
-    fn table(&mut self, text: &[u8], log: &mut Log) -> bool {
+    /// Reads a line of a table of counts. Returns whether it is one.
+    fn table(&mut self, text: &[u8], log: &mut TraceLog) -> bool {
         if let Some(mode) = summary::mode(text) {
             log.mode = self.names.of_mode(mode);
             if log.mode.is_none() {
@@ -210,13 +209,13 @@ impl Importer<'_> {
         }
         let Some(table) = &mut log.table else {
             log.table = log::may_be_heads(text)
-                .then(|| Table::start(text))
+                .then(|| CountTable::start(text))
                 .flatten();
             return log.table.is_some();
         };
         match table.row(text) {
             Row::Rule => {}
-            // -C: every call was told already.
+            // -C: the calls were in the log already.
             Row::Calls(..) if log.calls => {}
             Row::Calls(name, count) => {
                 log.counted = true;
@@ -236,10 +235,10 @@ impl Importer<'_> {
         true
     }
 
-    fn call(&mut self, id: i32, leader: &Leader, name: &str, rest: &[u8], log: &mut Log) {
+    fn call(&mut self, id: i32, leader: &Leader, name: &str, rest: &[u8], log: &mut TraceLog) {
         log.calls = true;
         self.first.get_or_insert(id);
-        self.meet(id, name, log);
+        self.add_task(id, name, log);
         let mut found = self.names.of(name, leader.number, leader.wide);
         if found.is_empty() {
             found = self.names.of(name, None, None);
@@ -263,8 +262,8 @@ impl Importer<'_> {
         if found.is_empty() {
             return;
         }
-        // A number without a name is one of any ABI. Where a program uses two, it is rather that of its call before; but
-        // one with the bit of x32 tells its own.
+        // A number without a name can belong to any ABI. If the program uses two, assume that of its latest call, unless the
+        // number has the bit of x32.
         let latest = latest.filter(|_| name.starts_with("syscall_") && !names::has_x32_bit(name));
         if let Some(arch) = noted.or(latest).or(self.images.arch(image)) {
             let chosen = choose(&found, arch);
@@ -281,12 +280,12 @@ impl Importer<'_> {
         } else if let [(arch, _)] = found.as_slice() {
             Some(*arch)
         } else {
-            // Nothing but a mark or a number tells x32, so it isn't taken into account otherwise.
+            // Only a mark or a number shows x32, so otherwise it doesn't count.
             let mut likely = arches().filter(|&arch| arch != Arch::X32);
             likely.next().filter(|_| likely.next().is_none())
         };
         match known {
-            // A call of x32 says nothing of the others.
+            // An x32 call says nothing about the other calls.
             Some(Arch::X32) => self.called(id, choose(&found, Arch::X32), 1),
             Some(arch) => {
                 let held = self.images.resolve(image, arch);
@@ -302,8 +301,8 @@ impl Importer<'_> {
         }
     }
 
-    /// A call is over, if the text says so.
-    fn returns(&mut self, id: i32, rest: &[u8], log: &Log) {
+    /// Ends a call, if the text says that it has returned.
+    fn returns(&mut self, id: i32, rest: &[u8], log: &TraceLog) {
         if line::is_unfinished(rest) {
             return;
         }
@@ -325,7 +324,7 @@ impl Importer<'_> {
         }
     }
 
-    fn mode(&mut self, leader: &Leader, pid: i32, mode: &str, log: &mut Log) {
+    fn mode(&mut self, leader: &Leader, pid: i32, mode: &str, log: &mut TraceLog) {
         log.noted = true;
         let Some(arch) = self.names.of_mode(mode) else {
             self.broken(
@@ -338,20 +337,20 @@ impl Importer<'_> {
         if id == ONLY_TASK {
             log.only_pid = Some(pid);
         }
-        self.meet(id, "", log);
+        self.add_task(id, "", log);
         if let Some(task) = self.tasks.get_mut(&id) {
             task.noted = Some(arch);
         }
     }
 
-    /// Tells what was called while the ABI was not known.
-    fn release(&mut self, id: i32, held: Vec<Held>, arch: Arch) {
+    /// Reports the calls that were made while the ABI was unknown.
+    fn release(&mut self, id: i32, held: Vec<HeldCalls>, arch: Arch) {
         let now = self.clock;
         for held in held {
-            self.tell_time(held.first);
+            self.set_clock(held.first);
             self.called(id, held.calls(arch), held.count);
         }
-        self.tell_time(now);
+        self.set_clock(now);
     }
 
     fn called(&mut self, id: i32, chosen: Option<(Arch, Calls)>, count: u64) {
@@ -379,7 +378,7 @@ impl Importer<'_> {
         }
     }
 
-    fn tell_time(&mut self, time: Option<SystemTime>) {
+    fn set_clock(&mut self, time: Option<SystemTime>) {
         if let Some(now) = time
             && self.clock != time
         {
@@ -388,14 +387,14 @@ impl Importer<'_> {
         }
     }
 
-    fn broken(&mut self, log: &mut Log, what: &str) {
+    fn broken(&mut self, log: &mut TraceLog, what: &str) {
         self.summary.broken += 1;
         log.broken += 1;
-        self.output.problem(&log.name, log.line, what);
+        self.output.bad_line(&log.name, log.line, what);
     }
 }
 
-/// What execve(2) or execveat(2) executes, as far as the arguments tell.
+/// The file that execve(2) or execveat(2) executes, as far as the arguments show it.
 fn executable(name: &str, rest: &[u8]) -> PathBuf {
     let path = |text: &[u8]| {
         let (path, _) = line::string(text)?;

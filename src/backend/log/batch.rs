@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use super::socket::{AUDIT_SECCOMP, Message};
-use crate::audit::{BadRecord, Form, Forms, Note, Record, kmsg_sequence};
+use crate::audit::{BadRecord, Classifier, LogLine, LossNote, Record, kmsg_sequence};
 
 /// When a batch is handed on though there is more to read.
 const FULL: usize = 64 << 10;
@@ -40,7 +40,7 @@ pub(super) enum Kind {
     /// A record of another type.
     Other(Option<u64>),
     /// A line of a log that tells of loss.
-    Note(Note),
+    Note(LossNote),
     /// What can't be read, and why.
     Broken(String),
     /// The reader was too slow (ENOBUFS of the socket, EPIPE of `/dev/kmsg`).
@@ -55,7 +55,7 @@ pub(super) enum Heard<'a> {
     /// A record of another type, and its serial number.
     Other(Option<u64>),
     Broken(String),
-    Note(Note),
+    Note(LossNote),
     /// A message of `/dev/kmsg` came, with this number.
     Sequence(u64),
     Overrun,
@@ -93,7 +93,7 @@ impl Batch {
     }
 
     /// Takes the messages apart, one after another.
-    pub(super) fn for_each(&self, forms: &Forms, take: &mut dyn FnMut(Heard<'_>)) {
+    pub(super) fn for_each(&self, classifier: &Classifier, take: &mut dyn FnMut(Heard<'_>)) {
         let mut start = 0;
         for item in &self.items {
             let bytes = &self.bytes[start..item.end];
@@ -107,7 +107,7 @@ impl Batch {
                     if let Some(number) = kmsg_sequence(line) {
                         take(Heard::Sequence(number));
                     }
-                    of_form(forms.of(line), take);
+                    of_line(classifier.of(line), take);
                 }
                 Kind::Record => take(of_record(Record::parse(bytes))),
                 Kind::Headless { time, serial } => {
@@ -136,15 +136,15 @@ fn of_datagram(bytes: &[u8], take: &mut dyn FnMut(Heard<'_>)) {
     }
 }
 
-fn of_form(form: Form<'_>, take: &mut dyn FnMut(Heard<'_>)) {
-    match form {
-        Form::Record(text) => take(of_record(Record::parse(text))),
-        Form::Headless { body, time, serial } => {
+fn of_line(line: LogLine<'_>, take: &mut dyn FnMut(Heard<'_>)) {
+    match line {
+        LogLine::Seccomp(text) => take(of_record(Record::parse(text))),
+        LogLine::SeccompBody { body, time, serial } => {
             take(of_record(Record::parse_headless(body, time, serial)));
         }
-        Form::Other(serial) => take(Heard::Other(serial)),
-        Form::Note(note) => take(Heard::Note(note)),
-        Form::Found | Form::Nothing => {}
+        LogLine::OtherRecord(serial) => take(Heard::Other(serial)),
+        LogLine::Loss(note) => take(Heard::Note(note)),
+        LogLine::AusearchSeparator | LogLine::Unrelated => {}
     }
 }
 

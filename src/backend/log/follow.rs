@@ -13,10 +13,9 @@ use super::source::{Source, SourceError};
 use super::teller::Teller;
 use super::tracker::Tracker;
 use super::{Message, is_logged, lost};
-use crate::audit::Record;
+use crate::audit::{Record, Selection};
 use crate::backend::{Control, Error};
 use crate::event::{Event, Sink};
-use crate::import::audit::Options;
 
 /// Which records are taken: those for which all that is given holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,10 +78,10 @@ impl Follow {
         };
         let mut taker = Taker {
             tracker,
-            by_record: Options {
+            by_record: Selection {
                 comms: self.scope.comms.clone(),
                 exes: self.scope.exes.clone(),
-                ..Options::default()
+                ..Selection::default()
             },
             teller: Teller::new(),
             already: filtered_processes(),
@@ -130,7 +129,7 @@ impl Follow {
 /// Takes what is asked for.
 struct Taker {
     tracker: Tracker,
-    by_record: Options,
+    by_record: Selection,
     teller: Teller,
     /// Processes that may have made calls under their filter before the recording began.
     already: HashSet<i32>,
@@ -141,7 +140,7 @@ struct Taker {
 
 impl Taker {
     fn take(&mut self, record: &Record<'_>, sink: &mut dyn Sink) {
-        if !self.by_record.takes(record) {
+        if !self.by_record.includes(record) {
             return;
         }
         match self.tracker.is_member(record.pid) {

@@ -1,6 +1,6 @@
 //! The proof that no record is missing between two fences, or what is.
 
-use crate::audit::{Gaps, Note};
+use crate::audit::{Gaps, LossNote};
 use crate::event::{Event, Sink};
 
 /// Adds up what is known of records that came, and of such that didn't.
@@ -57,15 +57,15 @@ impl Ledger {
         self.over.get_or_insert(why);
     }
 
-    pub(super) fn note(&mut self, note: Note) {
+    pub(super) fn note(&mut self, note: LossNote) {
         match note {
-            Note::Suppressed(count) => self.suppressed = self.suppressed.saturating_add(count),
-            Note::LostSinceBoot(_) => {}
-            Note::Kernel(why) => self.say(format!("the kernel dropped records: {why}")),
-            Note::Journald(count) => {
+            LossNote::Suppressed(count) => self.suppressed = self.suppressed.saturating_add(count),
+            LossNote::LostSinceBoot(_) => {}
+            LossNote::Kernel(why) => self.say(format!("the kernel dropped records: {why}")),
+            LossNote::Journald(count) => {
                 self.say(format!("journald missed {count} messages of the kernel"));
             }
-            Note::Auditd(what) => self.say(format!("auditd {what}")),
+            LossNote::Auditd(what) => self.say(format!("auditd {what}")),
         }
     }
 

@@ -16,7 +16,7 @@ use super::ledger::Ledger;
 use super::reader::Reader;
 use super::socket::{AuditSocket, Status};
 use super::source::{Opened, Source, SourceError};
-use crate::audit::{Forms, Record};
+use crate::audit::{Classifier, Record};
 use crate::backend::Control;
 use crate::event::{Event, Sink};
 
@@ -40,7 +40,7 @@ pub(super) struct Listener {
     /// Ends the reader when it is closed.
     stop: Option<PipeWriter>,
     reader: Option<JoinHandle<()>>,
-    forms: Forms,
+    forms: Classifier,
     ledger: Ledger,
     fences: Vec<MadeFence>,
     /// The fence whose record came first, and all that counts after it.
@@ -116,7 +116,7 @@ impl Listener {
             sender,
             stop: Some(stop),
             reader: Some(reader),
-            forms: Forms::new(),
+            forms: Classifier::new(),
             ledger: Ledger::default(),
             fences: Vec::new(),
             opening: None,

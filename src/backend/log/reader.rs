@@ -15,8 +15,7 @@ use super::Message;
 use super::batch::{Batch, Kind};
 use super::socket::{AuditSocket, LONGEST_MESSAGE};
 use super::tail::Tail;
-use crate::audit::{Form, Forms};
-use crate::import::audit::{self, Told};
+use crate::audit::{Classifier, LogItem, LogLine, read_log};
 
 /// The longest message of `/dev/kmsg`, with its properties (`PRINTKRB_RECORD_MAX` and a prefix).
 const LONGEST_LINE: usize = 8 << 10;
@@ -152,8 +151,8 @@ fn read_lines(lines: Lines, stop: BorrowedFd<'_>, out: &SyncSender<Message>) {
         out,
         stopped: false,
     };
-    let read = audit::read(&mut source, &Forms::new(), &mut 0, &mut |_, told| {
-        push(&mut batch.borrow_mut(), out, told);
+    let read = read_log(&mut source, &Classifier::new(), &mut 0, &mut |_, item| {
+        push(&mut batch.borrow_mut(), out, item);
     });
     if !source.stopped {
         let why = read.err().map(|error| error.to_string());
@@ -162,16 +161,17 @@ fn read_lines(lines: Lines, stop: BorrowedFd<'_>, out: &SyncSender<Message>) {
     flush(&mut batch.borrow_mut(), out);
 }
 
-fn push(batch: &mut Batch, out: &SyncSender<Message>, told: Told<'_>) {
-    let (kind, bytes): (Kind, &[u8]) = match told {
-        Told::Form(Form::Record(text)) => (Kind::Record, text),
-        Told::Form(Form::Headless { body, time, serial }) => {
+fn push(batch: &mut Batch, out: &SyncSender<Message>, item: LogItem<'_>) {
+    let (kind, bytes): (Kind, &[u8]) = match item {
+        LogItem::Line(LogLine::Seccomp(text)) => (Kind::Record, text),
+        LogItem::Line(LogLine::SeccompBody { body, time, serial }) => {
             (Kind::Headless { time, serial }, body)
         }
-        Told::Form(Form::Other(serial)) => (Kind::Other(serial), &[]),
-        Told::Form(Form::Note(note)) => (Kind::Note(note), &[]),
-        Told::Form(Form::Found | Form::Nothing) | Told::Sequence(_) => return,
-        Told::BadJson(why) => (Kind::Broken(why), &[]),
+        LogItem::Line(LogLine::OtherRecord(serial)) => (Kind::Other(serial), &[]),
+        LogItem::Line(LogLine::Loss(note)) => (Kind::Note(note), &[]),
+        LogItem::Line(LogLine::AusearchSeparator | LogLine::Unrelated)
+        | LogItem::KmsgSequence(_) => return,
+        LogItem::BadJson(why) => (Kind::Broken(why), &[]),
     };
     if batch.room(bytes.len()).is_none() {
         flush(batch, out);

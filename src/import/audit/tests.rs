@@ -4,11 +4,12 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::*;
+
 use crate::syscall::{Arch, Syscall};
 
-/// What an import of these bytes tells, as text.
-fn outcome(bytes: &[u8], options: &Options) -> String {
-    let source = Source::new("log", Cursor::new(bytes.to_vec()));
+/// The result of importing these bytes, as text.
+fn outcome(bytes: &[u8], options: &AuditOptions) -> String {
+    let source = ImportSource::new("log", Cursor::new(bytes.to_vec()));
     let mut text = String::new();
     let mut problems = Vec::new();
     let mut sink = |event| {
@@ -26,7 +27,7 @@ fn outcome(bytes: &[u8], options: &Options) -> String {
             event => writeln!(text, "{event:?}"),
         };
     };
-    let summary = import(vec![source], options, &mut sink, &mut |problem| {
+    let summary = import_audit(vec![source], options, &mut sink, &mut |problem| {
         problems.push(problem.to_string());
     });
     for problem in problems {
@@ -41,7 +42,7 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(format!("{directory}/{name}")).unwrap()
 }
 
-/// Every kind of log, as the programs wrote it.
+/// A log of each kind, as the programs wrote it.
 const FIXTURES: &[&str] = &[
     "auditd.log",
     "auditd-enriched.log",
@@ -62,14 +63,14 @@ const FIXTURES: &[&str] = &[
 fn logs_of_every_kind() {
     for name in FIXTURES {
         let snapshot = name.replace('.', "-");
-        insta::assert_snapshot!(snapshot, outcome(&fixture(name), &Options::default()));
+        insta::assert_snapshot!(snapshot, outcome(&fixture(name), &AuditOptions::default()));
     }
 }
 
-/// Asserts that two logs say the same, except for the number of lines.
+/// Asserts that two logs have the same result, except for the number of lines.
 fn check_same(name: &str, like: &str, edit: impl Fn(&str) -> String) {
     let shape = |name: &str| {
-        let text = outcome(&fixture(name), &Options::default());
+        let text = outcome(&fixture(name), &AuditOptions::default());
         let (start, lines) = text.rsplit_once("lines: ").unwrap();
         edit(&format!("{start}{}", lines.split_once(',').unwrap().1))
     };
@@ -77,7 +78,7 @@ fn check_same(name: &str, like: &str, edit: impl Fn(&str) -> String) {
 }
 
 #[test]
-fn logs_of_one_kind_in_every_dress() {
+fn logs_of_one_kind_in_every_format() {
     for name in ["-T", "-x", "-r", "-iso", "-t", "-e", "-d"] {
         check_same(&format!("dmesg{name}.txt"), "dmesg.txt", str::to_owned);
     }
@@ -95,7 +96,7 @@ fn logs_of_one_kind_in_every_dress() {
             str::to_owned,
         );
     }
-    // The times before the lines differ in what they tell.
+    // The times before the lines differ in precision.
     let without_times = |text: &str| {
         let lines = text.lines().filter(|line| !line.starts_with("2026-"));
         lines.collect::<Vec<_>>().join("\n")
@@ -108,7 +109,7 @@ fn logs_of_one_kind_in_every_dress() {
         );
     }
     check_same("journal-with-unit.txt", "journal-short.txt", without_times);
-    // What ausearch -i makes of the events has names instead of numbers, and times in the zone of the machine.
+    // ausearch -i prints names instead of numbers, and times in the machine's zone.
     check_same("ausearch-i.txt", "ausearch.txt", |text| {
         without_times(text)
             .lines()
@@ -139,30 +140,30 @@ fn broken_lines_are_reported_with_their_numbers_and_are_a_loss() {
         "{\"MESSAGE\":\"audi",
         LINE,
     ];
-    insta::assert_snapshot!(outcome(lines.join("\n").as_bytes(), &Options::default()), @r#"
+    insta::assert_snapshot!(outcome(lines.join("\n").as_bytes(), &AuditOptions::default()), @r#"
     2026-11-21T23:46:11.029Z
       27025 executes /opt/x
       27025 x86_64 getppid
       27025 x86_64 getppid
     lost Some(9): log: records can't be read
-    lost None: a saved log doesn't show whether records are missing
-    log:2: the record has no pid=: it may have been cut off
+    lost None: a saved log can't prove that no records are missing
+    log:2: the record has no pid=: it may be truncated
     log:3: the record has no audit(TIME:SERIAL)
-    log:4: arch=deadbeef is not an architecture that is known here
+    log:4: arch=deadbeef is not a known architecture
     log:5: x is not a system call of x86_64
-    log:6: syscall=99999999999 can't be read
-    log:7: pid=none can't be read
-    log:10: the record has no code=: it may have been cut off
-    log:11: code=0xzz can't be read
+    log:6: syscall=99999999999 is not a valid value
+    log:7: pid=none is not a valid value
+    log:10: the record has no code=: it may be truncated
+    log:11: code=0xzz is not a valid value
     log:12: bad JSON: EOF while parsing a string at line 1 column 16
-    Summary { lines: 13, records: 2, refused: 0, filtered: 0, other: 0, broken: 9 }
+    AuditSummary { lines: 13, records: 2, refused: 0, filtered: 0, other: 0, broken: 9 }
     "#);
 }
 
 #[test]
-fn odd_bytes_around_a_record_don_t_hide_it() {
+fn unusual_bytes_around_a_record_don_t_hide_it() {
     let check = |text: Vec<u8>| {
-        let text = outcome(&text, &Options::default());
+        let text = outcome(&text, &AuditOptions::default());
         assert!(text.contains("27025 x86_64 getppid\n"), "{text}");
     };
     check(format!("\u{feff}{LINE}").into());
@@ -177,7 +178,7 @@ fn odd_bytes_around_a_record_don_t_hide_it() {
     check(format!("Nov 21 23:48:11 host audisp-syslog[12]: {LINE}").into());
     check(format!("<13>Nov 21 23:48:11 host audispd: node=a {LINE}").into());
     check(format!("{LINE}#035ARCH=x86_64 SYSCALL=getppid AUID=\"unset\"").into());
-    // A label of AppArmor's has a space.
+    // An AppArmor label has a space.
     check(
         LINE.replace(" pid=", " subj=docker-default (enforce) pid=")
             .into(),
@@ -188,7 +189,7 @@ fn odd_bytes_around_a_record_don_t_hide_it() {
 #[test]
 fn nobody_but_the_kernel_and_auditd_is_believed() {
     let check = |line: &str| {
-        let text = outcome(line.as_bytes(), &Options::default());
+        let text = outcome(line.as_bytes(), &AuditOptions::default());
         assert!(text.contains("records: 0,"), "{line}\n{text}");
     };
     let record = LINE.split_once("msg=").unwrap().1;
@@ -217,35 +218,35 @@ fn nobody_but_the_kernel_and_auditd_is_believed() {
 }
 
 #[test]
-fn what_the_kernel_says_of_loss_is_told_with_its_reason() {
+fn losses_that_the_kernel_reports_have_a_reason() {
     let log = "[    1.0] audit: audit_lost=5 audit_rate_limit=0 audit_backlog_limit=64\n\
                [    1.0] audit: backlog limit exceeded\n\
                [    2.0] audit: audit_lost=9 audit_rate_limit=0 audit_backlog_limit=64\n\
                [    3.0] kauditd_printk_skb: 40 callbacks suppressed\n\
                [    3.0] net_ratelimit: 3 callbacks suppressed\n\
                Nov 21 23:48:13 host systemd-journald[316]: Missed 12 kernel messages\n";
-    let assumed = Options {
+    let assumed = AuditOptions {
         assume_complete: true,
-        ..Options::default()
+        ..AuditOptions::default()
     };
     insta::assert_snapshot!(outcome(log.as_bytes(), &assumed), @r"
     lost Some(40): log: the kernel did not print all records (kernel.printk_ratelimit)
     lost Some(12): log: journald missed messages of the kernel
     lost Some(5): log: the kernel dropped records (audit_lost)
     lost None: log: the kernel dropped records: backlog limit exceeded
-    Summary { lines: 6, records: 0, refused: 0, filtered: 0, other: 0, broken: 0 }
+    AuditSummary { lines: 6, records: 0, refused: 0, filtered: 0, other: 0, broken: 0 }
     ");
 }
 
 #[test]
-fn a_gap_of_serials_tells_of_loss_only_where_records_of_all_types_are() {
+fn a_gap_of_serials_is_a_loss_only_if_there_are_records_of_all_types() {
     let record = |kind: &str, serial: u32| {
         LINE.replace("SECCOMP", kind)
             .replace(":15)", &format!(":{serial})"))
             + "\n"
     };
     let gap = |log: String| {
-        let text = outcome(log.as_bytes(), &Options::default());
+        let text = outcome(log.as_bytes(), &AuditOptions::default());
         text.contains("lost Some(3): log: serial numbers of records are missing")
     };
     let seccomp = record("SECCOMP", 1) + &record("SECCOMP", 5);
@@ -257,13 +258,13 @@ fn a_gap_of_serials_tells_of_loss_only_where_records_of_all_types_are() {
 }
 
 #[test]
-fn a_compressed_log_that_was_cut_off_gives_what_it_has() {
+fn a_truncated_compressed_log_gives_the_part_before() {
     use std::io::Write as _;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     encoder.write_all(format!("{LINE}\n").as_bytes()).unwrap();
     let mut bytes = encoder.finish().unwrap();
     bytes.truncate(bytes.len() - 4);
-    let text = outcome(&bytes, &Options::default());
+    let text = outcome(&bytes, &AuditOptions::default());
     assert!(text.contains("27025 x86_64 getppid\n"), "{text}");
     assert!(
         text.contains("lost None: log: the rest can't be read: "),
@@ -272,39 +273,43 @@ fn a_compressed_log_that_was_cut_off_gives_what_it_has() {
 }
 
 #[test]
-fn records_are_chosen_by_pid_name_and_file() {
-    let check = |options: Options, records: u64| {
+fn records_are_selected_by_pid_name_and_file() {
+    let check = |selection: Selection, records: u64| {
+        let options = AuditOptions {
+            selection,
+            ..AuditOptions::default()
+        };
         let text = outcome(&fixture("auditd.log"), &options);
         assert!(
             text.contains(&format!("records: {records},")),
             "{options:?} {text}"
         );
     };
-    let all = Options::default;
+    let all = Selection::default;
     check(all(), 23);
     check(
-        Options {
+        Selection {
             pids: vec![27027],
             ..all()
         },
         4,
     );
     check(
-        Options {
+        Selection {
             comms: vec!["my prog".into()],
             ..all()
         },
         3,
     );
     check(
-        Options {
+        Selection {
             comms: vec!["wor ker\"1".into()],
             ..all()
         },
         2,
     );
     check(
-        Options {
+        Selection {
             exes: vec!["/opt/fixture/my prog".into()],
             ..all()
         },
@@ -314,9 +319,9 @@ fn records_are_chosen_by_pid_name_and_file() {
         "/opt/fixture/my prog".into(),
         "/opt/fixture/logged32".into(),
     ];
-    check(Options { exes, ..all() }, 13);
+    check(Selection { exes, ..all() }, 13);
     check(
-        Options {
+        Selection {
             pids: vec![27027],
             comms: vec!["logged".into()],
             ..all()
@@ -324,7 +329,7 @@ fn records_are_chosen_by_pid_name_and_file() {
         1,
     );
     check(
-        Options {
+        Selection {
             comms: vec!["longer than the kernel keeps".into()],
             ..all()
         },
@@ -332,7 +337,7 @@ fn records_are_chosen_by_pid_name_and_file() {
     );
 }
 
-/// A record, as the kernel would fill it in.
+/// The fields of a record.
 #[derive(Clone, Debug)]
 struct Model {
     ms: u64,
@@ -482,7 +487,7 @@ proptest! {
         prop_assert_eq!(record.uid, Some(model.uid).filter(|&uid| uid != u32::MAX));
         prop_assert_eq!(&*record.comm, &*model.comm);
         prop_assert_eq!(record.exe.as_deref(), model.exe.as_deref());
-        // A label that looks like a field ends there, and misleads nobody about the field.
+        // A label that looks like a field ends there, and doesn't change the field.
         let subj = model.subj.as_deref().map(|subj| subj.split(" pid=").next().unwrap().as_bytes());
         prop_assert_eq!(record.subj, subj);
         prop_assert_eq!(Some(record.syscall), Syscall::from_audit(model.arch.audit(), model.nr));
@@ -495,7 +500,7 @@ proptest! {
         let syscall = Syscall::from_audit(model.arch.audit(), model.nr).unwrap();
         let call = format!("  {} {} {syscall}\n", model.pid, syscall.arch);
         for line in model.lines() {
-            let text = outcome(line.as_bytes(), &Options::default());
+            let text = outcome(line.as_bytes(), &AuditOptions::default());
             prop_assert!(text.contains(&call), "{}\n{}", line, text);
             if let Some(exe) = &model.exe {
                 let exe = format!("  {} executes {}\n", model.pid, String::from_utf8_lossy(exe));
@@ -505,12 +510,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        outcome(&bytes, &Options::default());
+    fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        outcome(&bytes, &AuditOptions::default());
     }
 
     #[test]
-    fn no_cut_or_change_of_a_log_is_too_odd(
+    fn any_cut_or_change_of_a_log_is_read(
         name in prop::sample::select(FIXTURES),
         cut in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..20),
@@ -521,6 +526,6 @@ proptest! {
             bytes[at] = byte;
         }
         bytes.truncate(cut.index(bytes.len()));
-        outcome(&bytes, &Options::default());
+        outcome(&bytes, &AuditOptions::default());
     }
 }

@@ -1,8 +1,8 @@
-//! Which ABI a program has, where strace doesn't say.
+//! Determines the ABI of a program.
 //!
-//! strace tells of a change of the mode (`[ Process PID=N runs in 32 bit mode. ]`) on a terminal; with -o it doesn't, and
-//! most names are those of more than one ABI. So what a program calls is held until something tells: a name that only one
-//! ABI has, a number (-n), the width of a pointer. What forks shares the program, and what is known of it.
+//! On a terminal, strace prints changes of the mode (`[ Process PID=N runs in 32 bit mode. ]`); with -o it doesn't, and most
+//! names belong to several ABIs. So a program's calls are held until something shows the ABI: a name that only one ABI has, a
+//! number (-n), or the width of a pointer. Forked tasks share the program.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
@@ -10,57 +10,57 @@ use std::time::SystemTime;
 use super::names::Calls;
 use crate::syscall::Arch;
 
-/// So many names are held; a program that calls so many without telling its ABI calls numbers at random.
+/// The maximum number of held names. Only a program that calls random numbers has more before its ABI shows.
 const MOST_HELD: usize = 4096;
 
-/// What runs in a task, from one execve(2) to the next.
+/// The program of a task, from one execve(2) to the next.
 #[derive(Debug, Default)]
-struct Image {
+struct TracedImage {
     arch: Option<Arch>,
     tasks: u32,
-    held: BTreeMap<Box<str>, Held>,
+    held: BTreeMap<Box<str>, HeldCalls>,
 }
 
-/// A name that was called while the ABI was not known.
+/// The calls of a name that were made while the ABI was unknown.
 #[derive(Debug)]
-pub(super) struct Held {
-    /// What it is in each ABI that has it.
+pub(super) struct HeldCalls {
+    /// The name's calls in each ABI that has it.
     pub(super) found: Vec<(Arch, Calls)>,
     pub(super) count: u64,
-    /// When first.
+    /// The time of the first.
     pub(super) first: Option<SystemTime>,
 }
 
-impl Held {
-    /// What was called, if the ABI is this one.
+impl HeldCalls {
+    /// The calls, if the ABI is this one.
     pub(super) fn calls(&self, arch: Arch) -> Option<(Arch, Calls)> {
         choose(&self.found, arch)
     }
 }
 
-/// What a name is: in this ABI, or else in the first one that has it.
+/// A name's calls in this ABI, or else in the first one that has it.
 pub(super) fn choose(found: &[(Arch, Calls)], arch: Arch) -> Option<(Arch, Calls)> {
     let own = found.iter().find(|(of, _)| *of == arch);
     own.or(found.first()).copied()
 }
 
-/// Which image.
+/// Identifies an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ImageId(u64);
 
-/// All images that a task runs.
+/// The images of all tasks.
 #[derive(Debug, Default)]
-pub(super) struct Images {
-    images: HashMap<ImageId, Image>,
+pub(super) struct TracedImages {
+    images: HashMap<ImageId, TracedImage>,
     next: u64,
 }
 
-impl Images {
-    /// A program that a task now runs.
+impl TracedImages {
+    /// Adds the image of a task that has executed a program.
     pub(super) fn add(&mut self, arch: Option<Arch>) -> ImageId {
         let id = ImageId(self.next);
         self.next += 1;
-        let image = Image {
+        let image = TracedImage {
             arch,
             tasks: 1,
             held: BTreeMap::new(),
@@ -69,7 +69,7 @@ impl Images {
         id
     }
 
-    /// Another task runs the same.
+    /// Another task shares the image.
     pub(super) fn share(&mut self, id: ImageId) -> ImageId {
         if let Some(image) = self.images.get_mut(&id) {
             image.tasks += 1;
@@ -77,9 +77,9 @@ impl Images {
         id
     }
 
-    /// A task runs it no longer. If it was the last: what is still held.
+    /// A task leaves the image. Returns the held calls if it was the last task.
     #[must_use]
-    pub(super) fn leave(&mut self, id: ImageId) -> Vec<Held> {
+    pub(super) fn leave(&mut self, id: ImageId) -> Vec<HeldCalls> {
         let last = self.images.get_mut(&id).is_some_and(|image| {
             image.tasks -= 1;
             image.tasks == 0
@@ -92,9 +92,9 @@ impl Images {
         self.images.get(&id)?.arch
     }
 
-    /// Now it is known. What was held is due.
+    /// Sets the ABI. Returns the held calls.
     #[must_use]
-    pub(super) fn resolve(&mut self, id: ImageId, arch: Arch) -> Vec<Held> {
+    pub(super) fn resolve(&mut self, id: ImageId, arch: Arch) -> Vec<HeldCalls> {
         let Some(image) = self.images.get_mut(&id) else {
             return Vec::new();
         };
@@ -102,7 +102,7 @@ impl Images {
         std::mem::take(&mut image.held).into_values().collect()
     }
 
-    /// Holds a call. `false` if there are too many.
+    /// Holds a call. `false` if too many are held.
     #[must_use]
     pub(super) fn hold(
         &mut self,
@@ -117,7 +117,7 @@ impl Images {
         if let Some(held) = image.held.get_mut(name) {
             held.count += 1;
         } else {
-            let held = Held {
+            let held = HeldCalls {
                 found,
                 count: 1,
                 first: now,

@@ -1,74 +1,74 @@
-//! The lines of strace(1), 4.5 to 6.x: what precedes a call, and what kinds of lines there are.
+//! Parses the lines of strace(1), 4.5 to 6.x.
 //!
-//! A line is `[pid N] TIME [NR] [IP] CALL(ARGS) = RESULT`, where everything before the call depends on the options, and a
-//! call that is interrupted by another task's line goes on in a line of its own.
+//! A line is `[pid N] TIME [NR] [IP] CALL(ARGS) = RESULT`. The part before the call depends on the options. A call that another
+//! task's line interrupts continues in a line of its own.
 
 use std::time::Duration;
 
-use crate::audit::text::digits;
+use crate::input::text::digits;
 
-/// What precedes a call.
+/// The part before a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Leader {
-    /// Whose line it is; without a pid it is that of the only task.
+    /// The task's pid; absent if there is only one task.
     pub(super) pid: Option<i32>,
     /// -t, -tt, -ttt.
     pub(super) time: Option<Time>,
-    /// -r: since the line before.
+    /// -r: since the previous line.
     pub(super) since: Option<Duration>,
-    /// -n: the number as the kernel has it, as unsigned.
+    /// -n: the kernel's number, as unsigned.
     pub(super) number: Option<u64>,
     /// -i: whether the instruction pointer has 64 bits.
     pub(super) wide: Option<bool>,
 }
 
-/// When a line was written.
+/// The time of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Time {
-    /// Since midnight, of a day that isn't told.
+    /// Since midnight of an unknown day.
     OfDay(Duration),
     /// Since 1970.
     Unix(Duration),
 }
 
-/// What a line tells.
+/// The part after the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body<'a> {
-    /// `NAME(…`: the name, and what follows the parenthesis.
+    /// `NAME(…`: the name, and the text after the parenthesis.
     Call(&'a str, &'a [u8]),
     /// `<... NAME resumed>…`: the rest of a call.
     Resumed(&'a str, &'a [u8]),
-    /// `????(`: strace couldn't read which call it was.
+    /// `????(`: strace couldn't read the number of the call.
     Unavailable,
     /// `+++ exited with N +++`
     Exited(i32),
     /// `+++ killed by SIGNAL +++`
     Killed(&'a str),
-    /// `+++ superseded by execve in pid N +++`: a thread has taken over the task's id.
+    /// `+++ superseded by execve in pid N +++`: a thread took over the task's id.
     Superseded(i32),
     /// `[ Process PID=N runs in M mode. ]`: the ABI of the task's next calls.
     Mode(i32, &'a str),
-    /// `strace: Process N attached`; more than one with the whole text.
+    /// `strace: Process N attached`.
     Attached(i32),
     /// `strace: Process N detached`
     Detached(i32),
-    /// `--- SIGNAL … ---`, a stack (-k), data (-e read=…), strace's messages.
-    Beside,
-    /// Not strace's.
+    /// Signals (`--- SIGNAL … ---`), stacks (-k), data (-e read=…), and messages of strace.
+    Ignored,
+    /// Not a line of strace.
     Unknown,
 }
 
-/// Reads a line.
+/// Parses a line.
 pub(super) fn parse(text: &[u8]) -> (Leader, Body<'_>) {
-    if is_beside(text) {
-        return (Leader::default(), Body::Beside);
+    if is_data(text) {
+        return (Leader::default(), Body::Ignored);
     }
     let (leader, rest) = leader(text);
     (leader, body(rest))
 }
 
 /// -k: ` > /lib/x(f+0x1) [0x2]`; -e read=3: ` | 00000  7f …` and ` * 5 bytes in buffer 0`.
-fn is_beside(text: &[u8]) -> bool {
+fn is_data(text: &[u8]) -> bool {
     matches!(text, [b' ', b'>' | b'|' | b'*', b' ', ..])
 }
 
@@ -103,7 +103,7 @@ fn leader(text: &[u8]) -> (Leader, &[u8]) {
     }
 }
 
-/// The largest pid that a kernel can be told to give (`PID_MAX_LIMIT`, proc(5)).
+/// The largest pid of any kernel (`PID_MAX_LIMIT`, proc(5)).
 const LARGEST_PID: i32 = 4_194_304;
 
 /// `123`, `123<comm>` (-Y).
@@ -112,7 +112,7 @@ fn pid(text: &[u8]) -> Option<(i32, &[u8])> {
     let pid = i32::try_from(digits(&text[..end])?).ok()?;
     let rest = &text[end..];
     let rest = match rest {
-        // strace escapes the brackets in a name.
+        // strace escapes brackets in a name.
         [b'<', ..] => &rest[memchr::memchr(b'>', rest)? + 1..],
         _ => rest,
     };
@@ -140,7 +140,7 @@ fn bracket<'a>(leader: &mut Leader, text: &'a [u8]) -> Option<&'a [u8]> {
 
 /// `10:00:00.123456 ` (-tt), `1795307191.123456 ` (-ttt), `0.000123 ` (-r), `(+     0.000123) ` (-r and -t).
 fn time<'a>(leader: &mut Leader, text: &'a [u8]) -> Option<&'a [u8]> {
-    /// Fewer digits before the point are no time since 1970, but a difference.
+    /// A number with fewer digits before the point is a difference, not a time since 1970.
     const UNIX_DIGITS: usize = 9;
     if let Some(since) = text.strip_prefix(b"(+") {
         let end = memchr::memmem::find(since, b") ")?;
@@ -180,7 +180,7 @@ fn seconds(text: &[u8]) -> Option<Duration> {
 fn body(text: &[u8]) -> Body<'_> {
     match text {
         [b'+', b'+', b'+', b' ', rest @ ..] => end(rest).unwrap_or(Body::Unknown),
-        [b'-', b'-', b'-', b' ', ..] if text.ends_with(b" ---") => Body::Beside,
+        [b'-', b'-', b'-', b' ', ..] if text.ends_with(b" ---") => Body::Ignored,
         [b'<', b'.', b'.', b'.', b' ', rest @ ..] => resumed(rest).unwrap_or(Body::Unknown),
         [b'[', ..] => mode(text).unwrap_or(Body::Unknown),
         [b'?', b'?', b'?', b'?', b'(', ..] => Body::Unavailable,
@@ -201,7 +201,7 @@ fn resumed(text: &[u8]) -> Option<Body<'_>> {
     Some(Body::Resumed(name, rest.strip_prefix(b" resumed>")?))
 }
 
-/// A name as strace writes it: `ioctl#64` is x32's call of that number of `x86_64`'s.
+/// A name in strace's spelling: `ioctl#64` is the x32 call with the number of `x86_64`'s.
 fn name(text: &[u8]) -> Option<(&str, &[u8])> {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'#');
     let end = text.iter().position(|byte| !is_name(byte))?;
@@ -238,12 +238,12 @@ fn message(text: &[u8]) -> Body<'_> {
     match process() {
         Some((pid, "detached")) => Body::Detached(pid),
         Some((pid, what)) if what.starts_with("attached") => Body::Attached(pid),
-        _ => mode(text).unwrap_or(Body::Beside),
+        _ => mode(text).unwrap_or(Body::Ignored),
     }
 }
 
-/// Splits off the message that strace writes into a line of a call that makes a task:
-/// `clone(child_stack=NULL, flags=SIGCHLDstrace: Process 4568 attached`. The line goes on in the next one.
+/// Splits off the message that strace prints in the middle of a call that creates a task:
+/// `clone(child_stack=NULL, flags=SIGCHLDstrace: Process 4568 attached`. The call continues in the next line.
 pub(super) fn interrupted(text: &[u8]) -> Option<(&[u8], i32)> {
     let front = text.strip_suffix(b" attached")?;
     let at = memchr::memmem::rfind(front, b"strace: Process ").filter(|&at| at > 0)?;
@@ -251,20 +251,20 @@ pub(super) fn interrupted(text: &[u8]) -> Option<(&[u8], i32)> {
     Some((&text[..at], i32::try_from(pid).ok()?))
 }
 
-/// What a call returned: the text behind its last ` = `. `None` where the line ends without.
+/// The result of a call: the text after the last ` = `, if any.
 pub(super) fn result(rest: &[u8]) -> Option<&[u8]> {
     let at = memchr::memmem::rfind(rest, b" = ")?;
-    // In front of it are the parenthesis, spaces up to a column, and nothing else.
+    // Only spaces are between the parenthesis and the result.
     let before = rest[..at].trim_ascii_end();
     before.ends_with(b")").then(|| &rest[at + 3..])
 }
 
-/// Whether a call goes on in a later line.
+/// Whether a call continues in a later line.
 pub(super) fn is_unfinished(rest: &[u8]) -> bool {
     rest.ends_with(b"<unfinished ...>")
 }
 
-/// The task that a call made: `= 1235`, `= 1235<comm>`, `= 2 /* 1235 in strace's PID NS */`.
+/// The task that a call created: `= 1235`, `= 1235<comm>`, `= 2 /* 1235 in strace's PID NS */`.
 pub(super) fn child(result: &[u8]) -> Option<i32> {
     let own = memchr::memmem::find(result, b"/* ").map(|at| &result[at + 3..]);
     let text = own.unwrap_or(result);
@@ -273,8 +273,8 @@ pub(super) fn child(result: &[u8]) -> Option<i32> {
     (pid > 0).then_some(pid)
 }
 
-/// Whether the registers of the caller have 64 bits: a first argument or a result that is printed in hexadecimal has more
-/// digits than fit into 32, or the caller sets the base of its FS segment, as only 64-bit programs do.
+/// Whether the caller's registers have 64 bits: a hexadecimal first argument or result has more than 32 bits, or the call sets
+/// the base of the FS or GS segment, as only 64-bit programs do.
 pub(super) fn is_wide(rest: &[u8]) -> bool {
     let wide = |text: &[u8]| {
         let number = text.strip_prefix(b"0x");
@@ -286,7 +286,7 @@ pub(super) fn is_wide(rest: &[u8]) -> bool {
         || rest.starts_with(b"ARCH_SET_GS")
 }
 
-/// A quoted string at the start of the arguments, and what follows it. strace escapes as C does.
+/// A quoted string at the start of the arguments, and the rest. strace escapes as in C.
 pub(super) fn string(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut rest = text.strip_prefix(b"\"")?;
     let mut value = Vec::new();
@@ -474,8 +474,8 @@ mod tests {
             Body::Killed("SIGSEGV"),
         );
         check("+++ superseded by execve in pid 9 +++", Body::Superseded(9));
-        check("--- SIGCHLD {si_signo=SIGCHLD} ---", Body::Beside);
-        check("--- stopped by SIGSTOP ---", Body::Beside);
+        check("--- SIGCHLD {si_signo=SIGCHLD} ---", Body::Ignored);
+        check("--- stopped by SIGSTOP ---", Body::Ignored);
         check("[ Process PID=7 runs in x32 mode. ]", Body::Mode(7, "x32"));
         check(
             "strace: [ Process PID=7 runs in 32 bit mode. ]",
@@ -487,13 +487,13 @@ mod tests {
             Body::Attached(9),
         );
         check("strace: Process 9 detached", Body::Detached(9));
-        check("strace: anything", Body::Beside);
+        check("strace: anything", Body::Ignored);
         check("hello", Body::Unknown);
         check("hello, world (1)", Body::Unknown);
         check("+++ exited with x +++", Body::Unknown);
         check("", Body::Unknown);
-        assert_eq!(parse(b" > /lib/x(f+0x1) [0x2]").1, Body::Beside);
-        assert_eq!(parse(b" | 00000  28    (   |").1, Body::Beside);
+        assert_eq!(parse(b" > /lib/x(f+0x1) [0x2]").1, Body::Ignored);
+        assert_eq!(parse(b" | 00000  28    (   |").1, Body::Ignored);
     }
 
     #[test]
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_registers_are_told_from_narrow_ones() {
+    fn registers_of_64_bits_are_recognised() {
         assert!(is_wide(b"0x7fc9ec034990, FUTEX_WAKE, 1) = 0"));
         assert!(is_wide(b"NULL, 8392704, PROT_NONE) = 0x7fc9eb834000"));
         assert!(is_wide(b"ARCH_SET_FS, 0x78a13c0) = 0"));

@@ -1,40 +1,40 @@
-//! One file of strace's, and what is to be remembered of its lines.
+//! The state of reading one file of strace.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use super::line::{Leader, Time};
-use super::summary::Table;
-use crate::import::Output;
+use super::summary::CountTable;
+use crate::import::ImportOutput;
 use crate::syscall::Arch;
 
 /// The state of reading one source.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is something of its own that was seen or not"
+    reason = "they are independent of each other"
 )]
-pub(super) struct Log {
+pub(super) struct TraceLog {
     pub(super) name: String,
-    /// Whose lines they are, if the file is of one task only (-ff).
+    /// The task, if the file is of one task only (-ff).
     pub(super) pid: Option<i32>,
-    /// The number of the line.
+    /// The current line number.
     pub(super) line: u64,
-    /// Whether strace tells of changes of the ABI (not with -o, -q).
+    /// Whether strace prints changes of the ABI (not with -o, -q).
     pub(super) noted: bool,
-    /// Whether there were lines of calls.
+    /// Whether there were lines with calls.
     pub(super) calls: bool,
-    /// Whether there were lines without a pid, of a task that has one.
+    /// Whether there were lines without a pid.
     pub(super) bare: bool,
-    /// The pid of that task.
+    /// The pid of their task.
     pub(super) only_pid: Option<i32>,
-    /// Tasks that strace told of, but that may not have called.
+    /// Tasks that strace attached to, which may not have made calls yet.
     pub(super) attached: HashSet<i32>,
-    /// The task whose line goes on in the next one.
+    /// The task whose line continues in the next one.
     pub(super) interrupted: Option<i32>,
-    pub(super) table: Option<Table>,
-    /// The ABI of the table that follows, if it can be told.
+    pub(super) table: Option<CountTable>,
+    /// The ABI of the next table, if known.
     pub(super) mode: Option<Arch>,
-    /// Whether a table was all there was.
+    /// Whether calls come from a table only.
     pub(super) counted: bool,
     pub(super) broken: u64,
     pub(super) unavailable: u64,
@@ -46,9 +46,9 @@ pub(super) struct Log {
     day: Option<(Duration, Duration, u32)>,
 }
 
-impl Log {
-    pub(super) fn new(name: String, pid: Option<i32>, native: Arch, began: SystemTime) -> Log {
-        Log {
+impl TraceLog {
+    pub(super) fn new(name: String, pid: Option<i32>, native: Arch, began: SystemTime) -> TraceLog {
+        TraceLog {
             name,
             pid,
             line: 0,
@@ -70,13 +70,13 @@ impl Log {
         }
     }
 
-    /// strace has told of a task, which it doesn't if it tells nothing of ABIs (-q, -o).
+    /// strace attached to a task. It prints this only if it also prints changes of the ABI (not with -q, -o).
     pub(super) fn attached(&mut self, pid: i32) {
         self.noted = true;
         self.attached.insert(pid);
     }
 
-    /// When a line was written.
+    /// The time of a line.
     pub(super) fn when(&mut self, leader: &Leader) -> Option<SystemTime> {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         if let Some(Time::Unix(since_1970)) = leader.time {
@@ -90,7 +90,7 @@ impl Log {
             return None;
         };
         let (first, latest, midnights) = self.day.unwrap_or((now, now, 0));
-        // Half a day back is one day on.
+        // More than half a day back means the next day.
         let midnights = midnights + u32::from(now + DAY / 2 < latest);
         self.day = Some((first, now, midnights));
         let since = DAY.checked_mul(midnights)?.checked_add(now)?;
@@ -100,20 +100,20 @@ impl Log {
         }
     }
 
-    /// Tells what is lost.
-    pub(super) fn settle(self, output: &mut Output<'_>) {
+    /// Reports the losses.
+    pub(super) fn report_losses(self, output: &mut ImportOutput<'_>) {
         let name = &self.name;
         if self.broken > 0 {
             output.lost(Some(self.broken), format!("{name}: lines can't be read"));
         }
         if self.unavailable > 0 {
-            let why = format!("{name}: strace could not tell which call it was (????)");
+            let why = format!("{name}: strace could not read the number of the call (????)");
             output.lost(Some(self.unavailable), why);
         }
         if self.detached {
             output.lost(
                 None,
-                format!("{name}: strace let go of a process that ran on"),
+                format!("{name}: strace detached from a running process"),
             );
         }
         if self.counted {
@@ -132,7 +132,7 @@ pub(super) fn pid_of(name: &str) -> Option<i32> {
     pid.parse().ok().filter(|&pid| pid > 0)
 }
 
-/// Whether a line can be the heads of a table of counts. Most lines can't.
+/// Whether a line can be the header of a table of counts. Most lines can't.
 pub(super) fn may_be_heads(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     text.starts_with(b"syscall") && !text.contains(&b'(')
@@ -140,13 +140,13 @@ pub(super) fn may_be_heads(text: &[u8]) -> bool {
         || memchr::memmem::find(text, b" syscall ").is_some() && text.starts_with(b"% time")
 }
 
-/// Whether a line is the end of one into which the workload wrote a newline, both on one terminal.
+/// Whether a line is the end of one that the workload broke with a newline on the same terminal.
 pub(super) fn is_remnant(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     text.is_empty() || text.starts_with(b")") && super::line::result(text).is_some()
 }
 
-/// The number of a signal by the name that strace gives it.
+/// The number of a signal, by strace's name.
 pub(super) fn signal(name: &str) -> Option<i32> {
     if let Some(real_time) = name.strip_prefix("SIGRT_") {
         return Some(
@@ -167,9 +167,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_of_the_day_go_on_after_midnight() {
+    fn times_of_day_continue_after_midnight() {
         let began = SystemTime::UNIX_EPOCH;
-        let mut log = Log::new(String::new(), None, Arch::X86_64, began);
+        let mut log = TraceLog::new(String::new(), None, Arch::X86_64, began);
         let mut seconds = |secs| {
             let leader = Leader {
                 time: Some(Time::OfDay(Duration::from_secs(secs))),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_ff_are_known_by_their_names() {
+    fn files_of_ff_are_recognised_by_their_names() {
         assert_eq!(pid_of("trace.4684"), Some(4684));
         assert_eq!(pid_of("/a/b.c.1"), Some(1));
         for name in [
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn signals_by_strace_s_names() {
+    fn signals_have_strace_s_names() {
         assert_eq!(signal("SIGKILL"), Some(9));
         assert_eq!(signal("SIGRTMIN"), Some(32));
         assert_eq!(signal("SIGRT_1"), Some(33));

@@ -1,20 +1,20 @@
-//! What strace calls the system calls, against what the ABIs call them.
+//! Translates strace's names of system calls.
 
 use std::collections::HashMap;
 
-use crate::audit::text::nr_of;
+use crate::input::text::nr_of;
 use crate::syscall::multiplexed::multiplexer_of;
 use crate::syscall::{Arch, Syscall};
 
-/// Names of strace 6.1 (`src/linux/*/syscallent*.h`) that differ from those here. That is all of them, but for calls
-/// that no kernel has any more.
+/// The names of strace 6.1 (`src/linux/*/syscallent*.h`) that differ from the kernel's, without calls that no kernel has any
+/// more.
 const NAMES: &[(Arch, &str, &str)] = &[
     (Arch::Arm, "fadvise64_64", "arm_fadvise64_64"),
     (Arch::Arm, "sync_file_range2", "arm_sync_file_range"),
 ];
 
-/// What a name can stand for in one ABI: the call itself, and one that it may have gone through. The name alone doesn't tell
-/// which of them it was, so both count.
+/// The calls that a name can mean in one ABI: the call itself, and one that it can be made through. The name alone doesn't show
+/// which, so both count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Calls {
     pub(super) own: Option<Syscall>,
@@ -30,7 +30,7 @@ impl Calls {
         self.own.into_iter().chain(self.through)
     }
 
-    /// What of them has this number, as the kernel has it (-n).
+    /// Those with this number (-n).
     fn with_number(self, number: u64) -> Calls {
         let nr = nr_of(number.cast_signed());
         let fits = |call: &Syscall| Some(call.audit_nr()) == nr;
@@ -41,16 +41,16 @@ impl Calls {
     }
 }
 
-/// The ABIs that a kernel of one architecture serves, and the names in them.
-pub(super) struct Names {
+/// The ABIs of one architecture's kernel, and the names in them.
+pub(super) struct StraceNames {
     arches: Vec<Arch>,
-    /// What names stand for in `arches`.
+    /// The calls of names in each of `arches`.
     known: HashMap<Box<str>, Box<[Calls]>>,
 }
 
-impl Names {
-    /// Of the architecture of a strace: that of its own ABI.
-    pub(super) fn new(native: Arch) -> Names {
+impl StraceNames {
+    /// For the ABI of strace itself.
+    pub(super) fn new(native: Arch) -> StraceNames {
         let compat: &[Arch] = match native {
             Arch::X86_64 => &[Arch::X86, Arch::X32],
             Arch::X32 => &[Arch::X86],
@@ -63,7 +63,7 @@ impl Names {
             Arch::Mipsel64 => &[Arch::Mipsel64n32, Arch::Mipsel],
             _ => &[],
         };
-        Names {
+        StraceNames {
             arches: [&[native], compat].concat(),
             known: HashMap::new(),
         }
@@ -73,12 +73,12 @@ impl Names {
         self.arches[0]
     }
 
-    /// Whether there is more than one ABI.
+    /// Whether there is only one ABI.
     pub(super) fn is_one(&self) -> bool {
         self.arches.len() == 1
     }
 
-    /// The ABI of a mode that strace tells of (`PERSONALITY_NAMES`).
+    /// The ABI of a mode that strace prints (`PERSONALITY_NAMES`).
     pub(super) fn of_mode(&self, mode: &str) -> Option<Arch> {
         let has = |arch| self.arches.contains(&arch).then_some(arch);
         match mode {
@@ -90,7 +90,7 @@ impl Names {
         }
     }
 
-    /// The ABIs in which a name, perhaps with its number, is that of a call, and what it is there.
+    /// The ABIs that have a name (with a number, if known), and its calls there.
     pub(super) fn of(
         &mut self,
         name: &str,
@@ -101,7 +101,7 @@ impl Names {
         let candidates = self.arches.iter().copied().zip(calls);
         let mut found: Vec<_> = candidates
             .filter(|&(arch, _)| match wide {
-                // The pointer is printed as wide as those of the mode are.
+                // strace prints the instruction pointer with the width of the mode.
                 Some(wide) => is_64_bit(arch) == wide,
                 None => true,
             })
@@ -112,7 +112,7 @@ impl Names {
             .filter(|(_, calls)| !calls.is_none())
             .collect();
         if name.starts_with("syscall_") {
-            // What is no number of a program's own ABI is rather one of x32, which shares its entry into the kernel.
+            // A number that the native ABI doesn't have is more likely x32's, which has the same entry into the kernel.
             found.sort_by_key(|(arch, _)| *arch == Arch::X86);
         }
         found
@@ -125,7 +125,7 @@ impl Names {
         let calls: Box<[Calls]> = (self.arches.iter())
             .map(|&arch| calls_of(arch, name))
             .collect();
-        // Names are few; numbers need not be.
+        // There are few names, but there can be many numbers.
         let is_name = !name.starts_with("syscall_");
         if is_name && calls.iter().any(|calls| !calls.is_none()) {
             self.known.insert(name.into(), calls.clone());
@@ -146,7 +146,7 @@ fn calls_of(arch: Arch, name: &str) -> Calls {
     let own = if let Some(number) = name.strip_prefix("syscall_") {
         numbered(arch, number)
     } else if let Some(native) = name.strip_suffix("#64") {
-        // x32 has most numbers of x86_64; where it has another one of its own besides, strace marks the former.
+        // strace marks x86_64 numbers in x32 mode where x32 has a number of its own.
         let call = Syscall::from_name(Arch::X86_64, native).filter(|_| arch == Arch::X32);
         call.map(|call| Syscall { arch, nr: call.nr })
     } else {
@@ -156,13 +156,13 @@ fn calls_of(arch: Arch, name: &str) -> Calls {
         let name = differs.map_or(name, |(_, _, name)| name);
         Syscall::from_name(arch, name)
     };
-    // Where an ABI has it, strace names what it was asked for.
+    // strace decodes socketcall and ipc, where the ABI has them.
     let through =
         multiplexer_of(name).and_then(|multiplexer| Syscall::from_name(arch, multiplexer));
     Calls { own, through }
 }
 
-/// Whether it is a number without a name, and one of x32.
+/// Whether it is a number without a name that has the bit of x32.
 pub(super) fn has_x32_bit(name: &str) -> bool {
     let call = name.strip_prefix("syscall_");
     let call = call.and_then(|number| numbered(Arch::X86_64, number));
@@ -176,7 +176,7 @@ fn numbered(arch: Arch, number: &str) -> Option<Syscall> {
     match arch {
         // In a table of its own, where the bit isn't needed.
         Arch::X32 if (0..0x4000_0000).contains(&nr) => Some(Syscall { arch, nr }),
-        // strace takes a negative number for one of x32. The kernel doesn't.
+        // strace treats negative numbers as x32's; the kernel doesn't.
         arch => Syscall::from_audit(arch.audit(), nr),
     }
 }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn of(native: Arch, name: &str, number: Option<u64>) -> Vec<String> {
-        let found = Names::new(native).of(name, number, None);
+        let found = StraceNames::new(native).of(name, number, None);
         let text = |(arch, calls): (Arch, Calls)| {
             let calls: Vec<_> = calls
                 .iter()
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_may_have_gone_through_another_counts_for_both_unless_the_number_tells() {
+    fn a_multiplexed_call_counts_for_both_unless_the_number_shows_which() {
         assert_eq!(of(Arch::X86, "socket", None), ["x86 x86:359 x86:102"]);
         assert_eq!(of(Arch::X86, "accept", None), ["x86 x86:102"]);
         assert_eq!(of(Arch::X86, "semget", None), ["x86 x86:393 x86:117"]);
@@ -243,8 +243,9 @@ mod tests {
 
     #[test]
     fn modes_are_abis() {
-        let modes =
-            |native| ["64 bit", "32 bit", "x32", "?"].map(|mode| Names::new(native).of_mode(mode));
+        let modes = |native| {
+            ["64 bit", "32 bit", "x32", "?"].map(|mode| StraceNames::new(native).of_mode(mode))
+        };
         assert_eq!(
             modes(Arch::X86_64),
             [Some(Arch::X86_64), Some(Arch::X86), Some(Arch::X32), None]

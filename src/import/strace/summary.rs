@@ -1,45 +1,45 @@
-//! The table that strace -c prints, and -C after everything else (`src/count.c`).
+//! Parses the table that strace -c prints, and -C at the end (`src/count.c`).
 
 /// A table that is being read.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct CountTable {
     columns: Vec<Column>,
-    /// Whether the line under the heads was there.
+    /// Whether the line under the header was read.
     in_rows: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Column {
     Calls,
-    /// Empty where it is zero.
+    /// Empty if zero.
     Errors,
     Name,
     Other,
 }
 
-/// What a line of the table is.
+/// A line of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Row<'a> {
-    /// A name, and how often it returned.
+    /// A name, and its number of calls.
     Calls(&'a str, u64),
     /// A line of dashes.
     Rule,
-    /// The line of totals: the table ends.
+    /// The line of totals, which ends the table.
     End,
     /// Not a line of the table.
     Bad,
 }
 
-/// `System call usage summary for 32 bit mode:`: the mode that the next table is of. The first table is of the native one.
+/// The mode of the next table: `System call usage summary for 32 bit mode:`. The first table is that of the native mode.
 pub(super) fn mode(line: &[u8]) -> Option<&str> {
     let line = std::str::from_utf8(line).ok()?;
     let mode = line.strip_prefix("System call usage summary for ")?;
     mode.strip_suffix(" mode:")
 }
 
-impl Table {
-    /// Reads the heads of a table.
-    pub(super) fn start(line: &[u8]) -> Option<Table> {
+impl CountTable {
+    /// Parses the header of a table.
+    pub(super) fn start(line: &[u8]) -> Option<CountTable> {
         let line = std::str::from_utf8(line).ok()?.replace("% time", "%time");
         let columns: Option<Vec<Column>> = (line.split_ascii_whitespace())
             .map(|head| match head {
@@ -51,7 +51,7 @@ impl Table {
             })
             .collect();
         let columns = columns.filter(|columns| columns.contains(&Column::Name))?;
-        Some(Table {
+        Some(CountTable {
             columns,
             in_rows: false,
         })
@@ -76,7 +76,7 @@ impl Table {
             .iter()
             .filter(|&&column| !no_errors || column != Column::Errors);
         let mut name = "";
-        // Without the column, at least once.
+        // Without the column, at least one.
         let mut calls = Some(1);
         for (column, field) in columns.zip(line.split_ascii_whitespace()) {
             match column {
@@ -99,7 +99,7 @@ mod tests {
 
     fn rows(text: &str) -> Vec<String> {
         let mut lines = text.lines();
-        let mut table = Table::start(lines.next().unwrap().as_bytes()).unwrap();
+        let mut table = CountTable::start(lines.next().unwrap().as_bytes()).unwrap();
         lines
             .map(|line| format!("{:?}", table.row(line.as_bytes())))
             .collect()
@@ -141,9 +141,9 @@ total            0.023103        62         1";
     }
 
     #[test]
-    fn what_is_no_table_is_told() {
-        assert!(Table::start(b"calls errors").is_none());
-        assert!(Table::start(b"the syscall table").is_none());
+    fn invalid_tables_are_recognised() {
+        assert!(CountTable::start(b"calls errors").is_none());
+        assert!(CountTable::start(b"the syscall table").is_none());
         assert_eq!(rows("calls syscall\n1 read"), ["Bad"]);
         assert_eq!(
             rows("calls syscall\n----\nx read\n0 read\nread\n1 2 read"),

@@ -1,44 +1,44 @@
-//! The tasks of a trace: which one a line is of, who made whom, what each executes.
+//! The tasks of a trace: which task a line belongs to, parents, and executables.
 
 use std::path::PathBuf;
 
 use super::image::ImageId;
 use super::line::Leader;
-use super::log::Log;
-use super::{Importer, ONLY_TASK};
+use super::log::TraceLog;
+use super::{ONLY_TASK, StraceImporter};
 use crate::event::{Event, Task};
 use crate::recording::Exit;
 use crate::syscall::Arch;
 
-/// A task that lives.
-pub(super) struct Tracee {
+/// A live task.
+pub(super) struct TracedTask {
     pub(super) image: ImageId,
-    /// The ABI of its next calls, if strace told.
+    /// The ABI of its next calls, if strace printed it.
     pub(super) noted: Option<Arch>,
-    /// The ABI of its latest call, where that was looked up since it executes what it does.
+    /// The ABI of its latest call since execve(2), if determined.
     pub(super) latest: Option<Arch>,
-    /// The call that it has not returned from.
+    /// The call that has not returned yet.
     pub(super) pending: Option<Pending>,
-    /// Whether it has called.
+    /// Whether it has made a call.
     pub(super) called: bool,
-    /// Whether it is known what it executes: it did so itself, or its parent is known.
+    /// Whether its program is known: it has called execve(2), or its parent is known.
     pub(super) placed: bool,
 }
 
-/// A call that a task is in.
+/// A call that has not returned yet.
 pub(super) struct Pending {
     pub(super) name: Box<str>,
-    /// What it executes if that succeeds.
+    /// The file that it executes.
     pub(super) executable: Option<PathBuf>,
-    /// Whether it makes a task.
+    /// Whether it creates a task.
     pub(super) forks: bool,
 }
 
-impl Importer<'_> {
+impl StraceImporter<'_> {
     /// The task of a line.
-    pub(super) fn id(&mut self, leader: &Leader, resumed: bool, log: &mut Log) -> i32 {
+    pub(super) fn id(&mut self, leader: &Leader, resumed: bool, log: &mut TraceLog) -> i32 {
         let Some(pid) = leader.pid else {
-            // Without a pid there is only one task; if it had a pid while there were more, it is who is left.
+            // Without a pid there is only one task: the remaining one, if there were more before.
             let id = log.pid.unwrap_or_else(|| match self.tasks.keys().next() {
                 Some(&left) if self.tasks.len() == 1 => left,
                 _ => ONLY_TASK,
@@ -55,7 +55,7 @@ impl Importer<'_> {
             let forks = only
                 .and_then(|task| task.pending.as_ref())
                 .is_some_and(|call| call.forks);
-            // The task that had no pid has one now that there are more. If it is making one, that one is the other.
+            // Now that there are several tasks, the one without a pid gets one. If it is creating a task, this is the new one.
             if resumed || !forks {
                 log.only_pid = Some(pid);
                 return ONLY_TASK;
@@ -64,21 +64,22 @@ impl Importer<'_> {
         pid
     }
 
-    /// Meets a task.
-    pub(super) fn meet(&mut self, id: i32, name: &str, log: &Log) {
+    /// Adds a task if it is new.
+    pub(super) fn add_task(&mut self, id: i32, name: &str, log: &TraceLog) {
         if self.tasks.contains_key(&id) {
             return;
         }
-        let forking = |task: &&Tracee| task.pending.as_ref().is_some_and(|pending| pending.forks);
+        let forking =
+            |task: &&TracedTask| task.pending.as_ref().is_some_and(|pending| pending.forks);
         let mut parents = self.tasks.iter().filter(|(_, task)| forking(task));
         if let (Some((&parent, _)), None) = (parents.next(), parents.next()) {
             self.forked(parent, id);
             return;
         }
-        // strace's own child executes the command: its ABI is strace's.
+        // strace's own child executes the command, with strace's ABI.
         let own = self.tasks.is_empty() && name == "execve" || self.names.is_one() || log.noted;
         let image = self.images.add(own.then_some(self.names.native()));
-        let tracee = Tracee {
+        let tracee = TracedTask {
             image,
             noted: None,
             latest: None,
@@ -89,7 +90,7 @@ impl Importer<'_> {
         self.tasks.insert(id, tracee);
     }
 
-    pub(super) fn executes(&mut self, id: i32, executable: PathBuf, log: &Log) {
+    pub(super) fn executes(&mut self, id: i32, executable: PathBuf, log: &TraceLog) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
@@ -97,7 +98,7 @@ impl Importer<'_> {
         task.placed = true;
         task.latest = None;
         let arch = if log.noted {
-            // Only a change is told.
+            // strace prints changes only.
             task.noted
                 .or(self.images.arch(old))
                 .or(Some(self.names.native()))
@@ -122,7 +123,7 @@ impl Importer<'_> {
             Some(known) if known.placed => return,
             Some(known) => known.placed = true,
             None => {
-                let tracee = Tracee {
+                let tracee = TracedTask {
                     image: self.images.share(image),
                     noted,
                     latest: None,
@@ -139,8 +140,8 @@ impl Importer<'_> {
         });
     }
 
-    /// A thread that is not the first of its process executes a program: it gets the id of the first, which is gone.
-    pub(super) fn supersede(&mut self, leader: &Leader, by: i32, log: &mut Log) {
+    /// A thread that isn't the leader calls execve(2): the leader ends, and the thread gets its id.
+    pub(super) fn supersede(&mut self, leader: &Leader, by: i32, log: &mut TraceLog) {
         let id = self.id(leader, false, log);
         let Some(thread) = self.tasks.remove(&by) else {
             return;
@@ -152,7 +153,7 @@ impl Importer<'_> {
         self.output.event(Event::Exit { task: Task(by) });
     }
 
-    pub(super) fn end(&mut self, leader: &Leader, exit: Option<Exit>, log: &mut Log) {
+    pub(super) fn end(&mut self, leader: &Leader, exit: Option<Exit>, log: &mut TraceLog) {
         self.exits = true;
         let id = self.id(leader, false, log);
         if self.first == Some(id) {
@@ -170,13 +171,13 @@ impl Importer<'_> {
         self.output.event(Event::Exit { task: Task(id) });
     }
 
-    /// The log is over, and with it what is known of its tasks.
+    /// Ends all tasks at the end of a log.
     pub(super) fn end_tasks(&mut self, name: &str) {
         let mut living: Vec<i32> = self.tasks.keys().copied().collect();
         living.sort_unstable();
         let cut_off = living.iter().filter(|id| self.tasks[id].called).count();
         if self.exits && cut_off > 0 {
-            let why = format!("{name} ends before its tasks do: {cut_off} of them ran on");
+            let why = format!("{name} ends before {cut_off} of its tasks");
             self.output.lost(None, why);
         }
         for id in living {

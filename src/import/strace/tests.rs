@@ -7,15 +7,18 @@ use proptest::prelude::*;
 use super::*;
 use crate::syscall::Syscall;
 
-const OPTIONS: Options = Options {
+const OPTIONS: StraceOptions = StraceOptions {
     native: Arch::X86_64,
     began: SystemTime::UNIX_EPOCH,
     assume_complete: true,
 };
 
-/// What an import tells: what became of the tasks, and how often each call was made.
-fn outcome(sources: Vec<(&str, Vec<u8>)>, options: &Options) -> (String, BTreeMap<Syscall, u64>) {
-    let open = |(name, bytes)| Source::new(name, Cursor::new(bytes));
+/// The result of an import: the events of tasks, and how often each call was made.
+fn outcome(
+    sources: Vec<(&str, Vec<u8>)>,
+    options: &StraceOptions,
+) -> (String, BTreeMap<Syscall, u64>) {
+    let open = |(name, bytes)| ImportSource::new(name, Cursor::new(bytes));
     let sources = sources.into_iter().map(open).collect();
     let mut text = String::new();
     let mut problems = Vec::new();
@@ -44,7 +47,7 @@ fn outcome(sources: Vec<(&str, Vec<u8>)>, options: &Options) -> (String, BTreeMa
             Event::Outcome { task, outcome } => writeln!(text, "{task} {outcome:?}"),
         };
     };
-    let summary = import(sources, options, &mut sink, &mut |problem| {
+    let summary = import_strace(sources, options, &mut sink, &mut |problem| {
         problems.push(problem.to_string());
     });
     for problem in problems {
@@ -126,7 +129,7 @@ fn the_files_of_ff_are_one_trace() {
 fn the_same_calls_are_found_whatever_the_options() {
     let calls = |name: &str| of_fixture(name).1;
     let told = calls("stderr.txt");
-    // The number tells every ABI, and so do notes of it.
+    // Numbers and mode messages show every ABI.
     assert_eq!(calls("n-i-tt-T.log"), told);
     assert_eq!(
         calls("n-32.log")
@@ -135,7 +138,7 @@ fn the_same_calls_are_found_whatever_the_options() {
             .count(),
         1
     );
-    // Without, a call of another ABI that has the name of one of the program's own passes for that.
+    // Without them, a call of another ABI counts as the program's own call of that name.
     let getpid = |arch| Syscall::from_name(arch, "getpid").unwrap();
     let mut untold = told.clone();
     untold.remove(&getpid(Arch::X86));
@@ -144,13 +147,13 @@ fn the_same_calls_are_found_whatever_the_options() {
     for name in ["o.log", "q.txt"] {
         assert_eq!(calls(name), untold, "{name}");
     }
-    // The width of the pointers tells the 32-bit one, and takes that of x32 for it.
+    // The width of pointers shows the 32-bit ABI, and hides x32.
     untold.insert(getpid(Arch::X86_64), 1);
     untold.insert(getpid(Arch::X86), 2);
     assert_eq!(calls("i.log"), untold);
-    // The ABI of a whole program is found out.
+    // The ABI of a whole program is determined.
     assert_eq!(calls("o-32.log"), calls("stderr-32.txt"));
-    // A table has what returns, and has a name.
+    // A table has calls that return and have a name.
     let in_table = |call: &Syscall| {
         call.name()
             .is_none_or(|name| !matches!(&*name, "exit" | "exit_group" | "pause"))
@@ -161,7 +164,7 @@ fn the_same_calls_are_found_whatever_the_options() {
         .filter(|(call, _)| in_table(call))
         .collect();
     assert_eq!(calls("c.txt"), table);
-    // The sleeping calls of the two runs differ in what interrupts them.
+    // The two runs differ in what interrupts sleeping calls.
     assert_eq!(calls("c-U.txt"), table);
     let child = calls("single.log");
     for name in [
@@ -178,16 +181,16 @@ fn the_same_calls_are_found_whatever_the_options() {
     }
 }
 
-/// Asserts what a few lines give.
+/// Asserts the result of a few lines.
 fn check(lines: &str, expected: &str) {
     let shown = shown(&outcome(vec![("log", lines.into())], &OPTIONS));
-    let (events, _) = shown.split_once("Summary").unwrap();
+    let (events, _) = shown.split_once("StraceSummary").unwrap();
     let calls = shown.split_once("}\n").unwrap().1;
     assert_eq!(format!("{events}{calls}"), expected, "{lines}");
 }
 
 #[test]
-fn the_program_on_the_same_terminal_is_told_from_strace() {
+fn output_of_the_program_on_the_same_terminal_is_skipped() {
     check(
         "execve(\"/bin/x\", [\"x\"], 0x7ffd /* 1 var */) = 0\n\
          write(1, \"hello\\n\", 6hello\n\
@@ -199,7 +202,7 @@ fn the_program_on_the_same_terminal_is_told_from_strace() {
         "0 executes /bin/x\n\
          0 ends\n\
          lost Some(2): log: lines can't be read\n\
-         lost Some(1): log: strace could not tell which call it was (????)\n\
+         lost Some(1): log: strace could not read the number of the call (????)\n\
          log:4: not a line of strace's: a line of the program's\n\
          log:5: not a line of strace's: prompt> read(0, \"x\", 1)     = 1\n\
          x86_64: execve 1, write 1\n",
@@ -224,7 +227,7 @@ fn a_thread_that_executes_gets_the_id_of_its_process() {
 }
 
 #[test]
-fn a_log_that_was_cut_off_or_let_go_of_is_not_whole() {
+fn a_log_that_ends_early_is_incomplete() {
     check(
         "7 execve(\"/bin/x\", [], 0x7ffd) = 0\n\
          7 vfork() = 8\n\
@@ -232,14 +235,14 @@ fn a_log_that_was_cut_off_or_let_go_of_is_not_whole() {
          8 +++ exited with 0 +++\n\
          7 read(0, <unfinis",
         "7 executes /bin/x\n7 makes 8\n8 ends\n\
-         lost None: log ends before its tasks do: 1 of them ran on\n7 ends\n\
+         lost None: log ends before 1 of its tasks\n7 ends\n\
          x86_64: execve 1, exit 1, read 1, vfork 1\n",
     );
     check(
         "restart_syscall(<... resuming interrupted poll ...>) = 0\n\
          <... poll resumed>) = 1\n\
          strace: Process 7 detached\n",
-        "0 ends\nlost None: log: strace let go of a process that ran on\n\
+        "0 ends\nlost None: log: strace detached from a running process\n\
          x86_64: poll 1, restart_syscall 1\n",
     );
 }
@@ -281,7 +284,7 @@ fn calls_of_a_program_that_forks_are_held_until_its_abi_is_known() {
 
 #[test]
 fn a_trace_of_another_machine_is_read_by_its_names() {
-    let options = Options {
+    let options = StraceOptions {
         native: Arch::Aarch64,
         assume_complete: false,
         ..OPTIONS
@@ -291,12 +294,12 @@ fn a_trace_of_another_machine_is_read_by_its_names() {
     7 executes /bin/x
     7 ends
     lost None: the output of strace doesn't show what its options left out
-    Summary { lines: 3, calls: 3, broken: 0, exit: None }
+    StraceSummary { lines: 3, calls: 3, broken: 0, exit: None }
     aarch64: execve 1, mmap 1, openat 1
     "#);
 }
 
-/// A call of a task, and whether others come between its entry and its return.
+/// A call of a task, and whether other calls come between its entry and its return.
 #[derive(Clone, Debug)]
 struct Step {
     task: i32,
@@ -389,12 +392,12 @@ struct Dress {
 
 proptest! {
     #[test]
-    fn what_strace_writes_with_any_options_is_read_back(
+    fn the_output_of_strace_with_any_options_is_read_back(
         steps in steps(),
         (pids, times, numbers, pointers) in (0..3_u8, 0..6_u8, any::<bool>(), any::<bool>()),
     ) {
         let dress = Dress { pids, times, numbers, pointers };
-        // A first call that tells the ABI.
+        // A first call that shows the ABI.
         let tell = Step { task: 1, nr: 158, args: "ARCH_SET_FS, 0x1".to_owned(), split: false };
         let also = (2..5).map(|task| Step { task, ..tell.clone() });
         let steps: Vec<_> = std::iter::once(tell.clone()).chain(also).chain(steps).collect();
@@ -409,12 +412,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         outcome(vec![("log", bytes)], &OPTIONS);
     }
 
     #[test]
-    fn no_cut_or_change_of_a_log_is_too_odd(
+    fn any_cut_or_change_of_a_log_is_read(
         name in prop::sample::select(FIXTURES),
         cut in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..20),

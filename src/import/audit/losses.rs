@@ -1,40 +1,40 @@
-//! What one source lost, as far as it shows.
+//! Adds up the losses that a source shows.
 
 use std::collections::BTreeSet;
 
-use crate::audit::{Gaps, Note};
-use crate::import::Output;
+use crate::audit::{Gaps, LossNote};
+use crate::import::ImportOutput;
 
-/// Adds up what the lines of a source tell of loss.
-pub(super) struct Account {
+/// The losses that a source shows.
+pub(super) struct SourceLosses {
     name: String,
     serials: Gaps,
     sequence: Gaps,
-    /// Records that couldn't be read.
+    /// Records that can't be read.
     broken: u64,
-    /// Whether there are records of other types, so that no type was left out.
-    others: bool,
-    /// Whether there are lines that have nothing to do with audit, so that no line was left out.
-    rest: bool,
-    /// Whether ausearch(8) chose what is here.
-    found: bool,
+    /// Whether there are records of other types, so types were not filtered.
+    has_other_records: bool,
+    /// Whether there are unrelated lines, so lines were not filtered.
+    has_unrelated_lines: bool,
+    /// Whether the source is the output of ausearch(8).
+    is_ausearch: bool,
     suppressed: u64,
     journald: u64,
-    /// The kernel's count of lost records: at the first message of it, and at the latest.
+    /// The kernel's count of lost records: in its first and its latest message.
     since_boot: Option<(u64, u64)>,
     reasons: BTreeSet<String>,
 }
 
-impl Account {
-    pub(super) fn new(name: String) -> Account {
-        Account {
+impl SourceLosses {
+    pub(super) fn new(name: String) -> SourceLosses {
+        SourceLosses {
             name,
             serials: Gaps::default(),
             sequence: Gaps::default(),
             broken: 0,
-            others: false,
-            rest: false,
-            found: false,
+            has_other_records: false,
+            has_unrelated_lines: false,
+            is_ausearch: false,
             suppressed: 0,
             journald: 0,
             since_boot: None,
@@ -46,43 +46,41 @@ impl Account {
         &self.name
     }
 
-    /// A record of seccomp.
-    pub(super) fn record(&mut self, serial: Option<u64>) {
+    pub(super) fn seccomp_record(&mut self, serial: Option<u64>) {
         if let Some(serial) = serial {
             self.serials.see(serial);
         }
     }
 
-    /// A record of another type.
-    pub(super) fn other(&mut self, serial: Option<u64>) {
+    pub(super) fn other_record(&mut self, serial: Option<u64>) {
         if let Some(serial) = serial {
-            self.others = true;
+            self.has_other_records = true;
             self.serials.see(serial);
         }
     }
 
-    pub(super) fn broken(&mut self) {
+    pub(super) fn broken_record(&mut self) {
         self.broken += 1;
     }
 
-    pub(super) fn found(&mut self) {
-        self.found = true;
+    pub(super) fn ausearch(&mut self) {
+        self.is_ausearch = true;
     }
 
-    pub(super) fn nothing(&mut self) {
-        self.rest = true;
+    pub(super) fn unrelated_line(&mut self) {
+        self.has_unrelated_lines = true;
     }
 
-    /// A line of /dev/kmsg, by its number.
-    pub(super) fn sequence(&mut self, number: u64) {
+    /// The sequence number of a line of /dev/kmsg.
+    pub(super) fn kmsg_sequence(&mut self, number: u64) {
         self.sequence.see(number);
     }
 
-    pub(super) fn note(&mut self, note: Note) {
+    pub(super) fn note(&mut self, note: LossNote) {
         match note {
-            Note::Suppressed(count) => self.suppressed = self.suppressed.saturating_add(count),
-            Note::Journald(count) => self.journald = self.journald.saturating_add(count),
-            Note::LostSinceBoot(total) => {
+            LossNote::Suppressed(count) => self.suppressed = self.suppressed.saturating_add(count),
+            LossNote::Journald(count) => self.journald = self.journald.saturating_add(count),
+            LossNote::LostSinceBoot(total) => {
                 let first = match self.since_boot {
                     Some((first, latest)) if latest <= total => first,
                     // Another boot.
@@ -90,21 +88,21 @@ impl Account {
                 };
                 self.since_boot = Some((first, total));
             }
-            Note::Kernel(why) => {
+            LossNote::Kernel(why) => {
                 self.reasons
                     .insert(format!("the kernel dropped records: {why}"));
             }
-            Note::Auditd(what) => {
+            LossNote::Auditd(what) => {
                 self.reasons.insert(format!("auditd {what}"));
             }
         }
     }
 
-    /// Tells what is lost.
+    /// Reports the losses.
     ///
-    /// A gap in the numbers is only told where nothing was left out on purpose, as far as that shows: records of all types
-    /// share one sequence of numbers, so those of one type alone always have gaps.
-    pub(super) fn settle(self, assume_complete: bool, output: &mut Output<'_>) {
+    /// Gaps in the numbers count only if the source seems unfiltered: records of all types share one sequence, so those of one
+    /// type always have gaps.
+    pub(super) fn report(self, assume_complete: bool, output: &mut ImportOutput<'_>) {
         let mut lost = |count: u64, why: &str| {
             if count > 0 {
                 output.lost(Some(count), format!("{}: {why}", self.name));
@@ -123,16 +121,16 @@ impl Account {
             );
         }
         if !assume_complete {
-            if self.others && !self.found {
+            if self.has_other_records && !self.is_ausearch {
                 lost(
                     self.serials.missing(),
                     "serial numbers of records are missing",
                 );
             }
-            if self.rest {
+            if self.has_unrelated_lines {
                 lost(
                     self.sequence.missing(),
-                    "numbers of the kernel's messages are missing",
+                    "sequence numbers of kernel messages are missing",
                 );
             }
         }

@@ -1,39 +1,39 @@
-//! Lines of any bytes and any length, in bounded memory.
+//! Splits input into lines of any bytes and any length, in bounded memory.
 
 use std::io::{self, ErrorKind, Read};
 
 use memchr::memchr;
 
-/// How much is read at once.
+/// How much to read at once.
 const CHUNK: usize = 256 << 10;
 
-/// Splits what a reader gives into lines.
-pub(super) struct Lines<R> {
+/// Splits input into lines.
+pub(crate) struct Lines<R> {
     reader: R,
-    /// Of a line that is longer, only so much of the start is kept.
+    /// Longer lines are cut to this many bytes.
     limit: usize,
     buffer: Vec<u8>,
-    /// What of `buffer` was read and not yet given away.
+    /// The unread part of `buffer`.
     start: usize,
     end: usize,
     number: u64,
 }
 
-/// One line.
+/// A line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// The line without its end (`\n` or `\r\n`).
-    pub(super) text: &'a [u8],
+    pub(crate) text: &'a [u8],
     /// Its number, from 1.
-    pub(super) number: u64,
-    /// Whether only its start is here.
-    pub(super) cut: bool,
-    /// Whether it had an end: the last one of a file that is being written has none.
-    pub(super) ended: bool,
+    pub(crate) number: u64,
+    /// Whether it was cut.
+    pub(crate) cut: bool,
+    /// Whether it had a line end. The last line of a file may have none.
+    pub(crate) ended: bool,
 }
 
 impl<R: Read> Lines<R> {
-    pub(super) fn new(reader: R, limit: usize) -> Lines<R> {
+    pub(crate) fn new(reader: R, limit: usize) -> Lines<R> {
         Lines {
             reader,
             limit,
@@ -45,7 +45,7 @@ impl<R: Read> Lines<R> {
     }
 
     /// The next line, or `None` at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         let mut searched = 0;
         let length = loop {
             if let Some(at) = memchr(b'\n', &self.buffer[self.start + searched..self.end]) {
@@ -72,12 +72,12 @@ impl<R: Read> Lines<R> {
     }
 
     /// The number of the latest line.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Reads eight bytes that are not text: a number, little-endian. `None` where the end comes first.
-    pub(super) fn number_le(&mut self) -> io::Result<Option<u64>> {
+    /// Reads a binary number: eight bytes, little-endian. `None` at the end of the input.
+    pub(crate) fn number_le(&mut self) -> io::Result<Option<u64>> {
         while self.end - self.start < 8 {
             if self.fill()? == 0 {
                 self.start = self.end;
@@ -90,8 +90,8 @@ impl<R: Read> Lines<R> {
         Ok(Some(u64::from_le_bytes(bytes)))
     }
 
-    /// Skips bytes that are not text, or what there is of them.
-    pub(super) fn skip(&mut self, mut count: u64) -> io::Result<()> {
+    /// Skips bytes, up to the end of the input.
+    pub(crate) fn skip(&mut self, mut count: u64) -> io::Result<()> {
         loop {
             let here = self.end - self.start;
             match usize::try_from(count) {
@@ -108,7 +108,7 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// The start of a line that is longer than the limit. The rest is read, and forgotten.
+    /// The start of a line that is longer than the limit. The rest is read and dropped.
     fn cut_line(&mut self) -> io::Result<Line<'_>> {
         self.compact();
         let (rest, ended) = loop {
@@ -138,7 +138,7 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Reads more, behind what is there. 0 at the end.
+    /// Reads more into the buffer. 0 at the end of the input.
     fn fill(&mut self) -> io::Result<usize> {
         if self.end == self.buffer.len() {
             self.compact();
@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives at most so many bytes at once.
+    /// Returns at most this many bytes at once.
     struct Slow<'a>(&'a [u8], usize);
 
     impl Read for Slow<'_> {
@@ -197,7 +197,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lines_are_what_lies_between_the_newlines(
+        fn lines_are_the_bytes_between_newlines(
             bytes in prop::collection::vec(prop::sample::select(b"ab\n\r\0\xff".to_vec()), 0..200),
             at_once in 1_usize..20,
             limit in 1_usize..20,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_a_gigabyte_takes_the_memory_of_its_limit() {
+    fn a_line_of_a_gigabyte_uses_no_more_memory_than_its_limit() {
         let line = io::repeat(b'x').take(1 << 30);
         let mut lines = Lines::new(line.chain(&b"\nnext"[..]), 1000);
         let first = lines.next().unwrap().unwrap();

@@ -1,40 +1,40 @@
-//! What a line of a log is: a record of seccomp, another record, a note of loss, or nothing of audit's.
+//! Classifies the lines of logs: a seccomp record, another audit record, a message about lost records, or none of these.
 //!
-//! Anybody may write text into a log. So a line counts as the kernel's only with what a log puts before the kernel's own
-//! lines: no prefix, a time in brackets, facility 0, or the tag `kernel:`.
+//! Any user can write text into a log. So a line counts as the kernel's only with a prefix that logs put before kernel
+//! messages: nothing, a time in brackets, facility 0, or the tag `kernel:`.
 
 use std::time::SystemTime;
 
 use memchr::memmem::Finder;
 
-use super::loss::Note;
+use super::loss::LossNote;
 use super::record;
 use super::time;
-use crate::audit::text::digits;
+use crate::input::text::digits;
 
-/// One line, as far as it matters.
+/// What a line of a log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form<'a> {
-    /// A record of seccomp, from `audit(` on.
-    Record(&'a [u8]),
-    /// A record of seccomp without its header, as a journal has it.
-    Headless {
+pub(crate) enum LogLine<'a> {
+    /// A seccomp record, from `audit(` on.
+    Seccomp(&'a [u8]),
+    /// A seccomp record without its header, as in a journal.
+    SeccompBody {
         body: &'a [u8],
         time: Option<SystemTime>,
         serial: Option<u64>,
     },
-    /// A record of another type, and its serial number if the kernel counted it.
-    Other(Option<u64>),
-    /// Calls may have got lost.
-    Note(Note),
-    /// The line between the events that ausearch(8) found.
-    Found,
+    /// A record of another type, and its serial number if the kernel assigned it.
+    OtherRecord(Option<u64>),
+    /// A message about lost records.
+    Loss(LossNote),
+    /// The line that ausearch(8) prints between events.
+    AusearchSeparator,
     /// Anything else.
-    Nothing,
+    Unrelated,
 }
 
-/// Tells the forms apart.
-pub(crate) struct Forms {
+/// Classifies lines.
+pub(crate) struct Classifier {
     type_: Finder<'static>,
     headless: Finder<'static>,
     suppressed: Finder<'static>,
@@ -42,9 +42,9 @@ pub(crate) struct Forms {
     journald: Finder<'static>,
 }
 
-impl Forms {
-    pub(crate) fn new() -> Forms {
-        Forms {
+impl Classifier {
+    pub(crate) fn new() -> Classifier {
+        Classifier {
             type_: Finder::new("type="),
             headless: Finder::new("SECCOMP auid="),
             suppressed: Finder::new(" callbacks suppressed"),
@@ -53,8 +53,8 @@ impl Forms {
         }
     }
 
-    /// The form of a line of any log that has one line per record.
-    pub(crate) fn of<'a>(&self, line: &'a [u8]) -> Form<'a> {
+    /// Classifies a line of a log with one record per line.
+    pub(crate) fn of<'a>(&self, line: &'a [u8]) -> LogLine<'a> {
         let line = trim_start(line);
         // auditd, ausearch(8), dmesg(1) without times.
         let own = line.strip_prefix(b"node=").and_then(after_word);
@@ -62,7 +62,7 @@ impl Forms {
             return of_type(record);
         }
         if line.starts_with(b"----") {
-            return Form::Found;
+            return LogLine::AusearchSeparator;
         }
         match self.type_.find(line) {
             Some(at) if is_header(&line[at + 5..]) => {
@@ -74,58 +74,58 @@ impl Forms {
                 if trusted {
                     of_type(record)
                 } else {
-                    Form::Nothing
+                    LogLine::Unrelated
                 }
             }
             _ => self.of_untyped(line),
         }
     }
 
-    /// The form of a message that is known to be the kernel's.
-    pub(crate) fn of_kernel_message(message: &[u8]) -> Form<'_> {
+    /// Classifies a message that is known to be the kernel's.
+    pub(crate) fn of_kernel_message(message: &[u8]) -> LogLine<'_> {
         match (message.strip_prefix(b"audit: ").unwrap_or(message)).strip_prefix(b"type=") {
             Some(record) if is_header(record) => of_type(record),
-            _ => Note::of_kernel(message).map_or(Form::Nothing, Form::Note),
+            _ => LossNote::of_kernel(message).map_or(LogLine::Unrelated, LogLine::Loss),
         }
     }
 
-    fn of_untyped<'a>(&self, line: &'a [u8]) -> Form<'a> {
+    fn of_untyped<'a>(&self, line: &'a [u8]) -> LogLine<'a> {
         if let Some(at) = self.headless.find(line) {
-            // journalctl(1): … host audit[31624]: SECCOMP auid=…, without anything before it with -o cat.
+            // journalctl(1): … host audit[31624]: SECCOMP auid=…, without a prefix with -o cat.
             if at == 0 || syslog_tag(&line[..at]) == Some(b"audit") {
-                return Form::Headless {
+                return LogLine::SeccompBody {
                     body: &line[at + "SECCOMP ".len()..],
                     time: time::of_prefix(line),
                     serial: None,
                 };
             }
-            return Form::Nothing;
+            return LogLine::Unrelated;
         }
         let note = if self.audit.find(line).is_some() || self.suppressed.find(line).is_some() {
             match of_kernel(line) {
-                Some(message) => Note::of_kernel(message),
-                None => Note::of_daemon(line),
+                Some(message) => LossNote::of_kernel(message),
+                None => LossNote::of_daemon(line),
             }
         } else if self.journald.find(line).is_some() {
-            Note::of_daemon(line)
+            LossNote::of_daemon(line)
         } else {
             None
         };
-        note.map_or(Form::Nothing, Form::Note)
+        note.map_or(LogLine::Unrelated, LogLine::Loss)
     }
 }
 
-/// The form of a record, from its type on.
-fn of_type(text: &[u8]) -> Form<'_> {
+/// Classifies a record, from its type on.
+fn of_type(text: &[u8]) -> LogLine<'_> {
     let end = memchr::memchr(b' ', text).unwrap_or(text.len());
     let (kind, record) = (&text[..end], &text[end..]);
     let record = record.strip_prefix(b" ").unwrap_or(record);
     let record = record.strip_prefix(b"msg=").unwrap_or(record);
     match kind {
-        b"SECCOMP" | b"1326" | b"UNKNOWN[1326]" => Form::Record(record),
-        // The daemon counts its own.
-        kind if kind.starts_with(b"DAEMON_") => Form::Other(None),
-        _ => Form::Other(serial(record)),
+        b"SECCOMP" | b"1326" | b"UNKNOWN[1326]" => LogLine::Seccomp(record),
+        // auditd numbers its own records.
+        kind if kind.starts_with(b"DAEMON_") => LogLine::OtherRecord(None),
+        _ => LogLine::OtherRecord(serial(record)),
     }
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn serial(record: &[u8]) -> Option<u64> {
     Some(record::stamp(&header[..end])?.1)
 }
 
-/// Whether this is a record from its type on, in a line that begins otherwise: `1326 audit(`, `SECCOMP msg=audit(`.
+/// Whether a text in a line is a record, from its type on: `1326 audit(`, `SECCOMP msg=audit(`.
 fn is_header(text: &[u8]) -> bool {
     after_word(text).is_some_and(|record| record.starts_with(b"audit(") || is_msg(record))
 }
@@ -145,10 +145,10 @@ fn is_msg(record: &[u8]) -> bool {
     record.starts_with(b"msg=audit(")
 }
 
-/// What a line of the kernel's says, without what a log puts before it. `None` if the line isn't the kernel's.
+/// The message in a line of the kernel, without the log's prefix. `None` if the line isn't the kernel's.
 fn of_kernel(line: &[u8]) -> Option<&[u8]> {
     match line {
-        // dmesg -r: <5>[   12.345678] …; syslog's wire format: <5>…, where the facility is the number's upper part.
+        // dmesg -r: <5>[   12.345678] …; syslog's wire format: <5>…. The number's upper bits are the facility.
         [b'<', rest @ ..] => {
             let end = memchr::memchr(b'>', rest)?;
             is_facility_kernel(&rest[..end])?;
@@ -169,7 +169,7 @@ fn of_unnumbered(line: &[u8]) -> Option<&[u8]> {
                 return Some(message);
             }
             of_syslog(line).or_else(|| {
-                // dmesg --time-format=iso: 2026-11-21T23:47:17,681332+00:00 …; syslog has no comma there.
+                // dmesg --time-format=iso: 2026-11-21T23:47:17,681332+00:00 …; syslog writes no comma.
                 let time = &line[..memchr::memchr(b' ', line)?];
                 (time.contains(&b',') && time.contains(&b'T')).then(|| &line[time.len() + 1..])
             })
@@ -195,15 +195,15 @@ fn kmsg(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&head[..comma], &line[end + 1..]))
 }
 
-/// The sequence number of a line of /dev/kmsg, which counts all of them.
+/// The sequence number of a line of /dev/kmsg.
 pub(crate) fn kmsg_sequence(line: &[u8]) -> Option<u64> {
     kmsg(line)?;
     digits(line.split(|&byte| byte == b',').nth(1)?)
 }
 
-/// What follows the tag `kernel:`, without what RFC 5424 and a kernel with `printk.time` put behind it.
+/// The message after the tag `kernel:`, without the fields of RFC 5424 and the times of `printk.time`.
 fn of_syslog(line: &[u8]) -> Option<&[u8]> {
-    // The tag follows the date and the host; what comes later is part of the message.
+    // The tag follows the date and the host. A later one is part of the message.
     let head = &line[..line.len().min(400)];
     for at in memchr::memchr_iter(b' ', head) {
         if line[..at].ends_with(b":") {
@@ -218,7 +218,7 @@ fn of_syslog(line: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// Whether a line is passed on by a daemon of audit's: `… audisp-syslog[12]: `, `… tag_audit_log: node=host `.
+/// Whether a prefix is that of a line from an audit daemon: `… audisp-syslog[12]: `, `… tag_audit_log: node=host `.
 fn is_auditd(prefix: &[u8]) -> bool {
     let prefix = match memchr::memmem::rfind(prefix, b" node=") {
         Some(at) => &prefix[..=at],
@@ -227,8 +227,8 @@ fn is_auditd(prefix: &[u8]) -> bool {
     syslog_tag(prefix).is_some_and(|tag| memchr::memmem::find(tag, b"audi").is_some())
 }
 
-/// The tag that a prefix ends with, without its pid: `audit` of `… host audit[12]: `. `None` if there is one before: then
-/// the second is part of a message, as it is in /dev/kmsg.
+/// The tag at the end of a prefix, without its pid: `audit` of `… host audit[12]: `. `None` if there is another tag before,
+/// since the second is then part of the message, as in /dev/kmsg.
 fn syslog_tag(prefix: &[u8]) -> Option<&[u8]> {
     let prefix = prefix.strip_suffix(b": ")?;
     let start = memchr::memrchr(b' ', prefix).map_or(0, |at| at + 1);
@@ -239,7 +239,7 @@ fn syslog_tag(prefix: &[u8]) -> Option<&[u8]> {
     Some(&word[..memchr::memchr(b'[', word).unwrap_or(word.len())])
 }
 
-/// Without any number of brackets: `[   12.345678] `, `[Sat Nov 21 23:47:17 2026] `, `[    T1]`.
+/// Removes leading brackets: `[   12.345678] `, `[Sat Nov 21 23:47:17 2026] `, `[    T1]`.
 fn without_times(mut line: &[u8]) -> &[u8] {
     line = line.trim_ascii_start();
     while let [b'[', rest @ ..] = line
@@ -258,7 +258,7 @@ fn after_word(line: &[u8]) -> Option<&[u8]> {
     Some(&line[memchr::memchr(b' ', line)? + 1..])
 }
 
-/// Without what files that were written while the machine crashed begin lines with, and a byte order mark.
+/// Removes a byte order mark, and the zeros that a crash leaves in a file.
 fn trim_start(line: &[u8]) -> &[u8] {
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     match line {

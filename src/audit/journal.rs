@@ -1,5 +1,4 @@
-//! What journalctl(1) exports: entries of fields, as `-o export` and `-o json` write them (systemd.journal-fields(7), the
-//! Journal Export Format).
+//! Journal entries, as `journalctl -o export` and `-o json` write them (systemd.journal-fields(7), the Journal Export Format).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,14 +6,15 @@ use std::time::SystemTime;
 
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny};
 
-use crate::audit::Note;
-use crate::audit::time;
-use crate::audit::{Form, Forms};
+use super::classify::{Classifier, LogLine};
+use super::loss::LossNote;
+use super::time;
+use crate::input::text::digits;
 
-/// What of an entry matters.
+/// The relevant fields of an entry.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
-pub(super) struct Entry<'a> {
+pub(super) struct JournalEntry<'a> {
     #[serde(borrow, rename = "_TRANSPORT")]
     transport: Text<'a>,
     #[serde(borrow, rename = "SYSLOG_IDENTIFIER")]
@@ -31,55 +31,55 @@ pub(super) struct Entry<'a> {
     time: Text<'a>,
 }
 
-/// The JSON in a line of `-o json`, `json-seq` or `json-sse`; `None` if the line is none of these.
+/// The JSON in a line of `-o json`, `json-seq` or `json-sse`; `None` for other lines.
 pub(super) fn json(line: &[u8]) -> Option<&[u8]> {
     let line = line.strip_prefix(b"\x1e").unwrap_or(line);
     let line = line.strip_prefix(b"data: ").unwrap_or(line);
     line.starts_with(b"{").then_some(line)
 }
 
-impl<'a> Entry<'a> {
-    pub(super) fn of_json(json: &'a [u8]) -> serde_json::Result<Entry<'a>> {
+impl<'a> JournalEntry<'a> {
+    pub(super) fn of_json(json: &'a [u8]) -> serde_json::Result<JournalEntry<'a>> {
         serde_json::from_slice(json)
     }
 
-    /// What the entry is. Its fields that begin with `_` are journald's own word: nobody can forge them.
-    pub(super) fn form(&self, forms: &Forms) -> Form<'_> {
+    /// Classifies the entry. Only journald can set the fields that start with `_`.
+    pub(super) fn classify(&self, classifier: &Classifier) -> LogLine<'_> {
         let message = self.message.0.as_bytes();
         match &*self.transport.0 {
             "audit" => {
                 let serial = self.audit_id.0.parse().ok();
                 match message.strip_prefix(b"SECCOMP ") {
-                    Some(body) if self.audit_type.0 == "1326" => Form::Headless {
+                    Some(body) if self.audit_type.0 == "1326" => LogLine::SeccompBody {
                         body,
-                        time: self.when(),
+                        time: self.record_time(),
                         serial,
                     },
-                    _ => Form::Other(serial),
+                    _ => LogLine::OtherRecord(serial),
                 }
             }
-            "kernel" => Forms::of_kernel_message(message),
+            "kernel" => Classifier::of_kernel_message(message),
             "driver" => (message.strip_prefix(b"Missed "))
-                .and_then(|rest| {
-                    crate::audit::text::digits(rest.strip_suffix(b" kernel messages")?)
-                })
-                .map_or(Form::Nothing, |count| Form::Note(Note::Journald(count))),
-            // A plugin of auditd's writes its lines to syslog.
-            _ if self.identifier.0.contains("audi") => match forms.of(message) {
-                form @ (Form::Record(_) | Form::Other(_)) => form,
-                _ => Form::Nothing,
+                .and_then(|rest| digits(rest.strip_suffix(b" kernel messages")?))
+                .map_or(LogLine::Unrelated, |count| {
+                    LogLine::Loss(LossNote::Journald(count))
+                }),
+            // A plugin of auditd writes records to syslog.
+            _ if self.identifier.0.contains("audi") => match classifier.of(message) {
+                form @ (LogLine::Seccomp(_) | LogLine::OtherRecord(_)) => form,
+                _ => LogLine::Unrelated,
             },
-            _ => Form::Nothing,
+            _ => LogLine::Unrelated,
         }
     }
 
-    fn when(&self) -> Option<SystemTime> {
+    fn record_time(&self) -> Option<SystemTime> {
         time::of_micros(&self.source_time.0).or_else(|| time::of_micros(&self.time.0))
     }
 }
 
-impl Entry<'static> {
-    /// Takes a field of `-o export`, if it is one of those that matter.
+impl JournalEntry<'static> {
+    /// Sets a field of `-o export`, if it is a relevant one.
     pub(super) fn set(&mut self, name: &[u8], value: &[u8]) {
         let field = match name {
             b"_TRANSPORT" => &mut self.transport,
@@ -91,12 +91,12 @@ impl Entry<'static> {
             b"__REALTIME_TIMESTAMP" => &mut self.time,
             _ => return,
         };
-        // What is not UTF-8 is none of the kernel's records: those are ASCII.
+        // The kernel's records are ASCII, so what isn't UTF-8 doesn't matter.
         field.0 = Cow::Owned(std::str::from_utf8(value).unwrap_or_default().to_owned());
     }
 }
 
-/// A field's value. One that is not text (an array of bytes or of values, null where it is too long) is empty.
+/// A field's value; empty if it is not text (an array of bytes or of values, or null for a long one).
 #[derive(Debug, Default)]
 struct Text<'a>(Cow<'a, str>);
 

@@ -1,6 +1,6 @@
-//! Numbers and names in text.
+//! Numbers in text, and text in messages.
 
-/// A decimal number, perhaps negative.
+/// Parses a decimal number, which can be negative.
 pub(crate) fn number(text: &[u8]) -> Option<i64> {
     match text {
         [b'-', digits @ ..] => Some(-i64::try_from(self::digits(digits)?).ok()?),
@@ -8,6 +8,7 @@ pub(crate) fn number(text: &[u8]) -> Option<i64> {
     }
 }
 
+/// Parses a decimal number of at most 19 digits.
 pub(crate) fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 19 {
         return None;
@@ -18,13 +19,13 @@ pub(crate) fn digits(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// The number as `struct seccomp_data` has it: an `int`, which some print as if it were unsigned.
+/// A system call number: an `int`, which some programs print as unsigned.
 pub(crate) fn nr_of(number: i64) -> Option<i32> {
     let unsigned = || Some(u32::try_from(number).ok()?.cast_signed());
     i32::try_from(number).ok().or_else(unsigned)
 }
 
-/// A value for a message: short, and harmless to a terminal.
+/// Shortens a value for a message, and escapes what could affect a terminal.
 pub(crate) fn lossy(value: &[u8]) -> String {
     const LONGEST: usize = 60;
     let mut text = String::new();
