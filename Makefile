@@ -41,9 +41,15 @@ recordings: ## record the real programs anew, until nothing new comes; writes re
 	$(CARGO) build --release --locked
 	sh integration/recordings.sh "$${CARGO_TARGET_DIR:-target}/release/sc-record"
 
-install: ## to PREFIX/bin (default /usr/local)
+install: ## the program, its manual pages and completions to PREFIX (default /usr/local)
 	@.ci/deps build
 	$(CARGO) build --release --locked
 	install -D -m 755 "$${CARGO_TARGET_DIR:-target}/release/sc-record" "$(DESTDIR)$(PREFIX)/bin/sc-record"
+	cd "$(DESTDIR)$(PREFIX)" && mkdir -p share/bash-completion/completions share/zsh/site-functions \
+		share/fish/vendor_completions.d && \
+		bin/sc-record completions bash >share/bash-completion/completions/sc-record && \
+		bin/sc-record completions zsh >share/zsh/site-functions/_sc-record && \
+		bin/sc-record completions fish >share/fish/vendor_completions.d/sc-record.fish && \
+		bin/sc-record manpages share/man/man1
 
 .PHONY: help demo test check check-arm64 bench fuzz recordings install

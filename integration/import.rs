@@ -167,7 +167,7 @@ fn what_has_no_run_in_it_says_so_and_writes_nothing() {
         b"",
         "error: the program is unknown: ",
     );
-    check("strace --arch vax -n x -", b"", "there are x86_64, x86, ");
+    check("strace --arch vax -n x -", b"", "known are x86_64, x86, ");
     check(
         "audit --json -o - {}/audit/auditd.log",
         b"",

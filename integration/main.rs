@@ -10,6 +10,7 @@
 )]
 
 mod check;
+mod command_line;
 mod credits;
 mod debuggers;
 mod diff;

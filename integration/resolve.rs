@@ -59,7 +59,7 @@ fn numbers_and_names() {
         "",
         2,
         "",
-        "not an architecture; there are x86_64, ",
+        "not an architecture; known are x86_64, ",
     );
     check(
         "--json --arch x32 512 x86:nosuch",

@@ -27,6 +27,7 @@ pub mod event;
 pub mod format;
 pub mod import;
 mod input;
+pub mod nearest;
 pub mod profile;
 pub mod recording;
 pub mod review;

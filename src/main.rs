@@ -15,12 +15,14 @@ use crate::commands::exit_status;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            cli::suggest(&mut error);
             // Nothing is left to be done if stdout or stderr is closed.
             let _ = error.print();
             return ExitCode::from(exit_status::of_usage(&error, std::env::args_os().nth(1)));
         }
     };
+    let mistyped = cli.mistyped_verb();
     let passes_status_on = cli.passes_status_on();
     if !cli.runs_workload() {
         // A recorder goes on when a reader of its messages goes away: the workload must not end for it.
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             say!("sc-record: error: {error:#}");
-            if let Some(hint) = ui::hint::of(&error) {
+            if let Some(hint) = ui::hint::of(&error, mistyped.as_deref()) {
                 say!("  hint: {hint}");
             }
             ExitCode::from(exit_status::of_error(&error, passes_status_on))

@@ -12,6 +12,8 @@ use std::str::FromStr;
 use libseccomp::{ScmpArch, ScmpSyscall};
 use serde::{Deserialize, Serialize};
 
+use crate::nearest::nearest;
+
 /// The bit of the number that marks a call of the x32 ABI (`__X32_SYSCALL_BIT`, `asm/unistd.h`). x32 and `x86_64` share
 /// one audit value, so only this bit tells them apart.
 const X32_SYSCALL_BIT: i32 = 0x4000_0000;
@@ -358,6 +360,20 @@ pub struct UnknownSyscall {
     pub arch: Arch,
     /// What was looked for.
     pub text: String,
+}
+
+/// `; did you mean NAME?`, if one of the ABIs has a call with a similar name; else nothing.
+#[must_use]
+pub fn suggestion(arches: &[Arch], name: &str) -> String {
+    let exists = |name: &str| (arches.iter()).any(|&arch| Syscall::from_name(arch, name).is_some());
+    // The tables of x86 have nearly every name. No number is higher yet.
+    let known = [Arch::X86_64, Arch::X86]
+        .into_iter()
+        .flat_map(|arch| (0..1024).filter_map(move |nr| Syscall { arch, nr }.name()));
+    match nearest(name, known.filter(|name| exists(name))) {
+        Some(like) => format!("; did you mean {like}?"),
+        None => String::new(),
+    }
 }
 
 impl fmt::Display for Syscall {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::groups::{Labels, ObserveArgs, ReadArgs, Verbosity};
-use super::values::Policy;
+use super::values::{Policy, call};
 
 #[derive(Debug, Args)]
 #[command(
@@ -48,7 +48,7 @@ pub(crate) struct CheckArgs {
     pub(crate) strict: bool,
 
     /// Calls that may stay denied, by name or #NUMBER
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = call)]
     pub(crate) tolerate: Vec<String>,
 
     /// Don't fail for incomplete runs

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sc_record::review::lint::{LintRule, Target, Version, rule};
+use sc_record::review::lint::{LintRule, Target, Version};
 
 use super::groups::ReadArgs;
+use super::values::{rules, targets};
 
 #[derive(Debug, Args)]
 #[command(
@@ -17,8 +18,8 @@ pub(crate) struct LintArgs {
     #[arg(value_name = "PROFILE", required_unless_present = "rules", value_hint = clap::ValueHint::FilePath)]
     pub(crate) profiles: Vec<PathBuf>,
 
-    /// What will load the profiles: docker, podman, runc, crun, containerd, kubernetes, systemd
-    #[arg(short, long, value_name = "TARGET", default_value_t = Target::Runc, value_parser = target)]
+    /// What will load the profiles
+    #[arg(short, long, value_name = "TARGET", default_value_t = Target::Runc, value_parser = targets())]
     pub(crate) target: Target,
 
     /// Version of the target's libseccomp [default: this machine's]
@@ -30,7 +31,7 @@ pub(crate) struct LintArgs {
     pub(crate) recording: Option<PathBuf>,
 
     /// Disable a rule, by its id or name (repeatable)
-    #[arg(long = "allow", value_name = "RULE", value_parser = known_rule)]
+    #[arg(long = "allow", value_name = "RULE", value_parser = rules(), ignore_case = true, hide_possible_values = true)]
     pub(crate) allowed: Vec<&'static LintRule>,
 
     #[command(flatten)]
@@ -47,15 +48,4 @@ pub(crate) struct LintArgs {
     /// List the rules
     #[arg(long, conflicts_with_all = ["profiles", "sarif", "json"])]
     pub(crate) rules: bool,
-}
-
-fn target(text: &str) -> Result<Target, String> {
-    text.parse().map_err(|_| {
-        let known: Vec<_> = Target::ALL.iter().map(|target| target.name()).collect();
-        format!("not a target; known are {}", known.join(", "))
-    })
-}
-
-fn known_rule(text: &str) -> Result<&'static LintRule, String> {
-    rule(text).ok_or_else(|| "not a rule; `lint --rules` lists them".to_owned())
 }

@@ -11,6 +11,7 @@ mod import;
 mod inspect;
 mod lint;
 mod log_profile;
+mod manpages;
 mod merge;
 mod minimize;
 mod record;
@@ -20,7 +21,9 @@ mod stats;
 mod values;
 mod verify;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, Parser, Subcommand};
+use sc_record::nearest::nearest;
 
 pub(crate) use self::check::CheckArgs;
 pub(crate) use self::completions::CompletionsArgs;
@@ -35,6 +38,7 @@ pub(crate) use self::import::{
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::lint::LintArgs;
 pub(crate) use self::log_profile::LogProfileArgs;
+pub(crate) use self::manpages::ManpagesArgs;
 pub(crate) use self::merge::MergeArgs;
 pub(crate) use self::minimize::MinimizeArgs;
 pub(crate) use self::record::RecordArgs;
@@ -52,7 +56,6 @@ pub(crate) use self::verify::VerifyArgs;
     override_usage = "sc-record [OPTIONS] [--] CMD [ARG]...\n       sc-record [OPTIONS] --pid PID\n       sc-record [OPTIONS] --log-mode\n       sc-record VERB ...",
     subcommand_value_name = "VERB",
     subcommand_help_heading = "Verbs",
-    disable_help_subcommand = true,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true
@@ -66,6 +69,23 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
+    /// The options and verbs without CMD, for what would take a verb to be the argument of CMD.
+    pub(crate) fn without_command() -> clap::Command {
+        let all = Cli::command();
+        let options = all.get_arguments().filter(|arg| !arg.is_positional());
+        let verbs = all.get_subcommands().filter(|verb| !verb.is_hide_set());
+        clap::Command::new("sc-record")
+            .version(env!("CARGO_PKG_VERSION"))
+            .args(options.cloned().collect::<Vec<_>>())
+            .subcommands(verbs.cloned().collect::<Vec<_>>())
+    }
+
+    /// The verb that CMD was probably meant to be; `record` is no verb, but may have been taken for one.
+    pub(crate) fn mistyped_verb(&self) -> Option<String> {
+        let command = self.record.command.first().filter(|_| self.is_record())?;
+        nearest_verb(command.to_str()?, &["help", "record"])
+    }
+
     /// Whether a workload is recorded, which is what the program does without a verb.
     pub(crate) fn is_record(&self) -> bool {
         self.verb.is_none()
@@ -84,6 +104,23 @@ impl Cli {
     pub(crate) fn passes_status_on(&self) -> bool {
         self.is_record() || matches!(self.verb, Some(Verb::Run(_)))
     }
+}
+
+/// Adds the verb that `help` was probably meant for to an error about it; clap adds the others.
+pub(crate) fn suggest(error: &mut clap::Error) {
+    let known = error.get(ContextKind::SuggestedSubcommand).is_some();
+    if let Some(ContextValue::String(text)) = error.get(ContextKind::InvalidSubcommand)
+        && !known
+        && let Some(verb) = nearest_verb(text, &[])
+    {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::String(verb));
+    }
+}
+
+fn nearest_verb(text: &str, more: &[&str]) -> Option<String> {
+    let all = Cli::command();
+    let verbs = all.get_subcommands().map(clap::Command::get_name);
+    nearest(text, verbs.chain(more.iter().copied())).map(str::to_owned)
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,12 +157,13 @@ pub(crate) enum Verb {
     Inspect(InspectArgs),
     /// Print a shell completion script
     Completions(CompletionsArgs),
+    /// Write the manual pages, for packagers
+    #[command(hide = true)]
+    Manpages(ManpagesArgs),
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     /// The verb (`""` for record) and the command that a command line gives, or the kind of the error.

@@ -13,7 +13,7 @@ use super::values::duration;
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// Attach to a running process, with its threads and children, instead of starting CMD
-    #[arg(short, long, value_name = "PID", conflicts_with = "command", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
 
     #[command(flatten)]
@@ -44,6 +44,7 @@ pub(crate) struct RecordArgs {
     #[arg(
         value_name = "CMD",
         required_unless_present_any = ["pid", "log_mode"],
+        conflicts_with_all = ["pid", "comms", "exes", "container", "duration", "idle"],
         trailing_var_arg = true,
         value_hint = clap::ValueHint::CommandWithArguments
     )]
@@ -58,12 +59,7 @@ pub(crate) struct RecordArgs {
 #[command(next_help_heading = "Log mode without CMD: follow what the kernel logs until Ctrl-C")]
 pub(crate) struct FollowArgs {
     /// Follow only threads with this name (repeatable)
-    #[arg(
-        long = "comm",
-        value_name = "NAME",
-        requires = "log_mode",
-        conflicts_with = "command"
-    )]
+    #[arg(long = "comm", value_name = "NAME", requires = "log_mode")]
     pub(crate) comms: Vec<OsString>,
 
     /// Follow only processes that execute this file (repeatable)
@@ -71,13 +67,12 @@ pub(crate) struct FollowArgs {
         long = "exe",
         value_name = "FILE",
         requires = "log_mode",
-        conflicts_with = "command",
         value_hint = clap::ValueHint::FilePath
     )]
     pub(crate) exes: Vec<OsString>,
 
     /// Follow only processes in the container with this id (or any other part of its cgroups' names)
-    #[arg(long, value_name = "ID", requires = "log_mode", conflicts_with = "command", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "ID", requires = "log_mode", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) container: Option<String>,
 
     /// End the recording after this time (90s, 10min)
@@ -85,8 +80,7 @@ pub(crate) struct FollowArgs {
         long,
         value_name = "TIME",
         value_parser = duration,
-        requires = "log_mode",
-        conflicts_with = "command"
+        requires = "log_mode"
     )]
     pub(crate) duration: Option<Duration>,
 
@@ -95,8 +89,7 @@ pub(crate) struct FollowArgs {
         long,
         value_name = "TIME",
         value_parser = duration,
-        requires = "log_mode",
-        conflicts_with = "command"
+        requires = "log_mode"
     )]
     pub(crate) idle: Option<Duration>,
 }

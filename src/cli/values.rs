@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use sc_record::format::{Format, KernelVersion};
-use sc_record::syscall::Arch;
+use sc_record::review::lint::{LintRule, RULES, Target, rule};
+use sc_record::syscall::{Arch, Syscall, suggestion};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Backend {
@@ -135,6 +136,15 @@ pub(super) fn arches(text: &str) -> Result<Arches, String> {
     }
 }
 
+/// The name of a system call of any architecture, or `#` and a number.
+pub(super) fn call(text: &str) -> Result<String, String> {
+    let known = Arch::ALL
+        .iter()
+        .any(|&arch| Syscall::parse(arch, text).is_ok());
+    let hint = || format!("not a system call{}", suggestion(Arch::ALL, text));
+    known.then(|| text.to_owned()).ok_or_else(hint)
+}
+
 pub(super) fn caps(text: &str) -> Result<Caps, String> {
     if text == "none" {
         return Ok(Caps(Vec::new()));
@@ -201,6 +211,22 @@ pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
         .iter()
         .map(|&format| PossibleValue::new(format.name()).help(about(format)));
     PossibleValuesParser::new(values).try_map(|name| name.parse())
+}
+
+/// Reads the name of what loads profiles.
+pub(super) fn targets() -> impl TypedValueParser<Value = Target> {
+    PossibleValuesParser::new(Target::ALL.iter().map(|target| target.name()))
+        .try_map(|name| name.parse())
+}
+
+/// Reads the id or the name of a lint rule.
+pub(super) fn rules() -> impl TypedValueParser<Value = &'static LintRule> {
+    let ids = RULES
+        .iter()
+        .map(|rule| PossibleValue::new(rule.id).help(rule.name));
+    let names = RULES.iter().map(|rule| PossibleValue::new(rule.name));
+    PossibleValuesParser::new(ids.chain(names).collect::<Vec<_>>())
+        .try_map(|name| rule(&name).ok_or("not a rule"))
 }
 
 fn about(format: Format) -> &'static str {

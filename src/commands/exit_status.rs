@@ -32,7 +32,9 @@ pub(crate) fn of_usage(error: &clap::Error, first_argument: Option<OsString>) ->
     }
     let verb = first_argument
         .and_then(|argument| argument.into_string().ok())
-        .filter(|argument| Cli::command().find_subcommand(argument).is_some());
+        .filter(|argument| {
+            argument == "help" || Cli::command().find_subcommand(argument).is_some()
+        });
     match verb.as_deref() {
         None | Some("run") => TOOL_FAILED,
         Some(_) => TROUBLE,

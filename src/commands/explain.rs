@@ -10,7 +10,7 @@ use sc_record::review::reasons::{
     Explained, Explanation, Origin, explain as explain_all, explain_one,
 };
 use sc_record::review::{ByDocker, RiskClass, Tightness, tightness};
-use sc_record::syscall::{Arch, Syscall};
+use sc_record::syscall::{Arch, Syscall, suggestion};
 use serde_json::{Value, json};
 
 use super::diff::{answers, answers_json};
@@ -25,7 +25,11 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
     let text = if let Some(name) = &args.syscall {
         let known = (Arch::ALL.iter()).any(|&arch| Syscall::from_name(arch, name).is_some());
         let named = profile.rules.iter().any(|rule| rule.names().contains(name));
-        anyhow::ensure!(known || named, "no architecture has a system call {name:?}");
+        anyhow::ensure!(
+            known || named,
+            "no architecture has a system call {name:?}{}",
+            suggestion(Arch::ALL, name)
+        );
         let one = explain_one(&profile, recording, Arch::NATIVE, name);
         if args.json {
             format!("{}\n", explanation_json(&one))

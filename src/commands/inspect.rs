@@ -17,7 +17,7 @@ use sc_record::bpf::{
 use sc_record::enforce::{self, OnUnknown};
 use sc_record::format::{self, Format, detect};
 use sc_record::profile::{ARGS, Action, Profile};
-use sc_record::syscall::{Arch, Syscall};
+use sc_record::syscall::{Arch, Syscall, suggestion};
 use serde_json::{Value, json};
 
 use super::input::count;
@@ -166,7 +166,8 @@ fn parse_call(text: &str) -> anyhow::Result<Syscall> {
     if let Ok(nr) = call.strip_prefix('#').unwrap_or(call).parse() {
         return Ok(Syscall { arch, nr });
     }
-    Ok(Syscall::parse(arch, call)?)
+    Syscall::parse(arch, call)
+        .map_err(|error| anyhow::anyhow!("{error}{}", suggestion(&[arch], call)))
 }
 
 /// The kernel's action, from those of several filters: the strictest.

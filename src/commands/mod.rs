@@ -14,6 +14,7 @@ mod inspect;
 mod keep;
 mod lint;
 mod log_profile;
+mod manpages;
 mod merge;
 mod minimize;
 mod passes;
@@ -46,6 +47,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Stats(args)) => stats::stats(&args),
         Some(Verb::Convert(args)) => convert::convert(&args),
         Some(Verb::Inspect(args)) => inspect::inspect(&args),
-        Some(Verb::Completions(args)) => Ok(completions::completions(&args)),
+        Some(Verb::Completions(args)) => completions::completions(&args),
+        Some(Verb::Manpages(args)) => manpages::manpages(&args),
     }
 }

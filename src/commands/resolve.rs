@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use anyhow::Context;
-use sc_record::syscall::{Arch, Syscall};
+use sc_record::syscall::{Arch, Syscall, suggestion};
 use serde_json::{Value, json};
 
 use super::exit_status;
@@ -99,7 +99,10 @@ fn find(asked: &str, arches: &[Arch]) -> Result<Vec<Syscall>, String> {
         };
         return Err(match number {
             Some(nr) => format!("{asked}: no system call of {of} has the number {nr}"),
-            None => format!("{asked}: no system call of {of} has this name"),
+            None => format!(
+                "{asked}: no system call of {of} has this name{}",
+                suggestion(&arches, call)
+            ),
         });
     }
     Ok(found)

@@ -14,8 +14,16 @@ use sc_record::{atomic_file, backend, command::CommandError};
 use super::failure::{NoRecord, Nothing, UnknownNames};
 
 /// The advice for an error, where there is some. The first cause that has one decides.
-pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(of_cause)
+/// `verb` is the one that a command was probably meant to be.
+pub(crate) fn of(error: &anyhow::Error, verb: Option<&str>) -> Option<String> {
+    let not_found = matches!(error.downcast_ref(), Some(CommandError::NotFound { .. }));
+    match verb.filter(|_| not_found) {
+        Some("record") => {
+            Some("there is no verb for recording: sc-record [OPTIONS] -- CMD".to_owned())
+        }
+        Some(verb) => Some(format!("did you mean the verb {verb}?")),
+        None => error.chain().find_map(of_cause),
+    }
 }
 
 fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {

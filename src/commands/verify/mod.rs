@@ -15,7 +15,7 @@ use sc_record::backend::{Backend, Command, Control, Interest, Target, Until};
 use sc_record::command::find_executable;
 use sc_record::enforce::Privileges;
 use sc_record::format::{self, Format};
-use sc_record::syscall::{Arch, Syscall};
+use sc_record::syscall::{Arch, Syscall, suggestion};
 use sc_record::trial::inject::{Injected, inject};
 use sc_record::trial::verify::Verifier;
 use sc_record::trial::{Compare, End, Limits, Trial, Tried, Usual, difference};
@@ -193,12 +193,13 @@ fn inject_all(args: &VerifyArgs, given: &Compiled) -> anyhow::Result<Vec<Injecte
         }
         anyhow::ensure!(
             injected.len() > before,
-            "--inject {text}: not a system call of {}",
+            "--inject {text}: not a system call of {}{}",
             arches
                 .iter()
                 .map(|arch| arch.name())
                 .collect::<Vec<_>>()
-                .join(", ")
+                .join(", "),
+            suggestion(&arches, name)
         );
     }
     Ok(injected)
