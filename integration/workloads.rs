@@ -252,6 +252,7 @@ workloads! {
         // Calls end with EINTR.
         strace: Strace::Disturbs,
     }
+    own_filter_forges_messages: "own_filter_forges" { certain: &[("x86_64/sched_get_priority_max", 80)] }
     own_filters_stack: "own_filter_log" { certain: &[("x86_64/seccomp", 8), ("x86_64/sched_get_priority_max", 2)] }
     strict_mode_by_prctl: "strict" {
         args: &["prctl"],
@@ -325,6 +326,17 @@ workloads! {
             ("x86/#-7", 1),
             ("x86_64/sched_get_priority_max", 1),
         ],
+    }
+    int_0x80_with_junk_above_its_arguments: "int80_wide" {
+        certain: &[
+            ("x86/clone3", 1),
+            ("x86/prctl", 1),
+            ("x86_64/sched_get_priority_max", 1),
+            ("x86_64/sched_get_priority_min", 1),
+            ("x86_64/exit_group", 2),
+        ],
+        // It reads the wrong clone_args, and the child escapes; clone3 has one number in both ABIs.
+        strace: Strace::Disturbs,
     }
     a_32_bit_program: "m32" {
         exit: 5,

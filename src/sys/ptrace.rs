@@ -45,7 +45,8 @@ pub(crate) struct SyscallInfo {
 /// Where in a system call a tracee is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SyscallOp {
-    /// At its entry: a syscall-enter-stop or a `PTRACE_EVENT_SECCOMP`.
+    /// At its entry: a syscall-enter-stop or a `PTRACE_EVENT_SECCOMP`. The arguments are as wide as the ABI's: the kernel
+    /// ignores the upper halves of the registers of a 32-bit ABI.
     Entry { nr: i32, args: [u64; 6] },
     /// At its exit, with the value for the caller: a result, or a negative errno.
     Exit { value: i64 },
@@ -55,14 +56,20 @@ pub(crate) enum SyscallOp {
 
 /// Reads [`SyscallInfo`] of a tracee in a ptrace-stop.
 pub(crate) fn syscall_info(task: Task) -> nix::Result<SyscallInfo> {
+    /// `__AUDIT_ARCH_64BIT` (`linux/audit.h`).
+    const IS_64_BIT: u32 = 0x8000_0000;
     let info = nix::sys::ptrace::syscall_info(Pid::from_raw(task.0))?;
+    let width = match info.arch & IS_64_BIT {
+        0 => u32::MAX.into(),
+        _ => u64::MAX,
+    };
     let op = match info.op {
         libc::PTRACE_SYSCALL_INFO_ENTRY => {
             // SAFETY: `op` says that `entry` is the member that the kernel filled.
             let entry = unsafe { info.u.entry };
             SyscallOp::Entry {
                 nr: number(entry.nr),
-                args: entry.args,
+                args: entry.args.map(|arg| arg & width),
             }
         }
         libc::PTRACE_SYSCALL_INFO_SECCOMP => {
@@ -70,7 +77,7 @@ pub(crate) fn syscall_info(task: Task) -> nix::Result<SyscallInfo> {
             let seccomp = unsafe { info.u.seccomp };
             SyscallOp::Entry {
                 nr: number(seccomp.nr),
-                args: seccomp.args,
+                args: seccomp.args.map(|arg| arg & width),
             }
         }
         libc::PTRACE_SYSCALL_INFO_EXIT => {

@@ -9,10 +9,11 @@ use rustc_hash::FxBuildHasher;
 
 use super::arch::{Entry, MACHINE, Vsyscall};
 use super::call_sites::Sites;
+use super::recording_filter::RecordingFilter;
 use super::special_table::{Sleep, Special, SpecialTable};
 use super::stop::{Change, Died, Stop, Stopped, Waiter};
 use super::tracee::{Again, OnExit, Seccomp, Sleeping, Stops, Tracee, Tracees, Undo};
-use super::{interrupted_calls, recording_filter, special_calls};
+use super::{interrupted_calls, special_calls};
 use crate::backend::proc::{self, Status};
 use crate::backend::{Control, Error, Interest, Until};
 use crate::event::{CallOutcome, Event, Sink, Task};
@@ -58,7 +59,7 @@ pub(super) struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     pub(super) fn new(
-        stops: Stops,
+        filter: Option<RecordingFilter>,
         interest: Option<&Interest>,
         myself: Status,
         sink: &'a mut dyn Sink,
@@ -66,14 +67,14 @@ impl<'a> Engine<'a> {
     ) -> Engine<'a> {
         Engine {
             privileges_lost: !myself.can_trace_privileged && !myself.no_new_privs,
-            tracees: Tracees::new(stops),
+            tracees: Tracees::new(filter),
             unborn_dead: HashSet::default(),
             command: CommandEnd::default(),
             held: Vec::new(),
             specials: SpecialTable::new(),
-            vsyscall: match stops {
-                Stops::Filter => None,
-                Stops::Syscalls => Vsyscall::new(),
+            vsyscall: match filter {
+                Some(_) => None,
+                None => Vsyscall::new(),
             },
             sites: interest.cloned().map(Sites::new),
             waiter: Waiter::default(),
@@ -84,7 +85,10 @@ impl<'a> Engine<'a> {
 
     /// The child that will execute the command.
     pub(super) fn expect_command(&mut self, task: Task) {
-        let tracee = Tracee::new(self.tracees.stops);
+        let tracee = Tracee::new(match self.tracees.filter {
+            Some(_) => Stops::Filter,
+            None => Stops::Syscalls,
+        });
         self.tracees.known.insert(task, tracee);
         self.command.task = Some(task);
     }
@@ -234,11 +238,13 @@ impl<'a> Engine<'a> {
     /// The entry of a call, by a filter: by ours, unless the workload has one that asks for a tracer too.
     fn at_filter(&mut self, stopped: Stopped) -> Result<(), Died> {
         let message = stopped.message()?;
-        let ours_only = self.tracees.use_filter();
+        let filter = self.tracees.filter;
         let tracee = self.tracee(stopped.task());
         let counted = std::mem::take(&mut tracee.counted);
-        if ours_only && tracee.seccomp != Seccomp::Filter {
-            return match recording_filter::decode(message) {
+        if let Some(filter) = filter
+            && tracee.seccomp != Seccomp::Filter
+        {
+            return match filter.decode(message) {
                 _ if counted => self.resume(stopped, 0),
                 Some(syscall) => self.entered(stopped, syscall, None),
                 None => {
@@ -248,9 +254,9 @@ impl<'a> Engine<'a> {
             };
         }
         let info = stopped.syscall_info()?;
-        let ours = match info.op {
-            SyscallOp::Entry { nr, .. } if ours_only => Syscall::from_audit(info.arch, nr)
-                .is_none_or(|syscall| recording_filter::is_from_here(message, syscall)),
+        let ours = match (info.op, filter) {
+            (SyscallOp::Entry { nr, .. }, Some(filter)) => Syscall::from_audit(info.arch, nr)
+                .is_none_or(|syscall| filter.gave(message, syscall)),
             _ => false,
         };
         if !ours {

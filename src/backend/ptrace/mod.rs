@@ -43,7 +43,7 @@ use crate::sys::ptrace::Resume;
 use crate::sys::signal;
 use crate::sys::wait::{self, Patience};
 use engine::Engine;
-use tracee::Stops;
+use recording_filter::RecordingFilter;
 
 /// Records with ptrace(2).
 #[derive(Clone, Debug, Default)]
@@ -165,15 +165,15 @@ impl Ptrace {
         sink: &mut dyn Sink,
         control: &Control,
     ) -> Result<Outcome, Error> {
-        let (stops, filter) = match self.stopping_under(myself) {
-            Stopping::EveryCall(_) => (Stops::Syscalls, None),
+        let (recording_filter, filter) = match self.stopping_under(myself) {
+            Stopping::EveryCall(_) => (None, None),
             Stopping::Filter { no_new_privs } => {
-                let program = recording_filter::program();
+                let recording_filter = RecordingFilter::new();
                 let filter = Filter {
-                    program,
+                    program: recording_filter.program(),
                     no_new_privs,
                 };
-                (Stops::Filter, Some(filter))
+                (Some(recording_filter), Some(filter))
             }
         };
         let mut launched = launch(command, filter.as_ref())?;
@@ -185,12 +185,18 @@ impl Ptrace {
             options |= Options::PTRACE_O_EXITKILL;
         }
         attach::seize(task, options)?;
-        if stops == Stops::Syscalls {
+        if recording_filter.is_none() {
             stop_at_next_call(task)?;
         }
         control.command_runs(task);
         launched.release()?;
-        let mut engine = Engine::new(stops, self.interest.as_ref(), myself, sink, control);
+        let mut engine = Engine::new(
+            recording_filter,
+            self.interest.as_ref(),
+            myself,
+            sink,
+            control,
+        );
         engine.expect_command(task);
         engine.run(self.until)?;
         let command = engine.into_command();
@@ -218,13 +224,7 @@ impl Ptrace {
             why: format!("the recording began when process {process} already ran"),
         });
         let tasks = attach::seize_tree(process)?;
-        let mut engine = Engine::new(
-            Stops::Syscalls,
-            self.interest.as_ref(),
-            myself,
-            sink,
-            control,
-        );
+        let mut engine = Engine::new(None, self.interest.as_ref(), myself, sink, control);
         for task in tasks {
             engine.meet_running(task);
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use rustc_hash::FxBuildHasher;
 
 use super::arch::{CallRegisters, Entry, Registers};
+use super::recording_filter::RecordingFilter;
 use super::special_table::Sleep;
 use super::stop::{Died, Stopped};
 use crate::backend::proc;
@@ -161,15 +162,15 @@ pub(super) struct Again {
 
 /// All tracees.
 pub(super) struct Tracees {
-    /// What stops the command: [`Stops::Filter`] if the recording filter is loaded.
-    pub(super) stops: Stops,
+    /// The recording filter, if the command loads it.
+    pub(super) filter: Option<RecordingFilter>,
     pub(super) known: HashMap<Task, Tracee, FxBuildHasher>,
 }
 
 impl Tracees {
-    pub(super) fn new(stops: Stops) -> Tracees {
+    pub(super) fn new(filter: Option<RecordingFilter>) -> Tracees {
         Tracees {
-            stops,
+            filter,
             known: HashMap::default(),
         }
     }
@@ -195,6 +196,6 @@ impl Tracees {
 
     /// Whether the recording filter is loaded in the workload (or may be).
     pub(super) fn use_filter(&self) -> bool {
-        self.stops == Stops::Filter
+        self.filter.is_some()
     }
 }

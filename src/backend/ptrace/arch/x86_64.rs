@@ -24,6 +24,14 @@ const NO_CALL: u64 = u64::MAX;
 /// The length of each instruction that makes a call: `syscall`, `sysenter`, `int $0x80`.
 const CALL_LENGTH: u64 = 2;
 
+/// The part of a register that the kernel takes for an argument of a call of this ABI.
+fn width(arch: Arch) -> u64 {
+    match arch {
+        Arch::X86 => u32::MAX.into(),
+        _ => u64::MAX,
+    }
+}
+
 impl Registers {
     /// The register of an argument, by syscall(2).
     fn place(&mut self, arch: Arch, index: usize) -> &mut u64 {
@@ -57,11 +65,12 @@ impl CallRegisters for Registers {
     }
 
     fn argument(&self, arch: Arch, index: usize) -> u64 {
-        *Registers(self.0).place(arch, index)
+        *Registers(self.0).place(arch, index) & width(arch)
     }
 
     fn set_argument(&mut self, arch: Arch, index: usize, value: u64) {
-        *self.place(arch, index) = value;
+        let place = self.place(arch, index);
+        *place = (*place & !width(arch)) | (value & width(arch));
     }
 
     fn keeps_argument(_index: usize) -> bool {
