@@ -60,8 +60,8 @@ pub(crate) enum Compared {
 
 impl Compared {
     /// The comparison that a list of parts asks for.
-    pub(crate) fn all(list: &[Compared]) -> sc_record::trial::Compare {
-        sc_record::trial::Compare {
+    pub(crate) fn all(list: &[Compared]) -> sc_record::trial::ComparedStreams {
+        sc_record::trial::ComparedStreams {
             stdout: list.contains(&Compared::Stdout),
             stderr: list.contains(&Compared::Stderr),
         }

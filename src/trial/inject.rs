@@ -1,9 +1,9 @@
-//! Calls that are made under a profile on purpose: does it stop them?
+//! Makes a system call under a profile, to test whether the profile stops it.
 //!
-//! The filter says what it answers, and a process under it makes the call and tells what it got. Only both together show
-//! that the profile stopped the call: the kernel itself refuses things with EPERM too.
+//! The emulator gives the filter's answer, and a process under the filter makes the call and reports the result. Only both
+//! together prove that the profile stopped the call, since the kernel itself returns EPERM too.
 //!
-//! Every argument is -1: no call does any harm with that, as some do with 0 (`sethostname`, `acct`).
+//! Every argument is -1, with which no call does harm. With 0, some do (`sethostname`, `acct`).
 
 use std::time::Duration;
 
@@ -15,76 +15,75 @@ use crate::sys::exec::Load;
 use crate::sys::inject::{self as sys, Made, Way};
 use crate::syscall::{Arch, Syscall};
 
-/// How long a call may wait.
+/// The maximum duration of a call.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What became of a call under a profile.
+/// The result of a call under a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Injected {
     /// The call.
     pub syscall: Syscall,
-    /// What the filter answers to it.
+    /// The filter's action.
     pub action: Action,
-    /// What the process got.
-    pub outcome: Outcome,
-    /// With other arguments the profile may let it through.
+    /// The result in the process.
+    pub outcome: InjectOutcome,
+    /// Whether the profile may allow it with other arguments.
     pub depends_on_args: bool,
 }
 
-/// What a process got for a call.
+/// The result of a call in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// This value, or a negative errno.
+pub enum InjectOutcome {
+    /// It returned this value, or a negative errno.
     Returned(i64),
-    /// This signal ended it.
+    /// This signal killed the process.
     Killed(i32),
     /// The call ended the process (`exit`).
     Ended,
-    /// The call was still waiting after a second (`pause`).
+    /// The call did not return within a second (`pause`).
     Waits,
-    /// This machine's program can't make calls of that ABI: the filter's answer is all that is known.
+    /// This program can't make calls of the ABI, so only the filter's answer is known.
     NotMade,
 }
 
-/// What an injected call shows of a profile.
+/// What an injected call shows about a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum InjectVerdict {
     /// The profile stopped it.
     Stopped,
     /// The kernel executed it.
     LetThrough,
-    /// It is up to whoever has the listener.
+    /// The process that answers notifications decides.
     Asked,
-    /// The process got something else than what the filter answers: this program or the kernel errs, or another filter
-    /// holds too.
+    /// The result is not the filter's answer: a bug in this program or in the kernel, or another filter.
     Contradiction,
 }
 
 impl Injected {
     /// What it shows.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        let errno = |errno: i32| Outcome::Returned(-i64::from(errno));
+    pub fn verdict(&self) -> InjectVerdict {
+        let errno = |errno: i32| InjectOutcome::Returned(-i64::from(errno));
         let stopped = match self.action {
             Action::Allow | Action::Log => {
                 return match self.outcome {
-                    Outcome::Killed(libc::SIGSYS) => Verdict::Contradiction,
-                    _ => Verdict::LetThrough,
+                    InjectOutcome::Killed(libc::SIGSYS) => InjectVerdict::Contradiction,
+                    _ => InjectVerdict::LetThrough,
                 };
             }
-            Action::Notify => return Verdict::Asked,
-            _ if self.outcome == Outcome::NotMade => true,
+            Action::Notify => return InjectVerdict::Asked,
+            _ if self.outcome == InjectOutcome::NotMade => true,
             Action::Errno(expected) => self.outcome == errno(i32::from(expected.get())),
             // There is no tracer.
             Action::Trace(_) => self.outcome == errno(libc::ENOSYS),
             Action::KillProcess | Action::KillThread | Action::Trap => {
-                self.outcome == Outcome::Killed(libc::SIGSYS)
+                self.outcome == InjectOutcome::Killed(libc::SIGSYS)
             }
         };
         if stopped {
-            Verdict::Stopped
+            InjectVerdict::Stopped
         } else {
-            Verdict::Contradiction
+            InjectVerdict::Contradiction
         }
     }
 }
@@ -93,8 +92,8 @@ impl Injected {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InjectError {
-    /// There is no process for it.
-    #[error("can't make a process for {0}")]
+    /// The process for the call can't be created.
+    #[error("can't create a process for {0}")]
     Process(Syscall, #[source] Errno),
     /// The filter can't be loaded.
     #[error("the kernel refuses the filter")]
@@ -122,14 +121,14 @@ pub fn inject(
         no_new_privs: privileges == Privileges::NoNew,
     };
     let outcome = match way(syscall.arch) {
-        None => Outcome::NotMade,
+        None => InjectOutcome::NotMade,
         Some(way) => match sys::call(&load, way, syscall.audit_nr(), PATIENCE) {
             Err(errno) => return Err(InjectError::Process(syscall, errno)),
             Ok(Made::NotLoaded(errno)) => return Err(InjectError::Load(errno)),
-            Ok(Made::Returned(value)) => Outcome::Returned(value),
-            Ok(Made::Killed(signal)) => Outcome::Killed(signal),
-            Ok(Made::Ended(_)) => Outcome::Ended,
-            Ok(Made::Waits) => Outcome::Waits,
+            Ok(Made::Returned(value)) => InjectOutcome::Returned(value),
+            Ok(Made::Killed(signal)) => InjectOutcome::Killed(signal),
+            Ok(Made::Ended(_)) => InjectOutcome::Ended,
+            Ok(Made::Waits) => InjectOutcome::Waits,
         },
     };
     Ok(Injected {
@@ -161,11 +160,11 @@ mod tests {
         Rule::new(vec![name.to_owned()], action, args).unwrap()
     }
 
-    fn check(
+    fn expect(
         profile: &Profile,
         arch: Arch,
         name: &str,
-        expected: (Action, Outcome, Verdict),
+        expected: (Action, InjectOutcome, InjectVerdict),
     ) -> Injected {
         let filter = compile(profile, OnUnknown::Fail).unwrap();
         let syscall = Syscall::from_name(arch, name).unwrap();
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_told_from_what_the_kernel_does_itself() {
+    fn every_answer_is_distinguished_from_the_kernel_s_own_errors() {
         let eperm = Action::Errno(ErrnoRet::EPERM);
         let mut profile = Profile::new(eperm);
         profile.rules = vec![
@@ -190,11 +189,11 @@ mod tests {
             rule("pause", Action::Allow, vec![]),
             rule("exit", Action::Allow, vec![]),
         ];
-        let errno = |errno: i32| Outcome::Returned(-i64::from(errno));
-        let sigsys = Outcome::Killed(libc::SIGSYS);
-        let (stopped, through) = (Verdict::Stopped, Verdict::LetThrough);
+        let errno = |errno: i32| InjectOutcome::Returned(-i64::from(errno));
+        let sigsys = InjectOutcome::Killed(libc::SIGSYS);
+        let (stopped, through) = (InjectVerdict::Stopped, InjectVerdict::LetThrough);
         let native = Arch::NATIVE;
-        let expect = [
+        let cases = [
             ("mount", eperm, errno(libc::EPERM), stopped),
             ("setns", Action::Allow, errno(libc::EBADF), through),
             ("unshare", Action::Log, errno(libc::EINVAL), through),
@@ -208,28 +207,28 @@ mod tests {
                 errno(libc::ENOSYS),
                 stopped,
             ),
-            ("exit", Action::Allow, Outcome::Ended, through),
+            ("exit", Action::Allow, InjectOutcome::Ended, through),
         ];
-        for (name, action, outcome, verdict) in expect {
-            check(&profile, native, name, (action, outcome, verdict));
+        for (name, action, outcome, verdict) in cases {
+            expect(&profile, native, name, (action, outcome, verdict));
         }
         #[cfg(target_arch = "x86_64")]
-        check(
+        expect(
             &profile,
             native,
             "pause",
-            (Action::Allow, Outcome::Waits, through),
+            (Action::Allow, InjectOutcome::Waits, through),
         );
     }
 
     #[test]
-    fn that_other_arguments_may_pass_is_told() {
+    fn conditions_on_other_arguments_are_reported() {
         let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
         let zero = ArgCmp::new(0, Op::Eq, 0, None).unwrap();
         profile.rules = vec![rule("unshare", Action::Allow, vec![zero])];
-        let eperm = Outcome::Returned(-i64::from(libc::EPERM));
-        let expected = (profile.default_action, eperm, Verdict::Stopped);
-        let injected = check(&profile, Arch::NATIVE, "unshare", expected);
+        let eperm = InjectOutcome::Returned(-i64::from(libc::EPERM));
+        let expected = (profile.default_action, eperm, InjectVerdict::Stopped);
+        let injected = expect(&profile, Arch::NATIVE, "unshare", expected);
         assert!(injected.depends_on_args);
     }
 
@@ -239,19 +238,23 @@ mod tests {
         let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
         profile.architectures = Some(vec![Arch::X86_64, Arch::X86]);
         profile.rules = vec![rule("setns", Action::Allow, vec![])];
-        let errno = |errno: i32| Outcome::Returned(-i64::from(errno));
-        let allowed = (Action::Allow, errno(libc::EBADF), Verdict::LetThrough);
-        check(&profile, Arch::X86, "setns", allowed);
-        let refused = (profile.default_action, errno(libc::EPERM), Verdict::Stopped);
-        check(&profile, Arch::X86, "mount", refused);
-        // Not listed: whoever makes such a call is killed.
+        let errno = |errno: i32| InjectOutcome::Returned(-i64::from(errno));
+        let allowed = (Action::Allow, errno(libc::EBADF), InjectVerdict::LetThrough);
+        expect(&profile, Arch::X86, "setns", allowed);
+        let refused = (
+            profile.default_action,
+            errno(libc::EPERM),
+            InjectVerdict::Stopped,
+        );
+        expect(&profile, Arch::X86, "mount", refused);
+        // A call of an unlisted ABI kills the process.
         profile.architectures = Some(vec![Arch::X86_64]);
         let killed = (
             Action::KillProcess,
-            Outcome::Killed(libc::SIGSYS),
-            Verdict::Stopped,
+            InjectOutcome::Killed(libc::SIGSYS),
+            InjectVerdict::Stopped,
         );
-        check(&profile, Arch::X86, "setns", killed);
-        check(&profile, Arch::X32, "setns", killed);
+        expect(&profile, Arch::X86, "setns", killed);
+        expect(&profile, Arch::X32, "setns", killed);
     }
 }

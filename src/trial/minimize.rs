@@ -1,65 +1,63 @@
-//! Which calls of a profile a workload can do without: group testing of what is denied together.
+//! Finds the calls of a profile that a workload doesn't need, by group testing.
 //!
-//! The question that can be asked is whether the workload's result is the same with a set of calls denied. [`search`] looks
-//! for a set that is as large as it gets: with any other call denied too, the result is another one (1-minimal in the sense
-//! of delta debugging: A. Zeller, R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE TSE 28(2), 2002).
-//! What is found is found of the whole set at once: of two calls that stand for each other, one is tolerated.
+//! A question is whether the outcome stays the same with a set of calls denied. [`find_dispensable`] looks for a maximal set:
+//! denying any other call in addition changes the outcome (1-minimal in the sense of delta debugging: A. Zeller,
+//! R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE TSE 28(2), 2002). The result holds for the set as a
+//! whole: of two calls that can replace each other, only one is dispensable.
 //!
-//! A call that is needed costs a question of its own, whatever one does. Questions are saved on calls that are not: they are
-//! asked of in groups, and a group is halved where the answer is no (Hwang's generalized binary splitting, "A Method for
-//! Detecting All Defective Members in a Population by Group Testing", JASA 67, 1972). How large the groups are follows
-//! the answers.
+//! Each needed call costs a question of its own. Dispensable calls cost fewer: they are denied in groups, and a group is halved
+//! if the outcome changes (Hwang's generalized binary splitting, "A Method for Detecting All Defective Members in a Population
+//! by Group Testing", JASA 67, 1972). The answers so far determine the size of the groups.
 //!
-//! What fails with some calls denied mostly fails with more denied, too, but not always: a program that may not fork waits
-//! for its child in vain, unless it may not make the pipe either. So each call that was needed while less was denied is
-//! asked about again at the end, until none can be added.
+//! A call that is needed with some calls denied is mostly, but not always, needed with more denied: a program that can't fork
+//! waits for its child forever, unless it can't create the pipe either. So needed calls are tested again once more calls are
+//! denied, until no call can be added.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::profile::{Profile, Rule};
 
-/// Names of calls.
-pub type Names = BTreeSet<String>;
+/// Names of system calls.
+pub type SyscallNames = BTreeSet<String>;
 
-/// What a search is about.
+/// The calls to test.
 #[derive(Clone, Debug, Default)]
 pub struct Candidates {
-    /// Allowed, and never called: taken to be dispensable until a question says otherwise.
-    pub unused: Names,
-    /// Allowed, and called.
-    pub used: Names,
+    /// Allowed but never called: assumed to be dispensable, and tested first.
+    pub unused: SyscallNames,
+    /// Allowed and called.
+    pub used: SyscallNames,
 }
 
-/// What a search found. Together they are the candidates.
+/// The result of a search: a partition of the candidates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The result is the same with all of these denied at once.
-    pub denied: Names,
-    /// With any of these denied too the result is another.
-    pub needed: Names,
+pub struct SearchResult {
+    /// Denying all of these together keeps the outcome.
+    pub denied: SyscallNames,
+    /// Denying any of these in addition changes the outcome.
+    pub needed: SyscallNames,
 }
 
-/// The questions of one step, which don't depend on each other's answers: is the result the same with each of these sets
-/// denied?
+/// Independent questions: does denying this set of calls keep the outcome?
 #[derive(Debug)]
 pub struct Questions<'a> {
     /// The sets.
-    pub denied: &'a [Names],
-    /// How many more questions there will be after these, as far as it can be guessed.
+    pub denied: &'a [SyscallNames],
+    /// An estimate of how many questions will follow.
     pub left: usize,
 }
 
-/// Looks for the calls that can be denied, asking at most `width` questions at once. The same answers lead to the same
-/// questions.
-pub fn search<E>(
+/// Finds the dispensable calls, with at most `width` questions at once. The search is deterministic: the same answers lead to
+/// the same questions.
+pub fn find_dispensable<E>(
     candidates: &Candidates,
     width: usize,
     ask: &mut dyn FnMut(Questions<'_>) -> Result<Vec<bool>, E>,
-) -> Result<Found, E> {
+) -> Result<SearchResult, E> {
     let mut search = Search::new(candidates);
     while let Some(groups) = search.next(width.max(1)) {
         let left = search.guess_left();
-        let sets: Vec<Names> = groups.iter().map(|group| search.with(group)).collect();
+        let sets: Vec<SyscallNames> = groups.iter().map(|group| search.with(group)).collect();
         let answers = ask(Questions {
             denied: &sets,
             left,
@@ -75,7 +73,7 @@ pub fn search<E>(
         }
         search.accept(passed, ask)?;
     }
-    Ok(Found {
+    Ok(SearchResult {
         denied: search.denied,
         needed: search
             .needed
@@ -85,23 +83,23 @@ pub fn search<E>(
     })
 }
 
-/// How much older answers count for the next group's size.
+/// The weight of older answers for the size of the next group.
 const FADING: f64 = 0.9;
 
 struct Search<'a> {
-    denied: Names,
+    denied: SyscallNames,
     needed: VecDeque<Needed>,
-    unused: &'a Names,
-    /// Groups that are to be asked about next.
+    unused: &'a SyscallNames,
+    /// The next groups to test.
     queue: VecDeque<Vec<String>>,
-    /// Names of which no group was made yet.
+    /// Names that are in no group yet.
     rest: VecDeque<String>,
-    /// How many calls were needed and weren't, lately.
+    /// The weighted numbers of needed and of dispensable calls so far.
     seen_needed: f64,
     seen_dispensable: f64,
 }
 
-/// A call that was needed when so many others were denied. They only become more.
+/// A needed call, and how many calls were denied when it was tested.
 struct Needed {
     name: String,
     beside: usize,
@@ -113,22 +111,22 @@ impl Search<'_> {
         if !candidates.unused.is_empty() {
             queue.push_back(candidates.unused.iter().cloned().collect());
         }
-        // What often isn't needed comes first: groups of one kind save most questions.
+        // Often dispensable calls come first: homogeneous groups save the most questions.
         let (often, seldom): (Vec<_>, Vec<_>) =
             (candidates.used.iter().cloned()).partition(|name| OFTEN_TOLERATED.contains(&&**name));
         Search {
-            denied: Names::new(),
+            denied: SyscallNames::new(),
             needed: VecDeque::new(),
             unused: &candidates.unused,
             queue,
             rest: often.into_iter().chain(seldom).collect(),
-            // As if two had been seen, one of each kind.
+            // A prior of one call of each kind.
             seen_needed: 1.0,
             seen_dispensable: 1.0,
         }
     }
 
-    /// The groups of the next step; `None` when all is known.
+    /// The next groups; `None` at the end.
     fn next(&mut self, width: usize) -> Option<Vec<Vec<String>>> {
         let mut groups = Vec::new();
         while groups.len() < width {
@@ -146,19 +144,19 @@ impl Search<'_> {
         (!groups.is_empty()).then_some(groups)
     }
 
-    /// A call that was needed when less was denied.
+    /// A needed call that was tested when fewer calls were denied.
     fn take_stale(&mut self) -> Option<String> {
         let now = self.denied.len();
         let index = (self.needed.iter()).position(|needed| needed.beside != now)?;
         self.needed.remove(index).map(|needed| needed.name)
     }
 
-    /// The share of calls that are needed.
+    /// The estimated share of needed calls.
     fn share(&self) -> f64 {
         self.seen_needed / (self.seen_needed + self.seen_dispensable)
     }
 
-    /// A group of which it is as likely as not that all of it can be denied: its question tells most.
+    /// The size at which a group is dispensable with a probability of one half, so that its question gives the most information.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Between 1 and 64.
     fn group_size(&self) -> usize {
         let size = 0.5_f64.ln() / (1.0 - self.share()).ln();
@@ -182,8 +180,8 @@ impl Search<'_> {
         (queued + of(self.rest.len())).ceil() as usize + stale.count()
     }
 
-    /// What is denied already, and a group.
-    fn with(&self, group: &[String]) -> Names {
+    /// The denied calls and a group.
+    fn with(&self, group: &[String]) -> SyscallNames {
         (self.denied.iter().chain(group)).cloned().collect()
     }
 
@@ -191,7 +189,7 @@ impl Search<'_> {
         if !same && group.len() > 1 {
             return;
         }
-        // What was never called says nothing of what was.
+        // Unused calls say nothing about used ones.
         let used = group.iter().filter(|name| !self.unused.contains(*name));
         for _ in 0..used.count() {
             self.seen_needed *= FADING;
@@ -204,7 +202,7 @@ impl Search<'_> {
         }
     }
 
-    /// Of a group that can't be denied as a whole.
+    /// Halves a group that can't be denied as a whole.
     fn split(&mut self, mut group: Vec<String>) {
         if group.len() == 1 {
             let beside = self.denied.len();
@@ -217,7 +215,7 @@ impl Search<'_> {
         self.queue.push_front(group);
     }
 
-    /// Takes over groups that can be denied each: whether they can be together is another question.
+    /// Accepts groups that can be denied individually, after testing them together.
     fn accept<E>(
         &mut self,
         passed: Vec<Vec<String>>,
@@ -244,7 +242,7 @@ impl Search<'_> {
     }
 }
 
-/// Calls whose result programs and libraries often ignore, or for which they have another way.
+/// Calls whose failure programs and libraries often ignore or work around.
 const OFTEN_TOLERATED: &[&str] = &[
     "access",
     "arch_prctl",
@@ -292,16 +290,16 @@ const OFTEN_TOLERATED: &[&str] = &[
     "utimensat",
 ];
 
-/// The names that rules of a profile let through, with any arguments or some.
+/// The names that a profile's rules allow, with any or some arguments.
 #[must_use]
-pub fn let_through(profile: &Profile) -> Names {
+pub fn allowed_names(profile: &Profile) -> SyscallNames {
     let rules = (profile.rules.iter()).filter(|rule| rule.action().executes());
     rules.flat_map(Rule::names).cloned().collect()
 }
 
-/// The profile whose rules don't let these calls through: they get what other rules say of them, or the default action.
+/// The profile without the rules that allow these calls. They get the action of other rules, or the default action.
 #[must_use]
-pub fn without(profile: &Profile, denied: &Names) -> Profile {
+pub fn without_names(profile: &Profile, denied: &SyscallNames) -> Profile {
     let mut less = profile.clone();
     less.rules = (profile.rules.iter())
         .filter_map(|rule| {
@@ -309,7 +307,7 @@ pub fn without(profile: &Profile, denied: &Names) -> Profile {
                 return Some(rule.clone());
             }
             let names = rule.names().iter().filter(|name| !denied.contains(*name));
-            // Without a name there is no rule.
+            // A rule without names is invalid.
             Rule::new(
                 names.cloned().collect(),
                 rule.action(),
@@ -329,28 +327,28 @@ mod tests {
 
     use super::*;
 
-    fn names(names: &[&str]) -> Names {
+    fn names(names: &[&str]) -> SyscallNames {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    fn numbered(range: std::ops::Range<usize>) -> Names {
+    fn numbered(range: std::ops::Range<usize>) -> SyscallNames {
         range.map(|number| format!("call{number}")).collect()
     }
 
-    /// Searches a workload whose result is the same if this says so; gives how many questions that took.
+    /// Searches a simulated workload. Returns the number of questions too.
     fn find(
         candidates: &Candidates,
         width: usize,
-        same: &dyn Fn(&Names) -> bool,
-    ) -> (Found, usize) {
+        same: &dyn Fn(&SyscallNames) -> bool,
+    ) -> (SearchResult, usize) {
         let mut asked = 0;
         let mut ask = |questions: Questions<'_>| {
             assert!(questions.denied.len() <= width);
             asked += questions.denied.len();
             Ok::<_, Infallible>(questions.denied.iter().map(same).collect())
         };
-        let Ok(found) = search(candidates, width, &mut ask);
-        (found, asked)
+        let Ok(result) = find_dispensable(candidates, width, &mut ask);
+        (result, asked)
     }
 
     #[test]
@@ -359,73 +357,72 @@ mod tests {
             unused: numbered(0..300),
             used: names(&["read"]),
         };
-        let (found, asked) = find(&candidates, 1, &|denied| !denied.contains("read"));
-        assert_eq!(found.denied, candidates.unused);
-        assert_eq!(found.needed, candidates.used);
+        let (result, asked) = find(&candidates, 1, &|denied| !denied.contains("read"));
+        assert_eq!(result.denied, candidates.unused);
+        assert_eq!(result.needed, candidates.used);
         assert_eq!(asked, 2);
     }
 
     #[test]
-    fn what_is_needed_only_while_something_else_works_is_found_at_the_end() {
+    fn a_call_that_is_needed_only_with_another_allowed_is_found_at_the_end() {
         let candidates = Candidates {
-            unused: Names::new(),
+            unused: SyscallNames::new(),
             used: names(&["fork", "pipe", "read"]),
         };
-        // Without fork it waits in vain, unless there is no pipe to wait on.
-        let (found, asked) = find(&candidates, 1, &|denied| {
+        // Without fork it waits forever, unless it has no pipe to wait on.
+        let (result, asked) = find(&candidates, 1, &|denied| {
             !denied.contains("read") && (!denied.contains("fork") || denied.contains("pipe"))
         });
-        assert_eq!(found.denied, names(&["fork", "pipe"]));
+        assert_eq!(result.denied, names(&["fork", "pipe"]));
         assert!(asked <= 7, "{asked}");
     }
 
     #[test]
-    fn an_unused_call_can_be_needed_after_all() {
+    fn an_unused_call_can_turn_out_to_be_needed() {
         let candidates = Candidates {
             unused: numbered(0..16),
-            used: Names::new(),
+            used: SyscallNames::new(),
         };
-        let (found, asked) = find(&candidates, 1, &|denied| !denied.contains("call5"));
-        assert_eq!(found.needed, names(&["call5"]));
-        assert_eq!(found.denied.len(), 15);
+        let (result, asked) = find(&candidates, 1, &|denied| !denied.contains("call5"));
+        assert_eq!(result.needed, names(&["call5"]));
+        assert_eq!(result.denied.len(), 15);
         assert!(asked <= 10, "{asked}");
     }
 
     #[test]
-    fn of_two_calls_that_stand_for_each_other_one_is_tolerated() {
+    fn of_two_calls_that_replace_each_other_one_is_dispensable() {
         for width in [1, 2, 3, 8] {
             let candidates = Candidates {
-                unused: Names::new(),
+                unused: SyscallNames::new(),
                 used: names(&["readlink", "readlinkat", "read"]),
             };
-            let (found, _) = find(&candidates, width, &|denied| {
+            let (result, _) = find(&candidates, width, &|denied| {
                 let both = ["readlink", "readlinkat"];
                 !denied.contains("read") && !both.iter().all(|&name| denied.contains(name))
             });
-            assert_eq!(found.denied.len(), 1, "{found:?}");
-            assert_eq!(found.needed.len(), 2);
+            assert_eq!(result.denied.len(), 1, "{result:?}");
+            assert_eq!(result.needed.len(), 2);
         }
     }
 
     #[test]
     fn few_needed_calls_are_found_with_few_questions() {
         let candidates = Candidates {
-            unused: Names::new(),
+            unused: SyscallNames::new(),
             used: numbered(0..256),
         };
         let needed = names(&["call3", "call77", "call200"]);
-        let (found, asked) = find(&candidates, 1, &|denied| denied.is_disjoint(&needed));
-        assert_eq!(found.needed, needed);
+        let (result, asked) = find(&candidates, 1, &|denied| denied.is_disjoint(&needed));
+        assert_eq!(result.needed, needed);
         assert!(asked < 60, "{asked}");
-        let (_, asked) = find(&candidates, 1, &Names::is_empty);
+        let (_, asked) = find(&candidates, 1, &SyscallNames::is_empty);
         assert!(asked <= 256 + 32, "all are needed: {asked}");
     }
 
     proptest! {
-        /// For needed calls, and pairs of which one is needed: what is denied can be denied together, and nothing can be
-        /// added to it.
+        /// With needed calls, and pairs of which one is needed.
         #[test]
-        fn what_is_found_is_minimal(
+        fn the_result_is_a_maximal_set(
             count in 0_usize..40,
             unused in 0_usize..10,
             single in proptest::collection::btree_set(0_usize..50, 0..12),
@@ -437,27 +434,27 @@ mod tests {
                 used: numbered(0..count),
             };
             let call = |number: &usize| format!("call{number}");
-            let same = |denied: &Names| {
+            let same = |denied: &SyscallNames| {
                 !single.iter().any(|number| denied.contains(&call(number)))
                     && !pairs.iter().any(|(a, b)| denied.contains(&call(a)) && denied.contains(&call(b)))
             };
-            let (found, asked) = find(&candidates, width, &same);
-            prop_assert!(same(&found.denied));
-            for needed in &found.needed {
-                let mut more = found.denied.clone();
+            let (result, asked) = find(&candidates, width, &same);
+            prop_assert!(same(&result.denied));
+            for needed in &result.needed {
+                let mut more = result.denied.clone();
                 more.insert(needed.clone());
                 prop_assert!(!same(&more), "{needed}");
             }
-            let all: Names = candidates.used.union(&candidates.unused).cloned().collect();
-            let parts: Names = found.denied.union(&found.needed).cloned().collect();
+            let all: SyscallNames = candidates.used.union(&candidates.unused).cloned().collect();
+            let parts: SyscallNames = result.denied.union(&result.needed).cloned().collect();
             prop_assert_eq!(parts, all);
-            prop_assert!(found.denied.is_disjoint(&found.needed));
+            prop_assert!(result.denied.is_disjoint(&result.needed));
             prop_assert!(asked <= 6 * (count + unused) + 1);
         }
     }
 
     #[test]
-    fn a_profile_without_calls_keeps_what_else_it_says_of_them() {
+    fn a_profile_without_calls_keeps_other_rules_for_them() {
         use crate::profile::{Action, ErrnoRet};
         let rule = |names: &[&str], action| {
             let names = names.iter().map(|&name| name.to_owned()).collect();
@@ -469,8 +466,8 @@ mod tests {
             rule(&["mount"], Action::Log),
             rule(&["write", "clone3"], Action::Errno(ErrnoRet::ENOSYS)),
         ];
-        assert_eq!(let_through(&profile), names(&["mount", "read", "write"]));
-        let less = without(&profile, &names(&["write", "mount", "clone3"]));
+        assert_eq!(allowed_names(&profile), names(&["mount", "read", "write"]));
+        let less = without_names(&profile, &names(&["write", "mount", "clone3"]));
         assert_eq!(less.rules[0].names(), ["read"]);
         assert_eq!(less.rules[1], profile.rules[2]);
         assert_eq!(less.rules.len(), 2);

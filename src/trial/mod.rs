@@ -1,8 +1,16 @@
-//! Trials: a command is run under a profile to learn whether the profile fits.
+//! Trials: runs of a command under a profile, to learn whether the profile fits.
 
-pub mod inject;
-pub mod minimize;
-mod supervised;
-pub mod verify;
+mod compare;
+mod inject;
+mod minimize;
+mod run;
+mod verify;
 
-pub use supervised::*;
+pub use compare::{ComparedStreams, UsualStderr, difference, last_line};
+pub use inject::{InjectError, InjectOutcome, InjectVerdict, Injected, inject};
+pub use minimize::{
+    Candidates, Questions, SearchResult, SyscallNames, allowed_names, find_dispensable,
+    without_names,
+};
+pub use run::{Limits, Trial, TrialEnd, TrialError, TrialResult};
+pub use verify::{Denial, DenialOutcome, FirstDenial, Verified, Verifier};

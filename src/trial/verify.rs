@@ -1,11 +1,10 @@
-//! What a profile did to a workload that ran under it: from the events of a run to its denials.
+//! Collects the denials of a workload that runs under a profile.
 //!
-//! The workload runs under the real filter, and each of its calls is seen twice: at its entry, before any filter, with its
-//! arguments, and at its end, with what the program got. What the filter answers to the call is what the very program that
-//! was loaded says (`bpf.rs`). So nothing is guessed: not from errnos, which the kernel itself gives too, and not from one
-//! denial for the next.
+//! The workload runs under the real filter, and ptrace reports each call twice: at its entry, before any filter, with its
+//! arguments, and at its end, with the result. The emulator runs the loaded program on the call. So nothing is guessed from
+//! errnos, which the kernel itself returns too, or from earlier denials.
 //!
-//! The command is started by `sc-record run`: what that does until the command is executed is left out.
+//! `sc-record run` starts the command. Its own calls, before the command is executed, don't count.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -21,110 +20,109 @@ use crate::profile::{ARGS, Action, ErrnoRet, Profile};
 use crate::recording::Exit;
 use crate::syscall::Syscall;
 
-/// What a program got for a call that the filter didn't simply let through.
+/// The result of a call that the filter didn't just allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Got {
-    /// This errno, whatever it came from.
+pub enum DenialOutcome {
+    /// This errno, whatever its cause.
     Errno(i32),
     /// Success.
     Success,
-    /// SIGSYS, to handle or to die of.
+    /// SIGSYS.
     Trapped,
-    /// The task is gone by this signal.
+    /// This signal killed the task.
     Killed(i32),
-    /// The call was interrupted, and is restarted or ends with EINTR.
+    /// The call was interrupted, and restarts or fails with EINTR.
     Interrupted,
-    /// The task ended before anything was seen.
+    /// The task ended before the result was seen.
     Unknown,
 }
 
-impl fmt::Display for Got {
+impl fmt::Display for DenialOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Got::Errno(errno) => match Errno::from_raw(*errno) {
+            DenialOutcome::Errno(errno) => match Errno::from_raw(*errno) {
                 Errno::UnknownErrno => write!(f, "errno {errno}"),
                 errno => write!(f, "{errno:?}"),
             },
-            Got::Success => f.write_str("success"),
-            Got::Trapped => f.write_str("SIGSYS"),
-            Got::Killed(libc::SIGSYS) => f.write_str("killed by SIGSYS"),
-            Got::Killed(signal) => write!(f, "killed by signal {signal}"),
-            Got::Interrupted => f.write_str("interrupted"),
-            Got::Unknown => f.write_str("unknown"),
+            DenialOutcome::Success => f.write_str("success"),
+            DenialOutcome::Trapped => f.write_str("SIGSYS"),
+            DenialOutcome::Killed(libc::SIGSYS) => f.write_str("killed by SIGSYS"),
+            DenialOutcome::Killed(signal) => write!(f, "killed by signal {signal}"),
+            DenialOutcome::Interrupted => f.write_str("interrupted"),
+            DenialOutcome::Unknown => f.write_str("unknown"),
         }
     }
 }
 
-/// The last errno there is (`MAX_ERRNO`, `linux/err.h`); above 511 they are the kernel's own (`linux/errno.h`).
+/// The greatest errno (`MAX_ERRNO`, `linux/err.h`); those above 511 are internal to the kernel (`linux/errno.h`).
 const MAX_ERRNO: i64 = 4095;
 const RESTARTS: std::ops::RangeInclusive<i32> = 512..=516;
 
-impl Got {
-    fn of(value: i64) -> Got {
+impl DenialOutcome {
+    fn of(value: i64) -> DenialOutcome {
         match i32::try_from(-value) {
-            Ok(errno) if RESTARTS.contains(&errno) => Got::Interrupted,
-            Ok(errno) if (1..=MAX_ERRNO).contains(&i64::from(errno)) => Got::Errno(errno),
-            _ => Got::Success,
+            Ok(errno) if RESTARTS.contains(&errno) => DenialOutcome::Interrupted,
+            Ok(errno) if (1..=MAX_ERRNO).contains(&i64::from(errno)) => DenialOutcome::Errno(errno),
+            _ => DenialOutcome::Success,
         }
     }
 }
 
-/// Calls of one kind that the filter didn't simply let through: the same call, answer, program, thread name and place.
+/// Calls that the filter didn't just allow, with the same number, action, program, thread name and call site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// What was called.
+    /// The system call.
     pub syscall: Syscall,
-    /// What the filter answered.
+    /// The filter's action.
     pub action: Action,
-    /// A rule of the profile says so of this call by its name. Otherwise it is the default action.
+    /// Whether a rule with the call's name has the action. Otherwise it is the default action.
     pub by_rule: bool,
-    /// What the caller executes; empty if nobody could tell.
+    /// The caller's executable; empty if unknown.
     pub executable: PathBuf,
-    /// The name of the thread.
+    /// The thread's name.
     pub thread: String,
-    /// Where it was called from.
+    /// The call site.
     pub code: Arc<Code>,
     /// The first of these calls.
-    pub first: First,
-    /// How many there were.
+    pub first: FirstDenial,
+    /// The number of calls.
     pub count: u64,
-    /// What the program got, and how often.
-    pub got: BTreeMap<Got, u64>,
+    /// The results, and how often each occurred.
+    pub got: BTreeMap<DenialOutcome, u64>,
 }
 
-/// The first of some calls.
+/// The first call of a denial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct First {
-    /// Since the command was executed.
+pub struct FirstDenial {
+    /// The time since the command was executed.
     pub after: Duration,
     /// The process.
     pub process: Task,
-    /// The address after the instruction that called.
+    /// The address of the next instruction.
     pub ip: Option<u64>,
     /// The arguments.
     pub args: [u64; ARGS],
 }
 
 impl Denial {
-    /// Whether the call was kept from being executed, by nobody's decision but the profile's.
+    /// Whether the profile kept the call from being executed.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         !matches!(self.action, Action::Allow | Action::Log | Action::Notify)
     }
 
-    /// Whether it is something to look into: it was denied. Not that a rule answers ENOSYS to a call that it names, which is
-    /// how a profile tells libc to take an older one.
+    /// Whether it is a finding: a denial, except ENOSYS from a rule with the call's name, which makes libc use an older call.
     #[must_use]
     pub fn is_finding(&self) -> bool {
-        let meant = self.by_rule && self.action == Action::Errno(ErrnoRet::ENOSYS);
-        self.is_denied() && !meant
+        let is_intended = self.by_rule && self.action == Action::Errno(ErrnoRet::ENOSYS);
+        self.is_denied() && !is_intended
     }
 }
 
-/// How many kinds of denials are told apart. Code that is made at run time could make any number.
-const MAX_KINDS: usize = 4096;
+/// The maximum number of denials. Code that is generated at run time can have any number of call sites.
+const MAX_DENIALS: usize = 4096;
 
-/// Takes the events of a run under a profile, with the outcomes of calls.
+/// Takes the events of a run under a profile.
 pub struct Verifier<'a> {
     filter: &'a Filter,
     profile: &'a Profile,
@@ -132,18 +130,18 @@ pub struct Verifier<'a> {
     tasks: HashMap<Task, Caller>,
     kinds: HashMap<Key, usize>,
     denials: Vec<Denial>,
-    /// Denials beyond [`MAX_KINDS`].
+    /// Calls beyond [`MAX_DENIALS`].
     more: u64,
     lost: BTreeSet<String>,
 }
 
-/// The command, from the launcher on.
+/// The command, starting with the launcher.
 #[derive(Default)]
 struct Command {
     task: Option<Task>,
-    /// How many programs it executed: the first is the launcher.
+    /// The number of executed programs; the first is the launcher.
     executed: u32,
-    /// The launcher's latest call: in the end the execve(2) that starts the command.
+    /// The launcher's latest call. The last one is the execve(2) that starts the command.
     launching: Option<(Syscall, Option<Box<CallSite>>)>,
     started: Option<Instant>,
 }
@@ -151,7 +149,7 @@ struct Command {
 #[derive(Default)]
 struct Caller {
     executable: Arc<PathBuf>,
-    /// Which kind its latest call is, if it is a denial.
+    /// The index of the denial that its latest call belongs to.
     latest: Option<usize>,
 }
 
@@ -164,21 +162,21 @@ struct Key {
     code: Arc<Code>,
 }
 
-/// What became of a run under a profile.
+/// The result of a run under a profile.
 #[derive(Clone, Debug, Default)]
 pub struct Verified {
-    /// Whether the command was executed at all.
+    /// Whether the command was executed.
     pub started: bool,
-    /// What the filter didn't simply let through, in the order in which it came.
+    /// The denials, in order of their first calls.
     pub denials: Vec<Denial>,
-    /// How many more calls there were than kinds can be told apart.
+    /// The number of calls beyond the maximum number of denials.
     pub more: u64,
     /// Why denials may be missing.
     pub incomplete_because: BTreeSet<String>,
 }
 
 impl<'a> Verifier<'a> {
-    /// For a run under this filter, which is that of this profile.
+    /// For a run under the filter of a profile.
     #[must_use]
     pub fn new(profile: &'a Profile, filter: &'a Filter) -> Verifier<'a> {
         Verifier {
@@ -193,14 +191,14 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// The run is over.
+    /// Ends the run.
     #[must_use]
     pub fn finish(mut self) -> Verified {
         let open: Vec<usize> = (self.tasks.values_mut())
             .filter_map(|caller| caller.latest.take())
             .collect();
         for kind in open {
-            self.got(kind, Got::Unknown);
+            self.got(kind, DenialOutcome::Unknown);
         }
         Verified {
             started: self.command.started.is_some(),
@@ -211,7 +209,7 @@ impl<'a> Verifier<'a> {
     }
 
     fn called(&mut self, task: Task, syscall: Syscall, site: Option<&CallSite>) {
-        // What is not of interest is let through, whatever its arguments.
+        // Only calls that the filter may deny are reported with arguments.
         let args = site.and_then(|site| site.args);
         let (Some(site), Some(args)) = (site, args) else {
             self.caller(task).latest = None;
@@ -232,7 +230,7 @@ impl<'a> Verifier<'a> {
         };
         let kind = match self.kinds.get(&key) {
             Some(&kind) => kind,
-            None if self.denials.len() >= MAX_KINDS => {
+            None if self.denials.len() >= MAX_DENIALS => {
                 self.more += 1;
                 self.caller(task).latest = None;
                 return;
@@ -246,7 +244,7 @@ impl<'a> Verifier<'a> {
                     executable: executable.as_ref().clone(),
                     thread: String::from_utf8_lossy(thread).into_owned(),
                     code: Arc::clone(&site.code),
-                    first: First {
+                    first: FirstDenial {
                         after: (self.command.started).map_or(Duration::ZERO, |at| at.elapsed()),
                         process: site.process.unwrap_or(task),
                         ip: site.ip,
@@ -280,28 +278,28 @@ impl<'a> Verifier<'a> {
             Some(Action::Trap | Action::KillThread | Action::KillProcess)
         );
         let got = match outcome {
-            // The signal is what it gets.
+            // The signal is the result.
             CallOutcome::Returned(_) if ends_with_signal => return,
-            CallOutcome::Returned(value) => Got::of(value),
-            CallOutcome::Trapped => Got::Trapped,
-            CallOutcome::Died(Exit::Signal(signal)) => Got::Killed(signal),
-            // The status of a thread is that of its process once that has ended, too.
+            CallOutcome::Returned(value) => DenialOutcome::of(value),
+            CallOutcome::Trapped => DenialOutcome::Trapped,
+            CallOutcome::Died(Exit::Signal(signal)) => DenialOutcome::Killed(signal),
+            // After the process has ended, its status replaces the thread's.
             CallOutcome::Died(Exit::Code(_)) if action == Some(Action::KillThread) => {
-                Got::Killed(libc::SIGSYS)
+                DenialOutcome::Killed(libc::SIGSYS)
             }
-            CallOutcome::Died(Exit::Code(_)) => Got::Unknown,
+            CallOutcome::Died(Exit::Code(_)) => DenialOutcome::Unknown,
         };
         self.caller(task).latest = None;
         self.got(kind, got);
     }
 
-    fn got(&mut self, kind: usize, got: Got) {
+    fn got(&mut self, kind: usize, got: DenialOutcome) {
         if let Some(denial) = self.denials.get_mut(kind) {
             *denial.got.entry(got).or_default() += 1;
         }
     }
 
-    /// What is known of a task. One whose fork was not told of yet is asked for what it executes: it is stopped.
+    /// The state of a task. The executable of a task whose fork has not been reported yet is read from proc(5).
     fn caller(&mut self, task: Task) -> &mut Caller {
         self.tasks.entry(task).or_insert_with(|| Caller {
             executable: Arc::new(
@@ -319,7 +317,7 @@ impl<'a> Verifier<'a> {
         self.caller(task).executable = Arc::new(executable);
         if is_command && self.command.executed == 2 {
             self.command.started = Some(Instant::now());
-            // The call that started it is the workload's.
+            // The execve(2) that started it counts for the workload.
             if let Some((syscall, site)) = self.command.launching.take() {
                 self.called(task, syscall, site.as_deref());
                 self.outcome(task, CallOutcome::Returned(0));
@@ -356,7 +354,7 @@ impl Sink for Verifier<'_> {
             }
             Event::Exit { task } => {
                 if let Some(kind) = self.tasks.remove(&task).and_then(|caller| caller.latest) {
-                    self.got(kind, Got::Unknown);
+                    self.got(kind, DenialOutcome::Unknown);
                 }
             }
             Event::Lost { why, .. } => {
@@ -374,7 +372,7 @@ mod tests {
     use crate::profile::Rule;
     use crate::syscall::Arch;
 
-    /// A profile that refuses, and has rules of every kind.
+    /// A profile with rules of every kind.
     fn profile() -> Profile {
         let rule = |name: &str, action| Rule::new(vec![name.into()], action, Vec::new()).unwrap();
         let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
@@ -396,7 +394,7 @@ mod tests {
     }
 
     impl Scene {
-        /// The launcher executed the command.
+        /// The events until the launcher has executed the command.
         fn new() -> Scene {
             let mut scene = Scene { events: Vec::new() };
             scene.call(LAUNCHER, "execve");
@@ -445,7 +443,7 @@ mod tests {
             self.outcome(task, CallOutcome::Returned(value));
         }
 
-        /// `NAME ACTION xCOUNT: GOT…` of each denial, a mark in front of findings.
+        /// `NAME ACTION by PROGRAM: RESULT…` of each denial, with a mark in front of findings.
         fn verify(self) -> Vec<String> {
             let profile = profile();
             let filter = compile(&profile, OnUnknown::Fail).unwrap();
@@ -477,12 +475,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_launcher_does_is_left_out() {
+    fn the_launcher_s_calls_don_t_count() {
         assert_eq!(Scene::new().verify(), Vec::<String>::new());
     }
 
     #[test]
-    fn denials_are_told_with_what_the_program_got() {
+    fn denials_have_the_results_of_their_calls() {
         let mut scene = Scene::new();
         let (task, child) = (LAUNCHER, Task(11));
         for _ in 0..2 {
@@ -523,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_ends_in_its_call_got_something_unknown() {
+    fn the_result_of_a_call_in_which_the_task_ends_is_unknown() {
         let mut scene = Scene::new();
         scene.call(LAUNCHER, "uname");
         assert_eq!(

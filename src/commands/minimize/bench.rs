@@ -1,4 +1,4 @@
-//! Runs of the workload: as it is, recorded, and under profiles.
+//! Runs the workload: without a profile, recorded, and under profiles.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -14,44 +14,46 @@ use sc_record::command::find_executable;
 use sc_record::format::{self, Format};
 use sc_record::profile::Profile;
 use sc_record::recording::{Recording, Run};
-use sc_record::trial::minimize::Names;
-use sc_record::trial::{Compare, End, Limits, Trial, Tried, Usual, difference, last_line};
+use sc_record::trial::{
+    ComparedStreams, Limits, SyscallNames, Trial, TrialEnd, TrialResult, UsualStderr, difference,
+    last_line,
+};
 use tempfile::TempDir;
 
 use super::{Interrupted, is_stopped};
 use crate::cli::{Compared, MinimizeArgs};
 
-/// This very program, in any child of this process.
+/// This program, in any child of this process.
 const MYSELF: &str = "/proc/self/exe";
 
-/// Where the workload is run.
+/// Runs the workload.
 pub(super) struct Bench<'a> {
     args: &'a MinimizeArgs,
     native: Trial,
-    compare: Compare,
-    /// Each run has a directory of its own in it.
+    compare: ComparedStreams,
+    /// Contains a directory for each run.
     directory: TempDir,
     runs: AtomicU32,
-    /// What it writes to stderr with calls denied that it can do without.
-    usual: Mutex<Usual>,
+    /// Lines on stderr with dispensable calls denied.
+    usual: Mutex<UsualStderr>,
     stop: &'a AtomicBool,
 }
 
-/// What the workload does with all calls that the profile allows.
+/// The workload with all calls allowed that the profile allows.
 pub(super) struct Baseline {
-    /// Its result.
-    pub(super) tried: Tried,
-    /// What a run may take.
+    /// The outcome.
+    pub(super) tried: TrialResult,
+    /// The limits of a run.
     limits: Limits,
-    /// The names of the calls that it makes.
-    pub(super) called: Names,
-    /// Why some may be missing there.
+    /// The names of its calls.
+    pub(super) called: SyscallNames,
+    /// Why calls may be missing.
     pub(super) incomplete: BTreeSet<String>,
 }
 
 impl<'a> Bench<'a> {
     pub(super) fn new(args: &'a MinimizeArgs, stop: &'a AtomicBool) -> anyhow::Result<Bench<'a>> {
-        // clap sees to it that there is one.
+        // clap requires one.
         let name = args.command.first().context("there is no command")?;
         Ok(Bench {
             args,
@@ -67,8 +69,8 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Runs the workload without the profile, recorded under it, and under it as often at once as later; all must have
-    /// the same result.
+    /// Runs the workload without the profile, recorded under it, and under it with as many concurrent runs as later. All must
+    /// have the same outcome.
     pub(super) fn baseline(&self, profile: &Profile) -> anyhow::Result<Baseline> {
         let unlimited = Limits {
             time: None,
@@ -76,7 +78,7 @@ impl<'a> Bench<'a> {
         };
         let native = self.run(&self.native, &self.room()?, unlimited)?;
         if let Some(failure) = self.judge(&native, &native)? {
-            anyhow::bail!("the workload itself, without the profile, does not pass: {failure}");
+            anyhow::bail!("the workload does not pass even without the profile: {failure}");
         }
         let room = self.room()?;
         let file = write_profile(&room, profile)?;
@@ -86,13 +88,13 @@ impl<'a> Bench<'a> {
             Ok(Some(line)) => format!("cannot record the workload under the profile ({line})"),
             _ => "cannot record the workload under the profile".to_owned(),
         })?;
-        // The recorder has a word on stderr too.
-        let silent = Compare {
+        // The recorder writes to stderr too.
+        let silent = ComparedStreams {
             stderr: false,
             ..self.compare
         };
-        let under = self.at_once(&self.under(&file), unlimited)?;
-        let mut differs = difference(&native, &recorded, silent, &Usual::default())?;
+        let under = self.run_concurrently(&self.under(&file), unlimited)?;
+        let mut differs = difference(&native, &recorded, silent, &UsualStderr::default())?;
         for tried in &under {
             differs = match differs {
                 None => self.judge(&native, tried)?,
@@ -122,8 +124,8 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// As many runs at once as there will be.
-    fn at_once(&self, trial: &Trial, limits: Limits) -> anyhow::Result<Vec<Tried>> {
+    /// Runs the workload as often as there are concurrent runs, concurrently.
+    fn run_concurrently(&self, trial: &Trial, limits: Limits) -> anyhow::Result<Vec<TrialResult>> {
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..self.args.jobs)
                 .map(|_| scope.spawn(|| self.run(trial, &self.room()?, limits)))
@@ -136,11 +138,11 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Why the runs with all calls don't have one result.
+    /// Why the runs with all calls allowed differ.
     fn why_no_baseline(
         &self,
-        native: &Tried,
-        under: &[Tried],
+        native: &TrialResult,
+        under: &[TrialResult],
         differs: &str,
     ) -> anyhow::Result<anyhow::Error> {
         let again = self.run(
@@ -151,31 +153,30 @@ impl<'a> Bench<'a> {
                 output: u64::MAX,
             },
         )?;
-        let advice = "compare less (--compare exit), or tell with --test what is right";
+        let advice = "compare less (--compare exit), or test the outcome with --test";
         if let Some(differs) = self.judge(native, &again)? {
             return Ok(anyhow::anyhow!(
-                "the workload's result is not the same twice, even without the profile: {differs}; {advice}"
+                "the workload's outcome varies even without the profile: {differs}; {advice}"
             ));
         }
-        // All others under the profile against the first of them.
+        // Compare the runs under the profile with each other.
         for other in &under[1..] {
             if let Some(differs) = self.judge(&under[0], other)? {
-                let at_once = match self.args.jobs {
+                let concurrently = match self.args.jobs {
                     1 => "",
-                    _ => ", with several runs at once (-j)",
+                    _ => " with concurrent runs (-j)",
                 };
                 return Ok(anyhow::anyhow!(
-                    "the workload's result is not the same twice under the profile{at_once}: {differs}; {advice}"
+                    "the workload's outcome varies under the profile{concurrently}: {differs}; {advice}"
                 ));
             }
         }
         Ok(anyhow::anyhow!(
-            "the workload's result under the profile is not that without it: {differs}; sc-record verify tells what is \
-             denied"
+            "the workload's outcome differs under the profile: {differs}; sc-record verify shows what is denied"
         ))
     }
 
-    /// Runs the workload under a profile, and tells how its result differs; `None`: it is the same.
+    /// Runs the workload under a profile. Returns how the outcome differs, if it does.
     pub(super) fn difference(
         &self,
         baseline: &Baseline,
@@ -188,12 +189,12 @@ impl<'a> Bench<'a> {
         if difference.is_none() {
             self.usual().add(&tried)?;
         }
-        // Thousands of outputs can be much. What can't be removed now goes with the rest.
+        // Thousands of outputs need space. A directory that can't be removed now is removed at the end.
         let _ = std::fs::remove_dir_all(room);
         Ok(difference)
     }
 
-    fn judge(&self, expected: &Tried, got: &Tried) -> anyhow::Result<Option<String>> {
+    fn judge(&self, expected: &TrialResult, got: &TrialResult) -> anyhow::Result<Option<String>> {
         if let Some(difference) = difference(expected, got, self.compare, &self.usual())? {
             return Ok(Some(difference));
         }
@@ -201,8 +202,8 @@ impl<'a> Bench<'a> {
             return Ok(None);
         };
         let status = match got.end {
-            End::Exit(exit) => exit.shell_status(),
-            End::OutOfTime(_) | End::TooMuchOutput(_) => 0,
+            TrialEnd::Exit(exit) => exit.shell_status(),
+            TrialEnd::OutOfTime(_) | TrialEnd::TooMuchOutput(_) => 0,
         };
         let mut argv: Vec<OsString> = ["sh", "-c", test, "sc-record"].map(Into::into).to_vec();
         argv.extend([got.stdout.clone().into(), got.stderr.clone().into()]);
@@ -216,7 +217,7 @@ impl<'a> Bench<'a> {
             output: 64 << 20,
         };
         let tested = self.run(&test, &self.room()?, limits)?;
-        if tested.end == End::Exit(sc_record::recording::Exit::Code(0)) {
+        if tested.end == TrialEnd::Exit(sc_record::recording::Exit::Code(0)) {
             return Ok(None);
         }
         let mut failure = format!("the test fails ({})", tested.end);
@@ -227,13 +228,13 @@ impl<'a> Bench<'a> {
         Ok(Some(failure))
     }
 
-    fn run(&self, trial: &Trial, room: &Path, limits: Limits) -> anyhow::Result<Tried> {
+    fn run(&self, trial: &Trial, room: &Path, limits: Limits) -> anyhow::Result<TrialResult> {
         let tried = trial.run(room, limits, &|| is_stopped(self.stop))?;
         Ok(tried.ok_or(Interrupted)?)
     }
 
-    fn usual(&self) -> MutexGuard<'_, Usual> {
-        // Lines are added whole: a panic elsewhere doesn't spoil it.
+    fn usual(&self) -> MutexGuard<'_, UsualStderr> {
+        // A panic elsewhere leaves no change half done.
         self.usual.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -244,7 +245,7 @@ impl<'a> Bench<'a> {
         Ok(room)
     }
 
-    /// The workload as `sc-record run` starts it.
+    /// The workload under a profile.
     fn under(&self, profile: &Path) -> Trial {
         let mut argv: Vec<OsString> = ["sc-record", "run", "-q"].map(Into::into).to_vec();
         for (wanted, option) in [
@@ -264,7 +265,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A trial, recorded.
+/// A recorded trial.
 fn recorder(recording: &Path, trial: &Trial) -> Trial {
     let mut argv: Vec<OsString> = [
         "sc-record",
@@ -300,8 +301,8 @@ fn load(recording: &Path) -> anyhow::Result<Run> {
     run.context("the recording has no run")
 }
 
-/// What the workload called: not what only this program did, to load the filter.
-fn called(run: &Run) -> Names {
+/// The calls of the workload, without those that only this program made to load the filter.
+fn called(run: &Run) -> SyscallNames {
     let myself = std::fs::read_link(MYSELF).unwrap_or_default();
     let myself = match myself.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
         Some(kept) => PathBuf::from(OsString::from_vec(kept.to_owned())),

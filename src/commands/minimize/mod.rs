@@ -1,4 +1,4 @@
-//! `sc-record minimize PROFILE -- CMD [ARG]...`: finds calls that the workload can do without.
+//! `sc-record minimize PROFILE -- CMD [ARG]...`: finds calls that the workload doesn't need.
 
 mod bench;
 mod report;
@@ -13,67 +13,70 @@ use sc_record::atomic_file::write_atomically;
 use sc_record::backend::signals;
 use sc_record::format::{self, Format};
 use sc_record::profile::{Policy, Profile};
-use sc_record::trial::minimize::{self, Candidates, Found, Names, Questions, let_through, without};
+use sc_record::trial::{
+    Candidates, Questions, SearchResult, SyscallNames, allowed_names, find_dispensable,
+    without_names,
+};
 
 use self::bench::{Baseline, Bench};
-use self::report::{Call, Report, Verdict};
-use self::state::State;
+use self::report::{CallReport, MinimizeReport, Necessity};
+use self::state::SavedResults;
 use super::exit_status;
 use super::run::Compiled;
 use crate::cli::MinimizeArgs;
 
-/// The user, or who manages this process, wants it to end.
+/// A signal asks the process to end.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 struct Interrupted;
 
-/// Finds the calls, reports them, and gives the exit status.
+/// Finds the calls and reports them. Returns the exit status.
 pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
     let given = Compiled::load(&args.enforce, args.verbosity.quiet)?;
     let default = given.profile.default_action;
     anyhow::ensure!(
         !default.executes(),
-        "{}: the default action is {default}: what the profile does not name is let through, so nothing can be taken out",
+        "{}: the default action is {default}, so removing calls from the profile denies nothing",
         args.enforce.profile.display()
     );
     anyhow::ensure!(
         !args.write.update || !matches!(given.format, Format::Docker | Format::Podman),
-        "{}: --update would lose the conditions of its rules: --write FILE writes OCI, resolved for this machine",
+        "{}: --update would lose the conditions of its rules: use --write FILE, which writes OCI, resolved for this machine",
         args.enforce.profile.display()
     );
-    // Before there is a thread: the mask of signals is each thread's own.
-    let named = let_through(&given.profile);
+    let named = allowed_names(&given.profile);
     if let Some(unknown) = args.only.iter().find(|name| !named.contains(*name)) {
         anyhow::bail!(
-            "--only {unknown}: {} does not let it through",
+            "--only {unknown}: {} does not allow it",
             args.enforce.profile.display()
         );
     }
+    // Before there are other threads, since each has its own signal mask.
     let stop = signals::flag_interrupts().context("can't handle signals")?;
-    let mut state = State::open(args, &given.bytes)?;
+    let mut state = SavedResults::open(args, &given.bytes)?;
     match search(args, &given, &stop, &mut state) {
         Err(error) if error.is::<Interrupted>() => {
-            state.say_how_to_go_on();
+            state.say_how_to_continue();
             Ok(INTERRUPTED)
         }
         outcome => outcome,
     }
 }
 
-/// As a shell has it for what SIGINT ended.
+/// A shell's status for a command that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
 fn search(
     args: &MinimizeArgs,
     given: &Compiled,
     stop: &Arc<AtomicBool>,
-    state: &mut State,
+    state: &mut SavedResults,
 ) -> anyhow::Result<u8> {
     let bar = progress(args.verbosity.quiet);
     let bench = Bench::new(args, stop)?;
-    bar.set_message("running it with all calls");
+    bar.set_message("running with all calls allowed");
     let baseline = bench.baseline(&given.profile)?;
-    let plan = Plan::new(&given.profile, &baseline, args);
+    let plan = TestPlan::new(&given.profile, &baseline, args);
     bar.set_message(format!(
         "{} calls: {} used, {} unused",
         plan.candidates.used.len() + plan.candidates.unused.len(),
@@ -82,7 +85,7 @@ fn search(
     ));
 
     let confirm = usize::try_from(args.confirm)?;
-    let asking = Asking {
+    let experiment = Experiment {
         bench: &bench,
         baseline: &baseline,
         profile: &given.profile,
@@ -90,18 +93,18 @@ fn search(
         bar: &bar,
         confirm,
     };
-    let found = minimize::search(&plan.candidates, usize::from(args.jobs), &mut |questions| {
-        asking.ask(&questions)
+    let found = find_dispensable(&plan.candidates, usize::from(args.jobs), &mut |questions| {
+        experiment.ask(&questions)
     })?;
-    let removable: Names = (found.denied.iter())
-        .filter(|name| plan.left_alone(name).is_none())
+    let removable: SyscallNames = (found.denied.iter())
+        .filter(|name| plan.kept_because(name).is_none())
         .cloned()
         .collect();
-    let unconfirmed = asking.confirm(&removable, confirm)?;
+    let unconfirmed = experiment.confirm(&removable, confirm)?;
     bar.finish_and_clear();
-    let state = (asking.state.into_inner()).unwrap_or_else(PoisonError::into_inner);
+    let state = (experiment.state.into_inner()).unwrap_or_else(PoisonError::into_inner);
 
-    let report = Report {
+    let report = MinimizeReport {
         profile: args.enforce.profile.clone(),
         calls: plan.calls(&found, state),
         runs: state.runs(),
@@ -115,20 +118,18 @@ fn search(
         crate::ui::output::print(&report.text())?;
     }
     if let Some(difference) = &report.unconfirmed {
-        // Its results can't be trusted.
+        // The results are unreliable.
         state.remove();
-        anyhow::bail!(
-            "the workload's result is not always the same with all of these denied: {difference}"
-        );
+        anyhow::bail!("the outcome is not always the same with all of these denied: {difference}");
     }
     let target = match (&args.write.to, args.write.update) {
         (Some(file), _) => Some(file),
         (None, update) => update.then_some(&args.enforce.profile),
     };
     if let Some(target) = target {
-        let smaller = without(&given.profile, &removable);
+        let smaller = without_names(&given.profile, &removable);
         let format = match given.format {
-            // Conditions that were resolved are not there any more.
+            // The conditions have been resolved.
             Format::Docker | Format::Podman => Format::Oci,
             format => format,
         };
@@ -146,73 +147,77 @@ fn search(
     })
 }
 
-/// What is asked about, and what isn't.
-struct Plan {
+/// The calls to test, and those that aren't tested.
+struct TestPlan {
     candidates: Candidates,
-    /// Unused, and not asked about.
-    unused: Names,
-    /// Some calls are left alone whatever is found of them.
+    /// Unused, and not tested.
+    unused: SyscallNames,
+    /// Keeps some calls whatever the result.
     policy: Policy,
 }
 
-impl Plan {
-    fn new(profile: &Profile, baseline: &Baseline, args: &MinimizeArgs) -> Plan {
+impl TestPlan {
+    fn new(profile: &Profile, baseline: &Baseline, args: &MinimizeArgs) -> TestPlan {
         let policy = Policy {
             extent: args.policy.into(),
             enosys_probes: false,
         };
         let asked = |name: &String| args.only.is_empty() || args.only.contains(name);
-        let (used, unused): (Names, Names) = (let_through(profile).into_iter())
+        let (used, unused): (SyscallNames, SyscallNames) = (allowed_names(profile).into_iter())
             .filter(asked)
             .partition(|name| baseline.called.contains(name));
-        let (left_alone, unused): (Names, Names) =
+        let (kept, unused): (SyscallNames, SyscallNames) =
             (unused.into_iter()).partition(|name| policy.always(name).is_some());
-        Plan {
+        TestPlan {
             candidates: Candidates { unused, used },
-            unused: left_alone,
+            unused: kept,
             policy,
         }
     }
 
-    /// Why a call stays in the profile although the workload can do without it.
-    fn left_alone(&self, name: &str) -> Option<&'static str> {
+    /// Why a dispensable call stays in the profile.
+    fn kept_because(&self, name: &str) -> Option<&'static str> {
         self.policy.always(name)
     }
 
-    fn calls(&self, found: &Found, state: &State) -> Vec<Call> {
-        let dispensable = found.denied.iter().chain(&self.unused).map(|name| Call {
+    fn calls(&self, found: &SearchResult, state: &SavedResults) -> Vec<CallReport> {
+        let dispensable = found
+            .denied
+            .iter()
+            .chain(&self.unused)
+            .map(|name| CallReport {
+                name: name.clone(),
+                necessity: if self.candidates.used.contains(name) {
+                    Necessity::Tolerated
+                } else {
+                    Necessity::Unused
+                },
+                kept_because: self.kept_because(name),
+                without_it: None,
+            });
+        let needed = found.needed.iter().map(|name| CallReport {
             name: name.clone(),
-            verdict: if self.candidates.used.contains(name) {
-                Verdict::Tolerated
-            } else {
-                Verdict::Unused
-            },
-            left_alone: self.left_alone(name),
-            without_it: None,
-        });
-        let needed = found.needed.iter().map(|name| Call {
-            name: name.clone(),
-            verdict: Verdict::Needed,
-            left_alone: None,
+            necessity: Necessity::Needed,
+            kept_because: None,
             without_it: state.why_needed(name).map(str::to_owned),
         });
-        let mut calls: Vec<Call> = dispensable.chain(needed).collect();
+        let mut calls: Vec<CallReport> = dispensable.chain(needed).collect();
         calls.sort_by(|a, b| a.name.cmp(&b.name));
         calls
     }
 }
 
-/// Asks the workload.
-struct Asking<'a> {
+/// Answers the questions of the search.
+struct Experiment<'a> {
     bench: &'a Bench<'a>,
     baseline: &'a Baseline,
     profile: &'a Profile,
-    state: Mutex<&'a mut State>,
+    state: Mutex<&'a mut SavedResults>,
     bar: &'a ProgressBar,
     confirm: usize,
 }
 
-impl Asking<'_> {
+impl Experiment<'_> {
     fn ask(&self, questions: &Questions<'_>) -> anyhow::Result<Vec<bool>> {
         let known = self.bar.position() + questions.denied.len() as u64;
         let left = (questions.left + self.confirm) as u64;
@@ -233,17 +238,17 @@ impl Asking<'_> {
         })
     }
 
-    fn is_same(&self, denied: &Names) -> anyhow::Result<bool> {
+    fn is_same(&self, denied: &SyscallNames) -> anyhow::Result<bool> {
         let known = self.locked(|state| state.known(denied));
         let same = if let Some(same) = known {
             same
         } else {
-            // What is the same by chance must not be taken for what the workload can do without.
+            // Repeated, since the outcome may have stayed the same by chance.
             let mut difference = self.difference(denied)?;
             for _ in 0..self.confirm {
                 if difference.is_none() {
                     difference = self.difference(denied)?;
-                    self.locked(State::count_run);
+                    self.locked(SavedResults::count_run);
                 }
             }
             let same = difference.is_none();
@@ -254,20 +259,20 @@ impl Asking<'_> {
         Ok(same)
     }
 
-    fn difference(&self, denied: &Names) -> anyhow::Result<Option<String>> {
+    fn difference(&self, denied: &SyscallNames) -> anyhow::Result<Option<String>> {
         self.bench
-            .difference(self.baseline, &without(self.profile, denied))
+            .difference(self.baseline, &without_names(self.profile, denied))
     }
 
-    /// Tries a set again; gives how the result differed, if it did.
-    fn confirm(&self, denied: &Names, times: usize) -> anyhow::Result<Option<String>> {
+    /// Tests a set again. Returns how the outcome differed, if it did.
+    fn confirm(&self, denied: &SyscallNames, times: usize) -> anyhow::Result<Option<String>> {
         if denied.is_empty() {
             return Ok(None);
         }
         self.bar.set_length(self.bar.position() + times as u64);
         for _ in 0..times {
             let difference = self.difference(denied)?;
-            self.locked(State::count_run);
+            self.locked(SavedResults::count_run);
             if difference.is_some() {
                 return Ok(difference);
             }
@@ -276,13 +281,13 @@ impl Asking<'_> {
         Ok(None)
     }
 
-    fn locked<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        // What is locked is always whole: a panic elsewhere doesn't spoil it.
+    fn locked<T>(&self, act: impl FnOnce(&mut SavedResults) -> T) -> T {
+        // A panic elsewhere leaves no change half done.
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// The bar: hidden where stderr is no terminal.
+/// A progress bar, hidden unless stderr is a terminal.
 fn progress(quiet: bool) -> ProgressBar {
     let target = if quiet {
         ProgressDrawTarget::hidden()

@@ -1,4 +1,4 @@
-//! What was found, for people and as JSON.
+//! Reports the result, as text and as JSON.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -6,71 +6,72 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-/// What became of a call of the profile.
+/// Whether the workload needs a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Necessity {
     Unused,
     Tolerated,
     Needed,
 }
 
-impl Verdict {
+impl Necessity {
     fn name(self) -> &'static str {
         match self {
-            Verdict::Unused => "unused",
-            Verdict::Tolerated => "tolerated",
-            Verdict::Needed => "needed",
+            Necessity::Unused => "unused",
+            Necessity::Tolerated => "tolerated",
+            Necessity::Needed => "needed",
         }
     }
 }
 
 /// A call of the profile.
-pub(super) struct Call {
+pub(super) struct CallReport {
     pub(super) name: String,
-    pub(super) verdict: Verdict,
+    pub(super) necessity: Necessity,
     /// Why it stays in the profile although it is unused or tolerated.
-    pub(super) left_alone: Option<&'static str>,
-    /// Of a needed one: what happens.
+    pub(super) kept_because: Option<&'static str>,
+    /// The outcome without it, if it is needed.
     pub(super) without_it: Option<String>,
 }
 
-pub(super) struct Report {
+pub(super) struct MinimizeReport {
     pub(super) profile: PathBuf,
-    /// By name.
-    pub(super) calls: Vec<Call>,
+    /// Sorted by name.
+    pub(super) calls: Vec<CallReport>,
     pub(super) runs: usize,
     pub(super) resumed: usize,
-    /// How the result differed when all was tried once more.
+    /// How the outcome differed when the result was tested again.
     pub(super) unconfirmed: Option<String>,
-    /// Why the calls of the workload may not all be known.
+    /// Why calls of the workload may be unknown.
     pub(super) incomplete: BTreeSet<String>,
 }
 
-/// How wide lists of names are.
+/// The maximum width of lists of names.
 const WIDTH: usize = 100;
 
-impl Report {
-    /// The calls with this verdict, but for those that are left alone.
-    fn of(&self, verdict: Verdict) -> impl Iterator<Item = &Call> {
+impl MinimizeReport {
+    /// The calls with this necessity that aren't kept.
+    fn of(&self, necessity: Necessity) -> impl Iterator<Item = &CallReport> {
         let calls = self.calls.iter();
-        calls.filter(move |call| call.verdict == verdict && call.left_alone.is_none())
+        calls.filter(move |call| call.necessity == necessity && call.kept_because.is_none())
     }
 
-    fn left_alone(&self) -> impl Iterator<Item = &Call> {
-        self.calls.iter().filter(|call| call.left_alone.is_some())
+    fn kept(&self) -> impl Iterator<Item = &CallReport> {
+        self.calls.iter().filter(|call| call.kept_because.is_some())
     }
 
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         let [unused, tolerated, needed] =
-            [Verdict::Unused, Verdict::Tolerated, Verdict::Needed].map(|verdict| self.of(verdict));
+            [Necessity::Unused, Necessity::Tolerated, Necessity::Needed]
+                .map(|necessity| self.of(necessity));
         let counts = [
-            self.of(Verdict::Unused).count(),
-            self.of(Verdict::Tolerated).count(),
-            self.of(Verdict::Needed).count(),
-            self.left_alone().count(),
+            self.of(Necessity::Unused).count(),
+            self.of(Necessity::Tolerated).count(),
+            self.of(Necessity::Needed).count(),
+            self.kept().count(),
         ];
-        let mut list = |head: &str, calls: Vec<&Call>| {
+        let mut list = |head: &str, calls: Vec<&CallReport>| {
             if !calls.is_empty() {
                 text.push_str(head);
                 text.push('\n');
@@ -79,37 +80,37 @@ impl Report {
         };
         list("unused: never called", unused.collect());
         list(
-            "tolerated: the result is the same with all of these and the unused denied at once",
+            "tolerated: the outcome is the same with all of these and the unused ones denied together",
             tolerated.collect(),
         );
         list(
-            "left alone: unused or tolerated here, but whether they are is chance (--policy exact spares none)",
-            self.left_alone().collect(),
+            "kept: unused or tolerated in this run, but that depends on chance (--policy exact keeps none)",
+            self.kept().collect(),
         );
-        let needed: Vec<&Call> = needed.collect();
+        let needed: Vec<&CallReport> = needed.collect();
         if let Some(width) = needed.iter().map(|call| call.name.len()).max() {
-            text.push_str("needed: without it\n");
+            text.push_str("needed: the outcome without it\n");
             for call in needed {
                 let why = call.without_it.as_deref();
-                let why = why.unwrap_or("the result is another");
-                // A string can be written to.
+                let why = why.unwrap_or("the outcome differs");
+                // Writing to a string can't fail.
                 let _ = writeln!(text, "  {:width$}  {why}", call.name);
             }
         }
         for why in &self.incomplete {
-            let _ = writeln!(text, "unused ones may have been called: {why}");
+            let _ = writeln!(text, "unused calls may have been made: {why}");
         }
-        let [unused, tolerated, needed, left_alone] = counts;
+        let [unused, tolerated, needed, kept] = counts;
         let _ = writeln!(
             text,
-            "{}: {} calls: {unused} unused, {tolerated} tolerated, {needed} needed, {left_alone} left alone; {} runs \
+            "{}: {} calls: {unused} unused, {tolerated} tolerated, {needed} needed, {kept} kept; {} runs \
              with calls denied{}",
             self.profile.display(),
             self.calls.len(),
             self.runs,
             match self.resumed {
                 0 => String::new(),
-                resumed => format!(", {resumed} results from before"),
+                resumed => format!(", {resumed} earlier results"),
             }
         );
         text
@@ -118,11 +119,11 @@ impl Report {
     pub(super) fn json(&self) -> String {
         let calls: Vec<_> = (self.calls.iter())
             .map(|call| {
-                let mut entry = json!({"name": call.name, "verdict": call.verdict.name()});
+                let mut entry = json!({"name": call.name, "verdict": call.necessity.name()});
                 if let Some(what) = &call.without_it {
                     entry["without_it"] = json!(what);
                 }
-                if let Some(why) = call.left_alone {
+                if let Some(why) = call.kept_because {
                     entry["left_alone_because"] = json!(why);
                 }
                 entry
@@ -131,7 +132,7 @@ impl Report {
         let report = json!({
             "profile": self.profile.to_string_lossy(),
             "calls": calls,
-            "removable": self.of(Verdict::Unused).count() + self.of(Verdict::Tolerated).count(),
+            "removable": self.of(Necessity::Unused).count() + self.of(Necessity::Tolerated).count(),
             "runs": self.runs,
             "resumed": self.resumed,
             "confirmed": self.unconfirmed.is_none(),
@@ -164,26 +165,26 @@ fn wrapped<'a>(names: impl Iterator<Item = &'a str>) -> String {
 mod tests {
     use super::*;
 
-    fn report() -> Report {
-        let call = |name: &str, verdict, left_alone, without_it: Option<&str>| Call {
+    fn report() -> MinimizeReport {
+        let call = |name: &str, necessity, kept_because, without_it: Option<&str>| CallReport {
             name: name.to_owned(),
-            verdict,
-            left_alone,
+            necessity,
+            kept_because,
             without_it: without_it.map(str::to_owned),
         };
         let failed = "exit 127 instead of exit 0; stderr ends with: cannot allocate memory";
         let killed = "killed by SIGSEGV instead of exit 0";
         let chance = Some("the kernel makes it");
-        Report {
+        MinimizeReport {
             profile: "profiles/app.json".into(),
             calls: vec![
-                call("access", Verdict::Tolerated, None, None),
-                call("accept4", Verdict::Unused, None, None),
-                call("brk", Verdict::Needed, None, Some(failed)),
-                call("exit_group", Verdict::Needed, None, Some(killed)),
-                call("restart_syscall", Verdict::Unused, chance, None),
-                call("rt_sigreturn", Verdict::Tolerated, chance, None),
-                call("sysinfo", Verdict::Tolerated, None, None),
+                call("access", Necessity::Tolerated, None, None),
+                call("accept4", Necessity::Unused, None, None),
+                call("brk", Necessity::Needed, None, Some(failed)),
+                call("exit_group", Necessity::Needed, None, Some(killed)),
+                call("restart_syscall", Necessity::Unused, chance, None),
+                call("rt_sigreturn", Necessity::Tolerated, chance, None),
+                call("sysinfo", Necessity::Tolerated, None, None),
             ],
             runs: 9,
             resumed: 2,
@@ -193,20 +194,20 @@ mod tests {
     }
 
     #[test]
-    fn a_report_for_people() {
+    fn a_report_as_text() {
         assert_eq!(
             report().text(),
             "\
 unused: never called
   accept4
-tolerated: the result is the same with all of these and the unused denied at once
+tolerated: the outcome is the same with all of these and the unused ones denied together
   access sysinfo
-left alone: unused or tolerated here, but whether they are is chance (--policy exact spares none)
+kept: unused or tolerated in this run, but that depends on chance (--policy exact keeps none)
   restart_syscall rt_sigreturn
-needed: without it
+needed: the outcome without it
   brk         exit 127 instead of exit 0; stderr ends with: cannot allocate memory
   exit_group  killed by SIGSEGV instead of exit 0
-profiles/app.json: 7 calls: 1 unused, 2 tolerated, 2 needed, 2 left alone; 9 runs with calls denied, 2 results from before
+profiles/app.json: 7 calls: 1 unused, 2 tolerated, 2 needed, 2 kept; 9 runs with calls denied, 2 earlier results
 "
         );
     }

@@ -1,4 +1,4 @@
-//! The results so far, in a file until the end: a search that is broken off goes on where it was.
+//! Saves the results of a search in a file until its end, so that an interrupted search continues.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
-use sc_record::trial::minimize::Names;
+use sc_record::trial::SyscallNames;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -14,52 +14,52 @@ use crate::cli::MinimizeArgs;
 
 const SCHEMA: u32 = 1;
 
-/// What the results are of: a digest of the profile, the command, and what decides about its result. Not the command
-/// itself: command lines carry secrets.
+/// The namespace of digests of the profile, the command, and the options that affect the outcome. The command itself isn't
+/// saved, since command lines can contain secrets.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7d1c_3a56_0b7e_4f0e_9d5e_1f4a_6c1b_22a9);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct SavedFile {
     schema: u32,
     of: String,
-    trials: Vec<Trial>,
+    trials: Vec<SavedResult>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Trial {
-    denied: Names,
-    /// How the result differed; absent: it was the same.
+struct SavedResult {
+    denied: SyscallNames,
+    /// How the outcome differed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     differs: Option<String>,
 }
 
-/// The results, and where they are kept.
-pub(super) struct State {
+/// The results, and their file.
+pub(super) struct SavedResults {
     path: PathBuf,
     of: String,
-    trials: BTreeMap<Names, Option<String>>,
-    /// How the result differed when a call was denied beside those that could be.
+    trials: BTreeMap<SyscallNames, Option<String>>,
+    /// How the outcome differed when a call was denied in addition to the dispensable ones.
     needed: BTreeMap<String, String>,
-    accepted: Names,
+    accepted: SyscallNames,
     resumed: usize,
     runs: usize,
 }
 
-impl State {
-    /// The results of an earlier search for the same, or none.
-    pub(super) fn open(args: &MinimizeArgs, profile: &[u8]) -> anyhow::Result<State> {
+impl SavedResults {
+    /// Loads the results of an interrupted search with the same digest, if any.
+    pub(super) fn open(args: &MinimizeArgs, profile: &[u8]) -> anyhow::Result<SavedResults> {
         let path = match &args.state {
             Some(path) => path.clone(),
             None => beside(&args.enforce.profile),
         };
-        let mut state = State {
+        let mut state = SavedResults {
             of: digest(args, profile).to_string(),
             path,
             trials: BTreeMap::new(),
             needed: BTreeMap::new(),
-            accepted: Names::new(),
+            accepted: SyscallNames::new(),
             resumed: 0,
             runs: 0,
         };
@@ -73,9 +73,9 @@ impl State {
                 return Err(error).with_context(|| format!("cannot read {}", state.path.display()));
             }
         };
-        let file: File = serde_json::from_slice(&bytes).with_context(|| {
+        let file: SavedFile = serde_json::from_slice(&bytes).with_context(|| {
             format!(
-                "{} is not a state of this program; --fresh starts anew",
+                "{} is not a file of saved results; --fresh discards it",
                 state.path.display()
             )
         })?;
@@ -86,38 +86,42 @@ impl State {
                 .collect();
             if !args.verbosity.quiet {
                 say!(
-                    "sc-record: going on with {} results of {} (--fresh forgets them)",
+                    "sc-record: continuing with {} results in {} (--fresh discards them)",
                     state.resumed,
                     state.path.display()
                 );
             }
         } else if !args.verbosity.quiet {
             say!(
-                "sc-record: the results in {} are of another profile, command or comparison: starting anew",
+                "sc-record: the results in {} are for another profile, command or comparison: starting again",
                 state.path.display()
             );
         }
         Ok(state)
     }
 
-    /// Whether the result is the same with these denied, if that was tried.
-    pub(super) fn known(&mut self, denied: &Names) -> Option<bool> {
+    /// Whether the outcome is the same with these calls denied, if tested before.
+    pub(super) fn known(&mut self, denied: &SyscallNames) -> Option<bool> {
         let differs = self.trials.get(denied)?.clone();
         let same = differs.is_none();
         self.note(denied, differs);
         Some(same)
     }
 
-    /// Keeps a result.
-    pub(super) fn learn(&mut self, denied: &Names, differs: Option<String>) -> anyhow::Result<()> {
+    /// Saves a result.
+    pub(super) fn learn(
+        &mut self,
+        denied: &SyscallNames,
+        differs: Option<String>,
+    ) -> anyhow::Result<()> {
         self.runs += 1;
         self.trials.insert(denied.clone(), differs.clone());
         self.note(denied, differs);
-        let file = File {
+        let file = SavedFile {
             schema: SCHEMA,
             of: self.of.clone(),
             trials: (self.trials.iter())
-                .map(|(denied, differs)| Trial {
+                .map(|(denied, differs)| SavedResult {
                     denied: denied.clone(),
                     differs: differs.clone(),
                 })
@@ -128,7 +132,7 @@ impl State {
         Ok(write_atomically(&self.path, text.as_bytes())?)
     }
 
-    fn note(&mut self, denied: &Names, differs: Option<String>) {
+    fn note(&mut self, denied: &SyscallNames, differs: Option<String>) {
         let Some(differs) = differs else {
             if denied.len() > self.accepted.len() {
                 self.accepted.clone_from(denied);
@@ -141,7 +145,7 @@ impl State {
         }
     }
 
-    /// A run whose result isn't kept.
+    /// Counts a run without a saved result.
     pub(super) fn count_run(&mut self) {
         self.runs += 1;
     }
@@ -150,31 +154,31 @@ impl State {
         self.needed.get(name).map(String::as_str)
     }
 
-    /// How many runs there were with calls denied, this time.
+    /// The number of runs with calls denied in this search.
     pub(super) fn runs(&self) -> usize {
         self.runs
     }
 
-    /// How many results are of an earlier time.
+    /// The number of results of earlier searches.
     pub(super) fn resumed(&self) -> usize {
         self.resumed
     }
 
-    pub(super) fn say_how_to_go_on(&self) {
+    pub(super) fn say_how_to_continue(&self) {
         if self.trials.is_empty() {
             say!("sc-record: interrupted before the first result");
             return;
         }
         say!(
-            "sc-record: interrupted; {} results are in {}: the same command goes on from there",
+            "sc-record: interrupted; {} results are saved in {}: run the same command to continue",
             self.trials.len(),
             self.path.display()
         );
     }
 
-    /// There is nothing left to go on with.
+    /// Deletes the file at the end of the search.
     pub(super) fn remove(&self) {
-        // One that stays costs nothing but the questions that it answers.
+        // A file that stays does no harm.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -202,8 +206,8 @@ fn digest(args: &MinimizeArgs, profile: &[u8]) -> Uuid {
         u8::from(args.enforce.allow_new_privs),
         u8::from(args.enforce.ignore_unknown),
     ]);
-    let decisive = (&args.compare, &args.test, &args.enforce.read);
-    add(format!("{decisive:?} {:?}", args.timeout).as_bytes());
+    let options = (&args.compare, &args.test, &args.enforce.read);
+    add(format!("{options:?} {:?}", args.timeout).as_bytes());
     for arg in &args.command {
         add(arg.as_bytes());
     }

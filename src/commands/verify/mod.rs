@@ -16,11 +16,12 @@ use sc_record::command::find_executable;
 use sc_record::enforce::Privileges;
 use sc_record::format::{self, Format};
 use sc_record::syscall::{Arch, Syscall, suggestion};
-use sc_record::trial::inject::{Injected, inject};
-use sc_record::trial::verify::Verifier;
-use sc_record::trial::{Compare, End, Limits, Trial, Tried, Usual, difference};
+use sc_record::trial::{
+    ComparedStreams, Injected, Limits, Trial, TrialEnd, TrialResult, UsualStderr, Verifier,
+    difference, inject,
+};
 
-use self::report::{Outcome, Report};
+use self::report::{Report, VerifiedRun};
 use self::tee::{Stream, Tee};
 use super::exit_status;
 use super::run::Compiled;
@@ -53,7 +54,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
         // stdout is the workload's.
         None => say!("{}", text.trim_end()),
     }
-    if let Some(Outcome { verified, exit, .. }) = &report.run
+    if let Some(VerifiedRun { verified, exit, .. }) = &report.run
         && !verified.started
     {
         anyhow::bail!("the command was not started under the profile ({exit})");
@@ -66,7 +67,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
 }
 
 /// Runs the workload without the profile and under it.
-fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Outcome> {
+fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<VerifiedRun> {
     let directory = tempfile::Builder::new().prefix("sc-record-").tempdir()?;
     let compare = Compared::all(&args.compare);
     let baseline = if args.no_baseline {
@@ -98,17 +99,17 @@ fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Outco
     );
     let (stdout, stderr) = tee.end()?;
     let exit = outcome?.exit.context("the run was interrupted")?;
-    let tried = Tried {
-        end: End::Exit(exit),
+    let tried = TrialResult {
+        end: TrialEnd::Exit(exit),
         elapsed: std::time::Duration::ZERO,
         stdout,
         stderr,
     };
     let differs = match &baseline {
         None => None,
-        Some(baseline) => difference(baseline, &tried, compare, &Usual::default())?,
+        Some(baseline) => difference(baseline, &tried, compare, &UsualStderr::default())?,
     };
-    Ok(Outcome {
+    Ok(VerifiedRun {
         exit: tried.end,
         baseline: baseline.map(|baseline| baseline.end),
         differs,
@@ -117,7 +118,7 @@ fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Outco
 }
 
 /// Runs the workload without the profile. What it writes is for comparisons only, and ^C ends all.
-fn baseline(args: &VerifyArgs, path: &Path, directory: &Path) -> anyhow::Result<Tried> {
+fn baseline(args: &VerifyArgs, path: &Path, directory: &Path) -> anyhow::Result<TrialResult> {
     if !args.verbosity.quiet {
         say!("sc-record: running it without the profile first (--no-baseline: don't)");
     }
@@ -206,7 +207,7 @@ fn inject_all(args: &VerifyArgs, given: &Compiled) -> anyhow::Result<Vec<Injecte
 }
 
 /// What is read of the workload's output.
-fn streams(compare: Compare) -> Vec<Stream> {
+fn streams(compare: ComparedStreams) -> Vec<Stream> {
     let mut streams = Vec::new();
     if compare.stdout {
         streams.push(Stream::Stdout);

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 
 use sc_record::profile::Action;
 use sc_record::syscall::{Arch, Syscall};
-use sc_record::trial::End;
-use sc_record::trial::inject::{self, Injected, Verdict};
-use sc_record::trial::verify::{Denial, Got, Verified};
+use sc_record::trial::{
+    Denial, DenialOutcome, InjectOutcome, InjectVerdict, Injected, TrialEnd, Verified,
+};
 use serde_json::{Value, json};
 
 /// What became of the workload.
-pub(super) struct Outcome {
+pub(super) struct VerifiedRun {
     /// How it ended under the profile.
-    pub(super) exit: End,
+    pub(super) exit: TrialEnd,
     /// How it ended without it, if it was run so.
-    pub(super) baseline: Option<End>,
+    pub(super) baseline: Option<TrialEnd>,
     /// How the results differ.
     pub(super) differs: Option<String>,
     pub(super) verified: Verified,
@@ -23,7 +23,7 @@ pub(super) struct Outcome {
 
 pub(super) struct Report {
     pub(super) profile: PathBuf,
-    pub(super) run: Option<Outcome>,
+    pub(super) run: Option<VerifiedRun>,
     pub(super) injected: Vec<Injected>,
 }
 
@@ -65,7 +65,7 @@ impl Report {
                 || !run.verified.incomplete_because.is_empty()
                 || run.verified.denials.iter().any(Denial::is_finding)
         });
-        let stopped = |injected: &Injected| injected.verdict() == Verdict::Stopped;
+        let stopped = |injected: &Injected| injected.verdict() == InjectVerdict::Stopped;
         run || !self.injected.iter().all(stopped)
     }
 
@@ -85,14 +85,14 @@ impl Report {
         let report = json!({
             "profile": self.profile.to_string_lossy(),
             "clean": !self.has_findings(),
-            "run": self.run.as_ref().map(Outcome::json),
+            "run": self.run.as_ref().map(VerifiedRun::json),
             "injected": self.injected.iter().map(injected_json).collect::<Vec<_>>(),
         });
         format!("{report:#}\n")
     }
 }
 
-impl Outcome {
+impl VerifiedRun {
     // A string can be written to.
     fn write(&self, text: &mut String, profile: &str) {
         let verified = &self.verified;
@@ -156,7 +156,7 @@ fn write_denial(text: &mut String, denial: &Denial) {
     let only = denial.got.len() == 1;
     let got = denial.got.iter().map(|(got, count)| {
         let verb = match got {
-            Got::Killed(_) => "was",
+            DenialOutcome::Killed(_) => "was",
             _ => "got",
         };
         if only {
@@ -222,25 +222,25 @@ fn denial_json(denial: &Denial) -> Value {
 }
 
 /// What a process got for an injected call.
-fn got(outcome: inject::Outcome) -> String {
+fn got(outcome: InjectOutcome) -> String {
     match outcome {
-        inject::Outcome::Returned(value) => match i32::try_from(-value) {
-            Ok(errno @ 1..=4095) => format!("got {}", Got::Errno(errno)),
+        InjectOutcome::Returned(value) => match i32::try_from(-value) {
+            Ok(errno @ 1..=4095) => format!("got {}", DenialOutcome::Errno(errno)),
             _ => format!("got {value}"),
         },
-        inject::Outcome::Killed(signal) => format!("was {}", Got::Killed(signal)),
-        inject::Outcome::Ended => "was ended by it".to_owned(),
-        inject::Outcome::Waits => "waits in it".to_owned(),
-        inject::Outcome::NotMade => "did not make it: this machine can't, of that ABI".to_owned(),
+        InjectOutcome::Killed(signal) => format!("was {}", DenialOutcome::Killed(signal)),
+        InjectOutcome::Ended => "was ended by it".to_owned(),
+        InjectOutcome::Waits => "waits in it".to_owned(),
+        InjectOutcome::NotMade => "did not make it: this machine can't, of that ABI".to_owned(),
     }
 }
 
-fn verdict(verdict: Verdict) -> &'static str {
+fn verdict(verdict: InjectVerdict) -> &'static str {
     match verdict {
-        Verdict::Stopped => "stopped",
-        Verdict::LetThrough => "LET THROUGH",
-        Verdict::Asked => "left to the listener",
-        Verdict::Contradiction => "NOT WHAT THE PROFILE SAYS",
+        InjectVerdict::Stopped => "stopped",
+        InjectVerdict::LetThrough => "LET THROUGH",
+        InjectVerdict::Asked => "left to the listener",
+        InjectVerdict::Contradiction => "NOT WHAT THE PROFILE SAYS",
     }
 }
 
@@ -263,10 +263,10 @@ fn injected_json(injected: &Injected) -> Value {
         "syscall": injected.syscall.to_string(),
         "arch": injected.syscall.arch.name(),
         "verdict": match injected.verdict() {
-            Verdict::Stopped => "stopped",
-            Verdict::LetThrough => "let through",
-            Verdict::Asked => "asked",
-            Verdict::Contradiction => "contradiction",
+            InjectVerdict::Stopped => "stopped",
+            InjectVerdict::LetThrough => "let through",
+            InjectVerdict::Asked => "asked",
+            InjectVerdict::Contradiction => "contradiction",
         },
         "action": injected.action.to_string(),
         "outcome": got(injected.outcome),
@@ -283,11 +283,11 @@ mod tests {
     use sc_record::event::{Code, Task};
     use sc_record::profile::ErrnoRet;
     use sc_record::recording::Exit;
-    use sc_record::trial::verify::First;
+    use sc_record::trial::FirstDenial;
 
     use super::*;
 
-    fn denial(arch: Arch, name: &str, action: Action, got: &[(Got, u64)]) -> Denial {
+    fn denial(arch: Arch, name: &str, action: Action, got: &[(DenialOutcome, u64)]) -> Denial {
         Denial {
             syscall: Syscall::from_name(arch, name).unwrap(),
             action,
@@ -299,7 +299,7 @@ mod tests {
                 offset: 0xd_5467,
                 deleted: false,
             }),
-            first: First {
+            first: FirstDenial {
                 after: Duration::from_millis(12),
                 process: Task(4711),
                 ip: Some(0x7f00_000d_5467),
@@ -318,12 +318,12 @@ mod tests {
             depends_on_args,
         };
         let eperm = Action::Errno(ErrnoRet::EPERM);
-        let returned = |errno: i64| inject::Outcome::Returned(-errno);
+        let returned = |errno: i64| InjectOutcome::Returned(-errno);
         Report {
             profile: "profiles/app.json".into(),
-            run: Some(Outcome {
-                exit: End::Exit(Exit::Code(i32::from(differs.is_some()))),
-                baseline: Some(End::Exit(Exit::Code(0))),
+            run: Some(VerifiedRun {
+                exit: TrialEnd::Exit(Exit::Code(i32::from(differs.is_some()))),
+                baseline: Some(TrialEnd::Exit(Exit::Code(0))),
                 differs: differs.map(str::to_owned),
                 verified: Verified {
                     started: true,
@@ -339,7 +339,7 @@ mod tests {
                 injected(
                     "reboot",
                     Action::KillProcess,
-                    inject::Outcome::Killed(libc::SIGSYS),
+                    InjectOutcome::Killed(libc::SIGSYS),
                     false,
                 ),
                 injected("acct", eperm, returned(14), false),
@@ -352,43 +352,53 @@ mod tests {
         let failed = "exit 1 instead of exit 0; stderr ends with: bind() failed";
         report(
             vec![
-                denial(Arch::X86_64, "uname", eperm, &[(Got::Errno(1), 3)]),
-                denial(Arch::X86, "uname", Action::Log, &[(Got::Success, 1)]),
+                denial(
+                    Arch::X86_64,
+                    "uname",
+                    eperm,
+                    &[(DenialOutcome::Errno(1), 3)],
+                ),
+                denial(
+                    Arch::X86,
+                    "uname",
+                    Action::Log,
+                    &[(DenialOutcome::Success, 1)],
+                ),
                 denial(
                     Arch::X86_64,
                     "clone3",
                     Action::Errno(ErrnoRet::ENOSYS),
-                    &[(Got::Errno(38), 1)],
+                    &[(DenialOutcome::Errno(38), 1)],
                 ),
                 denial(
                     Arch::X86_64,
                     "bind",
                     Action::Trap,
-                    &[(Got::Trapped, 2), (Got::Killed(9), 1)],
+                    &[(DenialOutcome::Trapped, 2), (DenialOutcome::Killed(9), 1)],
                 ),
                 denial(
                     Arch::X86_64,
                     "mount",
                     Action::KillThread,
-                    &[(Got::Killed(31), 1)],
+                    &[(DenialOutcome::Killed(31), 1)],
                 ),
                 denial(
                     Arch::X86_64,
                     "setns",
                     Action::KillProcess,
-                    &[(Got::Killed(31), 1)],
+                    &[(DenialOutcome::Killed(31), 1)],
                 ),
                 denial(
                     Arch::X86_64,
                     "socket",
                     Action::Notify,
-                    &[(Got::Errno(13), 1)],
+                    &[(DenialOutcome::Errno(13), 1)],
                 ),
                 denial(
                     Arch::X86_64,
                     "ptrace",
                     Action::Trace(1),
-                    &[(Got::Errno(38), 1)],
+                    &[(DenialOutcome::Errno(38), 1)],
                 ),
             ],
             Some(failed),
@@ -419,14 +429,19 @@ mod tests {
     #[test]
     fn that_libc_is_told_to_take_an_older_call_is_no_finding() {
         let enosys = Action::Errno(ErrnoRet::ENOSYS);
-        let probe = denial(Arch::X86_64, "clone3", enosys, &[(Got::Errno(38), 1)]);
+        let probe = denial(
+            Arch::X86_64,
+            "clone3",
+            enosys,
+            &[(DenialOutcome::Errno(38), 1)],
+        );
         let mut probed = report(vec![probe], None);
         probed.injected.clear();
         assert!(!probed.has_findings());
         probed.injected.push(Injected {
             syscall: Syscall::from_name(Arch::X86_64, "setns").unwrap(),
             action: Action::Allow,
-            outcome: inject::Outcome::Returned(-9),
+            outcome: InjectOutcome::Returned(-9),
             depends_on_args: false,
         });
         assert!(probed.has_findings());

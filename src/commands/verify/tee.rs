@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use nix::sys::stat::fstat;
 use nix::unistd::{dup2_stderr, dup2_stdout};
-use sc_record::trial::Compare;
+use sc_record::trial::ComparedStreams;
 
 /// A standard stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ struct Copy {
 
 impl Tee {
     /// From here on what is to be compared goes through pipes, and into files of this directory.
-    pub(super) fn start(directory: &Path, compare: Compare) -> anyhow::Result<Tee> {
+    pub(super) fn start(directory: &Path, compare: ComparedStreams) -> anyhow::Result<Tee> {
         let mut tee = Tee {
             copies: Vec::new(),
             stdout: directory.join("stdout"),
