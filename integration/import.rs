@@ -171,7 +171,7 @@ fn what_has_no_run_in_it_says_so_and_writes_nothing() {
     check(
         "audit --json -o - {}/audit/auditd.log",
         b"",
-        "can't both go to stdout",
+        "can't both be written to stdout",
     );
 }
 

@@ -17,7 +17,8 @@ use super::program::Program;
 use super::samples::{combinations, hex, numbers};
 use crate::profile::arg_width::has_32_bit_args;
 use crate::profile::{ARGS, Action, Profile};
-use crate::sys::probe::{self, Entry, Probe};
+use crate::sys::probe::{ProbeCall, errnos};
+use crate::sys::raw_call::Entry;
 use crate::syscall::{Arch, Syscall};
 
 /// What was compared, without a difference.
@@ -86,7 +87,7 @@ pub enum ProveError {
 pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proof, ProveError> {
     let (changed, ends) = with_errnos(program)?;
     let arches: Vec<Arch> = (arches(program).into_iter())
-        .filter(|&arch| entry(arch).is_some())
+        .filter(|&arch| Entry::of(arch).is_some())
         .collect();
     if arches.is_empty() {
         return Err(ProveError::NoArch);
@@ -109,16 +110,16 @@ pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proof, Prov
             calls.extend(args.into_iter().map(|args| (syscall, args)));
         }
     }
-    let probes: Vec<Probe> = (calls.iter())
+    let probes: Vec<ProbeCall> = (calls.iter())
         .filter_map(|(syscall, args)| {
-            Some(Probe {
-                entry: entry(syscall.arch)?,
+            Some(ProbeCall {
+                entry: Entry::of(syscall.arch)?,
                 nr: syscall.audit_nr(),
                 args: *args,
             })
         })
         .collect();
-    let errnos = probe::errnos(&changed, &probes).map_err(ProveError::Child)?;
+    let errnos = errnos(&changed, &probes).map_err(ProveError::Child)?;
     let mut wrong = Vec::new();
     let mut reached = BTreeSet::new();
     for ((syscall, args), errno) in calls.iter().zip(errnos) {
@@ -149,18 +150,6 @@ pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proof, Prov
 /// Linux 6.13) and raise SIGILL outside of a probe. 335 and 336 on `x86_64`.
 fn is_unfiltered(syscall: Syscall) -> bool {
     syscall.arch == Arch::X86_64 && matches!(syscall.nr, 335 | 336)
-}
-
-/// How this machine makes calls of an ABI, if it can.
-fn entry(arch: Arch) -> Option<Entry> {
-    match arch {
-        #[cfg(target_arch = "x86_64")]
-        Arch::X86 => Some(Entry::Int80),
-        #[cfg(target_arch = "x86_64")]
-        Arch::X32 => Some(Entry::Native),
-        arch if arch == Arch::NATIVE => Some(Entry::Native),
-        _ => None,
-    }
 }
 
 /// The instructions that return, by the errno that replaces their value.

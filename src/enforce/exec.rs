@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use super::Filter;
 use super::notify::{FdSender, NotifyError};
 use crate::profile::{Action, Flag, Listener};
-use crate::sys::exec::{self as sys, Image, Load};
+use crate::sys::exec::{self as sys, Image};
+use crate::sys::seccomp::{LoadError, LoadFilter};
 use crate::syscall::{Arch, Syscall};
 
 /// Whether programs under the filter can gain privileges by execve(2) (`no_new_privs`, prctl(2)).
@@ -94,7 +95,7 @@ fn load_and_exec(
         (true, None) => return Err(NotifyError::NoPath.into()),
         (true, Some(listener)) => Some(FdSender::start(listener, exit_unsent(listener))?),
     };
-    let load = Load {
+    let load = LoadFilter {
         program: filter.program.encoded(),
         flags: flags(filter),
         no_new_privs: privileges == Privileges::NoNew,
@@ -104,14 +105,14 @@ fn load_and_exec(
             sender.send(fd);
         }
     };
-    let failure = sys::load_and_exec(&load, &image, deliver);
+    let error = sys::load_and_exec(&load, &image, deliver);
     if let Some(sender) = &sender {
         sender.cancel();
     }
-    Err(match failure {
-        sys::Failure::NoNewPrivs(errno) => ExecError::NoNewPrivs(errno),
-        sys::Failure::Load(Errno::EACCES) => ExecError::NeedsCapability,
-        sys::Failure::Load(errno) => ExecError::Load(errno),
+    Err(match error {
+        LoadError::NoNewPrivs(errno) => ExecError::NoNewPrivs(errno),
+        LoadError::Load(Errno::EACCES) => ExecError::NeedsCapability,
+        LoadError::Load(errno) => ExecError::Load(errno),
     })
 }
 

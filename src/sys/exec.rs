@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::inherited;
 use super::launch::{environ, pointers};
+use super::seccomp::{LoadError, LoadFilter};
 
 /// A command, made ready for execve(2).
 pub(crate) struct Image {
@@ -67,59 +68,21 @@ impl Image {
     }
 }
 
-/// How a filter is loaded.
-pub(crate) struct Load<'a> {
-    pub(crate) program: &'a [libc::sock_filter],
-    /// `SECCOMP_FILTER_FLAG_*`.
-    pub(crate) flags: libc::c_ulong,
-    pub(crate) no_new_privs: bool,
-}
-
-/// Which step failed, before the filter was there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    NoNewPrivs(Errno),
-    Load(Errno),
-}
-
-/// Gives the process the state in which it was started, loads the filter, and executes the command. With
-/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`, `deliver` gets the listener's descriptor, which it does not own; it must make no
-/// system call, nor allocate.
+/// Restores the state in which the process was started, loads the filter, and executes the command. With
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`, `deliver` borrows the listener's descriptor. It must neither make system calls nor
+/// allocate.
 ///
-/// Returns if the filter was not loaded. If execve(2) fails then the process ends.
+/// Returns if the filter was not loaded. If execve(2) fails, the process ends.
 pub(crate) fn load_and_exec(
-    load: &Load<'_>,
+    filter: &LoadFilter<'_>,
     image: &Image,
     deliver: impl FnOnce(RawFd),
-) -> Failure {
-    let Ok(len) = u16::try_from(load.program.len()) else {
-        return Failure::Load(Errno::EINVAL);
-    };
-    let program = libc::sock_fprog {
-        len,
-        filter: load.program.as_ptr().cast_mut(),
-    };
-    // SAFETY: no pointer; the call changes an attribute of this thread.
-    if load.no_new_privs && unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
-        return Failure::NoNewPrivs(Errno::last());
-    }
+) -> LoadError {
     inherited::restore();
-    // SAFETY: the program lives until the call returns; the kernel copies it, and writes nothing.
-    let loaded = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            load.flags,
-            &raw const program,
-        )
-    };
-    // From here on the filter holds.
-    match i32::try_from(loaded) {
-        Ok(-1) | Err(_) => return Failure::Load(Errno::last()),
-        Ok(fd) if load.flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 => deliver(fd),
-        Ok(0) => {}
-        // With SECCOMP_FILTER_FLAG_TSYNC: the thread that can't have the filter. There is none but this one.
-        Ok(_) => return Failure::Load(Errno::ESRCH),
+    match filter.load() {
+        Err(error) => return error,
+        Ok(fd) if filter.flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 => deliver(fd),
+        Ok(_) => {}
     }
     image.execute();
     die(&image.path, Errno::last())

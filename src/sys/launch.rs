@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::inherited;
+use super::seccomp::LoadFilter;
 use crate::event::Task;
 
 /// A classic BPF program for seccomp(2), and whether `no_new_privs` must be set to load it.
@@ -143,21 +144,12 @@ fn child(
             }
         }
         if let Some(filter) = filter {
-            if filter.no_new_privs && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
-                fail(STEP_FILTER);
-            }
-            let program = libc::sock_fprog {
-                // seccomp(2) refuses more than BPF_MAXINSNS (4096) anyway.
-                len: u16::try_from(filter.program.len()).unwrap_or(u16::MAX),
-                filter: filter.program.as_ptr().cast_mut(),
+            let filter = LoadFilter {
+                program: &filter.program,
+                flags: libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+                no_new_privs: filter.no_new_privs,
             };
-            let loaded = libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-                &raw const program,
-            );
-            if loaded != 0 {
+            if filter.load().is_err() {
                 fail(STEP_FILTER);
             }
         }

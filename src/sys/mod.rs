@@ -4,15 +4,17 @@
 //! signals), parts of ptrace(2), and what happens between fork(2) and execve(2).
 #![allow(unsafe_code)]
 
-pub(crate) mod audit;
 pub(crate) mod exec;
 pub(crate) mod file;
 pub mod inherited;
 pub(crate) mod inject;
 pub(crate) mod launch;
+pub(crate) mod netlink;
 pub(crate) mod pidfd;
 pub(crate) mod probe;
 pub(crate) mod ptrace;
+pub(crate) mod raw_call;
+pub(crate) mod seccomp;
 pub(crate) mod signal;
 pub(crate) mod supervise;
 pub(crate) mod wait;

@@ -5,14 +5,16 @@
 //!
 //! Every argument is -1, with which no call does harm. With 0, some do (`sethostname`, `acct`).
 
+use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
 use crate::enforce::{Filter, Privileges};
 use crate::profile::{ARGS, Action, Profile};
-use crate::sys::exec::Load;
-use crate::sys::inject::{self as sys, Made, Way};
+use crate::sys::inject::{CallEnd, call_under_filter};
+use crate::sys::raw_call::Entry;
+use crate::sys::seccomp::LoadFilter;
 use crate::syscall::{Arch, Syscall};
 
 /// The maximum duration of a call.
@@ -94,7 +96,7 @@ impl Injected {
 pub enum InjectError {
     /// The process for the call can't be created.
     #[error("can't create a process for {0}")]
-    Process(Syscall, #[source] Errno),
+    Process(Syscall, #[source] io::Error),
     /// The filter can't be loaded.
     #[error("the kernel refuses the filter")]
     Load(#[source] Errno),
@@ -115,20 +117,20 @@ pub fn inject(
     let name = syscall.name().unwrap_or_default();
     let depends_on_args = (profile.rules.iter())
         .any(|rule| !rule.args().is_empty() && rule.names().iter().any(|n| *n == name));
-    let load = Load {
+    let load = LoadFilter {
         program: filter.program().encoded(),
         flags: libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
         no_new_privs: privileges == Privileges::NoNew,
     };
-    let outcome = match way(syscall.arch) {
+    let outcome = match Entry::of(syscall.arch) {
         None => InjectOutcome::NotMade,
-        Some(way) => match sys::call(&load, way, syscall.audit_nr(), PATIENCE) {
+        Some(entry) => match call_under_filter(&load, entry, syscall.audit_nr(), PATIENCE) {
             Err(errno) => return Err(InjectError::Process(syscall, errno)),
-            Ok(Made::NotLoaded(errno)) => return Err(InjectError::Load(errno)),
-            Ok(Made::Returned(value)) => InjectOutcome::Returned(value),
-            Ok(Made::Killed(signal)) => InjectOutcome::Killed(signal),
-            Ok(Made::Ended(_)) => InjectOutcome::Ended,
-            Ok(Made::Waits) => InjectOutcome::Waits,
+            Ok(CallEnd::NotLoaded(errno)) => return Err(InjectError::Load(errno)),
+            Ok(CallEnd::Returned(value)) => InjectOutcome::Returned(value),
+            Ok(CallEnd::Killed(signal)) => InjectOutcome::Killed(signal),
+            Ok(CallEnd::Ended(_)) => InjectOutcome::Ended,
+            Ok(CallEnd::Waits) => InjectOutcome::Waits,
         },
     };
     Ok(Injected {
@@ -137,17 +139,6 @@ pub fn inject(
         outcome,
         depends_on_args,
     })
-}
-
-/// How this program makes calls of an ABI, if it can.
-fn way(arch: Arch) -> Option<Way> {
-    #[cfg(target_arch = "x86_64")]
-    match arch {
-        Arch::X86 => return Some(Way::Int80),
-        Arch::X32 => return Some(Way::Native),
-        _ => {}
-    }
-    (arch == Arch::NATIVE).then_some(Way::Native)
 }
 
 #[cfg(test)]
@@ -219,6 +210,25 @@ mod tests {
             "pause",
             (Action::Allow, InjectOutcome::Waits, through),
         );
+    }
+
+    /// vfork(2) returns twice on one stack, and `rt_sigreturn` reads registers from the stack.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn calls_that_use_the_caller_s_stack_are_made_too() {
+        let profile = Profile::new(Action::Allow);
+        let filter = compile(&profile, OnUnknown::Fail).unwrap();
+        for _ in 0..20 {
+            let vfork = Syscall::from_name(Arch::X86_64, "vfork").unwrap();
+            let injected = inject(&profile, &filter, vfork, Privileges::NoNew).unwrap();
+            let InjectOutcome::Returned(pid) = injected.outcome else {
+                panic!("{injected:?}");
+            };
+            assert!(pid > 0, "{pid}");
+        }
+        let killed = InjectOutcome::Killed(libc::SIGSEGV);
+        let expected = (Action::Allow, killed, InjectVerdict::LetThrough);
+        expect(&profile, Arch::X86_64, "rt_sigreturn", expected);
     }
 
     #[test]

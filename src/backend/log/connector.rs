@@ -42,7 +42,7 @@ pub(super) struct Connector {
 impl Connector {
     /// Starts to listen. It needs `CAP_NET_ADMIN`, and the initial pid and user namespaces.
     pub(super) fn open() -> nix::Result<Connector> {
-        let fd = crate::sys::audit::connector_socket()?;
+        let fd = crate::sys::netlink::connector_socket()?;
         setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, PROC))?;
         let connector = Connector { fd };

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use crate::audit::Record;
 use crate::bpf::assemble::{NR, answer, jump, load};
-use crate::sys::audit::getppid_under_filter;
+use crate::sys::seccomp::getppid_under_filter;
 
 /// The name of the thread that makes a fence: nobody else's thread is called so.
 pub(super) struct Fence {

@@ -117,7 +117,7 @@ impl AuditSocket {
 
     /// How many messages the kernel could not put into this socket's buffer; `None` where it doesn't tell.
     pub(super) fn drops(&self) -> Option<u32> {
-        crate::sys::audit::drops(self.fd.as_fd())
+        crate::sys::netlink::drops(self.fd.as_fd())
     }
 
     /// Asks for audit's status. EPERM: `CAP_AUDIT_CONTROL` is missing.
