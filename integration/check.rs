@@ -38,7 +38,7 @@ fn workspace() -> tempfile::TempDir {
 
 const CHECK: &str = "check profiles/app.json recordings/app.json";
 
-#[test]
+#[apply(test)]
 fn recordings_are_reported_for_people() {
     let folder = workspace();
     let (text, status) = report(folder.path(), CHECK);
@@ -48,7 +48,7 @@ fn recordings_are_reported_for_people() {
     assert_eq!((text.as_str(), status), ("", 1));
 }
 
-#[test]
+#[apply(test)]
 fn recordings_are_reported_as_json() {
     let folder = workspace();
     let (text, status) = report(
@@ -62,7 +62,7 @@ fn recordings_are_reported_as_json() {
     assert_eq!(text.lines().count(), 1);
 }
 
-#[test]
+#[apply(test)]
 fn recordings_are_reported_as_annotations() {
     let folder = workspace();
     let (text, status) = report(folder.path(), &format!("{CHECK} --github"));
@@ -85,7 +85,7 @@ fn recordings_are_reported_as_annotations() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn recordings_are_reported_as_junit() {
     let folder = workspace();
     let (_, status) = report(
@@ -97,7 +97,7 @@ fn recordings_are_reported_as_junit() {
     insta::assert_snapshot!(xml);
 }
 
-#[test]
+#[apply(test)]
 fn a_report_can_go_to_a_file() {
     let folder = workspace();
     let (printed, _) = report(folder.path(), &format!("{CHECK} --json"));
@@ -107,7 +107,7 @@ fn a_report_can_go_to_a_file() {
     assert_eq!(written, printed);
 }
 
-#[test]
+#[apply(test)]
 fn a_patch_applies_with_patch_and_git_and_update_and_all_make_the_same() {
     let applied = |how: &[&str]| {
         let folder = workspace();
@@ -155,7 +155,7 @@ fn a_patch_applies_with_patch_and_git_and_update_and_all_make_the_same() {
     assert_eq!(fs::read_to_string(&file).unwrap(), by_patch);
 }
 
-#[test]
+#[apply(test)]
 fn an_update_changes_only_the_lines_that_it_must() {
     let folder = tempfile::tempdir().unwrap();
     recording(
@@ -179,7 +179,7 @@ fn an_update_changes_only_the_lines_that_it_must() {
     assert_eq!(report(folder.path(), "check p.json r.json").1, 0);
 }
 
-#[test]
+#[apply(test)]
 fn unused_names_fail_where_that_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     recording(&folder.path().join("r.json"), &[run(1, &["read"])]);
@@ -210,7 +210,7 @@ fn unused_names_fail_where_that_is_asked_for() {
     assert_eq!(profile["syscalls"], json!([allow(&["read", "exit"])]));
 }
 
-#[test]
+#[apply(test)]
 fn what_can_t_be_checked_is_trouble() {
     let folder = workspace();
     let check = |args: &str, expect: &str| {
@@ -254,7 +254,7 @@ fn what_can_t_be_checked_is_trouble() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn the_committed_profiles_allow_the_committed_recordings() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     for entry in fs::read_dir(top.join("profiles")).unwrap() {

@@ -34,7 +34,7 @@ fn check(files: &Files) {
     }
 }
 
-#[test]
+#[apply(test)]
 fn of_a_command() {
     let room = Room::new();
     let script = format!("cd \"$0\" && for i in 1 2 3 4 5 6 7 8 9 10; do {ONCE}; done");
@@ -48,7 +48,7 @@ fn of_a_command() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn of_a_running_process() {
     let room = Room::new();
     let script = format!("cd \"$0\" && while :; do {ONCE}; echo >>rounds; done");

@@ -31,12 +31,12 @@ fn check(name: &str, native_output: &str, recorded_output: &str) {
     );
 }
 
-#[test]
+#[apply(test)]
 fn a_workload_that_wants_to_be_traced_is_explained() {
     check("ptrace_traceme", "traced, child 5\n", "refused 1\n");
 }
 
-#[test]
+#[apply(test)]
 fn a_workload_that_attaches_is_explained() {
     check("ptrace_child", "error 0\n", "error 1\n");
 }

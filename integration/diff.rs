@@ -31,7 +31,7 @@ fn two_profiles(folder: &Path) {
     );
 }
 
-#[test]
+#[apply(test)]
 fn profiles_differ_by_what_they_mean_the_gravest_first() {
     let folder = tempfile::tempdir().unwrap();
     two_profiles(folder.path());
@@ -48,7 +48,7 @@ fn profiles_differ_by_what_they_mean_the_gravest_first() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn what_is_written_otherwise_and_means_the_same_is_no_difference() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -63,7 +63,7 @@ fn what_is_written_otherwise_and_means_the_same_is_no_difference() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn formats_differ_in_how_they_are_written_only() {
     let folder = tempfile::tempdir().unwrap();
     let file = repository().join("profiles/git.json");
@@ -79,7 +79,7 @@ fn formats_differ_in_how_they_are_written_only() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn recordings_differ_by_their_calls() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -116,7 +116,7 @@ fn recordings_differ_by_their_calls() {
     assert_eq!(json["same"], false);
 }
 
-#[test]
+#[apply(test)]
 fn a_recording_beside_a_profile_is_what_generate_makes_of_it() {
     for name in ["git", "x86", "int80"] {
         let args = format!("diff profiles/{name}.json recordings/{name}.json");
@@ -128,7 +128,7 @@ fn a_recording_beside_a_profile_is_what_generate_makes_of_it() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn trouble_is_told_with_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -12,8 +12,8 @@ use sc_record::syscall::{Arch, Syscall};
 use serde_json::{Value, json};
 
 use crate::support::process::{Ended, Room};
+use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
-use crate::support::{is_root, programs};
 
 /// The call that rules are made for: it looks at its first argument only, and changes nothing.
 const SUBJECT: &str = "sched_get_priority_max";
@@ -90,7 +90,7 @@ fn said(ended: &Ended) -> String {
     ended.stdout.replace(&format!("{} ", number(SUBJECT)), "")
 }
 
-#[test]
+#[apply(test)]
 fn errno_is_what_the_rule_says() {
     assert_eq!(said(&subject_under("SCMP_ACT_ERRNO", None)), "errno 1\n");
     for errno in [1, 38, 77, 4094] {
@@ -101,7 +101,7 @@ fn errno_is_what_the_rule_says() {
     assert_eq!(said(&subject_under("SCMP_ACT_ERRNO", Some(0))), "done\n");
 }
 
-#[test]
+#[apply(test)]
 fn kill_ends_the_process_by_sigsys() {
     for action in [
         "SCMP_ACT_KILL",
@@ -116,7 +116,7 @@ fn kill_ends_the_process_by_sigsys() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn kill_process_ends_all_threads_and_kill_thread_does_not() {
     let under = |action: &str| {
         let rules = json!([{"names": [SUBJECT], "action": action}]);
@@ -128,14 +128,14 @@ fn kill_process_ends_all_threads_and_kill_thread_does_not() {
     assert_eq!(ended.stdout, "the first thread lives\n");
 }
 
-#[test]
+#[apply(test)]
 fn trap_is_handled_by_the_workload() {
     let rules = json!([{"names": [SUBJECT], "action": "SCMP_ACT_TRAP"}]);
     let ended = Under::new(&allow_all(&rules)).calls(&["handle", &number(SUBJECT)]);
     assert_eq!(said(&ended), format!("trapped {}\n", number(SUBJECT)));
 }
 
-#[test]
+#[apply(test)]
 fn trace_without_a_tracer_is_enosys_and_log_and_allow_execute() {
     assert_eq!(
         said(&subject_under("SCMP_ACT_TRACE", Some(5))),
@@ -145,7 +145,7 @@ fn trace_without_a_tracer_is_enosys_and_log_and_allow_execute() {
     assert_eq!(said(&subject_under("SCMP_ACT_ALLOW", None)), "done\n");
 }
 
-#[test]
+#[apply(test)]
 fn comparisons_hold_in_the_kernel_as_they_read() {
     let value: u64 = 0x1_0000_0005;
     // The op, arguments that it holds for, and arguments that it doesn't hold for.
@@ -189,7 +189,7 @@ fn comparisons_hold_in_the_kernel_as_they_read() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn different_arguments_are_joined_by_and_and_the_same_by_or() {
     let compare = |args: &Value, calls: [&str; 4]| {
         let rule =
@@ -215,8 +215,8 @@ fn different_arguments_are_joined_by_and_and_the_same_by_or() {
     );
 }
 
-#[test]
-#[cfg(target_arch = "x86_64")]
+#[apply(test)]
+#[needs(architecture("x86_64"))]
 fn rules_hold_for_each_listed_abi_in_its_own_numbers() {
     let rules = json!([{"names": [SUBJECT], "action": "SCMP_ACT_ERRNO", "errnoRet": MARK}]);
     let profile = |arches: &[&str]| {
@@ -247,7 +247,7 @@ fn rules_hold_for_each_listed_abi_in_its_own_numbers() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn what_was_not_recorded_is_refused_with_eperm() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -268,7 +268,7 @@ fn what_was_not_recorded_is_refused_with_eperm() {
     assert_eq!(ended.stdout, format!("{} done\n{refused}", number(SUBJECT)));
 }
 
-#[test]
+#[apply(test)]
 fn the_command_has_the_place_of_sc_record() {
     let under = Under::new(&allow_all(&json!([])));
     let mut command = under.command(&[]);
@@ -303,7 +303,7 @@ fn the_command_has_the_place_of_sc_record() {
     assert_eq!(fds, native.stdout);
 }
 
-#[test]
+#[apply(test)]
 fn the_only_call_between_the_filter_and_the_command_is_execve() {
     let under = Under::new(&json!({
         "defaultAction": "SCMP_ACT_KILL_PROCESS",
@@ -334,7 +334,7 @@ fn the_only_call_between_the_filter_and_the_command_is_execve() {
     assert!(!next.starts_with("exec"), "{next}");
 }
 
-#[test]
+#[apply(test)]
 fn commands_that_can_t_be_executed_have_the_status_of_env() {
     let under = Under::new(&allow_all(&json!([])));
     let script = |name: &str, text: &str| {
@@ -374,7 +374,7 @@ fn commands_that_can_t_be_executed_have_the_status_of_env() {
     assert_eq!(no_command.status.code(), Some(125));
 }
 
-#[test]
+#[apply(test)]
 fn a_profile_that_refuses_execve_is_told_before_it_is_loaded() {
     let ended = Under::new(&json!({"defaultAction": "SCMP_ACT_ERRNO"})).run(&["true"]);
     assert_eq!(ended.code(), 125);
@@ -385,7 +385,7 @@ fn a_profile_that_refuses_execve_is_told_before_it_is_loaded() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn unknown_names_are_an_error_with_their_place_unless_ignored() {
     let under = Under::text(
         "{\"defaultAction\": \"SCMP_ACT_ALLOW\",\n \"syscalls\": [{\"action\": \"SCMP_ACT_KILL\", \"names\": [\n  \"ptrace\",\n  \
@@ -406,7 +406,7 @@ fn unknown_names_are_an_error_with_their_place_unless_ignored() {
     assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
 }
 
-#[test]
+#[apply(test)]
 fn every_flag_that_this_kernel_has_is_taken() {
     for flags in [
         json!([]),
@@ -449,7 +449,7 @@ fn flags_of(profile: &Value) -> String {
     rest.split(',').next().unwrap().to_owned()
 }
 
-#[test]
+#[apply(test)]
 fn absent_flags_mean_spec_allow_and_empty_flags_none() {
     let mut profile = allow_all(&json!([]));
     assert_eq!(flags_of(&profile), "SECCOMP_FILTER_FLAG_SPEC_ALLOW");
@@ -459,27 +459,25 @@ fn absent_flags_mean_spec_allow_and_empty_flags_none() {
     assert_eq!(flags_of(&profile), "SECCOMP_FILTER_FLAG_LOG");
 }
 
-#[test]
-fn new_privileges_are_forbidden_unless_they_are_asked_for_and_allowed() {
-    let no_new_privs = |ended: &Ended| {
-        let mut lines = ended.stdout.lines();
-        lines
-            .find_map(|line| line.strip_prefix("NoNewPrivs:\t"))
-            .map(str::to_owned)
-    };
+const STATUS: [&str; 2] = ["cat", "/proc/self/status"];
+
+fn no_new_privs(ended: &Ended) -> Option<&str> {
+    let mut lines = ended.stdout.lines();
+    lines.find_map(|line| line.strip_prefix("NoNewPrivs:\t"))
+}
+
+#[apply(test)]
+fn new_privileges_are_forbidden_unless_they_are_asked_for() {
+    let ended = Under::new(&allow_all(&json!([]))).run(&STATUS);
+    assert_eq!(no_new_privs(&ended), Some("1"), "{}", ended.stderr);
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), capability(SETUID))]
+fn new_privileges_are_for_those_who_may_have_them() {
     let under = Under::new(&allow_all(&json!([])));
-    let status = ["cat", "/proc/self/status"];
-    assert_eq!(no_new_privs(&under.run(&status)).as_deref(), Some("1"));
-    if !is_root("new_privileges_are_forbidden_unless_they_are_asked_for_and_allowed") {
-        return;
-    }
-    let ended = under.run_with(&["--allow-new-privs"], &status);
-    assert_eq!(
-        no_new_privs(&ended).as_deref(),
-        Some("0"),
-        "{}",
-        ended.stderr
-    );
+    let ended = under.run_with(&["--allow-new-privs"], &STATUS);
+    assert_eq!(no_new_privs(&ended), Some("0"), "{}", ended.stderr);
     // Who may not is told so.
     let program = under.room.path().join("sc-record");
     under.room.copy(Path::new(PROGRAM), &program);
@@ -492,17 +490,12 @@ fn new_privileges_are_forbidden_unless_they_are_asked_for_and_allowed() {
     assert_eq!(ended.code(), 125);
     assert!(ended.stderr.contains("CAP_SYS_ADMIN"), "{}", ended.stderr);
     let mut command = Room::as_nobody(&program);
-    command.arg("run").arg(&under.profile).args(status);
+    command.arg("run").arg(&under.profile).args(STATUS);
     let ended = under.room.run(&mut command);
-    assert_eq!(
-        no_new_privs(&ended).as_deref(),
-        Some("1"),
-        "{}",
-        ended.stderr
-    );
+    assert_eq!(no_new_privs(&ended), Some("1"), "{}", ended.stderr);
 }
 
-#[test]
+#[apply(test)]
 fn notifications_are_answered_by_the_listener_of_the_profile() {
     let socket_of = |room: &Room| room.path().join("listener");
     let mut profile =
@@ -587,7 +580,7 @@ pub(crate) fn listen(listener: &UnixListener) -> (Value, i32) {
     (serde_json::from_slice(&text).unwrap(), fd)
 }
 
-#[test]
+#[apply(test)]
 fn rules_that_libseccomp_never_unites_are_an_error_in_time() {
     let compare = |index: u32, op: &str, value: u32| json!({"index": index, "op": format!("SCMP_CMP_{op}"), "value": value});
     let rules = json!([
@@ -604,7 +597,7 @@ fn rules_that_libseccomp_never_unites_are_an_error_in_time() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn a_closed_standard_descriptor_stays_closed() {
     let under = Under::new(&allow_all(&json!([])));
     let mut command = Command::new("sh");

@@ -31,7 +31,7 @@ fn without_totals(text: &str) -> String {
         .collect()
 }
 
-#[test]
+#[apply(test)]
 fn every_name_has_its_origin() {
     let folder = workspace();
     let (text, status) = report(folder.path(), "explain profiles/app.json");
@@ -55,7 +55,7 @@ fn every_name_has_its_origin() {
     assert!(text.contains("x86_64: 7 of "), "{text}");
 }
 
-#[test]
+#[apply(test)]
 fn one_call_is_explained_in_full_also_one_that_is_not_allowed() {
     let folder = workspace();
     let told: Vec<_> = [
@@ -79,7 +79,7 @@ fn one_call_is_explained_in_full_also_one_that_is_not_allowed() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn without_a_recording_it_says_how_to_give_one() {
     let folder = workspace();
     std::fs::rename(
@@ -92,7 +92,7 @@ fn without_a_recording_it_says_how_to_give_one() {
     assert_eq!(status, 0);
 }
 
-#[test]
+#[apply(test)]
 fn every_name_of_the_committed_profiles_is_explained_by_their_recordings() {
     for entry in std::fs::read_dir(repository().join("profiles")).unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();

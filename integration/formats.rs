@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::is_root;
 use crate::support::process::{Ended, Room};
 use crate::support::recorder::PROGRAM;
 
@@ -40,7 +39,7 @@ fn converted(room: &Room, profile: &str, format: &str, file: &str) -> PathBuf {
     path
 }
 
-#[test]
+#[apply(test)]
 fn every_committed_profile_comes_back_from_each_format_that_holds_it() {
     let room = Room::new();
     for format in [
@@ -66,7 +65,7 @@ fn every_committed_profile_comes_back_from_each_format_that_holds_it() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn the_c_of_libseccomp_compiles_and_enforces_the_same() {
     let room = Room::new();
     let source = converted(&room, "shell.json", "libseccomp", "shell.c");
@@ -94,7 +93,7 @@ fn the_c_of_libseccomp_compiles_and_enforces_the_same() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn systemd_takes_the_drop_in() {
     let room = Room::new();
     let unit = room.path().join("app.service");
@@ -137,7 +136,7 @@ fn systemd_takes_the_drop_in() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn run_takes_profiles_of_every_format() {
     let room = Room::new();
     for format in [
@@ -170,7 +169,7 @@ fn run_takes_profiles_of_every_format() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn a_question_is_answered_with_the_arguments() {
     let room = Room::new();
     let profile = room.path().join("p.json");
@@ -201,11 +200,9 @@ fn a_question_is_answered_with_the_arguments() {
     assert_eq!(ask("2=0x80001"), "SCMP_ACT_ERRNO(EPERM)");
 }
 
-#[test]
+#[apply(test)]
+#[needs(capability(SYS_ADMIN))]
 fn the_filters_of_a_process_are_those_that_it_was_given() {
-    if !is_root("reading the filters of a process") {
-        return;
-    }
     let room = Room::new();
     let profile = committed("shell.json");
     let mut running = Command::new(PROGRAM)
@@ -262,7 +259,7 @@ fn the_filters_of_a_process_are_those_that_it_was_given() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "unharmed\n");
 }
 
-#[test]
+#[apply(test)]
 fn a_file_of_a_gigabyte_is_refused_at_once() {
     let room = Room::new();
     let file = room.path().join("huge.json");

@@ -44,7 +44,7 @@ fn stderr(assert: &assert_cmd::assert::Assert) -> String {
     String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
 }
 
-#[test]
+#[apply(test)]
 fn the_profile_of_several_files_is_that_of_their_united_runs() {
     let folder = tempfile::tempdir().unwrap();
     let a = recording(folder.path(), "app", "0a", &["read", "execve"], &[]);
@@ -73,7 +73,7 @@ fn the_profile_of_several_files_is_that_of_their_united_runs() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn a_number_without_a_name_fails_unless_it_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     recording(folder.path(), "app", "0a", &["read", "#-5"], &[]);
@@ -90,7 +90,7 @@ fn a_number_without_a_name_fails_unless_it_is_skipped() {
     assert!(names(&folder.path().join("profiles/app.json")).contains(&"read".to_owned()));
 }
 
-#[test]
+#[apply(test)]
 fn incomplete_runs_are_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     recording(folder.path(), "app", "0a", &["read"], &["3 calls lost"]);
@@ -103,7 +103,7 @@ fn incomplete_runs_are_warned_of() {
     assert!(said.contains("3 calls lost"), "{said}");
 }
 
-#[test]
+#[apply(test)]
 fn workloads_of_different_names_need_a_file_for_their_profile() {
     let folder = tempfile::tempdir().unwrap();
     recording(folder.path(), "a", "0a", &["read"], &[]);
@@ -114,7 +114,7 @@ fn workloads_of_different_names_need_a_file_for_their_profile() {
     assert_eq!(names(&folder.path().join("ab.json")), ["read", "write"]);
 }
 
-#[test]
+#[apply(test)]
 fn the_summary_as_json_gives_every_addition_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     recording(folder.path(), "app", "0a", &["openat"], &[]);

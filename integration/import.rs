@@ -49,7 +49,7 @@ fn calls(run: &Run) -> Calls {
         .collect()
 }
 
-#[test]
+#[apply(test)]
 fn a_log_of_auditd_becomes_a_run_and_a_profile() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
@@ -114,7 +114,7 @@ fn a_log_of_auditd_becomes_a_run_and_a_profile() {
     assert_eq!(recording.runs.len(), 2);
 }
 
-#[test]
+#[apply(test)]
 fn what_has_no_run_in_it_says_so_and_writes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
@@ -175,7 +175,7 @@ fn what_has_no_run_in_it_says_so_and_writes_nothing() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn the_summary_as_json_goes_to_stdout_alone() {
     let directory = tempfile::tempdir().unwrap();
     let output = import(
@@ -211,7 +211,7 @@ fn import_strace(room: &Room, args: &str) -> Run {
     only_run(&directory.join("x.json"))
 }
 
-#[test]
+#[apply(test)]
 fn an_import_of_strace_sees_what_the_witness_sees_in_the_same_log() {
     let room = Room::new();
     for program in PROGRAMS {
@@ -231,7 +231,7 @@ fn an_import_of_strace_sees_what_the_witness_sees_in_the_same_log() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn an_import_of_strace_is_what_recording_gives() {
     let room = Room::new();
     for program in PROGRAMS {
@@ -258,7 +258,7 @@ fn an_import_of_strace_is_what_recording_gives() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn the_abi_of_a_32_bit_program_is_found_out_where_strace_does_not_say_it() {
     let room = Room::new();
     let log = room.fresh("s");
@@ -277,7 +277,7 @@ fn the_abi_of_a_32_bit_program_is_found_out_where_strace_does_not_say_it() {
     assert_eq!(native, ["execve"]);
 }
 
-#[test]
+#[apply(test)]
 fn every_name_of_strace_is_that_of_its_number() {
     let room = Room::new();
     let log = room.fresh("s");

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::support::process::Room;
 use crate::support::recorder::Files;
-use crate::support::{is_root, programs};
+use crate::support::{needs, programs};
 
 /// Runs `inherited`, which prints all that a program inherits, natively and recorded, each started by a wrapper, and
 /// compares what they print.
@@ -45,9 +45,9 @@ fn check(wrapper: &[&str]) {
     );
 }
 
-/// `no_new_privs` is what an unprivileged recorder can't do without; the run says so.
+/// `no_new_privs` is what a recorder without `CAP_SYS_ADMIN` can't do without; the run says so.
 fn lines(output: &str) -> Vec<&str> {
-    let root = nix::unistd::geteuid().is_root();
+    let root = needs::capability(needs::SYS_ADMIN).is_ok();
     output
         .lines()
         .filter(|line| root || !line.starts_with("NoNewPrivs:"))
@@ -63,12 +63,12 @@ fn wrapped(wrapper: &[&str], add: impl FnOnce(&mut Command)) -> Command {
     command
 }
 
-#[test]
+#[apply(test)]
 fn a_workload_inherits_the_same_state() {
     check(&[]);
 }
 
-#[test]
+#[apply(test)]
 fn ignored_and_blocked_signals_are_inherited() {
     check(&[
         "env",
@@ -83,14 +83,14 @@ fn ignored_and_blocked_signals_are_inherited() {
     check(&["env", "--ignore-signal", "--block-signal"]);
 }
 
-#[test]
+#[apply(test)]
 fn descriptors_are_inherited_and_none_are_added() {
     check(&["sh", "-c", "exec \"$@\" 7</dev/null 9>>/dev/null", "sh"]);
     check(&["sh", "-c", "exec \"$@\" <&-", "sh"]);
     check(&["sh", "-c", "exec \"$@\" 2>&- 3<&0", "sh"]);
 }
 
-#[test]
+#[apply(test)]
 fn limits_are_inherited() {
     check(&[
         "sh",
@@ -102,15 +102,18 @@ fn limits_are_inherited() {
     check(&["taskset", "1"]);
 }
 
-#[test]
-fn capabilities_and_the_directory_are_inherited() {
-    if is_root("capabilities are inherited") {
-        check(&[
-            "setpriv",
-            "--bounding-set=-sys_boot,-sys_time",
-            "--inh-caps=+net_raw",
-        ]);
-    }
+#[apply(test)]
+#[needs(capability(SETPCAP))]
+fn capabilities_are_inherited() {
+    check(&[
+        "setpriv",
+        "--bounding-set=-sys_boot,-sys_time",
+        "--inh-caps=+net_raw",
+    ]);
+}
+
+#[apply(test)]
+fn the_directory_and_the_environment_are_inherited() {
     check(&["env", "-C", "/usr"]);
     check(&["env", "ODD==x=", "EMPTY="]);
 }

@@ -3,8 +3,6 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::FlockArg;
-
 use crate::support::process::{LIMIT, Room, Running, until};
 use crate::support::programs;
 use crate::support::recorder::Files;
@@ -130,92 +128,111 @@ impl Shell {
 const PTRACE: &[&str] = &["-q"];
 const LOG: &[&str] = &["-q", "--log-mode", "--passes", "1"];
 
-/// The same steps natively and recorded.
-fn check(steps: impl Fn(&mut Shell)) {
-    for options in [None, Some(PTRACE), Some(LOG)] {
-        let by_log = options == Some(LOG);
-        if by_log && !crate::support::is_root("a job in log mode") {
-            continue;
-        }
-        let _others_record_too = by_log.then(|| crate::log::lock(FlockArg::LockShared));
-        eprintln!("recorded: {options:?}");
-        let mut shell = Shell::new(options);
-        steps(&mut shell);
-        shell.end();
-    }
+/// Takes these steps natively or recorded.
+fn check(options: Option<&'static [&'static str]>, steps: fn(&mut Shell)) {
+    let mut shell = Shell::new(options);
+    steps(&mut shell);
+    shell.end();
 }
 
-#[test]
-fn a_job_is_stopped_and_continued_with_its_recorder() {
-    check(|shell| {
-        shell.job("");
-        for _ in 0..3 {
-            shell.step("\x1a", "Stopped");
-            shell.step("jobs\n", "Stopped");
-            assert!(
-                shell
-                    .states_of_job()
-                    .iter()
-                    .all(|&state| state == 'T' || state == 't')
-            );
-            shell.step("fg\n", "[continued]");
-            shell.step("hello\n", "[got hello]");
+/// The same steps natively, under ptrace and in log mode.
+macro_rules! jobs {
+    ($($job:ident)*) => {
+        mod native {
+            $(
+                #[apply(test)]
+                fn $job() {
+                    super::check(None, super::$job);
+                }
+            )*
         }
-        shell.ends_with("exit 7\n", 7);
-    });
+
+        mod traced {
+            $(
+                #[apply(test)]
+                fn $job() {
+                    super::check(Some(super::PTRACE), super::$job);
+                }
+            )*
+        }
+
+        mod logged {
+            $(
+                #[apply(test)]
+                #[needs(audit())]
+                fn $job() {
+                    let _others_record_too = crate::log::lock(nix::fcntl::FlockArg::LockShared);
+                    super::check(Some(super::LOG), super::$job);
+                }
+            )*
+        }
+    };
 }
 
-#[test]
-fn a_job_in_the_background_stops_when_it_reads() {
-    check(|shell| {
-        shell.job("");
+jobs! {
+    a_job_is_stopped_and_continued_with_its_recorder
+    a_job_in_the_background_stops_when_it_reads
+    a_job_that_stops_its_group_stops
+    a_job_that_stops_itself_stops
+    a_job_ends_by_the_keys_for_that
+}
+
+fn a_job_is_stopped_and_continued_with_its_recorder(shell: &mut Shell) {
+    shell.job("");
+    for _ in 0..3 {
         shell.step("\x1a", "Stopped");
-        shell.step("bg\n", "[continued]");
-        shell.stops();
         shell.step("jobs\n", "Stopped");
+        assert!(
+            shell
+                .states_of_job()
+                .iter()
+                .all(|&state| state == 'T' || state == 't')
+        );
         shell.step("fg\n", "[continued]");
-        shell.ends_with("exit 7\n", 7);
-    });
+        shell.step("hello\n", "[got hello]");
+    }
+    shell.ends_with("exit 7\n", 7);
 }
 
-#[test]
-fn a_job_that_stops_its_group_stops() {
-    check(|shell| {
-        shell.job("");
-        shell.step("tstp group\n", "Stopped");
-        shell.step("fg\n", "[continued]");
-        shell.step("stop group\n", "Stopped");
-        shell.step("fg\n", "[continued]");
-        shell.ends_with("exit 7\n", 7);
-    });
+fn a_job_in_the_background_stops_when_it_reads(shell: &mut Shell) {
+    shell.job("");
+    shell.step("\x1a", "Stopped");
+    shell.step("bg\n", "[continued]");
+    shell.stops();
+    shell.step("jobs\n", "Stopped");
+    shell.step("fg\n", "[continued]");
+    shell.ends_with("exit 7\n", 7);
 }
 
-#[test]
-fn a_job_that_stops_itself_stops() {
-    check(|shell| {
-        shell.job("");
-        shell.step("tstp self\n", "Stopped");
-        shell.step("fg\n", "[continued]");
-        shell.ends_with("exit 7\n", 7);
-    });
+fn a_job_that_stops_its_group_stops(shell: &mut Shell) {
+    shell.job("");
+    shell.step("tstp group\n", "Stopped");
+    shell.step("fg\n", "[continued]");
+    shell.step("stop group\n", "Stopped");
+    shell.step("fg\n", "[continued]");
+    shell.ends_with("exit 7\n", 7);
 }
 
-#[test]
-fn a_job_ends_by_the_keys_for_that() {
-    check(|shell| {
-        shell.job("");
-        shell.ends_with("\x03", 130);
-        shell.job("");
-        shell.ends_with("\x1c", 131);
-        shell.job("");
-        shell.ends_with("\x04", 80);
-        shell.job("");
-        shell.step("\x1a", "Stopped");
-        shell.ends_with("kill %1; fg\n", 143);
-    });
+fn a_job_that_stops_itself_stops(shell: &mut Shell) {
+    shell.job("");
+    shell.step("tstp self\n", "Stopped");
+    shell.step("fg\n", "[continued]");
+    shell.ends_with("exit 7\n", 7);
 }
 
-#[test]
+fn a_job_ends_by_the_keys_for_that(shell: &mut Shell) {
+    shell.job("");
+    shell.ends_with("\x03", 130);
+    shell.job("");
+    shell.ends_with("\x1c", 131);
+    shell.job("");
+    shell.ends_with("\x04", 80);
+    shell.job("");
+    shell.step("\x1a", "Stopped");
+    shell.ends_with("kill %1; fg\n", 143);
+}
+
+#[apply(test)]
 fn the_first_interrupt_is_the_workloads_and_the_second_ends_the_recording() {
     let mut shell = Shell::new(Some(PTRACE));
     shell.job("catch");
@@ -234,7 +251,7 @@ fn the_first_interrupt_is_the_workloads_and_the_second_ends_the_recording() {
     shell.end();
 }
 
-#[test]
+#[apply(test)]
 fn a_terminal_that_hangs_up_ends_the_job_and_the_recording_is_written() {
     let mut shell = Shell::new(Some(PTRACE));
     shell.job("");

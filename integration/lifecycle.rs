@@ -78,7 +78,7 @@ fn attach(room: &Room, files: &Files, pid: Pid) -> Running {
     recorder
 }
 
-#[test]
+#[apply(test)]
 fn a_killed_recorder_leaves_no_task_that_cannot_run() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -92,7 +92,7 @@ fn a_killed_recorder_leaves_no_task_that_cannot_run() {
     assert!(!files.recording.exists());
 }
 
-#[test]
+#[apply(test)]
 fn a_recorder_killed_at_any_moment_of_a_storm_leaves_nothing_behind() {
     let room = Room::new();
     for ms in 0..20 {
@@ -105,7 +105,7 @@ fn a_recorder_killed_at_any_moment_of_a_storm_leaves_nothing_behind() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn a_killed_recorder_that_does_not_wait_for_all_leaves_them_at_work() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -117,7 +117,7 @@ fn a_killed_recorder_that_does_not_wait_for_all_leaves_them_at_work() {
     tree.works();
 }
 
-#[test]
+#[apply(test)]
 fn until_exit_leaves_a_daemon_at_work() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -142,7 +142,7 @@ fn until_exit_leaves_a_daemon_at_work() {
     assert_eq!(std::fs::read_to_string(&written).unwrap(), "done\n");
 }
 
-#[test]
+#[apply(test)]
 fn until_exit_leaves_a_whole_tree_at_work() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -158,7 +158,7 @@ fn until_exit_leaves_a_whole_tree_at_work() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn attaching_and_detaching_leave_a_tree_at_work() {
     let room = Room::new();
     let tree = Tree::new(&room);
@@ -188,7 +188,7 @@ fn attaching_and_detaching_leave_a_tree_at_work() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn attached_to_a_process_the_recording_ends_with_it() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -201,7 +201,7 @@ fn attached_to_a_process_the_recording_ends_with_it() {
     assert_eq!(files.run().0["exit"]["code"].as_u64(), Some(0));
 }
 
-#[test]
+#[apply(test)]
 fn a_stopped_process_stays_stopped_while_a_recorder_comes_and_goes() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -292,7 +292,7 @@ fn disturbed(room: &Room, (name, arguments, code): (&str, &[&str], i32), moments
     room.wait_until_empty(&command);
 }
 
-#[test]
+#[apply(test)]
 fn recorders_that_come_and_go_at_any_moment_change_nothing() {
     let room = Room::new();
     for workload in CHECKING {
@@ -302,7 +302,7 @@ fn recorders_that_come_and_go_at_any_moment_change_nothing() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn what_is_left_at_any_moment_works_on() {
     let room = Room::new();
     for (name, arguments, code) in CHECKING {
@@ -341,7 +341,7 @@ fn what_is_left_at_any_moment_works_on() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn a_recorder_killed_while_attached_leaves_the_tree_at_work() {
     let room = Room::new();
     let tree = Tree::new(&room);
@@ -355,7 +355,8 @@ fn a_recorder_killed_while_attached_leaves_the_tree_at_work() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(io_uring())]
 fn a_process_with_threads_of_the_kernel_is_attached_to() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -373,11 +374,6 @@ fn a_process_with_threads_of_the_kernel_is_attached_to() {
     );
     let read = || std::fs::read_to_string(&output).unwrap();
     until("it to be ready", || !read().is_empty());
-    if read() == "no io_uring\n" {
-        eprintln!("skipped: the kernel has no io_uring");
-        native.wait(&room);
-        return;
-    }
     let recorder = attach(&room, &files, native.pid());
     both.write_all(b"x").unwrap();
     let ended = recorder.wait(&room);
@@ -386,7 +382,7 @@ fn a_process_with_threads_of_the_kernel_is_attached_to() {
     assert_eq!(count(&files, "sched_get_priority_max"), 1);
 }
 
-#[test]
+#[apply(test)]
 fn calls_that_an_inherited_filter_refuses_are_recorded() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -406,7 +402,7 @@ fn calls_that_an_inherited_filter_refuses_are_recorded() {
     assert_eq!(files.run().incomplete_because(), [""; 0]);
 }
 
-#[test]
+#[apply(test)]
 fn a_stderr_that_is_full_changes_nothing() {
     let room = Room::new();
     for options in [&["--progress=never"][..], &["--progress=always"]] {
@@ -433,11 +429,9 @@ fn a_stderr_that_is_full_changes_nothing() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(capability(SYS_ADMIN))]
 fn the_proc_of_another_namespace_is_not_believed() {
-    if !crate::support::is_root("a pid namespace without its own /proc") {
-        return;
-    }
     let room = Room::new();
     let files = Files::new(&room);
     let recorder = files.command(&["-q"]);
@@ -469,7 +463,7 @@ fn the_proc_of_another_namespace_is_not_believed() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn what_cannot_be_attached_to_is_named() {
     let room = Room::new();
     let fails = |pid: &str, expect: &str| {
@@ -489,7 +483,7 @@ fn what_cannot_be_attached_to_is_named() {
     fails(&pid, &format!("is traced by process {}", strace.pid()));
 }
 
-#[test]
+#[apply(test)]
 fn a_signal_for_the_recorder_is_for_the_workload() {
     for (signal, code) in [
         (Signal::SIGTERM, 143),
@@ -512,13 +506,19 @@ fn a_signal_for_the_recorder_is_for_the_workload() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn the_tool_itself_has_statuses_of_its_own() {
     let room = Room::new();
     let fails = |command: &Path, code: i32| {
         let files = Files::new(&room);
         let ended = room.run(files.command(&["-q"]).arg(command));
-        assert_eq!(ended.code(), code, "{command:?}: {}", ended.stderr);
+        assert_eq!(
+            ended.code(),
+            code,
+            "{}: {}",
+            command.display(),
+            ended.stderr
+        );
         assert!(!ended.stderr.is_empty());
         assert!(!files.recording.exists() && !files.profile.exists());
     };

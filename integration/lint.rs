@@ -27,7 +27,7 @@ fn faulty(folder: &Path) {
     );
 }
 
-#[test]
+#[apply(test)]
 fn every_finding_has_its_place_its_rule_and_a_fix() {
     let folder = tempfile::tempdir().unwrap();
     faulty(folder.path());
@@ -53,7 +53,7 @@ fn every_finding_has_its_place_its_rule_and_a_fix() {
     assert!(text.lines().nth(line - 1).unwrap().contains("mouunt"));
 }
 
-#[test]
+#[apply(test)]
 fn a_rule_can_be_left_out_and_notes_are_no_findings() {
     let folder = tempfile::tempdir().unwrap();
     let calls = "capset chdir close execve exit exit_group fcntl fstat futex getcwd getpid getppid prctl read setgid \
@@ -90,7 +90,7 @@ fn a_rule_can_be_left_out_and_notes_are_no_findings() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-#[test]
+#[apply(test)]
 fn a_recording_tells_what_is_too_wide_and_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     faulty(folder.path());
@@ -104,7 +104,7 @@ fn a_recording_tells_what_is_too_wide_and_what_is_missing() {
     assert!(text.contains("x86_64 futex was recorded [SCR040"), "{text}");
 }
 
-#[test]
+#[apply(test)]
 fn conditions_are_lost_on_who_reads_plain_oci() {
     let folder = tempfile::tempdir().unwrap();
     write(
@@ -168,7 +168,7 @@ fn sarif_schema() -> PathBuf {
     manifest.parent().unwrap().join("src/schema.json")
 }
 
-#[test]
+#[apply(test)]
 fn sarif_is_valid_by_its_schema() {
     let folder = tempfile::tempdir().unwrap();
     faulty(folder.path());
@@ -213,7 +213,7 @@ fn sarif_is_valid_by_its_schema() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn the_readme_has_the_table_of_rules() {
     let (table, _) = report(&repository(), "lint --rules");
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
@@ -223,7 +223,7 @@ fn the_readme_has_the_table_of_rules() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn the_committed_profiles_have_no_errors_but_what_containers_need() {
     // They were recorded outside of containers, so a runtime's own calls aren't in them.
     for entry in std::fs::read_dir(repository().join("profiles")).unwrap() {

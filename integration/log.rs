@@ -1,7 +1,6 @@
 //! Log mode: the kernel's audit records give the same calls as ptrace, and a run that may lack some says so.
 //!
-//! All of it needs root in the initial namespaces. What these tests change of the kernel's settings, they change alone
-//! and change back.
+//! Tests that change the kernel's settings run alone and change them back.
 
 mod audit_profile;
 mod engines;
@@ -19,7 +18,7 @@ use sc_record::syscall::Syscall;
 
 use crate::support::process::Room;
 use crate::support::recorder::Files;
-use crate::support::{is_root, programs, recorder};
+use crate::support::{programs, recorder};
 
 /// Tests that only record may do so at the same time; those that change what all depend on are alone, in all processes
 /// that run tests on this machine.
@@ -27,11 +26,6 @@ pub(crate) fn lock(how: FlockArg) -> Flock<File> {
     // The same file in every chroot and container that has the machine's devices, as the kernel's settings are the same.
     let file = File::open("/dev/kmsg").unwrap();
     Flock::lock(file, how).map_err(|(_, error)| error).unwrap()
-}
-
-/// Whether this test can run: only root of the initial namespaces gets audit records.
-fn can_record(test: &str) -> bool {
-    is_root(test)
 }
 
 fn calls(files: &Files) -> BTreeSet<Syscall> {
@@ -103,12 +97,11 @@ fn own_filter(program: &str, args: &[&str]) {
 macro_rules! workloads {
     ($($test:ident: $check:ident($program:literal $(, $arg:literal)*);)*) => {
         $(
-            #[test]
+            #[apply(test)]
+            #[needs(audit())]
             fn $test() {
-                if can_record(stringify!($test)) {
-                    let _others_record_too = lock(FlockArg::LockShared);
-                    $check($program, &[$($arg),*]);
-                }
+                let _others_record_too = lock(FlockArg::LockShared);
+                $check($program, &[$($arg),*]);
             }
         )*
     };

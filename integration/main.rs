@@ -9,6 +9,12 @@
     reason = "a test that can't go on has failed"
 )]
 
+#[macro_use(apply)]
+extern crate macro_rules_attribute;
+
+#[macro_use]
+mod support;
+
 mod check;
 mod command_line;
 mod credits;
@@ -31,7 +37,12 @@ mod recording;
 mod resolve;
 mod same_run;
 mod stats;
-mod support;
 mod users;
 mod verify;
 mod workloads;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    support::harness::run()
+}

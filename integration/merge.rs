@@ -35,7 +35,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-#[test]
+#[apply(test)]
 fn shards_in_any_order_give_the_same_bytes_and_stay_as_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
@@ -63,7 +63,7 @@ fn shards_in_any_order_give_the_same_bytes_and_stay_as_they_are() {
     assert_eq!(fs::read_dir(directory).unwrap().count(), 3);
 }
 
-#[test]
+#[apply(test)]
 fn the_output_may_be_an_input() {
     let directory = tempfile::tempdir().unwrap();
     let runs = [run(), run()];
@@ -78,7 +78,7 @@ fn the_output_may_be_an_input() {
     assert_eq!(Recording::load(&a).unwrap().runs.len(), 2);
 }
 
-#[test]
+#[apply(test)]
 fn what_does_not_fit_together_is_named_and_nothing_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
@@ -144,7 +144,7 @@ fn what_does_not_fit_together_is_named_and_nothing_is_written() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn a_reader_that_leaves_ends_it_quietly() {
     let directory = tempfile::tempdir().unwrap();
     let runs: Vec<_> = (0..400).map(|_| run()).collect();

@@ -141,7 +141,7 @@ fn check_verdicts(ended: &Ended) {
     );
 }
 
-#[test]
+#[apply(test)]
 fn calls_are_unused_tolerated_or_needed() {
     let subject = Dispensable::new();
     let before = std::fs::read(&subject.profile).unwrap();
@@ -199,13 +199,13 @@ fn calls_are_unused_tolerated_or_needed() {
     assert_eq!(ended.stderr, "");
 }
 
-#[test]
+#[apply(test)]
 fn several_runs_at_once_find_the_same() {
     let subject = Dispensable::new();
     check_verdicts(&subject.minimize(&["--json", "-j", "4", "--timeout", "3s"]));
 }
 
-#[test]
+#[apply(test)]
 fn what_was_broken_off_goes_on() {
     let subject = Dispensable::new();
     let command = [subject.program.as_str(), "100"];
@@ -256,7 +256,7 @@ fn what_was_broken_off_goes_on() {
     assert!(!state.exists());
 }
 
-#[test]
+#[apply(test)]
 fn update_replaces_the_profile() {
     let subject = Dispensable::new();
     let ended = subject.minimize(&["--update", "--timeout", "1500ms"]);
@@ -287,7 +287,7 @@ fn trouble(options: &[&str], change: impl FnOnce(&mut Value), script: &str) -> S
     ended.stderr
 }
 
-#[test]
+#[apply(test)]
 fn a_result_that_varies_is_no_measure() {
     let message = trouble(&[], |_| {}, "date +%N");
     assert!(
@@ -299,7 +299,7 @@ fn a_result_that_varies_is_no_measure() {
     assert!(message.contains("the test fails"), "{message}");
 }
 
-#[test]
+#[apply(test)]
 fn a_profile_that_breaks_the_workload_is_no_start() {
     let message = trouble(
         &[],
@@ -315,13 +315,13 @@ fn a_profile_that_breaks_the_workload_is_no_start() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn what_the_profile_does_not_let_through_can_not_be_asked_about() {
     let message = trouble(&["--only", "ls,read"], |_| {}, "true");
     assert!(message.contains("--only ls: "), "{message}");
 }
 
-#[test]
+#[apply(test)]
 fn a_profile_that_lets_all_through_has_nothing_to_take_out() {
     let message = trouble(
         &[],
@@ -333,7 +333,7 @@ fn a_profile_that_lets_all_through_has_nothing_to_take_out() {
     assert!(message.contains("denies nothing"), "{message}");
 }
 
-#[test]
+#[apply(test)]
 fn a_test_decides_what_is_right() {
     let subject = Dispensable::new();
     let test = "test \"$3\" = 0 && grep -q priority \"$1\" && ! test -s \"$2\"";
@@ -377,12 +377,12 @@ fn check_server(name: &str, needed: &[&str], tolerated: &[&str]) {
     assert_eq!(room.alive(), []);
 }
 
-#[test]
+#[apply(test)]
 fn redis_does_without_some_calls() {
     check_server("redis", &["listen", "accept4"], &["sysinfo", "umask"]);
 }
 
-#[test]
+#[apply(test)]
 fn nginx_does_without_some_calls() {
     check_server("nginx", &["listen", "sendfile"], &["sysinfo", "eventfd2"]);
 }

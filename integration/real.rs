@@ -38,7 +38,7 @@ const RESTART: (&str, &str) = (
 macro_rules! programs {
     ($($test:ident: $script:literal $varies:expr;)*) => {
         $(
-            #[test]
+            #[apply(test)]
             fn $test() {
                 check(&Program { script: $script, varies: $varies });
             }
@@ -230,7 +230,7 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-#[test]
+#[apply(test)]
 fn committed_profiles_are_those_of_the_committed_recordings() {
     let room = Room::new();
     let profiles = committed("profiles");
@@ -252,7 +252,7 @@ fn committed_profiles_are_those_of_the_committed_recordings() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn committed_profiles_refuse_injected_calls() {
     let room = Room::new();
     for name in committed("profiles") {
@@ -260,7 +260,7 @@ fn committed_profiles_refuse_injected_calls() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn committed_recordings_are_complete_and_hold_no_passing_paths() {
     for name in committed("recordings") {
         let path = top().join("recordings").join(&name);

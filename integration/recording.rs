@@ -21,7 +21,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-#[test]
+#[apply(test)]
 fn each_run_is_added_and_a_fresh_start_keeps_the_old_file() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
@@ -41,7 +41,7 @@ fn each_run_is_added_and_a_fresh_start_keeps_the_old_file() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn a_recording_that_takes_no_run_is_refused_before_the_workload_starts() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
@@ -59,7 +59,7 @@ fn a_recording_that_takes_no_run_is_refused_before_the_workload_starts() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn a_run_whose_recording_breaks_meanwhile_is_kept_elsewhere() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();

@@ -24,7 +24,7 @@ fn check(args: &str, stdin: &str, status: i32, stdout: &str, stderr: &str) {
     );
 }
 
-#[test]
+#[apply(test)]
 fn numbers_and_names() {
     check(
         "--arch x86_64 59 #60 0x101",
@@ -71,7 +71,7 @@ fn numbers_and_names() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn lines_of_a_log() {
     let log = "type=SECCOMP msg=audit(1.000:1): arch=c000003e syscall=59 compat=0\nother\n\
                x arch=40000003 syscall=102";

@@ -10,9 +10,7 @@ use crate::support::recorder::Files;
 /// Not one call fewer is recorded than the kernel entered; and more only of those that may be killed just before.
 fn check(options: &[&str], command: &[&str], may_be_killed: &[&str]) {
     let room = Room::new();
-    let Some(tracing) = Tracing::new(&room) else {
-        return;
-    };
+    let tracing = Tracing::new(&room).unwrap();
     let files = Files::new(&room);
     let mut recorder = files.command(options);
     for part in command {
@@ -54,22 +52,26 @@ fn check_both(command: &[&str], may_be_killed: &[&str]) {
     check(&["--no-filter"], command, may_be_killed);
 }
 
-#[test]
+#[apply(test)]
+#[needs(tracepoints())]
 fn not_a_call_of_a_fork_storm_is_missing() {
     check_both(&["workloads/fork_storm"], &[]);
 }
 
-#[test]
+#[apply(test)]
+#[needs(tracepoints())]
 fn not_a_call_of_two_hundred_threads_is_missing() {
     check_both(&["workloads/threads_200"], &[]);
 }
 
-#[test]
+#[apply(test)]
+#[needs(tracepoints())]
 fn not_a_call_in_a_storm_of_signals_is_missing() {
     check_both(&["workloads/signal_storm"], &[]);
 }
 
-#[test]
+#[apply(test)]
+#[needs(tracepoints())]
 fn not_a_call_is_missing_where_tasks_are_killed() {
     check_both(
         &["workloads/exit_group_race"],
@@ -79,7 +81,8 @@ fn not_a_call_is_missing_where_tasks_are_killed() {
     check_both(&["workloads/stop_newborn"], &[]);
 }
 
-#[test]
+#[apply(test)]
+#[needs(tracepoints())]
 fn not_a_call_of_a_parallel_build_is_missing() {
     let room = Room::new();
     let project = room.directory();

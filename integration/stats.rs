@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::recordings::{recording, report, run, sc_record};
 
-#[test]
+#[apply(test)]
 fn a_recording_of_many_runs_tells_how_sure_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let mut runs: Vec<Value> = (1..=10)
@@ -37,7 +37,7 @@ fn a_recording_of_many_runs_tells_how_sure_it_is() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn shards_count_together() {
     let folder = tempfile::tempdir().unwrap();
     recording(
@@ -53,7 +53,7 @@ fn shards_count_together() {
     assert_eq!((&json["runs"], &json["calls"]), (&json!(3), &json!(2)));
 }
 
-#[test]
+#[apply(test)]
 fn few_runs_say_what_they_can() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.json");

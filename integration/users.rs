@@ -7,7 +7,7 @@ use sc_record::syscall::{Arch, Syscall};
 
 use crate::support::process::{Ended, Room, set_mode};
 use crate::support::recorder::{Files, PROGRAM, Run};
-use crate::support::{is_root, programs, strace};
+use crate::support::{programs, strace};
 
 /// What a run by nobody needs: where the build put its programs, nobody may not be allowed to look.
 struct Nobody {
@@ -76,43 +76,40 @@ fn check(name: &str, arguments: &[&str], varies: &[&str]) {
     assert!(recorded.is_empty(), "not seen by strace: {recorded:?}");
 }
 
-#[test]
+#[apply(test)]
 fn anybody_records_a_storm_of_forks() {
     check("fork_storm", &[], &["clone", "wait4"]);
 }
 
-#[test]
+#[apply(test)]
 fn anybody_records_threads() {
     check("threads_200", &[], &["futex"]);
 }
 
-#[test]
+#[apply(test)]
 fn anybody_records_a_workload_with_a_filter_of_its_own() {
     check("own_filter_errno", &["seccomp"], &["futex"]);
     check("own_filter_trace", &[], &[]);
     check("user_notif", &[], &[]);
 }
 
-#[test]
+#[apply(test)]
 fn anybody_records_strict_mode() {
     check("strict", &["prctl"], &[]);
 }
 
-#[test]
+#[apply(test)]
 fn anybody_records_namespaces() {
     check("namespaces", &[], &["wait4"]);
 }
 
-#[test]
+#[apply(test)]
 fn anybody_records_what_is_not_dumpable() {
     check("non_dumpable", &[], &[]);
 }
 
-#[test]
+#[apply(test)]
 fn anybody_records_a_program_that_can_be_executed_but_not_read() {
-    if !is_root("an unreadable program of another user") {
-        return;
-    }
     let nobody = Nobody::new();
     let unreadable = nobody.program("clone_untraced");
     set_mode(&unreadable, 0o111);
@@ -144,11 +141,14 @@ fn set_user_id_program(nobody: &Nobody, user: u32) -> PathBuf {
     program
 }
 
-#[test]
+#[apply(test)]
+#[needs(
+    capability(CHOWN),
+    capability(SETUID),
+    capability(SYS_ADMIN),
+    set_user_id()
+)]
 fn root_records_set_user_id_programs_as_they_are() {
-    if !is_root("set-user-ID programs") {
-        return;
-    }
     let nobody = Nobody::new();
     let daemons = set_user_id_program(&nobody, 1);
     let roots = set_user_id_program(&nobody, 0);
@@ -169,21 +169,20 @@ fn root_records_set_user_id_programs_as_they_are() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(capability(CHOWN), capability(SETUID), set_user_id())]
 fn others_are_told_that_a_set_user_id_program_lost_its_privileges() {
-    if !is_root("a set-user-ID program of root") {
-        return;
-    }
     let nobody = Nobody::new();
     let roots = set_user_id_program(&nobody, 0);
     let run_it = nobody.program("run_it");
     let commands: [&[&Path]; 2] = [&[&roots], &[&run_it, &roots]];
     for command in commands {
         let native = nobody.run(command);
-        if !native.stdout.starts_with("uid 65534 0 0") {
-            eprintln!("skipped: the temporary directory is mounted nosuid");
-            return;
-        }
+        assert!(
+            native.stdout.starts_with("uid 65534 0 0"),
+            "{}",
+            native.stdout
+        );
         let (recorded, run) = nobody.record(command);
         assert!(
             recorded.stdout.starts_with("uid 65534 65534 65534"),

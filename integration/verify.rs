@@ -109,8 +109,8 @@ fn verify_calls(under: &Under, arguments: &[&str]) -> (Ended, Value) {
     under.verify(&[], &command)
 }
 
-#[test]
-#[cfg(target_arch = "x86_64")]
+#[apply(test)]
+#[needs(architecture("x86_64"))]
 fn every_action_is_reported_as_what_it_is() {
     let rule =
         |name: &str, action: &str| json!({"names": [name], "action": format!("SCMP_ACT_{action}")});
@@ -174,7 +174,7 @@ fn every_action_is_reported_as_what_it_is() {
     assert_eq!(denials(&report), [r#"x86_64:getgid TRAP 1 {"SIGSYS":1}"#]);
 }
 
-#[test]
+#[apply(test)]
 fn what_the_kernel_refuses_itself_is_no_denial() {
     let under = Under::new(&allow_all_but(&json!([
         {"names": ["getppid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 9},
@@ -190,7 +190,7 @@ fn what_the_kernel_refuses_itself_is_no_denial() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn a_listener_is_asked_and_its_answer_told() {
     let mut profile = allow_all_but(&json!([{"names": ["getppid"], "action": "SCMP_ACT_NOTIFY"}]));
     let under = Under::new(&profile);
@@ -212,7 +212,7 @@ fn a_listener_is_asked_and_its_answer_told() {
     assert_eq!(report["run"]["same_result"], true);
 }
 
-#[test]
+#[apply(test)]
 fn denials_of_all_descendants_are_told_with_their_programs() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -287,7 +287,7 @@ fn check_server(name: &str, call: &str, executable: &str, symptom: &str) {
     assert!(differs.contains(symptom), "{differs}");
 }
 
-#[test]
+#[apply(test)]
 fn nginx_without_sendfile() {
     check_server(
         "nginx",
@@ -297,12 +297,12 @@ fn nginx_without_sendfile() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn redis_without_listen() {
     check_server("redis", "listen", "redis", "exit 1 instead of exit 0");
 }
 
-#[test]
+#[apply(test)]
 fn injected_calls_are_stopped_or_not() {
     let mut profile =
         allow_all_but(&json!([{"names": ["setns", "read"], "action": "SCMP_ACT_ALLOW"}]));
@@ -338,7 +338,7 @@ fn injected_calls_are_stopped_or_not() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn a_command_that_can_not_start_is_trouble() {
     let under = Under::new(&json!({"defaultAction": "SCMP_ACT_ERRNO"}));
     let ended = under
@@ -354,7 +354,7 @@ fn a_command_that_can_not_start_is_trouble() {
     assert_eq!(ended.code(), 2);
 }
 
-#[test]
+#[apply(test)]
 fn the_report_is_on_stderr_and_the_output_is_the_workloads() {
     let under = Under::new(&allow_all_but(&json!([
         {"names": ["getppid"], "action": "SCMP_ACT_ERRNO"},
@@ -384,7 +384,7 @@ fn the_report_is_on_stderr_and_the_output_is_the_workloads() {
 }
 
 /// The filter that is loaded and the report are of one profile, however its conditions were resolved.
-#[test]
+#[apply(test)]
 fn conditions_of_dockers_dialect_are_resolved_as_asked_for() {
     let profile = allow_all_but(&json!([{
         "names": ["umask"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "excludes": {"caps": ["CAP_SYS_ADMIN"]},

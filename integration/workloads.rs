@@ -130,10 +130,10 @@ impl Workload {
 }
 
 macro_rules! workloads {
-    ($($(#[$attribute:meta])* $test:ident: $program:literal { $($field:ident: $value:expr),* $(,)? })*) => {
+    ($($(#[needs($need:expr)])? $test:ident: $program:literal { $($field:ident: $value:expr),* $(,)? })*) => {
         $(
-            #[test]
-            $(#[$attribute])*
+            #[apply(test)]
+            $(#[needs($need)])?
             fn $test() {
                 check(&Workload { $($field: $value,)* ..Workload::of($program) });
             }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::log::lock;
 use crate::support::process::{Ended, Room};
+use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
-use crate::support::{is_root, programs};
 
 /// The profile of `calls` when it makes these calls.
 fn profile_of(room: &Room, calls: &[&str]) -> PathBuf {
@@ -55,7 +55,7 @@ fn instruction(caller: &Value) -> [u8; 2] {
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const INT80: [u8; 2] = [0xcd, 0x80];
 
-#[test]
+#[apply(test)]
 fn a_call_that_would_be_denied_is_told_with_who_made_it_and_is_made() {
     let room = Room::new();
     // getpid and gettid; then socket(AF_UNIX, SOCK_STREAM) twice, and no gettid.
@@ -99,7 +99,7 @@ fn a_call_that_would_be_denied_is_told_with_who_made_it_and_is_made() {
     assert_eq!(stale, ["gettid"]);
 }
 
-#[test]
+#[apply(test)]
 fn a_call_of_a_thread_tells_its_process() {
     let room = Room::new();
     let profile = profile_of(&room, &["thread", "39"]);
@@ -111,7 +111,7 @@ fn a_call_of_a_thread_tells_its_process() {
     assert_eq!(instruction(caller), SYSCALL);
 }
 
-#[test]
+#[apply(test)]
 fn update_makes_the_check_pass_and_the_profile_enforceable() {
     let room = Room::new();
     let profile = profile_of(&room, &["39"]);
@@ -140,7 +140,7 @@ fn update_makes_the_check_pass_and_the_profile_enforceable() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn conditions_are_judged_by_the_real_arguments() {
     let room = Room::new();
     let profile = profile_of(&room, &["39"]);
@@ -178,7 +178,7 @@ fn conditions_are_judged_by_the_real_arguments() {
     assert_eq!(finding["callers"][0]["args"][0], "0x2");
 }
 
-#[test]
+#[apply(test)]
 fn a_number_without_a_name_is_found_and_can_only_be_tolerated() {
     let room = Room::new();
     let profile = profile_of(&room, &["39"]);
@@ -194,7 +194,7 @@ fn a_number_without_a_name_is_found_and_can_only_be_tolerated() {
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
 }
 
-#[test]
+#[apply(test)]
 fn a_workload_that_fails_is_told_and_hides_nothing() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -231,7 +231,7 @@ fn a_workload_that_fails_is_told_and_hides_nothing() {
     assert_eq!(check(&["-q"], "umask 0").code(), 0);
 }
 
-#[test]
+#[apply(test)]
 fn an_incomplete_run_is_never_clean() {
     let room = Room::new();
     let files = Files::new(&room);
@@ -251,7 +251,7 @@ fn an_incomplete_run_is_never_clean() {
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
 }
 
-#[test]
+#[apply(test)]
 fn anybody_can_check() {
     let room = Room::new();
     let profile = profile_of(&room, &["39"]);
@@ -269,7 +269,7 @@ fn anybody_can_check() {
     assert_eq!(instruction(caller), SYSCALL);
 }
 
-#[test]
+#[apply(test)]
 fn without_a_filter_of_its_own_it_finds_the_same() {
     let room = Room::new();
     let profile = profile_of(&room, &["39"]);
@@ -287,7 +287,7 @@ fn without_a_filter_of_its_own_it_finds_the_same() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn the_run_can_be_kept_and_checked_again_from_its_file() {
     let room = Room::new();
     let profile = profile_of(&room, &["39"]);
@@ -312,11 +312,9 @@ fn the_run_can_be_kept_and_checked_again_from_its_file() {
     assert_eq!(file["runs"][1]["labels"], json!({"a": "b"}));
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn in_log_mode_the_kernel_logs_what_the_profile_lacks() {
-    if !is_root("in_log_mode_the_kernel_logs_what_the_profile_lacks") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let profile = profile_of(&room, &["39", "186"]);

@@ -21,7 +21,7 @@ struct Change {
     by: &'static str,
 }
 
-#[test]
+#[apply(test)]
 fn nginx_with_a_priority_for_its_workers() {
     round(&Change {
         script: "nginx",
@@ -32,7 +32,7 @@ fn nginx_with_a_priority_for_its_workers() {
     });
 }
 
-#[test]
+#[apply(test)]
 fn redis_on_chosen_cpus() {
     round(&Change {
         script: "redis",

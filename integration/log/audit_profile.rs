@@ -6,7 +6,7 @@ use std::process::Command;
 use nix::fcntl::FlockArg;
 use serde_json::{Value, json};
 
-use super::{can_record, lock};
+use super::lock;
 use crate::support::process::Room;
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -23,7 +23,7 @@ fn names(profile: &Value) -> Vec<&str> {
     names.map(|name| name.as_str().unwrap()).collect()
 }
 
-#[test]
+#[apply(test)]
 fn a_log_profile_logs_all_calls_on_all_abis_of_the_machine() {
     let room = Room::new();
     let output = room.run(Command::new(PROGRAM).args(["log-profile", "--arch", "aarch64"]));
@@ -38,11 +38,9 @@ fn a_log_profile_logs_all_calls_on_all_abis_of_the_machine() {
     );
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn what_runs_under_an_audit_profile_logs_only_what_its_recording_lacks() {
-    if !can_record("what_runs_under_an_audit_profile_logs_only_what_its_recording_lacks") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let files = Files::new(&room);
@@ -118,11 +116,9 @@ fn what_runs_under_an_audit_profile_logs_only_what_its_recording_lacks() {
     assert_eq!(room.run(run).code(), 7);
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn what_a_profile_is_assumed_to_allow_is_not_logged_and_stays_in_the_profile() {
-    if !can_record("what_a_profile_is_assumed_to_allow_is_not_logged_and_stays_in_the_profile") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let flood = programs::workload("flood");

@@ -11,7 +11,7 @@ use nix::fcntl::FlockArg;
 use serde_json::{Value, json};
 
 use super::follow::Follower;
-use super::{can_record, lock};
+use super::lock;
 use crate::support::process::{Ended, Room};
 use crate::support::recorder::PROGRAM;
 
@@ -159,16 +159,14 @@ fn round_trip(engine: &'static str) {
     assert!(container.can_end(&profile, WORK, |ended| ended.code() == 7));
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit(), program("runc"), program("busybox"))]
 fn a_container_of_runc_comes_from_its_log_to_its_profile() {
-    if can_record("a_container_of_runc_comes_from_its_log_to_its_profile") {
-        round_trip("runc");
-    }
+    round_trip("runc");
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit(), program("crun"), program("busybox"))]
 fn a_container_of_crun_comes_from_its_log_to_its_profile() {
-    if can_record("a_container_of_crun_comes_from_its_log_to_its_profile") {
-        round_trip("crun");
-    }
+    round_trip("crun");
 }

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use sc_record::syscall::Syscall;
 
 use super::sources::getppid;
-use super::{calls, can_record, lock};
+use super::{calls, lock};
 use crate::support::process::{Room, Running, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -97,11 +97,9 @@ fn names(files: &Files) -> BTreeSet<String> {
     calls(files).iter().map(Syscall::to_string).collect()
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn records_of_an_executable_are_followed_until_none_come() {
-    if !can_record("records_of_an_executable_are_followed_until_none_come") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let (flood, other) = (flood(), other_flood(&room));
@@ -129,11 +127,9 @@ fn records_of_an_executable_are_followed_until_none_come() {
     assert_eq!(names(&files), expected);
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn records_of_a_name_are_followed_until_interrupted() {
-    if !can_record("records_of_a_name_are_followed_until_interrupted") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let (flood, other) = (flood(), other_flood(&room));
@@ -150,11 +146,9 @@ fn records_of_a_name_are_followed_until_interrupted() {
     );
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn records_of_a_process_and_its_descendants_are_followed_until_they_end() {
-    if !can_record("records_of_a_process_and_its_descendants_are_followed_until_they_end") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let (flood, runs, go) = (flood(), room.fresh("r"), room.fresh("g"));
@@ -215,11 +209,9 @@ impl Drop for Cgroup {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn records_of_a_container_are_followed_by_its_cgroup() {
-    if !can_record("records_of_a_container_are_followed_by_its_cgroup") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let flood = flood();
@@ -250,7 +242,7 @@ fn records_of_a_container_are_followed_by_its_cgroup() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn a_log_on_stdin_is_followed_to_its_end_and_proves_nothing() {
     let room = Room::new();
     let fixture =
@@ -268,11 +260,9 @@ fn a_log_on_stdin_is_followed_to_its_end_and_proves_nothing() {
     );
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_log_of_this_kernel_is_proven_to_be_whole() {
-    if !can_record("a_log_of_this_kernel_is_proven_to_be_whole") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let log = room.fresh("l");
@@ -292,11 +282,9 @@ fn a_log_of_this_kernel_is_proven_to_be_whole() {
     );
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn without_a_record_there_is_no_run_and_the_error_says_what_is_needed() {
-    if !can_record("without_a_record_there_is_no_run_and_the_error_says_what_is_needed") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let files = Files::new(&room);

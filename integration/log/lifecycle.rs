@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use sc_record::syscall::{Arch, Syscall};
 
 use super::sources::{audit_daemon, record};
-use super::{calls, can_record, lock};
+use super::{calls, lock};
 use crate::support::process::{Room, set_mode, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -19,11 +19,9 @@ fn count(files: &Files, name: &str) -> u64 {
     files.run().calls().get(&syscall).copied().unwrap_or(0)
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn the_end_of_the_command_is_passed_on() {
-    if !can_record("the_end_of_the_command_is_passed_on") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let sh = Path::new("/bin/sh");
@@ -44,11 +42,9 @@ fn the_end_of_the_command_is_passed_on() {
     assert_eq!(ended.code(), 127, "{}", ended.stderr);
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn until_exit_leaves_the_descendants_and_until_all_waits_for_them() {
-    if !can_record("until_exit_leaves_the_descendants_and_until_all_waits_for_them") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let go = room.fresh("g");
@@ -79,11 +75,9 @@ fn until_exit_leaves_the_descendants_and_until_all_waits_for_them() {
     assert!(files.run().incomplete_because().is_empty());
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_recorder_that_is_killed_leaves_the_workload_and_the_kernel_as_they_were() {
-    if !can_record("a_recorder_that_is_killed_leaves_the_workload_and_the_kernel_as_they_were") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let (go, done) = (room.fresh("g"), room.fresh("f"));
@@ -106,11 +100,9 @@ fn a_recorder_that_is_killed_leaves_the_workload_and_the_kernel_as_they_were() {
     assert_eq!(audit_daemon(), 0);
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn recorders_beside_each_other_take_their_own_records_only() {
-    if !can_record("recorders_beside_each_other_take_their_own_records_only") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let threads: Vec<_> = (1..=4)
         .map(|number: u64| {
@@ -137,11 +129,9 @@ fn recorders_beside_each_other_take_their_own_records_only() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_recorder_can_be_recorded() {
-    if !can_record("a_recorder_can_be_recorded") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let inner = Files::new(&room);
@@ -164,11 +154,9 @@ fn a_recorder_can_be_recorded() {
     assert!(calls(&outer).is_superset(&calls(&inner)));
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn every_pass_reads_the_same_input_or_there_is_only_one() {
-    if !can_record("every_pass_reads_the_same_input_or_there_is_only_one") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let input = room.fresh("i");
@@ -194,11 +182,9 @@ fn every_pass_reads_the_same_input_or_there_is_only_one() {
     echo.wait().unwrap();
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_workload_that_does_not_end_alike_twice_makes_the_run_incomplete() {
-    if !can_record("a_workload_that_does_not_end_alike_twice_makes_the_run_incomplete") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let made = room.fresh("d");
@@ -219,11 +205,9 @@ fn a_workload_that_does_not_end_alike_twice_makes_the_run_incomplete() {
     );
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn two_capabilities_are_enough_for_a_whole_run() {
-    if !can_record("two_capabilities_are_enough_for_a_whole_run") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let run = |capabilities: &str, program: &Path| {
@@ -273,11 +257,9 @@ fn two_capabilities_are_enough_for_a_whole_run() {
     );
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_signal_to_the_recorder_reaches_the_command() {
-    if !can_record("a_signal_to_the_recorder_reaches_the_command") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let ready = room.fresh("f");

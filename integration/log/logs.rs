@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use nix::fcntl::FlockArg;
 
+use super::lock;
 use super::sources::{Auditd, Setting, assert_whole, getppid, record};
-use super::{can_record, lock};
 use crate::support::process::Room;
 use crate::support::programs;
 
@@ -142,11 +142,10 @@ fn check(style: Style, rotation: Rotation) {
 macro_rules! logs {
     ($($test:ident: $style:ident, $rotation:ident;)*) => {
         $(
-            #[test]
+            #[apply(test)]
+            #[needs(audit())]
             fn $test() {
-                if can_record(stringify!($test)) {
-                    check(Style::$style, Rotation::$rotation);
-                }
+                check(Style::$style, Rotation::$rotation);
             }
         )*
     };
@@ -159,11 +158,9 @@ logs! {
     an_exported_journal_is_followed_when_it_is_renamed: JournalExport, RenamedAndCreated;
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn the_log_of_auditd_is_followed_across_its_own_rotation() {
-    if !can_record("the_log_of_auditd_is_followed_across_its_own_rotation") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let log = room.fresh("l");
@@ -188,11 +185,9 @@ fn the_log_of_auditd_is_followed_across_its_own_rotation() {
     assert!(PathBuf::from(format!("{}.1", log.display())).exists());
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_log_that_nobody_writes_is_refused() {
-    if !can_record("a_log_that_nobody_writes_is_refused") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let log = room.fresh("l");

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use nix::fcntl::FlockArg;
 
-use super::{calls, can_record, lock};
+use super::{calls, lock};
 use crate::support::process::{Ended, Room, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM, Run};
@@ -102,22 +102,18 @@ pub(super) fn assert_whole(room: &Room, ended: &Ended, files: &Files, passes_cou
     assert_eq!(calls(files), expected(room));
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_flood_through_netlink_is_whole_in_one_pass() {
-    if !can_record("a_flood_through_netlink_is_whole_in_one_pass") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let (ended, files) = flood(&room, &["--source", "netlink", "--passes", "1"], FLOOD);
     assert_whole(&room, &ended, &files, Some(FLOOD));
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_flood_to_the_audit_daemon_is_whole_in_one_pass_and_the_role_is_given_back() {
-    if !can_record("a_flood_to_the_audit_daemon_is_whole_in_one_pass_and_the_role_is_given_back") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let (ended, files) = flood(&room, &["--source", "auditd", "--passes", "1"], FLOOD);
@@ -125,11 +121,9 @@ fn a_flood_to_the_audit_daemon_is_whole_in_one_pass_and_the_role_is_given_back()
     assert_eq!(audit_daemon(), 0);
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_flood_through_kmsg_loses_most_and_passes_make_it_whole() {
-    if !can_record("a_flood_through_kmsg_loses_most_and_passes_make_it_whole") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let (ended, files) = flood(&room, &["--source", "kmsg", "--passes", "1"], FLOOD);
@@ -160,11 +154,9 @@ fn a_flood_through_kmsg_loses_most_and_passes_make_it_whole() {
     assert_whole(&room, &ended, &files, None);
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn kmsg_without_a_rate_limit_is_whole_or_says_what_was_overwritten() {
-    if !can_record("kmsg_without_a_rate_limit_is_whole_or_says_what_was_overwritten") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let _unlimited = Setting::change("/proc/sys/kernel/printk_ratelimit", "0");
     let room = Room::new();
@@ -184,11 +176,9 @@ fn kmsg_without_a_rate_limit_is_whole_or_says_what_was_overwritten() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_receive_buffer_that_overflows_makes_the_run_incomplete() {
-    if !can_record("a_receive_buffer_that_overflows_makes_the_run_incomplete") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let options = [
@@ -220,11 +210,9 @@ fn a_receive_buffer_that_overflows_makes_the_run_incomplete() {
     );
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn passes_make_up_for_a_buffer_that_overflows() {
-    if !can_record("passes_make_up_for_a_buffer_that_overflows") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let options = ["--source", "netlink", "--receive-buffer", "1"];
@@ -232,11 +220,9 @@ fn passes_make_up_for_a_buffer_that_overflows() {
     assert_whole(&room, &ended, &files, None);
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn without_log_in_actions_logged_nothing_is_started() {
-    if !can_record("without_log_in_actions_logged_nothing_is_started") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let path = "/proc/sys/kernel/seccomp/actions_logged";
     let without = std::fs::read_to_string(path).unwrap().replace(" log", "");
@@ -267,11 +253,9 @@ fn without_log_in_actions_logged_nothing_is_started() {
     assert!(!made.exists());
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn a_setting_that_changes_meanwhile_makes_the_run_incomplete() {
-    if !can_record("a_setting_that_changes_meanwhile_makes_the_run_incomplete") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let path = "/proc/sys/kernel/seccomp/actions_logged";
     let _restore = Setting::change(path, &std::fs::read_to_string(path).unwrap());
@@ -338,11 +322,9 @@ impl Drop for Auditd {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn beside_an_audit_daemon_netlink_works_and_its_role_is_not_taken() {
-    if !can_record("beside_an_audit_daemon_netlink_works_and_its_role_is_not_taken") {
-        return;
-    }
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let daemon = Auditd::start(&room, &room.fresh("l"));
@@ -373,11 +355,9 @@ fn beside_an_audit_daemon_netlink_works_and_its_role_is_not_taken() {
     );
 }
 
-#[test]
+#[apply(test)]
+#[needs(audit())]
 fn without_privileges_the_error_says_which_is_missing_and_what_needs_none() {
-    if !can_record("without_privileges_the_error_says_which_is_missing_and_what_needs_none") {
-        return;
-    }
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let check = |options: &[&str], expected: &[&str]| {

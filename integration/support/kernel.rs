@@ -17,29 +17,24 @@ pub(crate) struct Tracing {
 }
 
 impl Tracing {
-    /// `None` where it can't be had: says why.
-    pub(crate) fn new(room: &Room) -> Option<Tracing> {
-        if !super::is_root("the witness in the kernel") {
-            return None;
-        }
+    /// The error is what the kernel lacks.
+    pub(crate) fn new(room: &Room) -> Result<Tracing, String> {
         let mount = room.directory();
         let mut command = Command::new("mount");
         let mounted = room.run(command.args(["-t", "tracefs", "tracefs"]).arg(&mount));
         if mounted.code() != 0 {
-            eprintln!("skipped: no tracefs: {}", mounted.stderr);
-            return None;
+            return Err(format!("no tracefs: {}", mounted.stderr.trim_end()));
         }
         let name = room.path().file_name().unwrap();
         let instance = mount.join("instances").join(name);
         let tracing = Tracing { mount, instance };
         if !tracing.mount.join("events/raw_syscalls").exists() {
-            eprintln!("skipped: no tracepoints of system calls (CONFIG_FTRACE_SYSCALLS)");
-            return None;
+            return Err("no tracepoints of system calls (CONFIG_FTRACE_SYSCALLS)".to_owned());
         }
         std::fs::create_dir(&tracing.instance).unwrap();
         tracing.set("buffer_size_kb", "65536");
         tracing.set("options/event-fork", "1");
-        Some(tracing)
+        Ok(tracing)
     }
 
     fn set(&self, file: &str, value: &str) {

@@ -12,6 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::needs::{SETUID, capability};
+
 /// What everything that a test starts has in its environment, and hands on to its children.
 const MARK: &str = "SC_RECORD_TEST";
 
@@ -91,9 +93,9 @@ impl Room {
         assert_eq!(ended.code(), 0, "{}", ended.stderr);
     }
 
-    /// A command that is nobody's: with root's rights it gets others, without them it stays what it is.
+    /// A command that runs as nobody, or as this user if this user can't become another one.
     pub(crate) fn as_nobody(program: impl AsRef<OsStr>) -> Command {
-        if !nix::unistd::geteuid().is_root() {
+        if capability(SETUID).is_err() {
             return Command::new(program);
         }
         let mut command = Command::new("setpriv");
@@ -131,13 +133,17 @@ impl Room {
     ) -> Running {
         command
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PATH", path())
             .env("LC_ALL", "C")
             .env(MARK, &self.mark)
             .stdin(stdin)
             .stdout(stdout)
             .stderr(stderr)
             .process_group(0);
+        // What a command writes by mistake must not end up in the source tree.
+        if command.get_current_dir().is_none() {
+            command.current_dir(self.path());
+        }
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -269,6 +275,12 @@ impl Running {
             stderr: self.stderr(),
         }
     }
+}
+
+/// The PATH of the commands: servers aren't in that of every user.
+pub(crate) fn path() -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{path}:/usr/local/sbin:/usr/sbin:/sbin")
 }
 
 /// Waits until something is so.

@@ -108,9 +108,8 @@ fn archs(nr: i32, name: &str) -> Vec<Arch> {
         .collect()
 }
 
-#[cfg(test)]
 mod tests {
-    use super::*;
+    use super::calls;
 
     /// A log, and the calls in it as `arch/name*count`.
     fn check(log: &str, expect: &str) {
@@ -122,7 +121,7 @@ mod tests {
         assert_eq!(found.join(" "), expect, "{log}");
     }
 
-    #[test]
+    #[apply(test)]
     fn unfinished_calls_count_once_and_what_is_no_call_does_not() {
         check(
             "7 [   0] read(0,  <unfinished ...>\n\
@@ -138,7 +137,7 @@ mod tests {
         );
     }
 
-    #[test]
+    #[apply(test)]
     fn the_abi_is_told_by_number_and_name() {
         check(
             "7 [  59] execve(\"./m\", [\"./m\"], 0x7ff /* 9 vars */) = 0\n\
@@ -152,7 +151,7 @@ mod tests {
         );
     }
 
-    #[test]
+    #[apply(test)]
     fn numbers_without_a_name_are_kept() {
         check(
             "7 [  39] getpid()                   = 7\n\

@@ -1,0 +1,116 @@
+//! The runner of these tests: libtest's command line and output, and tests that are ignored for a reason found at run time.
+//!
+//! libtest decides at compile time which tests are ignored. Here a test declares what it needs of the machine:
+//!
+//! ```ignore
+//! #[apply(test)]
+//! #[needs(capability(SYS_ADMIN), program("nginx"))]
+//! fn name() { … }
+//! ```
+//!
+//! [`needs`](super::needs) has the needs there are. What is not met is the reason that the runner prints, beside the test
+//! and once more at the end. Where CI runs as root on Debian, nothing that can be had may be missing: there the test fails.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use super::needs::{Met, Unmet};
+
+/// A test, registered by [`test`].
+pub(crate) struct Test {
+    /// The function's path, with the name of this binary.
+    pub(crate) path: &'static str,
+    pub(crate) needs: &'static [fn() -> Met],
+    pub(crate) body: fn(),
+}
+
+inventory::collect!(Test);
+
+/// Makes a function a test: `#[apply(test)]`.
+macro_rules! test {
+    ($(#[doc = $doc:expr])* $(#[needs($($need:expr),+ $(,)?)])? fn $name:ident() $body:block) => {
+        $(#[doc = $doc])*
+        fn $name() $body
+        inventory::submit! {
+            $crate::support::harness::Test {
+                path: concat!(module_path!(), "::", stringify!($name)),
+                needs: {
+                    #[allow(unused_imports, reason = "a test may need nothing")]
+                    use $crate::support::needs::*;
+                    &[$($(|| $need),+)?]
+                },
+                body: $name,
+            }
+        }
+    };
+}
+
+/// The tests that were ignored, and why.
+static IGNORED: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
+
+/// Runs the tests that the command line asks for.
+pub(crate) fn run() -> ExitCode {
+    let args = Arguments::from_args();
+    let trials = inventory::iter::<Test>.into_iter().map(|test| {
+        // Whoever asks which tests are ignored, as cargo-nextest does, runs each in a process of its own afterwards.
+        let ignored = (args.list || args.ignored) && !can_have_all() && test.unmet().is_some();
+        let asked_for = args.ignored || args.include_ignored;
+        Trial::ignorable_test(test.name(), move || test.run(asked_for)).with_ignored_flag(ignored)
+    });
+    let mut trials: Vec<Trial> = trials.collect();
+    trials.sort_by(|a, b| a.name().cmp(b.name()));
+    let conclusion = libtest_mimic::run(&args, trials);
+    let ignored = IGNORED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !ignored.is_empty() {
+        eprintln!("Ignored, since this machine lacks what they need:");
+    }
+    for (test, reason) in &*ignored {
+        eprintln!("    {test}: {reason}");
+    }
+    conclusion.exit_code()
+}
+
+/// Whether this machine is one on which all that can be had must be there.
+fn can_have_all() -> bool {
+    std::env::var_os("CI").is_some_and(|ci| ci == "true")
+        && nix::unistd::geteuid().is_root()
+        && Path::new("/etc/debian_version").exists()
+}
+
+impl Test {
+    fn name(&self) -> &'static str {
+        self.path
+            .split_once("::")
+            .map_or(self.path, |(_, name)| name)
+    }
+
+    fn unmet(&self) -> Option<Unmet> {
+        self.needs.iter().find_map(|need| need().err())
+    }
+
+    /// Runs it in a thread of its name, which the message of a panic then starts with.
+    fn run(&self, even_if_ignored: bool) -> Result<Completion, Failed> {
+        match self.unmet() {
+            Some(Unmet::Missing(what)) if can_have_all() => {
+                return Err(format!("CI must not leave this test out, but there is {what}").into());
+            }
+            Some(Unmet::Missing(reason) | Unmet::Impossible(reason)) if !even_if_ignored => {
+                let mut ignored = IGNORED.lock().unwrap_or_else(PoisonError::into_inner);
+                ignored.insert(self.name(), reason.clone());
+                return Ok(Completion::ignored_with(reason));
+            }
+            _ => {}
+        }
+        let thread = thread::Builder::new().name(self.name().to_owned());
+        match thread.spawn(self.body)?.join() {
+            Ok(()) => Ok(Completion::Completed),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+}

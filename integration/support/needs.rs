@@ -1,0 +1,130 @@
+//! What tests need of the machine. Each need is checked by what is needed, not by who runs the tests.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{AccessFlags, access};
+
+use super::kernel::Tracing;
+use super::process::Room;
+use super::programs;
+
+/// A need that is not met, and what is lacking, such as `no nginx`.
+pub(crate) enum Unmet {
+    /// It can be had: a package to install, a privilege to run with.
+    Missing(String),
+    /// This machine can't have it: its processor and its kernel are what they are.
+    Impossible(String),
+}
+
+/// A need that is met, or not.
+pub(crate) type Met = Result<(), Unmet>;
+
+fn missing(what: impl Into<String>) -> Met {
+    Err(Unmet::Missing(what.into()))
+}
+
+fn impossible(what: impl Into<String>) -> Met {
+    Err(Unmet::Impossible(what.into()))
+}
+
+/// A capability, by its number in linux/capability.h and its name.
+pub(crate) type Capability = (u32, &'static str);
+
+pub(crate) const CHOWN: Capability = (0, "CAP_CHOWN");
+pub(crate) const SETUID: Capability = (7, "CAP_SETUID");
+pub(crate) const SETPCAP: Capability = (8, "CAP_SETPCAP");
+pub(crate) const SYS_ADMIN: Capability = (21, "CAP_SYS_ADMIN");
+pub(crate) const AUDIT_CONTROL: Capability = (30, "CAP_AUDIT_CONTROL");
+pub(crate) const SYSLOG: Capability = (34, "CAP_SYSLOG");
+pub(crate) const AUDIT_READ: Capability = (37, "CAP_AUDIT_READ");
+
+/// A capability that is effective on the whole machine: in another user namespace, it counts for what belongs to that alone.
+pub(crate) fn capability((number, name): Capability) -> Met {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = u64::from_str_radix(line.unwrap().trim(), 16).unwrap();
+    if effective >> number & 1 == 0 {
+        return missing(format!("no {name}"));
+    }
+    let users = fs::read_to_string("/proc/self/uid_map").unwrap();
+    if !users
+        .split_whitespace()
+        .eq(["0", "0", &u32::MAX.to_string()])
+    {
+        return missing(format!("no {name} outside of a user namespace"));
+    }
+    Ok(())
+}
+
+/// The kernel's audit records, and the settings that decide which there are.
+pub(crate) fn audit() -> Met {
+    for needed in [SYS_ADMIN, AUDIT_CONTROL, AUDIT_READ, SYSLOG] {
+        capability(needed)?;
+    }
+    let netlink = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkAudit,
+    );
+    if netlink.is_err() {
+        return impossible("no audit in this kernel");
+    }
+    let setting = "/proc/sys/kernel/seccomp/actions_logged";
+    match access(setting, AccessFlags::W_OK) {
+        Ok(()) => Ok(()),
+        Err(errno) => missing(format!("no way to write {setting} ({errno})")),
+    }
+}
+
+/// A program in the PATH of the tests' commands.
+pub(crate) fn program(name: &str) -> Met {
+    let path = super::process::path();
+    let is_there = |folder| access(&Path::new(folder).join(name), AccessFlags::X_OK).is_ok();
+    if path.split(':').any(is_there) {
+        Ok(())
+    } else {
+        missing(format!("no {name}"))
+    }
+}
+
+/// A directory for temporary files where set-user-ID programs are what they are elsewhere.
+pub(crate) fn set_user_id() -> Met {
+    let directory = std::env::temp_dir();
+    let flags = statvfs(&directory).unwrap().flags();
+    if flags.contains(FsFlags::ST_NOSUID) {
+        missing(format!("a nosuid mount at {}", directory.display()))
+    } else {
+        Ok(())
+    }
+}
+
+/// The tracepoint at the entry of every call.
+pub(crate) fn tracepoints() -> Met {
+    capability(SYS_ADMIN)?;
+    match Tracing::new(&Room::new()) {
+        Ok(_) => Ok(()),
+        Err(what) => impossible(what),
+    }
+}
+
+pub(crate) fn io_uring() -> Met {
+    let program = programs::workload("io_workers");
+    match Room::new().run(&mut Command::new(program)).stdout.as_str() {
+        "no io_uring\n" => impossible("no io_uring in this kernel"),
+        _ => Ok(()),
+    }
+}
+
+/// The processor, as Rust names it.
+pub(crate) fn architecture(name: &str) -> Met {
+    if std::env::consts::ARCH == name {
+        Ok(())
+    } else {
+        impossible(format!("not {name}"))
+    }
+}
