@@ -6,7 +6,7 @@ tool=$(realpath "$1")
 here=$(realpath "$(dirname "$0")")
 demo=$(mktemp -d)
 trap 'rm -rf "$demo"' EXIT
-cd "$demo"
+cd "${demo:?}"
 
 # A workload such as people have: a script that drives a few programs.
 cat >report.sh <<'EOF'

@@ -18,7 +18,7 @@ exec </dev/null
 # shellcheck disable=SC2034 # for the scripts
 bin=$SC_RECORD_REAL/bin
 work=$(mktemp -d /tmp/sc-record-work.XXXXXX)
-export HOME="$work"
+export HOME="${work:?}"
 cd "$work"
 
 # What to end when the script ends, however it does. A script with servers replaces it.

@@ -1,7 +1,9 @@
 #!/bin/sh
 # nginx behind a socket in a new directory: starts, is asked, ends. The directory is the argument's, or /tmp.
 set -u
-place=$(mktemp -d "${1:-/tmp}/sc-record-server.XXXXXX") && cd "$place" || exit 8
+place=$(mktemp -d "${1:-/tmp}/sc-record-server.XXXXXX") || exit 8
+# Empty where a profile refuses the call that reads mktemp's output; `cd ""` would stay where it is.
+cd "${place:?mktemp printed nothing}" || exit 8
 chmod 755 "$place"
 trap 'cd /; rm -rf "$place"' EXIT
 echo hello >file

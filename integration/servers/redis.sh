@@ -1,7 +1,9 @@
 #!/bin/sh
 # redis-server behind a socket in a new directory: starts, is asked, ends. The directory is the argument's, or /tmp.
 set -u
-place=$(mktemp -d "${1:-/tmp}/sc-record-server.XXXXXX") && cd "$place" || exit 8
+place=$(mktemp -d "${1:-/tmp}/sc-record-server.XXXXXX") || exit 8
+# Empty where a profile refuses the call that reads mktemp's output; `cd ""` would stay where it is.
+cd "${place:?mktemp printed nothing}" || exit 8
 trap 'cd /; rm -rf "$place"' EXIT
 redis-server --port 0 --unixsocket "$place/s" --save '' --daemonize no --logfile '' >log 2>&1 &
 server=$!

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the programs that the scripts in the folder above run, where they are older than their sources. They lie at a
-# path that is the same on every machine, since recordings name executables.
+# Builds the programs that the scripts in the folder above run, where they are older than their sources: build.sh [NAME]...
+# They lie at a path that is the same on every machine, since recordings name executables.
 set -eu
 cd "$(dirname "$0")"
 out=${SC_RECORD_REAL:-/tmp/sc-record-real}/bin
@@ -18,6 +18,7 @@ build() {
     if [ -e "$out/$name" ] && [ -z "$(find "$source" -newer "$out/$name")" ]; then return; fi
     # Whole or not at all: another build may run beside this one.
     temporary=$(mktemp -d "$out/build.XXXXXX")
+    : "${temporary:?}"
     "$@" -o "$temporary/$name" "$source" || {
         rm -rf "$temporary"
         exit 1
@@ -26,11 +27,16 @@ build() {
     rm -rf "$temporary"
 }
 
-build go go.go env CGO_ENABLED=0 GO111MODULE=off go build
-case $(uname -m) in
-x86_64)
-    build x86 x86.c gcc -m32 -O2 -Wall -Wextra -Werror -pthread
-    build int80 int80.c gcc -O2 -Wall -Wextra -Werror
-    build inject inject.c gcc -Os -Wall -Wextra -Werror -static -nostdlib -ffreestanding -fno-stack-protector
-    ;;
-esac
+[ $# -gt 0 ] || set -- go x86 int80 inject
+for program; do
+    case $program in
+    go) build go go.go env CGO_ENABLED=0 GO111MODULE=off go build ;;
+    x86) build x86 x86.c gcc -m32 -O2 -Wall -Wextra -Werror -pthread ;;
+    int80) build int80 int80.c gcc -O2 -Wall -Wextra -Werror ;;
+    inject) build inject inject.c gcc -Os -Wall -Wextra -Werror -static -nostdlib -ffreestanding -fno-stack-protector ;;
+    *)
+        echo "$0: there is no program $program" >&2
+        exit 2
+        ;;
+    esac
+done
