@@ -34,7 +34,7 @@ const VERBS: &[&str] = &[
     "verify",
 ];
 
-#[test]
+#[apply(test)]
 fn every_verb_has_its_help() {
     for verb in VERBS {
         let output = Command::new(PROGRAM)
@@ -56,7 +56,7 @@ fn refusal(line: &str) -> (String, Option<i32>) {
     (said, output.status.code())
 }
 
-#[test]
+#[apply(test)]
 fn help_is_a_verb() {
     for verb in ["", "check", "import strace"] {
         let asked = sc_record(&repository(), &format!("help {verb}"));
@@ -69,7 +69,7 @@ fn help_is_a_verb() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn a_mistyped_name_is_answered_with_the_nearest() {
     let check = |line: &str, status: i32, hint: &str| {
         let (said, code) = refusal(line);
@@ -121,7 +121,7 @@ fn a_mistyped_name_is_answered_with_the_nearest() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn what_is_not_like_a_verb_gets_the_hint_about_commands() {
     let (said, code) = refusal("sc-record-surely-no-such-program");
     assert!(said.contains("needs its path"), "{said}");
@@ -151,7 +151,7 @@ fn installed() -> TempDir {
     folder
 }
 
-#[test]
+#[apply(test)]
 fn every_verb_has_a_manual_page() {
     let folder = installed();
     let pages = folder.path().join("prefix/share/man/man1");
@@ -241,19 +241,19 @@ fn offers(folder: &Path, shell: &[&str]) {
     assert_eq!(offered, expected, "{shell:?}: {printed}");
 }
 
-#[test]
+#[apply(test)]
 fn bash_completes_verbs_options_and_commands() {
     let folder = installed();
     offers(folder.path(), &["bash", "--norc", "offers.bash"]);
 }
 
-#[test]
+#[apply(test)]
 fn zsh_completes_verbs_options_and_commands() {
     let folder = installed();
     offers(folder.path(), &["zsh", "-f", "offers.zsh"]);
 }
 
-#[test]
+#[apply(test)]
 fn fish_completes_verbs_options_and_commands() {
     let folder = installed();
     let script = "while read -l line; echo (complete -C $line | string replace -r '\\t.*' ''); end";

@@ -2,14 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
-use assert_cmd::Command;
 use serde_json::{Value, json};
 
-fn generate(folder: &Path, args: &[&str]) -> assert_cmd::assert::Assert {
-    let mut command = Command::cargo_bin("sc-record").unwrap();
+use crate::support::recorder::PROGRAM;
+
+/// Runs `sc-record generate`, which must end with this status.
+fn generate(folder: &Path, args: &[&str], status: i32) -> Output {
+    let mut command = Command::new(PROGRAM);
     command.current_dir(folder).arg("generate").args(args);
-    command.assert()
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(status), "{output:?}");
+    output
 }
 
 /// A recording of one run with these calls of `x86_64`, called `name`.json.
@@ -40,8 +45,8 @@ fn names(profile: &Path) -> Vec<String> {
         .collect()
 }
 
-fn stderr(assert: &assert_cmd::assert::Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[apply(test)]
@@ -55,18 +60,16 @@ fn the_profile_of_several_files_is_that_of_their_united_runs() {
         a.to_str().unwrap(),
     ];
     let exact = [&files[..], &["--policy", "exact"]].concat();
-    generate(folder.path(), &exact).success().stdout("");
+    assert_eq!(generate(folder.path(), &exact, 0).stdout, b"");
     let profile = folder.path().join("profiles/app.json");
     assert_eq!(names(&profile), ["execve", "read", "write"]);
     let bytes = fs::read(&profile).unwrap();
     let to_stdout = [&exact[..], &["-o", "-", "-q"]].concat();
-    generate(folder.path(), &to_stdout)
-        .success()
-        .stdout(bytes)
-        .stderr("");
+    let output = generate(folder.path(), &to_stdout, 0);
+    assert_eq!((output.stdout, output.stderr), (bytes, Vec::new()));
     // The order of the files makes no difference.
     let turned = ["--policy", "exact", files[1], files[0], "-o", "turned.json"];
-    generate(folder.path(), &turned).success();
+    generate(folder.path(), &turned, 0);
     assert_eq!(
         fs::read(folder.path().join("turned.json")).unwrap(),
         fs::read(&profile).unwrap()
@@ -77,16 +80,15 @@ fn the_profile_of_several_files_is_that_of_their_united_runs() {
 fn a_number_without_a_name_fails_unless_it_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     recording(folder.path(), "app", "0a", &["read", "#-5"], &[]);
-    let assert = generate(folder.path(), &["app-0a.json"]).code(2);
-    let said = stderr(&assert);
+    let said = stderr(&generate(folder.path(), &["app-0a.json"], 2));
     assert!(
         said.contains("x86_64 number -5, called once by /bin/app"),
         "{said}"
     );
     assert!(said.contains("--skip-unnamed"), "{said}");
     assert!(!folder.path().join("profiles").exists());
-    let assert = generate(folder.path(), &["app-0a.json", "--skip-unnamed", "-q"]).success();
-    assert!(stderr(&assert).contains("x86_64 number -5"));
+    let output = generate(folder.path(), &["app-0a.json", "--skip-unnamed", "-q"], 0);
+    assert!(stderr(&output).contains("x86_64 number -5"));
     assert!(names(&folder.path().join("profiles/app.json")).contains(&"read".to_owned()));
 }
 
@@ -94,8 +96,7 @@ fn a_number_without_a_name_fails_unless_it_is_skipped() {
 fn incomplete_runs_are_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     recording(folder.path(), "app", "0a", &["read"], &["3 calls lost"]);
-    let assert = generate(folder.path(), &["app-0a.json", "-q"]).success();
-    let said = stderr(&assert);
+    let said = stderr(&generate(folder.path(), &["app-0a.json", "-q"], 0));
     assert!(
         said.contains("calls may be missing: run 01234567-"),
         "{said}"
@@ -109,8 +110,8 @@ fn workloads_of_different_names_need_a_file_for_their_profile() {
     recording(folder.path(), "a", "0a", &["read"], &[]);
     recording(folder.path(), "b", "0b", &["write"], &[]);
     let both = ["a-0a.json", "b-0b.json", "--policy", "exact"];
-    assert!(stderr(&generate(folder.path(), &both).code(2)).contains("with -o"));
-    generate(folder.path(), &[&both[..], &["-o", "ab.json"]].concat()).success();
+    assert!(stderr(&generate(folder.path(), &both, 2)).contains("with -o"));
+    generate(folder.path(), &[&both[..], &["-o", "ab.json"]].concat(), 0);
     assert_eq!(names(&folder.path().join("ab.json")), ["read", "write"]);
 }
 
@@ -125,8 +126,8 @@ fn the_summary_as_json_gives_every_addition_its_reason() {
         "--enosys-probes",
         "--json",
     ];
-    let assert = generate(folder.path(), &args).success();
-    let summary: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    let output = generate(folder.path(), &args, 0);
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     let added = summary["added"].as_array().unwrap();
     let open = added.iter().find(|added| added["name"] == "open").unwrap();
     assert_eq!(open["for"], json!(["openat"]));
@@ -134,5 +135,5 @@ fn the_summary_as_json_gives_every_addition_its_reason() {
     assert!(open["why"].as_str().unwrap().contains("glibc"));
     assert!(summary["enosys"].to_string().contains("clone3"));
     assert_eq!(summary["profile"], "profiles/app.json");
-    generate(folder.path(), &["app-0a.json", "--json", "-o", "-"]).code(2);
+    generate(folder.path(), &["app-0a.json", "--json", "-o", "-"], 2);
 }

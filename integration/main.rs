@@ -1,7 +1,6 @@
 //! Integration tests: whole workloads, the real kernel, and witnesses that aren't the recorder.
 //!
-//! Run with `cargo test --test integration`. They need `cc` with 32-bit support, `strace`, and some run as root only: each
-//! says what it needs.
+//! Run with `cargo test --test integration`. Each test declares what it needs of the machine, and is ignored without it.
 
 #![allow(
     clippy::unwrap_used,

@@ -12,6 +12,7 @@
 //! and once more at the end. Where CI runs as root on Debian, nothing that can be had may be missing: there the test fails.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use std::thread;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use super::needs::{Met, Unmet};
+use super::recordings::repository;
 
 /// A test, registered by [`test`].
 pub(crate) struct Test {
@@ -111,6 +113,24 @@ impl Test {
         match thread.spawn(self.body)?.join() {
             Ok(()) => Ok(Completion::Completed),
             Err(panic) => resume_unwind(panic),
+        }
+    }
+}
+
+/// libtest would run such a function; without libtest, the compiler leaves it out without a word.
+#[apply(test)]
+fn no_test_is_left_to_libtest() {
+    let attribute = concat!("#[", "test]");
+    let mut folders = vec![repository().join("integration")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                assert!(!text.contains(attribute), "{}", path.display());
+            }
         }
     }
 }
