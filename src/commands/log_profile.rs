@@ -1,4 +1,4 @@
-//! `sc-record log-profile`: the profile under which a workload has its calls logged, for `--log-mode` to read.
+//! `sc-record log-profile`: writes a profile that logs every call, for `--log-mode`.
 
 use sc_record::format::{Writing, write};
 use sc_record::profile::Profile;

@@ -1,4 +1,4 @@
-//! `sc-record resolve 59 x86:openat`: the table of system calls, from numbers to names and back; and in the lines of a log.
+//! `sc-record resolve 59 x86:openat`: translates numbers and names of system calls, also in the lines of a log.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -16,25 +16,25 @@ pub(super) fn resolve(args: &ResolveArgs) -> anyhow::Result<u8> {
     }
     anyhow::ensure!(
         !args.json,
-        "--json is for calls on the command line, not for the lines of stdin"
+        "--json applies to calls on the command line, not to lines of stdin"
     );
     let stdin = io::stdin();
     anyhow::ensure!(
         !args.calls.is_empty() || !stdin.is_terminal(),
-        "there is nothing to resolve: give numbers or names, or a log on stdin"
+        "nothing to resolve: pass numbers or names, or a log on stdin"
     );
     let arch = match args.arches.as_slice() {
         [] => Arch::NATIVE,
         [Arches::One(arch)] => *arch,
         _ => {
-            anyhow::bail!("the lines of stdin can have one architecture only that they don't tell")
+            anyhow::bail!("the lines of stdin can have only one default architecture")
         }
     };
     annotate_all(stdin.lock(), &mut io::stdout().lock(), arch)
 }
 
-/// A call that was asked for, and what it is.
-struct Answer<'a> {
+/// A number or name, and its calls.
+struct Resolved<'a> {
     asked: &'a str,
     found: Result<Vec<Syscall>, String>,
 }
@@ -51,13 +51,13 @@ fn resolve_calls(args: &ResolveArgs) -> u8 {
         arches.push(Arch::NATIVE);
     }
     let answers: Vec<_> = (args.calls.iter())
-        .map(|asked| Answer {
+        .map(|asked| Resolved {
             asked,
             found: find(asked, &arches),
         })
         .collect();
     if args.json {
-        let all: Value = answers.iter().flat_map(Answer::json).collect();
+        let all: Value = answers.iter().flat_map(Resolved::json).collect();
         println!("{all}");
     }
     let mut status = exit_status::CLEAN;
@@ -74,7 +74,7 @@ fn resolve_calls(args: &ResolveArgs) -> u8 {
     status
 }
 
-/// What a number or a name is, in each of the architectures that have it.
+/// Finds the calls of a number or a name on the architectures that have it.
 fn find(asked: &str, arches: &[Arch]) -> Result<Vec<Syscall>, String> {
     let (arches, call) = match asked.rsplit_once(':') {
         Some((arch, call)) => {
@@ -108,7 +108,7 @@ fn find(asked: &str, arches: &[Arch]) -> Result<Vec<Syscall>, String> {
     Ok(found)
 }
 
-/// A number as the kernel has it: that of `x86_64` with the bit of x32 is one of x32, and x32's own may lack it.
+/// The call of a kernel number. An `x86_64` number with the bit of x32 is an x32 call, and an x32 number can lack the bit.
 fn with_number(arch: Arch, nr: i32) -> Option<Syscall> {
     match arch {
         Arch::X32 if nr >= 0 && Syscall { arch, nr }.audit_nr() != nr => Some(Syscall { arch, nr }),
@@ -125,7 +125,7 @@ fn number(text: &str) -> Option<i32> {
     text.parse().ok()
 }
 
-/// `x86_64 59 execve`; for x32 the number as filters and records have it, too.
+/// `x86_64 59 execve`; for x32 also the number in filters and records.
 fn line(call: Syscall) -> String {
     let bit = match call.arch {
         Arch::X32 => format!(" ({})", call.audit_nr()),
@@ -134,7 +134,7 @@ fn line(call: Syscall) -> String {
     format!("{} {}{bit} {call}", call.arch, call.nr)
 }
 
-impl Answer<'_> {
+impl Resolved<'_> {
     fn json(&self) -> Vec<Value> {
         match &self.found {
             Ok(calls) => (calls.iter())
@@ -177,7 +177,7 @@ fn annotate_all(mut from: impl BufRead, to: &mut impl Write, arch: Arch) -> anyh
     }
 }
 
-/// A line with the names of its numbers behind them: `arch=c000003e(x86_64) syscall=59(execve)`. And what has none.
+/// Adds names to the numbers in a line: `arch=c000003e(x86_64) syscall=59(execve)`. Returns the first number without a name too.
 fn annotate(line: &[u8], default: Arch) -> (Vec<u8>, Option<String>) {
     let fields = fields(line);
     let mut notes: Vec<(usize, String)> = Vec::new();
@@ -186,7 +186,7 @@ fn annotate(line: &[u8], default: Arch) -> (Vec<u8>, Option<String>) {
         let (Kind::Syscall, Some(nr)) = (field.kind, number(field.value)) else {
             continue;
         };
-        // The kernel writes the architecture in front of the number; others may write it behind.
+        // The kernel writes the architecture before the number; other programs may write it after.
         let is_arch = |field: &&Field<'_>| field.kind == Kind::Arch;
         let before = fields[..at].iter().rfind(is_arch);
         let of = before.or_else(|| fields[at + 1..].iter().find(is_arch));
@@ -233,7 +233,7 @@ enum Kind {
 struct Field<'a> {
     kind: Kind,
     value: &'a str,
-    /// Where the value ends.
+    /// The end of the value.
     end: usize,
 }
 
@@ -250,7 +250,7 @@ fn fields(line: &[u8]) -> Vec<Field<'_>> {
         };
         from = equals + 1;
         let Some((kind, start)) = kind else { continue };
-        // A field of its own, and not the end of the name of another.
+        // Not the end of another field's name.
         if start > 0 && (line[start - 1].is_ascii_alphanumeric() || line[start - 1] == b'_') {
             continue;
         }
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_told_with_where_it_was_looked_for() {
+    fn unknown_calls_are_reported_with_the_architectures() {
         let check = |asked: &str, arches: &[Arch], expected: &str| {
             assert_eq!(found(asked, arches), Err(expected.to_owned()));
         };
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_of_a_log_get_their_names() {
+    fn the_numbers_of_a_log_get_names() {
         let check = |line: &str, expected: &str| {
             let (annotated, unknown) = annotate(line.as_bytes(), Arch::X86_64);
             assert_eq!(String::from_utf8(annotated).unwrap(), expected);
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_without_a_name_stay_and_are_told() {
+    fn numbers_without_a_name_are_reported() {
         let (annotated, unknown) = annotate(b"arch=c000003e syscall=100000", Arch::X86_64);
         assert_eq!(annotated, b"arch=c000003e(x86_64) syscall=100000");
         assert_eq!(

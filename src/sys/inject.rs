@@ -89,6 +89,9 @@ fn be_the_child(shared: &SharedWords, filter: &LoadFilter<'_>, entry: Entry, nr:
     };
     // SAFETY: the pointer is to a local; this process uses none of the descriptors.
     unsafe {
+        // Rust's runtime handles these.
+        libc::signal(libc::SIGSEGV, libc::SIG_DFL);
+        libc::signal(libc::SIGBUS, libc::SIG_DFL);
         // A process that a filter kills should leave no core dump.
         libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
