@@ -25,7 +25,7 @@ fuzz_target!(|text: &[u8]| {
                 continue;
             }
         };
-        for (rule, of_rule) in source.profile.rules.iter().enumerate() {
+        for (rule, of_rule) in source.profile.rules().iter().enumerate() {
             let name = of_rule.names().len() - 1;
             if format.is_oci() {
                 assert!(source.locate(text, Place::Name { rule, name }).is_some());

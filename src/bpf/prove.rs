@@ -102,7 +102,7 @@ pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proof, Prov
             }
             let name = syscall.name();
             let rules = match (profile, name.as_deref()) {
-                (Some(profile), Some(name)) => profile.only(name).rules,
+                (Some(profile), Some(name)) => profile.only(name).rules().to_vec(),
                 _ => Vec::new(),
             };
             let mut args: BTreeSet<[u64; ARGS]> = combinations(&rules, arch).into_iter().collect();

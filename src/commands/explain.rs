@@ -24,7 +24,10 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
     let recording = recording.as_ref();
     let text = if let Some(name) = &args.syscall {
         let known = (Arch::ALL.iter()).any(|&arch| Syscall::from_name(arch, name).is_some());
-        let named = profile.rules.iter().any(|rule| rule.names().contains(name));
+        let named = profile
+            .rules()
+            .iter()
+            .any(|rule| rule.names().contains(name));
         anyhow::ensure!(
             known || named,
             "no architecture has a system call {name:?}{}",
@@ -281,7 +284,8 @@ fn one_in_words(
         writeln!(
             text,
             "{}: {file} doesn't name it, so it gets the default action, {}",
-            one.name, profile.default_action
+            one.name,
+            profile.default_action()
         )
     } else {
         writeln!(text, "{}: {}", one.name, answers(&one.answers))

@@ -7,6 +7,7 @@ use std::path::Path;
 use sc_record::format::Document;
 use sc_record::profile::{Policy, Reason};
 use sc_record::recording::Recording;
+use sc_record::syscall::Arch;
 use serde_json::{Value, json};
 
 use super::{exit_status, profile};
@@ -97,8 +98,8 @@ fn text(
         let mut reasons = reasons.values();
         reasons.any(|reason| matches!(reason, Reason::Recorded(_)))
     });
-    let arches = document.generated.profile.architectures.iter().flatten();
-    let arches: Vec<_> = arches.map(|arch| arch.name()).collect();
+    let arches = document.generated.profile.listed();
+    let arches: Vec<_> = arches.map(Arch::name).collect();
     let mut lines = vec![format!(
         "{}: {} recorded ({}) in {}",
         recording.name,
@@ -148,7 +149,7 @@ fn json(
         "name": recording.name.as_str(),
         "runs": recording.runs.len(),
         "policy": Policy::from(args.profile).extent.to_string(),
-        "architectures": generated.profile.architectures.iter().flatten().map(|arch| arch.name()).collect::<Vec<_>>(),
+        "architectures": generated.profile.listed().map(Arch::name).collect::<Vec<_>>(),
         "syscalls": generated.names.keys().collect::<Vec<_>>(),
         "added": added.collect::<Vec<_>>(),
         "enosys": probes.collect::<Vec<_>>(),

@@ -13,16 +13,14 @@ pub(super) fn log_profile(args: &LogProfileArgs) -> anyhow::Result<u8> {
     } else {
         &args.arches[..]
     };
-    let mut made = Profile::log_all(arches);
+    let mut made = Profile::log_all(arches.iter().copied());
     if let Some(path) = &args.assume {
         let assumed = profile::assumed(path)?;
         made = if args.arches.is_empty() {
             assumed.audit()
         } else {
-            Profile {
-                architectures: made.architectures,
-                ..assumed.audit()
-            }
+            let arches = made.listed().collect();
+            assumed.audit().with_architectures(Some(arches))
         };
     }
     let writing = Writing {

@@ -54,7 +54,7 @@ pub(super) fn assumed(path: &Path) -> anyhow::Result<Profile> {
     let source = format::read(&bytes, None, &reading).with_context(|| format!("{file}"))?;
     let profile = source.profile;
     anyhow::ensure!(
-        profile.default_action != Action::Allow,
+        profile.default_action() != Action::Allow,
         "{file} allows whatever it doesn't name, so nothing is left to be recorded",
     );
     Ok(profile)

@@ -77,7 +77,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     } else {
         Privileges::NoNew
     };
-    let listener = profile.listener.as_ref();
+    let listener = profile.listener();
     let error = exec(&filter, listener, &path, &args.command, privileges);
     Err(anyhow::Error::new(error).context(format!("cannot run {}", path.display())))
 }

@@ -59,10 +59,10 @@ pub fn compile(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, Compi
 }
 
 fn compile_in_time(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, CompileError> {
-    if profile.default_action == Action::Notify {
+    if profile.default_action() == Action::Notify {
         return Err(CompileError::NotifyByDefault);
     }
-    let listed = profile.architectures.iter().flatten().copied();
+    let listed = profile.listed();
     let listed: BTreeSet<Arch> = listed.collect();
     let mut notes = Vec::new();
     if !listed.is_empty() && !listed.contains(&Arch::NATIVE) {
@@ -87,7 +87,7 @@ fn compile_in_time(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, C
     Ok(Filter {
         program,
         flags: profile.effective_flags(),
-        notifies: (profile.rules.iter()).any(|rule| rule.action() == Action::Notify),
+        notifies: (profile.rules().iter()).any(|rule| rule.action() == Action::Notify),
         unknown,
         notes,
     })
@@ -101,19 +101,16 @@ fn compile_arch(
     unknown: &mut BTreeMap<Place, UnknownName>,
 ) -> Result<(ExpectedArch, ScmpFilterContext), CompileError> {
     let mut context = context(profile, arch)?;
-    let rules = profile.rules.iter().enumerate();
+    let rules = profile.rules().iter().enumerate();
     let rules = rules.map(|(index, rule)| fit_rule(rule, index, arch));
     let mut expected = ExpectedArch {
         arch,
-        profile: Profile {
-            rules: rules.collect::<Result<_, _>>()?,
-            ..profile.clone()
-        },
+        profile: (profile.clone()).with_rules(rules.collect::<Result<Vec<_>, _>>()?),
         left_out: BTreeSet::new(),
         multiplexed: false,
     };
-    for (rule_index, rule) in expected.profile.rules.iter().enumerate() {
-        if rule.action() == profile.default_action {
+    for (rule_index, rule) in expected.profile.rules().iter().enumerate() {
+        if rule.action() == profile.default_action() {
             continue;
         }
         for (name_index, name) in rule.names().iter().enumerate() {
@@ -159,8 +156,8 @@ fn compile_arch(
 
 /// An empty filter for one ABI.
 fn context(profile: &Profile, arch: Arch) -> Result<ScmpFilterContext, CompileError> {
-    let place = (profile.architectures.iter().flatten())
-        .position(|&listed| listed == arch)
+    let place = (profile.listed())
+        .position(|listed| listed == arch)
         .map_or(Place::DefaultAction, Place::Architecture);
     let unsupported = || CompileError::Architecture {
         place,
@@ -173,7 +170,7 @@ fn context(profile: &Profile, arch: Arch) -> Result<ScmpFilterContext, CompileEr
     };
     let scmp = arch.scmp().ok_or_else(unsupported)?;
     let mut context =
-        ScmpFilterContext::new(action(profile.default_action)).map_err(not_supported)?;
+        ScmpFilterContext::new(action(profile.default_action())).map_err(not_supported)?;
     (context.set_act_badarch(action(UNLISTED_ARCH))).map_err(not_supported)?;
     if arch != Arch::NATIVE {
         // libseccomp refuses unknown ABIs, and those of another byte order.

@@ -54,9 +54,9 @@ fn require_call(
         // Their rules come from the names of the calls that can be made through them.
         Some("socketcall" | "ipc") if expected.multiplexed => return Ok(()),
         Some(name) if !expected.left_out.contains(name) => expected.profile.only(name),
-        _ => Profile::new(expected.profile.default_action),
+        _ => Profile::new(expected.profile.default_action()),
     };
-    for args in combinations(&profile.rules, expected.arch) {
+    for args in combinations(profile.rules(), expected.arch) {
         let actions = profile.answers(name.as_deref().unwrap_or_default(), &args);
         require_action(program, syscall, &args, &actions)?;
     }

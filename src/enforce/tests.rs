@@ -15,11 +15,9 @@ fn rule(names: &[&str], action: Action, args: &[(u64, Op, u64, u64)]) -> Rule {
 }
 
 fn deny(arches: &[Arch], rules: Vec<Rule>) -> Profile {
-    Profile {
-        architectures: Some(arches.to_vec()),
-        rules,
-        ..Profile::new(Action::Errno(ErrnoRet::EPERM))
-    }
+    Profile::new(Action::Errno(ErrnoRet::EPERM))
+        .with_architectures(Some(arches.to_vec()))
+        .with_rules(rules)
 }
 
 fn compiled(profile: &Profile) -> Filter {
@@ -66,7 +64,7 @@ fn every_action_is_compiled() {
         .filter(|action| *action != Action::Notify)
     {
         let mut profile = Profile::new(action);
-        profile.rules = vec![rule(&["mount"], EPERM, &[])];
+        profile = profile.with_rules([rule(&["mount"], EPERM, &[])]);
         let filter = compiled(&profile);
         answers(&filter, Arch::NATIVE, "mount", &[], EPERM);
         answers(&filter, Arch::NATIVE, "umount2", &[], action);
@@ -298,11 +296,10 @@ fn profiles() -> impl Strategy<Value = Profile> {
     );
     let arches = option::of(vec(select(vec![Arch::X86_64, Arch::X86, Arch::X32]), 0..3));
     (select(actions.to_vec()), arches, vec(rule, 1..5)).prop_map(
-        |(default_action, architectures, rules)| Profile {
-            default_action,
-            architectures: architectures.filter(|_| cfg!(target_arch = "x86_64")),
-            rules,
-            ..Profile::new(default_action)
+        |(default_action, architectures, rules)| {
+            Profile::new(default_action)
+                .with_architectures(architectures.filter(|_| cfg!(target_arch = "x86_64")))
+                .with_rules(rules)
         },
     )
 }
@@ -322,7 +319,7 @@ proptest! {
 
 /// Whether two rules compare the order of 64-bit values, at least one of which needs them.
 fn compares_wide_orders(profile: &Profile) -> bool {
-    let args = profile.rules.iter().flat_map(Rule::args);
+    let args = profile.rules().iter().flat_map(Rule::args);
     let orders = args.filter(|arg| matches!(arg.op(), Op::Lt | Op::Le | Op::Ge | Op::Gt));
     let orders: Vec<_> = orders.collect();
     orders.len() > 1 && orders.iter().any(|arg| arg.value() >= u64::from(u32::MAX))

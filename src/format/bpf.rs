@@ -113,12 +113,10 @@ fn profile(program: &Program, losses: &mut Losses) -> Result<Profile, ParseError
             )?;
         }
     }
-    let mut profile = Profile {
-        architectures: (!tables.is_empty())
-            .then(|| tables.iter().map(|table| table.arch).collect()),
-        rules: rules.into_rules(),
-        ..Profile::new(default_action)
-    };
+    let arches = tables.iter().map(|table| table.arch).collect();
+    let mut profile = Profile::new(default_action)
+        .with_architectures((!tables.is_empty()).then_some(arches))
+        .with_rules(rules.into_rules());
     verify(&mut profile, &tables, losses)?;
     Ok(profile)
 }
@@ -303,15 +301,7 @@ fn verify(
         for name in &wrong {
             losses.lose(None, format!("{name}: what the program answers to it"))?;
         }
-        profile.rules = (profile.rules.iter())
-            .filter_map(|rule| {
-                let names: Vec<String> = (rule.names().iter())
-                    .filter(|name| !wrong.contains(*name))
-                    .cloned()
-                    .collect();
-                Rule::new(names, rule.action(), rule.args().to_vec()).ok()
-            })
-            .collect();
+        *profile = profile.with_names(|_, name| !wrong.contains(name));
     }
     Ok(())
 }

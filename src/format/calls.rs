@@ -22,8 +22,8 @@ pub(super) fn calls<'a>(
     out: &mut Out<'_>,
 ) -> Result<BTreeMap<&'a str, Said<'a>>, RenderError> {
     let mut rules: BTreeMap<&str, Vec<(Place, &Rule)>> = BTreeMap::new();
-    for (index, rule) in profile.rules.iter().enumerate() {
-        if rule.action() == profile.default_action {
+    for (index, rule) in profile.rules().iter().enumerate() {
+        if rule.action() == profile.default_action() {
             continue;
         }
         for (name_index, name) in rule.names().iter().enumerate() {
@@ -62,7 +62,7 @@ pub(super) fn calls<'a>(
 
 /// Loses what only matters to a container runtime: flags other than the usual one, and a listener.
 pub(super) fn without_loading(profile: &Profile, out: &mut Out<'_>) -> Result<(), RenderError> {
-    for flag in profile.flags.iter().flatten() {
+    for flag in profile.flags().into_iter().flatten() {
         let name = match flag {
             Flag::SpecAllow => continue,
             Flag::Tsync => "SECCOMP_FILTER_FLAG_TSYNC",
@@ -71,7 +71,7 @@ pub(super) fn without_loading(profile: &Profile, out: &mut Out<'_>) -> Result<()
         };
         out.lose(format!("flags: {name}"))?;
     }
-    if profile.listener.is_some() {
+    if profile.listener().is_some() {
         out.lose("listenerPath")?;
     }
     Ok(())

@@ -227,18 +227,16 @@ impl DockerProfile {
     #[must_use]
     pub fn resolve(&self, machine: &Machine, format: Format) -> Profile {
         let rules = self.rules.iter().filter(|rule| machine.takes(rule, format));
-        Profile {
-            default_action: self.default_action,
-            architectures: match &self.arches {
+        Profile::new(self.default_action)
+            .with_architectures(match &self.arches {
                 Arches::Listed(arches) => arches.clone(),
                 Arches::Map(entries) => (entries.iter())
                     .find(|entry| entry.arch == machine.arch)
                     .map(|entry| [&[entry.arch], &entry.others[..]].concat()),
-            },
-            flags: self.flags.clone(),
-            listener: self.listener.clone(),
-            rules: rules.map(|rule| rule.rule.clone()).collect(),
-        }
+            })
+            .with_flags(self.flags.clone())
+            .with_listener(self.listener.clone())
+            .with_rules(rules.map(|rule| rule.rule.clone()))
     }
 }
 
@@ -252,11 +250,11 @@ impl From<&Profile> for DockerProfile {
             excludes: Condition::default(),
         };
         DockerProfile {
-            default_action: profile.default_action,
-            arches: Arches::Listed(profile.architectures.clone()),
-            flags: profile.flags.clone(),
-            listener: profile.listener.clone(),
-            rules: profile.rules.iter().map(rule).collect(),
+            default_action: profile.default_action(),
+            arches: Arches::Listed(profile.architectures().map(<[Arch]>::to_vec)),
+            flags: profile.flags().map(<[Flag]>::to_vec),
+            listener: profile.listener().cloned(),
+            rules: profile.rules().iter().map(rule).collect(),
         }
     }
 }

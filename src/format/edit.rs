@@ -58,8 +58,8 @@ pub fn edit(format: Format, text: &str, edit: &Edit) -> Result<String, EditError
 /// Changes one list after another. `None` where a list isn't where it is looked for.
 fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<String> {
     let mut text = text.to_owned();
-    let listed = profile.architectures.clone().unwrap_or_default();
-    let arches = edit.new_arches(&listed);
+    let listed = profile.architectures().unwrap_or_default();
+    let arches = edit.new_arches(listed);
     if !arches.is_empty() {
         let names: Option<Vec<&str>> = arches.into_iter().map(Arch::oci_name).collect();
         text = match list(&text, ARCHITECTURES) {
@@ -72,8 +72,8 @@ fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<String> {
     }
     match Edit::target(profile) {
         Some(rule) => {
-            let mut names = profile.rules.get(rule)?.names().to_vec();
-            for name in edit.new_in(profile.rules.get(rule)?) {
+            let mut names = profile.rules().get(rule)?.names().to_vec();
+            for name in edit.new_in(profile.rules().get(rule)?) {
                 let at = Edit::place(&names, name);
                 names.insert(at, name.clone());
                 text = insert(&text, &names_of(&text, rule)?, at, &name)?;

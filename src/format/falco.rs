@@ -22,7 +22,7 @@ const LIST: &str = "_syscalls";
 
 pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
     without_loading(profile, out)?;
-    if profile.default_action == Action::Allow {
+    if profile.default_action() == Action::Allow {
         out.lose("defaultAction: SCMP_ACT_ALLOW; only what is allowed can be listed")?;
     }
     let mut expected = Vec::new();
@@ -164,12 +164,12 @@ pub(super) fn parse(
     }
     places.extend(at.map(|at| (Place::Rule(0), at)));
     let names: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
-    let mut profile = Profile::new(Action::Log);
+    let mut rule = None;
     if !names.is_empty() {
-        let rule = Rule::new(names, Action::Allow, Vec::new());
-        let rule = rule.or_else(|error| problem(at, error.to_string()))?;
-        profile.rules.push(rule);
+        let allow = Rule::new(names, Action::Allow, Vec::new());
+        rule = Some(allow.or_else(|error| problem(at, error.to_string()))?);
     }
+    let profile = Profile::new(Action::Log).with_rules(rule);
     Ok(Source::plain(Format::Falco, profile, Places::Noted(places)))
 }
 

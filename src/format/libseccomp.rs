@@ -42,11 +42,11 @@ const CODE: &str = include_str!("libseccomp/code.c");
 const WIDTH: usize = 110;
 
 pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
-    if profile.listener.is_some() {
+    if profile.listener().is_some() {
         out.lose("listenerPath")?;
     }
     let mut rules = Vec::new();
-    for (index, rule) in profile.rules.iter().enumerate() {
+    for (index, rule) in profile.rules().iter().enumerate() {
         if rule.action() == Action::Notify {
             let names = rule.names().join(", ");
             let place = Place::Rule(index);
@@ -59,7 +59,7 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
             rules.push((rule, all));
         }
     }
-    if profile.default_action == Action::Notify {
+    if profile.default_action() == Action::Notify {
         let lost = super::Lost {
             position: None,
             what: "defaultAction: SCMP_ACT_NOTIFY".to_owned(),
@@ -67,8 +67,8 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
         let format = Format::Libseccomp;
         return Err(RenderError::Unsaid { format, lost });
     }
-    let arches = profile.architectures.iter().flatten();
-    let arches = arches.map(|&arch| {
+    let arches = profile.listed();
+    let arches = arches.map(|arch| {
         let format = Format::Libseccomp;
         arch.oci_name()
             .filter(|_| arch.scmp().is_some())
@@ -85,7 +85,7 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
     text += BEFORE;
     text += &format!(
         "#define DEFAULT_ACTION {}\n\nstatic const uint32_t architectures[] = {{ {arches}0 }};\n\n",
-        write_action(profile.default_action)
+        write_action(profile.default_action())
     );
     text += "static const struct rule rules[] = {\n";
     for (rule, all) in rules {
@@ -174,8 +174,8 @@ fn attributes(profile: &Profile) -> String {
 /// The numbers that libseccomp doesn't give: of calls that it is too old for, and of those for which it gives a pseudo
 /// number although the ABI has them.
 fn numbers(profile: &Profile) -> String {
-    let names: BTreeSet<&String> = profile.rules.iter().flat_map(Rule::names).collect();
-    let listed = profile.architectures.iter().flatten().copied();
+    let names: BTreeSet<&String> = profile.rules().iter().flat_map(Rule::names).collect();
+    let listed = profile.listed();
     let arches: BTreeSet<Arch> = listed.chain([Arch::NATIVE]).collect();
     let mut text = String::from(
         "static const struct {\n\tuint32_t arch;\n\tconst char *name;\n\tint nr;\n} numbers[] = {\n",
@@ -339,7 +339,8 @@ pub(super) fn parse(text: &str) -> Result<Source, ParseError> {
     tokens.after("#define DEFAULT_ACTION ")?;
     let mut places = BTreeMap::new();
     places.extend(tokens.position().map(|at| (Place::DefaultAction, at)));
-    let mut profile = Profile::new(tokens.action()?);
+    let default_action = tokens.action()?;
+    let mut arches = Vec::new();
     tokens.after("static const uint32_t architectures[] = {")?;
     loop {
         tokens.space();
@@ -349,20 +350,25 @@ pub(super) fn parse(text: &str) -> Result<Source, ParseError> {
             Some(Token::Word(name)) => {
                 let arch = Arch::from_oci_name(&name);
                 let arch = arch.ok_or_else(|| tokens.error("an architecture"))?;
-                let arches = profile.architectures.get_or_insert_default();
-                places.extend(at.map(|at| (Place::Architecture(arches.len()), at)));
-                arches.push(arch);
+                if !arches.contains(&arch) {
+                    places.extend(at.map(|at| (Place::Architecture(arches.len()), at)));
+                    arches.push(arch);
+                }
                 tokens.signs(",")?;
             }
             _ => return Err(tokens.error("an architecture")),
         }
     }
     tokens.after("static const struct rule rules[] = {")?;
-    while let Some(rule) = rule(&mut tokens, profile.rules.len(), &mut places)? {
-        profile.rules.push(rule);
+    let mut rules = Vec::new();
+    while let Some(rule) = rule(&mut tokens, rules.len(), &mut places)? {
+        rules.push(rule);
     }
     tokens.after("attributes[] = {")?;
-    profile.flags = flags(&mut tokens)?;
+    let profile = Profile::new(default_action)
+        .with_architectures((!arches.is_empty()).then_some(arches))
+        .with_flags(flags(&mut tokens)?)
+        .with_rules(rules);
     unchanged(text, &profile)?;
     Ok(Source::plain(
         Format::Libseccomp,

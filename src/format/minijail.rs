@@ -25,7 +25,7 @@ const MAX_ALTERNATIVES: usize = 64;
 
 pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
     without_loading(profile, out)?;
-    if let Some([arch, others @ ..]) = profile.architectures.as_deref() {
+    if let Some([arch, others @ ..]) = profile.architectures() {
         let others: Vec<_> = others.iter().map(|arch| arch.name()).collect();
         if !others.is_empty() {
             out.lose(format!(
@@ -34,7 +34,7 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
             ))?;
         }
     }
-    let default = match profile.default_action {
+    let default = match profile.default_action() {
         Action::KillProcess => "kill-process",
         Action::KillThread => "kill-thread",
         Action::Trap => "trap",
@@ -228,10 +228,7 @@ fn profile(
         // An expression that holds for all arguments is no comparison.
         rules.push(made(Some(at), Rule::new(vec![name], Action::Allow, args))?);
     }
-    let profile = Profile {
-        rules,
-        ..Profile::new(default_action)
-    };
+    let profile = Profile::new(default_action).with_rules(rules);
     Ok(Source::plain(
         Format::Minijail,
         profile,

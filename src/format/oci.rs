@@ -90,16 +90,15 @@ fn profile(seccomp: Seccomp) -> Result<Profile, InvalidAt> {
     let listener = read_listener(seccomp.listener_path, seccomp.listener_metadata)?;
     let syscalls = seccomp.syscalls.unwrap_or_default().into_iter().enumerate();
     let path = |index| root.field("syscalls").index(index);
-    Ok(Profile {
-        default_action: read_action(seccomp.default_action, seccomp.default_errno_ret)
-            .or_else(|error| invalid(root.field("defaultErrnoRet"), error))?,
-        architectures,
-        flags: (seccomp.flags).map(|flags| flags.into_iter().map(read_flag).collect()),
-        listener,
-        rules: syscalls
-            .map(|(index, Object(syscall))| rule(syscall, &path(index)))
-            .collect::<Result<_, _>>()?,
-    })
+    let default_action = read_action(seccomp.default_action, seccomp.default_errno_ret)
+        .or_else(|error| invalid(root.field("defaultErrnoRet"), error))?;
+    let rules = syscalls.map(|(index, Object(syscall))| rule(syscall, &path(index)));
+    let rules: Vec<Rule> = rules.collect::<Result<_, _>>()?;
+    Ok(Profile::new(default_action)
+        .with_architectures(architectures)
+        .with_flags((seccomp.flags).map(|flags| flags.into_iter().map(read_flag).collect()))
+        .with_listener(listener)
+        .with_rules(rules))
 }
 
 fn rule(syscall: Syscall, path: &Path) -> Result<Rule, InvalidAt> {
@@ -275,15 +274,15 @@ fn other_format(text: &str, format: Format) -> Option<ParseError> {
 }
 
 pub(super) fn render(profile: &Profile, format: Format) -> Result<String, RenderError> {
-    let rules = profile.rules.iter().map(write_rule);
+    let rules = profile.rules().iter().map(write_rule);
     let rules = rules.collect::<Result<_, _>>()?;
     let mut seccomp = LinuxSeccomp::default();
-    let (action, errno) = write_action(profile.default_action);
+    let (action, errno) = write_action(profile.default_action());
     seccomp
         .set_default_action(action)
         .set_default_errno_ret(errno)
         .set_architectures(
-            (profile.architectures.as_ref())
+            (profile.architectures())
                 .map(|arches| {
                     arches
                         .iter()
@@ -292,11 +291,9 @@ pub(super) fn render(profile: &Profile, format: Format) -> Result<String, Render
                 })
                 .transpose()?,
         )
-        .set_flags(
-            (profile.flags.as_ref()).map(|flags| flags.iter().copied().map(write_flag).collect()),
-        )
+        .set_flags((profile.flags()).map(|flags| flags.iter().copied().map(write_flag).collect()))
         .set_syscalls(Some(rules));
-    if let Some(listener) = &profile.listener {
+    if let Some(listener) = profile.listener() {
         seccomp
             .set_listener_path(Some(listener.path().into()))
             .set_listener_metadata(listener.metadata.clone());

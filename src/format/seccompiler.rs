@@ -218,10 +218,7 @@ impl Reader<'_> {
             self.at(&root.field("mismatch_action"))
                 .map(|at| (Place::DefaultAction, at)),
         );
-        let profile = Profile {
-            rules,
-            ..Profile::new(default_action)
-        };
+        let profile = Profile::new(default_action).with_rules(rules);
         Ok(Source::plain(
             Format::Seccompiler,
             profile,
@@ -328,7 +325,7 @@ struct OutFilter {
 
 pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
     without_loading(profile, out)?;
-    let arch = match profile.architectures.as_deref() {
+    let arch = match profile.architectures() {
         None | Some([]) => Arch::NATIVE,
         Some([arch]) => *arch,
         Some([arch, others @ ..]) => {
@@ -340,11 +337,11 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
             *arch
         }
     };
-    let Some(mismatch_action) = write_action(profile.default_action) else {
+    let Some(mismatch_action) = write_action(profile.default_action()) else {
         // There is nothing near it.
         let lost = super::Lost {
             position: None,
-            what: format!("defaultAction: {}", profile.default_action),
+            what: format!("defaultAction: {}", profile.default_action()),
         };
         let format = Format::Seccompiler;
         return Err(RenderError::Unsaid { format, lost });
@@ -363,7 +360,7 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
     }
     let counts = counts.into_iter();
     let most = counts.max_by_key(|(action, count)| (*count, *action));
-    let matched = match (most, profile.default_action) {
+    let matched = match (most, profile.default_action()) {
         (Some((action, _)), _) => action,
         (None, Action::Allow) => Action::KillProcess,
         (None, _) => Action::Allow,

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path as FilePath;
 
+use serde::Deserialize;
+
 use super::json::Path;
 use super::loss::{Losses, Out};
 use super::{
@@ -129,7 +131,13 @@ impl Source {
         let path = match place {
             Place::DefaultAction => root.field("defaultAction"),
             Place::Architecture(index) => match json {
-                Json::Oci => root.field("architectures").index(index),
+                Json::Oci => {
+                    let arch = self.profile.architectures()?.get(index)?.oci_name()?;
+                    // The file may repeat others before it.
+                    let ListedArches { architectures } = serde_json::from_str(text).ok()?;
+                    let index = architectures.iter().position(|listed| listed == arch)?;
+                    root.field("architectures").index(index)
+                }
                 // They can come from the map, where the number means something else.
                 Json::Docker(_) => root.field("architectures"),
             },
@@ -158,6 +166,11 @@ impl Source {
             companion: None,
         })
     }
+}
+
+#[derive(Deserialize)]
+struct ListedArches {
+    architectures: Vec<String>,
 }
 
 /// Reads a profile, in a given format or in the one that its content tells.

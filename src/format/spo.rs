@@ -269,10 +269,13 @@ fn profile(spec: Spec, reader: &mut Reader<'_>) -> Result<Profile, ParseError> {
     })?;
     let mut architectures = spec.architectures.as_ref().map(|_| Vec::new());
     for (index, arch) in spec.architectures.iter().flatten().enumerate() {
-        reader.note(Place::Architecture(index), arch);
         let path = || format!("spec.architectures[{index}]");
         let read = read_arch(arch.value).or_else(|error| reader.invalid(arch, path(), error))?;
-        architectures.get_or_insert_default().push(read);
+        let listed = architectures.get_or_insert_default();
+        if !listed.contains(&read) {
+            reader.note(Place::Architecture(listed.len()), arch);
+            listed.push(read);
+        }
     }
     let metadata = spec.listener_metadata;
     let listener = match spec.listener_path {
@@ -299,13 +302,11 @@ fn profile(spec: Spec, reader: &mut Reader<'_>) -> Result<Profile, ParseError> {
         reader.note(Place::Rule(index), &syscall);
         rules.push(rule(syscall.value, index, reader)?);
     }
-    Ok(Profile {
-        default_action,
-        architectures,
-        flags: (spec.flags).map(|flags| flags.into_iter().map(read_flag).collect()),
-        listener,
-        rules,
-    })
+    Ok(Profile::new(default_action)
+        .with_architectures(architectures)
+        .with_flags((spec.flags).map(|flags| flags.into_iter().map(read_flag).collect()))
+        .with_listener(listener)
+        .with_rules(rules))
 }
 
 fn rule(syscall: Syscall, index: usize, reader: &mut Reader<'_>) -> Result<Rule, ParseError> {
@@ -360,7 +361,7 @@ fn rule(syscall: Syscall, index: usize, reader: &mut Reader<'_>) -> Result<Rule,
 
 pub(super) fn render(resource: &SpoProfile, out: &mut Out<'_>) -> Result<String, RenderError> {
     let profile = &resource.profile;
-    match profile.default_action {
+    match profile.default_action() {
         Action::Errno(errno) if errno != ErrnoRet::EPERM => out.lose(format!(
             "defaultErrnoRet: {errno}; calls without a rule get EPERM"
         ))?,
@@ -378,24 +379,24 @@ pub(super) fn render(resource: &SpoProfile, out: &mut Out<'_>) -> Result<String,
     }
     text += &format!(
         "  defaultAction: {}\n",
-        write_action(profile.default_action).0
+        write_action(profile.default_action()).0
     );
-    if let Some(arches) = &profile.architectures {
+    if let Some(arches) = profile.architectures() {
         let arches = arches.iter().map(|&arch| arch_name(arch));
         text += &list("architectures", &arches.collect::<Result<Vec<_>, _>>()?, 2);
     }
-    if let Some(flags) = &profile.flags {
+    if let Some(flags) = profile.flags() {
         let flags = flags.iter().map(|&flag| write_flag(flag).to_string());
         text += &list("flags", &flags.collect::<Vec<_>>(), 2);
     }
-    if let Some(listener) = &profile.listener {
+    if let Some(listener) = profile.listener() {
         text += &write_listener(listener, out)?;
     }
-    if profile.rules.is_empty() {
+    if profile.rules().is_empty() {
         text += "  syscalls: []\n";
     } else {
         text += "  syscalls:\n";
-        for (index, rule) in profile.rules.iter().enumerate() {
+        for (index, rule) in profile.rules().iter().enumerate() {
             text += &write_rule(rule, index, out)?;
         }
     }

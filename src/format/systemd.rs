@@ -29,8 +29,8 @@ const WIDTH: usize = 100;
 
 pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
     without_loading(profile, out)?;
-    let arches = profile.architectures.iter().flatten();
-    let arches = arches.map(|&arch| {
+    let arches = profile.listed();
+    let arches = arches.map(|arch| {
         let format = Format::Systemd;
         arch_name(arch).ok_or(RenderError::Architecture { format, arch })
     });
@@ -51,7 +51,7 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
             Said::When(_) => out.lose(format!("{name}: its rules compare arguments"))?,
         }
     }
-    let lists = lists(profile.default_action, answers, out)?;
+    let lists = lists(profile.default_action(), answers, out)?;
     let mut head = vec![
         "A drop-in for a unit: put it into /etc/systemd/system/UNIT.d/, then",
         "systemctl daemon-reload and restart the unit.",
@@ -515,15 +515,16 @@ impl Reader<'_> {
             let rule = Rule::new(names, action, Vec::new());
             rules.push(rule.map_err(|error| form(start, error.to_string()))?);
         }
-        let arches = unit.arches.filter(|arches| !arches.is_empty());
-        for (index, (_, at)) in arches.iter().flatten().enumerate() {
-            places.insert(Place::Architecture(index), *at);
+        let mut arches = Vec::new();
+        for (arch, at) in unit.arches.into_iter().flatten() {
+            if !arches.contains(&arch) {
+                places.insert(Place::Architecture(arches.len()), at);
+                arches.push(arch);
+            }
         }
-        let profile = Profile {
-            architectures: arches.map(|arches| arches.into_iter().map(|(arch, _)| arch).collect()),
-            rules,
-            ..Profile::new(default_action)
-        };
+        let profile = Profile::new(default_action)
+            .with_architectures((!arches.is_empty()).then_some(arches))
+            .with_rules(rules);
         Ok(Source::plain(
             Format::Systemd,
             profile,

@@ -31,9 +31,9 @@ fn names(names: &[&str], action: Action, args: &[(u64, Op, u64, Option<u64>)]) -
 /// A profile with what most formats can say.
 fn sample(default_action: Action) -> Profile {
     let masked = (0, Op::MaskedEq, 0x7e02_0000, Some(0));
-    Profile {
-        architectures: Some(vec![Arch::NATIVE]),
-        rules: vec![
+    Profile::new(default_action)
+        .with_architectures(Some(vec![Arch::NATIVE]))
+        .with_rules([
             names(
                 &["close", "exit_group", "read", "write"],
                 Action::Allow,
@@ -45,9 +45,7 @@ fn sample(default_action: Action) -> Profile {
                 Action::Allow,
                 &[(0, Op::Eq, 1, None), (1, Op::Ne, 3, None)],
             ),
-        ],
-        ..Profile::new(default_action)
-    }
+        ])
 }
 
 const EPERM: Action = Action::Errno(ErrnoRet::EPERM);
@@ -63,7 +61,7 @@ fn read_as(format: Format, bytes: &[u8]) -> Result<Profile, String> {
 /// The arguments on both sides of what a profile compares.
 fn arguments(profile: &Profile) -> Vec<[u64; ARGS]> {
     let mut all = vec![[0; ARGS], [u64::MAX; ARGS], [1, 2, 3, 4, 5, 6]];
-    for arg in profile.rules.iter().flat_map(Rule::args) {
+    for arg in profile.rules().iter().flat_map(Rule::args) {
         let values = [arg.value(), arg.value_two().unwrap_or(0)];
         for value in values
             .into_iter()
@@ -81,13 +79,18 @@ fn arguments(profile: &Profile) -> Vec<[u64; ARGS]> {
 
 /// Whether two profiles answer the same to every call that one of them names, where they don't contradict themselves.
 fn same_meaning(one: &Profile, other: &Profile) -> Result<(), String> {
-    if one.default_action != other.default_action {
+    if one.default_action() != other.default_action() {
         return Err(format!(
             "{} is not {}",
-            one.default_action, other.default_action
+            one.default_action(),
+            other.default_action()
         ));
     }
-    let names = one.rules.iter().chain(&other.rules).flat_map(Rule::names);
+    let names = one
+        .rules()
+        .iter()
+        .chain(other.rules())
+        .flat_map(Rule::names);
     for name in names {
         for args in arguments(one) {
             let (a, b) = (one.answers(name, &args), other.answers(name, &args));
@@ -110,7 +113,7 @@ proptest! {
     fn what_a_dialect_of_oci_says_reads_back_rule_by_rule(profile in strategies::profile()) {
         for &format in Format::ALL.iter().filter(|format| format.is_oci()) {
             let Ok(bytes) = written(format, &profile) else {
-                prop_assert!(format == Format::Podman && profile.listener.is_some());
+                prop_assert!(format == Format::Podman && profile.listener().is_some());
                 continue;
             };
             prop_assert_eq!(read_as(format, &bytes), Ok(profile.clone()));
@@ -207,10 +210,8 @@ fn fitting() -> impl Strategy<Value = Profile> {
         Rule::new(names, Action::Allow, args).unwrap()
     });
     let default = select(vec![EPERM, Action::KillProcess, Action::Trap]);
-    (default, vec(rule, 1..4)).prop_map(|(default_action, rules)| Profile {
-        rules,
-        ..Profile::new(default_action)
-    })
+    (default, vec(rule, 1..4))
+        .prop_map(|(default_action, rules)| Profile::new(default_action).with_rules(rules))
 }
 
 #[test]
@@ -262,18 +263,16 @@ fn what_a_format_can_not_say_is_refused_by_name() {
     );
     let enosys = Profile::new(Action::Errno(ErrnoRet::ENOSYS));
     assert!(refused(Format::Spo, &enosys).contains("calls without a rule get EPERM"));
-    let two = Profile {
-        architectures: Some(vec![Arch::X86_64, Arch::X86]),
-        ..Profile::new(EPERM)
-    };
+    let two = Profile::new(EPERM).with_architectures(Some(vec![Arch::X86_64, Arch::X86]));
     assert_eq!(
         refused(Format::Seccompiler, &two),
         "the seccompiler format can't say this: architectures: x86 besides x86_64"
     );
-    let big = Profile {
-        rules: vec![names(&["a"], Action::Allow, &[(0, Op::Eq, u64::MAX, None)])],
-        ..Profile::new(EPERM)
-    };
+    let big = Profile::new(EPERM).with_rules([names(
+        &["a"],
+        Action::Allow,
+        &[(0, Op::Eq, u64::MAX, None)],
+    )]);
     assert!(
         refused(Format::Spo, &big)
             .contains("syscalls[0] (a): 18446744073709551615 is above 2^63-1")
@@ -325,8 +324,8 @@ fn conditions_of_docker_are_resolved_as_docker_does() {
         |profile: &Profile, name: &str| profile.answers(name, &[0; ARGS]).contains(&Action::Allow);
     let amd64 = resolved(Arch::X86_64, None, None);
     assert_eq!(
-        amd64.architectures,
-        Some(vec![Arch::X86_64, Arch::X86, Arch::X32])
+        amd64.architectures(),
+        Some(&[Arch::X86_64, Arch::X86, Arch::X32][..])
     );
     assert!(allows(&amd64, "chroot") && allows(&amd64, "arch_prctl") && allows(&amd64, "ptrace"));
     assert!(!allows(&amd64, "mount") && !allows(&amd64, "riscv_flush_icache"));
@@ -343,9 +342,9 @@ fn conditions_of_docker_are_resolved_as_docker_does() {
     assert!(!allows(&resolved(Arch::X86_64, None, Some(old)), "ptrace"));
     // s390 swaps the arguments of clone.
     let s390x = resolved(Arch::S390x, None, None);
-    let clone = |profile: &Profile| profile.only("clone").rules[0].args()[0].index();
+    let clone = |profile: &Profile| profile.only("clone").rules()[0].args()[0].index();
     assert_eq!((clone(&amd64), clone(&s390x)), (0, 1));
-    assert_eq!(resolved(Arch::Sparc64, None, None).architectures, None);
+    assert_eq!(resolved(Arch::Sparc64, None, None).architectures(), None);
 }
 
 #[test]
@@ -359,7 +358,7 @@ fn the_default_profile_of_podman_survives_a_round_trip() {
     let again = read(&written.bytes, Some(Format::Podman), &Reading::default()).unwrap();
     assert_eq!(again.docker(), source.docker());
     assert_eq!(
-        source.profile.default_action,
+        source.profile.default_action(),
         Action::Errno(ErrnoRet::ENOSYS)
     );
     let docker = source.write(Format::Docker, &Writing::default()).unwrap();
@@ -393,7 +392,7 @@ fn resources_are_valid_by_the_schema_of_the_operator() {
     compiler.add_resource("crd.json", schema).unwrap();
     let index = compiler.compile("crd.json", &mut schemas).unwrap();
     let mut profile = sample(EPERM);
-    profile.flags = Some(vec![]);
+    profile = profile.with_flags(Some(vec![]));
     for profile in [profile, Profile::new(Action::Allow)] {
         let bytes = written(Format::Spo, &profile).unwrap();
         let text = String::from_utf8(bytes).unwrap();
@@ -425,7 +424,7 @@ fn a_file_with_several_profiles_needs_a_choice() {
         };
         let source = read(text.as_bytes(), None, &reading);
         source
-            .map(|source| source.profile.rules[0].names().join(" "))
+            .map(|source| source.profile.rules()[0].names().join(" "))
             .map_err(|error| error.to_string())
     };
     assert_eq!(with(Some("b")), Ok("write".to_owned()));
@@ -458,7 +457,7 @@ fn lines_of_systemd_add_up_as_systemd_adds_them() {
         let profile = read(text.as_bytes(), Some(Format::Systemd), &reading)
             .unwrap()
             .profile;
-        let found: BTreeMap<&str, Action> = (profile.rules.iter())
+        let found: BTreeMap<&str, Action> = (profile.rules().iter())
             .flat_map(|rule| {
                 rule.names()
                     .iter()
@@ -466,7 +465,7 @@ fn lines_of_systemd_add_up_as_systemd_adds_them() {
             })
             .collect();
         assert_eq!(found, expected.iter().copied().collect(), "{lines}");
-        profile.default_action
+        profile.default_action()
     };
     let (allow, kill) = (Action::Allow, Action::KillProcess);
     let implied = [("execve", allow), ("exit", allow), ("read", allow)];
@@ -501,7 +500,7 @@ fn expressions_of_minijail_become_comparisons() {
         let args = [args[0], args[1], 0, 0, 0, 0];
         profile.answers(name, &args).into_iter().next().unwrap()
     };
-    assert_eq!(profile.default_action, Action::KillProcess);
+    assert_eq!(profile.default_action(), Action::KillProcess);
     assert_eq!(answer("write", [0, 0]), Action::Allow);
     assert_eq!(answer("open", [0, 1]), Action::Allow);
     assert_eq!(answer("open", [0, 3]), Action::Allow);
@@ -582,7 +581,7 @@ fn a_filter_reads_back_as_what_it_was_compiled_from() {
     let bytes = written(Format::Bpf, &sample(EPERM)).unwrap();
     let back = read_as(Format::Bpf, &bytes).unwrap();
     same_meaning(&sample(EPERM), &back).unwrap();
-    assert_eq!(back.architectures, Some(vec![Arch::NATIVE]));
+    assert_eq!(back.architectures(), Some(&[Arch::NATIVE][..]));
     assert_eq!(written(Format::Bpf, &back).unwrap(), bytes);
     let mut odd = bytes.clone();
     odd.pop();

@@ -19,34 +19,28 @@ const TOGETHER: &[&[Arch]] = &[
 impl Profile {
     /// The profile that logs every call, on all ABIs of a kernel that has these.
     #[must_use]
-    pub fn log_all(arches: &[Arch]) -> Profile {
+    pub fn log_all(arches: impl IntoIterator<Item = Arch>) -> Profile {
         let mut all = BTreeSet::new();
         for arch in arches {
-            let together = TOGETHER.iter().find(|together| together.contains(arch));
-            all.extend(together.map_or(std::slice::from_ref(arch), |together| together));
+            let together = TOGETHER.iter().find(|together| together.contains(&arch));
+            all.extend(together.map_or(std::slice::from_ref(&arch), |together| together));
         }
-        Profile {
-            architectures: Some(all.into_iter().collect()),
-            ..Profile::new(Action::Log)
-        }
+        Profile::new(Action::Log).with_architectures(Some(all.into_iter().collect()))
     }
 
     /// The profile that logs what this one doesn't allow, whatever it answers to it. What it allows for some arguments only
     /// is logged too.
     #[must_use]
     pub fn audit(&self) -> Profile {
-        let rule = allow(self.names_allowed());
-        Profile {
-            flags: self.flags.clone(),
-            rules: rule.into_iter().collect(),
-            ..Profile::log_all(&self.arches())
-        }
+        Profile::log_all(self.listed_or(Arch::NATIVE))
+            .with_flags(self.flags.clone())
+            .with_rules(allow(self.names_allowed()))
     }
 
     /// The calls that are allowed with any arguments, by a rule.
     #[must_use]
     pub fn allowed(&self) -> BTreeSet<Syscall> {
-        let arches = self.arches();
+        let arches = self.listed_or(Arch::NATIVE);
         let names = self.names_allowed();
         let on_all = |name: &String| {
             let name = name.clone();
@@ -77,19 +71,11 @@ impl Profile {
                 rules.extend(more.filter_map(|name| rule.only(name)));
             }
         }
-        let arches: BTreeSet<_> = self.arches().into_iter().chain(other.arches()).collect();
-        Profile {
-            architectures: Some(arches.into_iter().collect()),
-            rules: allow(names).into_iter().chain(rules).collect(),
-            ..self.clone()
-        }
-    }
-
-    fn arches(&self) -> Vec<Arch> {
-        match &self.architectures {
-            Some(arches) if !arches.is_empty() => arches.clone(),
-            _ => vec![Arch::NATIVE],
-        }
+        let native = Arch::NATIVE;
+        let arches = &self.listed_or(native) | &other.listed_or(native);
+        (self.clone())
+            .with_architectures(Some(arches.into_iter().collect()))
+            .with_rules(allow(names).into_iter().chain(rules))
     }
 
     /// Names that plain rules allow, and no other rule answers otherwise.
@@ -130,16 +116,14 @@ mod tests {
 
     fn profile() -> Profile {
         let equal = ArgCmp::new(0, Op::Eq, 1, None).unwrap();
-        Profile {
-            architectures: Some(vec![Arch::X86_64]),
-            rules: vec![
+        Profile::new(Action::Errno(ErrnoRet::EPERM))
+            .with_architectures(Some(vec![Arch::X86_64]))
+            .with_rules([
                 rule(&["write", "read", "close"], Action::Allow, Vec::new()),
                 rule(&["socket"], Action::Allow, vec![equal]),
                 rule(&["close"], Action::Errno(ErrnoRet::EPERM), vec![equal]),
                 rule(&["clone3"], Action::Errno(ErrnoRet::EPERM), Vec::new()),
-            ],
-            ..Profile::new(Action::Errno(ErrnoRet::EPERM))
-        }
+            ])
     }
 
     #[test]
@@ -154,7 +138,7 @@ mod tests {
             audit.rules,
             [rule(&["read", "write"], Action::Allow, Vec::new())]
         );
-        assert_eq!(Profile::log_all(&[Arch::Riscv64]).rules, []);
+        assert_eq!(Profile::log_all([Arch::Riscv64]).rules, []);
     }
 
     #[test]

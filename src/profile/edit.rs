@@ -27,8 +27,6 @@ impl Edit {
     /// the alphabet if its names are sorted; where there is no such rule, one is added. A rule without names is left out.
     #[must_use]
     pub fn apply(&self, profile: &Profile) -> Profile {
-        let mut edited = profile.clone();
-        edited.architectures = self.architectures(profile);
         let target = Edit::target(profile);
         let mut rules = Vec::new();
         for (index, rule) in profile.rules.iter().enumerate() {
@@ -49,8 +47,9 @@ impl Edit {
             let names = self.allow.iter().cloned().collect();
             rules.extend(Rule::new(names, Action::Allow, Vec::new()));
         }
-        edited.rules = rules;
-        edited
+        (profile.clone())
+            .with_architectures(self.architectures(profile))
+            .with_rules(rules)
     }
 
     /// The ABIs that the profile lists afterwards.

@@ -182,11 +182,9 @@ fn profile<'a>(
     if !probes.is_empty() {
         rules.push(rule(probes, Action::Errno(ErrnoRet::ENOSYS))?);
     }
-    Ok(Profile {
-        architectures: Some(arches.into_iter().collect()),
-        rules,
-        ..Profile::new(Action::Errno(ErrnoRet::EPERM))
-    })
+    Ok(Profile::new(Action::Errno(ErrnoRet::EPERM))
+        .with_architectures(Some(arches.into_iter().collect()))
+        .with_rules(rules))
 }
 
 #[cfg(test)]

@@ -29,20 +29,15 @@ use crate::syscall::Arch;
 /// What a workload may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// The answer to every call that no rule holds for.
-    pub default_action: Action,
-    /// The ABIs that rules hold for. Absent (`None`) and empty both mean the native one; files keep them apart.
-    pub architectures: Option<Vec<Arch>>,
-    /// How the filter is loaded. Absent (`None`) means `SPEC_ALLOW` in runc and crun; empty means none.
-    pub flags: Option<Vec<Flag>>,
-    /// Who answers [`Action::Notify`].
-    pub listener: Option<Listener>,
-    /// The rules. Their order has no meaning.
-    pub rules: Vec<Rule>,
+    default_action: Action,
+    architectures: Option<Vec<Arch>>,
+    flags: Option<Vec<Flag>>,
+    listener: Option<Listener>,
+    rules: Vec<Rule>,
 }
 
 impl Profile {
-    /// A profile that answers `default_action` to everything, on the native ABI.
+    /// A profile that answers `default_action` to every call, on the native ABI.
     #[must_use]
     pub fn new(default_action: Action) -> Profile {
         Profile {
@@ -54,6 +49,93 @@ impl Profile {
         }
     }
 
+    /// The same profile with another default action.
+    #[must_use]
+    pub fn with_default_action(self, default_action: Action) -> Profile {
+        Profile {
+            default_action,
+            ..self
+        }
+    }
+
+    /// The same profile for other ABIs. libseccomp takes each once (`seccomp_arch_add(3)`, EEXIST): repeats are dropped.
+    #[must_use]
+    pub fn with_architectures(self, architectures: Option<Vec<Arch>>) -> Profile {
+        Profile {
+            architectures: architectures.map(without_repeats),
+            ..self
+        }
+    }
+
+    /// The same profile, loaded with other flags. Repeats are dropped.
+    #[must_use]
+    pub fn with_flags(self, flags: Option<Vec<Flag>>) -> Profile {
+        Profile {
+            flags: flags.map(without_repeats),
+            ..self
+        }
+    }
+
+    /// The same profile with another listener.
+    #[must_use]
+    pub fn with_listener(self, listener: Option<Listener>) -> Profile {
+        Profile { listener, ..self }
+    }
+
+    /// The same profile with other rules.
+    #[must_use]
+    pub fn with_rules(self, rules: impl IntoIterator<Item = Rule>) -> Profile {
+        Profile {
+            rules: rules.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// The answer to every call that no rule holds for.
+    #[must_use]
+    pub fn default_action(&self) -> Action {
+        self.default_action
+    }
+
+    /// The ABIs that rules hold for, each once. Absent (`None`) and empty both mean the native one; files keep them apart.
+    #[must_use]
+    pub fn architectures(&self) -> Option<&[Arch]> {
+        self.architectures.as_deref()
+    }
+
+    /// The ABIs that the profile lists.
+    pub fn listed(&self) -> impl Iterator<Item = Arch> {
+        self.architectures.iter().flatten().copied()
+    }
+
+    /// The ABIs that rules hold for: those listed, or `native`.
+    #[must_use]
+    pub fn listed_or(&self, native: Arch) -> BTreeSet<Arch> {
+        let mut arches: BTreeSet<Arch> = self.listed().collect();
+        if arches.is_empty() {
+            arches.insert(native);
+        }
+        arches
+    }
+
+    /// How the filter is loaded, each flag once. Absent (`None`) means `SPEC_ALLOW` in runc and crun; empty means none.
+    #[must_use]
+    pub fn flags(&self) -> Option<&[Flag]> {
+        self.flags.as_deref()
+    }
+
+    /// The process that answers [`Action::Notify`].
+    #[must_use]
+    pub fn listener(&self) -> Option<&Listener> {
+        self.listener.as_ref()
+    }
+
+    /// The rules. Their order has no meaning.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// The flags that hold: without any in the profile, those that runc and crun assume.
     #[must_use]
     pub fn effective_flags(&self) -> BTreeSet<Flag> {
@@ -63,13 +145,26 @@ impl Profile {
         }
     }
 
+    /// The same profile with the names that `keep` holds for. A rule without names is dropped.
+    #[must_use]
+    pub fn with_names(&self, keep: impl Fn(&Rule, &str) -> bool) -> Profile {
+        self.with_each_rule(|rule| {
+            let names = rule.names().iter().filter(|name| keep(rule, name));
+            let names = names.cloned().collect();
+            // The names are valid: only an empty list is refused.
+            Rule::new(names, rule.action(), rule.args().to_vec()).ok()
+        })
+    }
+
     /// What the profile says of one call.
     #[must_use]
     pub fn only(&self, name: &str) -> Profile {
+        self.with_each_rule(|rule| rule.only(name))
+    }
+
+    fn with_each_rule(&self, change: impl Fn(&Rule) -> Option<Rule>) -> Profile {
         Profile {
-            rules: (self.rules.iter())
-                .filter_map(|rule| rule.only(name))
-                .collect(),
+            rules: self.rules.iter().filter_map(change).collect(),
             architectures: self.architectures.clone(),
             flags: self.flags.clone(),
             listener: self.listener.clone(),
@@ -106,6 +201,16 @@ impl Profile {
         }
         answers
     }
+}
+
+fn without_repeats<T: PartialEq>(list: Vec<T>) -> Vec<T> {
+    let mut once = Vec::with_capacity(list.len());
+    for item in list {
+        if !once.contains(&item) {
+            once.push(item);
+        }
+    }
+    once
 }
 
 /// How a filter is loaded (seccomp(2), `SECCOMP_FILTER_FLAG_*`).

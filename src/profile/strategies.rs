@@ -28,15 +28,13 @@ pub(crate) fn profile() -> impl Strategy<Value = Profile> {
         option::of(listener),
         vec(rule(), 0..5),
     )
-        .prop_map(
-            |(default_action, architectures, flags, listener, rules)| Profile {
-                default_action,
-                architectures,
-                flags,
-                listener,
-                rules,
-            },
-        )
+        .prop_map(|(default_action, architectures, flags, listener, rules)| {
+            Profile::new(default_action)
+                .with_architectures(architectures)
+                .with_flags(flags)
+                .with_listener(listener)
+                .with_rules(rules)
+        })
 }
 
 fn action() -> impl Strategy<Value = Action> {

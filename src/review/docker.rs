@@ -115,12 +115,7 @@ pub struct Tightness {
 /// How tight a profile is on each of its ABIs; on `native` if it lists none.
 #[must_use]
 pub fn tightness(profile: &Profile, native: Arch) -> Vec<Tightness> {
-    let listed = profile.architectures.iter().flatten().copied();
-    let mut arches: BTreeSet<Arch> = listed.collect();
-    if arches.is_empty() {
-        arches.insert(native);
-    }
-    (arches.into_iter())
+    (profile.listed_or(native).into_iter())
         .map(|arch| {
             let all = calls(arch);
             let allowed = |name: &&String| profile.may_execute(name);
@@ -232,11 +227,9 @@ mod tests {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
             Rule::new(names, Action::Allow, vec![]).unwrap()
         };
-        let profile = Profile {
-            architectures: Some(vec![Arch::X86_64, Arch::Aarch64]),
-            rules: vec![allow(&["read", "open", "mount", "nonsense"])],
-            ..Profile::new(Action::Errno(ErrnoRet::EPERM))
-        };
+        let profile = Profile::new(Action::Errno(ErrnoRet::EPERM))
+            .with_architectures(Some(vec![Arch::X86_64, Arch::Aarch64]))
+            .with_rules([allow(&["read", "open", "mount", "nonsense"])]);
         let tightness = tightness(&profile, Arch::NATIVE);
         let [x86_64, aarch64] = &tightness[..] else {
             panic!("{tightness:?}")

@@ -72,12 +72,7 @@ pub struct Explained {
 pub fn explain(profile: &Profile, recording: Option<&Recording>, native: Arch) -> Explained {
     let generated = recording.map(ByPolicy::of);
     let answers = profile.meaning_of_calls();
-    let listed: BTreeSet<Arch> = profile.architectures.iter().flatten().copied().collect();
-    let arches = if listed.is_empty() {
-        BTreeSet::from([native])
-    } else {
-        listed
-    };
+    let arches = profile.listed_or(native);
     let explain = |(name, answers): (String, Answers)| {
         let origins = generated
             .as_ref()
@@ -117,11 +112,9 @@ pub fn explain_one(
             crate::profile::Action::Allow,
             Vec::new(),
         );
-        let with = Profile {
-            rules: asked.into_iter().collect(),
-            default_action: crate::profile::Action::KillProcess,
-            ..profile.clone()
-        };
+        let with = (profile.clone())
+            .with_default_action(crate::profile::Action::KillProcess)
+            .with_rules(asked);
         let mut names = explain(&with, recording, native).names;
         let origins = names.pop().map(|one| one.origins).unwrap_or_default();
         Explanation {
@@ -261,11 +254,9 @@ mod tests {
     #[test]
     fn a_name_by_hand_is_told_so() {
         let rule = Rule::new(vec!["mount".to_owned()], Action::Allow, vec![]).unwrap();
-        let profile = Profile {
-            architectures: Some(vec![Arch::X86_64]),
-            rules: vec![rule],
-            ..Profile::new(Action::KillProcess)
-        };
+        let profile = Profile::new(Action::KillProcess)
+            .with_architectures(Some(vec![Arch::X86_64]))
+            .with_rules([rule]);
         let mut run =
             crate::recording::RunBuilder::start("/bin/app".into(), "test").finish(None, false);
         let read = Syscall::from_name(Arch::X86_64, "read").unwrap();

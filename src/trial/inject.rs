@@ -115,7 +115,7 @@ pub fn inject(
         _ => [u64::MAX; ARGS],
     };
     let name = syscall.name().unwrap_or_default();
-    let depends_on_args = (profile.rules.iter())
+    let depends_on_args = (profile.rules().iter())
         .any(|rule| !rule.args().is_empty() && rule.names().iter().any(|n| *n == name));
     let load = LoadFilter {
         program: filter.program().encoded(),
@@ -169,7 +169,7 @@ mod tests {
     fn every_answer_is_distinguished_from_the_kernel_s_own_errors() {
         let eperm = Action::Errno(ErrnoRet::EPERM);
         let mut profile = Profile::new(eperm);
-        profile.rules = vec![
+        profile = profile.with_rules([
             rule("setns", Action::Allow, vec![]),
             rule("unshare", Action::Log, vec![]),
             rule("acct", Action::KillProcess, vec![]),
@@ -179,7 +179,7 @@ mod tests {
             rule("uname", Action::Errno(ErrnoRet::ENOSYS), vec![]),
             rule("pause", Action::Allow, vec![]),
             rule("exit", Action::Allow, vec![]),
-        ];
+        ]);
         let errno = |errno: i32| InjectOutcome::Returned(-i64::from(errno));
         let sigsys = InjectOutcome::Killed(libc::SIGSYS);
         let (stopped, through) = (InjectVerdict::Stopped, InjectVerdict::LetThrough);
@@ -235,9 +235,9 @@ mod tests {
     fn conditions_on_other_arguments_are_reported() {
         let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
         let zero = ArgCmp::new(0, Op::Eq, 0, None).unwrap();
-        profile.rules = vec![rule("unshare", Action::Allow, vec![zero])];
+        profile = profile.with_rules([rule("unshare", Action::Allow, vec![zero])]);
         let eperm = InjectOutcome::Returned(-i64::from(libc::EPERM));
-        let expected = (profile.default_action, eperm, InjectVerdict::Stopped);
+        let expected = (profile.default_action(), eperm, InjectVerdict::Stopped);
         let injected = expect(&profile, Arch::NATIVE, "unshare", expected);
         assert!(injected.depends_on_args);
     }
@@ -246,19 +246,19 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     fn calls_of_i386_are_made_too() {
         let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
-        profile.architectures = Some(vec![Arch::X86_64, Arch::X86]);
-        profile.rules = vec![rule("setns", Action::Allow, vec![])];
+        profile = profile.with_architectures(Some(vec![Arch::X86_64, Arch::X86]));
+        profile = profile.with_rules([rule("setns", Action::Allow, vec![])]);
         let errno = |errno: i32| InjectOutcome::Returned(-i64::from(errno));
         let allowed = (Action::Allow, errno(libc::EBADF), InjectVerdict::LetThrough);
         expect(&profile, Arch::X86, "setns", allowed);
         let refused = (
-            profile.default_action,
+            profile.default_action(),
             errno(libc::EPERM),
             InjectVerdict::Stopped,
         );
         expect(&profile, Arch::X86, "mount", refused);
         // A call of an unlisted ABI kills the process.
-        profile.architectures = Some(vec![Arch::X86_64]);
+        profile = profile.with_architectures(Some(vec![Arch::X86_64]));
         let killed = (
             Action::KillProcess,
             InjectOutcome::Killed(libc::SIGSYS),

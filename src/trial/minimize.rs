@@ -293,30 +293,14 @@ const OFTEN_TOLERATED: &[&str] = &[
 /// The names that a profile's rules allow, with any or some arguments.
 #[must_use]
 pub fn allowed_names(profile: &Profile) -> SyscallNames {
-    let rules = (profile.rules.iter()).filter(|rule| rule.action().executes());
+    let rules = (profile.rules().iter()).filter(|rule| rule.action().executes());
     rules.flat_map(Rule::names).cloned().collect()
 }
 
 /// The profile without the rules that allow these calls. They get the action of other rules, or the default action.
 #[must_use]
 pub fn without_names(profile: &Profile, denied: &SyscallNames) -> Profile {
-    let mut less = profile.clone();
-    less.rules = (profile.rules.iter())
-        .filter_map(|rule| {
-            if !rule.action().executes() {
-                return Some(rule.clone());
-            }
-            let names = rule.names().iter().filter(|name| !denied.contains(*name));
-            // A rule without names is invalid.
-            Rule::new(
-                names.cloned().collect(),
-                rule.action(),
-                rule.args().to_vec(),
-            )
-            .ok()
-        })
-        .collect();
-    less
+    profile.with_names(|rule, name| !rule.action().executes() || !denied.contains(name))
 }
 
 #[cfg(test)]
@@ -461,15 +445,15 @@ mod tests {
             Rule::new(names, action, Vec::new()).unwrap()
         };
         let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
-        profile.rules = vec![
+        profile = profile.with_rules([
             rule(&["read", "write"], Action::Allow),
             rule(&["mount"], Action::Log),
             rule(&["write", "clone3"], Action::Errno(ErrnoRet::ENOSYS)),
-        ];
+        ]);
         assert_eq!(allowed_names(&profile), names(&["mount", "read", "write"]));
         let less = without_names(&profile, &names(&["write", "mount", "clone3"]));
-        assert_eq!(less.rules[0].names(), ["read"]);
-        assert_eq!(less.rules[1], profile.rules[2]);
-        assert_eq!(less.rules.len(), 2);
+        assert_eq!(less.rules()[0].names(), ["read"]);
+        assert_eq!(less.rules()[1], profile.rules()[2]);
+        assert_eq!(less.rules().len(), 2);
     }
 }

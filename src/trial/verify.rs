@@ -264,7 +264,7 @@ impl<'a> Verifier<'a> {
 
     fn is_by_rule(&self, syscall: Syscall, action: Action) -> bool {
         let name = syscall.name().unwrap_or_default();
-        (self.profile.rules.iter())
+        (self.profile.rules().iter())
             .any(|rule| rule.action() == action && rule.names().iter().any(|n| *n == name))
     }
 
@@ -376,14 +376,14 @@ mod tests {
     fn profile() -> Profile {
         let rule = |name: &str, action| Rule::new(vec![name.into()], action, Vec::new()).unwrap();
         let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
-        profile.rules = vec![
+        profile = profile.with_rules([
             rule("execve", Action::Allow),
             rule("read", Action::Allow),
             rule("clone3", Action::Errno(ErrnoRet::ENOSYS)),
             rule("mount", Action::KillProcess),
             rule("unshare", Action::Trap),
             rule("setns", Action::Log),
-        ];
+        ]);
         profile
     }
 

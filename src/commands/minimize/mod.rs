@@ -33,7 +33,7 @@ struct Interrupted;
 /// Finds the calls and reports them. Returns the exit status.
 pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
     let given = Compiled::load(&args.enforce, args.verbosity.quiet)?;
-    let default = given.profile.default_action;
+    let default = given.profile.default_action();
     anyhow::ensure!(
         !default.executes(),
         "{}: the default action is {default}, so removing calls from the profile denies nothing",

@@ -163,10 +163,7 @@ fn inject_all(args: &VerifyArgs, given: &Compiled) -> anyhow::Result<Vec<Injecte
     } else {
         Privileges::NoNew
     };
-    let mut arches: Vec<Arch> = (given.profile.architectures.iter())
-        .flatten()
-        .copied()
-        .collect();
+    let mut arches: Vec<Arch> = given.profile.listed().collect();
     if !arches.contains(&Arch::NATIVE) {
         arches.insert(0, Arch::NATIVE);
     }

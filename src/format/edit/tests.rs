@@ -169,7 +169,7 @@ proptest! {
         let text = String::from_utf8(bytes).unwrap();
         let mut change = Edit { allow, arches, ..Edit::default() };
         for (rule, name) in remove {
-            if let Some(name) = profile.rules.get(rule).and_then(|rule| rule.names().get(name)) {
+            if let Some(name) = profile.rules().get(rule).and_then(|rule| rule.names().get(name)) {
                 change.remove.insert(rule, BTreeSet::from([name.clone()]));
             }
         }

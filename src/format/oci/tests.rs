@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::*;
-use crate::format::{self, OnUnnamed, document};
-use crate::profile::{Extent, Policy, strategies};
+use crate::format::{self, OnUnnamed, document, locate};
+use crate::profile::{Extent, Place, Policy, strategies};
 use crate::recording::{Recording, Run, RunId, Tally};
 
 /// What a text reads as: `Ok`, or the message.
@@ -61,17 +61,30 @@ proptest! {
 }
 
 #[test]
+fn architectures_and_flags_are_kept_once_and_found_in_the_file() {
+    let text = r#"{"defaultAction":"SCMP_ACT_ALLOW",
+"architectures":["SCMP_ARCH_X86","SCMP_ARCH_X86","SCMP_ARCH_ARM"],
+"flags":["SECCOMP_FILTER_FLAG_LOG","SECCOMP_FILTER_FLAG_LOG"]}"#;
+    let profile = read(text).unwrap();
+    let arches = [Arch::X86, Arch::Arm];
+    assert_eq!(profile.architectures(), Some(&arches[..]));
+    assert_eq!(profile.flags(), Some(&[Flag::Log][..]));
+    let arm = locate(Format::Oci, text.as_bytes(), Place::Architecture(1));
+    assert_eq!(arm.unwrap().to_string(), "line 2, column 50");
+}
+
+#[test]
 fn absent_and_empty_lists_stay_apart() {
     let of = |fields: &str| read(&format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW"{fields}}}"#));
     let absent = of("").unwrap();
-    assert_eq!((&absent.architectures, &absent.flags), (&None, &None));
+    assert_eq!((absent.architectures(), absent.flags()), (None, None));
     assert_eq!(
         of(r#","architectures":null,"flags":null"#),
         Ok(absent.clone())
     );
     let empty = of(r#","architectures":[],"flags":[]"#).unwrap();
-    assert_eq!(empty.architectures, Some(vec![]));
-    assert_eq!(empty.flags, Some(vec![]));
+    assert_eq!(empty.architectures(), Some(&[][..]));
+    assert_eq!(empty.flags(), Some(&[][..]));
     assert!(!render(&absent, Format::Oci).unwrap().contains("flags"));
     assert!(
         render(&empty, Format::Oci)
@@ -103,8 +116,8 @@ fn an_absent_errno_is_eperm_and_kill_is_kill_thread() {
             {"names":["c"],"action":"SCMP_ACT_ERRNO","errnoRet":0}]}"#,
     )
     .unwrap();
-    assert_eq!(profile.default_action, Action::Errno(ErrnoRet::EPERM));
-    let actions: Vec<_> = profile.rules.iter().map(Rule::action).collect();
+    assert_eq!(profile.default_action(), Action::Errno(ErrnoRet::EPERM));
+    let actions: Vec<_> = profile.rules().iter().map(Rule::action).collect();
     let success = ErrnoRet::new(0).unwrap();
     assert_eq!(
         actions,
@@ -119,7 +132,7 @@ fn values_are_whole_64_bit_numbers() {
             {"index":5,"value":18446744073709551615,"valueTwo":9223372036854775809,"op":"SCMP_CMP_MASKED_EQ"}]}]}"#,
     )
     .unwrap();
-    let arg = profile.rules[0].args()[0];
+    let arg = profile.rules()[0].args()[0];
     assert_eq!((arg.index(), arg.value()), (5, u64::MAX));
     assert_eq!(arg.value_two(), Some((1 << 63) | 1));
 }

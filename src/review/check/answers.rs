@@ -63,14 +63,14 @@ impl Answer {
 impl Answers {
     /// Makes a profile ready.
     pub fn of(profile: &Profile) -> Result<Answers, TooWide> {
-        let listed = profile.architectures.iter().flatten().copied();
+        let listed = profile.listed();
         let mut answers = Answers {
-            default: profile.default_action,
+            default: profile.default_action(),
             arches: listed.chain([Arch::NATIVE]).collect(),
             rules: FxHashMap::default(),
             names: BTreeMap::new(),
         };
-        for (index, rule) in profile.rules.iter().enumerate() {
+        for (index, rule) in profile.rules().iter().enumerate() {
             for arch in answers.arches.clone() {
                 answers.add(index, &fit_rule(rule, index, arch)?, arch);
             }
@@ -201,9 +201,9 @@ mod tests {
 
     /// One with everything that makes answers differ.
     fn profile() -> Profile {
-        Profile {
-            architectures: Some(vec![Arch::X86_64, Arch::X86]),
-            rules: vec![
+        Profile::new(EPERM)
+            .with_architectures(Some(vec![Arch::X86_64, Arch::X86]))
+            .with_rules([
                 rule(&["read", "connect", "sendto", "shmat"], Action::Allow, &[]),
                 rule(&["socket"], Action::Allow, &[(0, Op::Eq, 1, None)]),
                 rule(&["socket"], Action::Allow, &[(0, Op::Eq, 16, None)]),
@@ -216,9 +216,7 @@ mod tests {
                 rule(&["mount"], EPERM, &[]),
                 rule(&["ioctl"], Action::Log, &[(1, Op::Ne, 0x5412, None)]),
                 rule(&["setuid"], Action::Allow, &[(0, Op::Eq, u64::MAX, None)]),
-            ],
-            ..Profile::new(EPERM)
-        }
+            ])
     }
 
     #[test]
@@ -287,11 +285,11 @@ mod tests {
     #[test]
     fn a_value_that_an_abi_can_t_have_is_an_error() {
         let mut profile = profile();
-        profile.rules = vec![rule(
+        profile = profile.with_rules([rule(
             &["read"],
             Action::Allow,
             &[(0, Op::Gt, 1 << 32, None)],
-        )];
+        )]);
         let error = Answers::of(&profile).unwrap_err().to_string();
         assert_eq!(
             error,

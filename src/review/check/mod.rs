@@ -354,7 +354,7 @@ fn because(
         (true, true) if syscall.name().is_none() => Because::NoName,
         (true, true) => {
             let allows = |&rule: &usize| {
-                (profile.rules.get(rule)).is_some_and(|rule: &Rule| rule.action().executes())
+                (profile.rules().get(rule)).is_some_and(|rule: &Rule| rule.action().executes())
             };
             let rules: BTreeSet<usize> = answer.rules.into_iter().filter(allows).collect();
             if rules.is_empty() {
@@ -400,9 +400,9 @@ fn unused(
         .map(|addition| (addition.name, addition.why))
         .collect();
     let mut names = Vec::new();
-    for (rule_index, rule) in profile.rules.iter().enumerate() {
+    for (rule_index, rule) in profile.rules().iter().enumerate() {
         let action = rule.action();
-        if !action.executes() || action == profile.default_action {
+        if !action.executes() || action == profile.default_action() {
             continue;
         }
         for (index, name) in rule.names().iter().enumerate() {
@@ -419,7 +419,7 @@ fn unused(
             });
         }
     }
-    let listed = profile.architectures.iter().flatten().copied();
+    let listed = profile.listed();
     let arches = listed.filter(|arch| !called.contains_key(arch)).collect();
     Unused::Known { names, arches }
 }

@@ -16,15 +16,13 @@ fn equal(value: u64) -> Vec<ArgCmp> {
 }
 
 fn profile() -> Profile {
-    Profile {
-        architectures: Some(vec![Arch::X86_64]),
-        rules: vec![
+    Profile::new(Action::Errno(ErrnoRet::EPERM))
+        .with_architectures(Some(vec![Arch::X86_64]))
+        .with_rules([
             rule(&["read", "write", "time", "mount"], Action::Allow, vec![]),
             rule(&["socket", "personality"], Action::Allow, equal(1)),
             rule(&["clone3"], Action::Errno(ErrnoRet::ENOSYS), vec![]),
-        ],
-        ..Profile::new(Action::Errno(ErrnoRet::EPERM))
-    }
+        ])
 }
 
 fn call(text: &str) -> Syscall {
@@ -197,10 +195,7 @@ fn of_recordings_the_arguments_are_not_known() {
 #[test]
 fn a_profile_that_logs_or_allows_by_default_lacks_nothing_but_what_it_refuses() {
     for default in [Action::Log, Action::Allow] {
-        let profile = Profile {
-            default_action: default,
-            ..profile()
-        };
+        let profile = profile().with_default_action(default);
         let calls = [("openat", Some(0)), ("clone3", Some(0)), ("#-5", None)];
         let delta = compare(&profile, &calls, &Terms::default());
         assert_eq!(found(&delta.denied), ["x86_64:clone3 Refused 1"]);

@@ -30,8 +30,8 @@ pub(super) struct Meaning {
 impl Meaning {
     pub(super) fn of(profile: &Profile) -> Meaning {
         let mut calls = BTreeMap::<String, Answers>::new();
-        for rule in &profile.rules {
-            if rule.action() == profile.default_action {
+        for rule in profile.rules() {
+            if rule.action() == profile.default_action() {
                 continue;
             }
             let alternatives: Vec<All> = (rule.alternatives().into_iter())
@@ -51,14 +51,14 @@ impl Meaning {
                 *alternatives = simplest(alternatives);
             }
         }
-        let architectures = profile.architectures.as_ref();
+        let architectures = profile.architectures();
         Meaning {
-            default_action: profile.default_action,
+            default_action: profile.default_action(),
             architectures: architectures
                 .filter(|arches| !arches.is_empty())
                 .map(|arches| arches.iter().copied().collect()),
             flags: profile.effective_flags(),
-            listener: profile.listener.clone(),
+            listener: profile.listener().cloned(),
             calls,
         }
     }
@@ -81,15 +81,12 @@ impl Meaning {
         }
         let plain = plain.into_iter().rev();
         let plain = plain.flat_map(|(action, names)| Rule::new(names, action, Vec::new()));
-        Profile {
-            default_action: self.default_action,
-            architectures: (self.architectures.as_ref())
-                .map(|arches| arches.iter().copied().collect()),
-            flags: (self.flags != BTreeSet::from([Flag::SpecAllow]))
-                .then(|| self.flags.iter().copied().collect()),
-            listener: self.listener.clone(),
-            rules: plain.chain(rules).collect(),
-        }
+        let flags = self.flags.iter().copied().collect();
+        Profile::new(self.default_action)
+            .with_architectures((self.architectures.clone()).map(|set| set.into_iter().collect()))
+            .with_flags((self.flags != BTreeSet::from([Flag::SpecAllow])).then_some(flags))
+            .with_listener(self.listener.clone())
+            .with_rules(plain.chain(rules))
     }
 }
 

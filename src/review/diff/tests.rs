@@ -28,11 +28,11 @@ proptest! {
         let plain = |profile: &Profile, name: &str, args: &[u64; 6]| {
             let mut answers = profile.answers(name, args);
             if answers.len() > 1 {
-                answers.remove(&profile.default_action);
+                answers.remove(&profile.default_action());
             }
             answers
         };
-        for name in a.rules.iter().flat_map(Rule::names) {
+        for name in a.rules().iter().flat_map(Rule::names) {
             for args in [&args, &small, &[0; 6], &[u64::MAX; 6]] {
                 prop_assert_eq!(plain(&a, name, args), plain(&a.canonical(), name, args), "{}", name);
             }
@@ -63,11 +63,9 @@ fn rule(names: &[&str], action: Action, args: &[(u64, Op, u64)]) -> Rule {
 }
 
 fn profile(rules: Vec<Rule>) -> Profile {
-    Profile {
-        architectures: Some(vec![Arch::X86_64]),
-        rules,
-        ..Profile::new(EPERM)
-    }
+    Profile::new(EPERM)
+        .with_architectures(Some(vec![Arch::X86_64]))
+        .with_rules(rules)
 }
 
 /// The direction of the one difference between two profiles; `None` if there is none.
@@ -118,11 +116,9 @@ fn what_means_the_same_does_not_differ() {
         ],
         vec![rule(&["socket"], allow, &[(1, Op::Ge, 0)])],
     );
-    let listed = Profile {
-        flags: Some(vec![Flag::SpecAllow]),
-        architectures: Some(vec![]),
-        ..Profile::new(EPERM)
-    };
+    let listed = Profile::new(EPERM)
+        .with_flags(Some(vec![Flag::SpecAllow]))
+        .with_architectures(Some(vec![]));
     assert!(diff(&listed, &Profile::new(EPERM)).is_empty());
 }
 
@@ -164,10 +160,7 @@ fn each_change_is_wider_or_narrower_by_what_is_executed() {
         Some(Direction::Wider)
     );
 
-    let default = |default_action| Profile {
-        default_action,
-        ..none.clone()
-    };
+    let default = |default_action| none.clone().with_default_action(default_action);
     assert_eq!(
         direction(&none, &default(Action::Allow)),
         Some(Direction::Wider)
@@ -176,23 +169,14 @@ fn each_change_is_wider_or_narrower_by_what_is_executed() {
         direction(&none, &default(Action::KillProcess)),
         Some(Direction::Other)
     );
-    let arches = |arches: &[Arch]| Profile {
-        architectures: Some(arches.to_vec()),
-        ..none.clone()
-    };
+    let arches = |arches: &[Arch]| none.clone().with_architectures(Some(arches.to_vec()));
     assert_eq!(
         direction(&none, &arches(&[Arch::X86_64, Arch::X86])),
         Some(Direction::Wider)
     );
-    let native = Profile {
-        architectures: None,
-        ..none.clone()
-    };
+    let native = none.clone().with_architectures(None);
     assert_eq!(direction(&native, &none), Some(Direction::Other));
-    let flags = |flags: &[Flag]| Profile {
-        flags: Some(flags.to_vec()),
-        ..none.clone()
-    };
+    let flags = |flags: &[Flag]| none.clone().with_flags(Some(flags.to_vec()));
     assert_eq!(direction(&none, &flags(&[])), Some(Direction::Narrower));
     assert_eq!(
         direction(&none, &flags(&[Flag::SpecAllow, Flag::Log])),
@@ -246,10 +230,7 @@ fn a_difference_fits_only_where_it_was_made() {
 #[test]
 fn a_rule_that_says_what_the_other_default_says_changes_nothing_for_its_call() {
     let from = profile(vec![rule(&["read"], Action::Allow, &[])]);
-    let to = Profile {
-        default_action: Action::Allow,
-        ..profile(vec![])
-    };
+    let to = profile(vec![]).with_default_action(Action::Allow);
     let diff = diff(&from, &to);
     let call = &diff.differences[1];
     assert_eq!(call.direction, Direction::Other);

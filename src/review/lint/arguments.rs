@@ -8,7 +8,7 @@ use crate::syscall::Arch;
 
 /// Every comparison with its place and its rule.
 fn args<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a ArgCmp, &'a Rule)> {
-    let rules = context.profile.rules.iter().enumerate();
+    let rules = context.profile.rules().iter().enumerate();
     rules.flat_map(|(index, rule)| {
         let args = rule.args().iter().enumerate();
         args.map(move |(arg, comparison)| (Place::Arg { rule: index, arg }, comparison, rule))
@@ -17,7 +17,7 @@ fn args<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a ArgCmp
 
 /// Rules that compare an argument twice, with the place of the second comparison.
 fn twice<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, usize, &'a Rule)> {
-    let rules = context.profile.rules.iter().enumerate();
+    let rules = context.profile.rules().iter().enumerate();
     rules.filter_map(|(index, rule)| {
         let mut seen = BTreeSet::new();
         let (arg, comparison) = (rule.args().iter().enumerate())
@@ -201,7 +201,7 @@ pub(super) fn merged_comparisons(context: &Context<'_>) -> Vec<Found> {
         return Vec::new();
     }
     let ordered = |arg: &ArgCmp| matches!(arg.op(), Op::Lt | Op::Le | Op::Ge | Op::Gt);
-    let rules = context.profile.rules.iter().enumerate();
+    let rules = context.profile.rules().iter().enumerate();
     // Where a call has an ordered comparison, and any other of the same argument.
     rules
         .filter(|(_, rule)| rule.args().iter().any(ordered))
@@ -212,7 +212,7 @@ pub(super) fn merged_comparisons(context: &Context<'_>) -> Vec<Found> {
                 .filter(|arg| ordered(arg))
                 .map(ArgCmp::index)
                 .collect();
-            let mut others = (context.profile.rules.iter().enumerate())
+            let mut others = (context.profile.rules().iter().enumerate())
                 .filter(|(other, _)| other != index)
                 .filter(|(_, other)| other.names().iter().any(|name| rule.names().contains(name)));
             rule.args().len() > compared.len()

@@ -11,7 +11,7 @@ use crate::syscall::Syscall;
 
 /// Every name of every rule with its place.
 fn names<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a str)> {
-    let rules = context.profile.rules.iter().enumerate();
+    let rules = context.profile.rules().iter().enumerate();
     rules.flat_map(|(rule, names)| {
         let names = names.names().iter().enumerate();
         names.map(move |(name, text)| (Place::Name { rule, name }, text.as_str()))
@@ -22,7 +22,7 @@ fn names<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a str)>
 fn executed<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a str)> {
     names(context).filter(|(place, _)| match place {
         Place::Name { rule, .. } => {
-            (context.profile.rules.get(*rule)).is_some_and(|rule| rule.action().executes())
+            (context.profile.rules().get(*rule)).is_some_and(|rule| rule.action().executes())
         }
         _ => false,
     })
@@ -40,7 +40,7 @@ pub(super) fn missing_exit(context: &Context<'_>) -> Vec<Found> {
         .collect();
     // systemd adds @default to every list, which has them.
     let by_itself = context.target == Target::Systemd;
-    if missing.is_empty() || by_itself || context.profile.rules.is_empty() {
+    if missing.is_empty() || by_itself || context.profile.rules().is_empty() {
         return Vec::new();
     }
     vec![Found::whole(format!("{} not allowed", is_or_are(&missing)))]
@@ -86,7 +86,7 @@ const CRUN: &[&str] = &[
 ];
 
 pub(super) fn missing_runtime_call(context: &Context<'_>) -> Vec<Found> {
-    if context.profile.rules.is_empty() {
+    if context.profile.rules().is_empty() {
         return Vec::new();
     }
     let mut found = Vec::new();
@@ -142,7 +142,7 @@ pub(super) fn newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
 }
 
 pub(super) fn enosys_trap(context: &Context<'_>) -> Vec<Found> {
-    let default = context.profile.default_action;
+    let default = context.profile.default_action();
     // runc has its stub for every default action that refuses with an errno or more; only an errno that isn't ENOSYS is a
     // trap.
     if !context.target.may_be_runc()
@@ -208,10 +208,10 @@ pub(super) fn contradiction(context: &Context<'_>) -> Vec<Found> {
         let Place::Name { rule, .. } = place else {
             continue;
         };
-        let Some(rule) = context.profile.rules.get(rule) else {
+        let Some(rule) = context.profile.rules().get(rule) else {
             continue;
         };
-        if !rule.args().is_empty() || rule.action() == context.profile.default_action {
+        if !rule.args().is_empty() || rule.action() == context.profile.default_action() {
             continue;
         }
         match said.get(name) {
@@ -232,8 +232,8 @@ pub(super) fn contradiction(context: &Context<'_>) -> Vec<Found> {
 }
 
 pub(super) fn rule_like_default(context: &Context<'_>) -> Vec<Found> {
-    let default = context.profile.default_action;
-    let rules = context.profile.rules.iter().enumerate();
+    let default = context.profile.default_action();
+    let rules = context.profile.rules().iter().enumerate();
     rules
         .filter(|(_, rule)| rule.action() == default)
         .map(|(rule, _)| {
@@ -258,7 +258,7 @@ pub(super) fn risky_call(context: &Context<'_>) -> Vec<Found> {
 }
 
 pub(super) fn clone3_unfiltered(context: &Context<'_>) -> Vec<Found> {
-    let rules = &context.profile.rules;
+    let rules = context.profile.rules();
     let of_clone = || {
         rules.iter().filter(|rule| {
             rule.action().executes() && rule.names().iter().any(|name| name == "clone")

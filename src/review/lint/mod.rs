@@ -15,6 +15,7 @@ mod whole;
 pub use libseccomp::Version;
 pub use target::{Target, UnknownTarget};
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::profile::{Place, Profile};
@@ -83,11 +84,8 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// The ABIs that the profile is for.
-    fn arches(&self) -> Vec<Arch> {
-        match &self.profile.architectures {
-            Some(arches) if !arches.is_empty() => arches.clone(),
-            _ => vec![Arch::NATIVE],
-        }
+    fn arches(&self) -> BTreeSet<Arch> {
+        self.profile.listed_or(Arch::NATIVE)
     }
 }
 

@@ -30,11 +30,9 @@ fn clean() -> Profile {
         "setuid",
         "write",
     ];
-    Profile {
-        architectures: Some(vec![Arch::X86_64]),
-        rules: vec![allow(&runtimes)],
-        ..Profile::new(EPERM)
-    }
+    Profile::new(EPERM)
+        .with_architectures(Some(vec![Arch::X86_64]))
+        .with_rules([allow(&runtimes)])
 }
 
 fn rule(names: &[&str], action: Action, args: &[(u64, Op, u64, Option<u64>)]) -> Rule {
@@ -51,9 +49,14 @@ fn allow(names: &[&str]) -> Rule {
 
 /// The clean profile, and this.
 fn with(rules: Vec<Rule>) -> Profile {
-    let mut profile = clean();
-    profile.rules.extend(rules);
-    profile
+    let clean = clean();
+    let rules = clean
+        .rules()
+        .iter()
+        .cloned()
+        .chain(rules)
+        .collect::<Vec<_>>();
+    clean.with_rules(rules)
 }
 
 fn with_args(name: &str, args: &[(u64, Op, u64, Option<u64>)]) -> Profile {
@@ -61,17 +64,7 @@ fn with_args(name: &str, args: &[(u64, Op, u64, Option<u64>)]) -> Profile {
 }
 
 fn without(name: &str) -> Profile {
-    let rules = clean().rules;
-    let names: Vec<&str> = rules[0]
-        .names()
-        .iter()
-        .map(String::as_str)
-        .filter(|n| *n != name)
-        .collect();
-    Profile {
-        rules: vec![allow(&names)],
-        ..clean()
-    }
+    clean().with_names(|_, kept| kept != name)
 }
 
 /// What is looked at, and for whom.
@@ -152,22 +145,10 @@ fn case(profile: Profile) -> Case {
 #[allow(clippy::too_many_lines, reason = "it is a table")]
 fn cases() -> Vec<(&'static str, Case, Case)> {
     let notify = |name| with(vec![rule(&[name], Action::Notify, &[])]);
-    let listening = |profile: Profile| Profile {
-        listener: Listener::new("/run/a".into(), None),
-        ..profile
-    };
-    let arches = |arches: &[Arch]| Profile {
-        architectures: Some(arches.to_vec()),
-        ..clean()
-    };
-    let flags = |flags: &[Flag]| Profile {
-        flags: Some(flags.to_vec()),
-        ..clean()
-    };
-    let default = |default_action| Profile {
-        default_action,
-        ..clean()
-    };
+    let listening = |profile: Profile| profile.with_listener(Listener::new("/run/a".into(), None));
+    let arches = |arches: &[Arch]| clean().with_architectures(Some(arches.to_vec()));
+    let flags = |flags: &[Flag]| clean().with_flags(Some(flags.to_vec()));
+    let default = |default_action| clean().with_default_action(default_action);
     let enosys = Action::Errno(ErrnoRet::ENOSYS);
     vec![
         ("SCR001", case(without("exit_group")), case(clean())),
@@ -225,10 +206,7 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
         ),
         (
             "SCR011",
-            case(Profile {
-                architectures: Some(vec![Arch::X86]),
-                ..with(vec![allow(&["socketcall"])])
-            }),
+            case(with(vec![allow(&["socketcall"])]).with_architectures(Some(vec![Arch::X86]))),
             case(with(vec![allow(&["socketcall"])])),
         ),
         (
@@ -268,10 +246,10 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
         ),
         (
             "SCR024",
-            case(Profile {
-                architectures: Some(vec![Arch::X86_64, Arch::S390x]),
-                ..with_args("clone", &[(0, Op::MaskedEq, 0x7e02_0000, Some(0))])
-            }),
+            case(
+                with_args("clone", &[(0, Op::MaskedEq, 0x7e02_0000, Some(0))])
+                    .with_architectures(Some(vec![Arch::X86_64, Arch::S390x])),
+            ),
             case(with_args(
                 "clone",
                 &[(0, Op::MaskedEq, 0x7e02_0000, Some(0))],
@@ -459,10 +437,7 @@ fn the_runtimes_calls_are_among_those_that_were_measured() {
             .lines()
             .filter_map(|line| line.trim().strip_prefix("- "));
         let names: Vec<&str> = names.filter(|name| !name.contains(':')).collect();
-        let profile = Profile {
-            rules: vec![allow(&names)],
-            ..clean()
-        };
+        let profile = clean().with_rules([allow(&names)]);
         let ids = case(profile).on(target).ids();
         assert!(!ids.contains("SCR002"), "{runtime}");
     }

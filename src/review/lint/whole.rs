@@ -6,7 +6,7 @@ use crate::profile::{Action, ErrnoRet, Flag, Place};
 use crate::syscall::Arch;
 
 pub(super) fn allows_by_default(context: &Context<'_>) -> Vec<Found> {
-    let default = context.profile.default_action;
+    let default = context.profile.default_action();
     // A profile that logs is one that finds out what is missing.
     if default != Action::Allow {
         return Vec::new();
@@ -25,7 +25,7 @@ const COMPANIONS: &[(Arch, &[Arch])] = &[
 ];
 
 pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<Found> {
-    let listed: Vec<Arch> = context.profile.architectures.clone().unwrap_or_default();
+    let listed = context.profile.architectures().unwrap_or_default();
     let mut found = Vec::new();
     for (index, arch) in listed.iter().enumerate() {
         let place = Place::Architecture(index);
@@ -51,11 +51,11 @@ pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<Found> {
 
 pub(super) fn arch_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
     let version = context.libseccomp;
-    let arches = context.profile.architectures.iter().flatten().enumerate();
+    let arches = context.profile.listed().enumerate();
     arches
-        .filter(|(_, arch)| !since_arch(**arch).known_to(version))
+        .filter(|(_, arch)| !since_arch(*arch).known_to(version))
         .map(|(index, arch)| {
-            let since = match since_arch(*arch) {
+            let since = match since_arch(arch) {
                 Since::Release(since) => format!(", which came with {since}"),
                 _ => String::new(),
             };
@@ -70,9 +70,9 @@ pub(super) fn arch_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
 pub(super) fn feature_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
     let version = context.libseccomp;
     let mut found = Vec::new();
-    let actions = context.profile.rules.iter().enumerate();
+    let actions = context.profile.rules().iter().enumerate();
     let actions = actions.map(|(index, rule)| (Place::Rule(index), rule.action()));
-    let default = (Place::DefaultAction, context.profile.default_action);
+    let default = (Place::DefaultAction, context.profile.default_action());
     for (place, action) in std::iter::once(default).chain(actions) {
         if let Since::Release(since) = since_action(action)
             && since > version
@@ -83,7 +83,7 @@ pub(super) fn feature_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found>
             ));
         }
     }
-    for &flag in context.profile.flags.iter().flatten() {
+    for &flag in context.profile.flags().into_iter().flatten() {
         if let Since::Release(since) = since_flag(flag)
             && since > version
         {
@@ -113,13 +113,13 @@ pub(super) fn notify_misplaced(context: &Context<'_>) -> Vec<Found> {
         return Vec::new();
     }
     let mut found = Vec::new();
-    if context.profile.default_action == Action::Notify {
+    if context.profile.default_action() == Action::Notify {
         found.push(Found::at(
             Place::DefaultAction,
             "SCMP_ACT_NOTIFY is the default action",
         ));
     }
-    for (index, rule) in context.profile.rules.iter().enumerate() {
+    for (index, rule) in context.profile.rules().iter().enumerate() {
         let write = rule.names().iter().position(|name| name == "write");
         if let (Action::Notify, Some(name)) = (rule.action(), write) {
             let place = Place::Name { rule: index, name };
@@ -130,21 +130,21 @@ pub(super) fn notify_misplaced(context: &Context<'_>) -> Vec<Found> {
 }
 
 pub(super) fn missing_listener(context: &Context<'_>) -> Vec<Found> {
-    let rules = &context.profile.rules;
+    let rules = context.profile.rules();
     let asks = rules
         .iter()
         .position(|rule| rule.action() == Action::Notify);
-    match (asks, &context.profile.listener) {
+    match (asks, context.profile.listener()) {
         (Some(rule), None) => vec![Found::at(Place::Rule(rule), "there is no listenerPath")],
         _ => Vec::new(),
     }
 }
 
 pub(super) fn unused_listener(context: &Context<'_>) -> Vec<Found> {
-    let mut rules = context.profile.rules.iter();
+    let mut rules = context.profile.rules().iter();
     let asks = rules.any(|rule| rule.action() == Action::Notify)
-        || context.profile.default_action == Action::Notify;
-    match &context.profile.listener {
+        || context.profile.default_action() == Action::Notify;
+    match context.profile.listener() {
         Some(listener) if !asks => {
             let path = listener.path();
             vec![Found::whole(format!("no rule asks the listener at {path}"))]
@@ -158,8 +158,8 @@ pub(super) fn not_for_systemd(context: &Context<'_>) -> Vec<Found> {
         return Vec::new();
     }
     let mut found = Vec::new();
-    let default = context.profile.default_action;
-    for (index, rule) in context.profile.rules.iter().enumerate() {
+    let default = context.profile.default_action();
+    for (index, rule) in context.profile.rules().iter().enumerate() {
         let place = Place::Rule(index);
         if !rule.args().is_empty() {
             found.push(Found::at(
@@ -187,10 +187,10 @@ fn is_answer_of_systemd(action: Action) -> bool {
 pub(super) fn no_rules(context: &Context<'_>) -> Vec<Found> {
     let executes = context
         .profile
-        .rules
+        .rules()
         .iter()
         .any(|rule| rule.action().executes());
-    let default = context.profile.default_action;
+    let default = context.profile.default_action();
     if executes || default.executes() || matches!(default, Action::Notify | Action::Trace(_)) {
         return Vec::new();
     }
@@ -198,7 +198,7 @@ pub(super) fn no_rules(context: &Context<'_>) -> Vec<Found> {
 }
 
 pub(super) fn no_spec_allow(context: &Context<'_>) -> Vec<Found> {
-    match &context.profile.flags {
+    match context.profile.flags() {
         Some(flags) if !flags.contains(&Flag::SpecAllow) => {
             vec![Found::whole(
                 "flags are given, without SECCOMP_FILTER_FLAG_SPEC_ALLOW",
@@ -225,7 +225,7 @@ pub(super) fn recorded_but_refused(context: &Context<'_>) -> Vec<Found> {
             let refused = match name {
                 _ if !arches.contains(&call.arch) => true,
                 Some(name) => !context.profile.may_execute(name),
-                None => !context.profile.default_action.executes(),
+                None => !context.profile.default_action().executes(),
             };
             let told = match name {
                 Some(name) if probes(name) => " (it answers ENOSYS)",
