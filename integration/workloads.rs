@@ -242,7 +242,7 @@ workloads! {
     own_filter_traps: "own_filter_trap" { certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/rt_sigreturn", 1)] }
     own_filter_answers_trace: "own_filter_trace" { certain: &[("x86_64/sched_get_priority_max", 3)] }
     kill_of_the_own_group_comes_once: "counts_signals" {
-        certain: &[("x86_64/kill", 4), ("x86_64/rt_sigreturn", 4)],
+        certain: &[("x86_64/kill", 22), ("x86_64/rt_sigreturn", 22)],
         // It is in the group.
         strace: Strace::Disturbs,
     }

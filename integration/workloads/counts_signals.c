@@ -1,7 +1,8 @@
-/* Kills its own process group with a signal that it handles, and says how often it came: kill(0, SIGUSR1), SIGTERM and a
- * real-time signal.
+/* Kills its own process group with signals that it handles, twice with each, and prints how many arrived: kill(0, SIGUSR1),
+ * SIGTERM, SIGINT, a real-time signal, and the signals of faults.
  * Kernel path: kill(2) with pid 0: every member of the group, whoever it is.
- * A tracer gets wrong: it is a member of the group itself, and passes on what it got: the workload sees it twice.
+ * A tracer gets wrong: it is a member of the group itself. It passes on what it got, so the workload sees it twice; or it
+ * dies of a signal that only its own fault should raise.
  * Build: -static
  */
 #include "workload.h"
@@ -15,14 +16,16 @@ static void on_signal(int signal)
 
 int main(void)
 {
-    const int signals[] = {SIGUSR1, SIGTERM, SIGINT, 40};
+    const int signals[] = {SIGUSR1, SIGTERM, SIGINT, 40, SIGABRT, SIGILL, SIGTRAP, SIGFPE, SIGSYS, SIGSEGV, SIGBUS};
     struct sigaction action = {.sa_handler = on_signal};
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         CHECK(sigaction(signals[i], &action, NULL) == 0);
-        CHECK(kill(0, signals[i]) == 0);
-        /* Time for the second one, if somebody sends it. */
-        sleep_ms(50);
+        for (int times = 1; times <= 2; times++) {
+            CHECK(kill(0, signals[i]) == 0);
+            /* Time for another one, if somebody sends it. */
+            sleep_ms(50);
+            say("signal %d arrived %d times\n", signals[i], counts[signals[i]]);
+        }
     }
-    say("counts %d %d %d %d\n", counts[SIGUSR1], counts[SIGTERM], counts[SIGINT], counts[40]);
     return 0;
 }

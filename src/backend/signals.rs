@@ -12,21 +12,12 @@ use super::{Control, proc};
 use crate::event::Task;
 use crate::sys::signal::{self, Received, Set};
 
-/// Signals that are left to their default action: those of the recorder's own faults, those that can't be caught, and
-/// SIGCHLD, which says nothing that wait4(2) doesn't.
-const NOT_OURS: [i32; 11] = [
-    libc::SIGKILL,
-    libc::SIGSTOP,
-    libc::SIGCHLD,
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGILL,
-    libc::SIGFPE,
-    libc::SIGABRT,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-    signal::KICK,
-];
+/// Signals that are left to their default action: those that can't be caught, and SIGCHLD, which adds nothing to wait4(2).
+///
+/// The signals of faults are handled too: the workload can send them to the process group. Blocking them doesn't change what a
+/// fault of the recorder does: the kernel unblocks its signal and resets it to the default action (`force_sig_info_to_task`),
+/// and abort(3) unblocks SIGABRT.
+const NOT_OURS: [i32; 4] = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD, signal::KICK];
 
 /// How long to look whether the command got a signal too that came here: the kernel sends one to a whole process group in
 /// one go.
