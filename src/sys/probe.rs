@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use libc::{BPF_K, BPF_RET, SECCOMP_RET_ACTION_FULL, SECCOMP_RET_ERRNO, sock_filter};
 use nix::errno::Errno;
 
-use super::raw_call::{Entry, SharedWords, call};
+use super::raw_call::{Entry, SharedWords, call, crash_plainly};
 use super::seccomp::{LoadError, LoadFilter};
 
 /// A call.
@@ -67,17 +67,8 @@ pub(crate) fn errnos(program: &[sock_filter], calls: &[ProbeCall]) -> io::Result
 
 /// Async-signal-safe.
 fn be_the_child(filter: &LoadFilter<'_>, calls: &[ProbeCall], words: &[AtomicI64]) -> ! {
-    let no_core = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the pointer is to a local; the handlers are the default ones.
-    unsafe {
-        // The child can only end by a crash, which should leave no core dump.
-        libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
-        libc::signal(libc::SIGILL, libc::SIG_DFL);
-        libc::signal(libc::SIGSEGV, libc::SIG_DFL);
-    }
+    // The child can only end by a crash.
+    crash_plainly();
     if let Err(error) = filter.load().map_err(LoadError::errno) {
         words[0].store(i64::from(error as i32), Ordering::SeqCst);
         // SAFETY: _exit runs no handlers.
@@ -103,5 +94,31 @@ fn crash() -> ! {
     // SAFETY: abort(3) ends with an invalid instruction once its system calls have failed.
     unsafe {
         libc::abort()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_made_only_under_a_program_that_denies_all() {
+        let answer = |k| sock_filter {
+            code: 0x06, // BPF_RET | BPF_K
+            jt: 0,
+            jf: 0,
+            k,
+        };
+        let getpid = ProbeCall {
+            entry: Entry::Native,
+            nr: i32::try_from(libc::SYS_getpid).unwrap(),
+            args: [0; 6],
+        };
+        let denying = answer(SECCOMP_RET_ERRNO | 7);
+        assert_eq!(errnos(&[denying], &[getpid, getpid]).unwrap(), [7, 7]);
+        for allowing in [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_LOG] {
+            let error = errnos(&[denying, answer(allowing)], &[getpid]).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+        }
     }
 }

@@ -71,6 +71,22 @@ impl Drop for SharedWords {
     }
 }
 
+/// For a child that makes calls: a crash ends it by its signal, without a core dump and without a handler of Rust's runtime.
+/// Async-signal-safe.
+pub(super) fn crash_plainly() {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a local; the dispositions are the default ones.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
+        for signal in [libc::SIGILL, libc::SIGSEGV, libc::SIGBUS] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+}
+
 /// Makes a call. Returns the result or a negative errno.
 ///
 /// # Safety
