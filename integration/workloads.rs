@@ -253,6 +253,19 @@ workloads! {
         strace: Strace::Disturbs,
     }
     own_filter_forges_messages: "own_filter_forges" { certain: &[("x86_64/sched_get_priority_max", 80)] }
+    ignored_signals_end_no_timed_call: "timed_calls" {
+        // Calls end with EINTR.
+        strace: Strace::Disturbs,
+        certain: &[("x86_64/epoll_wait", 2), ("x86_64/recvfrom", 1), ("x86_64/io_uring_enter", 1)],
+    }
+    ignored_signals_end_no_timed_call_of_32_bits: "timed_calls_32" {
+        strace: Strace::Disturbs,
+        certain: &[("x86/epoll_wait", 2), ("x86/io_uring_enter", 1)],
+    }
+    a_call_whose_instruction_is_overwritten: "rewritten_call" {
+        varies: FUTEX,
+        certain: &[("x86_64/epoll_wait", 1), ("x86_64/sched_get_priority_min", 1)],
+    }
     own_filters_stack: "own_filter_log" { certain: &[("x86_64/seccomp", 8), ("x86_64/sched_get_priority_max", 2)] }
     strict_mode_by_prctl: "strict" {
         args: &["prctl"],

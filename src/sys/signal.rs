@@ -1,8 +1,12 @@
 //! Signals as raw numbers: nix's `Signal` has no real-time signals.
 
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::signal::{SigEvent, SigevNotify};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
 
 /// The signal that interrupts a thread's wait: its handler does nothing. One that nobody sends to a recorder.
 pub(crate) const KICK: i32 = libc::SIGSTKFLT;
@@ -44,6 +48,36 @@ pub(crate) fn tgkill(process: i32, thread: i32, signal: i32) -> nix::Result<()> 
     // SAFETY: takes three ints by value.
     let result = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
     Errno::result(result).map(drop)
+}
+
+/// Sends [`KICK`] to the thread that made it, at a time.
+#[derive(Debug)]
+pub(crate) struct Alarm(Timer);
+
+impl Alarm {
+    /// An alarm for the calling thread.
+    pub(crate) fn new() -> nix::Result<Alarm> {
+        let event = SigEvent::new(SigevNotify::SigevThreadId {
+            signal: nix::sys::signal::Signal::SIGSTKFLT,
+            thread_id: nix::unistd::gettid().as_raw(),
+            si_value: 0,
+        });
+        Timer::new(ClockId::CLOCK_MONOTONIC, event).map(Alarm)
+    }
+
+    /// Kicks after this time, and again and again until it is unset: a kick just before the wait is lost.
+    pub(crate) fn set(&mut self, after: Duration) -> nix::Result<()> {
+        // Zero would unset it.
+        let after = after.max(Duration::from_micros(1));
+        let expiration = Expiration::IntervalDelayed(after.into(), Duration::from_millis(5).into());
+        self.0.set(expiration, TimerSetTimeFlags::empty())
+    }
+
+    /// Kicks no more.
+    pub(crate) fn unset(&mut self) -> nix::Result<()> {
+        let never = Expiration::OneShot(Duration::ZERO.into());
+        self.0.set(never, TimerSetTimeFlags::empty())
+    }
 }
 
 /// A set of signals.

@@ -1,6 +1,7 @@
 //! The loop: from one stop of a tracee to the next, and what is known of each.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::time::Instant;
 
 use nix::sys::ptrace as requests;
@@ -10,9 +11,9 @@ use rustc_hash::FxBuildHasher;
 use super::arch::{Entry, MACHINE, Vsyscall};
 use super::call_sites::Sites;
 use super::recording_filter::RecordingFilter;
-use super::special_table::{Sleep, Special, SpecialTable};
+use super::special_table::{Special, SpecialTable};
 use super::stop::{Change, Died, Stop, Stopped, Waiter};
-use super::tracee::{Again, OnExit, Seccomp, Sleeping, Stops, Tracee, Tracees, Undo};
+use super::tracee::{OnExit, Seccomp, Sleeping, Stops, Tracee, Tracees};
 use super::{interrupted_calls, special_calls};
 use crate::backend::proc::{self, Status};
 use crate::backend::{Control, Error, Interest, Until};
@@ -38,6 +39,13 @@ struct Held {
     waiting_for: HashSet<Task>,
 }
 
+/// What is to be looked at, at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// The limit of the call that this task is in may be up.
+    Limit(Task),
+}
+
 /// Follows the tracees of the calling thread.
 pub(super) struct Engine<'a> {
     /// Set-user-ID and similar files don't give privileges to the workload though they would without a recorder.
@@ -53,6 +61,7 @@ pub(super) struct Engine<'a> {
     /// Who makes calls, if anybody asked.
     sites: Option<Sites>,
     waiter: Waiter,
+    alarms: BinaryHeap<Reverse<(Instant, Alarm)>>,
     sink: &'a mut dyn Sink,
     control: &'a Control,
 }
@@ -78,6 +87,7 @@ impl<'a> Engine<'a> {
             },
             sites: interest.cloned().map(Sites::new),
             waiter: Waiter::default(),
+            alarms: BinaryHeap::new(),
             sink,
             control,
         }
@@ -114,7 +124,9 @@ impl<'a> Engine<'a> {
     /// Goes on until the workload, the command (by `until`) or the recording ends.
     pub(super) fn run(&mut self, until: Until) -> Result<(), Error> {
         while !self.control.is_ended() {
-            match self.waiter.next()? {
+            self.ring_alarms();
+            let next = self.alarms.peek().map(|Reverse((when, _))| *when);
+            match self.waiter.next(next)? {
                 Change::Stopped(stopped, stop) => {
                     let task = stopped.task();
                     if self.stopped(stopped, stop) == Err(Died) {
@@ -148,6 +160,17 @@ impl<'a> Engine<'a> {
 
     fn stopped(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
         self.meet(&stopped);
+        // Whatever the stop is, the kernel takes it for the one that PTRACE_INTERRUPT asked for, too.
+        if std::mem::take(&mut self.tracee(stopped.task()).interrupted)
+            && !matches!(stop, Stop::Signal(_))
+        {
+            self.go_on(&stopped)?;
+            let tracee = self.tracee(stopped.task());
+            if tracee.again.is_some() {
+                tracee.counted = false;
+                return self.resume(stopped, 0);
+            }
+        }
         match stop {
             Stop::Seccomp => self.at_filter(stopped),
             Stop::Syscall => self.at_syscall(stopped),
@@ -156,6 +179,7 @@ impl<'a> Engine<'a> {
             Stop::Signal(signal) => self.signal(stopped, signal),
             Stop::Group(signal) => {
                 let is_command = self.is_command(stopped.task());
+                self.tracee(stopped.task()).disturbed = true;
                 stopped.listen()?;
                 if is_command {
                     self.control.command_stopped(Some(signal));
@@ -165,15 +189,6 @@ impl<'a> Engine<'a> {
             Stop::Trap => {
                 if self.is_command(stopped.task()) {
                     self.control.command_stopped(None);
-                }
-                let tracee = self.tracee(stopped.task());
-                if std::mem::take(&mut tracee.interrupted) {
-                    let sleeping = tracee.sleeping;
-                    interrupted_calls::sleep_on_after_interrupt(
-                        &stopped,
-                        &self.specials,
-                        sleeping,
-                    )?;
                 }
                 self.resume(stopped, 0)
             }
@@ -218,21 +233,62 @@ impl<'a> Engine<'a> {
             let (task, outcome) = (stopped.task(), CallOutcome::Trapped);
             self.sink.event(Event::Outcome { task, outcome });
         }
-        let tracee = self.tracee(stopped.task());
-        if let Some(again) = tracee.again {
-            if !interrupted_calls::ignores(stopped.task(), signal) {
-                tracee.again = None;
-                let _: Result<(), Died> = interrupted_calls::end_sleep(&stopped, again);
+        self.end_or_go_on(&stopped, signal)?;
+        self.resume(stopped, signal)
+    }
+
+    /// What a signal means for the call from which the tracee is just returning, or which it is about to enter again.
+    fn end_or_go_on(&mut self, stopped: &Stopped, signal: i32) -> Result<(), Died> {
+        let task = stopped.task();
+        let tracee = self.tracee(task);
+        let (again, sleeping) = (tracee.again, tracee.sleeping);
+        if again.is_none() && interrupted_calls::returned_eintr(stopped, sleeping)?.is_none() {
+            return Ok(());
+        }
+        if !interrupted_calls::ignores(task, signal) {
+            let tracee = self.tracee(task);
+            tracee.disturbed = true;
+            if let Some(again) = tracee.again.take() {
+                interrupted_calls::end_sleep(stopped, again)?;
             }
-        } else if let Some(sleeping) = tracee.sleeping {
-            // The signal is delivered in any case.
-            tracee.again =
-                interrupted_calls::sleep_on(&stopped, signal, sleeping).unwrap_or_default();
-            if tracee.again.is_none() {
-                tracee.sleeping = None;
+        } else if again.is_none() {
+            self.go_on(stopped)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the tracee enter the call again that only the recorder interrupted, if it did.
+    fn go_on(&mut self, stopped: &Stopped) -> Result<(), Died> {
+        let tracee = self.tracees.get(stopped.task());
+        if tracee.disturbed || tracee.again.is_some() {
+            return Ok(());
+        }
+        tracee.again = interrupted_calls::go_on(stopped, &self.specials, tracee.sleeping)?;
+        tracee.until = tracee.again.and_then(|again| again.until);
+        if let Some(until) = tracee.until {
+            self.alarms
+                .push(Reverse((until, Alarm::Limit(stopped.task()))));
+        }
+        Ok(())
+    }
+
+    fn ring_alarms(&mut self) {
+        while let Some(&Reverse((when, alarm))) = self.alarms.peek()
+            && when <= Instant::now()
+        {
+            self.alarms.pop();
+            match alarm {
+                Alarm::Limit(task) => {
+                    if let Some(tracee) = self.tracees.known.get_mut(&task)
+                        && tracee.until == Some(when)
+                    {
+                        tracee.interrupted = true;
+                        // It dies as it likes.
+                        let _ = requests::interrupt(Pid::from_raw(task.0));
+                    }
+                }
             }
         }
-        self.resume(stopped, signal)
     }
 
     /// The entry of a call, by a filter: by ours, unless the workload has one that asks for a tracer too.
@@ -332,30 +388,27 @@ impl<'a> Engine<'a> {
             self.command.launching = Some(syscall);
             return self.resume(stopped, 0);
         }
-        if let Some(again) = self.tracee(task).again.take() {
-            return self.entered_again(stopped, again);
-        }
-        let site = match &mut self.sites {
-            None => None,
-            Some(sites) => sites.of_call(&stopped, syscall, info)?,
+        let again = self.tracee(task).again.take();
+        let info = match again {
+            Some(_) if info.is_none() => Some(stopped.syscall_info()?),
+            _ => info,
         };
-        self.tracee(task).reports_outcome = site.is_some();
-        self.sink.event(Event::Syscall {
-            task,
-            syscall,
-            site,
+        let is_again = again.is_some_and(|again| {
+            again.syscall == syscall && info.is_some_and(|info| info.ip == again.ip)
         });
+        if !is_again {
+            self.count(&stopped, syscall, info)?;
+        }
         if let Some(SyscallOp::Entry { args, .. }) = info.map(|info| info.op) {
             self.report_unseen(|vsyscall| vsyscall.called(task, syscall, args));
         }
         if self.tracee(task).seccomp == Seccomp::Strict {
             special_calls::enforce_strict_mode(&stopped, syscall)?;
         }
-        self.tracee(task).sleeping = None;
         let special = match self.specials.get(syscall) {
             None => return self.resume(stopped, 0),
-            Some(Special::Sleep(sleep)) if !MACHINE.result_replaces_argument => {
-                return self.entered_sleep(stopped, syscall, sleep, None);
+            Some(Special::Sleep(_)) if !MACHINE.result_replaces_argument => {
+                return self.entered_sleep(stopped, None);
             }
             Some(special) => special,
         };
@@ -371,43 +424,44 @@ impl<'a> Engine<'a> {
         let SyscallOp::Entry { args, .. } = info.op else {
             return self.resume(stopped, 0);
         };
-        if let Special::Sleep(sleep) = special {
+        if let Special::Sleep(_) = special {
             let entry = Entry {
                 argument: args[0],
                 ip: info.ip,
             };
-            return self.entered_sleep(stopped, syscall, sleep, Some(entry));
+            return self.entered_sleep(stopped, Some(entry));
         }
         self.entered_special(stopped, special, syscall, args)
     }
 
-    /// The second entry of a call that was counted at its first. Its limit is put back when it returns.
-    fn entered_again(&mut self, stopped: Stopped, again: Again) -> Result<(), Died> {
-        let undo = again
-            .shortened
-            .map(|(arch, index, was, is)| Undo::Argument {
-                arch,
-                index,
-                was,
-                is,
-            });
-        self.tracee(stopped.task()).on_exit = undo.map(OnExit::Undo);
-        self.resume(stopped, 0)
+    /// A call that wasn't entered before.
+    fn count(
+        &mut self,
+        stopped: &Stopped,
+        syscall: Syscall,
+        info: Option<SyscallInfo>,
+    ) -> Result<(), Died> {
+        let task = stopped.task();
+        let site = match &mut self.sites {
+            None => None,
+            Some(sites) => sites.of_call(stopped, syscall, info)?,
+        };
+        let tracee = self.tracee(task);
+        tracee.reports_outcome = site.is_some();
+        (tracee.sleeping, tracee.until, tracee.disturbed) = (None, None, false);
+        self.sink.event(Event::Syscall {
+            task,
+            syscall,
+            site,
+        });
+        Ok(())
     }
 
-    fn entered_sleep(
-        &mut self,
-        stopped: Stopped,
-        syscall: Syscall,
-        sleep: Sleep,
-        entry: Option<Entry>,
-    ) -> Result<(), Died> {
-        self.tracee(stopped.task()).sleeping = Some(Sleeping {
-            syscall,
-            sleep,
-            since: Instant::now(),
-            entry,
-        });
+    fn entered_sleep(&mut self, stopped: Stopped, entry: Option<Entry>) -> Result<(), Died> {
+        // The time of a call that is entered again counts from its first entry.
+        let sleeping = &mut self.tracee(stopped.task()).sleeping;
+        let since = sleeping.map_or_else(Instant::now, |sleeping| sleeping.since);
+        *sleeping = Some(Sleeping { since, entry });
         self.resume(stopped, 0)
     }
 

@@ -76,7 +76,9 @@ pub(super) fn at_entry(
             _ => None,
         },
         Special::Ptrace if TRACING.contains(&first) => Some(OnExit::Tracing),
-        Special::Clone | Special::Prctl | Special::Ptrace | Special::Sleep(_) => None,
+        Special::Clone | Special::Prctl | Special::Ptrace | Special::Sleep(_) | Special::Final => {
+            None
+        }
     })
 }
 

@@ -10,6 +10,7 @@ use crate::backend::Error;
 use crate::event::Task;
 use crate::recording::Exit;
 use crate::sys::ptrace::{self, Resume, SyscallInfo};
+use crate::sys::signal::Alarm;
 use crate::sys::wait::{self, Patience, Status};
 
 /// A tracee in a ptrace-stop. It stays there until one of the methods that take `self` lets it go.
@@ -135,14 +136,15 @@ const LOOKS_IN_VAIN: u32 = 4;
 #[derive(Debug, Default)]
 pub(super) struct Waiter {
     in_vain: u32,
+    alarm: Option<Alarm>,
 }
 
 impl Waiter {
-    /// Waits for the next change of any tracee of the calling thread.
-    pub(super) fn next(&mut self) -> Result<Change, Error> {
+    /// Waits for the next change of any tracee of the calling thread, but not longer than until then.
+    pub(super) fn next(&mut self, until: Option<Instant>) -> Result<Change, Error> {
         let found = match self.look()? {
             Some(found) => found,
-            None => match self.sleep() {
+            None => match self.sleep(until) {
                 Ok(Some(found)) => found,
                 Ok(None) | Err(Errno::EINTR) => return Ok(Change::Interrupted),
                 Err(Errno::ECHILD) => return Ok(Change::NobodyLeft),
@@ -182,9 +184,22 @@ impl Waiter {
         }
     }
 
-    fn sleep(&mut self) -> nix::Result<Option<(Task, Status)>> {
+    fn sleep(&mut self, until: Option<Instant>) -> nix::Result<Option<(Task, Status)>> {
         let start = Instant::now();
-        let found = wait::wait_any(Patience::Block)?;
+        let found = match until.map(|until| until.saturating_duration_since(start)) {
+            None => wait::wait_any(Patience::Block)?,
+            Some(Duration::ZERO) => wait::wait_any(Patience::Poll)?,
+            Some(rest) => {
+                let alarm = match &mut self.alarm {
+                    Some(alarm) => alarm,
+                    none => none.insert(Alarm::new()?),
+                };
+                alarm.set(rest)?;
+                let found = wait::wait_any(Patience::Block);
+                alarm.unset()?;
+                found?
+            }
+        };
         // It would have been worth to look.
         if start.elapsed() < 2 * LOOK_FOR {
             self.in_vain = self.in_vain.saturating_sub(1);

@@ -7,7 +7,6 @@ use rustc_hash::FxBuildHasher;
 
 use super::arch::{CallRegisters, Entry, Registers};
 use super::recording_filter::RecordingFilter;
-use super::special_table::Sleep;
 use super::stop::{Died, Stopped};
 use crate::backend::proc;
 use crate::event::Task;
@@ -50,14 +49,18 @@ pub(super) struct Tracee {
     pub(super) on_exit: Option<OnExit>,
     /// What to restore at its next stop.
     pub(super) undo: Option<Undo>,
-    /// Its latest call, if that is one that a signal ends with EINTR.
+    /// Its latest call, if that is one that has a limit and that a signal ends with EINTR.
     pub(super) sleeping: Option<Sleeping>,
+    /// Its latest call ended, or will end, by a signal that it doesn't ignore, or by a stop.
+    pub(super) disturbed: bool,
     /// The recorder interrupted it, wherever it was.
     pub(super) interrupted: bool,
     /// It stopped before its parent stopped for having made it.
     pub(super) early: bool,
     /// The recorder makes it enter a call a second time.
     pub(super) again: Option<Again>,
+    /// When the recorder ends its current call, because the limit of that call is up.
+    pub(super) until: Option<Instant>,
 }
 
 impl Tracee {
@@ -70,9 +73,11 @@ impl Tracee {
             on_exit: None,
             undo: None,
             sleeping: None,
+            disturbed: false,
             interrupted: false,
             early: false,
             again: None,
+            until: None,
         }
     }
 
@@ -142,22 +147,22 @@ impl Undo {
     }
 }
 
-/// A call that a signal ends with EINTR.
+/// A call with a limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sleeping {
-    pub(super) syscall: Syscall,
-    pub(super) sleep: Sleep,
     pub(super) since: Instant,
     /// Only where the architecture needs it.
     pub(super) entry: Option<Entry>,
 }
 
-/// A call that will be entered again: it isn't a new one.
+/// A call that will be entered again. Another call, or one from another place, isn't that one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Again {
     pub(super) syscall: Syscall,
-    /// The tracee's own limit, if it was shortened: the argument, its value before, and its value now.
-    pub(super) shortened: Option<(Arch, usize, u64, u64)>,
+    /// The address after the instruction that makes the call.
+    pub(super) ip: u64,
+    /// When its limit is up, if it has one.
+    pub(super) until: Option<Instant>,
 }
 
 /// All tracees.

@@ -136,7 +136,7 @@ impl CallRegisters for Registers {
         self.set_result(result);
     }
 
-    fn returned_eintr(&self, entry: Option<Entry>) -> bool {
+    fn returned_eintr(&self, _arch: Arch, entry: Option<Entry>) -> bool {
         // A register of a 32-bit tracee is negative as an int.
         #[allow(clippy::cast_possible_truncation)]
         let result = self.get(0) as i32;

@@ -71,8 +71,8 @@ pub(super) trait CallRegisters: Sized {
     /// At the entry of a call: makes the kernel skip it and return this result.
     fn skip_call(&mut self, result: i64);
 
-    /// Whether the tracee is just returning from the call of this [`Entry`] (if one is needed) with EINTR.
-    fn returned_eintr(&self, entry: Option<Entry>) -> bool;
+    /// Whether the tracee is just returning with EINTR from a call of this ABI, the one of this [`Entry`] if that is needed.
+    fn returned_eintr(&self, arch: Arch, entry: Option<Entry>) -> bool;
 
     /// Makes a tracee that is just returning from a call enter it again, as the kernel does to restart one.
     fn enter_again(&mut self, entry: Option<Entry>);

@@ -78,7 +78,9 @@ impl CallRegisters for Registers {
     }
 
     fn number(&self) -> Option<i32> {
-        i32::try_from(self.0.orig_rax).ok()
+        // The kernel takes an int. -1: the tracee doesn't come from a call.
+        #[allow(clippy::cast_possible_truncation)]
+        Some(self.0.orig_rax as i32).filter(|nr| *nr != -1)
     }
 
     fn set_result(&mut self, value: i64) {
@@ -94,9 +96,10 @@ impl CallRegisters for Registers {
         self.set_result(result);
     }
 
-    fn returned_eintr(&self, _entry: Option<Entry>) -> bool {
-        self.0.orig_rax.cast_signed() >= 0
-            && self.0.rax.cast_signed() == -i64::from(Errno::EINTR as i32)
+    fn returned_eintr(&self, arch: Arch, _entry: Option<Entry>) -> bool {
+        let eintr = -i64::from(Errno::EINTR as i32);
+        // The upper half of a 32-bit result is zero or the sign.
+        self.number().is_some() && (self.0.rax ^ eintr.cast_unsigned()) & width(arch) == 0
     }
 
     fn enter_again(&mut self, _entry: Option<Entry>) {
