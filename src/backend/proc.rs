@@ -125,6 +125,50 @@ pub(super) fn process_of(task: Task) -> Option<Task> {
     number_in_status(task, "Tgid:").map(Task)
 }
 
+/// This process.
+pub(super) fn myself() -> Task {
+    Task(nix::unistd::getpid().as_raw())
+}
+
+/// Who may trace whom (`Documentation/admin-guide/LSM/Yama.rst`); `None` without Yama.
+pub(super) fn ptrace_scope() -> Option<u8> {
+    let text = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
+    text.trim().parse().ok()
+}
+
+/// The fields of `/proc/PID/stat` after the name, which may contain anything, from the fourth (the parent) on; see
+/// `proc_pid_stat(5)`.
+fn stat_after_name(task: Task) -> Option<Vec<u64>> {
+    let stat = read(task, "stat").ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    // The state is a letter.
+    let numbers = rest.split_ascii_whitespace().skip(1);
+    Some(
+        numbers
+            .map(|number| number.parse().unwrap_or_default())
+            .collect(),
+    )
+}
+
+/// The process that a process is the child of (0: it is in another pid namespace); `None` if it is gone.
+pub(super) fn parent_of(process: Task) -> Option<Task> {
+    let parent = *stat_after_name(process)?.first()?;
+    i32::try_from(parent).ok().map(Task)
+}
+
+/// Whether a process is a thread of the kernel (`PF_KTHREAD`, `linux/sched.h`).
+pub(super) fn is_kernel_thread(process: Task) -> bool {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let flags = stat_after_name(process).and_then(|fields| fields.get(5).copied());
+    flags.is_some_and(|flags| flags & PF_KTHREAD != 0)
+}
+
+/// A process and its ancestors in this pid namespace, the nearest first.
+pub(super) fn ancestors(process: Task) -> impl Iterator<Item = Task> {
+    std::iter::successors(Some(process), |&process| parent_of(process))
+        .take_while(|process| process.0 > 0)
+}
+
 /// Whether a task is a zombie, or not there at all.
 pub(super) fn is_gone(task: Task) -> bool {
     let status = read(task, "status").unwrap_or_default();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use sc_record::backend::log::{RECEIVE_BUFFER, Source};
+use sc_record::backend::log::{AuditSource, RECEIVE_BUFFER};
 use sc_record::format::{Format, KernelVersion};
 use sc_record::recording::Name;
 use sc_record::syscall::Arch;
@@ -73,8 +73,8 @@ pub(crate) struct LogArgs {
 
     /// Where to read audit records: auto, netlink, auditd (become the audit daemon), kmsg, `file:PATH`
     /// (a growing log, followed across rotation), or - (stdin, without CMD)
-    #[arg(long, help_heading = LOG_MODE, value_name = "SOURCE", default_value_t = Source::Auto)]
-    pub(crate) source: Source,
+    #[arg(long, help_heading = LOG_MODE, value_name = "SOURCE", default_value_t = AuditSource::Auto)]
+    pub(crate) source: AuditSource,
 
     /// Let --source auto become the audit daemon until the recording ends, if no other source works
     /// and no daemon runs

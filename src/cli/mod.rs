@@ -31,7 +31,9 @@ pub(crate) use self::convert::ConvertArgs;
 pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::explain::ExplainArgs;
 pub(crate) use self::generate::GenerateArgs;
-pub(crate) use self::groups::{EnforceArgs, KeepArgs, ProfileArgs, ReadArgs, Verbosity};
+pub(crate) use self::groups::{
+    EnforceArgs, KeepArgs, ObserveArgs, ProfileArgs, ReadArgs, Verbosity,
+};
 pub(crate) use self::import::{
     FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat,
 };
@@ -45,7 +47,7 @@ pub(crate) use self::record::RecordArgs;
 pub(crate) use self::resolve::ResolveArgs;
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::stats::StatsArgs;
-pub(crate) use self::values::{Arches, Compared, Destination, Policy, Until, When};
+pub(crate) use self::values::{Arches, Backend, Compared, Destination, Policy, Until, When};
 pub(crate) use self::verify::VerifyArgs;
 
 /// Record the system calls of a workload and write its minimal seccomp profile

@@ -11,7 +11,7 @@ use sc_record::import::{
 use sc_record::recording::{Name, Run, RunBuilder};
 
 use super::exit_status;
-use super::keep::Keep;
+use super::record::keep::Keep;
 use crate::cli::{
     Destination, FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat, KeepArgs,
 };
@@ -141,7 +141,8 @@ fn keep(mut run: Run, from: &FromArgs, args: &KeepArgs) -> anyhow::Result<u8> {
     } else {
         Say::Text
     };
-    keep.keep(run, say)?;
+    let added = keep.add(run)?;
+    keep.report(&added, say)?;
     Ok(exit_status::CLEAN)
 }
 

@@ -155,8 +155,9 @@ impl Received {
     }
 }
 
-/// Stops this whole process as this signal does by default, until SIGCONT. The signal must be blocked in every thread.
-pub(crate) fn stop_self(signal: i32) {
+/// Has a signal do to this process what it does by default, unless this process ignores it: end it, or stop it until SIGCONT.
+/// The signal must be blocked in every thread.
+pub(crate) fn take_default_action(signal: i32) {
     let set = Set::of([signal]);
     // Sent while it is blocked: if the terminal's own is pending too, both are there when it is unblocked, one stops this
     // process, and the SIGCONT that ends the stop takes the other away. It comes before `unblock` returns, since it is

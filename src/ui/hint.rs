@@ -4,7 +4,8 @@ use std::error::Error;
 use std::path::Path;
 
 use nix::errno::Errno;
-use sc_record::backend::log::SourceError;
+use sc_record::backend::Unavailable;
+use sc_record::backend::log::AuditSourceError;
 use sc_record::bpf::DumpError;
 use sc_record::enforce::{CompileError, ExecError};
 use sc_record::format::{self, DocumentError, ParseErrorKind, RenderError};
@@ -29,6 +30,7 @@ pub(crate) fn of(error: &anyhow::Error, verb: Option<&str>) -> Option<String> {
 fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
     None.or_else(|| Some(of_command(cause.downcast_ref()?)))
         .or_else(|| of_backend(cause.downcast_ref()?))
+        .or_else(|| of_source(cause.downcast_ref()?))
         .or_else(|| Some(of_no_record(*cause.downcast_ref()?)))
         .or_else(|| of_file(cause.downcast_ref()?))
         .or_else(|| of_write(cause.downcast_ref()?))
@@ -63,7 +65,8 @@ fn of_backend(error: &backend::Error) -> Option<String> {
         } => {
             "run as root or with CAP_SYS_PTRACE; /proc/sys/kernel/yama/ptrace_scope can forbid it too"
         }
-        backend::Error::Log(error) => return of_source(error),
+        backend::Error::Unavailable { backend, source } => return of_unavailable(backend, source),
+        backend::Error::Init => "name the process of the workload: pgrep -f PATTERN",
         _ => return None,
     };
     Some(advice.to_owned())
@@ -74,17 +77,28 @@ fn of_no_record(_: NoRecord) -> String {
         .to_owned()
 }
 
-fn of_source(error: &SourceError) -> Option<String> {
-    let advice = match error {
-        SourceError::Denied { .. } | SourceError::None(_) => {
-            "run as root, or use --backend ptrace, which needs no privileges"
+fn of_unavailable(backend: &str, error: &Unavailable) -> Option<String> {
+    match error {
+        Unavailable::Capability { .. } if backend == "log" => Some(NEEDS_ROOT.to_owned()),
+        Unavailable::Capability { capability, .. } => {
+            Some(format!("run as root, or with {capability}"))
         }
-        SourceError::DaemonRuns(_) => "use --source netlink, which reads beside it",
-        SourceError::NotLogged => {
+        Unavailable::Failed(error) => of_cause(error.as_ref()),
+        _ => None,
+    }
+}
+
+const NEEDS_ROOT: &str = "run as root, or use --backend ptrace, which needs no privileges";
+
+fn of_source(error: &AuditSourceError) -> Option<String> {
+    let advice = match error {
+        AuditSourceError::Denied { .. } | AuditSourceError::None(_) => NEEDS_ROOT,
+        AuditSourceError::DaemonRuns(_) => "use --source netlink, which reads beside it",
+        AuditSourceError::NotLogged => {
             "as root: sysctl kernel.seccomp.actions_logged=\"$(sysctl -n kernel.seccomp.actions_logged) log\"; \
              or use --backend ptrace"
         }
-        SourceError::Silent(_) => {
+        AuditSourceError::Silent(_) => {
             "the kernel prints records only while no audit daemon runs, and gives them to the initial network namespace \
              alone; a rule of audit's can exclude them (auditctl -l); --backend ptrace needs none of this"
         }

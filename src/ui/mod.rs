@@ -5,6 +5,7 @@ pub(crate) mod say;
 pub(crate) mod curve;
 pub(crate) mod failure;
 pub(crate) mod hint;
+pub(crate) mod observation;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod summary;

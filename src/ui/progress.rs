@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use console::Term;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sc_record::event::{Event, Sink};
 use sc_record::recording::RunBuilder;
 use sc_record::syscall::Syscall;
 
@@ -68,6 +67,22 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Shows the figures of this run at the next tick.
+    pub(crate) fn update(&self, run: &RunBuilder) {
+        let figures = &self.figures;
+        figures.calls.store(run.calls(), Ordering::Relaxed);
+        figures.tasks.store(run.tasks(), Ordering::Relaxed);
+        let distinct = run.distinct() as u64;
+        if figures.distinct.swap(distinct, Ordering::Relaxed) != distinct {
+            *figures
+                .latest_new
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = run.latest_new();
+        }
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.figures.over.store(true, Ordering::Relaxed);
@@ -110,28 +125,4 @@ fn draw(target: ProgressDrawTarget, figures: &Figures) {
         std::thread::park_timeout(TICK);
     }
     bar.finish_and_clear();
-}
-
-/// A [`RunBuilder`] whose figures can be watched.
-pub(crate) struct Watched<'a> {
-    pub(crate) builder: &'a mut RunBuilder,
-    pub(crate) progress: Option<&'a Progress>,
-}
-
-impl Sink for Watched<'_> {
-    fn event(&mut self, event: Event) {
-        self.builder.event(event);
-        let Some(Progress { figures, .. }) = self.progress else {
-            return;
-        };
-        figures.calls.store(self.builder.calls(), Ordering::Relaxed);
-        figures.tasks.store(self.builder.tasks(), Ordering::Relaxed);
-        let distinct = self.builder.distinct() as u64;
-        if figures.distinct.swap(distinct, Ordering::Relaxed) != distinct {
-            *figures
-                .latest_new
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = self.builder.latest_new();
-        }
-    }
 }

@@ -7,91 +7,138 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
-use super::listener::Listener;
-use super::session::{has_filter, recorder_of};
-use super::source::{Source, SourceError};
-use super::teller::Teller;
+use super::intake::Intake;
+use super::login::{has_filter, recorder_of};
 use super::tracker::Tracker;
-use super::{Message, is_logged, lost};
+use super::translate::Translator;
+use super::{AuditReading, AuditSourceError, Message, NAME, is_logged, lost};
 use crate::audit::{Record, Selection};
-use crate::backend::{Control, Error};
+use crate::backend::{
+    Backend, Collector, Detail, Error, Notice, OneRun, Promise, RunEnd, Stop, Target, Unavailable,
+};
 use crate::event::{Event, Sink};
 
-/// Which records are taken: those for which all that is given holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// Of these processes and their descendants.
-    pub pids: Vec<i32>,
-    /// Of threads of these names. The kernel keeps 15 bytes of a name, and of these no more are compared.
-    pub comms: Vec<OsString>,
-    /// Of processes that execute these files.
-    pub exes: Vec<OsString>,
-    /// Of processes in a cgroup whose name has this in it, as those that engines make for containers have their id.
-    pub container: Option<String>,
-}
-
-/// Records what is logged, until that ends.
-#[derive(Clone, Debug)]
+/// Records what is logged of a process or a scope that runs under a filter which logs.
+///
+/// Ends with the [`Stop`], the time, the source, or the last process of a [`Target::Process`].
+#[derive(Clone, Debug, Default)]
 pub struct Follow {
-    /// Where the records are read.
-    pub source: Source,
-    /// Whether [`Source::Auto`] may become the audit daemon.
-    pub become_auditd: bool,
-    /// The size of the socket's receive buffer, in bytes.
-    pub receive_buffer: usize,
-    /// Which are taken.
-    pub scope: Scope,
-    /// Ends the recording after so long.
+    /// How records are read.
+    pub reading: AuditReading,
+    /// If there are any: only of threads with one of these names. The kernel keeps 15 bytes of a name, and no more are
+    /// compared.
+    pub comms: Vec<OsString>,
+    /// If there are any: only of processes that execute one of these files.
+    pub exes: Vec<OsString>,
+    /// Ends the recording after this time.
     pub duration: Option<Duration>,
-    /// Ends the recording when no record was taken for so long.
+    /// Ends the recording when no record was taken for this time.
     pub idle: Option<Duration>,
 }
 
-/// How often is looked whether the recording is to end.
+/// How often to look whether the recording is to end.
 const LOOK: Duration = Duration::from_millis(200);
 
-impl Follow {
-    /// Records until [`Control::end`], the time, the end of the source, or that of all processes of
-    /// [`Scope::pids`]. Gives the number of records that were taken. From the call of `begins` on, with the source that it
-    /// names, none is missed.
-    pub fn record(
-        &self,
-        sink: &mut (dyn Sink + Send),
-        control: &Control,
-        begins: &mut dyn FnMut(&Source),
-    ) -> Result<u64, Error> {
-        let of_this_kernel = !matches!(self.source, Source::File(_) | Source::Stdin);
-        if of_this_kernel && !is_logged() {
-            return Err(SourceError::NotLogged.into());
+const COMMAND: Unavailable =
+    Unavailable::Target("a command: it follows the records of what others start");
+
+impl Backend for Follow {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
+        if let Target::Command(_) = target {
+            return Err(COMMAND);
         }
-        let tracker = Tracker::new(&self.scope.pids, self.scope.container.as_deref())?;
-        let mut listener = match &self.source {
-            // It may be another machine's log, on which no call of the recorder's shows.
-            source @ (Source::File(_) | Source::Stdin) => {
-                Listener::begin(source, self.receive_buffer)?
-            }
-            source => Listener::open(
-                &source.candidates(self.become_auditd),
-                self.receive_buffer,
-                control,
-            )?,
+        let source = if self.reading.source.may_be_elsewhere() {
+            self.reading.source.clone()
+        } else {
+            Intake::probe(&self.reading)?.source().clone()
+        };
+        Ok(Promise {
+            detail: Detail::PerCall,
+            call_sites: false,
+            how: format!("audit records from {source}"),
+        })
+    }
+
+    fn record(
+        &self,
+        target: &Target,
+        collector: &mut (dyn Collector + Send),
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        if let Target::Command(_) = target {
+            return Err(Error::Unavailable {
+                backend: NAME,
+                source: COMMAND,
+            });
+        }
+        let elsewhere = self.reading.source.may_be_elsewhere();
+        if !elsewhere && !is_logged() {
+            return Err(AuditSourceError::NotLogged.into());
+        }
+        let tracker = Tracker::new(target)?;
+        let mut intake = if elsewhere {
+            Intake::begin(&self.reading)?
+        } else {
+            Intake::open(&self.reading, None, stop)?
         };
         let mut taker = Taker {
             tracker,
             by_record: Selection {
-                comms: self.scope.comms.clone(),
-                exes: self.scope.exes.clone(),
+                comms: self.comms.clone(),
+                exes: self.exes.clone(),
                 ..Selection::default()
             },
-            teller: Teller::new(),
+            translator: Translator::new(),
             already: filtered_processes(),
-            taken: 0,
             unknown: 0,
         };
-        begins(listener.source());
+        let mut run = OneRun::begin(collector, target);
+        run.notice(Notice::Progress(format!(
+            "following audit records from {} until {}",
+            intake.source(),
+            self.ends(target)
+        )));
+        self.follow(&mut intake, &mut taker, &mut run, stop);
+        intake.close(None, &mut run, &mut |sink, record| {
+            taker.take(record, sink);
+        });
+        if taker.unknown > 0 {
+            run.event(Event::Lost {
+                count: Some(taker.unknown),
+                why: "records of processes that ended before they could be identified".to_owned(),
+            });
+        }
+        run.end(RunEnd::default());
+        Ok(())
+    }
+}
+
+impl Follow {
+    /// When the recording ends, for the user.
+    fn ends(&self, target: &Target) -> String {
+        let duration = self.duration.map(|time| format!("{time:?} have passed"));
+        let idle = (self.idle).map(|time| format!("none has arrived for {time:?}"));
+        let process = match target {
+            Target::Process(process) => Some(format!("process {process} and its children end")),
+            Target::Command(_) | Target::Scope(_) => None,
+        };
+        let ends = [
+            Some("it is interrupted".to_owned()),
+            duration,
+            idle,
+            process,
+        ];
+        ends.into_iter().flatten().collect::<Vec<_>>().join(", or ")
+    }
+
+    fn follow(&self, intake: &mut Intake, taker: &mut Taker, sink: &mut dyn Sink, stop: &Stop) {
         let start = Instant::now();
         let mut latest = start;
-        while !control.is_ended() && !listener.is_over() {
+        while !stop.is_requested() && !intake.is_over() {
             let now = Instant::now();
             let ends = [
                 self.duration.map(|duration| start + duration),
@@ -102,63 +149,53 @@ impl Follow {
             if left.is_zero() {
                 break;
             }
-            let before = taker.taken;
-            match listener.next(Some(left.min(LOOK))) {
+            match intake.next(Some(left.min(LOOK))) {
                 Some(Message::Batch(batch)) => {
-                    listener.hear(&batch, &mut |record| taker.take(record, sink));
+                    let mut took = false;
+                    intake.hear(&batch, &mut |record| took |= taker.take(record, sink));
+                    if took {
+                        latest = Instant::now();
+                    }
                 }
                 None if taker.tracker.tree_has_ended() => break,
                 Some(_) | None => {}
             }
-            if taker.taken > before {
-                latest = Instant::now();
-            }
         }
-        listener.close(None, sink, &mut |sink, record| taker.take(record, sink));
-        if taker.unknown > 0 {
-            sink.event(Event::Lost {
-                count: Some(taker.unknown),
-                why: "records of processes that were gone before it could be told whether they were asked for"
-                    .to_owned(),
-            });
-        }
-        Ok(taker.taken)
     }
 }
 
-/// Takes what is asked for.
+/// Takes the records of the target.
 struct Taker {
     tracker: Tracker,
     by_record: Selection,
-    teller: Teller,
+    translator: Translator,
     /// Processes that may have made calls under their filter before the recording began.
     already: HashSet<i32>,
-    taken: u64,
-    /// Records of which can't be told whether they are asked for.
+    /// Records that can't be assigned.
     unknown: u64,
 }
 
 impl Taker {
-    fn take(&mut self, record: &Record<'_>, sink: &mut dyn Sink) {
+    /// Takes a record if it is of the target. Whether it was.
+    fn take(&mut self, record: &Record<'_>, sink: &mut dyn Sink) -> bool {
         if !self.by_record.includes(record) {
-            return;
+            return false;
         }
         match self.tracker.is_member(record.pid) {
             Some(true) => {}
-            Some(false) => return,
+            Some(false) => return false,
             // Another recorder has just started it.
             None if record
                 .ses
                 .is_some_and(|session| recorder_of(session).is_some()) =>
             {
-                return;
+                return false;
             }
             None => {
                 self.unknown += 1;
-                return;
+                return false;
             }
         }
-        self.taken += 1;
         if self.already.remove(&record.pid) {
             let exe = record.exe.as_deref().unwrap_or_default();
             lost(
@@ -170,7 +207,8 @@ impl Taker {
                 ),
             );
         }
-        self.teller.tell(record, sink);
+        self.translator.translate(record, sink);
+        true
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::session::{Session, UNSET, recorder_of};
+use super::login::{LoginSession, UNSET, recorder_of};
 use crate::audit::Record;
 use crate::backend::proc;
 use crate::event::Task;
 
 /// The sessions and the processes of the workload, as its records tell.
 pub(super) struct Members {
-    session: Session,
+    session: LoginSession,
     /// Every call is logged: none is known.
     all_logged: bool,
     /// The workload's own, and those that it began (a login).
@@ -33,7 +33,7 @@ pub(super) enum Owner {
 }
 
 impl Members {
-    pub(super) fn new(session: Session, all_logged: bool) -> Members {
+    pub(super) fn new(session: LoginSession, all_logged: bool) -> Members {
         Members {
             session,
             all_logged,
@@ -60,7 +60,7 @@ impl Members {
             self.processes.insert(record.pid);
             return Owner::Workload;
         }
-        let Session::Own(own) = self.session else {
+        let LoginSession::Own(own) = self.session else {
             return Owner::Other;
         };
         let known = self.processes.contains(&record.pid);
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn records_of_the_session_are_the_workloads_and_others_are_not() {
-        let mut members = Members::new(Session::Own(7), true);
+        let mut members = Members::new(LoginSession::Own(7), true);
         assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
         assert_eq!(owner(&mut members, 101, 7), Owner::Workload);
         assert_eq!(owner(&mut members, 200, 6), Owner::Other);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_process_that_logs_in_takes_its_descendants_along() {
-        let mut members = Members::new(Session::Own(7), true);
+        let mut members = Members::new(LoginSession::Own(7), true);
         assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
         assert_eq!(owner(&mut members, 100, 9), Owner::Workload);
         assert_eq!(owner(&mut members, 300, 9), Owner::Workload);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_session_that_may_be_the_workloads_is_told_of_once() {
-        let mut members = Members::new(Session::Own(7), false);
+        let mut members = Members::new(LoginSession::Own(7), false);
         assert_eq!(owner(&mut members, 400, 8), Owner::Doubtful);
         assert_eq!(owner(&mut members, 401, 8), Owner::Other);
         assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn where_all_is_logged_a_later_session_of_strangers_is_theirs() {
-        let mut members = Members::new(Session::Own(7), true);
+        let mut members = Members::new(LoginSession::Own(7), true);
         assert_eq!(owner(&mut members, 400, 8), Owner::Other);
         assert_eq!(owner(&mut members, 100, 7), Owner::Workload);
         members.ended(100);
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn in_a_shared_session_every_record_of_it_counts() {
-        let mut members = Members::new(Session::Shared(3), true);
+        let mut members = Members::new(LoginSession::Shared(3), true);
         assert_eq!(owner(&mut members, 100, 3), Owner::Workload);
         assert_eq!(owner(&mut members, 100, 9), Owner::Other);
     }

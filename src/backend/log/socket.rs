@@ -44,7 +44,7 @@ pub(super) struct AuditSocket {
 
 /// What the kernel says of audit (`struct audit_status`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Status {
+pub(super) struct AuditStatus {
     /// The audit daemon; 0: none.
     pub(super) daemon: u32,
     /// How many records the kernel lost since it was started, none of which got a serial number or a reader.
@@ -121,8 +121,8 @@ impl AuditSocket {
     }
 
     /// Asks for audit's status. EPERM: `CAP_AUDIT_CONTROL` is missing.
-    pub(super) fn status(&self) -> nix::Result<Status> {
-        let mut status = Status::default();
+    pub(super) fn status(&self) -> nix::Result<AuditStatus> {
+        let mut status = AuditStatus::default();
         self.request(AUDIT_GET, &[], |message| {
             let word = |index: usize| {
                 let bytes = message.body.get(4 * index..4 * index + 4)?;

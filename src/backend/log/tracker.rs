@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::connector::{Connector, ProcessEvent};
-use crate::backend::Error;
+use crate::backend::{Error, Scope, Target, proc};
 use crate::event::Task;
 
 /// Knows whether a process belongs to a tree or to a container.
@@ -23,33 +24,40 @@ struct Known {
     /// Events are missing, so that a process that isn't known may be a member all the same.
     blind: bool,
     tree: Option<HashSet<i32>>,
-    container: Option<Container>,
+    members: Option<Membership>,
 }
 
 impl Tracker {
-    /// Starts to track the processes of these trees, or all, as far as they are in this container, or any.
-    pub(super) fn new(roots: &[i32], container: Option<&str>) -> Result<Tracker, Error> {
-        let wanted = !roots.is_empty() || container.is_some();
+    /// Starts to track the processes of a target.
+    pub(super) fn new(target: &Target) -> Result<Tracker, Error> {
+        let scope = match target {
+            Target::Scope(scope @ (Scope::Cgroup(_) | Scope::Container(_))) => Some(scope),
+            Target::Scope(Scope::Everything) | Target::Process(_) | Target::Command(_) => None,
+        };
+        let root = match target {
+            Target::Process(process) => Some(process.0),
+            Target::Scope(_) | Target::Command(_) => None,
+        };
         // Before the first look at /proc, so that nothing happens in between.
-        let connector = wanted
+        let connector = (scope.is_some() || root.is_some())
             .then(|| Connector::open().ok().map(Arc::new))
             .flatten();
         let mut tree = None;
-        if !roots.is_empty() {
+        if let Some(root) = root {
             let parents = parents();
-            if let Some(&missing) = roots.iter().find(|root| !parents.contains_key(root)) {
-                return Err(Error::NoProcess(Task(missing)));
+            if !parents.contains_key(&root) {
+                return Err(Error::NoProcess(Task(root)));
             }
-            let of_tree = |&process: &i32| descends(process, roots, &parents);
+            let of_tree = |&process: &i32| descends(process, root, &parents);
             tree = Some(parents.keys().copied().filter(of_tree).collect());
         }
         let known = Arc::new(Mutex::new(Known {
             blind: connector.is_none(),
             connector,
             tree,
-            container: container.map(Container::new),
+            members: scope.cloned().map(Membership::new),
         }));
-        let watch = match container {
+        let watch = match scope {
             Some(_) => Watch::start(&known),
             None => None,
         };
@@ -94,16 +102,16 @@ impl Known {
             Some(tree) if tree.contains(&process) => Some(true),
             Some(_) if !self.blind => Some(false),
             Some(tree) => {
-                let member =
-                    ancestors(process).map(|chain| chain.iter().any(|id| tree.contains(id)));
+                let member = parent_of(process)
+                    .map(|_| proc::ancestors(Task(process)).any(|task| tree.contains(&task.0)));
                 if member == Some(true) {
                     tree.insert(process);
                 }
                 member
             }
         };
-        match &mut self.container {
-            Some(container) if of_tree == Some(true) => container.has(process),
+        match &mut self.members {
+            Some(members) if of_tree == Some(true) => members.has(process),
             _ => of_tree,
         }
     }
@@ -119,13 +127,13 @@ impl Known {
                     if let Some(tree) = &mut self.tree {
                         inherit(tree, parent, child);
                     }
-                    if let Some(container) = &mut self.container {
-                        container.made(parent, child);
+                    if let Some(members) = &mut self.members {
+                        members.made(parent, child);
                     }
                 }
                 ProcessEvent::Exec { process } => {
-                    if let Some(container) = &mut self.container {
-                        container.executes(process);
+                    if let Some(members) = &mut self.members {
+                        members.executes(process);
                     }
                 }
                 // Records of its last calls may still come.
@@ -145,10 +153,10 @@ fn inherit(set: &mut HashSet<i32>, parent: i32, child: i32) {
     }
 }
 
-/// Who is in a container.
-struct Container {
-    id: String,
-    members: HashSet<i32>,
+/// Who is in a container or cgroup.
+struct Membership {
+    scope: Scope,
+    inside: HashSet<i32>,
     /// Processes that were logged, and are not in it. What they start isn't either: an engine moves only processes that it
     /// starts itself into a container, and isn't logged.
     strangers: HashSet<i32>,
@@ -159,11 +167,11 @@ struct Container {
 /// Longer chains of processes that are gone aren't looked through.
 const MAX_GENERATIONS: usize = 100;
 
-impl Container {
-    fn new(id: &str) -> Container {
-        Container {
-            id: id.to_owned(),
-            members: HashSet::new(),
+impl Membership {
+    fn new(scope: Scope) -> Membership {
+        Membership {
+            scope,
+            inside: HashSet::new(),
             strangers: HashSet::new(),
             parents: HashMap::new(),
         }
@@ -171,30 +179,30 @@ impl Container {
 
     fn made(&mut self, parent: i32, child: i32) {
         self.parents.insert(child, parent);
-        inherit(&mut self.members, parent, child);
+        inherit(&mut self.inside, parent, child);
         inherit(&mut self.strangers, parent, child);
     }
 
     /// A process executes a program: what an engine moved into a container does so next, and may not be there for long.
     fn executes(&mut self, process: i32) {
-        if is_in(process, &self.id) == Some(true) {
-            self.members.insert(process);
+        if is_in(process, &self.scope) == Some(true) {
+            self.inside.insert(process);
         }
     }
 
     /// Whether a process is in it; `None` if that can't be told any more.
     fn has(&mut self, process: i32) -> Option<bool> {
-        if self.members.contains(&process) {
+        if self.inside.contains(&process) {
             return Some(true);
         }
-        let found = match is_in(process, &self.id) {
+        let found = match is_in(process, &self.scope) {
             Some(found) => found,
             None if self.strangers.contains(&process) => false,
             None if self.descends_from_member(process) => true,
             None => return None,
         };
         let set = if found {
-            &mut self.members
+            &mut self.inside
         } else {
             &mut self.strangers
         };
@@ -207,7 +215,7 @@ impl Container {
         std::iter::successors(Some(process), parent)
             .take(MAX_GENERATIONS)
             .any(|ancestor| {
-                self.members.contains(&ancestor) || is_in(ancestor, &self.id) == Some(true)
+                self.inside.contains(&ancestor) || is_in(ancestor, &self.scope) == Some(true)
             })
     }
 }
@@ -245,14 +253,22 @@ impl Watch {
     }
 }
 
-/// Whether the container's id is in the path of one of the process's cgroups; `None` if the process is gone.
-fn is_in(process: i32, container: &str) -> Option<bool> {
+/// Whether one of the process's cgroups is of the scope; `None` if the process is gone.
+fn is_in(process: i32, scope: &Scope) -> Option<bool> {
     let cgroups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
     // HIERARCHY:CONTROLLERS:PATH
     let mut paths = cgroups
         .lines()
         .filter_map(|line| line.splitn(3, ':').nth(2));
-    Some(paths.any(|path| path.split('/').any(|part| part.contains(container))))
+    Some(paths.any(|path| is_path_in(path, scope)))
+}
+
+fn is_path_in(path: &str, scope: &Scope) -> bool {
+    match scope {
+        Scope::Everything => true,
+        Scope::Cgroup(cgroup) => Path::new(path).starts_with(cgroup),
+        Scope::Container(id) => path.split('/').any(|part| part.contains(id)),
+    }
 }
 
 /// The parent of each process.
@@ -266,33 +282,34 @@ fn parents() -> HashMap<i32, i32> {
         .collect()
 }
 
-/// The process and its ancestors; `None` if it is gone.
-fn ancestors(process: i32) -> Option<Vec<i32>> {
-    let mut chain = vec![process];
-    let mut parent = parent_of(process)?;
-    while parent > 0 {
-        chain.push(parent);
-        parent = parent_of(parent).unwrap_or(0);
-    }
-    Some(chain)
-}
-
-fn descends(process: i32, roots: &[i32], parents: &HashMap<i32, i32>) -> bool {
-    let mut ancestor = Some(process);
+fn descends(process: i32, root: i32, parents: &HashMap<i32, i32>) -> bool {
+    let parent = |process: &i32| parents.get(process).copied();
     // No chain is longer, unless numbers were reused while they were read.
-    for _ in 0..=parents.len() {
-        match ancestor {
-            Some(id) if roots.contains(&id) => return true,
-            Some(id) => ancestor = parents.get(&id).copied(),
-            None => return false,
-        }
-    }
-    false
+    std::iter::successors(Some(process), parent)
+        .take(parents.len() + 1)
+        .any(|ancestor| ancestor == root)
 }
 
 fn parent_of(process: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+    proc::parent_of(Task(process)).map(|parent| parent.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_includes_those_below_it_and_no_others() {
+        let check = |scope: &Scope, path, expected| {
+            assert_eq!(is_path_in(path, scope), expected, "{path}");
+        };
+        let cgroup = Scope::Cgroup("/system.slice/app".into());
+        check(&cgroup, "/system.slice/app", true);
+        check(&cgroup, "/system.slice/app/worker", true);
+        check(&cgroup, "/system.slice/app2", false);
+        check(&cgroup, "/system.slice", false);
+        let container = Scope::Container("abc".to_owned());
+        check(&container, "/docker/abc123/init", true);
+        check(&container, "/docker/ab", false);
+    }
 }

@@ -16,7 +16,7 @@ use super::stop::{Change, Died, Stop, Stopped, Waiter};
 use super::tracee::{OnExit, Seccomp, Sleeping, Stops, Tracee, Tracees};
 use super::{interrupted_calls, special_calls};
 use crate::backend::proc::{self, Status};
-use crate::backend::{Control, Error, Interest, Until};
+use crate::backend::{Error, Interest, Job, Stop as StopRequest, Until};
 use crate::event::{CallOutcome, Event, Sink, Task};
 use crate::recording::Exit;
 use crate::sys::ptrace::{self, SyscallInfo, SyscallOp};
@@ -63,7 +63,9 @@ pub(super) struct Engine<'a> {
     waiter: Waiter,
     alarms: BinaryHeap<Reverse<(Instant, Alarm)>>,
     sink: &'a mut dyn Sink,
-    control: &'a Control,
+    stop: &'a StopRequest,
+    /// That of the command, if the recorder started it.
+    job: Option<&'a Job>,
 }
 
 impl<'a> Engine<'a> {
@@ -72,7 +74,8 @@ impl<'a> Engine<'a> {
         interest: Option<&Interest>,
         myself: Status,
         sink: &'a mut dyn Sink,
-        control: &'a Control,
+        stop: &'a StopRequest,
+        job: Option<&'a Job>,
     ) -> Engine<'a> {
         Engine {
             privileges_lost: !myself.can_trace_privileged && !myself.no_new_privs,
@@ -89,7 +92,8 @@ impl<'a> Engine<'a> {
             waiter: Waiter::default(),
             alarms: BinaryHeap::new(),
             sink,
-            control,
+            stop,
+            job,
         }
     }
 
@@ -123,7 +127,7 @@ impl<'a> Engine<'a> {
 
     /// Goes on until the workload, the command (by `until`) or the recording ends.
     pub(super) fn run(&mut self, until: Until) -> Result<(), Error> {
-        while !self.control.is_ended() {
+        while !self.stop.is_requested() {
             self.ring_alarms();
             let next = self.alarms.peek().map(|Reverse((when, _))| *when);
             match self.waiter.next(next)? {
@@ -148,7 +152,9 @@ impl<'a> Engine<'a> {
                 Change::NobodyLeft => return Ok(()),
             }
         }
-        self.control.report_end(self.sink);
+        if let Some(reason) = self.stop.reason() {
+            self.lost(reason.to_owned());
+        }
         Ok(())
     }
 
@@ -181,14 +187,14 @@ impl<'a> Engine<'a> {
                 let is_command = self.is_command(stopped.task());
                 self.tracee(stopped.task()).disturbed = true;
                 stopped.listen()?;
-                if is_command {
-                    self.control.command_stopped(Some(signal));
+                if let (true, Some(job)) = (is_command, self.job) {
+                    job.stopped(signal);
                 }
                 Ok(())
             }
             Stop::Trap => {
-                if self.is_command(stopped.task()) {
-                    self.control.command_stopped(None);
+                if let (true, Some(job)) = (self.is_command(stopped.task()), self.job) {
+                    job.continued();
                 }
                 self.resume(stopped, 0)
             }
@@ -224,10 +230,11 @@ impl<'a> Engine<'a> {
 
     /// A signal is about to be delivered.
     fn signal(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
-        if let Ok(Some(sender)) = ptrace::sender_of_signal(stopped.task())
+        if let Some(job) = self.job
+            && let Ok(Some(sender)) = ptrace::sender_of_signal(stopped.task())
             && self.command.task == proc::process_of(stopped.task())
         {
-            self.control.command_received(signal, sender);
+            job.received(signal, sender);
         }
         if signal == libc::SIGSYS && self.sites.is_some() && ptrace::is_of_seccomp(stopped.task()) {
             let (task, outcome) = (stopped.task(), CallOutcome::Trapped);
@@ -598,7 +605,9 @@ impl<'a> Engine<'a> {
         }
         if self.is_command(task) {
             self.command.exit = Some(exit);
-            self.control.command_gone();
+            if let Some(job) = self.job {
+                job.ended();
+            }
         }
         if let Some(sites) = &mut self.sites {
             sites.gone(task);

@@ -22,6 +22,7 @@ mod attach;
 mod call_sites;
 mod engine;
 mod interrupted_calls;
+mod probe;
 mod recording_filter;
 mod special_calls;
 mod special_table;
@@ -30,14 +31,17 @@ mod tracee;
 
 use std::fmt;
 
-use nix::errno::Errno;
 use nix::sys::ptrace::{self as requests, Options};
 use nix::unistd::Pid;
 
 use super::launch::launch;
 use super::proc::{self, Status};
-use super::{Backend, Command, Control, Error, Interest, Outcome, Target, Until};
+use super::{
+    Backend, Collector, Command, Detail, Error, Interest, OneRun, Promise, RunEnd, Stop, Target,
+    Unavailable, Until,
+};
 use crate::event::{Event, Sink, Task};
+use crate::panic;
 use crate::sys::launch::Filter;
 use crate::sys::ptrace::Resume;
 use crate::sys::signal;
@@ -48,8 +52,6 @@ use recording_filter::RecordingFilter;
 /// Records with ptrace(2).
 #[derive(Clone, Debug, Default)]
 pub struct Ptrace {
-    /// When to end.
-    pub until: Until,
     /// Never load the recording filter.
     pub no_filter: bool,
     /// Of which calls to tell the [`CallSite`](crate::event::CallSite). `None`: of none.
@@ -88,54 +90,71 @@ impl Backend for Ptrace {
         "ptrace"
     }
 
+    /// Traces a child that executes nothing, or the process for a moment, in which it isn't stopped.
+    fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
+        check_kernel()?;
+        let how = match target {
+            Target::Command(command) => {
+                probe::trace_child()?;
+                self.stopping(command.until, Status::of_recorder())
+            }
+            Target::Process(process) => {
+                probe::trace_process(*process)?;
+                Stopping::EveryCall("a running process can't be given a filter")
+            }
+            Target::Scope(_) => return Err(SCOPE),
+        };
+        Ok(Promise {
+            detail: Detail::PerCall,
+            call_sites: true,
+            how: how.to_string(),
+        })
+    }
+
     fn record(
         &self,
         target: &Target,
-        sink: &mut (dyn Sink + Send),
-        control: &Control,
-    ) -> Result<Outcome, Error> {
+        collector: &mut (dyn Collector + Send),
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let unavailable = |source| Error::Unavailable {
+            backend: self.name(),
+            source,
+        };
+        if let Target::Scope(_) = target {
+            return Err(unavailable(SCOPE));
+        }
         let myself = Status::of_recorder();
-        check_kernel()?;
-        signal::catch_kicks().map_err(system("sigaction"))?;
-        signal::keep_children().map_err(system("sigaction"))?;
-        // ptrace binds tracees to a thread. When this one ends, the kernel lets go of those that are left: sleeping ones
+        check_kernel().map_err(unavailable)?;
+        signal::keep_children().map_err(Error::system("sigaction"))?;
+        let mut run = OneRun::begin(collector, target);
+        // ptrace binds tracees to a thread. When it ends, the kernel lets go of those that are left: sleeping ones
         // aren't even woken, which no request could promise.
-        std::thread::scope(|scope| {
+        let end = std::thread::scope(|scope| {
             let tracer = std::thread::Builder::new().name("tracer".to_owned());
             let tracer = tracer.spawn_scoped(scope, || {
-                control.recorder_starts();
-                let outcome = match target {
-                    Target::Command(command) => self.start(command, myself, sink, control),
-                    Target::Process(process) => self.attach(*process, myself, sink, control),
-                };
-                control.recorder_ends();
-                outcome
+                let _interruptible = stop
+                    .interrupt_this_thread()
+                    .map_err(Error::system("sigaction"))?;
+                match target {
+                    Target::Command(command) => self.start(command, myself, &mut run, stop),
+                    Target::Process(process) => self.attach(*process, myself, &mut run, stop),
+                    Target::Scope(_) => Err(unavailable(SCOPE)),
+                }
             });
-            let tracer = tracer.map_err(|error| Error::System {
-                operation: "starting a thread",
-                source: error
-                    .raw_os_error()
-                    .map_or(Errno::UnknownErrno, Errno::from_raw),
-            })?;
-            match tracer.join() {
-                Ok(outcome) => outcome,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+            panic::join(tracer.map_err(Error::io("starting a thread"))?.join())
+        })?;
+        run.end(end);
+        Ok(())
     }
 }
 
 impl Ptrace {
     /// How the tasks of a command will be stopped at their calls.
-    #[must_use]
-    pub fn stopping(&self) -> Stopping {
-        self.stopping_under(Status::of_recorder())
-    }
-
-    fn stopping_under(&self, myself: Status) -> Stopping {
+    fn stopping(&self, until: Until, myself: Status) -> Stopping {
         if self.no_filter {
-            Stopping::EveryCall("as asked for")
-        } else if self.until == Until::Exit {
+            Stopping::EveryCall("as requested")
+        } else if until == Until::Exit {
             Stopping::EveryCall("what the command leaves behind must run on without a tracer")
         } else if myself.has_filter {
             Stopping::EveryCall(
@@ -163,9 +182,9 @@ impl Ptrace {
         command: &Command,
         myself: Status,
         sink: &mut dyn Sink,
-        control: &Control,
-    ) -> Result<Outcome, Error> {
-        let (recording_filter, filter) = match self.stopping_under(myself) {
+        stop: &Stop,
+    ) -> Result<RunEnd, Error> {
+        let (recording_filter, filter) = match self.stopping(command.until, myself) {
             Stopping::EveryCall(_) => (None, None),
             Stopping::Filter { no_new_privs } => {
                 let recording_filter = RecordingFilter::new();
@@ -179,7 +198,7 @@ impl Ptrace {
         let mut launched = launch(command, filter.as_ref())?;
         let task = launched.task();
         let mut options = attach::OPTIONS;
-        if self.until == Until::All {
+        if command.until == Until::All {
             // Else a task would live on under a filter whose tracer is gone; and a workload whose recorder was killed
             // shouldn't pretend to be recorded.
             options |= Options::PTRACE_O_EXITKILL;
@@ -188,17 +207,27 @@ impl Ptrace {
         if recording_filter.is_none() {
             stop_at_next_call(task)?;
         }
-        control.command_runs(task);
+        if let Some(reason) = stop.reason() {
+            return Err(Error::Stopped(reason.to_owned()));
+        }
+        let recorder = nix::unistd::getpid().as_raw();
+        (command.job).started(task, move |sender| {
+            proc::tracer_of(sender) == Some(recorder)
+        });
         launched.release()?;
+        let job = Some(command.job.as_ref());
         let mut engine = Engine::new(
             recording_filter,
             self.interest.as_ref(),
             myself,
             sink,
-            control,
+            stop,
+            job,
         );
         engine.expect_command(task);
-        engine.run(self.until)?;
+        let ended = engine.run(command.until);
+        command.job.ended();
+        ended?;
         let command = engine.into_command();
         if !command.executed
             && command.exit.is_some()
@@ -206,7 +235,7 @@ impl Ptrace {
         {
             return Err(error);
         }
-        Ok(Outcome {
+        Ok(RunEnd {
             exit: command.exit,
             no_new_privs: filter.is_some_and(|filter| filter.no_new_privs),
         })
@@ -217,25 +246,27 @@ impl Ptrace {
         process: Task,
         myself: Status,
         sink: &mut dyn Sink,
-        control: &Control,
-    ) -> Result<Outcome, Error> {
+        stop: &Stop,
+    ) -> Result<RunEnd, Error> {
         sink.event(Event::Lost {
             count: None,
             why: format!("the recording began when process {process} already ran"),
         });
         let tasks = attach::seize_tree(process)?;
-        let mut engine = Engine::new(None, self.interest.as_ref(), myself, sink, control);
+        let mut engine = Engine::new(None, self.interest.as_ref(), myself, sink, stop, None);
         for task in tasks {
             engine.meet_running(task);
         }
         engine.watch(process);
         engine.run(Until::All)?;
-        Ok(Outcome {
+        Ok(RunEnd {
             exit: engine.into_command().exit,
             no_new_privs: false,
         })
     }
 }
+
+const SCOPE: Unavailable = Unavailable::Target("processes that others start");
 
 /// Brings the seized child, which waits to be released, to where `PTRACE_SYSCALL` stops are reported.
 fn stop_at_next_call(task: Task) -> Result<(), Error> {
@@ -255,16 +286,10 @@ fn stop_at_next_call(task: Task) -> Result<(), Error> {
 }
 
 /// `PTRACE_GET_SYSCALL_INFO` came with Linux 5.3. Asked here once, so that a failing request later means a dead tracee.
-fn check_kernel() -> Result<(), Error> {
+fn check_kernel() -> Result<(), Unavailable> {
     if proc::kernel_version().is_some_and(|version| version < (5, 3)) {
-        return Err(Error::System {
-            operation: "PTRACE_GET_SYSCALL_INFO, which needs Linux 5.3,",
-            source: Errno::ENOSYS,
-        });
+        let feature = "PTRACE_GET_SYSCALL_INFO, which came with Linux 5.3";
+        return Err(Unavailable::Feature(feature.to_owned()));
     }
     Ok(())
-}
-
-fn system(operation: &'static str) -> impl Fn(Errno) -> Error {
-    move |source| Error::System { operation, source }
 }

@@ -5,15 +5,13 @@ mod tee;
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
-use sc_record::backend::ptrace::Ptrace;
-use sc_record::backend::signals::{self, Interrupts};
-use sc_record::backend::{Backend, Command, Control, Interest, Target, Until};
+use sc_record::backend::{Backend, Command, Interest, Ptrace, Target};
 use sc_record::command::find_executable;
 use sc_record::enforce::Privileges;
+use sc_record::event::Sink;
 use sc_record::format::{self, Format};
 use sc_record::syscall::{Arch, Syscall, suggestion};
 use sc_record::trial::{
@@ -25,7 +23,8 @@ use self::report::{Report, VerifiedRun};
 use self::tee::{Stream, Tee};
 use super::exit_status;
 use super::run::Compiled;
-use crate::cli::{Compared, VerifyArgs};
+use crate::cli::{Compared, Verbosity, VerifyArgs, When};
+use crate::ui::observation::Observation;
 
 /// This very program.
 const MYSELF: &str = "/proc/self/exe";
@@ -76,29 +75,27 @@ fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Verif
         Some(baseline(args, path, directory.path())?)
     };
 
-    // Before there is a thread: the mask of signals is each thread's own.
-    let signals = signals::block();
-    let control = Arc::new(Control::new());
-    (signals.handle(Arc::clone(&control), Interrupts::Second)).context("can't handle signals")?;
-    let backend = Ptrace {
-        until: Until::All,
-        // Our filter beside the profile's would change what becomes of calls.
-        no_filter: true,
-        interest: Some(Interest::in_all_but(given.profile.allowed())),
-    };
     // Whatever format it was read from, and however its conditions were resolved.
     let resolved = directory.path().join("profile.json");
     std::fs::write(&resolved, format::render(Format::Oci, &given.profile)?)
         .with_context(|| format!("cannot write {}", resolved.display()))?;
+    let target = Target::Command(under(args, &resolved));
+    let verbosity = Verbosity {
+        quiet: args.verbosity.quiet,
+        verbose: false,
+    };
+    let observation = Observation::prepare(&target, verbosity, When::Never)?;
+    let backend: [Box<dyn Backend>; 1] = [Box::new(Ptrace {
+        // A recording filter beside the profile's would change what becomes of calls.
+        no_filter: true,
+        interest: Some(Interest::in_all_but(given.profile.allowed())),
+    })];
     let tee = Tee::start(directory.path(), compare)?;
     let mut verifier = Verifier::new(&given.profile, &given.filter);
-    let outcome = backend.record(
-        &Target::Command(under(args, &resolved)),
-        &mut |event| sc_record::event::Sink::event(&mut verifier, event),
-        &control,
-    );
+    let recorded = observation.record(&backend, &mut |event| verifier.event(event.clone()));
+    observation.saved();
     let (stdout, stderr) = tee.end()?;
-    let exit = outcome?.exit.context("the run was interrupted")?;
+    let exit = recorded?.exit.context("the run was interrupted")?;
     let tried = TrialResult {
         end: TrialEnd::Exit(exit),
         elapsed: std::time::Duration::ZERO,
@@ -151,10 +148,7 @@ fn under(args: &VerifyArgs, profile: &Path) -> Command {
     line.extend(["--from".into(), Format::Oci.name().into()]);
     line.extend([profile.into(), "--".into()]);
     line.extend(args.command.iter().cloned());
-    Command {
-        path: MYSELF.into(),
-        argv: line,
-    }
+    Command::new(MYSELF.into(), line)
 }
 
 fn inject_all(args: &VerifyArgs, given: &Compiled) -> anyhow::Result<Vec<Injected>> {

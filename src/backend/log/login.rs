@@ -25,17 +25,17 @@ pub(super) const UNSET: u32 = u32::MAX;
 
 /// The session by which the workload's records are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Session {
+pub(super) enum LoginSession {
     /// The workload's own.
     Own(u32),
     /// Only that which the recorder was started in, together with whatever else runs in it.
     Shared(u32),
 }
 
-impl Session {
+impl LoginSession {
     /// Begins a session for the calling thread and the processes that it makes from now on. Only `CAP_AUDIT_CONTROL`
     /// allows it to those who are in one.
-    pub(super) fn begin() -> Session {
+    pub(super) fn begin() -> LoginSession {
         let own = |path: &str| -> Option<u32> {
             let text = fs::read_to_string(format!("/proc/thread-self/{path}")).ok()?;
             text.trim().parse().ok()
@@ -47,15 +47,15 @@ impl Session {
         let written = fs::write("/proc/thread-self/loginuid", user.to_string());
         match own("sessionid") {
             Some(session) if written.is_ok() && session != before && session != UNSET => {
-                Session::Own(session)
+                LoginSession::Own(session)
             }
-            _ => Session::Shared(before),
+            _ => LoginSession::Shared(before),
         }
     }
 
     pub(super) fn number(self) -> u32 {
         match self {
-            Session::Own(number) | Session::Shared(number) => number,
+            LoginSession::Own(number) | LoginSession::Shared(number) => number,
         }
     }
 }
@@ -68,10 +68,10 @@ pub(super) struct Announcement {
 
 const ANNOUNCED: &str = "sc-record-session-";
 
-impl Session {
+impl LoginSession {
     /// Announces a session of the workload's own. If this fails, others may take its records for doubtful.
     pub(super) fn announce(self) -> Option<Announcement> {
-        let Session::Own(number) = self else {
+        let LoginSession::Own(number) = self else {
             return None;
         };
         let name = format!("{ANNOUNCED}{number}-{}", std::process::id());
@@ -104,7 +104,7 @@ const SCANS: usize = 100;
 ///
 /// A process that ends during a scan, before it is come to, can leave behind a child. The child has a higher pid, so it is
 /// come to later in the same scan; unless pids, which ascend, began anew meanwhile.
-pub(super) fn living(sessions: &BTreeSet<u32>, session: Session) -> io::Result<Vec<OwnedFd>> {
+pub(super) fn living(sessions: &BTreeSet<u32>, session: LoginSession) -> io::Result<Vec<OwnedFd>> {
     for _ in 0..SCANS {
         let before = latest_pid()?;
         let found = scan(sessions, session)?;
@@ -118,7 +118,7 @@ pub(super) fn living(sessions: &BTreeSet<u32>, session: Session) -> io::Result<V
 }
 
 /// Looks at one process after another, by ascending pids: `/proc` is listed as it is read on.
-fn scan(sessions: &BTreeSet<u32>, session: Session) -> io::Result<Vec<OwnedFd>> {
+fn scan(sessions: &BTreeSet<u32>, session: LoginSession) -> io::Result<Vec<OwnedFd>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(process) = entry?
@@ -130,7 +130,7 @@ fn scan(sessions: &BTreeSet<u32>, session: Session) -> io::Result<Vec<OwnedFd>> 
         };
         let is_member =
             proc::session_of(Task(process)).is_some_and(|session| sessions.contains(&session));
-        if !is_member || (matches!(session, Session::Shared(_)) && !has_filter(process)) {
+        if !is_member || (matches!(session, LoginSession::Shared(_)) && !has_filter(process)) {
             continue;
         }
         match crate::sys::pidfd::open(process) {

@@ -17,7 +17,7 @@ use super::tail::Tail;
 
 /// A way by which the kernel's audit records come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Source {
+pub enum AuditSource {
     /// The first of the others that delivers a call of the recorder's own.
     #[default]
     Auto,
@@ -34,15 +34,15 @@ pub enum Source {
     Stdin,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for AuditSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Auto => f.write_str("auto"),
-            Source::Netlink => f.write_str("netlink"),
-            Source::Auditd => f.write_str("auditd"),
-            Source::Kmsg => f.write_str("kmsg"),
-            Source::File(path) => write!(f, "file:{}", path.display()),
-            Source::Stdin => f.write_str("-"),
+            AuditSource::Auto => f.write_str("auto"),
+            AuditSource::Netlink => f.write_str("netlink"),
+            AuditSource::Auditd => f.write_str("auditd"),
+            AuditSource::Kmsg => f.write_str("kmsg"),
+            AuditSource::File(path) => write!(f, "file:{}", path.display()),
+            AuditSource::Stdin => f.write_str("-"),
         }
     }
 }
@@ -50,21 +50,21 @@ impl fmt::Display for Source {
 /// A text that names no source.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is none of auto, netlink, auditd, kmsg, file:PATH and -")]
-pub struct UnknownSource(String);
+pub struct UnknownAuditSource(String);
 
-impl FromStr for Source {
-    type Err = UnknownSource;
+impl FromStr for AuditSource {
+    type Err = UnknownAuditSource;
 
-    fn from_str(text: &str) -> Result<Source, UnknownSource> {
+    fn from_str(text: &str) -> Result<AuditSource, UnknownAuditSource> {
         Ok(match text {
-            "auto" => Source::Auto,
-            "netlink" => Source::Netlink,
-            "auditd" => Source::Auditd,
-            "kmsg" => Source::Kmsg,
-            "-" => Source::Stdin,
+            "auto" => AuditSource::Auto,
+            "netlink" => AuditSource::Netlink,
+            "auditd" => AuditSource::Auditd,
+            "kmsg" => AuditSource::Kmsg,
+            "-" => AuditSource::Stdin,
             _ => match text.strip_prefix("file:") {
-                Some(path) if !path.is_empty() => Source::File(PathBuf::from(path)),
-                _ => return Err(UnknownSource(text.to_owned())),
+                Some(path) if !path.is_empty() => AuditSource::File(PathBuf::from(path)),
+                _ => return Err(UnknownAuditSource(text.to_owned())),
             },
         })
     }
@@ -73,7 +73,7 @@ impl FromStr for Source {
 /// Why records can't be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SourceError {
+pub enum AuditSourceError {
     /// The kernel refuses.
     #[error("{what} needs {capability}, which is missing")]
     Denied {
@@ -93,7 +93,7 @@ pub enum SourceError {
     Silent(Duration),
     /// None of the sources can be used.
     #[error("audit records can't be read: {}", list(.0))]
-    None(Vec<(Source, SourceError)>),
+    None(Vec<(AuditSource, AuditSourceError)>),
     /// A system call failed.
     #[error("{operation} failed")]
     System {
@@ -112,7 +112,7 @@ pub enum SourceError {
     },
 }
 
-fn list(tried: &[(Source, SourceError)]) -> String {
+fn list(tried: &[(AuditSource, AuditSourceError)]) -> String {
     let tried = tried.iter().map(|(source, why)| {
         let cause =
             std::error::Error::source(why).map_or_else(String::new, |cause| format!(" ({cause})"));
@@ -130,27 +130,58 @@ const LOGS: [&str; 4] = [
     "/var/log/messages",
 ];
 
-impl Source {
-    /// What this stands for, the best first.
-    pub(super) fn candidates(&self, become_auditd: bool) -> Vec<Source> {
-        if *self != Source::Auto {
-            return vec![self.clone()];
+/// How audit records are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditReading {
+    /// Where from.
+    pub source: AuditSource,
+    /// Whether [`AuditSource::Auto`] may become the audit daemon.
+    pub become_auditd: bool,
+    /// The size of the socket's receive buffer, in bytes.
+    pub receive_buffer: usize,
+}
+
+/// The size of the receive buffer by default. The kernel charges up to 1 KB for a record.
+pub const RECEIVE_BUFFER: usize = 64 << 20;
+
+impl Default for AuditReading {
+    fn default() -> AuditReading {
+        AuditReading {
+            source: AuditSource::Auto,
+            become_auditd: false,
+            receive_buffer: RECEIVE_BUFFER,
+        }
+    }
+}
+
+impl AuditReading {
+    /// The sources to try, the best first.
+    pub(super) fn candidates(&self) -> Vec<AuditSource> {
+        if self.source != AuditSource::Auto {
+            return vec![self.source.clone()];
         }
         let logs = LOGS.map(PathBuf::from).into_iter();
         let readable = logs
             .filter(|path| File::open(path).is_ok())
-            .map(Source::File);
-        [Source::Netlink]
+            .map(AuditSource::File);
+        [AuditSource::Netlink]
             .into_iter()
-            .chain(become_auditd.then_some(Source::Auditd))
-            .chain([Source::Kmsg])
+            .chain(self.become_auditd.then_some(AuditSource::Auditd))
+            .chain([AuditSource::Kmsg])
             .chain(readable)
             .collect()
     }
 }
 
-fn lines(path: &Path) -> Result<Lines, SourceError> {
-    let failed = |source| SourceError::Open {
+impl AuditSource {
+    /// Whether the records may be those of another machine.
+    pub(super) fn may_be_elsewhere(&self) -> bool {
+        matches!(self, AuditSource::File(_) | AuditSource::Stdin)
+    }
+}
+
+fn lines(path: &Path) -> Result<Lines, AuditSourceError> {
+    let failed = |source| AuditSourceError::Open {
         path: path.to_owned(),
         source,
     };
@@ -165,36 +196,39 @@ fn lines(path: &Path) -> Result<Lines, SourceError> {
 
 /// A source that delivers.
 pub(super) struct Opened {
-    pub(super) source: Source,
+    pub(super) source: AuditSource,
     pub(super) reader: Reader,
     /// This process is the audit daemon until this is dropped.
     daemon: bool,
 }
 
 impl Opened {
-    /// Opens one source (not [`Source::Auto`]).
-    pub(super) fn open(source: &Source, receive_buffer: usize) -> Result<Opened, SourceError> {
-        let system = |operation| move |source| SourceError::System { operation, source };
+    /// Opens one source (not [`AuditSource::Auto`]).
+    pub(super) fn open(
+        source: &AuditSource,
+        receive_buffer: usize,
+    ) -> Result<Opened, AuditSourceError> {
+        let system = |operation| move |source| AuditSourceError::System { operation, source };
         let (reader, daemon) = match source {
-            Source::Netlink => {
+            AuditSource::Netlink => {
                 let socket = AuditSocket::open().map_err(system("opening an audit socket"))?;
                 // The size counts from the first message.
                 socket
                     .set_receive_buffer(receive_buffer)
                     .map_err(system("SO_RCVBUF"))?;
                 socket.join_readers().map_err(|source| match source {
-                    Errno::EPERM => SourceError::Denied {
+                    Errno::EPERM => AuditSourceError::Denied {
                         what: "the audit multicast group",
                         capability: "CAP_AUDIT_READ",
                     },
-                    source => SourceError::System {
+                    source => AuditSourceError::System {
                         operation: "joining the audit multicast group",
                         source,
                     },
                 })?;
                 (Reader::Socket(socket), false)
             }
-            Source::Auditd => {
+            AuditSource::Auditd => {
                 let socket = AuditSocket::open().map_err(system("opening an audit socket"))?;
                 socket
                     .set_receive_buffer(receive_buffer)
@@ -202,37 +236,37 @@ impl Opened {
                 socket
                     .set_daemon(std::process::id())
                     .map_err(|source| match source {
-                        Errno::EPERM => SourceError::Denied {
+                        Errno::EPERM => AuditSourceError::Denied {
                             what: "becoming the audit daemon",
                             capability: "CAP_AUDIT_CONTROL",
                         },
                         Errno::EEXIST => {
-                            SourceError::DaemonRuns(socket.status().unwrap_or_default().daemon)
+                            AuditSourceError::DaemonRuns(socket.status().unwrap_or_default().daemon)
                         }
-                        source => SourceError::System {
+                        source => AuditSourceError::System {
                             operation: "becoming the audit daemon",
                             source,
                         },
                     })?;
                 (Reader::Socket(socket), true)
             }
-            Source::Kmsg => {
+            AuditSource::Kmsg => {
                 let kmsg = Kmsg::open().map_err(|source| match source.raw_os_error() {
-                    Some(libc::EPERM) => SourceError::Denied {
+                    Some(libc::EPERM) => AuditSourceError::Denied {
                         what: "/dev/kmsg",
                         capability: "CAP_SYSLOG",
                     },
-                    _ => SourceError::Open {
+                    _ => AuditSourceError::Open {
                         path: PathBuf::from("/dev/kmsg"),
                         source,
                     },
                 })?;
                 (Reader::Kmsg(kmsg), false)
             }
-            Source::File(path) => (Reader::Lines(Mutex::new(Some(lines(path)?))), false),
-            Source::Stdin => {
+            AuditSource::File(path) => (Reader::Lines(Mutex::new(Some(lines(path)?))), false),
+            AuditSource::Stdin => {
                 let input = io::stdin().as_fd().try_clone_to_owned();
-                let input = input.map_err(|source| SourceError::Open {
+                let input = input.map_err(|source| AuditSourceError::Open {
                     path: PathBuf::from("-"),
                     source,
                 })?;
@@ -240,7 +274,7 @@ impl Opened {
                 (Reader::Lines(Mutex::new(Some(lines))), false)
             }
             // It stands for others.
-            Source::Auto => return Err(SourceError::None(Vec::new())),
+            AuditSource::Auto => return Err(AuditSourceError::None(Vec::new())),
         };
         Ok(Opened {
             source: source.clone(),

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use sc_record::profile::Profile;
 use sc_record::recording::{Earlier, Name, Recording, Run, RunId, update};
 
-use super::profile;
 use crate::cli::{Destination, KeepArgs};
+use crate::commands::profile;
 use crate::ui::summary::{Say, Summary};
 
 /// Where a run goes.
-pub(super) struct Keep<'a> {
+pub(in crate::commands) struct Keep<'a> {
     args: &'a KeepArgs,
     name: Name,
     /// `None`: keep no recording.
@@ -21,8 +21,17 @@ pub(super) struct Keep<'a> {
     assumed: Option<Profile>,
 }
 
+/// A recording with its latest run.
+pub(in crate::commands) struct Added {
+    recording: Recording,
+    latest: RunId,
+}
+
 impl Keep<'_> {
-    pub(super) fn new(args: &KeepArgs, default_name: Name) -> anyhow::Result<Keep<'_>> {
+    pub(in crate::commands) fn new(
+        args: &KeepArgs,
+        default_name: Name,
+    ) -> anyhow::Result<Keep<'_>> {
         let name = args.name.clone().unwrap_or(default_name);
         let recording = match &args.recording {
             None => Some(PathBuf::from(format!("recordings/{name}.json"))),
@@ -45,12 +54,12 @@ impl Keep<'_> {
     }
 
     /// The run is only what this profile lacks: the profile that is written has both.
-    pub(super) fn assume(&mut self, profile: Profile) {
+    pub(in crate::commands) fn assume(&mut self, profile: Profile) {
         self.assumed = Some(profile);
     }
 
     /// Refuses a recording that the run could not be added to, before the run.
-    pub(super) fn check_recording(&self) -> anyhow::Result<()> {
+    pub(in crate::commands) fn check_recording(&self) -> anyhow::Result<()> {
         let Some(path) = &self.recording else {
             return Ok(());
         };
@@ -67,28 +76,13 @@ impl Keep<'_> {
         Ok(())
     }
 
-    /// Does all of it.
-    pub(super) fn keep(&self, run: Run, say: Say) -> anyhow::Result<()> {
-        let id = run.id;
-        let recording = self.add(run)?;
-        let said = self.write_profile(&recording, id);
-        if let Some(run) = recording.runs.get(&id) {
-            Summary::new(run, &recording, &self.files(said.is_ok()))
-                .print(say, self.args.verbosity);
-        }
-        for line in said? {
-            if say == Say::Text {
-                say!("sc-record: {line}");
-            }
-        }
-        Ok(())
-    }
-
     /// Adds the run to the recording's file, and gives all that is there then.
-    fn add(&self, run: Run) -> anyhow::Result<Recording> {
+    pub(in crate::commands) fn add(&self, run: Run) -> anyhow::Result<Added> {
+        let latest = run.id;
         let one = Recording::of(self.name.clone(), run);
         let Some(path) = &self.recording else {
-            return Ok(one);
+            let recording = one;
+            return Ok(Added { recording, latest });
         };
         let earlier = if self.args.fresh {
             Earlier::SetAside
@@ -99,10 +93,26 @@ impl Keep<'_> {
             Some(old) => old.merge(one.clone()),
             None => Ok(one.clone()),
         });
-        all.map_err(|error| {
+        let recording = all.map_err(|error| {
             let kept = rescue(&one, path);
             anyhow::Error::new(error).context(kept)
-        })
+        })?;
+        Ok(Added { recording, latest })
+    }
+
+    /// Writes the profile of all runs, and reports the latest.
+    pub(in crate::commands) fn report(&self, added: &Added, say: Say) -> anyhow::Result<()> {
+        let Added { recording, latest } = added;
+        let said = self.write_profile(recording, *latest);
+        if let Some(run) = recording.runs.get(latest) {
+            Summary::new(run, recording, &self.files(said.is_ok())).print(say, self.args.verbosity);
+        }
+        for line in said? {
+            if say == Say::Text {
+                say!("sc-record: {line}");
+            }
+        }
+        Ok(())
     }
 
     /// Writes the profile of all runs, and gives what is to be said about it.

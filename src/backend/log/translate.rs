@@ -13,7 +13,7 @@ use crate::event::{CallSite, Event, Sink, Task};
 use crate::syscall::Syscall;
 
 /// Tells a sink what records say.
-pub(super) struct Teller {
+pub(super) struct Translator {
     launch: Launch,
     /// What each process executes, as its latest record had it.
     executing: HashMap<i32, Vec<u8>>,
@@ -65,10 +65,10 @@ impl Kind {
     }
 }
 
-impl Teller {
+impl Translator {
     /// For processes that run already, or that others start.
-    pub(super) fn new() -> Teller {
-        Teller {
+    pub(super) fn new() -> Translator {
+        Translator {
             launch: Launch::Done,
             executing: HashMap::new(),
             known: BTreeSet::new(),
@@ -84,19 +84,19 @@ impl Teller {
         own_exe: &[u8],
         known: BTreeSet<Syscall>,
         privileges_lost: bool,
-    ) -> Teller {
-        Teller {
+    ) -> Translator {
+        Translator {
             launch: Launch::Expected {
                 own_exe: own_exe.to_vec(),
             },
             known,
             privileged: privileges_lost.then(HashSet::new),
-            ..Teller::new()
+            ..Translator::new()
         }
     }
 
     /// Tells of one record.
-    pub(super) fn tell(&mut self, record: &Record<'_>, sink: &mut dyn Sink) -> Fate {
+    pub(super) fn translate(&mut self, record: &Record<'_>, sink: &mut dyn Sink) -> Fate {
         let task = Task(record.pid);
         let syscall = record.syscall;
         let kind = *self

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::Message;
+use super::audit_source::{AuditReading, AuditSource, AuditSourceError, Opened};
 use super::batch::{Batch, Heard};
 use super::fence::Fence;
 use super::ledger::Ledger;
 use super::reader::Reader;
-use super::socket::{AuditSocket, Status};
-use super::source::{Opened, Source, SourceError};
+use super::socket::{AuditSocket, AuditStatus};
 use crate::audit::{Classifier, Record};
-use crate::backend::Control;
+use crate::backend::Stop;
 use crate::event::{Event, Sink};
 
 /// So many batches may wait to be taken apart (32 MB). Then the reader waits, and the kernel drops what it has no room for.
@@ -27,13 +27,15 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// So long a source may say nothing of a fence. The kernel delivers at once; a daemon that keeps a log may take longer.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a probe waits. A source that is slower works all the same when it is chosen by name.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the last fence of a recording that was broken off is waited for.
 const ENDED_PATIENCE: Duration = Duration::from_secs(1);
 /// Records of others can be late: a number that is missing is waited for by so many fences more.
 const MORE_FENCES: usize = 3;
 
 /// A source that is being read.
-pub(super) struct Listener {
+pub(super) struct Intake {
     opened: Arc<Opened>,
     messages: Receiver<Message>,
     sender: SyncSender<Message>,
@@ -53,8 +55,10 @@ pub(super) struct Listener {
     before: Before,
     /// When, if nothing proves that the source is this kernel's.
     begun: Option<Instant>,
+    /// How long the source may take to deliver a fence.
+    patience: Duration,
     /// The better sources that don't work.
-    tried: Vec<(Source, SourceError)>,
+    tried: Vec<(AuditSource, AuditSourceError)>,
 }
 
 struct MadeFence {
@@ -67,37 +71,51 @@ struct MadeFence {
 struct Before {
     drops: Option<u32>,
     /// What asking for audit's status gave; `None`: not asked yet.
-    status: Option<nix::Result<Status>>,
+    status: Option<nix::Result<AuditStatus>>,
 }
 
-impl Listener {
-    /// Opens a source, or the first that delivers.
+impl Intake {
+    /// Opens a source, or the first that delivers. A source has this long at most to deliver, or as long as such sources
+    /// take.
     pub(super) fn open(
-        candidates: &[Source],
-        receive_buffer: usize,
-        control: &Control,
-    ) -> Result<Listener, SourceError> {
+        reading: &AuditReading,
+        patience: Option<Duration>,
+        stop: &Stop,
+    ) -> Result<Intake, AuditSourceError> {
+        if !super::is_logged() {
+            return Err(AuditSourceError::NotLogged);
+        }
+        let candidates = reading.candidates();
         let mut tried = Vec::new();
-        for source in candidates {
-            let listener =
-                Listener::of(source, receive_buffer).and_then(|listener| listener.opened(control));
-            match listener {
-                Ok(mut listener) => {
-                    listener.tried = tried;
-                    return Ok(listener);
+        for source in &candidates {
+            let intake = Intake::of(source, reading.receive_buffer)
+                .and_then(|intake| intake.opened(patience, stop));
+            match intake {
+                Ok(mut intake) => {
+                    intake.tried = tried;
+                    return Ok(intake);
                 }
                 Err(error) if candidates.len() == 1 => return Err(error),
                 Err(error) => tried.push((source.clone(), error)),
             }
         }
-        Err(SourceError::None(tried))
+        Err(AuditSourceError::None(tried))
     }
 
-    fn of(source: &Source, receive_buffer: usize) -> Result<Listener, SourceError> {
+    /// Opens a source to see whether one delivers, and soon.
+    pub(super) fn probe(reading: &AuditReading) -> Result<Intake, AuditSourceError> {
+        let never = Stop::new().map_err(|source| AuditSourceError::System {
+            operation: "eventfd",
+            source,
+        })?;
+        Intake::open(reading, Some(PROBE_PATIENCE), &never)
+    }
+
+    fn of(source: &AuditSource, receive_buffer: usize) -> Result<Intake, AuditSourceError> {
         let opened = Arc::new(Opened::open(source, receive_buffer)?);
         let (sender, messages) = sync_channel(WAITING);
         let system = |operation| {
-            move |error: std::io::Error| SourceError::System {
+            move |error: std::io::Error| AuditSourceError::System {
                 operation,
                 source: error
                     .raw_os_error()
@@ -110,7 +128,8 @@ impl Listener {
         let reader = thread
             .spawn(move || shared.reader.read(stopped.as_fd(), &out))
             .map_err(system("starting a thread"))?;
-        Ok(Listener {
+        Ok(Intake {
+            patience: patience(&opened.reader),
             opened,
             messages,
             sender,
@@ -131,16 +150,17 @@ impl Listener {
 
     /// Opens a log that may be another machine's: whatever it says counts from now on. If it is this kernel's, a fence
     /// will show.
-    pub(super) fn begin(source: &Source, receive_buffer: usize) -> Result<Listener, SourceError> {
-        let mut listener = Listener::of(source, receive_buffer)?;
-        listener.before.status = Some(AuditSocket::open().and_then(|socket| socket.status()));
-        listener.opening = Some(0);
-        listener.begun = Some(Instant::now());
+    pub(super) fn begin(reading: &AuditReading) -> Result<Intake, AuditSourceError> {
+        let source = &reading.source;
+        let mut intake = Intake::of(source, reading.receive_buffer)?;
+        intake.before.status = Some(AuditSocket::open().and_then(|socket| socket.status()));
+        intake.opening = Some(0);
+        intake.begun = Some(Instant::now());
         // Where no call can be logged, the log is another machine's.
-        if let (Source::File(_), Ok(fence)) = (source, Fence::make()) {
-            listener.fences.push(MadeFence { fence, seen: false });
+        if let (AuditSource::File(_), Ok(fence)) = (source, Fence::make()) {
+            intake.fences.push(MadeFence { fence, seen: false });
         }
-        Ok(listener)
+        Ok(intake)
     }
 
     /// Whether nothing more will come.
@@ -149,28 +169,33 @@ impl Listener {
     }
 
     /// Makes sure that the source delivers, and has the account begin.
-    fn opened(mut self, control: &Control) -> Result<Listener, SourceError> {
+    fn opened(
+        mut self,
+        patience: Option<Duration>,
+        stop: &Stop,
+    ) -> Result<Intake, AuditSourceError> {
+        self.patience = patience.unwrap_or(self.patience);
         // Before the fence: what is lost after it must show.
         self.before.status = Some(AuditSocket::open().and_then(|socket| socket.status()));
-        let seen = self.fence(Some(control), &mut |_| {});
-        let seen = seen.map_err(|source| SourceError::System {
+        let seen = self.fence(Some(stop), &mut |_| {});
+        let seen = seen.map_err(|source| AuditSourceError::System {
             operation: "making a call that is logged",
             source,
         })?;
         if !seen {
-            return Err(SourceError::Silent(self.patience()));
+            return Err(AuditSourceError::Silent(self.patience));
         }
         self.before.drops = self.opened.drops();
         Ok(self)
     }
 
     /// Where the records come from, and why it isn't a better source.
-    pub(super) fn into_source(mut self) -> (Source, Vec<(Source, SourceError)>) {
+    pub(super) fn into_source(mut self) -> (AuditSource, Vec<(AuditSource, AuditSourceError)>) {
         (self.opened.source.clone(), std::mem::take(&mut self.tried))
     }
 
     /// Where the records come from.
-    pub(super) fn source(&self) -> &Source {
+    pub(super) fn source(&self) -> &AuditSource {
         &self.opened.source
     }
 
@@ -195,7 +220,7 @@ impl Listener {
 
     /// Takes the records of a batch, and puts all of it to the account. Whether a fence was among it.
     pub(super) fn hear(&mut self, batch: &Batch, take: &mut dyn FnMut(&Record<'_>)) -> bool {
-        let Listener {
+        let Intake {
             forms,
             ledger,
             fences,
@@ -244,20 +269,20 @@ impl Listener {
         seen
     }
 
-    /// Makes fences until the record of one comes. Whether one did. A recording that is broken off (by `control`) doesn't wait
+    /// Makes fences until the record of one comes. Whether one did. A recording that is broken off (by `stop`) doesn't wait
     /// long.
     pub(super) fn fence(
         &mut self,
-        control: Option<&Control>,
+        stop: Option<&Stop>,
         take: &mut dyn FnMut(&Record<'_>),
     ) -> nix::Result<bool> {
-        let patience = self.patience();
+        let patience = self.patience;
         let first = self.fences.len();
         let mut again = Instant::now();
         let mut give_up = again + patience;
         loop {
             let now = Instant::now();
-            let ended = control.is_some_and(Control::is_ended);
+            let ended = stop.is_some_and(Stop::is_requested);
             if ended {
                 give_up = give_up.min(now + ENDED_PATIENCE);
             }
@@ -288,24 +313,10 @@ impl Listener {
         }
     }
 
-    /// How long the source may take to deliver a fence.
-    fn patience(&self) -> Duration {
-        match self.opened.reader {
-            Reader::Socket(_) => SOCKET_PATIENCE,
-            // The next message after this many seconds is printed for certain.
-            Reader::Kmsg(_) => {
-                let interval = std::fs::read_to_string("/proc/sys/kernel/printk_ratelimit");
-                let interval = interval.ok().and_then(|text| text.trim().parse().ok());
-                Duration::from_secs(interval.unwrap_or(5)) + Duration::from_secs(2)
-            }
-            Reader::Lines(_) => LOG_PATIENCE,
-        }
-    }
-
     /// Makes the last fence, takes what comes before it, and tells what is lost since the first.
     pub(super) fn close(
         mut self,
-        control: Option<&Control>,
+        stop: Option<&Stop>,
         sink: &mut dyn Sink,
         take: &mut dyn FnMut(&mut dyn Sink, &Record<'_>),
     ) {
@@ -322,7 +333,7 @@ impl Listener {
         }
         let mut seen = false;
         for _ in 0..=MORE_FENCES {
-            seen = match self.fence(control, &mut |record| take(sink, record)) {
+            seen = match self.fence(stop, &mut |record| take(sink, record)) {
                 Ok(seen) => seen,
                 Err(error) => {
                     lost(sink, format!("the last fence failed: {}", error.desc()));
@@ -337,12 +348,12 @@ impl Listener {
                 break;
             }
         }
-        if !seen && !control.is_some_and(Control::is_ended) {
+        if !seen && !stop.is_some_and(Stop::is_requested) {
             lost(
                 sink,
                 format!(
                     "no record of the recorder's own last call came within {} s",
-                    self.patience().as_secs()
+                    self.patience.as_secs()
                 ),
             );
         }
@@ -355,7 +366,7 @@ impl Listener {
 
     /// Whether the first fence shows, which the log has some time for. Takes what has come.
     fn proves_to_be_ours(&mut self, begun: Instant, take: &mut dyn FnMut(&Record<'_>)) -> bool {
-        let give_up = begun + self.patience();
+        let give_up = begun + self.patience;
         loop {
             let proven = self.fences.first().is_some_and(|made| made.seen);
             let wait = if self.fences.is_empty() || self.is_over() || proven {
@@ -410,12 +421,26 @@ impl Listener {
             ),
         }
         if !super::is_logged() {
-            lost(sink, SourceError::NotLogged.to_string());
+            lost(sink, AuditSourceError::NotLogged.to_string());
         }
     }
 }
 
-impl Drop for Listener {
+/// How long a source may take to deliver a fence.
+fn patience(reader: &Reader) -> Duration {
+    match reader {
+        Reader::Socket(_) => SOCKET_PATIENCE,
+        // The next message after this many seconds is printed for certain.
+        Reader::Kmsg(_) => {
+            let interval = std::fs::read_to_string("/proc/sys/kernel/printk_ratelimit");
+            let interval = interval.ok().and_then(|text| text.trim().parse().ok());
+            Duration::from_secs(interval.unwrap_or(5)) + Duration::from_secs(2)
+        }
+        Reader::Lines(_) => LOG_PATIENCE,
+    }
+}
+
+impl Drop for Intake {
     fn drop(&mut self) {
         self.stop = None;
         // A reader that waits for room learns that nobody takes anything any more.
@@ -429,7 +454,7 @@ impl Drop for Listener {
 
 /// Says so if the kernel counts records as lost though they are delivered: those that it keeps for a daemon that may come,
 /// and has no more room for (`kauditd_hold_skb`).
-fn grows_always(status: Status) -> &'static str {
+fn grows_always(status: AuditStatus) -> &'static str {
     let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let mut parameters = command_line.split_ascii_whitespace();
     if status.daemon == 0 && parameters.any(|parameter| matches!(parameter, "audit=1" | "audit=on"))

@@ -1,0 +1,62 @@
+//! Which backend records: the first that can.
+
+use super::{Backend, Promise, Target, Unavailable};
+
+/// What probing found, and the backend that was picked.
+pub struct Choice<'a> {
+    /// The backend to record with.
+    pub picked: &'a dyn Backend,
+    /// What it promises.
+    pub promise: Promise,
+    /// The better backends, which can't record.
+    pub better: Vec<(&'static str, Unavailable)>,
+    /// What probing found of the others, where they were probed.
+    pub others: Vec<(&'static str, Result<Promise, Unavailable>)>,
+}
+
+/// No backend can record a target. Each has something missing.
+#[derive(Debug, thiserror::Error)]
+#[error("no backend can record this{}", list(.0))]
+pub struct NoBackend(pub Vec<(&'static str, Unavailable)>);
+
+fn list(missing: &[(&'static str, Unavailable)]) -> String {
+    missing.iter().fold(String::new(), |list, (name, why)| {
+        format!("{list}\n  {name}: {}", why.chain())
+    })
+}
+
+impl Unavailable {
+    /// It and its causes, on one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
+        causes.fold(self.to_string(), |chain, cause| format!("{chain}: {cause}"))
+    }
+}
+
+impl<'a> Choice<'a> {
+    /// Picks the first of these that can record the target. The ones after it are only probed for a user who wants to know
+    /// (`all`): it takes time.
+    pub fn make(
+        backends: &'a [Box<dyn Backend>],
+        target: &Target,
+        all: bool,
+    ) -> Result<Choice<'a>, NoBackend> {
+        let mut better = Vec::new();
+        for (index, backend) in backends.iter().enumerate() {
+            match backend.probe(target) {
+                Ok(promise) => {
+                    let others = backends[index + 1..].iter().filter(|_| all);
+                    return Ok(Choice {
+                        picked: backend.as_ref(),
+                        promise,
+                        better,
+                        others: others.map(|b| (b.name(), b.probe(target))).collect(),
+                    });
+                }
+                Err(why) => better.push((backend.name(), why)),
+            }
+        }
+        Err(NoBackend(better))
+    }
+}

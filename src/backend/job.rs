@@ -1,0 +1,161 @@
+//! The command as part of the job that a shell started: its signals and its stops.
+//!
+//! To the shell, the recorder and the command are one job in one process group. The terminal's signals reach both; the job
+//! stops when the command has stopped; what another process sends to the recorder alone is meant for the command.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use super::Stop;
+use crate::event::Task;
+use crate::sys::signal;
+
+/// How many signals of the command are remembered.
+const REMEMBERED: usize = 64;
+
+/// The job of a launched command. A backend reports what happens to the command; [`signals`](super::signals) acts on it.
+#[derive(Debug, Default)]
+pub struct Job(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// The command while it runs.
+    command: Option<Task>,
+    /// Says whether a process belongs to the workload.
+    is_member: Option<Box<dyn Fn(Task) -> bool + Send + Sync>>,
+    /// The latest signals that processes sent to the command, newest last: signal and sender.
+    received: VecDeque<(i32, i32)>,
+    /// The terminal's stop signal that this process got, while the command has not stopped for it yet.
+    asked: Option<i32>,
+    /// The command is in a group-stop.
+    stopped: bool,
+    /// What to stop, and why, when the command ends.
+    and_all: Option<(Stop, &'static str)>,
+    /// This process has already stopped for that group-stop. ^Z asks twice, by the command's stop and by this process's
+    /// own signal: to stop for the second after the shell continued the job would leave it stopped.
+    followed: bool,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.command.fmt(f)
+    }
+}
+
+impl Job {
+    /// The command runs from now on. `is_member` says whether a process belongs to the workload: its signals are not passed
+    /// on to the command.
+    pub fn started(&self, command: Task, is_member: impl Fn(Task) -> bool + Send + Sync + 'static) {
+        *self.lock() = State {
+            command: Some(command),
+            is_member: Some(Box::new(is_member)),
+            ..State::default()
+        };
+    }
+
+    /// The command has ended, or is no longer recorded.
+    pub fn ended(&self) {
+        let mut state = self.lock();
+        state.command = None;
+        if let Some((stop, reason)) = state.and_all.take() {
+            drop(state);
+            stop.request(reason);
+        }
+    }
+
+    /// A process sent the command a signal, and it was delivered. Report it where the backend sees it: a signal for the
+    /// whole process group then isn't passed on a second time.
+    pub fn received(&self, signal: i32, sender: i32) {
+        let mut state = self.lock();
+        state.received.push_back((signal, sender));
+        if state.received.len() > REMEMBERED {
+            state.received.pop_front();
+        }
+    }
+
+    /// The command entered a group-stop by this signal. A command that stops itself (`less` at ^Z) must give its terminal
+    /// back to the shell, which waits for this process. Other stops are for somebody else to end, perhaps for a child of
+    /// the command, which must run on for that.
+    pub fn stopped(&self, by: i32) {
+        let job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+        let ask = job_control.contains(&by) && is_in_foreground();
+        self.update(|state| {
+            state.stopped = true;
+            if ask {
+                state.asked = Some(by);
+            }
+        });
+    }
+
+    /// The command left its group-stop.
+    pub fn continued(&self) {
+        self.update(|state| {
+            state.stopped = false;
+            state.followed = false;
+        });
+    }
+
+    /// The process of the command while it runs.
+    pub(super) fn command(&self) -> Option<Task> {
+        self.lock().command
+    }
+
+    /// Whether a process belongs to the workload, of which the command may be gone.
+    pub(super) fn has_member(&self, process: Task) -> bool {
+        let state = self.lock();
+        (state.is_member.as_ref()).is_some_and(|is_member| is_member(process))
+    }
+
+    /// Whether the command received such a signal. Each counts once.
+    pub(super) fn take_received(&self, signal: i32, sender: i32) -> bool {
+        let received = &mut self.lock().received;
+        let found = received.iter().position(|had| *had == (signal, sender));
+        found.and_then(|index| received.remove(index)).is_some()
+    }
+
+    /// The terminal asks this process to stop. It does when the command has.
+    pub(super) fn stop_asked(&self, signal: i32) {
+        self.update(|state| state.asked = Some(signal));
+    }
+
+    /// The recording ends with the command: what it leaves behind is not waited for.
+    pub(super) fn is_all(&self, stop: &Stop, reason: &'static str) {
+        let mut state = self.lock();
+        if state.command.is_some() {
+            state.and_all = Some((stop.clone(), reason));
+        } else {
+            drop(state);
+            stop.request(reason);
+        }
+    }
+
+    /// The shell continues this process.
+    pub(super) fn continue_asked(&self) {
+        self.update(|state| state.asked = None);
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        if state.stopped
+            && let Some(signal) = state.asked.take()
+            && !state.followed
+        {
+            state.followed = true;
+            drop(state);
+            signal::take_default_action(signal);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // The state is whole after every step: a panic elsewhere doesn't spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether this process is in the foreground of its terminal.
+fn is_in_foreground() -> bool {
+    let terminal = std::fs::File::open("/dev/tty");
+    terminal.is_ok_and(|terminal| nix::unistd::tcgetpgrp(terminal) == Ok(nix::unistd::getpgrp()))
+}

@@ -1,0 +1,278 @@
+//! One pass of a command: started under the recording filter in a login session of its own, to the last of its records.
+//!
+//! The threads: the intake's reads the source, one starts the command and waits for it and its descendants, and the caller's
+//! takes the messages of both.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::mpsc::SyncSender;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::intake::Intake;
+use super::login::{self, Announcement, LoginSession};
+use super::members::{Members, Owner};
+use super::translate::{Fate, Translator};
+use super::{AuditReading, Message, filter, lock, lost};
+use crate::audit::Record;
+use crate::backend::launch::launch;
+use crate::backend::proc::{self, Status};
+use crate::backend::{Command, Error, RunEnd, Stop, Until};
+use crate::event::{Sink, Task};
+use crate::recording::Exit;
+use crate::sys::launch::Filter;
+use crate::sys::signal;
+use crate::sys::wait::{self, Child};
+use crate::syscall::Syscall;
+
+/// One pass.
+pub(super) struct Pass<'a> {
+    command: &'a Command,
+    known: &'a BTreeSet<Syscall>,
+    myself: Status,
+    stop: &'a Stop,
+    /// The login sessions of the workload, as far as they are known.
+    sessions: Mutex<BTreeSet<u32>>,
+    /// Kept until the last record was taken.
+    announcement: Mutex<Option<Announcement>>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass in which these calls are allowed without being logged.
+    pub(super) fn new(
+        command: &'a Command,
+        known: &'a BTreeSet<Syscall>,
+        stop: &'a Stop,
+    ) -> Pass<'a> {
+        Pass {
+            command,
+            known,
+            myself: Status::of_recorder(),
+            stop,
+            sessions: Mutex::new(BTreeSet::new()),
+            announcement: Mutex::new(None),
+        }
+    }
+
+    /// Records it. `executed` are the files that the workload is known to execute, though no record may show it any more.
+    pub(super) fn record(
+        &self,
+        reading: &AuditReading,
+        call_sites: bool,
+        executed: &BTreeSet<PathBuf>,
+        sink: &mut dyn Sink,
+    ) -> Result<RunEnd, Error> {
+        signal::keep_children().map_err(Error::system("sigaction"))?;
+        let mut intake = Intake::open(reading, None, self.stop)?;
+        if let Some(reason) = self.stop.reason() {
+            return Err(Error::Stopped(reason.to_owned()));
+        }
+        if self.myself.has_filter {
+            lost(
+                sink,
+                "the recorder runs under a seccomp filter: calls that it refuses are not logged"
+                    .to_owned(),
+            );
+        }
+        let filter = Filter {
+            program: filter::program(self.known),
+            no_new_privs: !self.myself.can_load_filters,
+        };
+        let privileges_lost = filter.no_new_privs && !self.myself.no_new_privs;
+        let mut translator =
+            Translator::of_command(intake.own_exe(), self.known.clone(), privileges_lost);
+        translator.sites = call_sites;
+        for file in executed {
+            translator.check_privileges(file, sink);
+        }
+        let mut members = None;
+        let exit = std::thread::scope(|scope| {
+            let out = intake.sender();
+            let filter = &filter;
+            let launcher = std::thread::Builder::new().name("launcher".to_owned());
+            launcher
+                .spawn_scoped(scope, move || {
+                    let result = self.launch(filter, &out);
+                    // The other end lives longer than this scope.
+                    let _ = out.send(Message::Over(result));
+                })
+                .map_err(Error::io("starting a thread"))?;
+            self.take_until_over(&mut intake, &mut members, &mut translator, sink)
+        })?;
+        // The descendants that logged in are only known by their records.
+        while self.command.until == Until::All && !self.stop.is_requested() {
+            let before = lock(&self.sessions).clone();
+            let fenced = intake.fence(Some(self.stop), &mut |record| {
+                self.take(record, &mut members, &mut translator, sink);
+            });
+            if fenced.is_err() || *lock(&self.sessions) == before {
+                break;
+            }
+            std::thread::scope(|scope| {
+                let out = intake.sender();
+                scope.spawn(move || {
+                    let result = self.wait_for_descendants(LoginSession::Own(0));
+                    let _ = out.send(Message::Over(result.map(|()| None)));
+                });
+                self.take_until_over(&mut intake, &mut members, &mut translator, sink)
+            })?;
+        }
+        intake.close(Some(self.stop), sink, &mut |sink, record| {
+            self.take(record, &mut members, &mut translator, sink);
+        });
+        if let Some(reason) = self.stop.reason() {
+            lost(sink, reason.to_owned());
+        }
+        Ok(RunEnd {
+            exit,
+            no_new_privs: filter.no_new_privs,
+        })
+    }
+
+    /// Takes messages until the one that says that all have ended.
+    fn take_until_over(
+        &self,
+        intake: &mut Intake,
+        members: &mut Option<Members>,
+        translator: &mut Translator,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Exit>, Error> {
+        loop {
+            match intake.next(None) {
+                Some(Message::Batch(batch)) => {
+                    intake.hear(&batch, &mut |record| {
+                        self.take(record, members, translator, sink);
+                    });
+                }
+                Some(Message::Session(session)) => {
+                    if let LoginSession::Shared(_) = session {
+                        lost(
+                            sink,
+                            "the workload's records can't be told from those of other programs of this login session: \
+                             CAP_AUDIT_CONTROL is missing"
+                                .to_owned(),
+                        );
+                    }
+                    *members = Some(Members::new(session, self.known.is_empty()));
+                }
+                Some(Message::Over(result)) => return result,
+                // There is always a sender.
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn take(
+        &self,
+        record: &Record<'_>,
+        members: &mut Option<Members>,
+        translator: &mut Translator,
+        sink: &mut dyn Sink,
+    ) {
+        // Before the workload starts nothing is its own.
+        let Some(members) = members else { return };
+        let known = members.sessions().len();
+        match members.owner(record) {
+            Owner::Workload => {
+                if translator.translate(record, sink) == Fate::Ended {
+                    members.ended(record.pid);
+                }
+            }
+            Owner::Other => return,
+            Owner::Doubtful => lost(
+                sink,
+                format!(
+                    "records of process {} ({}), of a login session that began meanwhile, may be the workload's and were \
+                     left out",
+                    record.pid,
+                    String::from_utf8_lossy(record.exe.as_deref().unwrap_or_default()),
+                ),
+            ),
+        }
+        if members.sessions().len() != known {
+            lock(&self.sessions).clone_from(members.sessions());
+        }
+    }
+
+    /// Starts the command and waits for it, and for its descendants where that is wanted. On a thread of its own, since
+    /// the login session is the thread's.
+    fn launch(&self, filter: &Filter, out: &SyncSender<Message>) -> Result<Option<Exit>, Error> {
+        let session = LoginSession::begin();
+        lock(&self.sessions).insert(session.number());
+        *lock(&self.announcement) = session.announce();
+        // Before any record of the workload's. The receiver lives longer than this thread.
+        let _ = out.send(Message::Session(session));
+        let mut launched = launch(self.command, Some(filter))?;
+        let task = launched.task();
+        self.command.job.started(task, move |sender| match session {
+            LoginSession::Own(own) => proc::session_of(sender) == Some(own),
+            LoginSession::Shared(_) => false,
+        });
+        let ended = launched.release().and_then(|()| match launched.failure() {
+            None => self.wait_for(task),
+            Some(error) => {
+                // It is gone, or about to be.
+                let _ = wait::wait_child(task);
+                Err(error)
+            }
+        });
+        self.command.job.ended();
+        match (&ended, self.command.until) {
+            (Ok(Some(_)), Until::All) => self.wait_for_descendants(session).and(ended),
+            _ => ended,
+        }
+    }
+
+    /// How the command ended; `None` if the recording is to end first.
+    fn wait_for(&self, command: Task) -> Result<Option<Exit>, Error> {
+        let job = &self.command.job;
+        let _interruptible =
+            (self.stop.interrupt_this_thread()).map_err(Error::system("sigaction"))?;
+        let mut stopped = false;
+        while !self.stop.is_requested() {
+            match wait::wait_child(command) {
+                Ok(Child::Exited(code)) => return Ok(Some(Exit::Code(code))),
+                Ok(Child::Signaled(signal)) => return Ok(Some(Exit::Signal(signal))),
+                Ok(Child::Stopped(signal)) => {
+                    // If it went on in between, the kernel reports its latest state only.
+                    if std::mem::replace(&mut stopped, true) {
+                        job.continued();
+                    }
+                    job.stopped(signal);
+                }
+                Ok(Child::Continued) => {
+                    stopped = false;
+                    job.continued();
+                }
+                Err(Errno::EINTR) => {}
+                Err(source) => return Err(Error::system("waiting for the command")(source)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until no process of the workload's sessions is left, or the recording is to end.
+    fn wait_for_descendants(&self, session: LoginSession) -> Result<(), Error> {
+        loop {
+            let sessions = lock(&self.sessions).clone();
+            let living = login::living(&sessions, session)
+                .map_err(Error::io("looking for the workload's processes"))?;
+            if living.is_empty() {
+                return Ok(());
+            }
+            for process in living {
+                let mut fds = [
+                    PollFd::new(process.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
+                ];
+                while poll(&mut fds, PollTimeout::NONE).is_err() {}
+                if self.stop.is_requested() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}

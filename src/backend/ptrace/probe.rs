@@ -1,0 +1,68 @@
+//! Whether ptrace(2) works here, found out by trying.
+
+use nix::errno::Errno;
+use nix::sys::ptrace::Options;
+
+use super::attach;
+use crate::backend::launch::launch;
+use crate::backend::{Command, Error, Unavailable, proc};
+use crate::event::Task;
+use crate::panic;
+use crate::sys::wait;
+
+/// Traces a child that executes nothing.
+pub(super) fn trace_child() -> Result<(), Unavailable> {
+    let nothing = Command::new("/".into(), Vec::new());
+    let child = launch(&nothing, None).map_err(Unavailable::failed)?;
+    let task = child.task();
+    let traced = attach::seize(task, Options::empty());
+    let reason = traced.map_err(|error| reason(error, task));
+    // Its gate closes, and it exits.
+    drop(child);
+    while matches!(
+        wait::wait_child(task),
+        Err(Errno::EINTR) | Ok(wait::Child::Stopped(_))
+    ) {}
+    reason
+}
+
+/// Traces a process for a moment. The kernel lets it go when the thread ends.
+pub(super) fn trace_process(process: Task) -> Result<(), Unavailable> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("probe".to_owned());
+        let traced = thread.spawn_scoped(scope, || attach::seize(process, Options::empty()));
+        panic::join(traced.map_err(Unavailable::failed)?.join())
+            .map_err(|error| reason(error, process))
+    })
+}
+
+/// What refuses to trace, as far as it shows.
+fn reason(error: Error, task: Task) -> Unavailable {
+    let Error::Task { source, .. } = &error else {
+        return match error {
+            Error::Traced { tracer, .. } if proc::parent_of(task) == Some(proc::myself()) => {
+                Unavailable::Forbidden(format!(
+                    "process {tracer} traces sc-record and all that it starts"
+                ))
+            }
+            error => Unavailable::failed(error),
+        };
+    };
+    match (source, proc::ptrace_scope()) {
+        (Errno::ESRCH, _) => Unavailable::failed(Error::NoProcess(task)),
+        (Errno::EPERM, Some(3)) => Unavailable::Forbidden(
+            "kernel.yama.ptrace_scope is 3: nobody may trace until the next boot".to_owned(),
+        ),
+        (Errno::EPERM, Some(1 | 2)) => Unavailable::Capability {
+            what: "tracing it, as kernel.yama.ptrace_scope is set,",
+            capability: "CAP_SYS_PTRACE",
+        },
+        (Errno::EPERM | Errno::ENOSYS, _) if proc::Status::of_recorder().has_filter => {
+            Unavailable::Forbidden(format!(
+                "ptrace(2) fails ({}), as the seccomp filter of sc-record itself may have it",
+                source.desc()
+            ))
+        }
+        _ => Unavailable::failed(error),
+    }
+}

@@ -1,0 +1,99 @@
+//! What is recorded.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Error, Job, proc};
+use crate::event::Task;
+
+/// What is recorded.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A program that the backend starts, with everything that it starts in turn.
+    Command(Command),
+    /// A process that runs already, with its threads and its descendants.
+    Process(Task),
+    /// What others start, and what runs already.
+    Scope(Scope),
+}
+
+/// Processes that the recorder neither starts nor names one by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those in this cgroup and below it, by its path from the root of its hierarchy (cgroups(7)).
+    Cgroup(PathBuf),
+    /// Those of one container: part of a name on their cgroup's path contains this, as engines put the id there.
+    Container(String),
+    /// All of the machine.
+    Everything,
+}
+
+/// A program to start. It gets the recorder's own stdin, stdout, stderr, terminal, environment, working directory,
+/// signal dispositions and limits.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The file to execute, already looked up in `PATH`.
+    pub path: PathBuf,
+    /// Its arguments, the zeroth (its own name) included.
+    pub argv: Vec<OsString>,
+    /// When the recording ends by itself.
+    pub until: Until,
+    /// How it takes part in the job control of the recorder's terminal.
+    pub job: Arc<Job>,
+}
+
+/// When the recording of a command ends by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// When no task of the workload is left.
+    #[default]
+    All,
+    /// When the command itself ended. What it left behind runs on unharmed.
+    Exit,
+}
+
+impl Command {
+    /// A command that is recorded until no task of the workload is left.
+    #[must_use]
+    pub fn new(path: PathBuf, argv: Vec<OsString>) -> Command {
+        Command {
+            path,
+            argv,
+            until: Until::All,
+            job: Arc::default(),
+        }
+    }
+}
+
+impl Target {
+    /// A process that runs already.
+    ///
+    /// Refuses kernel threads, which make no system calls, and an init that the recorder descends from, as everything else
+    /// does.
+    pub fn process(process: Task) -> Result<Target, Error> {
+        const INIT: Task = Task(1);
+        if proc::is_kernel_thread(process) {
+            return Err(Error::KernelThread {
+                process,
+                name: String::from_utf8_lossy(&proc::name_of(process).unwrap_or_default()).into(),
+            });
+        }
+        if process == INIT && proc::ancestors(proc::myself()).any(|ancestor| ancestor == INIT) {
+            return Err(Error::Init);
+        }
+        Ok(Target::Process(process))
+    }
+
+    /// The program of the run, as it was called; empty where the first that executes is the program.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        match self {
+            Target::Command(command) => command.argv.first().map(PathBuf::from).unwrap_or_default(),
+            Target::Process(process) => {
+                std::fs::read_link(format!("/proc/{process}/exe")).unwrap_or_default()
+            }
+            Target::Scope(_) => PathBuf::new(),
+        }
+    }
+}

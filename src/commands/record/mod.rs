@@ -1,0 +1,138 @@
+//! `sc-record [OPTIONS] [--] CMD [ARG]...`: the verb that needs no name.
+
+pub(super) mod keep;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use sc_record::backend::log::AuditSource;
+use sc_record::backend::{Backend, Command, Follow, Scope, Target};
+use sc_record::command::find_executable;
+use sc_record::event::Task;
+use sc_record::recording::{Name, Run};
+use sc_record::syscall::Syscall;
+
+use self::keep::Keep;
+use super::{exit_status, profile};
+use crate::cli::RecordArgs;
+use crate::ui::failure::NoRecord;
+use crate::ui::observation::{self, Observation};
+use crate::ui::summary::Say;
+
+/// Records, and gives the exit status of the workload.
+pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
+    let follows = args.observe.is_log_mode() && args.command.is_empty();
+    let target = target(args, follows)?;
+    let mut keep = Keep::new(&args.keep, default_name(args, &target))?;
+    let mut known = BTreeSet::new();
+    if let Some(path) = &args.assume {
+        anyhow::ensure!(args.observe.is_log_mode(), "--assume needs --log-mode");
+        let assumed = profile::assumed(path)?;
+        known = assumed.allowed();
+        keep.assume(assumed);
+    }
+    keep.check_recording()?;
+    let backends = backends(args, follows, known);
+
+    let verbosity = args.keep.verbosity;
+    let observation = Observation::prepare(&target, verbosity, args.observe.progress)?;
+    let mut run = observation.record(&backends, &mut |_| {})?;
+    if follows && run.syscalls.is_empty() {
+        return Err(NoRecord.into());
+    }
+    run.labels = args.keep.labels.to_map();
+    if let (true, Target::Command(command)) = (args.keep_argv, &target) {
+        run.argv = Some(command.argv.clone());
+    }
+    let status = status(&run, &target, &observation);
+    match args.assume.as_deref().filter(|_| !follows) {
+        None => save(&keep, &observation, run, args.json)?,
+        // Without a call there is nothing to keep, nor to make a profile of.
+        Some(assumed) if run.syscalls.is_empty() => lacks_nothing(assumed, &run),
+        Some(assumed) => {
+            let why = format!(
+                "what {} allows was not recorded (--assume)",
+                assumed.display()
+            );
+            run.incomplete_because.insert(why);
+            save(&keep, &observation, run, args.json)?;
+        }
+    }
+    Ok(status)
+}
+
+fn save(keep: &Keep, observation: &Observation<'_>, run: Run, json: bool) -> anyhow::Result<()> {
+    let added = keep.add(run)?;
+    observation.saved();
+    keep.report(&added, Say::beside_workload(json))
+}
+
+fn lacks_nothing(assumed: &Path, run: &Run) {
+    say!(
+        "sc-record: {} lacks nothing that was called",
+        assumed.display()
+    );
+    for why in &run.incomplete_because {
+        say!("sc-record: INCOMPLETE, calls may be missing: {why}");
+    }
+}
+
+/// The workload's own status. A process that was attached to has none for us; a recording that was broken off ends by the
+/// interrupt.
+fn status(run: &Run, target: &Target, observation: &Observation<'_>) -> u8 {
+    let status = match (run.exit, target) {
+        (_, Target::Process(_) | Target::Scope(_)) => 0,
+        (Some(exit), Target::Command(_)) => exit.shell_status(),
+        (None, Target::Command(_)) => 128 + observation.interrupted_by().unwrap_or(libc::SIGINT),
+    };
+    // A status is a byte, and so are 128 and any signal.
+    u8::try_from(status).unwrap_or(exit_status::TOOL_FAILED)
+}
+
+fn target(args: &RecordArgs, follows: bool) -> anyhow::Result<Target> {
+    if let Some(name) = args.command.first() {
+        anyhow::ensure!(
+            args.observe.log.source != AuditSource::Stdin,
+            "--source - takes the standard input, which is CMD's"
+        );
+        return Ok(Target::Command(Command {
+            until: observation::until(&args.observe),
+            ..Command::new(find_executable(name)?, args.command.clone())
+        }));
+    }
+    match (args.pid, &args.follow.container) {
+        (Some(pid), _) => Ok(Target::process(Task(pid))?),
+        (None, Some(id)) => Ok(Target::Scope(Scope::Container(id.clone()))),
+        (None, None) if follows => Ok(Target::Scope(Scope::Everything)),
+        (None, None) => anyhow::bail!("there is neither a command nor a process"),
+    }
+}
+
+fn backends(args: &RecordArgs, follows: bool, known: BTreeSet<Syscall>) -> Vec<Box<dyn Backend>> {
+    if follows {
+        return vec![Box::new(Follow {
+            reading: observation::reading(&args.observe),
+            comms: args.follow.comms.clone(),
+            exes: args.follow.exes.clone(),
+            duration: args.follow.duration,
+            idle: args.follow.idle,
+        })];
+    }
+    observation::backends(&args.observe, known, None)
+}
+
+/// What the recording is called if the user doesn't say: as what is recorded.
+fn default_name(args: &RecordArgs, target: &Target) -> Name {
+    let follow = &args.follow;
+    let program = target.program();
+    let name = (follow.exes.first().or(follow.comms.first()).map(Path::new))
+        .or_else(|| Some(program.as_path()).filter(|program| !program.as_os_str().is_empty()));
+    match (name, target) {
+        (Some(name), _) => Name::of_command(name),
+        // As long as engines show it.
+        (None, Target::Scope(Scope::Container(id))) => {
+            Name::of_command(Path::new(&id.chars().take(12).collect::<String>()))
+        }
+        (None, _) => Name::of_command(Path::new("log")),
+    }
+}

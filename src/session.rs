@@ -1,0 +1,147 @@
+//! One recording: a backend, a target and the builders of its runs, joined.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rustc_hash::FxBuildHasher;
+
+use crate::backend::{
+    Backend, Collector, Error, Notice, RunEnd, Stop, Target, Workload, WorkloadId,
+};
+use crate::event::{Event, Sink};
+use crate::panic;
+use crate::recording::{Run, RunBuilder};
+
+/// A recording that can begin.
+#[derive(Clone, Copy)]
+pub struct Session<'a> {
+    /// What records.
+    pub backend: &'a dyn Backend,
+    /// What is recorded.
+    pub target: &'a Target,
+    /// What ends it early.
+    pub stop: &'a Stop,
+}
+
+/// Sees what happens while a recording goes on.
+pub trait Observer {
+    /// The next event of a run, which its builder is about to count.
+    fn event(&mut self, event: &Event, run: &RunBuilder);
+
+    /// Something that the user may want to know.
+    fn notice(&mut self, notice: Notice);
+}
+
+impl Session<'_> {
+    /// Records a target that is one workload.
+    pub fn record(&self, observer: &mut (dyn Observer + Send)) -> Result<Run, Error> {
+        let mut only = None;
+        self.record_each(observer, &mut |run| only = Some(run))?;
+        only.ok_or_else(|| Error::Stopped(self.stop.reason().unwrap_or("no run began").to_owned()))
+    }
+
+    /// Records a target of many workloads, and hands over each run when it ends. If the backend fails, the runs that have
+    /// calls are handed over as incomplete; the error is returned if there are none.
+    pub fn record_each(
+        &self,
+        observer: &mut (dyn Observer + Send),
+        each: &mut (dyn FnMut(Run) + Send),
+    ) -> Result<(), Error> {
+        let mut runs = Runs {
+            backend: self.backend.name(),
+            open: HashMap::default(),
+            observer,
+            each,
+        };
+        let recorded = panic::catch(|| self.backend.record(self.target, &mut runs, self.stop));
+        let failure = match recorded {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(panic) => Error::Panic(panic),
+        };
+        if runs.abandon(&failure) {
+            Ok(())
+        } else {
+            Err(failure)
+        }
+    }
+}
+
+/// Builds all runs of a recording.
+struct Runs<'a> {
+    backend: &'static str,
+    open: HashMap<WorkloadId, OpenRun, FxBuildHasher>,
+    observer: &'a mut (dyn Observer + Send),
+    each: &'a mut (dyn FnMut(Run) + Send),
+}
+
+/// A run that has begun and not ended.
+struct OpenRun {
+    builder: RunBuilder,
+    labels: BTreeMap<String, String>,
+    /// Counting it, or looking at it, panicked: it takes no more events.
+    is_broken: bool,
+}
+
+impl Runs<'_> {
+    /// Ends the runs that the backend left open, as incomplete. Whether there was any with calls.
+    fn abandon(&mut self, why: &Error) -> bool {
+        let mut chain = why.to_string();
+        let mut cause = std::error::Error::source(why);
+        while let Some(error) = cause {
+            chain = format!("{chain}: {error}");
+            cause = error.source();
+        }
+        self.open.retain(|_, open| open.builder.calls() > 0);
+        let open: Vec<WorkloadId> = self.open.keys().copied().collect();
+        for &id in &open {
+            let why = format!("the recording broke off: {chain}");
+            self.event(id, Event::Lost { count: None, why });
+            self.end(id, RunEnd::default());
+        }
+        !open.is_empty()
+    }
+}
+
+impl Collector for Runs<'_> {
+    fn begin(&mut self, id: WorkloadId, workload: Workload) {
+        let open = OpenRun {
+            builder: RunBuilder::start(workload.program, self.backend),
+            labels: workload.labels,
+            is_broken: false,
+        };
+        self.open.insert(id, open);
+    }
+
+    fn event(&mut self, id: WorkloadId, event: Event) {
+        let Some(open) = self.open.get_mut(&id) else {
+            return;
+        };
+        if open.is_broken {
+            return;
+        }
+        let counted = panic::catch(|| {
+            self.observer.event(&event, &open.builder);
+            open.builder.event(event);
+        });
+        if let Err(why) = counted {
+            open.is_broken = true;
+            let why = Error::Panic(why).to_string();
+            open.builder.event(Event::Lost { count: None, why });
+        }
+    }
+
+    fn end(&mut self, id: WorkloadId, end: RunEnd) {
+        if let Some(open) = self.open.remove(&id) {
+            let mut run = open.builder.finish(end.exit, end.no_new_privs);
+            run.labels = open.labels;
+            (self.each)(run);
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.observer.notice(notice);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! A workload that runs and is recorded while the user looks on: signals, the choice of a backend, messages, the live line.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use sc_record::backend::log::AuditReading;
+use sc_record::backend::signals::Signals;
+use sc_record::backend::{Backend, Choice, Interest, Log, Notice, Ptrace, Stop, Target, Until};
+use sc_record::event::Event;
+use sc_record::recording::{Run, RunBuilder};
+use sc_record::session::{Observer, Session};
+use sc_record::syscall::Syscall;
+
+use super::progress::Progress;
+use crate::cli::{self, ObserveArgs, Verbosity, When};
+
+/// A recording from its preparation to its end.
+pub(crate) struct Observation<'a> {
+    target: &'a Target,
+    verbosity: Verbosity,
+    progress: When,
+    stop: Stop,
+    signals: Signals,
+}
+
+impl<'a> Observation<'a> {
+    /// Handles signals from now on. Must be called before the process has threads.
+    pub(crate) fn prepare(
+        target: &'a Target,
+        verbosity: Verbosity,
+        progress: When,
+    ) -> anyhow::Result<Observation<'a>> {
+        let stop = Stop::new().context("can't handle signals")?;
+        let signals = Signals::handle(target, &stop).context("can't handle signals")?;
+        Ok(Observation {
+            target,
+            verbosity,
+            progress,
+            stop,
+            signals,
+        })
+    }
+
+    /// Records with the first of these backends that can.
+    pub(crate) fn record(
+        &self,
+        backends: &[Box<dyn Backend>],
+        on_event: &mut (dyn FnMut(&Event) + Send),
+    ) -> anyhow::Result<Run> {
+        let backend = self.choose(backends)?;
+        let show = !self.verbosity.quiet;
+        let progress = show.then(|| Progress::start(self.progress)).flatten();
+        let session = Session {
+            backend,
+            target: self.target,
+            stop: &self.stop,
+        };
+        let run = session.record(&mut Onlooker {
+            progress: progress.as_ref(),
+            verbosity: self.verbosity,
+            on_event,
+        });
+        self.signals.recorded();
+        Ok(run?)
+    }
+
+    /// The run is where it should be: from now on a signal ends this process.
+    pub(crate) fn saved(&self) {
+        self.signals.saved();
+    }
+
+    /// The signal that ended the recording before the workload.
+    pub(crate) fn interrupted_by(&self) -> Option<i32> {
+        self.signals.interrupted_by()
+    }
+
+    fn choose<'b>(&self, backends: &'b [Box<dyn Backend>]) -> anyhow::Result<&'b dyn Backend> {
+        if let ([only], false) = (backends, self.verbosity.verbose) {
+            return Ok(only.as_ref());
+        }
+        let choice = match (
+            Choice::make(backends, self.target, self.verbosity.verbose),
+            backends,
+        ) {
+            (Ok(choice), _) => choice,
+            // It says more itself.
+            (Err(_), [only]) => return Ok(only.as_ref()),
+            (Err(none), _) => return Err(none.into()),
+        };
+        if self.verbosity.verbose {
+            table(&choice);
+        } else if !self.verbosity.quiet {
+            for (name, why) in &choice.better {
+                say!(
+                    "sc-record: warning: recording with {} because {name} can't: {}",
+                    choice.picked.name(),
+                    why.chain()
+                );
+            }
+        }
+        Ok(choice.picked)
+    }
+}
+
+/// Every backend: picked, possible, or why not.
+fn table(choice: &Choice<'_>) {
+    let row = |name: &str, what: &str| say!("sc-record: backend {name}: {what}");
+    for (name, why) in &choice.better {
+        row(name, &format!("impossible: {}", why.chain()));
+    }
+    row(
+        choice.picked.name(),
+        &format!("picked: {}", choice.promise.how),
+    );
+    for (name, probed) in &choice.others {
+        match probed {
+            Ok(promise) => row(name, &format!("possible: {}", promise.how)),
+            Err(why) => row(name, &format!("impossible: {}", why.chain())),
+        }
+    }
+}
+
+/// Shows what happens.
+struct Onlooker<'a> {
+    progress: Option<&'a Progress>,
+    verbosity: Verbosity,
+    on_event: &'a mut (dyn FnMut(&Event) + Send),
+}
+
+impl Observer for Onlooker<'_> {
+    fn event(&mut self, event: &Event, run: &RunBuilder) {
+        (self.on_event)(event);
+        if let Some(progress) = self.progress {
+            progress.update(run);
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Progress(text) if !self.verbosity.quiet => say!("sc-record: {text}"),
+            Notice::Choice(text) if self.verbosity.verbose => say!("sc-record: {text}"),
+            Notice::Progress(_) | Notice::Choice(_) => {}
+        }
+    }
+}
+
+/// The backends that may record a command or a process, the best first.
+pub(crate) fn backends(
+    args: &ObserveArgs,
+    known: BTreeSet<Syscall>,
+    interest: Option<&Interest>,
+) -> Vec<Box<dyn Backend>> {
+    let ptrace = !args.is_log_mode();
+    let log = args.is_log_mode() || args.backend == cli::Backend::Auto;
+    let ptrace = ptrace.then(|| -> Box<dyn Backend> {
+        Box::new(Ptrace {
+            no_filter: args.no_filter,
+            interest: interest.cloned(),
+        })
+    });
+    let log = log.then(|| -> Box<dyn Backend> {
+        Box::new(Log {
+            reading: reading(args),
+            known,
+            call_sites: interest.is_some(),
+            passes: args.log.passes,
+        })
+    });
+    ptrace.into_iter().chain(log).collect()
+}
+
+/// How audit records are read.
+pub(crate) fn reading(args: &ObserveArgs) -> AuditReading {
+    AuditReading {
+        source: args.log.source.clone(),
+        become_auditd: args.log.become_auditd,
+        receive_buffer: args.log.receive_buffer,
+    }
+}
+
+/// When the recording of a command ends.
+pub(crate) fn until(args: &ObserveArgs) -> Until {
+    match args.until {
+        cli::Until::All => Until::All,
+        cli::Until::Exit => Until::Exit,
+    }
+}
