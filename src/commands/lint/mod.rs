@@ -162,7 +162,7 @@ fn json(all: &[Located], args: &LintArgs, version: Version) -> Value {
     })
 }
 
-/// The table of rules, as in README.md.
+/// The table of rules, as in docs/lint-rules.md.
 fn rules() -> String {
     let mut text =
         "| id | rule | severity | finds | fix |\n| --- | --- | --- | --- | --- |\n".to_owned();

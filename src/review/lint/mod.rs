@@ -166,66 +166,66 @@ macro_rules! rules {
 
 rules! {
     "SCR001" "missing-exit" Error calls::missing_exit,
-        "Without exit and exit_group a program can't end: it spins instead.",
+        "Without exit and exit_group, a program can't end and spins instead.",
         "Allow exit and exit_group.";
     "SCR002" "missing-runtime-call" Error calls::missing_runtime_call,
-        "The container runtime makes calls under the filter before it starts the program.",
-        "Allow them, or measure what your runtime needs: record it, or generate the profile from a recording of the container.";
+        "The profile denies a call that the container runtime makes under the filter before it starts the program.",
+        "Allow them, or generate the profile from a recording of the container under your runtime.";
     "SCR003" "unknown-call" Error calls::unknown_call,
         "No architecture has a call of this name: runc ignores it silently, crun with a warning.",
-        "Correct the name, or remove it. `sc-record resolve NAME` tells what is known.";
+        "Correct the name, or remove it. `sc-record resolve NAME` suggests the nearest.";
     "SCR004" "newer-than-libseccomp" Error calls::newer_than_libseccomp,
-        "The target's libseccomp doesn't know the call yet, and the runtime leaves the rule out: the call gets the default action.",
-        "Use a runtime with a newer libseccomp, or see to it that the program can do without the call.";
+        "The target's libseccomp doesn't know the call, and the runtime skips the rule: the call gets the default action.",
+        "Use a runtime with a newer libseccomp, or make sure that the program can do without the call.";
     "SCR005" "enosys-trap" Warning calls::enosys_trap,
-        "runc answers ENOSYS to calls with numbers above the highest one that the profile names, and the default errno to those below: \
-         naming a new call makes libc fail on older ones that it would have done without.",
-        "Answer ENOSYS to them by a rule: `sc-record generate --enosys-probes` does.";
+        "runc answers ENOSYS to calls above the highest number that the profile names, and the default errno to calls below it: \
+         once a new call is named, libc no longer falls back from older calls that the profile denies.",
+        "Add a rule that answers ENOSYS to them, as `sc-record generate --enosys-probes` does.";
     "SCR006" "call-of-no-architecture" Note calls::call_of_no_architecture,
         "No listed architecture has the call: the rule has no effect.",
-        "Remove the name, or list the architecture if its programs are run.";
+        "Remove the name, or list the architecture if its programs run.";
     "SCR007" "contradiction" Error calls::contradiction,
-        "Two rules answer the same call differently, whatever its arguments are: libseccomp refuses the second, or order decides.",
-        "Keep one of the rules.";
+        "Two rules answer the same call differently, with any arguments: libseccomp refuses the second, or their order decides.",
+        "Keep one of them.";
     "SCR008" "rule-like-default" Note calls::rule_like_default,
-        "The rule answers what the default action answers: runtimes skip it.",
-        "Remove it, or give it the answer that was meant.";
+        "The rule answers what the default action answers, so runtimes skip it.",
+        "Remove it, or give it the intended answer.";
     "SCR009" "risky-call" Note calls::risky_call,
         "The call changes the whole machine, or is a way out of a container.",
-        "Make sure that the workload needs it (`sc-record explain`), and that it hasn't the capability otherwise.";
+        "Check that the workload needs it (`sc-record explain`), and drop the capability if it doesn't.";
     "SCR010" "clone3-unfiltered" Warning calls::clone3_unfiltered,
-        "The flags of clone are filtered, but clone3 has its flags in memory, where no filter sees them.",
-        "Answer ENOSYS to clone3, so that libc takes clone.";
+        "The flags of clone are filtered, but clone3 has its flags in memory, where no filter can read them.",
+        "Answer ENOSYS to clone3, so that libc falls back to clone.";
     "SCR011" "multiplexed" Warning calls::multiplexed,
-        "socketcall and ipc hold many calls, and their arguments are in memory: whoever may call them may make each of the calls.",
-        "Leave them out if no 32-bit program is run.";
+        "socketcall and ipc stand for many calls whose arguments are in memory: allowing one allows them all.",
+        "Leave them out if no 32-bit program runs.";
     "SCR020" "two-not-equal" Error arguments::two_not_equal,
-        "An argument that is compared twice in a rule makes two rules: with two SCMP_CMP_NE one of them always holds.",
-        "Allow what is wanted with SCMP_CMP_EQ, one rule a value; or use ranges.";
+        "A rule that compares one argument twice becomes two rules: of two SCMP_CMP_NE, one always holds.",
+        "Allow the wanted values with SCMP_CMP_EQ, one rule per value, or use ranges.";
     "SCR021" "argument-twice" Warning arguments::argument_twice,
-        "An argument that is compared twice makes each comparison of the rule a rule of its own: \"or\", not \"and\".",
-        "Write them as rules of their own, so that it reads as it is; a range can't be said in one rule.";
+        "A rule that compares one argument twice becomes one rule per comparison: \"or\", not \"and\".",
+        "Write one rule per comparison, so that the profile reads as it works. A range can't be expressed in one rule.";
     "SCR022" "unmasked-int" Warning arguments::unmasked_int,
-        "The argument is a 32-bit one, of which the upper half of the register can hold anything: the comparison fails, or is got around.",
+        "The argument has 32 bits, and the upper half of the register can hold anything: the comparison fails or can be bypassed.",
         "Use SCMP_CMP_MASKED_EQ with the mask 0xffffffff as value, and the number as valueTwo.";
     "SCR023" "pointer-compared" Error arguments::pointer_compared,
-        "The argument is a pointer: where it points to is not known before, and what it points to is not seen.",
-        "Leave the comparison out.";
+        "The argument is a pointer: its value is not known in advance, and a filter can't read what it points to.",
+        "Remove the comparison.";
     "SCR024" "clone-on-s390" Warning arguments::clone_on_s390,
-        "s390 has clone's first two arguments the other way round: the flags are argument 1 there.",
-        "Use a profile of its own for s390x, which compares argument 1.";
+        "On s390, clone's first two arguments are swapped: the flags are argument 1.",
+        "Use a separate profile for s390x that compares argument 1.";
     "SCR025" "merged-comparisons" Warning arguments::merged_comparisons,
-        "libseccomp up to 2.6.0 can weaken filters that unite 64-bit comparisons of one call (GHSA-4q85-33p6-j5g6).",
-        "Compare masked or with SCMP_CMP_EQ only; `sc-record run` checks what libseccomp makes of a profile.";
+        "libseccomp up to 2.6.0 can weaken filters that combine 64-bit comparisons of one call (GHSA-4q85-33p6-j5g6).",
+        "Compare only masked values or with SCMP_CMP_EQ. `sc-record run` checks the filter that libseccomp compiles.";
     "SCR026" "never-holds" Warning arguments::never_holds,
-        "The comparison can't hold: the rule has no effect.",
-        "Correct the values: with SCMP_CMP_MASKED_EQ `value` is the mask, and `valueTwo` what is expected of the masked bits.";
+        "The comparison is never true: the rule has no effect.",
+        "Correct the values: for SCMP_CMP_MASKED_EQ, `value` is the mask and `valueTwo` is what the masked bits must equal.";
     "SCR030" "allows-by-default" Warning whole::allows_by_default,
-        "The default action lets calls through: what the profile forgets is allowed, and so is every call of newer kernels.",
-        "Deny by default, and list what is needed: `sc-record -- CMD` finds that out.";
+        "The default action allows calls: what the profile forgets is allowed, and so is every call of newer kernels.",
+        "Deny by default and list what is needed: `sc-record -- CMD` records it.";
     "SCR031" "wide-architectures" Warning whole::wide_architectures,
-        "An architecture is listed that was not recorded, or that goes with another one only for old programs: more kernel code is within reach.",
-        "List what was recorded: the native architecture, for most.";
+        "A listed architecture was not recorded, or accompanies another one only for old programs: more kernel code can be reached.",
+        "List only recorded architectures: usually just the native one.";
     "SCR032" "architecture-newer-than-libseccomp" Error whole::arch_newer_than_libseccomp,
         "The target's libseccomp doesn't have the architecture.",
         "Use a runtime with a newer libseccomp, or leave the architecture out.";
@@ -233,27 +233,27 @@ rules! {
         "The target's libseccomp doesn't have the action or flag: the profile is not loaded.",
         "Use a runtime with a newer libseccomp, or another action.";
     "SCR034" "conditional-rules" Error whole::conditional_rules,
-        "The target reads plain OCI: it drops the conditions of Docker's dialect, so that rules under a condition always hold.",
-        "Resolve them: write the profile as OCI.";
+        "The target reads plain OCI and drops the conditions of Docker's dialect: conditional rules always apply.",
+        "Resolve the conditions: `sc-record convert -f oci`.";
     "SCR035" "notify-misplaced" Error whole::notify_misplaced,
-        "runc refuses SCMP_ACT_NOTIFY as the default action and for write, which it uses itself to hand over the listener.",
-        "Name the calls that are to be asked for, without write.";
+        "runc refuses SCMP_ACT_NOTIFY as the default action and for write, with which it hands over the listener.",
+        "Name the calls to notify for, without write.";
     "SCR036" "missing-listener" Error whole::missing_listener,
-        "SCMP_ACT_NOTIFY needs somebody who is asked: without listenerPath the profile is not loaded, or the calls fail with ENOSYS.",
-        "Give the path of the listener's socket.";
+        "SCMP_ACT_NOTIFY needs a listener: without listenerPath, the profile is not loaded or the calls fail with ENOSYS.",
+        "Set listenerPath to the listener's socket.";
     "SCR037" "not-for-systemd" Error whole::not_for_systemd,
-        "SystemCallFilter= can't say arguments, and knows no answers but to allow, an errno and kill.",
-        "Leave the arguments to another layer; `sc-record convert -f systemd` writes the rest.";
+        "SystemCallFilter= can't compare arguments, and can only allow, return an errno or kill.",
+        "Leave arguments to another layer; `sc-record convert -f systemd` writes the rest.";
     "SCR038" "no-rules" Error whole::no_rules,
-        "The profile refuses every call: nothing can start under it.",
-        "Allow what the workload needs: `sc-record -- CMD` finds that out.";
+        "The profile denies every call: nothing can start under it.",
+        "Allow what the workload needs: `sc-record -- CMD` records it.";
     "SCR039" "no-spec-allow" Note whole::no_spec_allow,
-        "Without SECCOMP_FILTER_FLAG_SPEC_ALLOW kernels before 5.16 mitigate speculative store bypass for the workload, which slows it.",
-        "Add the flag, or leave `flags` out, unless the workload runs code of strangers.";
+        "Without SECCOMP_FILTER_FLAG_SPEC_ALLOW, kernels before 5.16 slow the workload by mitigating speculative store bypass.",
+        "Add the flag or leave `flags` out, unless the workload runs untrusted code.";
     "SCR040" "recorded-but-refused" Error whole::recorded_but_refused,
-        "The workload was recorded with a call that the profile refuses.",
-        "Generate the profile anew from the recording.";
+        "The profile denies a call that the workload was recorded with.",
+        "Generate the profile again from the recording.";
     "SCR041" "unused-listener" Note whole::unused_listener,
-        "There is a listener, and no rule with SCMP_ACT_NOTIFY: nobody asks it.",
-        "Remove listenerPath, or name the calls that are to be asked for.";
+        "A listener is set, but no rule has SCMP_ACT_NOTIFY: it is never notified.",
+        "Remove listenerPath, or name the calls to notify for.";
 }
