@@ -12,6 +12,8 @@ use clap::Parser;
 use crate::cli::Cli;
 use crate::commands::exit_status;
 
+sc_record::capture_inherited_state!();
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::{Command, Error};
 use crate::event::Task;
+use crate::sys::exec::Image;
 use crate::sys::launch::{self, Child, Failure, Filter};
 
 /// A command that is a process already, and waits to be released.
@@ -23,7 +24,7 @@ pub(super) fn launch(command: &Command, filter: Option<&Filter>) -> Result<Launc
         .map(|arg| CString::new(arg.as_bytes()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(nul)?;
-    let child = launch::spawn(&path, &argv, filter).map_err(Error::Fork)?;
+    let child = launch::spawn(&Image::new(path, argv), filter).map_err(Error::Fork)?;
     Ok(Launched {
         child,
         command: command.clone(),

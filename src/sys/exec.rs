@@ -6,7 +6,6 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::inherited;
-use super::launch::{environ, pointers};
 use super::seccomp::{LoadError, LoadFilter};
 
 /// A command, made ready for execve(2).
@@ -53,7 +52,8 @@ impl Image {
 
     /// The arguments of the call, as a filter sees them.
     pub(crate) fn args(&self) -> [u64; 6] {
-        // SAFETY: nobody changes the environment from now on: the workload's arguments are all that is left to be read.
+        // SAFETY: this is a read. A write would be that of std::env::set_var, which is unsafe: who calls it must make sure that
+        // no other thread reads the environment. This crate doesn't call it.
         let environment = unsafe { environ };
         let pointers = [
             self.path.as_ptr().addr(),
@@ -66,6 +66,18 @@ impl Image {
         }
         args
     }
+}
+
+fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const c_char> {
+    strings
+        .map(CStr::as_ptr)
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+unsafe extern "C" {
+    /// The environment as it was inherited, entries without `=` included (environ(7)).
+    static environ: *const *const c_char;
 }
 
 /// Restores the state in which the process was started, loads the filter, and executes the command. With

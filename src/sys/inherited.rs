@@ -1,104 +1,99 @@
-//! What this process was started with, and what Rust's runtime or the recorder then changed: the workload gets it back.
+//! The state that this process was started with, before Rust's runtime or the recorder changed it. The workload gets it back.
 
 use std::sync::OnceLock;
+
+use super::signal::KICK;
+
+/// The signals whose dispositions change: Rust's runtime ignores SIGPIPE before `main`, and [`super::signal`] changes the others.
+const CHANGED: [i32; 3] = [libc::SIGPIPE, libc::SIGCHLD, KICK];
 
 /// The state at the very start of the process.
 struct Inherited {
     mask: libc::sigset_t,
-    /// Rust's runtime ignores SIGPIPE before `main`.
-    sigpipe: libc::sigaction,
-    /// [`super::signal::keep_children`] changes it.
-    sigchld: libc::sigaction,
-    /// [`super::signal::catch_kicks`] changes it.
-    sigkick: libc::sigaction,
-    /// Rust's runtime opens `/dev/null` for those of the standard descriptors that were closed.
+    /// Of the signals [`CHANGED`].
+    actions: [libc::sigaction; CHANGED.len()],
+    /// The standard descriptors that were closed. Rust's runtime opens `/dev/null` for them.
     closed: [bool; 3],
 }
 
 static INHERITED: OnceLock<Inherited> = OnceLock::new();
 
-/// Runs before Rust's runtime does: the loader calls what is in `.init_array`.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static CAPTURE: extern "C" fn() = capture;
+/// Makes a program capture its state before Rust's runtime starts. Without it, the workload inherits the state of this process.
+///
+/// For the binary's `main.rs`: a library should run no code that its user didn't ask for.
+#[macro_export]
+macro_rules! capture_inherited_state {
+    () => {
+        /// The loader calls each function in `.init_array` before `main`.
+        #[used]
+        #[allow(unsafe_code)]
+        // SAFETY: the section is an array of pointers to such functions. This one needs no initialized runtime.
+        #[unsafe(link_section = ".init_array")]
+        static CAPTURE: extern "C" fn() = $crate::sys::inherited::capture;
+    };
+}
 
-extern "C" fn capture() {
+/// Captures the state, once. It only calls functions of libc that read.
+pub extern "C" fn capture() {
     // SAFETY: all-zero bytes are valid values of these C structs, and every call gets valid pointers to them.
     let inherited = unsafe {
         let mut inherited: Inherited = std::mem::zeroed();
         libc::sigprocmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut inherited.mask);
-        libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut inherited.sigpipe);
-        libc::sigaction(libc::SIGCHLD, std::ptr::null(), &raw mut inherited.sigchld);
-        libc::sigaction(
-            super::signal::KICK,
-            std::ptr::null(),
-            &raw mut inherited.sigkick,
-        );
+        for (signal, action) in CHANGED.into_iter().zip(&mut inherited.actions) {
+            libc::sigaction(signal, std::ptr::null(), action);
+        }
         for (fd, closed) in (0..).zip(&mut inherited.closed) {
             *closed = libc::fcntl(fd, libc::F_GETFD) == -1;
         }
         inherited
     };
-    // It is set once; a second capture can't happen.
-    let _ = INHERITED.set(inherited);
+    let _: Result<(), Inherited> = INHERITED.set(inherited);
 }
 
-/// Sets SIGPIPE back to what this process was started with, so that a verb that only prints ends as other programs do
-/// when its reader goes away.
+/// Restores the inherited disposition of SIGPIPE, so that a verb that only prints ends as other programs do when its reader
+/// goes away.
 pub fn restore_sigpipe() {
     if let Some(inherited) = INHERITED.get() {
-        // SAFETY: the kernel filled the struct; an inherited disposition runs no code of ours.
-        unsafe {
-            libc::sigaction(
-                libc::SIGPIPE,
-                &raw const inherited.sigpipe,
-                std::ptr::null_mut(),
-            );
-        }
+        restore_actions(inherited, &[libc::SIGPIPE]);
     }
 }
 
-/// Gives the process back what it was started with. For the child between fork(2) and execve(2): async-signal-safe, and
-/// it closes descriptors under whoever uses them.
+/// Restores the whole state. Only for a process about to execute a program: it closes descriptors, whoever uses them.
+/// Async-signal-safe.
 pub(super) fn restore() {
     let Some(inherited) = INHERITED.get() else {
         return;
     };
     for (fd, closed) in (0..).zip(inherited.closed) {
         if closed {
-            // SAFETY: the workload must not find it open, and the child of a fork uses none of them before it execs.
+            // SAFETY: the caller is about to execute a program, and uses none of them before.
             unsafe { libc::close(fd) };
         }
     }
     restore_signals();
 }
 
-/// Gives the process back the dispositions and the mask of signals that it was started with. Async-signal-safe.
+/// Restores the inherited dispositions and mask of signals. Async-signal-safe.
 pub(super) fn restore_signals() {
     let Some(inherited) = INHERITED.get() else {
         return;
     };
-    // SAFETY: sigaction and sigprocmask get valid structs that the kernel filled.
+    restore_actions(inherited, &CHANGED);
+    // SAFETY: the kernel filled the set.
     unsafe {
-        libc::sigaction(
-            libc::SIGPIPE,
-            &raw const inherited.sigpipe,
-            std::ptr::null_mut(),
-        );
-        libc::sigaction(
-            libc::SIGCHLD,
-            &raw const inherited.sigchld,
-            std::ptr::null_mut(),
-        );
-        libc::sigaction(
-            super::signal::KICK,
-            &raw const inherited.sigkick,
-            std::ptr::null_mut(),
-        );
         libc::sigprocmask(
             libc::SIG_SETMASK,
             &raw const inherited.mask,
             std::ptr::null_mut(),
         );
+    }
+}
+
+fn restore_actions(inherited: &Inherited, signals: &[i32]) {
+    for (signal, action) in CHANGED.iter().zip(&inherited.actions) {
+        if signals.contains(signal) {
+            // SAFETY: the kernel filled the struct. At the start of a process, no disposition is a handler.
+            unsafe { libc::sigaction(*signal, action, std::ptr::null_mut()) };
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! From fork(2) to execve(2): what the child of a recorder does before it is the workload.
 
-use std::ffi::{CStr, CString, c_char};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -8,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
+use super::exec::Image;
 use super::inherited;
 use super::seccomp::LoadFilter;
 use crate::event::Task;
@@ -59,15 +59,10 @@ impl Child {
 const STEP_FILTER: u8 = 1;
 const STEP_EXEC: u8 = 2;
 
-/// Makes a child that will execute `path` once it is released, in the state in which this process was started, under
+/// Makes a child that will execute a command once it is released, in the state in which this process was started, under
 /// this filter. The filter is loaded with `SECCOMP_FILTER_FLAG_SPEC_ALLOW`, so that older kernels don't slow the workload
 /// down. The only system call between loading it and the workload is execve(2).
-pub(crate) fn spawn(path: &CStr, argv: &[CString], filter: Option<&Filter>) -> nix::Result<Child> {
-    // Everything is made ready here: the child of a process with threads must not allocate.
-    let argv = pointers(argv.iter().map(CString::as_c_str));
-    // As execvp(3): what the kernel can't execute is a shell script without `#!`.
-    let script = pointers([c"/bin/sh", path].into_iter());
-    let script: Vec<*const c_char> = [&script[..2], argv.get(1..).unwrap_or(&[])].concat();
+pub(crate) fn spawn(image: &Image, filter: Option<&Filter>) -> nix::Result<Child> {
     let flags = OFlag::O_CLOEXEC;
     let (gate_read, gate_write) = nix::unistd::pipe2(flags)?;
     let (report_read, report_write) = nix::unistd::pipe2(flags)?;
@@ -77,15 +72,13 @@ pub(crate) fn spawn(path: &CStr, argv: &[CString], filter: Option<&Filter>) -> n
     // SAFETY: the child calls async-signal-safe functions only, and never returns from here.
     match Errno::result(unsafe { libc::fork() })? {
         0 => {
-            let (gate, report) = (gate_read.as_raw_fd(), report_write.as_raw_fd());
+            // The child would keep its own gate open when the recorder is gone.
+            drop(gate_write);
             child(
-                path,
-                &argv,
-                &script,
+                image,
                 filter,
-                gate,
-                report,
-                gate_write.as_raw_fd(),
+                gate_read.as_raw_fd(),
+                report_write.as_raw_fd(),
             )
         }
         pid => Ok(Child {
@@ -96,13 +89,7 @@ pub(crate) fn spawn(path: &CStr, argv: &[CString], filter: Option<&Filter>) -> n
     }
 }
 
-pub(super) fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const c_char> {
-    strings
-        .map(CStr::as_ptr)
-        .chain([std::ptr::null()])
-        .collect()
-}
-
+/// A copy of a descriptor that is none of the standard ones.
 pub(super) fn above_standard(fd: &OwnedFd) -> nix::Result<OwnedFd> {
     let moved = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
     // SAFETY: fcntl made this descriptor just now, and nobody else has it.
@@ -110,15 +97,7 @@ pub(super) fn above_standard(fd: &OwnedFd) -> nix::Result<OwnedFd> {
 }
 
 /// The child. Async-signal-safe.
-fn child(
-    path: &CStr,
-    argv: &[*const c_char],
-    script: &[*const c_char],
-    filter: Option<&Filter>,
-    gate: RawFd,
-    report: RawFd,
-    gate_write: RawFd,
-) -> ! {
+fn child(image: &Image, filter: Option<&Filter>, gate: RawFd, report: RawFd) -> ! {
     inherited::restore();
     let fail = |step: u8| -> ! {
         let mut message = [step; 5];
@@ -129,39 +108,27 @@ fn child(
             libc::_exit(127)
         }
     };
-    // SAFETY: every pointer is to memory that the fork copied and that lives on: C strings, arrays of pointers to them
-    // that end with a null, the filter's program, and `environ`, which nobody changes in this single-threaded child.
-    unsafe {
-        // Or else the child itself would keep the gate open when the recorder is gone.
-        libc::close(gate_write);
-        let mut byte = 0u8;
-        loop {
-            match libc::read(gate, (&raw mut byte).cast(), 1) {
-                1 => break,
-                -1 if Errno::last() == Errno::EINTR => {}
-                // The recorder is gone: nobody wants the workload.
-                _ => libc::_exit(127),
-            }
-        }
-        if let Some(filter) = filter {
-            let filter = LoadFilter {
-                program: &filter.program,
-                flags: libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-                no_new_privs: filter.no_new_privs,
-            };
-            if filter.load().is_err() {
-                fail(STEP_FILTER);
-            }
-        }
-        libc::execve(path.as_ptr(), argv.as_ptr(), environ.cast());
-        if Errno::last() == Errno::ENOEXEC {
-            libc::execve(c"/bin/sh".as_ptr(), script.as_ptr(), environ.cast());
+    let mut byte = 0u8;
+    loop {
+        // SAFETY: the pointer is to a local.
+        match unsafe { libc::read(gate, (&raw mut byte).cast(), 1) } {
+            1 => break,
+            -1 if Errno::last() == Errno::EINTR => {}
+            // The recorder is gone: nobody wants the workload.
+            // SAFETY: _exit ends the child without running the parent's handlers.
+            _ => unsafe { libc::_exit(127) },
         }
     }
+    if let Some(filter) = filter {
+        let filter = LoadFilter {
+            program: &filter.program,
+            flags: libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            no_new_privs: filter.no_new_privs,
+        };
+        if filter.load().is_err() {
+            fail(STEP_FILTER);
+        }
+    }
+    image.execute();
     fail(STEP_EXEC)
-}
-
-unsafe extern "C" {
-    /// The environment as it was inherited, entries without `=` included (environ(7)).
-    pub(super) static environ: *const *const c_char;
 }

@@ -83,7 +83,8 @@ impl Drop for Supervised {
 
 /// The supervisor. Async-signal-safe: its parent may have threads.
 fn supervise(image: &Image, stdio: [RawFd; 3], control: RawFd, report: RawFd) -> ! {
-    // SAFETY: no pointers but to locals that outlive the calls; all-zero bytes are a valid sigaction and sigset_t.
+    // SAFETY: every pointer is to a local that outlives the call; all-zero bytes are a valid sigaction. This is a child after
+    // fork(2) that shares its descriptors with nobody, uses only the two that it keeps, and has no children but the command.
     unsafe {
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
         libc::setsid();
@@ -111,6 +112,9 @@ fn supervise(image: &Image, stdio: [RawFd; 3], control: RawFd, report: RawFd) ->
 }
 
 /// The command's process.
+///
+/// # Safety
+/// Only in a child after fork(2): it replaces the standard descriptors and never returns.
 unsafe fn become_command(image: &Image, stdio: [RawFd; 3]) -> ! {
     inherited::restore_signals();
     // SAFETY: dup2 takes numbers. The arrays of the image end with a null and lead to strings that it owns.
@@ -124,8 +128,9 @@ unsafe fn become_command(image: &Image, stdio: [RawFd; 3]) -> ! {
     die(image.path(), Errno::last())
 }
 
-/// Waits until the command has ended, and gives its status; `None` if the process that wants it ends first.
-unsafe fn status_unless_ended(command: i32, control: RawFd) -> Option<i32> {
+/// Waits until the command has ended, and returns its status; `None` if the process that wants it ends first.
+/// Async-signal-safe.
+fn status_unless_ended(command: i32, control: RawFd) -> Option<i32> {
     // SAFETY: the array of descriptors and the status are locals that outlive the calls.
     unsafe {
         let pidfd = libc::syscall(libc::SYS_pidfd_open, command, 0);
@@ -148,7 +153,13 @@ unsafe fn status_unless_ended(command: i32, control: RawFd) -> Option<i32> {
 /// How many rounds in which nobody could be killed there are before the rest is given up: programs of another user.
 const VAIN_ROUNDS: u32 = 200;
 
-/// Kills the children of this process, and those who become its children by that, until there are none.
+/// Kills the children of this process, and those that become its children by that, until there are none.
+///
+/// They are listed in proc(5). Whoever makes a supervisor checks that this kernel has the list (`CONFIG_PROC_CHILDREN`).
+/// Async-signal-safe.
+///
+/// # Safety
+/// Only in a process made for this: nobody else may have a use for its children or wait for them.
 unsafe fn kill_children() {
     let mut in_vain = 0;
     while in_vain < VAIN_ROUNDS {
@@ -196,12 +207,15 @@ unsafe fn kill_children() {
     }
 }
 
-/// Closes the descriptors from the first to the last.
+/// Closes the descriptors from the first to the last. Async-signal-safe.
+///
+/// # Safety
+/// The process may use none of them any more, and must not share its table of descriptors.
 pub(super) unsafe fn close_all(first: RawFd, last: RawFd) {
     if first > last {
         return;
     }
-    // SAFETY: this process uses none of them, and shares its table of descriptors with nobody.
+    // SAFETY: the caller's.
     unsafe {
         // Linux 5.9.
         if libc::syscall(libc::SYS_close_range, first, last, 0) == -1 {
