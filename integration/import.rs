@@ -73,7 +73,7 @@ fn a_log_of_auditd_becomes_a_run_and_a_profile() {
     let run = only_run(&directory.join("recordings/logged32.json"));
     assert_eq!(run.backend, "audit");
     assert_eq!(run.program, Path::new("/opt/fixture/logged32"));
-    assert_eq!((run.exit, run.tasks), (None, 2));
+    assert_eq!((run.exit, run.tasks), (None, Some(2)));
     assert_eq!(run.labels["source"], format!("{FIXTURES}/audit/auditd.log"));
     assert_eq!(
         format!("{:.3}", jiff::Timestamp::try_from(run.started).unwrap()),

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use sc_record::recording::{Recording, Run, RunBuilder};
+use sc_record::recording::{Folded, Recording, Run, RunBuilder};
+
+use crate::support::recordings;
 
 fn run() -> Run {
     RunBuilder::start("/bin/app".into(), "test").finish(None, false)
@@ -16,6 +18,7 @@ fn recording(directory: &Path, file: &str, name: &str, runs: &[&Run]) -> PathBuf
     let recording = Recording {
         name: name.parse().unwrap(),
         runs: runs.iter().map(|run| (run.id, (*run).clone())).collect(),
+        folded: Folded::default(),
     };
     recording.save(&path).unwrap();
     path
@@ -72,7 +75,7 @@ fn the_output_may_be_an_input() {
     let output = merge(directory.path(), "a.json b.json -o a.json --json");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
-        "{\"incomplete\":0,\"inputs\":2,\"name\":\"app\",\"runs\":2}\n"
+        "{\"folded\":0,\"incomplete\":0,\"inputs\":2,\"name\":\"app\",\"runs\":2}\n"
     );
     assert!(output.stderr.is_empty());
     assert_eq!(Recording::load(&a).unwrap().runs.len(), 2);
@@ -84,12 +87,12 @@ fn what_does_not_fit_together_is_named_and_nothing_is_written() {
     let directory = directory.path();
     let run = run();
     let mut changed = run.clone();
-    changed.tasks = 9;
+    changed.tasks = Some(9);
     recording(directory, "a.json", "app", &[&run]);
     recording(directory, "other.json", "other", &[&self::run()]);
     recording(directory, "changed.json", "app", &[&changed]);
     fs::write(directory.join("broken.json"), "{\"schema\": 1,\n").unwrap();
-    fs::write(directory.join("newer.json"), "{\"schema\": 2}\n").unwrap();
+    fs::write(directory.join("newer.json"), "{\"schema\": 3}\n").unwrap();
     fs::write(directory.join("conflict.json"), "{\n<<<<<<< HEAD\n").unwrap();
 
     let check = |args: &str, expect: &str| {
@@ -119,7 +122,7 @@ fn what_does_not_fit_together_is_named_and_nothing_is_written() {
     );
     check(
         "newer.json",
-        "sc-record: error: newer.json: its schema is 2, and this sc-record reads up to 1: a newer sc-record wrote it\n  \
+        "sc-record: error: newer.json: its schema is 3, and this sc-record reads up to 2: a newer sc-record wrote it\n  \
          hint: use a newer sc-record",
     );
     check(
@@ -141,6 +144,44 @@ fn what_does_not_fit_together_is_named_and_nothing_is_written() {
     assert_eq!(
         stderr(&renamed),
         "sc-record: both: 2 runs from 2 files, 0 incomplete\n"
+    );
+}
+
+#[apply(test)]
+fn compaction_keeps_what_stats_says_and_takes_no_run_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut runs: Vec<_> = (1..=60)
+        .map(|number| recordings::run(number, &["read", "write@20", "close@600"]))
+        .collect();
+    runs[3] = recordings::run(4, &["read", "openat@40"]);
+    runs[9] = recordings::run(10, &["read", "x86:open@1"]);
+    recordings::recording(&folder.join("all.json"), &runs);
+    recordings::recording(&folder.join("some.json"), &runs[20..40]);
+    let stats = |file: &str| recordings::report(folder, &format!("stats --json {file}"));
+    let before = stats("all.json");
+
+    let output = merge(folder, "all.json --compact -o all.json");
+    assert_eq!(
+        stderr(&output),
+        "sc-record: app: 60 runs (57 folded) from 1 files, 0 incomplete\n"
+    );
+    assert_eq!(stats("all.json"), before);
+    let compacted = fs::read(folder.join("all.json")).unwrap();
+    assert!(compacted.len() < 6000, "{}", compacted.len());
+
+    // The runs of an older copy are there already.
+    let output = merge(folder, "all.json some.json --compact -o all.json --json");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "{\"folded\":57,\"incomplete\":0,\"inputs\":2,\"name\":\"app\",\"runs\":60}\n"
+    );
+    assert_eq!(fs::read(folder.join("all.json")).unwrap(), compacted);
+    recordings::sc_record(folder, "generate -q all.json -o app.json");
+    let explained = recordings::report(folder, "explain app.json read --recording all.json").0;
+    assert!(
+        explained.contains("recorded at least 6 times in 60 runs"),
+        "{explained}"
     );
 }
 

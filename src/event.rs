@@ -120,6 +120,17 @@ pub enum Event {
         /// How often, since what was told of it before. At least 1.
         count: u64,
     },
+    /// Calls that the backend counted in the kernel: it knows neither the tasks nor the order.
+    Counted {
+        /// What was called.
+        syscall: Syscall,
+        /// What the callers executed, if that is known.
+        executable: Option<Arc<Path>>,
+        /// How often, since the event before for this call and executable. At least 1.
+        count: u64,
+        /// When the first of these calls was entered, if that is known.
+        first: Option<SystemTime>,
+    },
     /// A task now runs this program: execve(2) succeeded, or the backend met the task when it already ran.
     Exec {
         /// The task, under the id that it has from now on (that of the thread group leader).

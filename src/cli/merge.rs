@@ -22,6 +22,11 @@ pub(crate) struct MergeArgs {
     #[arg(short, long)]
     pub(crate) name: Option<Name>,
 
+    /// Fold runs that bring nothing new into one entry. It keeps their ids, the keys of their labels and
+    /// what `stats` needs; their counts are lost
+    #[arg(long)]
+    pub(crate) compact: bool,
+
     /// Print the summary as JSON on stdout
     #[arg(long)]
     pub(crate) json: bool,

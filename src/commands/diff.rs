@@ -270,7 +270,12 @@ fn seen(call: &CallDiff) -> String {
         .map(|path| path.display().to_string())
         .collect();
     let number = usize::try_from(call.count).unwrap_or(usize::MAX);
-    let mut text = format!("{} in {}", count(number, "time"), count(call.runs, "run"));
+    let mut text = format!(
+        "{}{} in {}",
+        if call.exact { "" } else { "at least " },
+        count(number, "time"),
+        count(call.runs, "run")
+    );
     if !executables.is_empty() {
         let _ = write!(text, " by {}", executables.join(", "));
     }
@@ -286,6 +291,7 @@ fn recordings_json(args: &DiffArgs, diff: &RecordingDiff) -> Value {
                 "arch": call.syscall.arch.name(),
                 "name": name,
                 "count": call.count,
+                "count_exact": call.exact,
                 "runs": call.runs,
                 "executables": call.executables.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
                 "risk": {"class": risk.class.name(), "why": risk.why},

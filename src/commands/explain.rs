@@ -83,7 +83,7 @@ fn all_in_words(
     let file = args.profile.display();
     match recording {
         Some(recording) => {
-            let runs = count(recording.runs.len(), "run");
+            let runs = count(recording.number_of_runs(), "run");
             let _ = writeln!(
                 text,
                 "{file}, by the recording of {} ({runs})\n",
@@ -224,16 +224,21 @@ fn origin_in_words(origin: &Origin) -> String {
     match origin {
         Origin::Recorded {
             count: number,
+            exact,
             runs,
             first_ms,
             executables,
         } => {
             let number = usize::try_from(*number).unwrap_or(usize::MAX);
             let mut text = format!(
-                "recorded {} in {}, first at {first_ms} ms",
+                "recorded {}{} in {}",
+                if *exact { "" } else { "at least " },
                 count(number, "time"),
                 count(*runs, "run"),
             );
+            if let Some(first_ms) = first_ms {
+                let _ = write!(text, ", first at {first_ms} ms");
+            }
             let by: Vec<_> = executables
                 .iter()
                 .map(|path| path.display().to_string())
@@ -381,12 +386,14 @@ fn origin_json(origin: &Origin) -> Value {
     match origin {
         Origin::Recorded {
             count,
+            exact,
             runs,
             first_ms,
             executables,
         } => json!({
             "origin": "recorded",
             "count": count,
+            "count_exact": exact,
             "runs": runs,
             "first_ms": first_ms,
             "executables": executables.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),

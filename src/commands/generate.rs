@@ -105,7 +105,7 @@ fn text(
         recording.name,
         count(recorded.count(), "system call"),
         arches.join(", "),
-        count(recording.runs.len(), "run"),
+        count(recording.number_of_runs(), "run"),
     )];
     lines.extend(profile::additions(document, policy));
     if let Destination::File(path) = output {
@@ -147,7 +147,7 @@ fn json(
         .map(|run| json!({"run": run.run.to_string(), "because": run.because}));
     json!({
         "name": recording.name.as_str(),
-        "runs": recording.runs.len(),
+        "runs": recording.number_of_runs(),
         "policy": Policy::from(args.profile).extent.to_string(),
         "architectures": generated.profile.listed().map(Arch::name).collect::<Vec<_>>(),
         "syscalls": generated.names.keys().collect::<Vec<_>>(),

@@ -17,33 +17,41 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
         !(args.json && args.output == Destination::Stdout),
         "--json and the recording can't both go to stdout: use -o FILE"
     );
-    // Before the inputs are read: the output may be one of them, to which a recorder adds a run just now.
+    // Before the inputs are read: the output may be one of them, and a recorder may be about to add a run to it.
     let lock = match &args.output {
         Destination::File(path) if may_be_locked(path) => Some(LockedFile::lock(path)?),
         _ => None,
     };
-    let merged = union(args)?;
+    let mut merged = union(args)?;
+    if args.compact {
+        merged.compact();
+    }
     match (&args.output, lock) {
         (Destination::Nowhere, _) => {}
-        (Destination::Stdout, _) => io::stdout().write_all(&merged.render())?,
-        (Destination::File(_), Some(lock)) => lock.replace(&merged.render())?,
-        (Destination::File(path), None) => write_atomically(path, &merged.render())?,
+        (Destination::Stdout, _) => {
+            io::stdout().write_all(&merged.content(Path::new("stdout"))?)?;
+        }
+        (Destination::File(path), Some(lock)) => lock.replace(&merged.content(path)?)?,
+        (Destination::File(path), None) => write_atomically(path, &merged.content(path)?)?,
     }
 
-    let incomplete = (merged.runs.values())
-        .filter(|run| !run.is_complete())
-        .count();
-    let (name, runs, inputs) = (&merged.name, merged.runs.len(), args.inputs.len());
+    let (name, runs, inputs) = (&merged.name, merged.number_of_runs(), args.inputs.len());
+    let (folded, incomplete) = (merged.folded.len(), merged.incomplete_runs());
     if args.json {
         let summary = json!({
             "name": name.as_str(),
             "inputs": inputs,
             "runs": runs,
+            "folded": folded,
             "incomplete": incomplete,
         });
         writeln!(io::stdout(), "{summary}")?;
     } else if !args.verbosity.quiet {
-        say!("sc-record: {name}: {runs} runs from {inputs} files, {incomplete} incomplete");
+        let folded = match folded {
+            0 => String::new(),
+            some => format!(" ({some} folded)"),
+        };
+        say!("sc-record: {name}: {runs} runs{folded} from {inputs} files, {incomplete} incomplete");
     }
     Ok(exit_status::CLEAN)
 }
@@ -59,7 +67,7 @@ fn union(args: &MergeArgs) -> anyhow::Result<Recording> {
     let mut merged: Option<(&Path, Recording)> = None;
     for path in &args.inputs {
         let recording = load(path, args.name.as_ref())?;
-        for &id in recording.runs.keys() {
+        for (id, _) in recording.calls_by_run() {
             origin.entry(id).or_insert(path);
         }
         merged = Some(match merged {
@@ -67,7 +75,9 @@ fn union(args: &MergeArgs) -> anyhow::Result<Recording> {
             Some((first, merged)) => {
                 let merged = merged.merge(recording).map_err(|error| {
                     let other = match &error {
-                        MergeError::Runs { id, .. } => origin.get(id).copied(),
+                        MergeError::Runs { id, .. } | MergeError::Folded { id } => {
+                            origin.get(id).copied()
+                        }
                         _ => None,
                     };
                     let [other, path] = [other.unwrap_or(first), path].map(Path::display);

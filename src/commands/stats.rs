@@ -16,7 +16,7 @@ use crate::ui::curve;
 pub(super) fn stats(args: &StatsArgs) -> anyhow::Result<u8> {
     let recording = input::recordings(args.inputs.iter().map(PathBuf::as_path))?;
     anyhow::ensure!(
-        !recording.runs.is_empty(),
+        recording.number_of_runs() > 0,
         "the recording of {} has no runs",
         recording.name
     );
@@ -70,7 +70,7 @@ fn text(recording: &Recording, stats: &Stats, ascii: bool) -> String {
         }
     }
     let over_runs: Vec<usize> = stats.steps.iter().map(|step| step.seen).collect();
-    let _ = writeln!(text, "\ncalls over runs, in the order of their start");
+    let _ = writeln!(text, "\ncalls over runs, in the order they were recorded");
     text.push_str(&curve::draw(
         &over_runs,
         ("run 1", &format!("run {runs}")),

@@ -64,6 +64,9 @@ impl fmt::Display for Unnamed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Syscall { arch, nr } = self.syscall;
         match self.seen.count {
+            count if !self.seen.count_is_exact() => {
+                write!(f, "{arch} number {nr}, called at least {count} times")?;
+            }
             1 => write!(f, "{arch} number {nr}, called once")?,
             count => write!(f, "{arch} number {nr}, called {count} times")?,
         }
@@ -120,7 +123,7 @@ pub enum GenerateError {
 ///
 /// The profile denies with EPERM what it does not allow. It depends on the set of calls and on the policy alone.
 pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated<'_>, GenerateError> {
-    if recording.runs.is_empty() {
+    if recording.number_of_runs() == 0 {
         return Err(GenerateError::NoRuns);
     }
     let mut names: BTreeMap<String, BTreeMap<Arch, Reason>> = BTreeMap::new();
@@ -202,7 +205,7 @@ mod tests {
             let arch = arch.parse().unwrap();
             let tally = Tally {
                 count: 2,
-                first_ms: 0,
+                first_ms: None,
                 executables: BTreeSet::from(["/usr/bin/app".into()]),
             };
             (Syscall::parse(arch, name).unwrap(), tally)
@@ -216,11 +219,12 @@ mod tests {
             argv: None,
             labels: BTreeMap::new(),
             backend: "ptrace".into(),
+            aggregated: false,
             kernel: "6.18".into(),
             machine: "x86_64".into(),
             no_new_privs: false,
             exit: None,
-            tasks: 1,
+            tasks: Some(1),
             incomplete_because: BTreeSet::new(),
             syscalls: syscalls.collect(),
         }
@@ -230,6 +234,7 @@ mod tests {
         Recording {
             name: "app".parse().unwrap(),
             runs: runs.iter().map(|run| (run.id, run.clone())).collect(),
+            folded: crate::recording::Folded::default(),
         }
     }
 

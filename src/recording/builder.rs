@@ -1,13 +1,14 @@
 //! From the events of a backend to a [`Run`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustc_hash::FxBuildHasher;
 
-use super::counters::{Counter, Counters, ExecutableIndex, MAX_COUNTERS, NOBODY};
-use super::schema::whole_ms;
+use super::counters::{Counter, Counters, ExecutableIndex, IndexSet, MAX_COUNTERS, NOBODY};
+use super::schema::{text_length, whole_ms};
+use super::seen::earliest;
 use super::{Exit, Run, RunId, Tally};
 use crate::event::{Event, Sink, Task};
 use crate::syscall::Syscall;
@@ -21,6 +22,9 @@ const MAX_EXECUTABLES: usize = 1 << 14;
 
 /// The maximum number of reasons why a run is incomplete.
 const MAX_REASONS: usize = 256;
+
+/// The maximum size of the executables of all calls in the file, so that any run can be read back.
+const MAX_CREDITS: usize = 64 << 20;
 
 /// What a task executes.
 #[derive(Debug)]
@@ -65,11 +69,11 @@ enum Clock {
 
 impl Clock {
     /// Since the start of the run, or since 1970 if the start is not known before the end.
-    fn now(&self) -> Duration {
+    fn now(&self) -> Option<Duration> {
         match self {
-            Clock::Running(start) => start.elapsed(),
-            Clock::Unset => Duration::ZERO,
-            Clock::Set { now, .. } => *now,
+            Clock::Running(start) => Some(start.elapsed()),
+            Clock::Unset => None,
+            Clock::Set { now, .. } => Some(*now),
         }
     }
 
@@ -112,6 +116,7 @@ pub struct RunBuilder {
     counters: Counters,
     losses: BTreeMap<String, Loss>,
     calls: u64,
+    number_of_tasks: u64,
     latest_new: Option<Syscall>,
 }
 
@@ -158,7 +163,8 @@ impl RunBuilder {
                 machine,
                 no_new_privs: false,
                 exit: None,
-                tasks: 0,
+                aggregated: false,
+                tasks: None,
                 incomplete_because: BTreeSet::new(),
                 syscalls: BTreeMap::new(),
             },
@@ -169,6 +175,7 @@ impl RunBuilder {
             counters: Counters::default(),
             losses: BTreeMap::new(),
             calls: 0,
+            number_of_tasks: 0,
             latest_new: None,
         }
     }
@@ -188,7 +195,7 @@ impl RunBuilder {
     /// The number of tasks so far.
     #[must_use]
     pub fn tasks(&self) -> u64 {
-        self.run.tasks
+        self.number_of_tasks
     }
 
     /// The call that was new last.
@@ -200,6 +207,7 @@ impl RunBuilder {
     /// Ends the run now.
     #[must_use]
     pub fn finish(mut self, exit: Option<Exit>, no_new_privs: bool) -> Run {
+        self.limit_credits();
         let start = match self.clock {
             Clock::Running(start) => {
                 self.run.duration = start.elapsed();
@@ -218,6 +226,8 @@ impl RunBuilder {
         self.run.duration = Duration::from_millis(whole_ms(self.run.duration));
         self.run.exit = exit;
         self.run.no_new_privs = no_new_privs;
+        let tasks = self.number_of_tasks;
+        self.run.tasks = (tasks > 0 || !self.run.aggregated).then_some(tasks);
         self.run.incomplete_because = (self.losses.iter())
             .map(|(why, loss)| match loss {
                 Loss { known: 0, .. } => why.clone(),
@@ -236,7 +246,7 @@ impl RunBuilder {
                 let paths = executables.filter_map(|index| path_of(&self.executables, index));
                 let tally = Tally {
                     count: counter.count,
-                    first_ms: whole_ms(counter.first.saturating_sub(start)),
+                    first_ms: (counter.first).map(|first| whole_ms(first.saturating_sub(start))),
                     executables: paths.cloned().collect(),
                 };
                 (counter.syscall, tally)
@@ -253,19 +263,48 @@ impl RunBuilder {
         };
         self.latest = Some((task, executable));
         let Some(counter) = self.counters.get(syscall) else {
-            self.count_new(syscall, count, executable);
+            self.count_new(syscall, count, self.clock.now(), executable);
             return;
         };
         counter.count = counter.count.saturating_add(count);
         if let Clock::Set { now, .. } = self.clock {
-            counter.first = counter.first.min(now);
+            counter.first = earliest(counter.first, Some(now));
         }
         counter.credit(executable);
     }
 
+    fn counted(
+        &mut self,
+        syscall: Syscall,
+        executable: Option<&Path>,
+        count: u64,
+        first: Option<SystemTime>,
+    ) {
+        self.run.aggregated = true;
+        self.calls = self.calls.saturating_add(count);
+        let executable = executable.map_or(NOBODY, |path| self.index_of_path(path));
+        let since = match self.clock {
+            Clock::Running(_) => self.run.started,
+            Clock::Unset | Clock::Set { .. } => SystemTime::UNIX_EPOCH,
+        };
+        let first = first.map(|first| first.duration_since(since).unwrap_or_default());
+        let Some(counter) = self.counters.get(syscall) else {
+            self.count_new(syscall, count, first, executable);
+            return;
+        };
+        counter.count = counter.count.saturating_add(count);
+        counter.first = earliest(counter.first, first);
+        counter.credit(executable);
+    }
+
     #[cold]
-    fn count_new(&mut self, syscall: Syscall, count: u64, executable: ExecutableIndex) {
-        let first = self.clock.now();
+    fn count_new(
+        &mut self,
+        syscall: Syscall,
+        count: u64,
+        first: Option<Duration>,
+        executable: ExecutableIndex,
+    ) {
         let counter = Counter::new(syscall, count, first, executable);
         if self.counters.add(counter).is_some() {
             self.latest_new = Some(syscall);
@@ -281,7 +320,7 @@ impl RunBuilder {
         if let Some(life) = self.tasks.get(&task) {
             return life.executable;
         }
-        let life = if self.run.tasks == 0 {
+        let life = if self.number_of_tasks == 0 {
             Life {
                 executable: PROGRAM,
                 birth: Birth::Seen,
@@ -300,15 +339,15 @@ impl RunBuilder {
             }
         };
         self.tasks.insert(task, life);
-        self.run.tasks += 1;
+        self.number_of_tasks += 1;
         life.executable
     }
 
-    fn exec(&mut self, task: Task, path: PathBuf) {
+    fn exec(&mut self, task: Task, path: &Path) {
         // The workload's program gets the path that was executed, not the name that the user gave.
         if self.index_of.is_empty() {
-            self.executables[PROGRAM] = Executable::Path(path.clone());
-            self.index_of.insert(path.clone(), PROGRAM);
+            self.executables[PROGRAM] = Executable::Path(path.to_owned());
+            self.index_of.insert(path.to_owned(), PROGRAM);
         }
         let executable = self.index_of_path(path);
         self.latest = None;
@@ -316,26 +355,26 @@ impl RunBuilder {
             life.executable = executable;
             return;
         }
-        let birth = match self.run.tasks {
+        let birth = match self.number_of_tasks {
             0 => Birth::Seen,
             _ => Birth::Unseen(None),
         };
-        self.run.tasks += 1;
+        self.number_of_tasks += 1;
         self.tasks.insert(task, Life { executable, birth });
     }
 
-    fn index_of_path(&mut self, path: PathBuf) -> ExecutableIndex {
-        if let Some(&index) = self.index_of.get(&path) {
+    fn index_of_path(&mut self, path: &Path) -> ExecutableIndex {
+        if let Some(&index) = self.index_of.get(path) {
             return index;
         }
-        let Some(index) = self.add_executable(Executable::Path(path.clone())) else {
+        let Some(index) = self.add_executable(Executable::Path(path.to_owned())) else {
             let why = format!(
                 "the workload executed more than {MAX_EXECUTABLES} different programs: who made some calls is unknown"
             );
             self.lost(None, why);
             return NOBODY;
         };
-        self.index_of.insert(path, index);
+        self.index_of.insert(path.to_owned(), index);
         index
     }
 
@@ -370,7 +409,7 @@ impl RunBuilder {
             Some(None) => {}
             None => {
                 self.latest = None;
-                self.run.tasks += 1;
+                self.number_of_tasks += 1;
                 let birth = Birth::Seen;
                 self.tasks.insert(child, Life { executable, birth });
             }
@@ -404,6 +443,28 @@ impl RunBuilder {
             self.tasks.get_mut(&child).map(replace);
         }
         self.free.push(of_parent);
+    }
+
+    /// Removes the executables of all calls if they are too many to be written.
+    fn limit_credits(&mut self) {
+        let paths = (0..self.executables.len()).map(|index| path_of(&self.executables, index));
+        let lengths: Vec<usize> = paths
+            .map(|path| path.map_or(0, |path| text_length(path)))
+            .collect();
+        let all = self
+            .counters
+            .iter_mut()
+            .flat_map(|counter| counter.executables.iter());
+        let length = all
+            .map(|index| lengths[index])
+            .fold(0, usize::saturating_add);
+        if length > MAX_CREDITS {
+            for counter in self.counters.iter_mut() {
+                counter.executables = IndexSet::default();
+            }
+            let why = "the programs that made the calls are too many to be written".to_owned();
+            self.lost(None, why);
+        }
     }
 
     fn lost(&mut self, count: Option<u64>, mut why: String) {
@@ -447,7 +508,13 @@ impl Sink for RunBuilder {
                 syscall,
                 count,
             } => self.count(task, syscall, count),
-            Event::Exec { task, executable } => self.exec(task, executable),
+            Event::Counted {
+                syscall,
+                executable,
+                count,
+                first,
+            } => self.counted(syscall, executable.as_deref(), count, first),
+            Event::Exec { task, executable } => self.exec(task, &executable),
             Event::Fork { parent, child } => self.fork(parent, child),
             Event::Exit { task } => self.exit(task),
             Event::Clock { now } => self.clock.set(now),

@@ -58,8 +58,8 @@ impl IndexSet {
 pub(super) struct Counter {
     pub(super) syscall: Syscall,
     pub(super) count: u64,
-    /// When it was first seen: since the start of the run, or by the clock of the builder.
-    pub(super) first: Duration,
+    /// When it was first seen, if known: since the start of the run, or since 1970, as [`super::builder`] has it.
+    pub(super) first: Option<Duration>,
     /// The executable of the latest call, already in `executables`: most calls are by the same program as the one before.
     latest: ExecutableIndex,
     pub(super) executables: IndexSet,
@@ -69,7 +69,7 @@ impl Counter {
     pub(super) fn new(
         syscall: Syscall,
         count: u64,
-        first: Duration,
+        first: Option<Duration>,
         executable: ExecutableIndex,
     ) -> Counter {
         let mut counter = Counter {
@@ -144,12 +144,16 @@ impl Counters {
 
     /// Credits one executable with all calls of another.
     pub(super) fn recredit(&mut self, from: ExecutableIndex, to: ExecutableIndex) {
-        for counter in &mut self.all {
+        for counter in self.iter_mut() {
             if counter.executables.remove(from) {
                 counter.latest = NOBODY;
                 counter.credit(to);
             }
         }
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Counter> {
+        self.all.iter_mut()
     }
 
     pub(super) fn into_iter(self) -> impl Iterator<Item = Counter> {
@@ -173,7 +177,7 @@ mod tests {
     use crate::recording::strategies;
 
     fn counter(syscall: Syscall) -> Counter {
-        Counter::new(syscall, 0, Duration::ZERO, NOBODY)
+        Counter::new(syscall, 0, None, NOBODY)
     }
 
     proptest! {

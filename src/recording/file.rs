@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::{MergeError, ParseError, Recording};
 use crate::atomic_file::{self, LockedFile, write_atomically};
 
-/// The most bytes that a recording may have: hundreds of thousands of runs. What is larger is something else.
-const MAX_BYTES: u64 = 256 << 20;
+/// The maximum size of a recording: thousands of runs, or millions if they are folded. Unit tests, which reach it, have less.
+const MAX_BYTES: u64 = if cfg!(test) { 4 << 20 } else { 256 << 20 };
 
 /// Why a recording could not be read or changed. The file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
-    /// It is not a recording, or not one that this build can read.
+    /// It is not a recording, or this build can't read it.
     #[error("{}", problem.at(path))]
     Parse {
         /// Which.
@@ -37,7 +37,13 @@ pub enum FileError {
         /// Which.
         path: PathBuf,
     },
-    /// What it has and what it is to get don't fit together.
+    /// It would become too large to be read back.
+    #[error("{} would be larger than {MAX_BYTES} bytes", path.display())]
+    Full {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The new runs don't fit to those in the file.
     #[error("cannot add to {}", path.display())]
     Merge {
         /// Which.
@@ -50,12 +56,12 @@ pub enum FileError {
     Write(#[from] atomic_file::Error),
 }
 
-/// What becomes of the runs that a recording has before it is changed.
+/// What happens to the earlier runs of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Earlier {
-    /// They are given to the change.
+    /// The change gets them.
     Keep,
-    /// They are left out, unread; the old file is kept beside the new one, with `.bak` after its name.
+    /// They are left out. The old file is not read; it is kept with `.bak` after its name.
     SetAside,
 }
 
@@ -65,15 +71,26 @@ impl Recording {
         parse(path, &read(path)?)
     }
 
-    /// Writes a file: whole, or not at all ([`write_atomically`]). What it had before is lost: [`update`] adds to it.
+    /// Replaces a file: whole, or not at all ([`write_atomically`]). [`update`] adds to it instead.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        Ok(write_atomically(path, &self.render())?)
+        Ok(write_atomically(path, &self.content(path)?)?)
+    }
+
+    /// The content for this file, which [`Recording::load`] can read back.
+    pub fn content(&self, path: &Path) -> Result<Vec<u8>, FileError> {
+        let text = self.render();
+        if text.len() as u64 > MAX_BYTES {
+            return Err(FileError::Full {
+                path: path.to_owned(),
+            });
+        }
+        Ok(text)
     }
 }
 
-/// Changes a recording on the disk, and gives what is there then. `change` gets the recording that is there, if there
-/// is one, and gives the one to write. The file is locked from before it is read until after it is written: of two
-/// processes that add to it neither loses anything. It is written whole or not at all.
+/// Changes a recording on the disk, and returns the new one. `change` gets the recording of the file, if the file exists,
+/// and returns the one to write. The file is locked from before it is read until it is written, so that two processes can
+/// add to it. It is written whole or not at all.
 pub fn update(
     path: &Path,
     earlier: Earlier,
@@ -92,7 +109,7 @@ pub fn update(
         path: path.to_owned(),
         source,
     })?;
-    file.replace(&new.render())?;
+    file.replace(&new.content(path)?)?;
     Ok(new)
 }
 

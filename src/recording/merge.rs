@@ -1,11 +1,11 @@
-//! Recordings unite by the ids of their runs: in any order, any number of times, with the same result.
+//! Recordings merge by the ids of their runs: in any order, any number of times, with the same result.
 
 use std::collections::btree_map::Entry;
 
 use super::schema::timestamp;
 use super::{Name, Recording, Run, RunId};
 
-/// Why recordings can't be united.
+/// Why recordings can't be merged.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MergeError {
@@ -17,7 +17,7 @@ pub enum MergeError {
         /// The other's.
         right: Name,
     },
-    /// A run is in both, but not the same: one of the files was changed by hand, or is damaged.
+    /// A run is in both, with different contents: one of the files was edited by hand, or is damaged.
     #[error("run {id} of {} differs from run {id} of {}", of(left), of(right))]
     Runs {
         /// The id of both.
@@ -26,6 +26,12 @@ pub enum MergeError {
         left: Box<Run>,
         /// The other.
         right: Box<Run>,
+    },
+    /// A run is in both, folded in at least one, with different calls: one of the files was edited by hand, or is damaged.
+    #[error("run {id} is folded with other calls than it has elsewhere")]
+    Folded {
+        /// Its id.
+        id: RunId,
     },
 }
 
@@ -46,30 +52,29 @@ impl Recording {
             });
         }
         for run in other.runs.into_values() {
-            self.add(run)?;
-        }
-        Ok(self)
-    }
-
-    /// Adds a run; one that is there already changes nothing. Tells whether it is new.
-    pub fn add(&mut self, run: Run) -> Result<bool, MergeError> {
-        match self.runs.entry(run.id) {
-            Entry::Vacant(entry) => {
-                entry.insert(run);
-                Ok(true)
+            match self.runs.entry(run.id) {
+                Entry::Vacant(entry) => {
+                    entry.insert(run);
+                }
+                Entry::Occupied(entry) if *entry.get() == run => {}
+                Entry::Occupied(entry) => {
+                    return Err(MergeError::Runs {
+                        id: run.id,
+                        left: Box::new(entry.get().clone()),
+                        right: Box::new(run),
+                    });
+                }
             }
-            Entry::Occupied(entry) if *entry.get() == run => Ok(false),
-            Entry::Occupied(entry) => Err(MergeError::Runs {
-                id: run.id,
-                left: Box::new(entry.get().clone()),
-                right: Box::new(run),
-            }),
         }
+        self.add_folded(other.folded)?;
+        Ok(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -86,16 +91,44 @@ mod tests {
         }
 
         #[test]
-        fn merge_has_the_runs_of_both_and_no_other([a, b, _] in strategies::shards()) {
+        fn merge_has_the_runs_of_both_once_and_no_other([a, b, _] in strategies::shards()) {
             let merged = a.clone().merge(b.clone()).unwrap();
             for (id, run) in &merged.runs {
                 prop_assert!(a.runs.get(id) == Some(run) || b.runs.get(id) == Some(run));
             }
             prop_assert!(a.runs.keys().chain(b.runs.keys()).all(|id| merged.runs.contains_key(id)));
+            let ids = |recording: &Recording| recording.calls_by_run().map(|(id, _)| id).collect::<BTreeSet<_>>();
+            prop_assert_eq!(ids(&merged), &ids(&a) | &ids(&b));
+            prop_assert_eq!(merged.number_of_runs(), ids(&merged).len());
         }
 
         #[test]
-        fn two_different_runs_with_one_id_are_refused(recording in strategies::recording(), tasks: u64) {
+        fn a_folded_run_with_other_calls_is_refused(recording in strategies::whole(), call in strategies::syscall()) {
+            let mut folded = recording.clone();
+            folded.compact();
+            let mut changed = recording;
+            for run in changed.runs.values_mut() {
+                if run.syscalls.remove(&call).is_none() {
+                    let executables = BTreeSet::new();
+                    run.syscalls.insert(call, crate::recording::Tally { count: 1, first_ms: None, executables });
+                }
+            }
+            changed.runs.retain(|id, _| !folded.runs.contains_key(id));
+            let expect = match changed.runs.keys().next() {
+                None => Ok(folded.clone()),
+                Some(&id) => Err(MergeError::Folded { id }),
+            };
+            // The first of several is named, in the order of groups.
+            let same = |merged: Result<_, _>| match (&merged, &expect) {
+                (Err(MergeError::Folded { id }), Err(_)) => changed.runs.contains_key(id),
+                _ => merged == expect,
+            };
+            prop_assert!(same(folded.clone().merge(changed.clone())));
+            prop_assert!(same(changed.clone().merge(folded.clone())));
+        }
+
+        #[test]
+        fn two_different_runs_with_one_id_are_refused(recording in strategies::recording(), tasks: Option<u64>) {
             let mut other = recording.clone();
             for run in other.runs.values_mut() {
                 run.tasks = tasks;
@@ -117,6 +150,7 @@ mod tests {
         let named = |name: &str| Recording {
             name: name.parse().unwrap(),
             runs: std::collections::BTreeMap::new(),
+            folded: crate::recording::Folded::default(),
         };
         let error = named("a").merge(named("b")).unwrap_err();
         assert_eq!(

@@ -3,6 +3,7 @@
 mod builder;
 mod counters;
 mod file;
+mod folded;
 mod merge;
 mod name;
 mod run;
@@ -13,6 +14,7 @@ pub(crate) mod strategies;
 
 pub use builder::RunBuilder;
 pub use file::{Earlier, FileError, update};
+pub use folded::{Calls, Folded, FoldedCall, FoldedSeen, Footprint};
 pub use merge::MergeError;
 pub use name::{BadName, Name};
 pub use run::{Exit, Run, RunId, Tally};
@@ -28,6 +30,8 @@ pub struct Recording {
     pub name: Name,
     /// Its runs. Ids sort by the time of their start.
     pub runs: BTreeMap<RunId, Run>,
+    /// Runs that were folded by [`Recording::compact`].
+    pub folded: Folded,
 }
 
 impl Recording {
@@ -37,6 +41,22 @@ impl Recording {
         Recording {
             name,
             runs: BTreeMap::from([(run.id, run)]),
+            folded: Folded::default(),
         }
+    }
+
+    /// The number of its runs, folded ones included.
+    #[must_use]
+    pub fn number_of_runs(&self) -> usize {
+        self.runs.len() + self.folded.len()
+    }
+
+    /// The number of runs that may lack calls, folded ones included.
+    #[must_use]
+    pub fn incomplete_runs(&self) -> usize {
+        let runs = self.runs.values().filter(|run| !run.is_complete());
+        let groups = self.folded.groups.iter();
+        let folded = groups.filter(|(footprint, _)| !footprint.complete);
+        runs.count() + folded.map(|(_, ids)| ids.len()).sum::<usize>()
     }
 }

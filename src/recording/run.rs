@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use crate::syscall::Syscall;
 
-/// Tells a run from every other, on any machine: a version 7 UUID (RFC 9562), so that ids sort by time.
+/// The identity of a run, unique over all machines: a version 7 UUID (RFC 9562), so that ids sort by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(pub uuid::Uuid);
 
 impl RunId {
-    /// An id that nothing had before.
+    /// A new id.
     #[must_use]
     pub fn new() -> RunId {
         RunId(uuid::Uuid::now_v7())
@@ -52,13 +52,13 @@ impl Exit {
     }
 }
 
-/// What was seen of one system call in one run.
+/// What one run recorded of one system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// How often it was entered. At least 1.
     pub count: u64,
-    /// When first, in milliseconds since the start of the run.
-    pub first_ms: u64,
+    /// When it was first entered, in milliseconds since the start of the run; `None` if the backend doesn't know.
+    pub first_ms: Option<u64>,
     /// The executables of the tasks that called it.
     pub executables: BTreeSet<PathBuf>,
 }
@@ -66,7 +66,7 @@ pub struct Tally {
 /// One execution of a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// What tells it from all others.
+    /// Its identity.
     pub id: RunId,
     /// When it started, in whole milliseconds, which is what files keep.
     pub started: SystemTime,
@@ -76,22 +76,24 @@ pub struct Run {
     pub tool: String,
     /// The program that was run, as it was called.
     pub program: PathBuf,
-    /// The whole command line, where it was asked to be kept: command lines carry secrets.
+    /// The whole command line, kept on request only: command lines carry secrets.
     pub argv: Option<Vec<OsString>>,
-    /// What the user said about the run.
+    /// What the user says about the run.
     pub labels: BTreeMap<String, String>,
-    /// What recorded: `ptrace`, `log`, …
+    /// The backend: `ptrace`, `log`, …
     pub backend: String,
+    /// The backend counted in the kernel: it saw no order of calls.
+    pub aggregated: bool,
     /// The kernel's release (uname(2)).
     pub kernel: String,
     /// The machine's hardware name (uname(2)).
     pub machine: String,
-    /// Whether the workload ran with `no_new_privs` (prctl(2)), under which setuid programs behave otherwise.
+    /// Whether the workload ran with `no_new_privs` (prctl(2)), under which setuid programs get no privileges.
     pub no_new_privs: bool,
-    /// How the command ended; `None` where that was not seen.
+    /// How the command ended; `None` if that was not seen.
     pub exit: Option<Exit>,
-    /// How many tasks (processes and threads) were recorded.
-    pub tasks: u64,
+    /// How many tasks (processes and threads) were recorded; `None` if the backend doesn't know.
+    pub tasks: Option<u64>,
     /// Why calls may be missing. Empty: the run is complete.
     pub incomplete_because: BTreeSet<String>,
     /// What was called.

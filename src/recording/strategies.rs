@@ -1,5 +1,6 @@
-//! Recordings made at random, for property tests.
+//! Random recordings for property tests.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -10,29 +11,42 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::{Exit, Name, Recording, Run, RunId, Tally};
+use super::{Exit, Folded, Name, Recording, Run, RunId, Tally};
 use crate::syscall::{Arch, Syscall};
 
-/// Any recording, with up to 3 runs.
+/// Any recording, with up to 4 runs, some of which may be folded.
 pub(crate) fn recording() -> impl Strategy<Value = Recording> {
-    (name(), vec(run(), 0..=3)).prop_map(|(name, runs)| Recording {
+    (whole(), any::<bool>()).prop_map(compact_if)
+}
+
+/// Any recording without folded runs.
+pub(crate) fn whole() -> impl Strategy<Value = Recording> {
+    (name(), vec(run(), 0..=4)).prop_map(|(name, runs)| Recording {
         name,
         runs: runs.into_iter().map(|run| (run.id, run)).collect(),
+        folded: Folded::default(),
     })
 }
 
-/// Recordings of one workload that may have runs in common, as the shards of a CI matrix.
+/// Recordings of one workload that may have runs in common, as the shards of a CI matrix. Some are compacted.
 pub(crate) fn shards() -> impl Strategy<Value = [Recording; 3]> {
-    recording().prop_flat_map(|all| {
+    whole().prop_flat_map(|all| {
         let runs: Vec<_> = all.runs.into_iter().collect();
-        let shard = subsequence(runs.clone(), 0..=runs.len());
-        [shard.clone(), shard.clone(), shard].prop_map(move |shards| {
-            shards.map(|runs| Recording {
-                name: all.name.clone(),
-                runs: runs.into_iter().collect(),
-            })
-        })
+        let shard = subsequence(runs.clone(), 0..=runs.len()).prop_map(move |runs| Recording {
+            name: all.name.clone(),
+            runs: runs.into_iter().collect(),
+            folded: Folded::default(),
+        });
+        let shard = (shard, any::<bool>()).prop_map(compact_if);
+        [shard.clone(), shard.clone(), shard]
     })
+}
+
+fn compact_if((mut recording, compact): (Recording, bool)) -> Recording {
+    if compact {
+        recording.compact();
+    }
+    recording
 }
 
 fn name() -> impl Strategy<Value = Name> {
@@ -45,8 +59,13 @@ fn run() -> impl Strategy<Value = Run> {
     let texts = [any::<String>(); 4];
     let labels = btree_map(any::<String>(), any::<String>(), 0..3);
     let argv = option::of(vec(bytes(), 0..3));
-    let end = (option::of(exit()), any::<bool>(), any::<u64>());
-    let reasons = btree_set(any::<String>(), 0..3);
+    let end = (option::of(exit()), any::<bool>(), option::of(any::<u64>()));
+    let reasons = prop_oneof![
+        2 => Just(BTreeSet::new()),
+        1 => btree_set(any::<String>(), 0..3),
+        1 => Just(BTreeSet::from(["lost".to_owned()])),
+    ];
+    let reasons = (reasons, any::<bool>());
     let syscalls = btree_map(syscall(), tally(), 0..6);
     (
         identity,
@@ -66,7 +85,7 @@ fn run() -> impl Strategy<Value = Run> {
                 labels,
                 argv,
                 (exit, no_new_privs, tasks),
-                incomplete_because,
+                (incomplete_because, aggregated),
                 syscalls,
             )| Run {
                 id: RunId(uuid::Uuid::from_u128(id)),
@@ -77,6 +96,7 @@ fn run() -> impl Strategy<Value = Run> {
                 argv,
                 labels,
                 backend,
+                aggregated,
                 kernel,
                 machine,
                 no_new_privs,
@@ -106,24 +126,30 @@ fn exit() -> impl Strategy<Value = Exit> {
 }
 
 pub(crate) fn syscall() -> impl Strategy<Value = Syscall> {
+    // Some are in several runs.
+    let common = (0..3).prop_map(|nr| Syscall {
+        arch: Arch::X86_64,
+        nr,
+    });
     let number = prop_oneof![8 => 0..500, 1 => any::<i32>()];
-    (select(Arch::ALL), number).prop_map(|(arch, nr)| match arch {
+    let any = (select(Arch::ALL), number).prop_map(|(arch, nr)| match arch {
         // Such a number has its bit taken off.
         Arch::X32 => Syscall {
             arch,
             nr: nr & 0x3fff_ffff,
         },
         _ => Syscall { arch, nr },
-    })
+    });
+    prop_oneof![6 => common, 1 => any]
 }
 
 fn tally() -> impl Strategy<Value = Tally> {
     let count = prop_oneof![1..1_000_u64, Just(u64::MAX)];
-    (count, any::<u64>(), btree_set(bytes(), 0..3)).prop_map(|(count, first_ms, executables)| {
-        Tally {
+    (count, option::of(any::<u64>()), btree_set(bytes(), 0..3)).prop_map(
+        |(count, first_ms, executables)| Tally {
             count,
             first_ms,
             executables: executables.into_iter().map(PathBuf::from).collect(),
-        }
-    })
+        },
+    )
 }

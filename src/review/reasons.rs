@@ -31,10 +31,12 @@ pub enum Origin {
     Recorded {
         /// How often, in all runs.
         count: u64,
+        /// Whether `count` is exact, not a lower bound.
+        exact: bool,
         /// In how many runs.
         runs: usize,
-        /// The earliest time since the start of a run at which it was seen, in milliseconds.
-        first_ms: u64,
+        /// The earliest time since the start of a run at which it was seen, in milliseconds, if known.
+        first_ms: Option<u64>,
         /// By which executables.
         executables: BTreeSet<PathBuf>,
     },
@@ -129,7 +131,6 @@ pub fn explain_one(
 
 /// What each policy makes of a recording, the narrowest first.
 struct ByPolicy<'a> {
-    recording: &'a Recording,
     policies: Vec<(Extent, Generated<'a>)>,
 }
 
@@ -145,7 +146,6 @@ impl<'a> ByPolicy<'a> {
             Some((extent, generate(recording, policy).ok()?))
         });
         ByPolicy {
-            recording,
             policies: policies.collect(),
         }
     }
@@ -181,13 +181,11 @@ impl<'a> ByPolicy<'a> {
             let reasons = generated.names.get(name);
             match reasons.and_then(|reasons| reasons.get(&arch)) {
                 Some(Reason::Recorded(seen)) => {
-                    let call = Syscall::from_name(arch, name);
-                    let tallies =
-                        (self.recording.runs.values()).filter_map(|run| run.syscalls.get(&call?));
                     return Origin::Recorded {
                         count: seen.count,
-                        runs: seen.runs.len(),
-                        first_ms: tallies.map(|tally| tally.first_ms).min().unwrap_or(0),
+                        exact: seen.count_is_exact(),
+                        runs: seen.number_of_runs(),
+                        first_ms: seen.first_ms,
                         executables: seen.executables.iter().map(PathBuf::from).collect(),
                     };
                 }
@@ -262,7 +260,7 @@ mod tests {
         let read = Syscall::from_name(Arch::X86_64, "read").unwrap();
         let tally = crate::recording::Tally {
             count: 1,
-            first_ms: 5,
+            first_ms: Some(5),
             executables: BTreeSet::new(),
         };
         run.syscalls.insert(read, tally);
@@ -279,7 +277,10 @@ mod tests {
         assert!(one.answers.is_empty());
         assert!(matches!(
             one.origins[&Arch::X86_64],
-            Origin::Recorded { first_ms: 5, .. }
+            Origin::Recorded {
+                first_ms: Some(5),
+                ..
+            }
         ));
     }
 }

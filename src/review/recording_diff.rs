@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::recording::{Name, Recording, Run, RunId};
+use crate::recording::{Folded, Name, Recording, Run, RunId};
 use crate::syscall::Syscall;
 
 /// A call that one recording has and the other hasn't.
@@ -13,6 +13,8 @@ pub struct CallDiff {
     pub syscall: Syscall,
     /// How often it was entered, in all runs of the recording that has it.
     pub count: u64,
+    /// Whether `count` is exact, not a lower bound.
+    pub exact: bool,
     /// In how many of its runs.
     pub runs: usize,
     /// By which executables.
@@ -32,6 +34,8 @@ pub struct RecordingDiff {
     pub runs_added: Vec<Run>,
     /// Runs that the second one hasn't, or has otherwise.
     pub runs_removed: Vec<RunId>,
+    /// The folded runs of the second one, if they differ.
+    pub folded: Option<Folded>,
 }
 
 impl RecordingDiff {
@@ -48,6 +52,7 @@ impl RecordingDiff {
             && self.name.is_none()
             && self.runs_added.is_empty()
             && self.runs_removed.is_empty()
+            && self.folded.is_none()
     }
 }
 
@@ -64,6 +69,7 @@ impl Recording {
             gone: only_in(self, other),
             runs_added: added.cloned().collect(),
             runs_removed: removed.map(|run| run.id).collect(),
+            folded: (self.folded != other.folded).then(|| other.folded.clone()),
         }
     }
 
@@ -78,6 +84,9 @@ impl Recording {
         if let Some(name) = &diff.name {
             self.name = name.clone();
         }
+        if let Some(folded) = &diff.folded {
+            self.folded = folded.clone();
+        }
         self
     }
 }
@@ -88,7 +97,8 @@ fn only_in(here: &Recording, there: &Recording) -> Vec<CallDiff> {
     only.map(|(syscall, seen)| CallDiff {
         syscall,
         count: seen.count,
-        runs: seen.runs.len(),
+        exact: seen.count_is_exact(),
+        runs: seen.number_of_runs(),
         executables: seen.executables.into_iter().map(PathBuf::from).collect(),
     })
     .collect()

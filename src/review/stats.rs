@@ -23,8 +23,9 @@
 //!   extrapolation", Ecology 93, 2533-2547, for incidences in Chao et al. (2014), Ecological Monographs 84, 45-67.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use crate::recording::{Recording, Run, RunId};
+use crate::recording::{Recording, RunId};
 use crate::syscall::Syscall;
 
 /// The normal distribution's 97.5 % quantile.
@@ -140,11 +141,11 @@ pub struct Step {
 pub struct Stats {
     /// The numbers that the estimates are made of.
     pub incidence: Incidence,
-    /// The runs in the order of their start.
+    /// The runs, in the order of their ids.
     pub steps: Vec<Step>,
     /// Calls that exactly one run has, with that run.
     pub unique: BTreeMap<Syscall, RunId>,
-    /// For every call the earliest time since the start of a run at which it was seen, in milliseconds; sorted.
+    /// For every call, the earliest time since the start of a run at which it was seen, in milliseconds, if known; sorted.
     pub first_ms: Vec<u64>,
     /// How long the longest run took, in milliseconds.
     pub longest_ms: u64,
@@ -153,38 +154,34 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Looks at all runs of a recording.
+    /// Evaluates all runs of a recording.
     #[must_use]
     pub fn of(recording: &Recording) -> Stats {
-        let mut runs: Vec<&Run> = recording.runs.values().collect();
-        runs.sort_by_key(|run| (run.started, run.id));
-        let mut seen = BTreeSet::new();
-        let mut steps = Vec::new();
         let mut in_runs = BTreeMap::<Syscall, (u32, RunId)>::new();
-        let mut first_ms = BTreeMap::<Syscall, u64>::new();
-        for run in &runs {
-            let calls = run.syscalls.keys().copied();
-            let new: Vec<Syscall> = calls.filter(|call| seen.insert(*call)).collect();
-            steps.push(Step {
-                run: run.id,
-                new,
-                seen: seen.len(),
-            });
-            for (&call, tally) in &run.syscalls {
-                in_runs.entry(call).or_insert((0, run.id)).0 += 1;
-                let first = first_ms.entry(call).or_insert(tally.first_ms);
-                *first = tally.first_ms.min(*first);
+        let mut steps = Vec::new();
+        for (run, calls) in recording.calls_by_run() {
+            let mut new = Vec::new();
+            for call in calls {
+                let (runs, _) = in_runs.entry(call).or_insert_with(|| {
+                    new.push(call);
+                    (0, run)
+                });
+                *runs += 1;
             }
+            let seen = in_runs.len();
+            steps.push(Step { run, new, seen });
         }
         let in_exactly = |n| in_runs.values().filter(|(runs, _)| *runs == n).count();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let unique = (in_runs.iter()).filter(|(_, (runs, _))| *runs == 1);
-        let longest = runs.iter().map(|run| run.duration.as_millis()).max();
-        let mut first_ms: Vec<u64> = first_ms.into_values().collect();
+        let durations = recording.runs.values().map(|run| run.duration);
+        let longest = durations.fold(recording.folded.seen.longest, Duration::max);
+        let calls = recording.syscalls().into_values();
+        let mut first_ms: Vec<u64> = calls.filter_map(|seen| seen.first_ms).collect();
         first_ms.sort_unstable();
         Stats {
             incidence: Incidence {
-                runs: count(runs.len()),
+                runs: count(steps.len()),
                 seen: count(in_runs.len()),
                 once: count(in_exactly(1)),
                 twice: count(in_exactly(2)),
@@ -193,8 +190,8 @@ impl Stats {
             steps,
             unique: unique.map(|(&call, &(_, run))| (call, run)).collect(),
             first_ms,
-            longest_ms: u64::try_from(longest.unwrap_or(0)).unwrap_or(u64::MAX),
-            incomplete: runs.iter().filter(|run| !run.is_complete()).count(),
+            longest_ms: u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
+            incomplete: recording.incomplete_runs(),
         }
     }
 
@@ -383,7 +380,8 @@ mod tests {
             for (syscall, run) in &stats.unique {
                 prop_assert_eq!(all[syscall].runs.iter().collect::<Vec<_>>(), [run]);
             }
-            prop_assert_eq!(stats.first_ms.len(), all.len());
+            let timed = all.values().filter(|seen| seen.first_ms.is_some());
+            prop_assert_eq!(stats.first_ms.len(), timed.count());
         }
     }
 }

@@ -360,7 +360,10 @@ impl Sink for Verifier<'_> {
             Event::Lost { why, .. } => {
                 self.lost.insert(why);
             }
-            Event::Outcome { .. } | Event::Calls { .. } | Event::Clock { .. } => {}
+            Event::Outcome { .. }
+            | Event::Calls { .. }
+            | Event::Counted { .. }
+            | Event::Clock { .. } => {}
         }
     }
 }

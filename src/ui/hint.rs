@@ -110,6 +110,10 @@ fn of_source(error: &AuditSourceError) -> Option<String> {
 fn of_file(error: &FileError) -> Option<String> {
     match error {
         FileError::Parse { path, problem } => Some(of_parse(path, problem)),
+        FileError::Full { .. } => Some(
+            "fold runs that bring nothing new: sc-record merge --compact FILE -o FILE; or record anew with --fresh"
+                .to_owned(),
+        ),
         FileError::Write(error) => of_write(error),
         _ => None,
     }

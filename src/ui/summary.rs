@@ -44,13 +44,11 @@ impl<'a> Summary<'a> {
         recording: &Recording,
         files: &'a [(&'static str, &'a Path)],
     ) -> Summary<'a> {
-        let earlier = recording.runs.values().filter(|other| other.id != run.id);
-        let known: BTreeSet<_> = earlier
-            .flat_map(|run| run.syscalls.keys().copied())
-            .collect();
+        let earlier = recording.calls_by_run().filter(|(id, _)| *id != run.id);
+        let known: BTreeSet<_> = earlier.flat_map(|(_, calls)| calls).collect();
         Summary {
             run,
-            earlier_runs: recording.runs.len() - 1,
+            earlier_runs: recording.number_of_runs() - 1,
             new: run
                 .syscalls
                 .keys()
@@ -96,12 +94,13 @@ impl<'a> Summary<'a> {
                 .map(|(arch, count)| format!("{arch} {count}"))
                 .collect(),
         };
+        let by = (self.run.tasks).map(|tasks| format!(" by {}", count(tasks, "task")));
         let mut lines = vec![format!(
-            "{} ({}); {} by {} in {:.1} s",
+            "{} ({}); {}{} in {:.1} s",
             count(self.run.syscalls.len() as u64, "distinct system call"),
             arches.join(", "),
             count(self.calls(), "call"),
-            count(self.run.tasks, "task"),
+            by.unwrap_or_default(),
             self.run.duration.as_secs_f64(),
         )];
         if self.earlier_runs > 0 {

@@ -47,7 +47,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         let recording = union(&args.recordings)?;
         let subject = Subject::Recordings {
             name: recording.name.to_string(),
-            runs: recording.runs.len(),
+            runs: recording.number_of_runs(),
         };
         (Evidence::of_recording(&recording), subject)
     };

@@ -306,7 +306,7 @@ fn recording() -> Recording {
     let syscalls = calls.into_iter().map(|(arch, name)| {
         let tally = Tally {
             count: 1,
-            first_ms: 0,
+            first_ms: None,
             executables: BTreeSet::from([PathBuf::from("/usr/bin/app")]),
         };
         let syscall = crate::syscall::Syscall::from_name(arch, name);
@@ -321,11 +321,12 @@ fn recording() -> Recording {
         argv: None,
         labels: BTreeMap::new(),
         backend: String::new(),
+        aggregated: false,
         kernel: String::new(),
         machine: String::new(),
         no_new_privs: false,
         exit: None,
-        tasks: 1,
+        tasks: Some(1),
         incomplete_because: BTreeSet::new(),
         syscalls: syscalls.collect(),
     };

@@ -39,7 +39,7 @@ fn outcome(
                 *counts.entry(syscall).or_default() += 1;
                 Ok(())
             }
-            Event::Calls { syscall, count, .. } => {
+            Event::Calls { syscall, count, .. } | Event::Counted { syscall, count, .. } => {
                 *counts.entry(syscall).or_default() += count;
                 Ok(())
             }

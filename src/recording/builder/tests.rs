@@ -59,7 +59,7 @@ fn build(events: impl IntoIterator<Item = Event>) -> Run {
 
 /// What doesn't depend on the time: the number of tasks, then each call with its count and executables.
 fn summary(run: &Run) -> String {
-    let mut text = format!("{} tasks", run.tasks);
+    let mut text = format!("{} tasks", run.tasks.unwrap());
     for (syscall, tally) in &run.syscalls {
         write!(text, "; {syscall} {}", tally.count).unwrap();
         for executable in &tally.executables {
@@ -374,7 +374,7 @@ fn a_run_of_the_past_has_the_times_of_its_clock_in_any_order() {
     assert_eq!((run.kernel.as_str(), run.machine.as_str()), ("", ""));
     let tallies: Vec<_> = run.syscalls.values().collect();
     let firsts: Vec<_> = tallies.iter().map(|t| (t.count, t.first_ms)).collect();
-    assert_eq!(firsts, [(2, 0), (1, 20_000), (5, 0)]);
+    assert_eq!(firsts, [(2, Some(0)), (1, Some(20_000)), (5, Some(0))]);
 }
 
 #[test]
@@ -384,8 +384,113 @@ fn a_program_that_nothing_is_known_of_has_no_name() {
     let run = builder.finish(None, false);
     let executables = run.syscalls.values().map(|tally| tally.executables.len());
     assert_eq!(executables.collect::<Vec<_>>(), [0]);
-    // Nor is anything known of the time that it took.
+    // Nor is anything known of its times.
     assert_eq!(run.duration, Duration::ZERO);
+    let [tally] = &run.syscalls.into_values().collect::<Vec<_>>()[..] else {
+        panic!("one call");
+    };
+    assert_eq!(tally.first_ms, None);
+}
+
+#[test]
+fn aggregated_counts_have_neither_tasks_nor_order() {
+    let counted = |nr, executable: Option<&str>, count, first| Event::Counted {
+        syscall: Syscall {
+            arch: Arch::X86_64,
+            nr,
+        },
+        executable: executable.map(|path| Path::new(path).into()),
+        count,
+        first,
+    };
+    let start = SystemTime::now();
+    let after = |ms| Some(start + Duration::from_millis(ms));
+    let run = build([
+        counted(READ, Some("/a"), 3, after(5000)),
+        counted(READ, Some("/b"), 2, after(3000)),
+        counted(READ, None, 4, None),
+        counted(WRITE, None, u64::MAX, None),
+        counted(WRITE, None, 1, None),
+        // Before the run: a clock that was set back.
+        counted(EXECVE, Some("/b"), 1, Some(start - Duration::from_secs(9))),
+    ]);
+    assert!(run.aggregated);
+    assert_eq!(run.tasks, None);
+    let tallies: Vec<_> = run.syscalls.values().collect();
+    let paths = |tally: &Tally| {
+        tally
+            .executables
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect::<Vec<_>>()
+    };
+    let [read, write, execve] = tallies[..] else {
+        panic!("{tallies:?}");
+    };
+    assert_eq!(
+        (read.count, paths(read)),
+        (9, vec!["/a".to_owned(), "/b".to_owned()])
+    );
+    let first = read.first_ms.unwrap();
+    assert!((2000..=3000).contains(&first), "{first}");
+    assert_eq!(
+        (write.count, write.first_ms, paths(write)),
+        (u64::MAX, None, vec![])
+    );
+    assert_eq!(execve.first_ms, Some(0));
+}
+
+#[test]
+fn aggregated_counts_beside_tasks_keep_them() {
+    let events = [
+        exec(1, "/a"),
+        call(1, READ),
+        Event::Counted {
+            syscall: Syscall {
+                arch: Arch::X86_64,
+                nr: READ,
+            },
+            executable: None,
+            count: 2,
+            first: None,
+        },
+    ];
+    let run = build(events);
+    assert!(run.aggregated && !build([call(1, READ)]).aggregated);
+    assert_eq!(summary(&run), "1 tasks; read 3 /a");
+}
+
+/// 18,000 numbers and long paths made a file of 305 MB, which was too large to be read.
+#[test]
+fn a_run_with_many_numbers_by_long_paths_can_be_read_back() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let mut builder = RunBuilder::start("./app".into(), "test");
+    for program in 0..4_u8 {
+        let path = [b"/".as_slice(), &[0xff; 4000], &[b'0' + program]].concat();
+        let executable = OsStr::from_bytes(&path).into();
+        builder.event(Event::Exec {
+            task: Task(1),
+            executable,
+        });
+        (0..18_000).for_each(|nr| builder.event(call(1, nr)));
+    }
+    let run = builder.finish(None, false);
+    assert_eq!(run.syscalls.len(), 18_000);
+    assert!(
+        run.syscalls
+            .values()
+            .all(|tally| tally.count == 4 && tally.executables.is_empty())
+    );
+    let reasons: Vec<_> = run.incomplete_because.iter().collect();
+    assert_eq!(
+        reasons,
+        ["the programs that made the calls are too many to be written"]
+    );
+    let recording = crate::recording::Recording::of("app".parse().unwrap(), run);
+    let text = recording.content(Path::new("r.json")).unwrap();
+    assert_eq!(crate::recording::Recording::parse(&text), Ok(recording));
 }
 
 /// Something that a task does, in the order in which it happens.

@@ -74,7 +74,7 @@ fn what_is_no_recording_is_refused_and_left_untouched() {
     );
     check(
         b"{\"schema\": 7, \"runs\": {}}",
-        "DIR/app.json: its schema is 7, and this sc-record reads up to 1: a newer sc-record wrote it",
+        "DIR/app.json: its schema is 7, and this sc-record reads up to 2: a newer sc-record wrote it",
     );
     let other = Recording::of("other".parse().unwrap(), run()).render();
     check(
@@ -123,6 +123,22 @@ fn a_fresh_start_keeps_the_old_file_beside_the_new() {
     let backup = fs::read_to_string(directory.path().join("app.json.bak")).unwrap();
     assert_eq!(backup, "not a recording");
     assert_eq!(Recording::load(&path).unwrap(), new);
+}
+
+#[test]
+fn what_could_not_be_read_back_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.json");
+    let old = add(&path, run()).unwrap();
+    let mut large = run();
+    large.argv = Some(vec!["x".repeat(4 << 20).into()]);
+    let error = add(&path, large.clone()).unwrap_err();
+    let expect = "DIR/app.json would be larger than 4194304 bytes";
+    assert_eq!(said(&error, &directory), expect);
+    let error = Recording::of(name(), large).save(&path).unwrap_err();
+    assert_eq!(said(&error, &directory), expect);
+    assert_eq!(Recording::load(&path).unwrap(), old);
+    assert_eq!(files(directory.path()), ["app.json"]);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! The values of the fields: how each is written and read.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
@@ -15,11 +15,13 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::{RunText, SCHEMA};
-use crate::recording::{BadName, Exit, Name, Run, RunId, Tally};
+use super::RunText;
+use crate::recording::{
+    BadName, Exit, Folded, FoldedCall, FoldedSeen, Footprint, Name, Run, RunId, Tally,
+};
 use crate::syscall::{Arch, Syscall};
 
-/// A time as files and messages have it: RFC 3339, UTC, whole milliseconds, from 1970 to the end of the year 9999.
+/// A time in files and messages: RFC 3339, UTC, whole milliseconds, from 1970 to the end of the year 9999.
 pub(in crate::recording) fn timestamp(time: SystemTime) -> String {
     let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH);
     let ms = i64::try_from(whole_ms(since_1970.unwrap_or_default())).unwrap_or(i64::MAX);
@@ -27,31 +29,55 @@ pub(in crate::recording) fn timestamp(time: SystemTime) -> String {
     format!("{time:.3}")
 }
 
-/// A duration as files have it: whole milliseconds.
+/// A duration in files: whole milliseconds.
 pub(in crate::recording) fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The only schema there is.
+/// The length of a path in the text.
+pub(in crate::recording) fn text_length(path: &Path) -> usize {
+    let text = String::from(Bytes(path.into()));
+    serde_json::to_string(&text).map_or(0, |json| json.len())
+}
+
+/// The number of schema `N`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(into = "u64", try_from = "u64")]
-pub(super) struct SchemaNumber;
+pub(super) struct SchemaNumber<const N: u64>;
 
-impl From<SchemaNumber> for u64 {
-    fn from(_: SchemaNumber) -> u64 {
-        SCHEMA
+impl<const N: u64> From<SchemaNumber<N>> for u64 {
+    fn from(_: SchemaNumber<N>) -> u64 {
+        N
     }
 }
 
-impl TryFrom<u64> for SchemaNumber {
+impl<const N: u64> TryFrom<u64> for SchemaNumber<N> {
     type Error = String;
 
-    fn try_from(number: u64) -> Result<SchemaNumber, String> {
-        match number {
-            SCHEMA => Ok(SchemaNumber),
-            other => Err(format!("there is no schema {other}")),
+    fn try_from(number: u64) -> Result<SchemaNumber<N>, String> {
+        if number == N {
+            Ok(SchemaNumber)
+        } else {
+            Err(format!("there is no schema {number}"))
         }
     }
+}
+
+/// Reads a field of schema 2 that older ones don't have.
+pub(super) fn since_2<'de, const N: u64, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    if N < 2 {
+        return Err(de::Error::custom(format!("schema {N} has no such field")));
+    }
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Reads a field that is left out if it has no value.
+fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(d).map(Some)
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -176,7 +202,7 @@ fn bad_escape(text: &str) -> String {
     format!(r"in {text:?}, a backslash is neither `\\` nor `\x` and two hexadecimal digits")
 }
 
-/// How a run ended: one of the two.
+/// How a run ended: one of both.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "how a run ended")]
 struct Ending {
@@ -214,28 +240,28 @@ impl TryFrom<Ending> for ExitText {
 }
 
 /// The runs: an array, sorted by id.
-pub(super) struct Runs(pub(super) BTreeMap<RunId, Run>);
+pub(super) struct Runs<const N: u64>(pub(super) BTreeMap<RunId, Run>);
 
-impl Serialize for Runs {
+impl<const N: u64> Serialize for Runs<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.values().map(RunText::from))
+        serializer.collect_seq(self.0.values().map(RunText::<N>::from))
     }
 }
 
-impl<'de> Deserialize<'de> for Runs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Runs, D::Error> {
-        struct RunsVisitor;
+impl<'de, const N: u64> Deserialize<'de> for Runs<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Runs<N>, D::Error> {
+        struct RunsVisitor<const N: u64>;
 
-        impl<'de> Visitor<'de> for RunsVisitor {
-            type Value = Runs;
+        impl<'de, const N: u64> Visitor<'de> for RunsVisitor<N> {
+            type Value = Runs<N>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array of runs")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Runs, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Runs<N>, A::Error> {
                 let mut runs = BTreeMap::new();
-                while let Some(text) = texts.next_element::<RunText>()? {
+                while let Some(text) = texts.next_element::<RunText<N>>()? {
                     let id = text.id.0;
                     let run = Run::try_from(text)
                         .map_err(|error| de::Error::custom(format!("run {id}: {error}")))?;
@@ -261,10 +287,15 @@ impl<'de> Deserialize<'de> for Runs {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "the tally of a call")]
-struct TallyText {
+pub(super) struct TallyText {
     #[serde(deserialize_with = "count")]
     count: u64,
-    first_ms: u64,
+    #[serde(
+        default,
+        deserialize_with = "some",
+        skip_serializing_if = "Option::is_none"
+    )]
+    first_ms: Option<u64>,
     executables: Vec<Bytes>,
 }
 
@@ -275,83 +306,224 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 
 impl From<&Tally> for TallyText {
     fn from(tally: &Tally) -> TallyText {
-        let executables = tally.executables.iter();
         TallyText {
             count: tally.count,
             first_ms: tally.first_ms,
-            executables: executables.map(|path| Bytes(path.into())).collect(),
+            executables: texts(&tally.executables),
         }
     }
 }
 
 impl From<TallyText> for Tally {
     fn from(text: TallyText) -> Tally {
-        let executables = text.executables.into_iter();
         Tally {
             count: text.count,
             first_ms: text.first_ms,
-            executables: executables.map(|path| PathBuf::from(path.0)).collect(),
+            executables: paths(text.executables),
         }
     }
 }
 
-/// The calls: an object of ABIs, each an object of names (or `#` and numbers) and tallies.
-pub(super) struct Syscalls(pub(super) BTreeMap<Syscall, Tally>);
+fn texts(paths: &BTreeSet<PathBuf>) -> Vec<Bytes> {
+    paths.iter().map(|path| Bytes(path.into())).collect()
+}
 
-impl Serialize for Syscalls {
+fn paths(texts: Vec<Bytes>) -> BTreeSet<PathBuf> {
+    texts.into_iter().map(|path| path.0.into()).collect()
+}
+
+/// Something for each call: an object of ABIs, each an object of names (or `#` and numbers).
+pub(super) struct Syscalls<T>(pub(super) BTreeMap<Syscall, T>);
+
+/// Converts the values of a map.
+pub(super) fn convert<K: Ord, T, U: From<T>>(
+    map: impl IntoIterator<Item = (K, T)>,
+) -> BTreeMap<K, U> {
+    map.into_iter()
+        .map(|(key, value)| (key, value.into()))
+        .collect()
+}
+
+impl<T: Serialize> Serialize for Syscalls<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut abis = BTreeMap::<Arch, BTreeMap<String, TallyText>>::new();
-        for (syscall, tally) in &self.0 {
+        let mut abis = BTreeMap::<Arch, BTreeMap<String, &T>>::new();
+        for (syscall, value) in &self.0 {
             let calls = abis.entry(syscall.arch).or_default();
-            calls.insert(syscall.to_string(), tally.into());
+            calls.insert(syscall.to_string(), value);
         }
         abis.serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Syscalls {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Syscalls, D::Error> {
-        let abis: BTreeMap<Arch, BTreeMap<Syscall, Tally>> = unique(deserializer, |key| {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Syscalls<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Syscalls<T>, D::Error> {
+        let abis: BTreeMap<Arch, BTreeMap<Syscall, T>> = unique(deserializer, |key| {
             let arch: Arch = key.parse().map_err(unknown)?;
-            Ok((arch, CallsOf(arch)))
+            Ok((arch, CallsOf(arch, PhantomData)))
         })?;
         Ok(Syscalls(abis.into_values().flatten().collect()))
     }
 }
 
 /// Reads the calls of one ABI.
-struct CallsOf(Arch);
+struct CallsOf<T>(Arch, PhantomData<T>);
 
-impl<'de> DeserializeSeed<'de> for CallsOf {
-    type Value = BTreeMap<Syscall, Tally>;
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for CallsOf<T> {
+    type Value = BTreeMap<Syscall, T>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let calls: BTreeMap<Syscall, TallyText> = unique(deserializer, |key| {
+        unique(deserializer, |key| {
             let syscall = Syscall::parse(self.0, key).map_err(unknown)?;
             Ok((syscall, PhantomData))
-        })?;
-        Ok(calls
-            .into_iter()
-            .map(|(syscall, text)| (syscall, text.into()))
-            .collect())
+        })
     }
 }
 
-/// What this build doesn't know can't be kept: without a number there is nothing to keep.
+/// The runs that were folded.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(into = "FoldedRunsText", try_from = "FoldedRunsText")]
+pub(super) struct FoldedText(pub(super) Folded);
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "folded runs")]
+struct FoldedRunsText {
+    runs: Vec<GroupText>,
+    seen: SeenText,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a group of folded runs")]
+struct GroupText {
+    complete: bool,
+    /// The calls of all folded runs that these did not make: mostly few.
+    #[serde(deserialize_with = "unique_keys")]
+    without: BTreeMap<String, Vec<String>>,
+    ids: Vec<Id>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "what folded runs saw")]
+struct SeenText {
+    labels: BTreeSet<String>,
+    longest_ms: u64,
+    syscalls: Syscalls<FoldedCallText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a call of folded runs")]
+struct FoldedCallText {
+    #[serde(
+        default,
+        deserialize_with = "some",
+        skip_serializing_if = "Option::is_none"
+    )]
+    first_ms: Option<u64>,
+    executables: Vec<Bytes>,
+}
+
+impl From<FoldedText> for FoldedRunsText {
+    fn from(text: FoldedText) -> FoldedRunsText {
+        let Folded { groups, seen } = text.0;
+        let runs = groups.into_iter().map(|(footprint, ids)| {
+            let mut without = BTreeMap::<String, Vec<String>>::new();
+            for syscall in seen.syscalls.keys() {
+                if !footprint.calls.contains(syscall) {
+                    let of_arch = without.entry(syscall.arch.to_string()).or_default();
+                    of_arch.push(syscall.to_string());
+                }
+            }
+            GroupText {
+                complete: footprint.complete,
+                without,
+                ids: ids.into_iter().map(Id).collect(),
+            }
+        });
+        FoldedRunsText {
+            runs: runs.collect(),
+            seen: SeenText {
+                labels: seen.labels,
+                longest_ms: whole_ms(seen.longest),
+                syscalls: Syscalls(convert(seen.syscalls)),
+            },
+        }
+    }
+}
+
+impl TryFrom<FoldedRunsText> for FoldedText {
+    type Error = String;
+
+    fn try_from(text: FoldedRunsText) -> Result<FoldedText, String> {
+        let mut groups = BTreeMap::<Footprint, BTreeSet<RunId>>::new();
+        let mut folded = BTreeSet::new();
+        for group in text.runs {
+            let mut calls: BTreeSet<Syscall> = text.seen.syscalls.0.keys().copied().collect();
+            for (arch, names) in group.without {
+                let arch: Arch = arch.parse().map_err(unknown)?;
+                for name in names {
+                    let syscall = Syscall::parse(arch, &name).map_err(unknown)?;
+                    if !calls.remove(&syscall) {
+                        return Err(format!("no folded run made {arch}:{name}"));
+                    }
+                }
+            }
+            if group.ids.is_empty() {
+                return Err("a group of folded runs has no ids".to_owned());
+            }
+            let footprint = Footprint {
+                complete: group.complete,
+                calls,
+            };
+            let ids = groups.entry(footprint).or_default();
+            for Id(id) in group.ids {
+                if !folded.insert(id) {
+                    return Err(format!("run {id} is folded twice"));
+                }
+                ids.insert(id);
+            }
+        }
+        let seen = FoldedSeen {
+            labels: text.seen.labels,
+            longest: Duration::from_millis(text.seen.longest_ms),
+            syscalls: convert(text.seen.syscalls.0),
+        };
+        Ok(FoldedText(Folded { groups, seen }))
+    }
+}
+
+impl From<FoldedCall> for FoldedCallText {
+    fn from(call: FoldedCall) -> FoldedCallText {
+        FoldedCallText {
+            first_ms: call.first_ms,
+            executables: texts(&call.executables),
+        }
+    }
+}
+
+impl From<FoldedCallText> for FoldedCall {
+    fn from(text: FoldedCallText) -> FoldedCall {
+        FoldedCall {
+            first_ms: text.first_ms,
+            executables: paths(text.executables),
+        }
+    }
+}
+
+/// A name that this build doesn't know can't be kept: it has no number.
 fn unknown(error: impl fmt::Display) -> String {
     format!("{error}; a newer sc-record or libseccomp may know it")
 }
 
-/// Reads an object of texts, each of whose keys is there once.
-pub(super) fn unique_keys<'de, D>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error>
+/// Reads an object of which no key is there twice.
+pub(super) fn unique_keys<'de, D, T>(deserializer: D) -> Result<BTreeMap<String, T>, D::Error>
 where
     D: Deserializer<'de>,
+    T: Deserialize<'de>,
 {
     unique(deserializer, |key| Ok((key.to_owned(), PhantomData)))
 }
 
-/// Reads an object, each of whose keys is there once: to take the last of several would lose the others. `parse` makes
-/// of a key what it stands for, and what reads its value.
+/// Reads an object of which no key is there twice: taking the last value would lose the others. `parse` converts a key,
+/// and gives what reads its value.
 fn unique<'de, D, K, S>(
     deserializer: D,
     parse: impl Fn(&str) -> Result<(K, S), String>,

@@ -1,8 +1,10 @@
-//! The text of a recording: JSON of a fixed schema, whose bytes follow from the recording alone.
+//! The text of a recording: JSON of a fixed schema, whose bytes depend on the recording alone.
 //!
-//! Only this module knows the fields. What it reads it could have written: unknown fields, duplicate keys and values out
-//! of range are errors, since a tool that rewrites the file would lose what it doesn't understand. A field more makes a
-//! new schema number.
+//! Only this module knows the fields. Unknown fields, duplicate keys and values out of range are errors: the file is
+//! rewritten, and what isn't understood would be lost. A new field means a new schema number. Files of every older schema
+//! are read:
+//!
+//! - 1 has no `folded` and no `aggregated`, and `tasks` and `first_ms` have a value.
 
 mod fields;
 mod layout;
@@ -15,13 +17,16 @@ use std::time::Duration;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use self::fields::{Bytes, ExitText, Id, NameText, Runs, SchemaNumber, Syscalls, Timestamp};
-pub(super) use self::fields::{timestamp, whole_ms};
+use self::fields::{
+    Bytes, ExitText, FoldedText, Id, NameText, Runs, SchemaNumber, Syscalls, TallyText, Timestamp,
+    convert,
+};
+pub(super) use self::fields::{text_length, timestamp, whole_ms};
 use self::layout::Layout;
-use super::{Recording, Run};
+use super::{Folded, Recording, Run};
 
 /// The schema that is written here, and the newest that is read.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
 
 const CONFLICT: &str = "a merge conflict is unresolved";
 
@@ -65,11 +70,14 @@ impl Recording {
                 schema: head.schema,
             });
         }
-        let file: RecordingText = serde_json::from_slice(text).map_err(invalid)?;
-        Ok(file.into())
+        let read = match head.schema {
+            1 => serde_json::from_slice(text).map(|Checked::<1>(recording)| recording),
+            _ => serde_json::from_slice(text).map(|Checked::<SCHEMA>(recording)| recording),
+        };
+        read.map_err(invalid)
     }
 
-    /// The recording as a file has it: JSON, sorted, one line for each call, with a newline at the end.
+    /// The content of its file: JSON, sorted, one line per call, with a newline at the end.
     #[must_use]
     #[expect(
         clippy::expect_used,
@@ -110,7 +118,11 @@ impl ParseError {
                 return ParseError::Conflict { line: marker + 1 };
             }
         }
-        let (line, column) = (error.line(), error.column());
+        let (line, column) = match error.line() {
+            // What is wrong is how parts fit together.
+            0 => (text.split(|&byte| byte == b'\n').count() - 1, 1),
+            line => (line, error.column()),
+        };
         let message = error.to_string();
         let at = format!(" at line {line} column {column}");
         let message = message.strip_suffix(&at).unwrap_or(&message);
@@ -126,7 +138,7 @@ impl ParseError {
     }
 }
 
-/// The one field that every schema has. The others are not looked at.
+/// The field that every schema has. The others are ignored.
 struct Head {
     schema: u64,
 }
@@ -163,34 +175,56 @@ impl<'de> Deserialize<'de> for Head {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a recording")]
-struct RecordingText {
-    schema: SchemaNumber,
+struct RecordingText<const N: u64> {
+    schema: SchemaNumber<N>,
     name: NameText,
-    runs: Runs,
+    runs: Runs<N>,
+    #[serde(
+        default,
+        deserialize_with = "fields::since_2::<N, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    folded: Option<FoldedText>,
 }
 
-impl From<&Recording> for RecordingText {
-    fn from(recording: &Recording) -> RecordingText {
+impl From<&Recording> for RecordingText<SCHEMA> {
+    fn from(recording: &Recording) -> RecordingText<SCHEMA> {
+        let folded = &recording.folded;
         RecordingText {
             schema: SchemaNumber,
             name: NameText(recording.name.clone()),
             runs: Runs(recording.runs.clone()),
+            folded: (*folded != Folded::default()).then(|| FoldedText(folded.clone())),
         }
     }
 }
 
-impl From<RecordingText> for Recording {
-    fn from(text: RecordingText) -> Recording {
-        Recording {
+/// A recording whose parts fit together.
+struct Checked<const N: u64>(Recording);
+
+impl<'de, const N: u64> Deserialize<'de> for Checked<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Checked<N>, D::Error> {
+        let text = RecordingText::<N>::deserialize(deserializer)?;
+        let mut recording = Recording {
             name: text.name.0,
             runs: text.runs.0,
+            folded: Folded::default(),
+        };
+        if let Some(FoldedText(folded)) = text.folded {
+            recording.add_folded(folded).map_err(de::Error::custom)?;
         }
+        let calls = recording.syscalls();
+        if let Some((call, _)) = calls.iter().find(|(_, seen)| seen.number_of_runs() == 0) {
+            return Err(de::Error::custom(format!("no folded run made {call}")));
+        }
+        drop(calls);
+        Ok(Checked(recording))
     }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a run")]
-struct RunText {
+struct RunText<const N: u64> {
     id: Id,
     started: Timestamp,
     duration_ms: u64,
@@ -201,20 +235,23 @@ struct RunText {
     #[serde(deserialize_with = "fields::unique_keys")]
     labels: BTreeMap<String, String>,
     backend: String,
+    #[serde(default, deserialize_with = "fields::since_2::<N, _, _>")]
+    aggregated: Option<bool>,
     kernel: String,
     machine: String,
     no_new_privs: bool,
-    // A field that is read by a function of its own must be there, if only as `null`.
+    // A field with a function that reads it must be there, if only as `null`.
     #[serde(deserialize_with = "Option::deserialize")]
     exit: Option<ExitText>,
-    tasks: u64,
+    #[serde(deserialize_with = "Option::deserialize")]
+    tasks: Option<u64>,
     complete: bool,
     incomplete_because: BTreeSet<String>,
-    syscalls: Syscalls,
+    syscalls: Syscalls<TallyText>,
 }
 
-impl From<&Run> for RunText {
-    fn from(run: &Run) -> RunText {
+impl<const N: u64> From<&Run> for RunText<N> {
+    fn from(run: &Run) -> RunText<N> {
         let argv = run.argv.as_ref();
         RunText {
             id: Id(run.id),
@@ -225,6 +262,7 @@ impl From<&Run> for RunText {
             argv: argv.map(|argv| argv.iter().cloned().map(Bytes).collect()),
             labels: run.labels.clone(),
             backend: run.backend.clone(),
+            aggregated: Some(run.aggregated),
             kernel: run.kernel.clone(),
             machine: run.machine.clone(),
             no_new_privs: run.no_new_privs,
@@ -232,20 +270,25 @@ impl From<&Run> for RunText {
             tasks: run.tasks,
             complete: run.is_complete(),
             incomplete_because: run.incomplete_because.clone(),
-            syscalls: Syscalls(run.syscalls.clone()),
+            syscalls: Syscalls(convert(
+                run.syscalls.iter().map(|(&call, tally)| (call, tally)),
+            )),
         }
     }
 }
 
-impl TryFrom<RunText> for Run {
+impl<const N: u64> TryFrom<RunText<N>> for Run {
     type Error = &'static str;
 
-    fn try_from(text: RunText) -> Result<Run, &'static str> {
+    fn try_from(text: RunText<N>) -> Result<Run, &'static str> {
         if text.complete != text.incomplete_because.is_empty() {
             return Err("a run is complete when nothing is in `incomplete_because`, and only then");
         }
+        if N > 1 && text.aggregated.is_none() {
+            return Err("missing field `aggregated`");
+        }
         let argv = text.argv;
-        Ok(Run {
+        let run = Run {
             id: text.id.0,
             started: text.started.0,
             duration: Duration::from_millis(text.duration_ms),
@@ -254,14 +297,20 @@ impl TryFrom<RunText> for Run {
             argv: argv.map(|argv| argv.into_iter().map(|argument| argument.0).collect()),
             labels: text.labels,
             backend: text.backend,
+            aggregated: text.aggregated.unwrap_or_default(),
             kernel: text.kernel,
             machine: text.machine,
             no_new_privs: text.no_new_privs,
             exit: text.exit.map(|exit| exit.0),
             tasks: text.tasks,
             incomplete_because: text.incomplete_because,
-            syscalls: text.syscalls.0,
-        })
+            syscalls: convert(text.syscalls.0),
+        };
+        let untimed = run.syscalls.values().any(|tally| tally.first_ms.is_none());
+        if N == 1 && (run.tasks.is_none() || untimed) {
+            return Err("in schema 1, `tasks` and `first_ms` have a value");
+        }
+        Ok(run)
     }
 }
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::recording::{Exit, Name, RunId, Tally, strategies};
+use crate::recording::{Exit, Folded, Name, RunId, Tally, strategies};
 use crate::syscall::{Arch, Syscall};
 
 /// The recording of every field, and of every way to write one.
@@ -10,7 +10,7 @@ fn example() -> Recording {
         let executables = executables.iter().map(Into::into).collect();
         let tally = Tally {
             count,
-            first_ms,
+            first_ms: Some(first_ms),
             executables,
         };
         (Syscall { arch, nr }, tally)
@@ -26,11 +26,12 @@ fn example() -> Recording {
         argv: None,
         labels: BTreeMap::from([("shard".to_owned(), "1/2".to_owned())]),
         backend: "ptrace".to_owned(),
+        aggregated: false,
         kernel: "6.18.0".to_owned(),
         machine: "x86_64".to_owned(),
         no_new_privs: false,
         exit: Some(Exit::Code(0)),
-        tasks: 2,
+        tasks: Some(2),
         incomplete_because: BTreeSet::new(),
         syscalls: BTreeMap::from([
             call(Arch::X86_64, 1, 7, 3, &["/usr/bin/dash", "/usr/bin/cat"]),
@@ -51,7 +52,44 @@ fn example() -> Recording {
     Recording {
         name: "integration-tests".parse::<Name>().unwrap(),
         runs: [second, first].map(|run| (run.id, run)).into(),
+        folded: Folded::default(),
     }
+}
+
+/// The example with what schema 2 brought.
+fn newest() -> Recording {
+    let mut recording = example();
+    let first = recording.runs.values().next().unwrap().clone();
+    let read = Syscall {
+        arch: Arch::X86_64,
+        nr: 0,
+    };
+    let run = |number: u8, duration_ms| {
+        let id = format!("0198c0de-0000-7000-8000-0000000000{number:02}");
+        let mut run = Run {
+            id: RunId(id.parse().unwrap()),
+            duration: Duration::from_millis(duration_ms),
+            labels: BTreeMap::from([("host".to_owned(), number.to_string())]),
+            backend: "ebpf".to_owned(),
+            aggregated: true,
+            tasks: None,
+            ..first.clone()
+        };
+        run.syscalls
+            .values_mut()
+            .for_each(|tally| tally.first_ms = None);
+        run
+    };
+    let mut fewer = run(12, 900);
+    fewer.syscalls.remove(&read);
+    let runs = [run(10, 2500), run(11, 100), fewer];
+    recording.runs.extend(runs.map(|run| (run.id, run)));
+    recording.compact();
+    let mut last = run(13, 700);
+    last.syscalls
+        .insert(Syscall { nr: 39, ..read }, last.syscalls[&read].clone());
+    recording.runs.insert(last.id, last);
+    recording
 }
 
 #[test]
@@ -61,9 +99,41 @@ fn a_recording_is_sorted_and_has_one_line_for_each_call() {
     assert!(text.ends_with("}\n"));
 }
 
-/// The example, with a part of its text exchanged.
+#[test]
+fn aggregated_and_folded_runs_are_in_the_file() {
+    let text = newest().render();
+    assert_eq!(Recording::parse(&text), Ok(newest()));
+    insta::assert_snapshot!(String::from_utf8(text).unwrap());
+}
+
+#[test]
+fn a_file_of_schema_1_is_read() {
+    let text = include_str!("fixtures/schema-1.json");
+    assert_eq!(Recording::parse(text.as_bytes()), Ok(example()));
+    // As strictly as it was written.
+    let check = |old: &str, new: &str, expect: &str| {
+        assert!(text.contains(old), "{old}");
+        let problem = problem(text.replacen(old, new, 1).as_bytes());
+        assert!(problem.ends_with(expect), "{problem}");
+    };
+    check(
+        r#""tasks": 2"#,
+        r#""aggregated": false, "tasks": 2"#,
+        "schema 1 has no such field",
+    );
+    check(
+        r#""runs""#,
+        r#""folded": {}, "runs""#,
+        "schema 1 has no such field",
+    );
+    let timed = "in schema 1, `tasks` and `first_ms` have a value";
+    check(r#""tasks": 2"#, r#""tasks": null"#, timed);
+    check(r#""first_ms": 3, "#, "", timed);
+}
+
+/// The example, with a part of its text replaced.
 fn with(old: &str, new: &str) -> Vec<u8> {
-    let text = String::from_utf8(example().render()).unwrap();
+    let text = String::from_utf8(newest().render()).unwrap();
     assert!(text.contains(old), "{old}");
     text.replacen(old, new, 1).into_bytes()
 }
@@ -109,15 +179,31 @@ fn what_is_wrong_is_said_with_line_and_column() {
         (r#""tasks": 2"#, r#""tasks": true"#),
         (r#""tasks": 2"#, r#""tasks": 2, "colour": "red""#),
         (r#""labels""#, r#""labelz""#),
-        (r#""schema": 1"#, r#""schema": 0"#),
-        (r#""schema": 1"#, r#""schema": 2, "more": true"#),
-        (r#""schema": 1"#, r#""schema": "1""#),
-        (r#""schema": 1"#, r#""schema": 1, "schema": 1"#),
-        (r#""schema": 1,"#, ""),
+        (r#""tasks": 2,"#, ""),
+        (r#""aggregated": false,"#, ""),
+        (r#""aggregated": false,"#, r#""aggregated": null,"#),
+        (r#""first_ms": 2"#, r#""first_ms": null"#),
+        (r#""without": {}"#, r#""without": {"x86_64": ["getpid"]}"#),
+        (r#""without": {}"#, r#""without": {"x86_64": ["readd"]}"#),
+        (r#""without": {}"#, r#""without": {"vax": ["read"]}"#),
+        (
+            r#""without": {}"#,
+            r#""without": {"x86_64": [], "x86_64": []}"#,
+        ),
+        ("-8000-000000000011", "-8000-000000000012"),
+        ("-8000-000000000011", "-8000-000000000013"),
+        (r#""longest_ms": 2500,"#, ""),
+        (r#""longest_ms": 2500"#, r#""longest_ms": 2500, "more": 1"#),
+        (r#""schema": 2"#, r#""schema": 0"#),
+        (r#""schema": 2"#, r#""schema": 1"#),
+        (r#""schema": 2"#, r#""schema": 3, "more": true"#),
+        (r#""schema": 2"#, r#""schema": "2""#),
+        (r#""schema": 2"#, r#""schema": 2, "schema": 2"#),
+        (r#""schema": 2,"#, ""),
         (r#""tool""#, "tool"),
         (r#"  "runs""#, "<<<<<<< HEAD\n  \"runs\""),
         ("/usr/bin/cat", "/usr/\nbin/cat"),
-        ("]\n}\n", "]\n}\n{}"),
+        ("  }\n}\n", "  }\n}\n{}"),
     ];
     let said = changes.map(|(old, new)| format!("{old} → {new}\n    {}", problem(&with(old, new))));
     insta::assert_snapshot!(said.join("\n"));
@@ -145,7 +231,7 @@ fn texts_that_are_no_recordings_are_refused() {
 
 #[test]
 fn a_text_that_is_cut_short_anywhere_is_refused() {
-    let text = example().render();
+    let text = newest().render();
     let end = text.len() - 1;
     for length in 0..end {
         let problem = problem(&text[..length]);
@@ -155,15 +241,15 @@ fn a_text_that_is_cut_short_anywhere_is_refused() {
         );
     }
     // The newline at the end is no part of the JSON.
-    assert_eq!(Recording::parse(&text[..end]), Ok(example()));
+    assert_eq!(Recording::parse(&text[..end]), Ok(newest()));
 }
 
 #[test]
 fn a_number_that_got_a_name_since_is_kept_under_its_name() {
-    let old = with("\"#100000\"", "\"#39\"");
+    let old = with("\"#100000\"", "\"#40\"");
     let rendered = String::from_utf8(Recording::parse(&old).unwrap().render()).unwrap();
     assert!(
-        rendered.contains("\"getpid\": {\"count\": 1,"),
+        rendered.contains("\"sendfile\": {\"count\": 1,"),
         "{rendered}"
     );
 }
@@ -207,7 +293,7 @@ proptest! {
 
     #[test]
     fn any_change_of_a_byte_is_read_or_refused(at: proptest::sample::Index, byte: u8) {
-        let mut text = example().render();
+        let mut text = newest().render();
         *at.get_mut(&mut text) = byte;
         if let Ok(recording) = Recording::parse(&text) {
             prop_assert_eq!(Recording::parse(&recording.render()), Ok(recording));

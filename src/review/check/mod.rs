@@ -72,7 +72,7 @@ impl Evidence {
         let calls = run.syscalls.iter().map(|(&syscall, tally)| {
             let call = Call {
                 count: tally.count,
-                first: Some(Duration::from_millis(tally.first_ms)),
+                first: tally.first_ms.map(Duration::from_millis),
                 executables: tally.executables.clone(),
                 runs: BTreeSet::from([run.id]),
                 watched: watched.remove(&syscall),

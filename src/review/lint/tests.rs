@@ -112,7 +112,7 @@ impl Case {
             let call = crate::syscall::Syscall::parse(arch.parse().unwrap(), name).unwrap();
             let tally = crate::recording::Tally {
                 count: 1,
-                first_ms: 0,
+                first_ms: None,
                 executables: BTreeSet::new(),
             };
             run.syscalls.insert(call, tally);

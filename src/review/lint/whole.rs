@@ -30,8 +30,7 @@ pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<Found> {
     for (index, arch) in listed.iter().enumerate() {
         let place = Place::Architecture(index);
         if let Some(recording) = context.recording {
-            let mut calls = recording.runs.values().flat_map(|run| run.syscalls.keys());
-            if !calls.any(|call| call.arch == *arch) {
+            if !(recording.syscalls().keys()).any(|call| call.arch == *arch) {
                 found.push(Found::at(
                     place,
                     format!("no run of {} called on {arch}", recording.name),
