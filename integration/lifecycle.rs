@@ -480,7 +480,7 @@ fn what_cannot_be_attached_to_is_named() {
     until("strace to attach", || {
         status_line(sleep.pid(), "TracerPid:") != "0"
     });
-    fails(&pid, &format!("is traced by process {}", strace.pid()));
+    fails(&pid, &format!("already traced by process {}", strace.pid()));
 }
 
 #[apply(test)]

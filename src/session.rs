@@ -58,10 +58,11 @@ impl Session<'_> {
             Ok(Err(error)) => error,
             Err(panic) => Error::Panic(panic),
         };
-        if runs.abandon(&failure) {
-            Ok(())
-        } else {
-            Err(failure)
+        match (failure, self.stop.reason()) {
+            (failure, _) if failure.is_of_start() => Err(failure),
+            (failure, _) if runs.abandon(&failure) => Ok(()),
+            (_, Some(reason)) => Err(Error::Stopped(reason.to_owned())),
+            (failure, None) => Err(failure),
         }
     }
 }

@@ -92,7 +92,7 @@ fn what_runs_under_an_audit_profile_logs_only_what_its_recording_lacks() {
     crate::support::process::until("the recorder to follow", || {
         std::fs::read_to_string(&errors)
             .unwrap()
-            .contains("follows audit records")
+            .contains("following audit records")
     });
     let mut run = Command::new(PROGRAM);
     let run = run.arg("run").arg(&audit).arg("--").arg(&flood).arg("50");

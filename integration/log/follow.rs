@@ -43,7 +43,7 @@ impl Follower {
         until("the recorder to follow", || {
             std::fs::read_to_string(&errors)
                 .unwrap()
-                .contains("follows audit records")
+                .contains("following audit records")
         });
         Follower {
             running,

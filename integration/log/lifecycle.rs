@@ -200,7 +200,7 @@ fn a_workload_that_does_not_end_alike_twice_makes_the_run_incomplete() {
         because
             .iter()
             .any(|why| why
-                .contains("pass 2 ended otherwise than the first (status 1, not status 0)")),
+                .contains("pass 2 ended differently from the first (status 1, not status 0)")),
         "{because:?}"
     );
 }

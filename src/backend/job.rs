@@ -20,8 +20,9 @@ pub struct Job(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// The command while it runs.
+    /// The command, which may have ended.
     command: Option<Task>,
+    runs: bool,
     /// Says whether a process belongs to the workload.
     is_member: Option<Box<dyn Fn(Task) -> bool + Send + Sync>>,
     /// The latest signals that processes sent to the command, newest last: signal and sender.
@@ -49,6 +50,7 @@ impl Job {
     pub fn started(&self, command: Task, is_member: impl Fn(Task) -> bool + Send + Sync + 'static) {
         *self.lock() = State {
             command: Some(command),
+            runs: true,
             is_member: Some(Box::new(is_member)),
             ..State::default()
         };
@@ -57,7 +59,7 @@ impl Job {
     /// The command has ended, or is no longer recorded.
     pub fn ended(&self) {
         let mut state = self.lock();
-        state.command = None;
+        state.runs = false;
         if let Some((stop, reason)) = state.and_all.take() {
             drop(state);
             stop.request(reason);
@@ -98,13 +100,15 @@ impl Job {
 
     /// The process of the command while it runs.
     pub(super) fn command(&self) -> Option<Task> {
-        self.lock().command
+        let state = self.lock();
+        state.command.filter(|_| state.runs)
     }
 
     /// Whether a process belongs to the workload, of which the command may be gone.
     pub(super) fn has_member(&self, process: Task) -> bool {
         let state = self.lock();
-        (state.is_member.as_ref()).is_some_and(|is_member| is_member(process))
+        state.command == Some(process)
+            || (state.is_member.as_ref()).is_some_and(|is_member| is_member(process))
     }
 
     /// Whether the command received such a signal. Each counts once.
@@ -122,7 +126,7 @@ impl Job {
     /// The recording ends with the command: what it leaves behind is not waited for.
     pub(super) fn is_all(&self, stop: &Stop, reason: &'static str) {
         let mut state = self.lock();
-        if state.command.is_some() {
+        if state.runs {
             state.and_all = Some((stop.clone(), reason));
         } else {
             drop(state);

@@ -197,6 +197,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the workload did not start.
+    pub(crate) fn is_of_start(&self) -> bool {
+        matches!(
+            self,
+            Error::Exec { .. } | Error::Nul { .. } | Error::Fork(_) | Error::Filter(_)
+        )
+    }
+
     /// A failed system call, as [`std::io`] reports it.
     fn io(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
         move |error| Error::System {

@@ -130,6 +130,11 @@ pub(super) fn myself() -> Task {
     Task(nix::unistd::getpid().as_raw())
 }
 
+/// Opens the memory of a process for reading.
+pub(super) fn open_memory(process: Task) -> io::Result<fs::File> {
+    fs::File::open(path_of(process, "mem")?)
+}
+
 /// Who may trace whom (`Documentation/admin-guide/LSM/Yama.rst`); `None` without Yama.
 pub(super) fn ptrace_scope() -> Option<u8> {
     let text = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::path::Path;
 
 use nix::errno::Errno;
-use sc_record::backend::Unavailable;
 use sc_record::backend::log::AuditSourceError;
+use sc_record::backend::{NoBackend, Unavailable};
 use sc_record::bpf::DumpError;
 use sc_record::enforce::{CompileError, ExecError};
 use sc_record::format::{self, DocumentError, ParseErrorKind, RenderError};
@@ -30,6 +30,7 @@ pub(crate) fn of(error: &anyhow::Error, verb: Option<&str>) -> Option<String> {
 fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
     None.or_else(|| Some(of_command(cause.downcast_ref()?)))
         .or_else(|| of_backend(cause.downcast_ref()?))
+        .or_else(|| of_no_backend(cause.downcast_ref()?))
         .or_else(|| of_source(cause.downcast_ref()?))
         .or_else(|| Some(of_no_record(*cause.downcast_ref()?)))
         .or_else(|| of_file(cause.downcast_ref()?))
@@ -86,6 +87,11 @@ fn of_unavailable(backend: &str, error: &Unavailable) -> Option<String> {
         Unavailable::Failed(error) => of_cause(error.as_ref()),
         _ => None,
     }
+}
+
+/// The best backend's advice.
+fn of_no_backend(error: &NoBackend) -> Option<String> {
+    (error.0.iter()).find_map(|(backend, why)| of_unavailable(backend, why))
 }
 
 const NEEDS_ROOT: &str = "run as root, or use --backend ptrace, which needs no privileges";

@@ -90,7 +90,7 @@ impl Backend for Ptrace {
         "ptrace"
     }
 
-    /// Traces a child that executes nothing, or the process for a moment, in which it isn't stopped.
+    /// Traces a child that executes nothing, and asks whether a running process may be traced.
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
         check_kernel()?;
         let how = match target {
@@ -99,7 +99,7 @@ impl Backend for Ptrace {
                 self.stopping(command.until, Status::of_recorder())
             }
             Target::Process(process) => {
-                probe::trace_process(*process)?;
+                probe::may_trace(*process)?;
                 Stopping::EveryCall("a running process can't be given a filter")
             }
             Target::Scope(_) => return Err(SCOPE),

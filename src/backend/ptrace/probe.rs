@@ -7,7 +7,6 @@ use super::attach;
 use crate::backend::launch::launch;
 use crate::backend::{Command, Error, Unavailable, proc};
 use crate::event::Task;
-use crate::panic;
 use crate::sys::wait;
 
 /// Traces a child that executes nothing.
@@ -26,14 +25,26 @@ pub(super) fn trace_child() -> Result<(), Unavailable> {
     reason
 }
 
-/// Traces a process for a moment. The kernel lets it go when the thread ends.
-pub(super) fn trace_process(process: Task) -> Result<(), Unavailable> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("probe".to_owned());
-        let traced = thread.spawn_scoped(scope, || attach::seize(process, Options::empty()));
-        panic::join(traced.map_err(Unavailable::failed)?.join())
-            .map_err(|error| reason(error, process))
-    })
+/// Whether a process may be traced. Opening its memory asks the kernel the same question as tracing it (`PTRACE_MODE_ATTACH`,
+/// ptrace(2)), and doesn't disturb it.
+pub(super) fn may_trace(process: Task) -> Result<(), Unavailable> {
+    let tracer = proc::tracer_of(process);
+    let error = match (proc::open_memory(process), tracer) {
+        (Ok(_), None) => return trace_child(),
+        (Ok(_), Some(tracer)) => Error::Traced {
+            task: process,
+            tracer,
+        },
+        (Err(error), _) => match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOENT) => Error::NoProcess(process),
+            _ => Error::Task {
+                operation: "PTRACE_SEIZE",
+                task: process,
+                source: Errno::EPERM,
+            },
+        },
+    };
+    Err(reason(error, process))
 }
 
 /// What refuses to trace, as far as it shows.
@@ -49,7 +60,6 @@ fn reason(error: Error, task: Task) -> Unavailable {
         };
     };
     match (source, proc::ptrace_scope()) {
-        (Errno::ESRCH, _) => Unavailable::failed(Error::NoProcess(task)),
         (Errno::EPERM, Some(3)) => Unavailable::Forbidden(
             "kernel.yama.ptrace_scope is 3: nobody may trace until the next boot".to_owned(),
         ),
