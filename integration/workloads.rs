@@ -319,6 +319,11 @@ workloads! {
         certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
     }
     namespaces: "namespaces" { varies: WAIT, certain: &[("x86_64/sched_get_priority_max", 2), ("x86_64/unshare", 1)] }
+    inits_of_namespaces_crash: "init_crashes" {
+        certain: &[("x86_64/unshare", 4), ("x86_64/clone", 8)],
+        // It never ends under it: the init faults again and again.
+        strace: Strace::Disturbs,
+    }
     chroot: "chroot" { args: &["{jail}", "/nolibc"], exit: 33, certain: &[("x86_64/chroot", 1), ("x86_64/execve", 2)] }
     exec_fails: "exec_failures" { args: &["{dir}"], certain: &[("x86_64/execve", 9)] }
     kinds_of_exec: "exec_kinds" {

@@ -180,6 +180,13 @@ pub(super) fn is_gone(task: Task) -> bool {
     field(&status, "State:").is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
+/// Whether a task belongs to the init of its pid namespace.
+pub(super) fn is_init(task: Task) -> bool {
+    let status = read(task, "status").unwrap_or_default();
+    // One number for each namespace, its own last.
+    field(&status, "NStgid:").is_some_and(|ids| ids.split_ascii_whitespace().last() == Some("1"))
+}
+
 /// The threads of a process.
 pub(super) fn threads_of(process: Task) -> Vec<Task> {
     let entries = path_of(process, "task").and_then(fs::read_dir);

@@ -111,6 +111,12 @@ pub(crate) fn sender_of_signal(task: Task) -> nix::Result<Option<i32>> {
     Ok(sent.then(|| unsafe { info.si_pid() }))
 }
 
+/// Whether the kernel raised the signal at whose delivery a tracee is stopped for what the tracee did itself.
+pub(crate) fn is_fault(task: Task) -> bool {
+    let info = nix::sys::ptrace::getsiginfo(Pid::from_raw(task.0));
+    info.is_ok_and(|info| info.si_code > 0)
+}
+
 /// Whether a filter sent the SIGSYS at whose delivery a tracee is stopped.
 pub(crate) fn is_of_seccomp(task: Task) -> bool {
     /// `asm-generic/siginfo.h`.

@@ -5,17 +5,18 @@ use std::collections::{BinaryHeap, HashSet};
 use std::time::Instant;
 
 use nix::sys::ptrace as requests;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustc_hash::FxBuildHasher;
 
-use super::arch::{Entry, MACHINE, Vsyscall};
+use super::arch::{CallRegisters, Entry, MACHINE, Registers, Vsyscall};
 use super::call_sites::Sites;
 use super::recording_filter::RecordingFilter;
 use super::special_table::{Special, SpecialTable};
 use super::stop::{Change, Died, Stop, Stopped, Waiter};
 use super::tracee::{OnExit, Seccomp, Sleeping, Stops, Tracee, Tracees};
 use super::{interrupted_calls, special_calls};
-use crate::backend::proc::{self, Status};
+use crate::backend::proc::{self, Disposition, Status};
 use crate::backend::{Error, Interest, Job, Stop as StopRequest, Until};
 use crate::event::{CallOutcome, Event, Sink, Task};
 use crate::recording::Exit;
@@ -241,7 +242,34 @@ impl<'a> Engine<'a> {
             self.sink.event(Event::Outcome { task, outcome });
         }
         self.end_or_go_on(&stopped, signal)?;
+        if crashes_init(stopped.task(), signal) {
+            return self.let_crash(stopped, signal);
+        }
         self.resume(stopped, signal)
+    }
+
+    /// The init of a pid namespace crashes. The kernel lets it die of that only if it has no tracer
+    /// (`force_sig_info_to_task`): otherwise it would fault for ever. So it is released to fault once more.
+    fn let_crash(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
+        let task = stopped.task();
+        match signal {
+            libc::SIGSEGV => {
+                let mut registers = Registers::read(&stopped)?;
+                registers.fault();
+                registers.write(&stopped)?;
+            }
+            // The program counter is still at the instruction.
+            libc::SIGILL | libc::SIGFPE | libc::SIGBUS => {}
+            // It isn't, and without a tracer the next call would fail.
+            _ => {
+                // Its wait status follows.
+                let _ = kill(stopped.pid(), Signal::SIGKILL);
+                return Ok(());
+            }
+        }
+        stopped.detach()?;
+        self.gone(task, Exit::Signal(signal));
+        Ok(())
     }
 
     /// What a signal means for the call from which the tracee is just returning, or which it is about to enter again.
@@ -632,4 +660,20 @@ impl<'a> Engine<'a> {
     fn lost(&mut self, why: String) {
         self.sink.event(Event::Lost { count: None, why });
     }
+}
+
+/// Whether a signal is a fault of the init of a pid namespace that it doesn't handle.
+fn crashes_init(task: Task, signal: i32) -> bool {
+    let faults = [
+        libc::SIGSEGV,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGBUS,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+    ];
+    faults.contains(&signal)
+        && ptrace::is_fault(task)
+        && proc::disposition(task, signal) == Some(Disposition::Default)
+        && proc::is_init(task)
 }

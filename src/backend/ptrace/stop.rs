@@ -94,6 +94,11 @@ impl Stopped {
         alive(ptrace::resume(self.task, how, signal))
     }
 
+    /// Lets go of it for good.
+    pub(super) fn detach(self) -> Result<(), Died> {
+        alive(ptrace::detach(self.task, 0))
+    }
+
     /// Leaves it in its group-stop until SIGCONT.
     pub(super) fn listen(self) -> Result<(), Died> {
         alive(ptrace::listen(self.task))

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::{CallRegisters, Entry, Machine};
+use super::{CallRegisters, Entry, Machine, NO_CODE};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::event::Task;
 use crate::sys::ptrace::{read_register_set, write_register_set};
@@ -154,6 +154,10 @@ impl CallRegisters for Registers {
     fn end_with_eintr(&mut self, _nr: i32) {
         self.set_result(-i64::from(Errno::EINTR as i32));
         self.step(u64::wrapping_add);
+    }
+
+    fn fault(&mut self) {
+        self.set(self.pc(), NO_CODE);
     }
 }
 

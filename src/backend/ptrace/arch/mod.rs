@@ -35,6 +35,9 @@ pub(super) struct Machine {
     pub(super) result_replaces_argument: bool,
 }
 
+/// An address that no program can have code at, with 64 bits or cut to 32.
+const NO_CODE: u64 = 0xffff_ffff_ffff_f000;
+
 /// What is kept of the entry of a call where [`Machine::result_replaces_argument`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -79,4 +82,7 @@ pub(super) trait CallRegisters: Sized {
 
     /// Reverts [`CallRegisters::enter_again`]: the call with this number ends with EINTR.
     fn end_with_eintr(&mut self, nr: i32);
+
+    /// Makes the tracee raise SIGSEGV instead of going on: there is no code at the end of the address space.
+    fn fault(&mut self);
 }

@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use nix::libc::user_regs_struct;
 use nix::sys::ptrace as requests;
 
-use super::{CallRegisters, Entry, Machine};
+use super::{CallRegisters, Entry, Machine, NO_CODE};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::syscall::Arch;
 
@@ -111,5 +111,9 @@ impl CallRegisters for Registers {
         self.set_call(nr);
         self.0.rip = self.0.rip.wrapping_add(CALL_LENGTH);
         self.set_result(-i64::from(Errno::EINTR as i32));
+    }
+
+    fn fault(&mut self) {
+        self.0.rip = NO_CODE;
     }
 }

@@ -1,0 +1,52 @@
+/* The init of a pid namespace crashes: by SIGSEGV, abort(3), SIGILL and SIGFPE, each in a namespace of its own.
+ * Kernel path: force_sig_info_to_task() makes an init killable by its own fault, but not while it is traced.
+ * A tracer gets wrong: the signal is ignored, and the init faults for ever.
+ * Build: -static
+ */
+#include "workload.h"
+
+#include <sys/resource.h>
+
+static void crash(int how)
+{
+    volatile int zero = 0;
+    switch (how) {
+    case 0:
+        *(volatile int *)(intptr_t)zero = 1;
+        break;
+    case 1:
+        abort();
+    case 2:
+        __asm__ volatile("ud2");
+        break;
+    case 3:
+        __asm__ volatile("xor %%ecx, %%ecx\n div %%ecx" ::: "eax", "ecx", "edx");
+        break;
+    }
+    _exit(97);
+}
+
+int main(void)
+{
+    const struct rlimit none = {0, 0};
+    CHECK(setrlimit(RLIMIT_CORE, &none) == 0);
+    for (int how = 0; how < 4; how++) {
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            CHECK(unshare(CLONE_NEWUSER | CLONE_NEWPID) == 0);
+            pid_t init = fork();
+            CHECK(init >= 0);
+            if (init == 0) {
+                CHECK(getpid() == 1);
+                crash(how);
+            }
+            int status;
+            CHECK(waitpid(init, &status, 0) == init);
+            say("init %d died of signal %d\n", how, WIFSIGNALED(status) ? WTERMSIG(status) : -1);
+            _exit(0);
+        }
+        CHECK(waitpid(pid, NULL, 0) == pid);
+    }
+    return 0;
+}
