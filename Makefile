@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 # cargo may be installed, but not in the PATH of this shell yet.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+export PATH := $(PATH):$(HOME)/.cargo/bin:$(CURDIR)/target/tools/bin
 PREFIX ?= /usr/local
 
 help: ## what there is to make
@@ -17,12 +17,17 @@ test: ## all tests, with real programs
 	@.ci/deps build test
 	$(CARGO) test --locked
 
-check: check-arm64 ## format, lints, documentation, shell scripts, and check-arm64
+check: check-arm64 ## format, lints, documentation, dependencies, shell scripts, and check-arm64
 	@.ci/deps build check
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --no-deps --document-private-items
+	$(CARGO) deny --locked check bans licenses sources
 	shellcheck -x -P SCRIPTDIR .ci/* $(wildcard */*.sh integration/*/*.sh integration/real/programs/*.sh)
+
+advisories: ## known vulnerabilities of the dependencies; downloads RustSec's database from GitHub
+	@.ci/deps build check
+	$(CARGO) deny --locked check advisories
 
 check-arm64: ## compile for aarch64
 	@.ci/deps build
@@ -52,4 +57,4 @@ install: ## the program, its manual pages and completions to PREFIX (default /us
 		bin/sc-record completions fish >share/fish/vendor_completions.d/sc-record.fish && \
 		bin/sc-record manpages share/man/man1
 
-.PHONY: help demo test check check-arm64 bench fuzz recordings install
+.PHONY: help demo test check check-arm64 advisories bench fuzz recordings install

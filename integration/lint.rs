@@ -148,6 +148,9 @@ fn sarif_schema() -> PathBuf {
             "1",
             "--offline",
             "--locked",
+            // The packages of other platforms weren't downloaded.
+            "--filter-platform",
+            &format!("{}-unknown-linux-gnu", std::env::consts::ARCH),
             "--manifest-path",
         ])
         .arg(repository().join("Cargo.toml"))
