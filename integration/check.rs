@@ -108,6 +108,7 @@ fn a_report_can_go_to_a_file() {
 }
 
 #[apply(test)]
+#[needs(program("patch"), program("git"))]
 fn a_patch_applies_with_patch_and_git_and_update_and_all_make_the_same() {
     let applied = |how: &[&str]| {
         let folder = workspace();

@@ -152,6 +152,7 @@ fn installed() -> TempDir {
 }
 
 #[apply(test)]
+#[needs(program("make"), program("man"))]
 fn every_verb_has_a_manual_page() {
     let folder = installed();
     let pages = folder.path().join("prefix/share/man/man1");
@@ -242,18 +243,21 @@ fn offers(folder: &Path, shell: &[&str]) {
 }
 
 #[apply(test)]
+#[needs(program("make"), program("bash"))]
 fn bash_completes_verbs_options_and_commands() {
     let folder = installed();
     offers(folder.path(), &["bash", "--norc", "offers.bash"]);
 }
 
 #[apply(test)]
+#[needs(program("make"), program("zsh"))]
 fn zsh_completes_verbs_options_and_commands() {
     let folder = installed();
     offers(folder.path(), &["zsh", "-f", "offers.zsh"]);
 }
 
 #[apply(test)]
+#[needs(program("make"), program("fish"))]
 fn fish_completes_verbs_options_and_commands() {
     let folder = installed();
     let script = "while read -l line; echo (complete -C $line | string replace -r '\\t.*' ''); end";

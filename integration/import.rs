@@ -212,6 +212,7 @@ fn import_strace(room: &Room, args: &str) -> Run {
 }
 
 #[apply(test)]
+#[needs(program("strace"), compat())]
 fn an_import_of_strace_sees_what_the_witness_sees_in_the_same_log() {
     let room = Room::new();
     for program in PROGRAMS {
@@ -232,6 +233,7 @@ fn an_import_of_strace_sees_what_the_witness_sees_in_the_same_log() {
 }
 
 #[apply(test)]
+#[needs(program("strace"), compat())]
 fn an_import_of_strace_is_what_recording_gives() {
     let room = Room::new();
     for program in PROGRAMS {
@@ -259,6 +261,7 @@ fn an_import_of_strace_is_what_recording_gives() {
 }
 
 #[apply(test)]
+#[needs(program("strace"), compat())]
 fn the_abi_of_a_32_bit_program_is_found_out_where_strace_does_not_say_it() {
     let room = Room::new();
     let log = room.fresh("s");
@@ -278,6 +281,7 @@ fn the_abi_of_a_32_bit_program_is_found_out_where_strace_does_not_say_it() {
 }
 
 #[apply(test)]
+#[needs(program("strace"))]
 fn every_name_of_strace_is_that_of_its_number() {
     let room = Room::new();
     let log = room.fresh("s");

@@ -141,6 +141,7 @@ macro_rules! jobs {
         mod native {
             $(
                 #[apply(test)]
+                #[needs(program("bash"))]
                 fn $job() {
                     super::check(None, super::$job);
                 }
@@ -150,6 +151,7 @@ macro_rules! jobs {
         mod traced {
             $(
                 #[apply(test)]
+                #[needs(program("bash"))]
                 fn $job() {
                     super::check(Some(super::PTRACE), super::$job);
                 }
@@ -159,7 +161,7 @@ macro_rules! jobs {
         mod logged {
             $(
                 #[apply(test)]
-                #[needs(audit())]
+                #[needs(audit(), program("bash"))]
                 fn $job() {
                     let _others_record_too = crate::log::lock(nix::fcntl::FlockArg::LockShared);
                     super::check(Some(super::LOG), super::$job);
@@ -233,6 +235,7 @@ fn a_job_ends_by_the_keys_for_that(shell: &mut Shell) {
 }
 
 #[apply(test)]
+#[needs(program("bash"))]
 fn the_first_interrupt_is_the_workloads_and_the_second_ends_the_recording() {
     let mut shell = Shell::new(Some(PTRACE));
     shell.job("catch");
@@ -252,6 +255,7 @@ fn the_first_interrupt_is_the_workloads_and_the_second_ends_the_recording() {
 }
 
 #[apply(test)]
+#[needs(program("bash"))]
 fn a_terminal_that_hangs_up_ends_the_job_and_the_recording_is_written() {
     let mut shell = Shell::new(Some(PTRACE));
     shell.job("");

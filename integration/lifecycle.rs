@@ -95,13 +95,20 @@ fn a_killed_recorder_leaves_no_task_that_cannot_run() {
 #[apply(test)]
 fn a_recorder_killed_at_any_moment_of_a_storm_leaves_nothing_behind() {
     let room = Room::new();
+    let storm = programs::workload("fork_storm");
     for ms in 0..20 {
         let files = Files::new(&room);
-        let recorder = room.spawn(files.command(&["-q"]).arg(programs::workload("fork_storm")));
+        let begun = room.fresh("f");
+        let mut command = files.command(&["-q"]);
+        // It has no end of its own.
+        command.args(["sh", "-c", "echo >$0; while :; do \"$1\"; done"]);
+        let recorder = room.spawn(command.arg(&begun).arg(&storm));
+        until("the storm to begin", || begun.exists());
         std::thread::sleep(Duration::from_millis(ms * 4));
         recorder.signal(Signal::SIGKILL);
-        recorder.wait(&room);
+        assert_eq!(recorder.wait(&room).code(), 137);
         until("the workload to be gone", || room.alive().is_empty());
+        assert!(!files.recording.exists());
     }
 }
 
@@ -121,25 +128,22 @@ fn a_killed_recorder_that_does_not_wait_for_all_leaves_them_at_work() {
 fn until_exit_leaves_a_daemon_at_work() {
     let room = Room::new();
     let files = Files::new(&room);
-    let written = room.fresh("f");
+    let (begun, go, done) = (room.fresh("b"), room.fresh("g"), room.fresh("f"));
     let mut command = files.command(&["--until", "exit"]);
-    command.arg(programs::workload("daemon")).arg(&written);
+    // The daemon makes a call that nobody else makes, but not before the recorder has ended.
+    let daemon = ">$0; until [ -e $1 ]; do sleep 0.01; done; $3 && echo done >$2";
+    let script = "setsid sh -c \"$@\" & until [ -e $2 ]; do sleep 0.01; done; exit 4";
+    command.args(["sh", "-c", script, "sh", daemon]);
+    let max = Syscall::from_name(Arch::NATIVE, "sched_get_priority_max").unwrap();
+    let call = format!("{} {}", programs::workload("calls").display(), max.nr);
+    command.args([&begun, &go, &done]).arg(call);
     let ended = room.spawn(&mut command).wait(&room);
-    assert_eq!(
-        (ended.code(), ended.stdout.as_str()),
-        (4, "left 0\n"),
-        "{}",
-        ended.stderr
-    );
-    assert!(!written.exists(), "the recorder waited for the daemon");
+    assert_eq!(ended.code(), 4, "{}", ended.stderr);
     assert_eq!(count(&files, "setsid"), 1);
-    assert_eq!(
-        count(&files, "sched_get_priority_max"),
-        0,
-        "the daemon was recorded to its end"
-    );
+    assert_eq!(count(&files, "sched_get_priority_max"), 0);
+    std::fs::write(&go, "").unwrap();
     room.wait_until_empty(&command);
-    assert_eq!(std::fs::read_to_string(&written).unwrap(), "done\n");
+    assert_eq!(std::fs::read_to_string(&done).unwrap(), "done\n");
 }
 
 #[apply(test)]
@@ -147,9 +151,14 @@ fn until_exit_leaves_a_whole_tree_at_work() {
     let room = Room::new();
     let files = Files::new(&room);
     let tree = Tree::new(&room);
+    let go = room.fresh("g");
     let mut command = files.command(&["--until", "exit"]);
-    command.args(["sh", "-c", "\"$@\" & sleep 0.3", "sh"]);
-    let ended = room.spawn(command.args(tree.command())).wait(&room);
+    let script = "\"$@\" & until [ -e \"$0\" ]; do sleep 0.01; done";
+    command.args(["sh", "-c", script]).arg(&go);
+    let recorder = room.spawn(command.args(tree.command()));
+    tree.works();
+    std::fs::write(&go, "").unwrap();
+    let ended = recorder.wait(&room);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     tree.works();
     assert!(count(&files, "getpid") > 0);
@@ -192,13 +201,17 @@ fn attaching_and_detaching_leave_a_tree_at_work() {
 fn attached_to_a_process_the_recording_ends_with_it() {
     let room = Room::new();
     let files = Files::new(&room);
-    let mut native = room.spawn(Command::new("sleep").arg("0.5"));
-    let recorder = attach(&room, &files, native.pid());
-    until("the process to end", || native.has_ended());
+    let go = room.fresh("g");
+    let script = "until [ -e \"$0\" ]; do sleep 0.01; done; exit 5";
+    let native = room.spawn(Command::new("sh").args(["-c", script]).arg(&go));
+    let mut recorder = attach(&room, &files, native.pid());
+    assert!(!recorder.has_ended());
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(native.wait(&room).code(), 5);
     let ended = recorder.wait(&room);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    assert_eq!(count(&files, "exit_group"), 1);
-    assert_eq!(files.run().0["exit"]["code"].as_u64(), Some(0));
+    assert!(count(&files, "exit_group") > 0);
+    assert_eq!(files.run().0["exit"]["code"].as_u64(), Some(5));
 }
 
 #[apply(test)]
@@ -208,41 +221,37 @@ fn a_stopped_process_stays_stopped_while_a_recorder_comes_and_goes() {
     let tree = Tree::new(&room);
     let native = room.spawn(Command::new(&tree.command()[0]).arg(&tree.counts));
     tree.works();
-    // Its children work on: they are processes of their own.
-    native.signal(Signal::SIGSTOP);
-    until("it to stop", || {
-        status_line(native.pid(), "State:").starts_with('T')
-    });
-    let stopped = |when: &str| {
+    // The first two tasks are its threads. Its children are processes of their own and work on: what the threads would
+    // have done in a time is measured by what a child does in it.
+    let stands_still = || {
         let before = tree.read();
-        std::thread::sleep(Duration::from_millis(100));
-        let now = tree.read();
-        assert_eq!((before[0], before[1]), (now[0], now[1]), "it runs {when}");
-        assert!(before[2] < now[2], "its child doesn't");
+        until("its child to work on", || tree.read()[2] > before[2] + 200);
+        tree.read()[..2] == before[..2]
     };
-    stopped("natively");
+    let stop = || {
+        native.signal(Signal::SIGSTOP);
+        until("it to stop", stands_still);
+    };
+    stop();
+    assert!(stands_still(), "it runs natively");
     let recorder = attach(&room, &files, native.pid());
-    stopped("recorded");
+    assert!(stands_still(), "it runs recorded");
     recorder.signal(Signal::SIGINT);
     assert_eq!(recorder.wait(&room).code(), 0);
-    stopped("after the recording");
+    assert!(stands_still(), "it runs after the recording");
     native.signal(Signal::SIGCONT);
     tree.works();
 
     // Continued while it is recorded, and stopped again.
-    native.signal(Signal::SIGSTOP);
-    until("it to stop", || {
-        status_line(native.pid(), "State:").starts_with('T')
-    });
+    stop();
     let recorder = attach(&room, &files, native.pid());
     native.signal(Signal::SIGCONT);
     tree.works();
-    native.signal(Signal::SIGSTOP);
-    std::thread::sleep(Duration::from_millis(100));
-    stopped("recorded");
+    stop();
+    assert!(stands_still(), "it runs recorded");
     recorder.signal(Signal::SIGTERM);
     assert_eq!(recorder.wait(&room).code(), 0);
-    stopped("after the recording");
+    assert!(stands_still(), "it runs after the recording");
     native.signal(Signal::SIGCONT);
     tree.works();
 }
@@ -265,30 +274,59 @@ const CHECKING: [(&str, &[&str], i32); 14] = [
     ("user_notif", &[], 0),
 ];
 
-/// Runs a workload natively while recorders come and go, with these moments (in ms) between all of it.
-fn disturbed(room: &Room, (name, arguments, code): (&str, &[&str], i32), moments: [u64; 2]) {
-    let mut command = Command::new(programs::workload(name));
-    let expected = room.run(command.args(arguments));
-    let mut running = room.spawn(&mut command);
-    let pid = running.pid().to_string();
-    while !running.has_ended() {
-        std::thread::sleep(Duration::from_millis(moments[0]));
+/// Runs a workload over and over while recorders come and go: they all find it, and it never ends otherwise than natively.
+fn disturbed(room: &Room, (name, arguments, code): (&str, &[&str], i32)) {
+    let mut native = Command::new(programs::workload(name));
+    let expected = room.run(native.args(arguments));
+    assert_eq!(expected.code(), code, "{name}: {}", expected.stderr);
+    let files = [(); 4].map(|()| room.fresh("f"));
+    let [stop, rounds, wanted, _] = &files;
+    std::fs::write(wanted, &expected.stdout).unwrap();
+    let script = "stop=$1 rounds=$2 wanted=$3 printed=$4 code=$5; shift 5
+        until [ -e $stop ]; do
+            setsid --wait \"$@\" >$printed; ended=$?
+            [ $ended -eq $code ] || { echo ended with $ended; exit 1; }
+            cmp $wanted $printed || exit 1
+            echo >>$rounds
+        done";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).args(&files);
+    command.arg(code.to_string()).arg(programs::workload(name));
+    let shell = room.spawn(command.args(arguments));
+    let pid = shell.pid();
+    let record = || {
         let mut command = Command::new(PROGRAM);
-        command.args(["-q", "-r", "none", "-o", "none", "-p", &pid]);
-        let recorder = room.spawn(&mut command);
-        std::thread::sleep(Duration::from_millis(moments[1]));
+        command.args(["-q", "-r", "none", "-o", "none", "-p"]);
+        room.spawn(command.arg(pid.to_string()))
+    };
+    let seized = || status_line(pid, "TracerPid:") != "0";
+    for [before, during] in [[0, 0], [0, 7], [3, 12], [11, 30]] {
+        std::thread::sleep(Duration::from_millis(before));
+        let recorder = record();
+        until(&format!("{name} to be seized"), seized);
+        std::thread::sleep(Duration::from_millis(during));
         recorder.signal(Signal::SIGINT);
-        // 125: there was nobody left to attach to.
         let ended = recorder.wait(room);
-        assert!([0, 125, 130].contains(&ended.code()), "{}", ended.stderr);
+        let of_shell = [shell.stdout(), shell.stderr()].concat();
+        assert_eq!(ended.code(), 0, "{name}: {}{of_shell}", ended.stderr);
+        // Before it has seized anything, a recorder dies of the signal like any program.
+        let recorder = record();
+        std::thread::sleep(Duration::from_millis(during));
+        recorder.signal(Signal::SIGINT);
+        let ended = recorder.wait(room);
+        let of_shell = [shell.stdout(), shell.stderr()].concat();
+        assert!(
+            [0, 130].contains(&ended.code()),
+            "{name}: {}{of_shell}",
+            ended.stderr
+        );
     }
-    let ended = running.wait(room);
-    assert_eq!(
-        (ended.code(), ended.stdout),
-        (code, expected.stdout),
-        "{name}, {moments:?}: {}",
-        ended.stderr
-    );
+    let done = || std::fs::metadata(rounds).map_or(0, |file| file.len());
+    let before = done();
+    until(&format!("{name} to go on"), || done() > before);
+    std::fs::write(stop, "").unwrap();
+    let ended = shell.wait(room);
+    assert_eq!(ended.code(), 0, "{name}: {}{}", ended.stdout, ended.stderr);
     room.wait_until_empty(&command);
 }
 
@@ -296,9 +334,7 @@ fn disturbed(room: &Room, (name, arguments, code): (&str, &[&str], i32), moments
 fn recorders_that_come_and_go_at_any_moment_change_nothing() {
     let room = Room::new();
     for workload in CHECKING {
-        for moments in [[0, 7], [3, 12], [11, 30]] {
-            disturbed(&room, workload, moments);
-        }
+        disturbed(&room, workload);
     }
 }
 
@@ -464,6 +500,7 @@ fn the_proc_of_another_namespace_is_not_believed() {
 }
 
 #[apply(test)]
+#[needs(program("strace"))]
 fn what_cannot_be_attached_to_is_named() {
     let room = Room::new();
     let fails = |pid: &str, expect: &str| {
@@ -493,8 +530,8 @@ fn a_signal_for_the_recorder_is_for_the_workload() {
         let room = Room::new();
         let files = Files::new(&room);
         let recorder = room.spawn(files.command(&[] as &[&str]).args(["sleep", "1000"]));
-        until("the workload to run", || room.alive().len() > 1);
-        std::thread::sleep(Duration::from_millis(50));
+        let runs = |pid: &Pid| status_line(*pid, "Name:") == "sleep";
+        until("the workload to run", || room.alive().iter().any(runs));
         recorder.signal(signal);
         let ended = recorder.wait(&room);
         assert_eq!(ended.code(), code, "{}", ended.stderr);

@@ -95,10 +95,10 @@ fn own_filter(program: &str, args: &[&str]) {
 }
 
 macro_rules! workloads {
-    ($($test:ident: $check:ident($program:literal $(, $arg:literal)*);)*) => {
+    ($($(#[needs($need:expr)])? $test:ident: $check:ident($program:literal $(, $arg:literal)*);)*) => {
         $(
             #[apply(test)]
-            #[needs(audit())]
+            #[needs(audit() $(, $need)?)]
             fn $test() {
                 let _others_record_too = lock(FlockArg::LockShared);
                 $check($program, &[$($arg),*]);
@@ -146,7 +146,9 @@ workloads! {
     exec_fails: same("exec_failures", "{dir}");
     kinds_of_exec: same("exec_kinds", "{dir}");
     int_0x80_from_a_64_bit_program: same("int80");
+    #[needs(compat())]
     a_32_bit_program: same("m32");
+    #[needs(compat())]
     a_64_bit_program_that_execs_a_32_bit_one: same("run_it", "{m32}");
     shells_in_shells: same("/bin/sh", "-c", "sh -c 'sh -c true; echo $(echo x | cat)'; exit 3");
     own_filter_answers_errno_by_prctl: own_filter("own_filter_errno", "prctl");

@@ -186,6 +186,7 @@ fn compaction_keeps_what_stats_says_and_takes_no_run_twice() {
 }
 
 #[apply(test)]
+#[needs(program("bash"))]
 fn a_reader_that_leaves_ends_it_quietly() {
     let directory = tempfile::tempdir().unwrap();
     let runs: Vec<_> = (0..400).map(|_| run()).collect();

@@ -12,6 +12,9 @@ use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
 use crate::verify::server;
 
+/// A limit that no run reaches: where one does, the test fails by other verdicts.
+const NEVER: &str = "50s";
+
 /// Records a command that may leave something running, and gives its profile.
 fn profile_of(room: &Room, command: &[&str]) -> PathBuf {
     let files = Files::new(room);
@@ -133,7 +136,7 @@ fn check_verdicts(ended: &Ended) {
     );
     assert_eq!(of("sched_get_priority_max"), "stdout differs in line 1");
     assert_eq!(of("getuid"), "killed by SIGSEGV instead of exit 0");
-    assert!(of("sched_yield").starts_with("hangs: did not end in "));
+    assert_eq!(of("sched_yield"), "exit 4 instead of exit 0");
     assert!(
         of("execve").contains("no command can be started under it"),
         "{}",
@@ -149,7 +152,7 @@ fn calls_are_unused_tolerated_or_needed() {
     let to = [
         "--json",
         "--timeout",
-        "1500ms",
+        NEVER,
         "--write",
         smaller.to_str().unwrap(),
     ];
@@ -182,7 +185,7 @@ fn calls_are_unused_tolerated_or_needed() {
     // Of the smaller one nothing can be taken any more.
     let ended = (subject.room).run(&mut minimize(
         &smaller,
-        &["--timeout", "1500ms"],
+        &["--timeout", NEVER],
         &[&subject.program],
     ));
     assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
@@ -200,17 +203,30 @@ fn calls_are_unused_tolerated_or_needed() {
 }
 
 #[apply(test)]
+fn a_call_without_which_the_command_hangs_is_needed() {
+    let subject = Dispensable::new();
+    let options = ["--json", "--only", "sched_yield", "--timeout", "5s"];
+    let command = [subject.program.as_str(), "0", "hangs"];
+    let ended = (subject.room).run(&mut minimize(&subject.profile, &options, &command));
+    let needed = [("sched_yield".to_owned(), "needed".to_owned())];
+    assert_eq!(verdicts(&ended), BTreeMap::from(needed));
+    assert!(without(&ended, "sched_yield").starts_with("hangs: did not end in 5"));
+    assert_eq!(subject.room.alive(), []);
+}
+
+#[apply(test)]
 fn several_runs_at_once_find_the_same() {
     let subject = Dispensable::new();
-    check_verdicts(&subject.minimize(&["--json", "-j", "4", "--timeout", "3s"]));
+    check_verdicts(&subject.minimize(&["--json", "-j", "4", "--timeout", NEVER]));
 }
 
 #[apply(test)]
 fn what_was_broken_off_goes_on() {
     let subject = Dispensable::new();
     let command = [subject.program.as_str(), "100"];
+    let limit = ["--timeout", NEVER];
     let state = subject.profile.with_file_name(".profile.json.minimize");
-    let mut running = (subject.room).spawn(&mut minimize(&subject.profile, &[], &command));
+    let mut running = (subject.room).spawn(&mut minimize(&subject.profile, &limit, &command));
     let results = || {
         let text = std::fs::read_to_string(&state).unwrap_or_default();
         text.matches("\"denied\"").count()
@@ -241,7 +257,11 @@ fn what_was_broken_off_goes_on() {
     );
     assert_eq!(results(), had);
 
-    let ended = (subject.room).run(&mut minimize(&subject.profile, &["--json"], &command));
+    let ended = (subject.room).run(&mut minimize(
+        &subject.profile,
+        &[&limit[..], &["--json"]].concat(),
+        &command,
+    ));
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     assert!(
         ended
@@ -259,7 +279,7 @@ fn what_was_broken_off_goes_on() {
 #[apply(test)]
 fn update_replaces_the_profile() {
     let subject = Dispensable::new();
-    let ended = subject.minimize(&["--update", "--timeout", "1500ms"]);
+    let ended = subject.minimize(&["--update", "--timeout", NEVER]);
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     let names = Dispensable::names(&subject.profile);
     assert!(
@@ -342,7 +362,7 @@ fn a_test_decides_what_is_right() {
         "--compare",
         "exit",
         "--timeout",
-        "1500ms",
+        NEVER,
         "--test",
         test,
     ];
@@ -355,21 +375,25 @@ fn a_test_decides_what_is_right() {
     assert_eq!(verdicts["uname"], "needed");
 }
 
-/// What is known of a server's calls.
-fn check_server(name: &str, needed: &[&str], tolerated: &[&str]) {
+/// What is known of a server's calls: those that it needs with what happens otherwise, and those that it does without.
+fn check_server(name: &str, needed: &[(&str, &str)], tolerated: &[&str]) {
     let room = Room::new();
     let script = server(&room, name);
     let command = [script.to_str().unwrap()];
     let profile = profile_of(&room, &command);
-    // All of them take too long for a test, and so do runs in which the client waits for a server that doesn't come.
-    let only = [needed, tolerated].concat().join(",");
-    let options = ["--json", "-j", "2", "--timeout", "3s", "--only", &only];
+    // All of them take too long for a test.
+    let needed_names = needed.iter().map(|(name, _)| *name);
+    let only: Vec<_> = needed_names.chain(tolerated.iter().copied()).collect();
+    let only = only.join(",");
+    let options = ["--json", "-j", "2", "--timeout", NEVER, "--only", &only];
     let ended = room.run(&mut minimize(&profile, &options, &command));
     assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
     let verdicts = verdicts(&ended);
     assert_eq!(verdicts.len(), needed.len() + tolerated.len());
-    for name in needed {
+    for (name, without_it) in needed {
         assert_eq!(verdicts[*name], "needed", "{name}");
+        let found = without(&ended, name);
+        assert!(found.starts_with(without_it), "{name}: {found}");
     }
     for name in tolerated {
         assert_eq!(verdicts[*name], "tolerated", "{name}");
@@ -378,11 +402,22 @@ fn check_server(name: &str, needed: &[&str], tolerated: &[&str]) {
 }
 
 #[apply(test)]
+#[needs(program("redis-server"), program("redis-cli"))]
 fn redis_does_without_some_calls() {
-    check_server("redis", &["listen", "accept4"], &["sysinfo", "umask"]);
+    let ends = "exit 1 instead of exit 0";
+    check_server(
+        "redis",
+        &[("listen", ends), ("bind", ends)],
+        &["sysinfo", "umask"],
+    );
 }
 
 #[apply(test)]
+#[needs(program("nginx"), program("curl"))]
 fn nginx_does_without_some_calls() {
-    check_server("nginx", &["listen", "sendfile"], &["sysinfo", "eventfd2"]);
+    let needed = [
+        ("listen", "exit 1 instead of exit 0"),
+        ("sendfile", "exit "),
+    ];
+    check_server("nginx", &needed, &["sysinfo", "eventfd2"]);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use sc_record::recording::{Exit, Recording};
 use sc_record::syscall::Syscall;
@@ -36,9 +36,10 @@ const RESTART: (&str, &str) = (
 );
 
 macro_rules! programs {
-    ($($test:ident: $script:literal $varies:expr;)*) => {
+    ($($test:ident: $script:literal $varies:expr, $($need:expr),*;)*) => {
         $(
             #[apply(test)]
+            #[needs(program("strace") $(, $need)*)]
             fn $test() {
                 check(&Program { script: $script, varies: $varies });
             }
@@ -47,17 +48,17 @@ macro_rules! programs {
 }
 
 programs! {
-    a_shell_test_suite: "shell" &[];
-    git: "git" &[];
-    sqlite3: "sqlite3" &[];
-    python3: "python3" &[RESTART];
-    nginx_under_curl: "nginx" &[RESTART];
-    redis_under_its_benchmark: "redis" &[RESTART];
-    gcc: "gcc" &[];
-    busybox_linked_statically: "busybox" &[];
-    a_go_program: "go" &[RESTART];
-    a_32_bit_program: "x86" &[];
-    int_0x80: "int80" &[];
+    a_shell_test_suite: "shell" &[],;
+    git: "git" &[], program("git");
+    sqlite3: "sqlite3" &[], program("sqlite3");
+    python3: "python3" &[RESTART], program("python3");
+    nginx_under_curl: "nginx" &[RESTART], program("nginx"), program("curl");
+    redis_under_its_benchmark: "redis" &[RESTART], program("redis-server"), program("redis-benchmark");
+    gcc: "gcc" &[], program("objdump");
+    busybox_linked_statically: "busybox" &[], program("busybox");
+    a_go_program: "go" &[RESTART], program("go");
+    a_32_bit_program: "x86" &[], compat();
+    int_0x80: "int80" &[], architecture("x86_64");
 }
 
 fn check(program: &Program) {
@@ -133,7 +134,11 @@ struct Script {
 
 fn script(room: &Room, program: &Program) -> Script {
     let place = room.directory();
-    symlink(built(), place.join("bin")).unwrap();
+    // Programs of that name are the script's.
+    let of_script = ["go", "x86", "int80"];
+    let names = of_script.into_iter().filter(|name| *name == program.script);
+    let names: Vec<_> = names.chain(["inject"]).collect();
+    symlink(built(&names), place.join("bin")).unwrap();
     Script {
         path: source(&format!("{}.sh", program.script)),
         place,
@@ -157,23 +162,23 @@ fn source(name: &str) -> PathBuf {
     top().join("integration/real").join(name)
 }
 
-/// Where the programs of `real/programs` are, built.
-fn built() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("real");
-        let built = Command::new("sh")
-            .arg(source("programs/build.sh"))
-            .env("SC_RECORD_REAL", &place)
-            .output()
-            .unwrap();
-        assert!(
-            built.status.success(),
-            "{}(make test installs what is missing)",
-            String::from_utf8_lossy(&built.stderr)
-        );
-        place.join("bin")
-    })
+/// Where the programs of `real/programs` are, with these of them built.
+fn built(names: &[&str]) -> PathBuf {
+    static BUILDS: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("real");
+    let built = Command::new("sh")
+        .arg(source("programs/build.sh"))
+        .args(names)
+        .env("SC_RECORD_REAL", &place)
+        .output()
+        .unwrap();
+    assert!(
+        built.status.success(),
+        "{}(make test installs what is missing)",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    place.join("bin")
 }
 
 fn differences(recorded: &BTreeSet<Syscall>, witnessed: &BTreeSet<Syscall>) -> Vec<String> {
@@ -193,7 +198,7 @@ fn under(profile: &Path) -> Command {
 }
 
 fn refuses_injected_calls(room: &Room, profile: &Path) {
-    let inject = built().join("inject");
+    let inject = built(&["inject"]).join("inject");
     let native = room.run(&mut Command::new(&inject));
     assert_eq!(native.stdout, INJECTED);
     let ended = room.run(under(profile).arg(&inject));

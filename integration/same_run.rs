@@ -82,7 +82,7 @@ fn not_a_call_is_missing_where_tasks_are_killed() {
 }
 
 #[apply(test)]
-#[needs(tracepoints())]
+#[needs(tracepoints(), program("make"))]
 fn not_a_call_of_a_parallel_build_is_missing() {
     let room = Room::new();
     let project = room.directory();

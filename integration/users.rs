@@ -77,16 +77,19 @@ fn check(name: &str, arguments: &[&str], varies: &[&str]) {
 }
 
 #[apply(test)]
+#[needs(no_privileges(), program("strace"))]
 fn anybody_records_a_storm_of_forks() {
     check("fork_storm", &[], &["clone", "wait4"]);
 }
 
 #[apply(test)]
+#[needs(no_privileges(), program("strace"))]
 fn anybody_records_threads() {
     check("threads_200", &[], &["futex"]);
 }
 
 #[apply(test)]
+#[needs(no_privileges(), program("strace"))]
 fn anybody_records_a_workload_with_a_filter_of_its_own() {
     check("own_filter_errno", &["seccomp"], &["futex"]);
     check("own_filter_trace", &[], &[]);
@@ -94,21 +97,25 @@ fn anybody_records_a_workload_with_a_filter_of_its_own() {
 }
 
 #[apply(test)]
+#[needs(no_privileges(), program("strace"))]
 fn anybody_records_strict_mode() {
     check("strict", &["prctl"], &[]);
 }
 
 #[apply(test)]
+#[needs(no_privileges(), program("strace"))]
 fn anybody_records_namespaces() {
     check("namespaces", &[], &["wait4"]);
 }
 
 #[apply(test)]
+#[needs(no_privileges(), program("strace"))]
 fn anybody_records_what_is_not_dumpable() {
     check("non_dumpable", &[], &[]);
 }
 
 #[apply(test)]
+#[needs(no_privileges())]
 fn anybody_records_a_program_that_can_be_executed_but_not_read() {
     let nobody = Nobody::new();
     let unreadable = nobody.program("clone_untraced");
@@ -170,7 +177,7 @@ fn root_records_set_user_id_programs_as_they_are() {
 }
 
 #[apply(test)]
-#[needs(capability(CHOWN), capability(SETUID), set_user_id())]
+#[needs(no_privileges(), capability(CHOWN), set_user_id())]
 fn others_are_told_that_a_set_user_id_program_lost_its_privileges() {
     let nobody = Nobody::new();
     let roots = set_user_id_program(&nobody, 0);

@@ -288,6 +288,7 @@ fn check_server(name: &str, call: &str, executable: &str, symptom: &str) {
 }
 
 #[apply(test)]
+#[needs(program("nginx"), program("curl"))]
 fn nginx_without_sendfile() {
     check_server(
         "nginx",
@@ -298,6 +299,7 @@ fn nginx_without_sendfile() {
 }
 
 #[apply(test)]
+#[needs(program("redis-server"), program("redis-cli"))]
 fn redis_without_listen() {
     check_server("redis", "listen", "redis", "exit 1 instead of exit 0");
 }

@@ -133,7 +133,7 @@ macro_rules! workloads {
     ($($(#[needs($need:expr)])? $test:ident: $program:literal { $($field:ident: $value:expr),* $(,)? })*) => {
         $(
             #[apply(test)]
-            $(#[needs($need)])?
+            #[needs(program("strace") $(, $need)?)]
             fn $test() {
                 check(&Workload { $($field: $value,)* ..Workload::of($program) });
             }
@@ -356,6 +356,7 @@ workloads! {
         // It reads the wrong clone_args, and the child escapes; clone3 has one number in both ABIs.
         strace: Strace::Disturbs,
     }
+    #[needs(compat())]
     a_32_bit_program: "m32" {
         exit: 5,
         certain: &[
@@ -365,11 +366,13 @@ workloads! {
             ("x86/exit_group", 2),
         ],
     }
+    #[needs(compat())]
     a_32_bit_program_that_execs_a_64_bit_one: "m32" {
         args: &["{nolibc}"],
         exit: 33,
         certain: &[("x86_64/execve", 1), ("x86/execve", 1), ("x86_64/write", 1), ("x86_64/exit", 1)],
     }
+    #[needs(compat())]
     a_64_bit_program_that_execs_a_32_bit_one: "run_it" {
         args: &["{m32}"],
         exit: 5,

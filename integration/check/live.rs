@@ -252,6 +252,7 @@ fn an_incomplete_run_is_never_clean() {
 }
 
 #[apply(test)]
+#[needs(no_privileges())]
 fn anybody_can_check() {
     let room = Room::new();
     let profile = profile_of(&room, &["39"]);

@@ -22,6 +22,7 @@ struct Change {
 }
 
 #[apply(test)]
+#[needs(program("nginx"), program("curl"))]
 fn nginx_with_a_priority_for_its_workers() {
     round(&Change {
         script: "nginx",
@@ -33,6 +34,7 @@ fn nginx_with_a_priority_for_its_workers() {
 }
 
 #[apply(test)]
+#[needs(program("redis-server"), program("redis-benchmark"))]
 fn redis_on_chosen_cpus() {
     round(&Change {
         script: "redis",

@@ -261,7 +261,7 @@ fn a_log_on_stdin_is_followed_to_its_end_and_proves_nothing() {
 }
 
 #[apply(test)]
-#[needs(audit())]
+#[needs(audit(), program("auditctl"), program("auditd"))]
 fn a_log_of_this_kernel_is_proven_to_be_whole() {
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();

@@ -76,7 +76,7 @@ fn until_exit_leaves_the_descendants_and_until_all_waits_for_them() {
 }
 
 #[apply(test)]
-#[needs(audit())]
+#[needs(audit(), program("auditctl"))]
 fn a_recorder_that_is_killed_leaves_the_workload_and_the_kernel_as_they_were() {
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();

@@ -159,7 +159,7 @@ logs! {
 }
 
 #[apply(test)]
-#[needs(audit())]
+#[needs(audit(), program("auditctl"), program("auditd"))]
 fn the_log_of_auditd_is_followed_across_its_own_rotation() {
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();

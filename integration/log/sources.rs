@@ -112,7 +112,7 @@ fn a_flood_through_netlink_is_whole_in_one_pass() {
 }
 
 #[apply(test)]
-#[needs(audit())]
+#[needs(audit(), program("auditctl"))]
 fn a_flood_to_the_audit_daemon_is_whole_in_one_pass_and_the_role_is_given_back() {
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
@@ -323,7 +323,7 @@ impl Drop for Auditd {
 }
 
 #[apply(test)]
-#[needs(audit())]
+#[needs(audit(), program("auditctl"), program("auditd"))]
 fn beside_an_audit_daemon_netlink_works_and_its_role_is_not_taken() {
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();

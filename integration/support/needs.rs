@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::kernel::Tracing;
 use super::process::Room;
@@ -56,6 +56,14 @@ pub(crate) fn capability((number, name): Capability) -> Met {
         .eq(["0", "0", &u32::MAX.to_string()])
     {
         return missing(format!("no {name} outside of a user namespace"));
+    }
+    Ok(())
+}
+
+/// A user without privileges: this one, or nobody where this one can become nobody.
+pub(crate) fn no_privileges() -> Met {
+    if geteuid().is_root() {
+        return capability(SETUID);
     }
     Ok(())
 }
@@ -117,6 +125,22 @@ pub(crate) fn io_uring() -> Met {
     match Room::new().run(&mut Command::new(program)).stdout.as_str() {
         "no io_uring\n" => impossible("no io_uring in this kernel"),
         _ => Ok(()),
+    }
+}
+
+/// Programs of 32 bits can be compiled, and the kernel runs them.
+pub(crate) fn compat() -> Met {
+    architecture("x86_64")?;
+    let room = Room::new();
+    let program = room.path().join("empty");
+    let mut compile = Command::new("sh");
+    let script = "echo 'int main(void) { return 0; }' | cc -m32 -x c -o \"$0\" -";
+    if room.run(compile.args(["-c", script]).arg(&program)).code() != 0 {
+        return missing("no compiler and library for 32 bits (gcc-multilib)");
+    }
+    match room.run(Command::new("env").arg(&program)).code() {
+        0 => Ok(()),
+        _ => impossible("no programs of 32 bits in this kernel"),
     }
 }
 

@@ -1,5 +1,5 @@
 /* Makes calls that it can do without, each in its own way, and calls that it can't: what `minimize` is tested with. With an
- * argument it sleeps so many milliseconds first. A daemon outlives it that holds no descriptor.
+ * argument it sleeps so many milliseconds first; with another one it waits for ever instead of failing. A daemon outlives it that holds no descriptor.
  * Kernel path: none that matters; which calls are refused does.
  * A tracer gets wrong: nothing that others don't show; it is run under profiles.
  * Build: -static
@@ -26,13 +26,15 @@ int main(int argc, char **argv)
         fail("no link can be read\n");
     /* For its name to be in a recording. */
     syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path);
-    /* Needed: it fails, writes something else, hangs, or dies. */
+    /* Needed: it fails, writes something else, hangs or fails, or dies. */
     if (uname(&name) != 0)
         fail("what machine is this?\n");
     say("priority %s\n", syscall(SYS_sched_get_priority_max, SCHED_FIFO) < 0 ? "unknown" : "known");
-    if (sched_yield() != 0)
-        for (;;)
+    if (sched_yield() != 0) {
+        while (argc > 2)
             pause();
+        return 4;
+    }
     if (syscall(SYS_getuid) < 0)
         *(volatile int *)0 = 0;
     /* Its first steps are seen, whenever the recording of them ends. */

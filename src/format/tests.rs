@@ -9,16 +9,10 @@ use serde_json::Value;
 use super::*;
 use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Rule, strategies};
 
-/// Real profiles and schemas, where they are.
-fn data(file: &str) -> Option<Vec<u8>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/data")
-        .join(file);
-    let bytes = std::fs::read(&path).ok();
-    if bytes.is_none() {
-        eprintln!("skipped: {} is not there", path.display());
-    }
-    bytes
+/// A profile or a schema that others published.
+fn data(file: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("integration/fixtures/published");
+    std::fs::read(folder.join(file)).unwrap()
 }
 
 fn names(names: &[&str], action: Action, args: &[(u64, Op, u64, Option<u64>)]) -> Rule {
@@ -281,9 +275,7 @@ fn what_a_format_can_not_say_is_refused_by_name() {
 
 #[test]
 fn the_default_profile_of_docker_survives_a_round_trip() {
-    let Some(bytes) = data("docker/default.json") else {
-        return;
-    };
+    let bytes = data("docker/default.json");
     let source = read(&bytes, None, &Reading::default()).unwrap();
     assert_eq!(source.format, Format::Docker);
     let written = source.write(Format::Docker, &Writing::default()).unwrap();
@@ -308,9 +300,7 @@ fn the_default_profile_of_docker_survives_a_round_trip() {
 
 #[test]
 fn conditions_of_docker_are_resolved_as_docker_does() {
-    let Some(bytes) = data("docker/default.json") else {
-        return;
-    };
+    let bytes = data("docker/default.json");
     let resolved = |arch, caps: Option<&[&str]>, kernel| {
         let caps = caps.map(|caps| caps.iter().map(|&cap| cap.to_owned()).collect());
         let machine = Machine { arch, caps, kernel };
@@ -349,9 +339,7 @@ fn conditions_of_docker_are_resolved_as_docker_does() {
 
 #[test]
 fn the_default_profile_of_podman_survives_a_round_trip() {
-    let Some(bytes) = data("podman/seccomp.json") else {
-        return;
-    };
+    let bytes = data("podman/seccomp.json");
     let source = read(&bytes, None, &Reading::default()).unwrap();
     assert_eq!(source.format, Format::Podman);
     let written = source.write(Format::Podman, &Writing::default()).unwrap();
@@ -369,7 +357,7 @@ fn the_default_profile_of_podman_survives_a_round_trip() {
 #[test]
 fn the_base_profiles_of_the_operator_survive_a_round_trip() {
     for file in ["spo/baseprofile-crun.yaml", "spo/baseprofile-runc.yaml"] {
-        let Some(bytes) = data(file) else { return };
+        let bytes = data(file);
         let source = read(&bytes, None, &Reading::default()).unwrap();
         let written = source.write(Format::Spo, &Writing::default()).unwrap();
         let again = read(&written.bytes, None, &Reading::default()).unwrap();
@@ -380,9 +368,7 @@ fn the_base_profiles_of_the_operator_survive_a_round_trip() {
 
 #[test]
 fn resources_are_valid_by_the_schema_of_the_operator() {
-    let Some(bytes) = data("spo/seccompprofile-crd.yaml") else {
-        return;
-    };
+    let bytes = data("spo/seccompprofile-crd.yaml");
     let text = String::from_utf8(bytes).unwrap();
     let crd: Vec<Value> = yaml::documents(&text).unwrap();
     let schema = crd[0]["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();

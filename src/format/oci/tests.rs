@@ -355,19 +355,14 @@ fn profiles_of_the_three_policies() {
     insta::assert_snapshot!("safe_enosys", text_of(Extent::Safe, true));
 }
 
-/// The folder with the schemas of the specification, beside the repository; `None` where it isn't there.
-fn schemas() -> Option<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let found = folder.join("oci/config-linux.json").exists();
-    if !found {
-        eprintln!("skipped: {} is not there", folder.display());
-    }
-    found.then_some(folder)
+/// The folder with the schemas of the specification.
+fn schemas() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("integration/fixtures/published")
 }
 
 #[test]
 fn what_is_written_is_valid_by_the_schema_of_the_specification() {
-    let Some(folder) = schemas() else { return };
+    let folder = schemas();
     let mut compiler = boon::Compiler::new();
     let mut schemas = boon::Schemas::new();
     compiler.set_default_draft(boon::Draft::V4);
@@ -393,7 +388,7 @@ fn what_is_written_is_valid_by_the_schema_of_the_specification() {
 
 #[test]
 fn the_default_profile_of_docker_is_refused_as_plain_oci() {
-    let Some(folder) = schemas() else { return };
+    let folder = schemas();
     let text = std::fs::read_to_string(folder.join("docker/default.json")).unwrap();
     let message = read(&text).unwrap_err();
     assert!(message.contains("dialect of Docker"), "{message}");

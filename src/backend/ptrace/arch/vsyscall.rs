@@ -174,9 +174,10 @@ mod tests {
 
     #[test]
     fn the_c_library_of_today_has_none() {
-        let Some(mut vsyscall) = Vsyscall::new() else {
-            eprintln!("skipped: this kernel has no vsyscall page");
-            return;
+        // As on a kernel with a vsyscall page, whether or not this one has it.
+        let mut vsyscall = Vsyscall {
+            mmap: Syscall::from_name(Arch::X86_64, "mmap").unwrap(),
+            known: HashSet::new(),
         };
         let reasons = vsyscall.executes(Task(nix::unistd::getpid().as_raw()));
         // Of what this process executes only this program has the addresses: those of the test above.
