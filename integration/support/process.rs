@@ -18,7 +18,7 @@ use super::needs::{SETUID, capability};
 const MARK: &str = "SC_RECORD_TEST";
 
 /// How long anything may take. Far more than it takes: a machine can be busy, a hang is forever.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
 /// A directory for one test, and all processes that were started in it. They end with it.
 pub(crate) struct Room {
