@@ -4,13 +4,13 @@
 mod ui;
 mod cli;
 mod commands;
+mod exit_status;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::Cli;
-use crate::commands::exit_status;
 
 sc_record::capture_inherited_state!();
 

@@ -4,7 +4,6 @@ mod check;
 mod completions;
 mod convert;
 mod diff;
-pub(crate) mod exit_status;
 mod explain;
 mod generate;
 mod import;
@@ -24,6 +23,8 @@ mod stats;
 mod verify;
 
 use crate::cli::{Cli, Verb};
+// For the verbs.
+use crate::exit_status;
 
 /// Does what the command line says, and gives the exit status.
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {

@@ -23,7 +23,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
             Subject::Run(_) => 1,
             Subject::Recordings { runs, .. } => *runs,
         },
-        "clean": report.status() == crate::commands::exit_status::CLEAN,
+        "clean": report.status() == crate::exit_status::CLEAN,
         "findings": problems.collect::<Vec<_>>(),
         "denied": findings(&delta.denied),
         "undecided": findings(&delta.undecided),

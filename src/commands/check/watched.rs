@@ -39,10 +39,14 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
     let not_logged = if see_all { BTreeSet::new() } else { known };
     let backends = observation::backends(options, not_logged, Some(&interest));
     let observation = Observation::prepare(&target, args.verbosity, options.progress)?;
-    let mut watch = Watch::start(answers.clone());
-    let mut run = observation.record(&backends, &mut |event| watch.look(event))?;
+    // Its times are those since the first event, not since the backends were probed.
+    let start = || Watch::start(answers.clone());
+    let mut watch = None;
+    let mut run = observation.record(&backends, &mut |event| {
+        watch.get_or_insert_with(start).look(event);
+    })?;
     run.labels = args.run.labels.to_map();
-    let mut evidence = Evidence::of_run(&run, watch);
+    let mut evidence = Evidence::of_run(&run, watch.unwrap_or_else(start));
     if run.backend == "log" && !see_all {
         evidence = evidence
             .blind("calls that the profile allows were not logged (--strict logs them)".to_owned());
