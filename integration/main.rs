@@ -23,6 +23,7 @@ mod enforce;
 mod explain;
 mod formats;
 mod generate;
+mod hostile;
 mod import;
 mod invisible;
 mod jobs;

@@ -288,6 +288,10 @@ workloads! {
         varies: FUTEX,
         certain: &[("x86_64/sched_get_priority_max", 2)],
     }
+    own_filter_for_all_threads_while_one_waits_in_vfork: "vfork_tsync" {
+        varies: FUTEX,
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
+    }
     own_filter_for_all_threads_answers_trace: "tsync" {
         args: &["trace"],
         varies: FUTEX,

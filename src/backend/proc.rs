@@ -1,13 +1,19 @@
 //! What backends read from proc(5).
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::{fs, io};
+
+use nix::dir::Dir;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use crate::event::{Code, Task};
 
@@ -46,28 +52,50 @@ impl Status {
     }
 }
 
-/// Whether the proc file system that is mounted shows the pid namespace of this process. In another (unshare(1) `--pid`
-/// without `--mount-proc`, some containers) its numbers are of other tasks.
-pub(super) fn is_of_this_namespace() -> bool {
-    static OURS: OnceLock<bool> = OnceLock::new();
-    *OURS.get_or_init(|| {
-        let shown = fs::read_link("/proc/self").ok();
-        shown == Some(PathBuf::from(std::process::id().to_string()))
-    })
+/// proc(5) as it was when the recorder started: the workload may mount something over it. An error where it doesn't show
+/// the pid namespace of this process (unshare(1) `--pid` without `--mount-proc`, some containers): its numbers are those
+/// of other tasks.
+fn held() -> io::Result<&'static OwnedFd> {
+    static HELD: OnceLock<Option<OwnedFd>> = OnceLock::new();
+    let held = HELD.get_or_init(|| {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let held = nix::fcntl::open("/proc", flags, Mode::empty()).ok()?;
+        let shown = nix::fcntl::readlinkat(&held, "self").ok()?;
+        (shown == *std::process::id().to_string()).then_some(held)
+    });
+    held.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// The path of a task's file; an error where proc(5) can't tell of it.
-fn path_of(task: Task, file: &str) -> io::Result<PathBuf> {
-    if is_of_this_namespace() {
-        Ok(PathBuf::from(format!("/proc/{task}/{file}")))
-    } else {
-        Err(io::ErrorKind::NotFound.into())
-    }
+/// Whether proc(5) shows the pid namespace of this process.
+pub(super) fn is_of_this_namespace() -> bool {
+    held().is_ok()
+}
+
+/// Opens a task's file. What is behind it may be a FIFO.
+fn open(task: Task, file: &str) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let path = format!("{task}/{file}");
+    let opened = nix::fcntl::openat(held()?, path.as_str(), flags, Mode::empty())?;
+    Ok(File::from(opened))
+}
+
+fn read_bytes(task: Task, file: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(task, file)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The text of a task's file.
 fn read(task: Task, file: &str) -> io::Result<String> {
-    fs::read_to_string(path_of(task, file)?)
+    let mut text = String::new();
+    open(task, file)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn read_link(task: Task, file: &str) -> io::Result<PathBuf> {
+    let path = format!("{task}/{file}");
+    let target = nix::fcntl::readlinkat(held()?, path.as_str())?;
+    Ok(PathBuf::from(target))
 }
 
 fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
@@ -131,8 +159,8 @@ pub(super) fn myself() -> Task {
 }
 
 /// Opens the memory of a process for reading.
-pub(super) fn open_memory(process: Task) -> io::Result<fs::File> {
-    fs::File::open(path_of(process, "mem")?)
+pub(super) fn open_memory(process: Task) -> io::Result<File> {
+    open(process, "mem")
 }
 
 /// Who may trace whom (`Documentation/admin-guide/LSM/Yama.rst`); `None` without Yama.
@@ -174,6 +202,11 @@ pub(super) fn ancestors(process: Task) -> impl Iterator<Item = Task> {
         .take_while(|process| process.0 > 0)
 }
 
+/// Whether a task sleeps in the kernel, so that it runs no instruction of its own before it returns from there.
+pub(super) fn is_in_kernel(task: Task) -> bool {
+    read(task, "syscall").is_ok_and(|text| !text.starts_with("running"))
+}
+
 /// Whether a task is a zombie, or not there at all.
 pub(super) fn is_gone(task: Task) -> bool {
     let status = read(task, "status").unwrap_or_default();
@@ -189,10 +222,13 @@ pub(super) fn is_init(task: Task) -> bool {
 
 /// The threads of a process.
 pub(super) fn threads_of(process: Task) -> Vec<Task> {
-    let entries = path_of(process, "task").and_then(fs::read_dir);
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let path = format!("{process}/task");
+    let open = |held| Dir::openat(held, path.as_str(), flags, Mode::empty()).ok();
+    let entries = held().ok().and_then(open);
     let entries = entries.into_iter().flatten().flatten();
     entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Task))
+        .filter_map(|entry| entry.file_name().to_str().ok()?.parse().ok().map(Task))
         .collect()
 }
 
@@ -205,17 +241,41 @@ pub(super) fn children_of(process: Task, thread: Task) -> Vec<Task> {
         .collect()
 }
 
+/// The task that another made, by the id that it has in the other's pid namespace.
+pub(super) fn made_by(parent: Task, id: i32) -> Option<Task> {
+    // The ids in each namespace, from that of proc(5) inward.
+    let ids = |task| -> Option<Vec<i32>> {
+        let status = read(task, "status").ok()?;
+        let ids = field(&status, "NSpid:")?.split_ascii_whitespace();
+        ids.map(|id| id.parse().ok()).collect()
+    };
+    let depth = ids(parent)?.len();
+    if depth == 1 {
+        return Some(Task(id));
+    }
+    let process = process_of(parent)?;
+    // By CLONE_PARENT, it can be a child of its maker's parent.
+    let mut candidates = threads_of(process);
+    for relative in [Some(process), number_in_status(process, "PPid:").map(Task)] {
+        for thread in relative.map(threads_of).unwrap_or_default() {
+            candidates.extend(children_of(relative?, thread));
+        }
+    }
+    let is_it = |task: &Task| ids(*task).is_some_and(|ids| ids.get(depth - 1) == Some(&id));
+    candidates.into_iter().find(is_it)
+}
+
 /// What a task runs: the path that its mount namespace has for it, as far as it can be told. Of a process that isn't
 /// dumpable an unprivileged recorder sees the name (`/proc/PID/comm`) only; without proc(5) it is `unknown`.
 pub(super) fn executable_of(task: Task) -> PathBuf {
-    if let Ok(path) = path_of(task, "exe").and_then(fs::read_link) {
+    if let Ok(path) = read_link(task, "exe") {
         let kept = path.as_os_str().as_bytes().strip_suffix(b" (deleted)");
         return kept.map_or_else(
             || path.clone(),
             |kept| Path::new(OsStr::from_bytes(kept)).to_owned(),
         );
     }
-    match path_of(task, "comm").and_then(fs::read) {
+    match read_bytes(task, "comm") {
         Ok(name) => PathBuf::from(OsStr::from_bytes(name.trim_ascii_end())),
         Err(_) => PathBuf::from("unknown"),
     }
@@ -235,22 +295,23 @@ pub(super) fn executable_files_of(task: Task) -> Vec<PathBuf> {
     maps.lines().filter_map(file).collect()
 }
 
-/// The path that leads from here to what a task has this path for.
+/// Opens what a task has at this path.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn path_seen_by(task: Task, path: &Path) -> Option<PathBuf> {
-    let path = path.strip_prefix("/").unwrap_or(path);
-    Some(path_of(task, "root").ok()?.join(path))
+pub(super) fn open_as_seen_by(task: Task, path: &Path) -> io::Result<File> {
+    let path = path.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
+    open(task, &format!("root{path}"))
 }
 
-/// The path that leads to what a descriptor of a task refers to.
+/// Opens what a descriptor of a task refers to, and gives its path too.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn descriptor_of(task: Task, fd: i32) -> Option<PathBuf> {
-    path_of(task, &format!("fd/{fd}")).ok()
+pub(super) fn open_descriptor(task: Task, fd: i32) -> io::Result<(File, PathBuf)> {
+    let file = format!("fd/{fd}");
+    Ok((open(task, &file)?, read_link(task, &file)?))
 }
 
 /// The name of a thread (at most 15 bytes); `None` if it is gone.
 pub(super) fn name_of(task: Task) -> Option<Vec<u8>> {
-    let mut name = path_of(task, "comm").and_then(fs::read).ok()?;
+    let mut name = read_bytes(task, "comm").ok()?;
     // The one that the kernel adds: the name may end with more.
     if name.last() == Some(&b'\n') {
         name.pop();
@@ -260,8 +321,7 @@ pub(super) fn name_of(task: Task) -> Option<Vec<u8>> {
 
 /// What is at an address of a task's memory.
 pub(super) fn code_at(task: Task, address: u64) -> Code {
-    let maps = path_of(task, "maps").and_then(fs::File::open);
-    maps.map_or(Code::Unknown, |maps| {
+    open(task, "maps").map_or(Code::Unknown, |maps| {
         find_code(BufReader::new(maps), address)
     })
 }
@@ -341,7 +401,7 @@ pub(super) fn session_of(process: Task) -> Option<u32> {
 
 /// Whether what a task runs would have got privileges from its file: set-user-ID, set-group-ID or file capabilities.
 pub(super) fn runs_privileged_file(task: Task) -> bool {
-    path_of(task, "exe").is_ok_and(|path| is_privileged_file(&path))
+    is_privileged_file(Path::new(&format!("/proc/{task}/exe")))
 }
 
 /// Whether a file gives privileges to this user when it is executed.

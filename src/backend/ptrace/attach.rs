@@ -86,6 +86,6 @@ fn seize_thread(thread: Task, seized: &mut BTreeSet<Task>) -> Result<(), Error> 
 }
 
 /// `TracerPid` names the tracer's thread group, whose threads share an id for proc(5).
-fn is_this_thread(tracer: i32) -> bool {
+pub(super) fn is_this_thread(tracer: i32) -> bool {
     tracer == nix::unistd::getpid().as_raw() || tracer == nix::unistd::gettid().as_raw()
 }

@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use nix::sys::ptrace as requests;
+use nix::sys::ptrace::{self as requests, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustc_hash::FxBuildHasher;
@@ -45,6 +45,8 @@ struct Held {
 enum Alarm {
     /// The limit of the call that this task is in may be up.
     Limit(Task),
+    /// A tracee that is held may be let go.
+    Held,
 }
 
 /// Follows the tracees of the calling thread.
@@ -72,6 +74,7 @@ pub(super) struct Engine<'a> {
 impl<'a> Engine<'a> {
     pub(super) fn new(
         filter: Option<RecordingFilter>,
+        options: Options,
         interest: Option<&Interest>,
         myself: Status,
         sink: &'a mut dyn Sink,
@@ -80,7 +83,7 @@ impl<'a> Engine<'a> {
     ) -> Engine<'a> {
         Engine {
             privileges_lost: !myself.can_trace_privileged && !myself.no_new_privs,
-            tracees: Tracees::new(filter),
+            tracees: Tracees::new(filter, options),
             unborn_dead: HashSet::default(),
             command: CommandEnd::default(),
             held: Vec::new(),
@@ -313,6 +316,7 @@ impl<'a> Engine<'a> {
         {
             self.alarms.pop();
             match alarm {
+                Alarm::Held => self.release_from_sleepers(),
                 Alarm::Limit(task) => {
                     if let Some(tracee) = self.tracees.known.get_mut(&task)
                         && tracee.until == Some(when)
@@ -518,6 +522,7 @@ impl<'a> Engine<'a> {
                     caller: stopped,
                     waiting_for,
                 });
+                self.release_from_sleepers();
                 return Ok(());
             }
         }
@@ -537,6 +542,23 @@ impl<'a> Engine<'a> {
             }
         }
         waiting_for
+    }
+
+    /// A task that sleeps in the kernel stops before it runs an instruction of its own. Nobody needs to wait for it, and
+    /// must not where it sleeps until its child of vfork(2) goes on, which may wait for the one that is held.
+    fn release_from_sleepers(&mut self) {
+        let waited_for: HashSet<Task> = (self.held.iter())
+            .flat_map(|held| held.waiting_for.iter().copied())
+            .collect();
+        for task in waited_for {
+            if proc::is_in_kernel(task) {
+                self.release_held(task);
+            }
+        }
+        if !self.held.is_empty() {
+            let soon = Instant::now() + Duration::from_millis(2);
+            self.alarms.push(Reverse((soon, Alarm::Held)));
+        }
     }
 
     /// This task stopped and runs on, or is gone: whoever was held for it has one less to wait for.
@@ -563,9 +585,10 @@ impl<'a> Engine<'a> {
         let (stops, seccomp) = (tracee.stops, tracee.seccomp);
         let undo = match &tracee.on_exit {
             Some(OnExit::Undo(undo)) => Some(undo.clone()),
-            Some(OnExit::Unfollowed) => {
-                tracee.on_exit = None;
-                None
+            Some(OnExit::Clone3 { undo }) => {
+                let undo = undo.clone();
+                tracee.on_exit = undo.clone().map(OnExit::Undo);
+                undo
             }
             _ => None,
         };

@@ -218,6 +218,7 @@ impl Ptrace {
         let job = Some(command.job.as_ref());
         let mut engine = Engine::new(
             recording_filter,
+            options,
             self.interest.as_ref(),
             myself,
             sink,
@@ -253,7 +254,15 @@ impl Ptrace {
             why: format!("the recording began when process {process} already ran"),
         });
         let tasks = attach::seize_tree(process)?;
-        let mut engine = Engine::new(None, self.interest.as_ref(), myself, sink, stop, None);
+        let mut engine = Engine::new(
+            None,
+            attach::OPTIONS,
+            self.interest.as_ref(),
+            myself,
+            sink,
+            stop,
+            None,
+        );
         for task in tasks {
             engine.meet_running(task);
         }

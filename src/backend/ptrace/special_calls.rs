@@ -2,14 +2,20 @@
 
 use nix::sys::signal::{Signal, kill};
 
+use nix::sys::ptrace as requests;
+use nix::unistd::Pid;
+
 use super::arch::{CallRegisters, MACHINE, Registers};
+use super::attach;
 use super::special_table::Special;
 use super::stop::{Died, Stopped};
 use super::tracee::{OnExit, Seccomp, Stops, Tracees, Undo};
-use crate::backend::proc;
+use crate::backend::{Error, proc};
+use crate::event::Task;
 use crate::syscall::{Arch, Syscall};
 
-const ESCAPED: &str = "a task made another with CLONE_UNTRACED, which could not be followed";
+const ESCAPED: &str =
+    "a task made another with CLONE_UNTRACED, which was not followed from its start on";
 const SECOND_TRACER: &str = "a task called ptrace(2) to trace or be traced, and was refused because the recorder traces it: \
      a debugger or tracer in the workload can't work under the ptrace backend";
 
@@ -43,23 +49,19 @@ pub(super) fn at_entry(
             }))
         }
         // The flags are the first 64 bits of struct clone_args.
-        Special::Clone3 => match stopped.read_word(first) {
-            Some(was) if was & CLONE_UNTRACED != 0 => {
+        Special::Clone3 => {
+            let flags = stopped.read_word(first);
+            let undo = flags.filter(|was| was & CLONE_UNTRACED != 0).map(|was| {
                 let is = was & !CLONE_UNTRACED;
-                if stopped.write_word(first, is) {
-                    Some(OnExit::Undo(Undo::Memory {
-                        address: first,
-                        was,
-                        is,
-                    }))
-                } else {
-                    Some(OnExit::Unfollowed)
+                stopped.write_word(first, is);
+                Undo::Memory {
+                    address: first,
+                    was,
+                    is,
                 }
-            }
-            // The program's file is unreadable, and the recorder has no CAP_SYS_PTRACE.
-            None => Some(OnExit::Unfollowed),
-            Some(_) => None,
-        },
+            });
+            Some(OnExit::Clone3 { undo })
+        }
         Special::Prctl if int(first) == PR_GET_SECCOMP => Some(OnExit::HideFilter),
         Special::Prctl if int(first) == PR_SET_SECCOMP => match second {
             SECCOMP_MODE_STRICT => return enter_strict_mode(tracees, stopped),
@@ -111,11 +113,48 @@ pub(super) fn at_exit(
             }
         }
         OnExit::Tracing if value == -i64::from(libc::EPERM) => return Ok(Some(SECOND_TRACER)),
-        OnExit::Unfollowed if value > 0 => return Ok(Some(ESCAPED)),
+        OnExit::Clone3 { undo } => {
+            if let Some(undo) = undo {
+                undo.apply(stopped);
+            }
+            if value > 0 && !adopt(tracees, task, value) {
+                return Ok(Some(ESCAPED));
+            }
+        }
         OnExit::Undo(undo) => undo.apply(stopped),
-        OnExit::OwnFilter { .. } | OnExit::HideFilter | OnExit::Tracing | OnExit::Unfollowed => {}
+        OnExit::OwnFilter { .. } | OnExit::HideFilter | OnExit::Tracing => {}
     }
     Ok(None)
+}
+
+/// Takes in the task that a call made without a stop that reported it. Returns whether all its calls were seen, which is so
+/// if the kernel made it a tracee (`CLONE_PTRACE`). Else it is seized at once: it must not go on under a filter without a
+/// tracer.
+fn adopt(tracees: &mut Tracees, parent: Task, value: i64) -> bool {
+    let Some(child) = i32::try_from(value)
+        .ok()
+        .and_then(|value| proc::made_by(parent, value))
+    else {
+        return false;
+    };
+    let seized = attach::seize(child, tracees.options);
+    let was_tracee =
+        matches!(seized, Err(Error::Traced { tracer, .. }) if attach::is_this_thread(tracer));
+    if seized.is_err() && !was_tracee {
+        return false;
+    }
+    let (stops, seccomp) = {
+        let parent = tracees.get(parent);
+        (parent.stops, parent.seccomp)
+    };
+    let child_state = tracees.get(child);
+    (child_state.stops, child_state.seccomp, child_state.early) = (stops, seccomp, false);
+    if !was_tracee {
+        child_state.interrupted = true;
+        // It dies as it likes.
+        let _ = requests::interrupt(Pid::from_raw(child.0));
+    }
+    was_tracee
 }
 
 // linux/prctl.h, linux/seccomp.h.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use nix::sys::ptrace::Options;
 use rustc_hash::FxBuildHasher;
 
 use super::arch::{CallRegisters, Entry, Registers};
@@ -100,8 +101,9 @@ pub(super) enum OnExit {
     HideFilter,
     /// If it failed, the recorder is the reason.
     Tracing,
-    /// If it made a task and no stop reported that, the task escaped.
-    Unfollowed,
+    /// If it made a task and no stop reported that, the task escaped. Its arguments are in memory, where another task can
+    /// change them after the recorder looked. Restore what was changed.
+    Clone3 { undo: Option<Undo> },
     /// Restore what was changed.
     Undo(Undo),
 }
@@ -169,13 +171,16 @@ pub(super) struct Again {
 pub(super) struct Tracees {
     /// The recording filter, if the command loads it.
     pub(super) filter: Option<RecordingFilter>,
+    /// The options of every tracee.
+    pub(super) options: Options,
     pub(super) known: HashMap<Task, Tracee, FxBuildHasher>,
 }
 
 impl Tracees {
-    pub(super) fn new(filter: Option<RecordingFilter>) -> Tracees {
+    pub(super) fn new(filter: Option<RecordingFilter>, options: Options) -> Tracees {
         Tracees {
             filter,
+            options,
             known: HashMap::default(),
         }
     }
@@ -187,7 +192,7 @@ impl Tracees {
             .or_insert_with(|| Tracee::new(Stops::Syscalls))
     }
 
-    /// The other threads of a task's process.
+    /// The other threads of a task's process, and those tasks of which proc(5) doesn't say whether they are.
     pub(super) fn siblings(&mut self, task: Task) -> impl Iterator<Item = (Task, &mut Tracee)> {
         let process = proc::process_of(task);
         let others = self
@@ -195,7 +200,8 @@ impl Tracees {
             .iter_mut()
             .map(|(&other, tracee)| (other, tracee));
         others.filter(move |(other, _)| {
-            *other != task && process.is_some() && proc::process_of(*other) == process
+            let of_other = proc::process_of(*other);
+            *other != task && (of_other == process || of_other.is_none() || process.is_none())
         })
     }
 

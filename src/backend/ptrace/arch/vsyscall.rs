@@ -56,7 +56,7 @@ impl Vsyscall {
     /// Looks through the files that a task executes, and says which of them may call unseen, as reasons for the user.
     pub(in crate::backend::ptrace) fn executes(&mut self, task: Task) -> Vec<String> {
         let files = proc::executable_files_of(task);
-        let look = |name: PathBuf| self.look(&proc::path_seen_by(task, &name)?, &name);
+        let look = |name: PathBuf| self.look(proc::open_as_seen_by(task, &name), &name);
         files.into_iter().filter_map(look).collect()
     }
 
@@ -75,14 +75,15 @@ impl Vsyscall {
         }
         // The kernel takes an int.
         let fd = u32::try_from(fd & 0xffff_ffff).ok()?;
-        let file = proc::descriptor_of(task, fd.cast_signed())?;
-        let name = fs::read_link(&file).ok()?;
-        self.look(&file, &name)
+        let (file, name) = proc::open_descriptor(task, fd.cast_signed()).ok()?;
+        self.look(Ok(file), &name)
     }
 
-    fn look(&mut self, path: &Path, name: &Path) -> Option<String> {
-        let (may, error) = match self.may_call(path) {
+    fn look(&mut self, file: io::Result<File>, name: &Path) -> Option<String> {
+        let (may, error) = match file.and_then(|file| self.may_call(file)) {
             Ok(false) => return None,
+            // Who executed it is gone, or it is: nothing is left to look at.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Ok(true) => ("can", String::new()),
             Err(error) => ("may", format!("can't be read ({error}) and ")),
         };
@@ -94,16 +95,12 @@ impl Vsyscall {
     }
 
     /// Whether a file that was not looked through before has one of the addresses in it.
-    fn may_call(&mut self, path: &Path) -> io::Result<bool> {
-        let metadata = match fs::metadata(path) {
-            // Who executed it is gone, or it is: nothing is left to look at.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            result => result?,
-        };
+    fn may_call(&mut self, file: File) -> io::Result<bool> {
+        let metadata = file.metadata()?;
         if !metadata.is_file() || !self.known.insert((metadata.dev(), metadata.ino())) {
             return Ok(false);
         }
-        has_address(File::open(path)?)
+        has_address(file)
     }
 }
 

@@ -1,0 +1,53 @@
+//! Workloads that work against the recorder: a run is complete only if nothing is missing.
+
+use std::process::Command;
+
+use sc_record::syscall::{Arch, Syscall};
+
+use crate::support::process::Room;
+use crate::support::recorder::{self, Files, PROGRAM};
+use crate::support::{Calls, programs};
+
+fn distinct(calls: &Calls) -> u64 {
+    let syscall = Syscall::from_name(Arch::X86_64, "sched_get_priority_max").unwrap();
+    calls.get(&syscall).copied().unwrap_or(0)
+}
+
+#[apply(test)]
+fn children_that_escape_by_changing_flags_make_a_run_incomplete() {
+    for options in [&[][..], &["--no-filter"]] {
+        let room = Room::new();
+        let program = programs::workload("changing_flags");
+        let (ended, files) = recorder::record(&room, options, &[program]);
+        let run = files.run();
+        let reasons = run.incomplete_because();
+        if reasons.is_empty() {
+            assert_eq!(distinct(&run.calls()), 300, "{options:?}: called complete");
+        } else {
+            assert_eq!(reasons.len(), 1, "{reasons:?}");
+            assert!(reasons[0].contains("CLONE_UNTRACED"), "{reasons:?}");
+        }
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    }
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), program("unshare"))]
+fn a_workload_that_hides_proc_hides_no_call() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--", PROGRAM]);
+    files.arguments(&mut command, &["-q"]);
+    command.arg(programs::workload("hides_proc"));
+    let ended = room.run(&mut command);
+    assert_eq!(
+        (ended.code(), ended.stdout.as_str()),
+        (0, "refused: 13\n"),
+        "{}",
+        ended.stderr
+    );
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    assert_eq!(distinct(&run.calls()), 1);
+}

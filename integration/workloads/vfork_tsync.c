@@ -1,0 +1,36 @@
+/* A thread waits in vfork(2) for a child, which waits for another thread to load a filter for all threads.
+ * Kernel path: vfork sleeps until the child execs or exits; SECCOMP_FILTER_FLAG_TSYNC reaches sleeping threads too.
+ * A tracer gets wrong: to hold the loading thread until every sibling has stopped. This one stops when its child is gone.
+ * Build: -static -pthread
+ */
+#include "workload.h"
+#include <pthread.h>
+
+static int ends[2];
+
+static void *forks(void *argument)
+{
+    (void)argument;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        char byte;
+        syscall(SYS_read, ends[0], &byte, 1);
+        syscall(SYS_exit_group, distinct_2());
+    }
+    return (void *)(long)exit_status(pid);
+}
+
+int main(void)
+{
+    pthread_t thread;
+    void *child;
+    CHECK(pipe(ends) == 0);
+    CHECK(pthread_create(&thread, NULL, forks, NULL) == 0);
+    /* It is in vfork by now. */
+    sleep_ms(100);
+    CHECK(own_filter(SYS_sched_get_priority_max, SECCOMP_RET_ERRNO | EACCES, SECCOMP_FILTER_FLAG_TSYNC) == 0);
+    CHECK(write(ends[1], "x", 1) == 1);
+    CHECK(pthread_join(thread, &child) == 0);
+    say("child %d, refused %ld\n", (int)(long)child, distinct_1());
+    return 0;
+}
