@@ -232,6 +232,11 @@ pub(super) fn threads_of(process: Task) -> Vec<Task> {
         .collect()
 }
 
+/// Whether this kernel lists the children of threads (`CONFIG_PROC_CHILDREN`).
+pub(super) fn lists_children() -> bool {
+    Path::new("/proc/thread-self/children").exists()
+}
+
 /// The processes that a thread made and whose parent it still is (`CONFIG_PROC_CHILDREN`).
 pub(super) fn children_of(process: Task, thread: Task) -> Vec<Task> {
     let children = read(process, &format!("task/{thread}/children")).unwrap_or_default();

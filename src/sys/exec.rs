@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use super::inherited;
 use super::seccomp::{LoadError, LoadFilter};
 
-/// A command, made ready for execve(2).
+/// A command, prepared for execve(2) in a process that must not allocate.
 pub(crate) struct Image {
     path: CString,
     /// The strings that the pointers lead to.

@@ -1,4 +1,4 @@
-//! From fork(2) to execve(2): what the child of a recorder does before it is the workload.
+//! The recorder's child, from fork(2) to the execve(2) that makes it the workload.
 
 use std::fs::File;
 use std::io::{Read, Write};

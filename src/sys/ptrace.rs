@@ -111,7 +111,7 @@ pub(crate) fn sender_of_signal(task: Task) -> nix::Result<Option<i32>> {
     Ok(sent.then(|| unsafe { info.si_pid() }))
 }
 
-/// Whether the kernel raised the signal at whose delivery a tracee is stopped for what the tracee did itself.
+/// Whether the signal at whose delivery a tracee is stopped is a fault of the tracee (`si_code` above 0, sigaction(2)).
 pub(crate) fn is_fault(task: Task) -> bool {
     let info = nix::sys::ptrace::getsiginfo(Pid::from_raw(task.0));
     info.is_ok_and(|info| info.si_code > 0)

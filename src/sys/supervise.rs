@@ -1,8 +1,8 @@
 //! A command under a supervisor: a process between it and this one that ends with all of its descendants.
 //!
-//! The supervisor is a child subreaper (`PR_SET_CHILD_SUBREAPER`, prctl(2)): whoever of the command's descendants loses
-//! its parent becomes the supervisor's child, however it detached itself (setsid(2), a double fork). So to end them all it
-//! kills its children until it has none.
+//! The supervisor is a child subreaper (`PR_SET_CHILD_SUBREAPER`, prctl(2)): a descendant of the command that loses its
+//! parent becomes the supervisor's child, however it detached itself (setsid(2), a double fork). So the supervisor ends all
+//! of them by killing its children until it has none.
 
 use std::ffi::c_char;
 use std::fs::File;

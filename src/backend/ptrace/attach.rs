@@ -63,7 +63,7 @@ fn seize_thread(thread: Task, seized: &mut BTreeSet<Task>) -> Result<(), Error> 
     match seize(thread, OPTIONS) {
         Ok(()) => {
             seized.insert(thread);
-            // It dies as it likes: its wait status tells.
+            // If it died meanwhile, its wait status follows.
             let _ = requests::interrupt(Pid::from_raw(thread.0));
             Ok(())
         }

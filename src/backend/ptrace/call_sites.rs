@@ -1,8 +1,8 @@
-//! Who makes a call, and from where: for the calls that somebody wants to know that of.
+//! Who makes a call, and from where, for the calls in the [`Interest`].
 //!
-//! What proc(5) tells costs many times as much as a stop. So it is read once for each task, and for each address that the
-//! task calls from, and not at all where tasks that run the same image have shown often enough what is at an address.
-//! Memory that is unmapped and then used for something else is told as what it was.
+//! Reading proc(5) costs many times as much as a stop. So it is read once per task and per address that the task calls from,
+//! and not at all once enough tasks with the same image had the same code at an address. Memory that is unmapped and then
+//! used for something else is reported as what it was first.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,17 +17,17 @@ use crate::event::{CallSite, Code, Task};
 use crate::sys::ptrace::{SyscallInfo, SyscallOp};
 use crate::syscall::Syscall;
 
-/// How long the name of a thread is believed: another thread can change it by writing to `/proc/PID/task/TID/comm`.
+/// How long the name of a thread is kept: another thread can change it by writing to `/proc/PID/task/TID/comm`.
 const NAME_HOLDS: Duration = Duration::from_millis(50);
 
-/// Of how many addresses a task's code is remembered.
+/// The number of addresses per task whose code is kept.
 const ADDRESSES: usize = 16;
 
-/// After so many tasks of an image had the same code at an address, the next one is believed to have it too. Tasks that
+/// After this many tasks of an image had the same code at an address, the next one is assumed to have it too. Tasks that
 /// share no memory can have different libraries at one address, if they loaded them after they were forked.
 const AGREEMENT: u32 = 16;
 
-/// Of how many addresses, over all images, the agreement is remembered.
+/// The number of addresses, over all images, whose agreement is kept.
 const AGREEMENTS: usize = 4096;
 
 /// Finds out who makes calls.
@@ -38,9 +38,9 @@ pub(super) struct Sites {
     agreements: FxHashMap<(u32, u64), Agreement>,
 }
 
-/// What is known of a task.
+/// The state of a task.
 struct Caller {
-    /// What it executed last, which its children run too until they execute something.
+    /// The program that it executed last. Its children share it until they execute another.
     image: u32,
     process: Option<Task>,
     executable: Option<Arc<Path>>,
@@ -48,10 +48,10 @@ struct Caller {
     code: Vec<(u64, Arc<Code>)>,
 }
 
-/// What tasks of an image have at an address.
+/// The code that tasks of an image have at an address.
 struct Agreement {
     code: Arc<Code>,
-    /// How many tasks have shown so, one after another.
+    /// The number of tasks in a row that had it.
     tasks: u32,
 }
 
@@ -65,7 +65,7 @@ impl Sites {
         }
     }
 
-    /// Who makes this call, if anybody wants to know. What is known of it already needn't be asked for again.
+    /// The call site, if the call is in the [`Interest`]. `info` saves a request if it was already read.
     pub(super) fn of_call(
         &mut self,
         stopped: &Stopped,
@@ -181,7 +181,7 @@ impl Caller {
     }
 }
 
-/// What is known of a task. One that nobody told of runs an image of its own.
+/// The state of a task. A task without a known parent runs an image of its own.
 fn caller<'a>(
     tasks: &'a mut FxHashMap<Task, Caller>,
     images: &mut u32,

@@ -1,4 +1,4 @@
-//! The loop: from one stop of a tracee to the next, and what is known of each.
+//! The loop that handles one stop of a tracee after another.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
@@ -54,7 +54,7 @@ pub(super) struct Engine<'a> {
     /// Set-user-ID and similar files don't give privileges to the workload though they would without a recorder.
     privileges_lost: bool,
     tracees: Tracees,
-    /// Those that ended before the stop at which their parent tells of them.
+    /// Those that ended before the stop at which their parent reports them.
     unborn_dead: HashSet<Task, FxBuildHasher>,
     command: CommandEnd,
     held: Vec<Held>,
@@ -205,8 +205,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Makes sure that the tracee is known. A new task's first stop can come before the stop at which its parent tells
-    /// of it; by then the safe way is `PTRACE_SYSCALL`.
+    /// Makes sure that the tracee is known. A new task's first stop can come before the stop at which its parent
+    /// reports it; by then the safe way is `PTRACE_SYSCALL`.
     fn meet(&mut self, stopped: &Stopped) {
         let task = stopped.task();
         match self.tracees.known.get_mut(&task) {
@@ -561,7 +561,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// This task stopped and runs on, or is gone: whoever was held for it has one less to wait for.
+    /// This task stopped and was resumed, or is gone. The tracees held for it have one task fewer to wait for.
     fn release_held(&mut self, task: Task) {
         if self.held.is_empty() {
             return;

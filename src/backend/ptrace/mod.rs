@@ -54,7 +54,7 @@ use recording_filter::RecordingFilter;
 pub struct Ptrace {
     /// Never load the recording filter.
     pub no_filter: bool,
-    /// Of which calls to tell the [`CallSite`](crate::event::CallSite). `None`: of none.
+    /// The calls whose [`CallSite`](crate::event::CallSite) is reported. `None`: no call.
     pub interest: Option<Interest>,
 }
 
@@ -253,6 +253,15 @@ impl Ptrace {
             count: None,
             why: format!("the recording began when process {process} already ran"),
         });
+        if !proc::lists_children() {
+            sink.event(Event::Lost {
+                count: None,
+                why: format!(
+                    "the kernel doesn't list the children of process {process} (CONFIG_PROC_CHILDREN): those that already ran \
+                     are not recorded"
+                ),
+            });
+        }
         let tasks = attach::seize_tree(process)?;
         let mut engine = Engine::new(
             None,

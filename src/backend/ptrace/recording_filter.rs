@@ -16,7 +16,7 @@ use crate::syscall::Syscall;
 /// Numbers below this fit into a message; the rest of it is the index of the ABI and 1.
 const NUMBERS: u32 = 1 << 12;
 
-/// The message that tells nothing: `PTRACE_GET_SYSCALL_INFO` must be asked.
+/// The message that names no call: use `PTRACE_GET_SYSCALL_INFO`.
 const ASK: u32 = 0xffff;
 
 /// The recording filter of one recording.

@@ -30,7 +30,7 @@ pub(super) struct Died;
 pub(super) enum Stop {
     /// The recording filter (or one of the workload's) answered `SECCOMP_RET_TRACE`: the entry of a call.
     Seccomp,
-    /// A syscall-enter-stop or syscall-exit-stop; `PTRACE_GET_SYSCALL_INFO` tells which.
+    /// A syscall-enter-stop or syscall-exit-stop; `PTRACE_GET_SYSCALL_INFO` says which.
     Syscall,
     /// It made a task, by fork, vfork or clone.
     NewTask,
@@ -134,7 +134,7 @@ fn classify(signal: i32, event: i32) -> Stop {
 /// long as that takes. The CPU is offered to others at each look (`sched_yield(2)`).
 const LOOK_FOR: Duration = Duration::from_micros(60);
 
-/// After so many looks in vain, a wait sleeps at once.
+/// After this many looks in vain, a wait sleeps at once.
 const LOOKS_IN_VAIN: u32 = 4;
 
 /// The wait for the next change of any tracee.
