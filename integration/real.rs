@@ -284,3 +284,27 @@ fn committed_recordings_are_complete_and_hold_no_passing_paths() {
         }
     }
 }
+
+/// A fork event that came after its child's exec once credited the child's calls to its parent's program.
+#[apply(test)]
+fn committed_recordings_credit_calls_to_the_programs_that_made_them() {
+    let made_by = [
+        ("shell", "timer_create", "/usr/bin/timeout"),
+        ("shell", "setpgid", "/usr/bin/timeout"),
+        ("shell", "getpriority", "/usr/bin/nice"),
+        ("shell", "getppid", "/usr/bin/dash"),
+        ("go", "listen", "/tmp/sc-record-real/bin/go"),
+    ];
+    for (name, call, program) in made_by {
+        let path = top().join(format!("recordings/{name}.json"));
+        let recording = Recording::load(&path).unwrap();
+        let syscall = Syscall::from_name(sc_record::syscall::Arch::X86_64, call).unwrap();
+        let calls = recording.syscalls();
+        let executables = &calls[&syscall].executables;
+        assert_eq!(
+            executables,
+            &BTreeSet::from([Path::new(program)]),
+            "{name}: {call}"
+        );
+    }
+}
