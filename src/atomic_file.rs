@@ -1,8 +1,7 @@
 //! Files that are written whole or not at all, and locked while they are changed.
 //!
-//! The new content goes to a temporary file in the same directory, is brought to the disk (fsync(2)) and then takes the
-//! place of the old (rename(2)): whoever reads the file, and whenever the writer or the machine stops, it is the old one
-//! or the new one.
+//! The new content goes to a temporary file in the same directory, is synced to the disk (fsync(2)) and then replaces the
+//! old file (rename(2)). A reader finds the old content or the new one, whenever the writer or the machine stops.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -20,10 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to wait before a held lock is tried again.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// How many symbolic links lead to a file at most: the kernel's own limit (`path_resolution(7)`).
+/// The maximum number of symbolic links on the way to a file: the kernel's own limit (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
-/// Why a file could not be written. The old one, if there was one, is as it was.
+/// Why a file could not be written. The old file is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -43,7 +42,7 @@ pub enum Error {
         /// Which.
         path: PathBuf,
     },
-    /// Another process has not let go of the file's lock for a minute.
+    /// Another process has held the file's lock for a minute.
     #[error("another process keeps {} locked", path.display())]
     Locked {
         /// Which.
@@ -51,7 +50,7 @@ pub enum Error {
     },
 }
 
-/// Makes an [`Error::Io`] of what fails.
+/// Converts a failure to an [`Error::Io`].
 fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Io {
         operation,
@@ -79,7 +78,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// A file that this process alone may change, among those that ask: an advisory lock.
+/// A file with an advisory lock: no other process that locks it can change it.
 ///
 /// The lock is on a file beside it, `.NAME.lock`, since the file itself is another one after each change. It is removed
 /// with the lock; one that is left by a process that was killed does no harm.
@@ -92,8 +91,8 @@ pub struct LockedFile {
 }
 
 impl LockedFile {
-    /// Locks a file, which need not exist; waits for up to a minute while another process has it. Directories on the
-    /// way to it are made.
+    /// Locks a file, which need not exist. Waits up to a minute for another process that holds the lock. Creates missing
+    /// directories.
     pub fn lock(path: &Path) -> Result<LockedFile, Error> {
         if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(Error::NotRegular {
@@ -201,7 +200,7 @@ fn make_parents(path: &Path) -> Result<(), Error> {
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let failed = || io_error("write", path);
     let old = match OpenOptions::new().write(true).open(path) {
-        // What may not be written may not be replaced either.
+        // A file without write permission may not be replaced either.
         Ok(file) => Some(file.metadata().map_err(failed())?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed()(error)),
