@@ -264,7 +264,7 @@ fn a_file_of_a_gigabyte_is_refused_at_once() {
     assert!(
         ended
             .stderr
-            .contains("line 1, column 16777217: there is more than 16 MiB"),
+            .contains("line 1, column 16777217: the file is longer than 16 MiB"),
         "{}",
         ended.stderr
     );

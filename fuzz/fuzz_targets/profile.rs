@@ -17,28 +17,29 @@ fuzz_target!(|text: &[u8]| {
             into: Some(format),
             ..Reading::default()
         };
-        let source = match format::read(text, Some(format), &reading) {
-            Ok(source) => source,
+        let parsed = match format::read(text, Some(format), &reading) {
+            Ok(parsed) => parsed,
             Err(error) => {
                 let lines = text.split(|&byte| byte == b'\n').count();
                 assert!((1..=lines).contains(&error.position.line), "{detected} {error}");
                 continue;
             }
         };
-        for (rule, of_rule) in source.profile.rules().iter().enumerate() {
+        let positions = parsed.positions(text);
+        for (rule, of_rule) in parsed.profile.rules().iter().enumerate() {
             let name = of_rule.names().len() - 1;
             if format.is_oci() {
-                assert!(source.locate(text, Place::Name { rule, name }).is_some());
+                assert!(positions.of(Place::Name { rule, name }).is_some());
             }
         }
         // A format can be read that can't be written as strictly: a name that only quotes could hold.
-        let Ok(written) = source.write(format, &Writing::default()) else {
+        let Ok(written) = parsed.write(format, &Writing::default()) else {
             continue;
         };
         let again = format::read(&written.bytes, Some(format), &reading).unwrap();
         // Lists of names are sets in the resource: names that are there twice are written once.
         if format.is_oci() {
-            assert_eq!(again.profile, source.profile);
+            assert_eq!(again.profile, parsed.profile);
         }
         let twice = again.write(format, &Writing::default()).unwrap();
         assert_eq!(twice.bytes, written.bytes);

@@ -209,7 +209,7 @@ pub(super) fn argument(text: &str) -> Result<(usize, u64), String> {
 pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
     let values = Format::ALL
         .iter()
-        .map(|&format| PossibleValue::new(format.name()).help(about(format)));
+        .map(|&format| PossibleValue::new(format.name()).help(format.about()));
     PossibleValuesParser::new(values).try_map(|name| name.parse())
 }
 
@@ -227,22 +227,6 @@ pub(super) fn rules() -> impl TypedValueParser<Value = &'static LintRule> {
     let names = RULES.iter().map(|rule| PossibleValue::new(rule.name));
     PossibleValuesParser::new(ids.chain(names).collect::<Vec<_>>())
         .try_map(|name| rule(&name).ok_or("not a rule"))
-}
-
-fn about(format: Format) -> &'static str {
-    match format {
-        Format::Oci => "OCI runtime JSON: Docker, Podman, containerd, CRI-O, Kubernetes",
-        Format::Docker => "Docker's dialect: rules with conditions",
-        Format::Podman => "Podman's dialect",
-        Format::Kubernetes => "OCI JSON, with the pod's securityContext beside it",
-        Format::Spo => "`SeccompProfile` of the Security Profiles Operator",
-        Format::Systemd => "Drop-in for a systemd unit",
-        Format::Seccompiler => "JSON for seccompiler (Firecracker)",
-        Format::Minijail => "minijail policy",
-        Format::Libseccomp => "C source that loads the profile with libseccomp",
-        Format::Falco => "Falco rule that reports calls outside the profile",
-        Format::Bpf => "Compiled filter, as bubblewrap takes it",
-    }
 }
 
 #[cfg(test)]

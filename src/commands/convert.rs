@@ -5,13 +5,12 @@ use std::path::Path;
 use anyhow::Context;
 use sc_record::format::Writing;
 
-use super::{exit_status, profile, source};
+use super::{exit_status, load, profile};
 use crate::cli::{ConvertArgs, Destination};
 
 pub(super) fn convert(args: &ConvertArgs) -> anyhow::Result<u8> {
     let format = args.format;
-    let loaded = source::load(&args.profile, &args.read, Some(format), args.lossy)?;
-    let source = loaded.source;
+    let parsed = load::load(&args.profile, &args.read, Some(format), args.lossy)?.parsed;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => name_of(&args.profile),
@@ -19,14 +18,15 @@ pub(super) fn convert(args: &ConvertArgs) -> anyhow::Result<u8> {
     let writing = Writing {
         name: &name,
         lossy: args.lossy,
+        ..profile::WRITING
     };
-    let written = (source.write(format, &writing))
+    let written = (parsed.write(format, &writing))
         .with_context(|| format!("cannot convert {}", args.profile.display()))?;
     profile::write(&written, &args.output)?;
     if args.verbosity.quiet {
         return Ok(exit_status::CLEAN);
     }
-    for lost in source.lost.iter().chain(&written.lost) {
+    for lost in parsed.lost.iter().chain(&written.lost) {
         say!("sc-record: warning: left out: {lost}");
     }
     if let Some(companion) = &written.companion {

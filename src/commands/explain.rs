@@ -19,7 +19,7 @@ use super::input::{self, count};
 use crate::cli::ExplainArgs;
 
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
-    let profile = input::profile(&args.profile, &args.read)?.source.profile;
+    let profile = input::profile(&args.profile, &args.read)?.parsed.profile;
     let recording = recording(args)?;
     let recording = recording.as_ref();
     let text = if let Some(name) = &args.syscall {

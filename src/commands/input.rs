@@ -8,7 +8,7 @@ use sc_record::recording::Recording;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::source::{self, Loaded};
+use super::load::{self, Loaded};
 use crate::cli::ReadArgs;
 
 /// What a file is.
@@ -28,7 +28,7 @@ pub(super) fn path_of(path: &Path) -> &Path {
 
 /// Reads a profile of any format.
 pub(super) fn profile(path: &Path, args: &ReadArgs) -> anyhow::Result<Loaded> {
-    source::load(path_of(path), args, None, false)
+    load::load(path_of(path), args, None, false)
 }
 
 /// Reads what may be either. What is broken counts as what it looks like.
@@ -46,8 +46,8 @@ pub(super) fn either(path: &Path, args: &ReadArgs) -> anyhow::Result<Input> {
         Err(_) => memchr::memmem::find(&bytes, b"\"schema\"").is_some(),
     };
     if !is_recording {
-        let source = source::parse(&bytes, args, None, false).with_context(|| format!("{file}"))?;
-        return Ok(Input::Profile(source.profile));
+        let parsed = load::parse(&bytes, args, None, false).with_context(|| format!("{file}"))?;
+        return Ok(Input::Profile(parsed.profile));
     }
     if path == Path::new("-") {
         let recording = Recording::parse(&bytes).map_err(|error| error.at(path));

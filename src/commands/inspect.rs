@@ -15,13 +15,13 @@ use sc_record::bpf::{
     explain, explain_other_arches, filters, prove,
 };
 use sc_record::enforce::{self, OnUnknown};
-use sc_record::format::{self, Format, detect};
+use sc_record::format::{self, detect};
 use sc_record::profile::{ARGS, Action, Profile};
 use sc_record::syscall::{Arch, Syscall, suggestion};
 use serde_json::{Value, json};
 
 use super::input::count;
-use super::{exit_status, source};
+use super::{exit_status, load};
 use crate::cli::InspectArgs;
 
 /// The maximum width of a line of names.
@@ -91,11 +91,11 @@ fn load(args: &InspectArgs) -> anyhow::Result<Inspected> {
     let file = path.display();
     let bytes = format::read_file(path).with_context(|| format!("cannot read {file}"))?;
     let format = args.read.from;
-    if format.unwrap_or_else(|| detect(&bytes)) == Format::Bpf {
+    if !format.unwrap_or_else(|| detect(&bytes)).is_text() {
         let program = Program::from_bytes(&bytes).with_context(|| format!("{file}"))?;
         return Ok(of_program(format!("{file} (bpf)"), program, None));
     }
-    let source = source::parse(&bytes, &args.read, None, false);
+    let source = load::parse(&bytes, &args.read, None, false);
     let source = source.with_context(|| format!("{file}"))?;
     let filter = enforce::compile(&source.profile, OnUnknown::Ignore)
         .with_context(|| format!("{file}: cannot compile the profile"))?;

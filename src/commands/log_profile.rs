@@ -25,7 +25,7 @@ pub(super) fn log_profile(args: &LogProfileArgs) -> anyhow::Result<u8> {
     }
     let writing = Writing {
         name: "log",
-        lossy: false,
+        ..profile::WRITING
     };
     let written = write(args.format, &made, &writing)?;
     let stdout = Destination::Stdout;

@@ -10,6 +10,7 @@ mod import;
 mod input;
 mod inspect;
 mod lint;
+mod load;
 mod log_profile;
 mod manpages;
 mod merge;
@@ -18,7 +19,6 @@ mod profile;
 mod record;
 mod resolve;
 mod run;
-mod source;
 mod stats;
 mod verify;
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
+use sc_record::enforce::compile_known;
 use sc_record::format::{
     self, Document, DocumentError, Format, OnUnnamed, Reading, Writing, Written, document,
 };
@@ -32,6 +33,14 @@ impl From<ProfileArgs> for Policy {
     }
 }
 
+/// How every verb writes profiles, unless options say otherwise.
+pub(super) const WRITING: Writing<'_> = Writing {
+    name: "workload",
+    executables: &[],
+    lossy: false,
+    compile: Some(compile_known),
+};
+
 /// The profile of a recording, as the command line wants it.
 pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_>, DocumentError> {
     let on_unnamed = if args.skip_unnamed {
@@ -40,7 +49,11 @@ pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_
         OnUnnamed::Fail
     };
     let format = args.format;
-    document(recording, args.into(), format, on_unnamed, args.lossy)
+    let writing = Writing {
+        lossy: args.lossy,
+        ..WRITING
+    };
+    document(recording, args.into(), format, on_unnamed, &writing)
 }
 
 /// A profile that is assumed to be right as far as it goes.
@@ -49,6 +62,7 @@ pub(super) fn assumed(path: &Path) -> anyhow::Result<Profile> {
     let bytes = format::read_file(path).with_context(|| format!("cannot read {file}"))?;
     let reading = Reading {
         groups: Some(format::groups_of_systemd),
+        compile: Some(compile_known),
         ..Reading::default()
     };
     let source = format::read(&bytes, None, &reading).with_context(|| format!("{file}"))?;
@@ -70,6 +84,7 @@ pub(super) fn with_profile<'a>(
     let writing = Writing {
         name: name.as_str(),
         lossy: args.lossy,
+        ..WRITING
     };
     let written = format::write(args.format, &profile, &writing)?;
     let generated = Generated {

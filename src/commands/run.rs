@@ -6,7 +6,7 @@ use sc_record::enforce::{CompileError, Filter, OnUnknown, Privileges, exec};
 use sc_record::format::Format;
 use sc_record::profile::{Place, Profile};
 
-use super::source::{self, Loaded};
+use super::load::{self, Loaded};
 use crate::cli::{EnforceArgs, RunArgs};
 use crate::ui::failure::UnknownNames;
 
@@ -24,11 +24,12 @@ impl Compiled {
     pub(super) fn load(enforce: &EnforceArgs, quiet: bool) -> anyhow::Result<Compiled> {
         let path = &enforce.profile;
         let file = path.display();
-        let Loaded { source, bytes } = source::load(path, &enforce.read, None, false)?;
+        let Loaded { parsed, bytes } = load::load(path, &enforce.read, None, false)?;
+        let positions = parsed.positions(&bytes);
 
         // `line 3, column 9: …`
         let at = |place: Option<Place>| {
-            let position = place.and_then(|place| source.locate(&bytes, place));
+            let position = place.and_then(|place| positions.of(place));
             position.map_or_else(String::new, |position| format!("{position}: "))
         };
         let on_unknown = if enforce.ignore_unknown {
@@ -36,7 +37,7 @@ impl Compiled {
         } else {
             OnUnknown::Fail
         };
-        let filter = sc_record::enforce::compile(&source.profile, on_unknown).map_err(|error| {
+        let filter = sc_record::enforce::compile(&parsed.profile, on_unknown).map_err(|error| {
             if let CompileError::UnknownNames(names) = &error {
                 let names = (names.iter()).map(|name| format!("{}{name}", at(Some(name.place))));
                 return anyhow::Error::new(UnknownNames(names.collect()))
@@ -54,10 +55,11 @@ impl Compiled {
                 say!("sc-record: warning: {file}: {}{note}", at(note.place()));
             }
         }
+        drop(positions);
         Ok(Compiled {
+            format: parsed.format,
+            profile: parsed.profile,
             bytes,
-            format: source.format,
-            profile: source.profile,
             filter,
         })
     }

@@ -11,6 +11,7 @@
 //! which libseccomp accepts for the native ABI only.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -56,6 +57,21 @@ pub fn compile(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, Compi
     // The thread must be gone before a filter is loaded. An error means a panic, which has disconnected the channel.
     let _ = thread.join();
     compiled
+}
+
+/// Compiles what libseccomp knows of a profile, as [`format::Compile`](crate::format::Compile): returns the program, and the
+/// names that it leaves out, each with its place and the reason.
+pub fn compile_known(profile: &Profile) -> Result<(Program, Vec<String>), String> {
+    let filter = compile(profile, OnUnknown::Ignore).map_err(|error| {
+        let causes = std::iter::successors(Some(&error as &dyn Error), |&error| error.source());
+        causes
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ")
+    })?;
+    let unknown = filter.unknown().iter();
+    let unknown = unknown.map(|unknown| format!("{}: {unknown}", unknown.place));
+    Ok((filter.program().clone(), unknown.collect()))
 }
 
 fn compile_in_time(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, CompileError> {

@@ -8,7 +8,7 @@ mod exec;
 mod filter;
 mod notify;
 
-pub use compile::compile;
+pub use compile::{compile, compile_known};
 pub use error::CompileError;
 pub use exec::{ExecError, Privileges, exec};
 pub use filter::{Filter, FilterNote, OnUnknown, UnknownName};

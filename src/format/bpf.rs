@@ -8,36 +8,42 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::calls::without_loading;
-use super::loss::{Losses, Out};
-use super::source::{Places, Source};
-use super::{Format, ParseError, ParseErrorKind, Position, RenderError};
+use super::by_call::without_loading;
+use super::reading::{Input, Parsed, Places};
+use super::writing::{Compile, Output};
+use super::{Format, ParseError, ParseErrorKind, Position, Reader, RenderError, Row, Writer};
 use crate::bpf::{
     ArchAnswers, Condition, DataField, FilterAnswer, InvalidProgram, Program, explain,
     explain_arch, explain_other_arches,
 };
-use crate::enforce::{OnUnknown, compile};
 use crate::profile::{Action, ArgCmp, Op, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
-pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<Vec<u8>, RenderError> {
+pub(super) const ROW: Row = Row {
+    name: "bpf",
+    extension: "bpf",
+    about: "Compiled filter, as bubblewrap takes it",
+    is_oci: false,
+    json: |_| false,
+    line: |_| false,
+    read: Reader::Bytes(parse),
+    write: Writer::Bytes(render),
+    companion: None,
+    edit: None,
+};
+
+fn render(profile: &Profile, out: &mut Output<'_>) -> Result<Vec<u8>, RenderError> {
     without_loading(profile, out)?;
-    let failed = |why: String| RenderError::Compile { why };
-    let filter = compile(profile, OnUnknown::Ignore).map_err(|error| failed(chain(&error)))?;
-    for unknown in filter.unknown() {
-        out.lose(format!("{}: {unknown}", unknown.place))?;
+    let (program, unknown) =
+        compiled(profile, out.writing.compile).map_err(|why| RenderError::Compile { why })?;
+    for name in unknown {
+        out.lose(name)?;
     }
-    Ok(filter.program().to_bytes())
+    Ok(program.to_bytes())
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
+fn compiled(profile: &Profile, compile: Option<Compile>) -> Result<(Program, Vec<String>), String> {
+    compile.ok_or("there is no compiler")?(profile)
 }
 
 /// Offsets are columns of the one line that bytes are.
@@ -48,7 +54,7 @@ fn at(offset: usize) -> Position {
     }
 }
 
-pub(super) fn parse(bytes: &[u8], losses: &mut Losses) -> Result<Source, ParseError> {
+fn parse(bytes: &[u8], input: &mut Input<'_>) -> Result<Parsed, ParseError> {
     let program = Program::from_bytes(bytes).map_err(|error| {
         let offset = match error {
             InvalidProgram::Length(length) => length,
@@ -56,15 +62,15 @@ pub(super) fn parse(bytes: &[u8], losses: &mut Losses) -> Result<Source, ParseEr
         };
         ParseError::new(Some(at(offset)), ParseErrorKind::Form(error.to_string()))
     })?;
-    let profile = profile(&program, losses)?;
+    let profile = profile(&program, input)?;
     let places = Places::Noted(BTreeMap::new());
-    Ok(Source::plain(Format::Bpf, profile, places))
+    Ok(Parsed::new(Format::Bpf, profile, places))
 }
 
 /// What one ABI says of a name.
 type Answers = BTreeMap<String, FilterAnswer>;
 
-fn profile(program: &Program, losses: &mut Losses) -> Result<Profile, ParseError> {
+fn profile(program: &Program, input: &mut Input<'_>) -> Result<Profile, ParseError> {
     let other = explain_other_arches(program);
     let tables: Vec<ArchAnswers> = (explain(program).into_iter())
         .filter(|table| table.rest != other || !table.calls.is_empty())
@@ -82,9 +88,9 @@ fn profile(program: &Program, losses: &mut Losses) -> Result<Profile, ParseError
     for table in &tables {
         if table.rest.always() != Some(default_action) {
             let what = format!("{}: calls that aren't named get another answer", table.arch);
-            losses.lose(None, what)?;
+            input.lose(None, what)?;
         }
-        answers.insert(table.arch, named(table, losses)?);
+        answers.insert(table.arch, named(table, input)?);
     }
     let mut rules = Rules::default();
     let names: BTreeSet<&String> = answers.values().flat_map(Answers::keys).collect();
@@ -99,15 +105,15 @@ fn profile(program: &Program, losses: &mut Losses) -> Result<Profile, ParseError
             .map(|(_, answers)| answers.get(name));
         let outcomes: Vec<Option<&FilterAnswer>> = having.collect();
         let Some(Some(first)) = outcomes.first() else {
-            losses.lose(None, format!("{name}: the answer differs between ABIs"))?;
+            input.lose(None, format!("{name}: the answer differs between ABIs"))?;
             continue;
         };
         if outcomes.iter().any(|outcome| *outcome != Some(first)) && !same_narrow(&outcomes) {
-            losses.lose(None, format!("{name}: the answer differs between ABIs"))?;
+            input.lose(None, format!("{name}: the answer differs between ABIs"))?;
             continue;
         }
         if !rules.add(name, first, default_action) {
-            losses.lose(
+            input.lose(
                 None,
                 format!("{name}: conditions that a profile can't compare"),
             )?;
@@ -117,7 +123,7 @@ fn profile(program: &Program, losses: &mut Losses) -> Result<Profile, ParseError
     let mut profile = Profile::new(default_action)
         .with_architectures((!tables.is_empty()).then_some(arches))
         .with_rules(rules.into_rules());
-    verify(&mut profile, &tables, losses)?;
+    verify(&mut profile, &tables, input)?;
     Ok(profile)
 }
 
@@ -135,7 +141,7 @@ fn same_narrow(outcomes: &[Option<&FilterAnswer>]) -> bool {
 }
 
 /// The calls of a table by name.
-fn named(table: &ArchAnswers, losses: &mut Losses) -> Result<Answers, ParseError> {
+fn named(table: &ArchAnswers, input: &mut Input<'_>) -> Result<Answers, ParseError> {
     let mut answers = Answers::new();
     for (&nr, outcome) in &table.calls {
         let syscall = Syscall {
@@ -146,7 +152,7 @@ fn named(table: &ArchAnswers, losses: &mut Losses) -> Result<Answers, ParseError
             answers.insert(name.into_owned(), outcome.clone());
         } else {
             let what = format!("{} {syscall}: a call without a name", table.arch);
-            losses.lose(None, what)?;
+            input.lose(None, what)?;
         }
     }
     Ok(answers)
@@ -267,7 +273,7 @@ fn comparisons(index: u8, ranges: &[(u64, u64)], greatest: u64) -> Option<Vec<Ar
 fn verify(
     profile: &mut Profile,
     tables: &[ArchAnswers],
-    losses: &mut Losses,
+    input: &mut Input<'_>,
 ) -> Result<(), ParseError> {
     let failed = |why: String| {
         let what = format!("the profile can't be verified: {why}");
@@ -275,10 +281,10 @@ fn verify(
     };
     // What is left out is compared again, since rules for one call can make others (socketcall).
     for _ in 0..2 {
-        let filter = compile(profile, OnUnknown::Ignore).map_err(|error| failed(chain(&error)))?;
+        let (compiled, _) = compiled(profile, input.reading.compile).map_err(failed)?;
         let mut wrong = BTreeSet::new();
         for read in tables {
-            let made = explain_arch(filter.program(), read.arch);
+            let made = explain_arch(&compiled, read.arch);
             let numbers: BTreeSet<i32> = read
                 .calls
                 .keys()
@@ -299,7 +305,7 @@ fn verify(
             return Ok(());
         }
         for name in &wrong {
-            losses.lose(None, format!("{name}: what the program answers to it"))?;
+            input.lose(None, format!("{name}: what the program answers to it"))?;
         }
         *profile = profile.with_names(|_, name| !wrong.contains(name));
     }

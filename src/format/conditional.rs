@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::Position;
-use super::json::Path;
+use super::json::{Index, Path};
 
 /// A part of a file that plain OCI doesn't have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +63,11 @@ pub fn conditionals(bytes: &[u8]) -> Vec<Conditional> {
             paths.push(path.field("excludes"));
         }
     }
+    let index = Index::of(text);
     (paths.into_iter())
         .map(|path| Conditional {
             path: path.to_string(),
-            position: path.locate(text),
+            position: index.locate(&path),
         })
         .collect()
 }

@@ -1,14 +1,13 @@
 //! The dialects of Docker (moby, `profiles/seccomp`) and Podman (containers/common, `pkg/seccomp`): OCI's JSON, and rules
 //! that hold under conditions (`includes`, `excludes`), ABIs by machine (`archMap`), comments, a legacy field for a single
-//! name. Podman also says errnos by name, and has no `minKernel` and no listener.
+//! name. Podman also gives errnos by name, and has no `minKernel` and no listener.
 //!
-//! A [`DockerProfile`] holds all of it. What holds of it for a container is its resolution for a [`Machine`]
-//! ([`DockerProfile::resolve`]), which is what the engines hand to the runtime.
+//! A [`DockerProfile`] holds all of it. What holds for a container is its resolution for a [`Machine`], which is what the
+//! engines give to the runtime.
 //!
-//! What says nothing is not kept: empty comments, conditions and lists of arguments.
+//! Empty comments, conditions and lists of arguments have no meaning and are not kept.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use oci_spec::runtime::{
@@ -18,71 +17,85 @@ use oci_spec::runtime::{
 use serde::{Deserialize, Serialize};
 
 use super::json::{Object, Path};
-use super::loss::Out;
+use super::machine::{KernelVersion, Machine};
 use super::oci::{
-    Arg, InvalidAt, form, invalid, read_action, read_arch, read_arches, read_flag, read_listener,
-    read_rule, write_action, write_arch, write_arg, write_flag,
+    self, Arg, InvalidAt, form, invalid, read_action, read_arch, read_arches, read_flag,
+    read_listener, read_rule, write_action, write_arch, write_arg, write_flag,
 };
-use super::source::{Json, Places, Source, Whole};
-use super::{Format, Invalid, ParseError, ParseErrorKind, RenderError};
-use crate::profile::{Action, Flag, Listener, Profile, Rule};
+use super::reading::{Extras, Input, Parsed, Places};
+use super::writing::Output;
+use super::{Format, Invalid, ParseError, ParseErrorKind, Reader, RenderError, Row, Writer};
+use crate::profile::{Action, Flag, Listener, Place, Profile, Rule};
 use crate::syscall::Arch;
 
-/// A profile in the dialect of Docker and Podman, with its conditions.
+pub(super) const DOCKER: Row = Row {
+    name: "docker",
+    about: "Docker's dialect: rules with conditions",
+    json: |outline| {
+        let of_rules = ["name", "comment", "includes", "excludes"];
+        outline.has("archMap") || of_rules.into_iter().any(|field| outline.a_rule_has(field))
+    },
+    read: Reader::Text(parse),
+    write: Writer::Text(|profile, out| render(&DockerProfile::from(profile), out)),
+    edit: None,
+    ..oci::ROW
+};
+
+pub(super) const PODMAN: Row = Row {
+    name: "podman",
+    about: "Podman's dialect",
+    json: |outline| outline.has("defaultErrno") || outline.a_rule_has("errno"),
+    ..DOCKER
+};
+
+/// A profile with its conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DockerProfile {
-    /// The answer to every call that no rule holds for.
-    pub default_action: Action,
-    /// The ABIs that rules hold for.
-    pub arches: Arches,
-    /// How the filter is loaded.
-    pub flags: Option<Vec<Flag>>,
-    /// Who answers notifications. Podman has none.
-    pub listener: Option<Listener>,
-    /// The rules, and when they hold.
-    pub rules: Vec<DockerRule>,
+struct DockerProfile {
+    default_action: Action,
+    arches: Arches,
+    flags: Option<Vec<Flag>>,
+    /// Podman has none.
+    listener: Option<Listener>,
+    rules: Vec<DockerRule>,
 }
 
 /// The ABIs of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Arches {
+enum Arches {
     /// The same on every machine, as in OCI.
     Listed(Option<Vec<Arch>>),
-    /// Those of the entry for the machine; the native one where there is none.
+    /// Those of the entry for the machine, its own first; the native one if there is no entry.
     Map(Vec<SubArches>),
 }
 
 /// The ABIs of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubArches {
+struct SubArches {
     /// The machine's own.
-    pub arch: Arch,
-    /// The others.
-    pub others: Vec<Arch>,
+    arch: Arch,
+    others: Vec<Arch>,
 }
 
 /// A rule, and when it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DockerRule {
-    /// The rule.
-    pub rule: Rule,
-    /// What somebody had to say about it.
-    pub comment: Option<String>,
-    /// It holds only if all of this is so.
-    pub includes: Condition,
-    /// It does not hold if any of this is so.
-    pub excludes: Condition,
+struct DockerRule {
+    rule: Rule,
+    comment: Option<String>,
+    /// It holds only if all of this is true.
+    includes: Condition,
+    /// It doesn't hold if any of this is true.
+    excludes: Condition,
 }
 
 /// What a rule depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Condition {
-    /// Capabilities of the container: `CAP_SYS_ADMIN`, ….
-    pub caps: Vec<String>,
-    /// Machines, in the words of Docker (`amd64`) or of others (`x86_64`).
-    pub arches: Vec<String>,
-    /// The running kernel is at least this. Podman has none.
-    pub min_kernel: Option<KernelVersion>,
+struct Condition {
+    /// Capabilities of the container.
+    caps: Vec<String>,
+    /// Machines, by Docker's names (`amd64`) or others (`x86_64`).
+    arches: Vec<String>,
+    /// The running kernel is at least this. Podman has no such condition.
+    min_kernel: Option<KernelVersion>,
 }
 
 impl Condition {
@@ -91,128 +104,28 @@ impl Condition {
     }
 }
 
-/// A version of Linux as `minKernel` has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KernelVersion {
-    /// The 5 of 5.10.
-    pub kernel: u32,
-    /// The 10 of 5.10.
-    pub major: u32,
-}
-
-impl KernelVersion {
-    /// Reads `5.10`, and what uname(2) has: `5.10.0-8-amd64`.
-    #[must_use]
-    pub fn of_release(release: &str) -> Option<KernelVersion> {
-        let (kernel, rest) = release.split_once('.')?;
-        let digits = rest.find(|c: char| !c.is_ascii_digit());
-        let major = &rest[..digits.unwrap_or(rest.len())];
-        let number = |text: &str| {
-            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| text.parse().ok()).flatten()
+impl DockerRule {
+    /// Whether the rule holds: moby's `setupSeccomp`.
+    fn holds(&self, machine: &Machine, format: Format) -> bool {
+        let default_caps = match format {
+            Format::Podman => Machine::PODMAN_CAPS,
+            _ => Machine::DOCKER_CAPS,
         };
-        Some(KernelVersion {
-            kernel: number(kernel)?,
-            major: number(major)?,
-        })
-    }
-
-    /// Reads `5.10`, and nothing more.
-    fn exactly(text: &str) -> Option<KernelVersion> {
-        KernelVersion::of_release(text).filter(|version| version.to_string() == text)
-    }
-}
-
-impl fmt::Display for KernelVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.kernel, self.major)
-    }
-}
-
-/// What the conditions of a profile are about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// Its architecture.
-    pub arch: Arch,
-    /// The capabilities of the container; `None`: those that the engine gives by default.
-    pub caps: Option<BTreeSet<String>>,
-    /// Its kernel; `None`: newer than any condition asks for.
-    pub kernel: Option<KernelVersion>,
-}
-
-impl Default for Machine {
-    /// A new kernel on this machine's architecture, and a container without further options.
-    fn default() -> Machine {
-        Machine {
-            arch: Arch::NATIVE,
-            caps: None,
-            kernel: None,
-        }
-    }
-}
-
-impl Machine {
-    /// The capabilities that Docker gives a container (moby, `oci/caps/defaults.go`).
-    pub const DOCKER_CAPS: &[&str] = &[
-        "CAP_AUDIT_WRITE",
-        "CAP_CHOWN",
-        "CAP_DAC_OVERRIDE",
-        "CAP_FOWNER",
-        "CAP_FSETID",
-        "CAP_KILL",
-        "CAP_MKNOD",
-        "CAP_NET_BIND_SERVICE",
-        "CAP_NET_RAW",
-        "CAP_SETFCAP",
-        "CAP_SETGID",
-        "CAP_SETPCAP",
-        "CAP_SETUID",
-        "CAP_SYS_CHROOT",
-    ];
-    /// The capabilities that Podman gives a container (`containers.conf(5)`, `default_capabilities`).
-    pub const PODMAN_CAPS: &[&str] = &[
-        "CAP_CHOWN",
-        "CAP_DAC_OVERRIDE",
-        "CAP_FOWNER",
-        "CAP_FSETID",
-        "CAP_KILL",
-        "CAP_NET_BIND_SERVICE",
-        "CAP_SETFCAP",
-        "CAP_SETGID",
-        "CAP_SETPCAP",
-        "CAP_SETUID",
-        "CAP_SYS_CHROOT",
-    ];
-
-    fn has_cap(&self, cap: &str, format: Format) -> bool {
-        match (&self.caps, format) {
-            (Some(caps), _) => caps.contains(cap),
-            (None, Format::Podman) => Machine::PODMAN_CAPS.contains(&cap),
-            (None, _) => Machine::DOCKER_CAPS.contains(&cap),
-        }
-    }
-
-    fn has_kernel(&self, min: KernelVersion) -> bool {
-        self.kernel.is_none_or(|kernel| kernel >= min)
-    }
-
-    /// Whether a rule holds: moby's `setupSeccomp`.
-    fn takes(&self, rule: &DockerRule, format: Format) -> bool {
-        let is_arch = |name: &String| condition_arch(name) == Some(self.arch);
-        let has_cap = |cap: &String| self.has_cap(cap, format);
+        let is_arch = |name: &String| condition_arch(name) == Some(machine.arch);
+        let has_cap = |cap: &String| machine.has_cap(cap, default_caps);
         let DockerRule {
             includes, excludes, ..
-        } = rule;
+        } = self;
         !excludes.arches.iter().any(is_arch)
             && !excludes.caps.iter().any(has_cap)
-            && !(excludes.min_kernel).is_some_and(|min| self.has_kernel(min))
+            && !(excludes.min_kernel).is_some_and(|min| machine.has_kernel(min))
             && (includes.arches.is_empty() || includes.arches.iter().any(is_arch))
             && includes.caps.iter().all(has_cap)
-            && (includes.min_kernel).is_none_or(|min| self.has_kernel(min))
+            && (includes.min_kernel).is_none_or(|min| machine.has_kernel(min))
     }
 }
 
-/// The machine that a condition names. Docker has names of its own for some.
+/// The machine that a condition names. Docker has its own names for some.
 fn condition_arch(name: &str) -> Option<Arch> {
     match name {
         "mips3l64n32" => Some(Arch::Mipsel64n32),
@@ -223,10 +136,9 @@ fn condition_arch(name: &str) -> Option<Arch> {
 }
 
 impl DockerProfile {
-    /// What holds for a container on a machine. Without capabilities given, the format says which engine's defaults count.
-    #[must_use]
-    pub fn resolve(&self, machine: &Machine, format: Format) -> Profile {
-        let rules = self.rules.iter().filter(|rule| machine.takes(rule, format));
+    /// The profile for a container on a machine. Unless capabilities are given, those count that the format's engine gives.
+    fn resolve(&self, machine: &Machine, format: Format) -> Profile {
+        let rules = self.rules.iter().filter(|rule| rule.holds(machine, format));
         Profile::new(self.default_action)
             .with_architectures(match &self.arches {
                 Arches::Listed(arches) => arches.clone(),
@@ -241,7 +153,7 @@ impl DockerProfile {
 }
 
 impl From<&Profile> for DockerProfile {
-    /// The profile that holds under all conditions.
+    /// The profile without conditions.
     fn from(profile: &Profile) -> DockerProfile {
         let rule = |rule: &Rule| DockerRule {
             rule: rule.clone(),
@@ -256,6 +168,12 @@ impl From<&Profile> for DockerProfile {
             listener: profile.listener().cloned(),
             rules: profile.rules().iter().map(rule).collect(),
         }
+    }
+}
+
+impl Extras for DockerProfile {
+    fn render(&self, out: &mut Output<'_>) -> Option<Result<String, RenderError>> {
+        matches!(out.format, Format::Docker | Format::Podman).then(|| render(self, out))
     }
 }
 
@@ -305,17 +223,19 @@ struct RawCondition {
     min_kernel: Option<String>,
 }
 
-pub(super) fn parse(text: &str, format: Format, machine: &Machine) -> Result<Source, ParseError> {
+fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+    let format = input.format;
+    let machine = &input.reading.machine;
     let Object(seccomp) = serde_json::from_str(text).map_err(|error| form(&error))?;
     let seccomp: Seccomp = seccomp;
     if let Some(path) = foreign(&seccomp, format) {
-        let (expected, is) = match format {
-            Format::Podman => (Format::Podman, "this is a profile in Docker's dialect"),
-            _ => (Format::Docker, "this is a profile in Podman's dialect"),
+        let is = match format {
+            Format::Podman => "this is a profile in Docker's dialect",
+            _ => "this is a profile in Podman's dialect",
         };
         let kind = ParseErrorKind::OtherFormat {
             field: path.to_string(),
-            expected,
+            expected: format,
             is,
         };
         return Err(ParseError::new(path.locate(text), kind));
@@ -323,19 +243,33 @@ pub(super) fn parse(text: &str, format: Format, machine: &Machine) -> Result<Sou
     let legacy: Vec<bool> = (seccomp.syscalls.iter().flatten())
         .map(|Object(syscall)| has_legacy_name(syscall))
         .collect();
-    let profile = profile(seccomp).map_err(|invalid| invalid.in_text(text))?;
-    let taken = profile.rules.iter().zip(legacy).enumerate();
-    let taken = taken.filter(|(_, (rule, _))| machine.takes(rule, format));
-    Ok(Source {
-        places: Places::Json(Json::Docker(
-            taken.map(|(index, (_, legacy))| (index, legacy)).collect(),
-        )),
-        whole: Whole::Docker(profile.clone()),
-        ..Source::plain(
-            format,
-            profile.resolve(machine, format),
-            Places::Json(Json::Oci),
-        )
+    let docker = profile(seccomp).map_err(|invalid| invalid.in_text(text))?;
+    // The rules that hold, by their number in the file, and whether each has its name in the legacy field.
+    let holding: Vec<(usize, bool)> = (docker.rules.iter().zip(legacy).enumerate())
+        .filter(|(_, (rule, _))| rule.holds(machine, format))
+        .map(|(index, (_, legacy))| (index, legacy))
+        .collect();
+    let profile = docker.resolve(machine, format);
+    let path = move |place: Place| {
+        let mut place = place;
+        let legacy = match &mut place {
+            // They can come from the map, where the number means something else.
+            Place::Architecture(_) => return Some(Path::default().field("architectures")),
+            Place::DefaultAction => false,
+            Place::Rule(rule) | Place::Name { rule, .. } | Place::Arg { rule, .. } => {
+                let (index, legacy) = *holding.get(*rule)?;
+                *rule = index;
+                legacy
+            }
+        };
+        match place {
+            Place::Name { rule, .. } if legacy => Some(oci::path(Place::Rule(rule)).field("name")),
+            place => Some(oci::path(place)),
+        }
+    };
+    Ok(Parsed {
+        extras: Some(Arc::new(docker)),
+        ..Parsed::new(format, profile, Places::Json(Arc::new(path)))
     })
 }
 
@@ -552,7 +486,7 @@ struct OutSyscall<'a> {
     excludes: Option<RawCondition>,
 }
 
-pub(super) fn render(profile: &DockerProfile, out: &mut Out<'_>) -> Result<String, RenderError> {
+fn render(profile: &DockerProfile, out: &mut Output<'_>) -> Result<String, RenderError> {
     let format = out.format;
     if format == Format::Podman && profile.listener.is_some() {
         out.lose("listenerPath")?;
@@ -606,7 +540,7 @@ pub(super) fn render(profile: &DockerProfile, out: &mut Out<'_>) -> Result<Strin
 fn write_syscall<'a>(
     rule: &'a DockerRule,
     index: usize,
-    out: &mut Out<'_>,
+    out: &mut Output<'_>,
 ) -> Result<Option<OutSyscall<'a>>, RenderError> {
     let format = out.format;
     let conditions = [&rule.includes, &rule.excludes];

@@ -40,13 +40,13 @@ pub enum DocumentError {
 
 /// Makes the profile of a workload. The same calls give the same bytes, in whatever runs they were recorded. What the format
 /// can't say is an error, or, where `lossy` is set, left out and told of.
-pub fn document(
-    recording: &Recording,
+pub fn document<'a>(
+    recording: &'a Recording,
     policy: Policy,
     format: Format,
     on_unnamed: OnUnnamed,
-    lossy: bool,
-) -> Result<Document<'_>, DocumentError> {
+    writing: &Writing<'_>,
+) -> Result<Document<'a>, DocumentError> {
     let generated = generate(recording, policy)?;
     if on_unnamed == OnUnnamed::Fail && !generated.unnamed.is_empty() {
         let unnamed = generated.unnamed.iter().map(ToString::to_string);
@@ -54,7 +54,7 @@ pub fn document(
     }
     let writing = Writing {
         name: recording.name.as_str(),
-        lossy,
+        ..*writing
     };
     let written = write(format, &generated.profile, &writing)?;
     Ok(Document { generated, written })

@@ -44,10 +44,8 @@ pub fn edit(format: Format, text: &str, edit: &Edit) -> Result<String, EditError
     if render(format, &profile).is_ok_and(|rendered| rendered == text) {
         return Ok(render(format, &edited)?);
     }
-    if !matches!(format, Format::Oci | Format::Kubernetes) {
-        return Err(EditError::Format(format));
-    }
-    let new = edit_json(text, &profile, edit).ok_or(EditError::Elsewhere)?;
+    let in_place = format.row().edit.ok_or(EditError::Format(format))?;
+    let new = in_place(text, &profile, edit).ok_or(EditError::Elsewhere)?;
     if parse(format, new.as_bytes()).is_ok_and(|parsed| parsed == edited) {
         Ok(new)
     } else {
@@ -56,7 +54,7 @@ pub fn edit(format: Format, text: &str, edit: &Edit) -> Result<String, EditError
 }
 
 /// Changes one list after another. `None` where a list isn't where it is looked for.
-fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<String> {
+pub(super) fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<String> {
     let mut text = text.to_owned();
     let listed = profile.architectures().unwrap_or_default();
     let arches = edit.new_arches(listed);

@@ -10,17 +10,33 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::calls::{Said, calls, is_plain, without_loading};
-use super::loss::{Losses, Out};
-use super::source::{Places, Source};
+use super::by_call::{Said, calls, is_plain, without_loading};
+use super::reading::{Input, Parsed, Places};
+use super::writing::Output;
 use super::yaml::{self, scalar};
-use super::{Format, ParseError, ParseErrorKind, Position, RenderError};
+use super::{Format, ParseError, Position, Reader, RenderError, Row, Writer};
 use crate::profile::{Action, Place, Profile, Rule};
 
-/// What the name of the list ends with.
+pub(super) const ROW: Row = Row {
+    name: "falco",
+    extension: "yaml",
+    about: "Falco rule that reports calls outside the profile",
+    is_oci: false,
+    json: |_| false,
+    line: |line| {
+        let elements = ["- rule:", "- list:", "- macro:"];
+        elements.iter().any(|start| line.starts_with(start))
+    },
+    read: Reader::Text(parse),
+    write: Writer::Text(render),
+    companion: None,
+    edit: None,
+};
+
+/// The end of the list's name.
 const LIST: &str = "_syscalls";
 
-pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
+fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError> {
     without_loading(profile, out)?;
     if profile.default_action() == Action::Allow {
         out.lose("defaultAction: SCMP_ACT_ALLOW; only what is allowed can be listed")?;
@@ -37,7 +53,7 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
             Said::When(_) => out.lose(format!("{name}: its rules compare arguments"))?,
         }
     }
-    let word: String = (out.name.chars())
+    let word: String = (out.writing.name.chars())
         .map(|c| {
             if c.is_ascii_alphanumeric() {
                 c.to_ascii_lowercase()
@@ -54,11 +70,11 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
             "base_syscalls.all in falco.yaml, or falco -A.",
         ],
     );
-    let program = scalar(out.name).replace('\'', "");
+    let program = scalar(out.writing.name).replace('\'', "");
     let program = program.trim_matches('"').replace(['\\', '"'], "");
     let rule = scalar(&format!(
         "System call outside of the profile of {}",
-        out.name
+        out.writing.name
     ));
     let items = if expected.is_empty() {
         "  items: []\n".to_owned()
@@ -82,7 +98,7 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
 }
 
 fn problem<T>(position: Option<Position>, message: String) -> Result<T, ParseError> {
-    Err(ParseError::new(position, ParseErrorKind::Form(message)))
+    Err(ParseError::form(position, message))
 }
 
 /// An element of a file of rules; what isn't asked for here may be anything.
@@ -94,11 +110,9 @@ struct Element {
     condition: Option<Spanned<String>>,
 }
 
-pub(super) fn parse(
-    text: &str,
-    select: Option<&str>,
-    losses: &mut Losses,
-) -> Result<Source, ParseError> {
+fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+    let select = input.reading.select;
+    let places = yaml::Places::of(text);
     let documents: Vec<Vec<Element>> = yaml::documents(text)?;
     let elements: Vec<Element> = documents.into_iter().flatten().collect();
     let mut lists: BTreeMap<&str, Vec<&Spanned<String>>> = BTreeMap::new();
@@ -137,7 +151,7 @@ pub(super) fn parse(
         }
         (_, _) => return problem(None, format!("there is more than one rule: {}", names())),
     };
-    let at = yaml::position(condition.referenced, text);
+    let at = places.at(condition);
     let mut found = Vec::new();
     for word in inner
         .split(',')
@@ -147,9 +161,9 @@ pub(super) fn parse(
         match lists.get(word) {
             Some(items) => {
                 for item in items {
-                    let at = yaml::position(item.referenced, text);
+                    let at = places.at(item);
                     if lists.contains_key(item.value.as_str()) {
-                        losses.lose(at, format!("{}: a list in a list", item.value))?;
+                        input.lose(at, format!("{}: a list in a list", item.value))?;
                     } else {
                         found.push((item.value.clone(), at));
                     }
@@ -158,11 +172,11 @@ pub(super) fn parse(
             None => found.push((word.trim_matches(['"', '\'']).to_owned(), at)),
         }
     }
-    let mut places = BTreeMap::new();
+    let mut noted = BTreeMap::new();
     for (name, (_, at)) in found.iter().enumerate() {
-        places.extend(at.map(|at| (Place::Name { rule: 0, name }, at)));
+        noted.extend(at.map(|at| (Place::Name { rule: 0, name }, at)));
     }
-    places.extend(at.map(|at| (Place::Rule(0), at)));
+    noted.extend(at.map(|at| (Place::Rule(0), at)));
     let names: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
     let mut rule = None;
     if !names.is_empty() {
@@ -170,7 +184,7 @@ pub(super) fn parse(
         rule = Some(allow.or_else(|error| problem(at, error.to_string()))?);
     }
     let profile = Profile::new(Action::Log).with_rules(rule);
-    Ok(Source::plain(Format::Falco, profile, Places::Noted(places)))
+    Ok(Parsed::new(Format::Falco, profile, Places::Noted(noted)))
 }
 
 /// What stands in the parentheses of `not syscall.type in (…)`, or of `evt.type`.

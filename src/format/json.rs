@@ -1,6 +1,7 @@
-//! What the formats that are JSON share: paths into a text, and where they lead.
+//! Paths into a JSON text and where they lead, for every format that is JSON.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,6 +11,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Position;
+use super::error::Lines;
 
 /// A step from a JSON value to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,26 +48,9 @@ impl Path {
         Path(self.0.iter().cloned().chain([step]).collect())
     }
 
-    /// Where the part begins in a text; `None` where the text has no such part. The longest beginning of the path that
-    /// leads somewhere decides: what is missing is looked for where it should be.
+    /// Where the part begins in a text; `None` if the text isn't JSON.
     pub(super) fn locate(&self, text: &str) -> Option<Position> {
-        let mut part: &str = serde_json::from_str::<&RawValue>(text).ok()?.get();
-        for step in &self.0 {
-            let next = match step {
-                Step::Field(name) => member(part, name),
-                Step::Member(name) => member(part, name),
-                Step::Index(index) => serde_json::from_str::<Vec<&RawValue>>(part)
-                    .ok()
-                    .and_then(|elements| elements.get(*index).copied()),
-            };
-            match next {
-                Some(next) => part = next.get(),
-                None => break,
-            }
-        }
-        // `part` is a slice of `text`: a raw value borrows from what it was read from.
-        let offset = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
-        Position::of_offset(text.as_bytes(), offset)
+        Index::of(text).locate(self)
     }
 }
 
@@ -85,9 +70,75 @@ impl fmt::Display for Path {
     }
 }
 
-fn member<'a>(object: &'a str, name: &str) -> Option<&'a RawValue> {
-    let fields: HashMap<Cow<str>, &RawValue> = serde_json::from_str(object).ok()?;
-    fields.get(name).copied()
+/// The parts of a JSON text and where they are. Each level is read once, when a path first leads there.
+pub(super) struct Index<'a> {
+    text: &'a str,
+    root: Option<Part<'a>>,
+    lines: OnceCell<Lines>,
+}
+
+struct Part<'a> {
+    text: &'a str,
+    parts: OnceCell<Parts<'a>>,
+}
+
+enum Parts<'a> {
+    List(Vec<Part<'a>>),
+    Fields(HashMap<Cow<'a, str>, Part<'a>>),
+    None,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn of(text: &'a str) -> Index<'a> {
+        let root = serde_json::from_str(text).ok().map(Part::of);
+        Index {
+            text,
+            root,
+            lines: OnceCell::new(),
+        }
+    }
+
+    /// Where a part begins; `None` if the text isn't JSON. A missing part is at the part that should hold it.
+    pub(super) fn locate(&self, path: &Path) -> Option<Position> {
+        let mut part = self.root.as_ref()?;
+        for step in &path.0 {
+            let Some(next) = part.step(step) else { break };
+            part = next;
+        }
+        // A raw value is a slice of what it was read from.
+        let offset = (part.text.as_ptr().addr()).checked_sub(self.text.as_ptr().addr())?;
+        let lines = self.lines.get_or_init(|| Lines::of(self.text.as_bytes()));
+        lines.position(offset)
+    }
+}
+
+impl<'a> Part<'a> {
+    fn of(raw: &'a RawValue) -> Part<'a> {
+        Part {
+            text: raw.get(),
+            parts: OnceCell::new(),
+        }
+    }
+
+    fn step(&self, step: &Step) -> Option<&Part<'a>> {
+        match (self.parts.get_or_init(|| self.read()), step) {
+            (Parts::List(parts), Step::Index(index)) => parts.get(*index),
+            (Parts::Fields(parts), Step::Field(name)) => parts.get(*name),
+            (Parts::Fields(parts), Step::Member(name)) => parts.get(name.as_str()),
+            _ => None,
+        }
+    }
+
+    fn read(&self) -> Parts<'a> {
+        if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(self.text) {
+            Parts::List(list.into_iter().map(Part::of).collect())
+        } else if let Ok(fields) = serde_json::from_str::<HashMap<Cow<str>, &RawValue>>(self.text) {
+            let fields = fields.into_iter();
+            Parts::Fields(fields.map(|(name, raw)| (name, Part::of(raw))).collect())
+        } else {
+            Parts::None
+        }
+    }
 }
 
 /// A structure that is read from an object only: serde would also read its fields from an array.
@@ -139,7 +190,7 @@ mod tests {
         assert_eq!(at(&root.field("a")), Some((2, 8)));
         assert_eq!(at(&root.field("a").index(1)), Some((3, 3)));
         assert_eq!(at(&root.field("a").index(1).field("bc")), Some((3, 15)));
-        // What is missing is looked for where it should be.
+        // A missing part is at the part that should hold it.
         assert_eq!(at(&root.field("a").index(1).field("z")), Some((3, 3)));
         assert_eq!(at(&root.field("z").index(4)), Some((2, 2)));
         assert_eq!(root.field("a").locate("{"), None);

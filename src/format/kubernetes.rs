@@ -2,14 +2,21 @@
 //! written and read as OCI, with all conditions resolved (containerd would drop them, and let their rules hold always),
 //! and the part of the pod that uses it comes with it.
 
-use super::Companion;
 use super::yaml::scalar;
+use super::{Companion, Row, oci};
+
+pub(super) const ROW: Row = Row {
+    name: "kubernetes",
+    about: "OCI JSON, with the pod's securityContext beside it",
+    companion: Some(companion),
+    ..oci::ROW
+};
 
 /// The folder that the kubelet looks for profiles in, unless it was started with another `--root-dir`.
 const ROOT: &str = "/var/lib/kubelet/seccomp";
 
 /// The snippet for the pod.
-pub(super) fn companion(name: &str) -> Companion {
+fn companion(name: &str) -> Companion {
     let file = format!("profiles/{name}.json");
     let path = scalar(&file);
     Companion {

@@ -8,15 +8,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::loss::Out;
+use super::error::Lines;
 use super::oci::{read_action, write_op};
-use super::source::{Places, Source};
-use super::{Format, ParseError, ParseErrorKind, Position, RenderError, Writing};
+use super::reading::{Input, Parsed, Places};
+use super::writing::{Output, Writing};
+use super::{Format, ParseError, Position, Reader, RenderError, Row, Writer};
 use crate::profile::{Action, ArgCmp, Flag, Op, Place, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
-/// What tells such a source from others.
-pub(super) const MARK: &str = "/* A seccomp profile, written by sc-record. */";
+pub(super) const ROW: Row = Row {
+    name: "libseccomp",
+    extension: "c",
+    about: "C source that loads the profile with libseccomp",
+    is_oci: false,
+    json: |_| false,
+    line: |line| line.contains(MARK),
+    read: Reader::Text(parse),
+    write: Writer::Text(render),
+    companion: None,
+    edit: None,
+};
+
+/// The line that marks such a source.
+const MARK: &str = "/* A seccomp profile, written by sc-record. */";
 
 const BEFORE: &str = r"#include <errno.h>
 #include <seccomp.h>
@@ -41,7 +55,7 @@ const CODE: &str = include_str!("libseccomp/code.c");
 /// Lines are broken before they are longer.
 const WIDTH: usize = 110;
 
-pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
+fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError> {
     if profile.listener().is_some() {
         out.lose("listenerPath")?;
     }
@@ -60,12 +74,7 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
         }
     }
     if profile.default_action() == Action::Notify {
-        let lost = super::Lost {
-            position: None,
-            what: "defaultAction: SCMP_ACT_NOTIFY".to_owned(),
-        };
-        let format = Format::Libseccomp;
-        return Err(RenderError::Unsaid { format, lost });
+        return Err(out.unsaid("defaultAction: SCMP_ACT_NOTIFY"));
     }
     let arches = profile.listed();
     let arches = arches.map(|arch| {
@@ -213,16 +222,17 @@ enum Token {
 struct Tokens<'a> {
     text: &'a str,
     offset: usize,
+    lines: Lines,
 }
 
 impl Tokens<'_> {
     fn position(&self) -> Option<Position> {
-        Position::of_offset(self.text.as_bytes(), self.offset)
+        self.lines.position(self.offset)
     }
 
     fn error(&self, expected: &str) -> ParseError {
         let message = format!("{expected} is missing: this is not as sc-record writes it");
-        ParseError::new(self.position(), ParseErrorKind::Form(message))
+        ParseError::form(self.position(), message)
     }
 
     fn rest(&self) -> &str {
@@ -309,7 +319,7 @@ impl Tokens<'_> {
         } else {
             None
         };
-        let form = |message| ParseError::new(position, ParseErrorKind::Form(message));
+        let form = |message| ParseError::form(position, message);
         let action = name
             .parse()
             .map_err(|_| form(format!("{name} is not an action")))?;
@@ -333,8 +343,12 @@ fn unquoted(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-pub(super) fn parse(text: &str) -> Result<Source, ParseError> {
-    let mut tokens = Tokens { text, offset: 0 };
+fn parse(text: &str, _: &mut Input<'_>) -> Result<Parsed, ParseError> {
+    let mut tokens = Tokens {
+        text,
+        offset: 0,
+        lines: Lines::of(text.as_bytes()),
+    };
     tokens.after(MARK)?;
     tokens.after("#define DEFAULT_ACTION ")?;
     let mut places = BTreeMap::new();
@@ -370,7 +384,7 @@ pub(super) fn parse(text: &str) -> Result<Source, ParseError> {
         .with_flags(flags(&mut tokens)?)
         .with_rules(rules);
     unchanged(text, &profile)?;
-    Ok(Source::plain(
+    Ok(Parsed::new(
         Format::Libseccomp,
         profile,
         Places::Noted(places),
@@ -469,9 +483,9 @@ fn flags(tokens: &mut Tokens<'_>) -> Result<Option<Vec<Flag>>, ParseError> {
 /// The text must be what is written for the profile: code that was changed could do anything. The comments on what was left
 /// out are no code, and the numbers depend on the version of libseccomp.
 fn unchanged(text: &str, profile: &Profile) -> Result<(), ParseError> {
-    let mut out = Out::new(Format::Libseccomp, &Writing::default());
-    let written = render(profile, &mut out)
-        .map_err(|error| ParseError::new(None, ParseErrorKind::Form(error.to_string())))?;
+    let mut out = Output::new(Format::Libseccomp, &Writing::default());
+    let written =
+        render(profile, &mut out).map_err(|error| ParseError::form(None, error.to_string()))?;
     let mut lines = fixed_lines(text);
     let mut expected = fixed_lines(&written);
     let last = text.lines().count().max(1);
@@ -488,8 +502,7 @@ fn unchanged(text: &str, profile: &Profile) -> Result<(), ParseError> {
             column: 1,
         };
         let message = "the code differs from what sc-record writes for this profile";
-        let kind = ParseErrorKind::Form(message.to_owned());
-        return Err(ParseError::new(Some(position), kind));
+        return Err(ParseError::form(Some(position), message));
     }
 }
 

@@ -10,11 +10,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::calls::{Said, calls, condition, with_plain_names, without_loading};
+use super::by_call::{Said, calls, condition, with_plain_names, without_loading};
 use super::docker::errno_of_name;
-use super::loss::{Losses, Out};
-use super::source::{Places, Source};
-use super::{Format, ParseError, ParseErrorKind, Position, RenderError};
+use super::reading::{Input, Parsed, Places};
+use super::writing::Output;
+use super::{Format, ParseError, Position, Reader, RenderError, Row, Writer};
 use crate::profile::{Action, ArgCmp, ErrnoRet, Op, Place, Profile, Rule};
 
 mod lex;
@@ -23,7 +23,44 @@ use lex::{Token, Tokens};
 /// How many alternatives an expression may have once the bits of `&` are told apart.
 const MAX_ALTERNATIVES: usize = 64;
 
-pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
+pub(super) const ROW: Row = Row {
+    name: "minijail",
+    extension: "policy",
+    about: "minijail policy",
+    is_oci: false,
+    json: |_| false,
+    line: is_statement,
+    read: Reader::Text(parse),
+    write: Writer::Text(render),
+    companion: None,
+    edit: None,
+};
+
+/// Whether a line is one of a policy: `read: 1`, `{ read, write }: allow`, `@include …`.
+fn is_statement(line: &str) -> bool {
+    let statements = ["@include ", "@default ", "@frequency ", "@denylist"];
+    let filters = [
+        "1",
+        "arg",
+        "return",
+        "allow",
+        "kill",
+        "trap",
+        "log",
+        "trace",
+        "user-notify",
+        "{",
+    ];
+    let begins = |text: &str, words: &[&str]| words.iter().any(|word| text.starts_with(word));
+    begins(line, &statements)
+        || line.split_once(':').is_some_and(|(names, filter)| {
+            let in_names = |byte: u8| byte.is_ascii_alphanumeric() || b"_, {}[]=;@".contains(&byte);
+            let are_names = !names.is_empty() && names.bytes().all(in_names);
+            are_names && begins(filter.trim_start(), &filters)
+        })
+}
+
+fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError> {
     without_loading(profile, out)?;
     if let Some([arch, others @ ..]) = profile.architectures() {
         let others: Vec<_> = others.iter().map(|arch| arch.name()).collect();
@@ -133,7 +170,7 @@ enum Filter {
     Allowed(Vec<Vec<Atom>>),
 }
 
-pub(super) fn parse(text: &str, losses: &mut Losses) -> Result<Source, ParseError> {
+fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
     let mut default_action = Action::KillProcess;
     let mut always: BTreeMap<Action, BTreeMap<String, Position>> = BTreeMap::new();
     let mut compared: Vec<(String, Vec<ArgCmp>, Position)> = Vec::new();
@@ -151,7 +188,7 @@ pub(super) fn parse(text: &str, losses: &mut Losses) -> Result<Source, ParseErro
                 // It says how often calls come, and nothing of what becomes of them.
                 "@frequency" => continue,
                 "@include" => {
-                    losses.lose(Some(position), "@include: what is in the other file")?;
+                    input.lose(Some(position), "@include: what is in the other file")?;
                     continue;
                 }
                 "@denylist" => default_action = Action::Allow,
@@ -167,7 +204,7 @@ pub(super) fn parse(text: &str, losses: &mut Losses) -> Result<Source, ParseErro
             if known.insert(name.clone(), at).is_some() {
                 let message =
                     format!("{name} has an earlier line: minijail's readers differ in which holds");
-                return Err(ParseError::new(Some(at), ParseErrorKind::Form(message)));
+                return Err(ParseError::form(Some(at), message));
             }
             match &filter {
                 Filter::Always(action) => {
@@ -180,7 +217,7 @@ pub(super) fn parse(text: &str, losses: &mut Losses) -> Result<Source, ParseErro
                                 let all = all.into_iter();
                                 compared.extend(all.map(|args| (name.clone(), args, at)));
                             }
-                            None => losses.lose(
+                            None => input.lose(
                                 Some(at),
                                 format!(
                                     "{name}: two comparisons of one argument that must both hold"
@@ -194,7 +231,7 @@ pub(super) fn parse(text: &str, losses: &mut Losses) -> Result<Source, ParseErro
     }
     if is_empty {
         let message = "there is no statement of a policy".to_owned();
-        return Err(ParseError::new(None, ParseErrorKind::Form(message)));
+        return Err(ParseError::form(None, message));
     }
     profile(default_action, always, compared)
 }
@@ -203,13 +240,11 @@ fn profile(
     default_action: Action,
     always: BTreeMap<Action, BTreeMap<String, Position>>,
     compared: Vec<(String, Vec<ArgCmp>, Position)>,
-) -> Result<Source, ParseError> {
+) -> Result<Parsed, ParseError> {
     let mut places = BTreeMap::new();
     let mut rules = Vec::new();
     let made = |at: Option<Position>, rule: Result<Rule, _>| {
-        rule.map_err(|error: crate::profile::RuleError| {
-            ParseError::new(at, ParseErrorKind::Form(error.to_string()))
-        })
+        rule.map_err(|error: crate::profile::RuleError| ParseError::form(at, error.to_string()))
     };
     for (action, names) in always.into_iter().rev() {
         let rule = rules.len();
@@ -229,7 +264,7 @@ fn profile(
         rules.push(made(Some(at), Rule::new(vec![name], Action::Allow, args))?);
     }
     let profile = Profile::new(default_action).with_rules(rules);
-    Ok(Source::plain(
+    Ok(Parsed::new(
         Format::Minijail,
         profile,
         Places::Noted(places),

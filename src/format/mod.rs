@@ -1,144 +1,169 @@
-//! The file formats of profiles: each is read and written by a file of its own.
+//! The file formats of profiles. Each is one file and one row of the table here.
 //!
-//! Reading is strict: what a format does not have is an error that says where it is, never ignored. What one format says
-//! and another can't is an error too, or, where that is asked for, left out and told of ([`Lost`]): in a comment of what is
-//! written, where the format has comments. What is written reads back as what was written.
+//! Reading is strict: what a format does not have is an error with its position, never ignored. What one format says and
+//! another can't express is an error too, or, on request, omitted and listed ([`Lost`]), also in a comment of the text where
+//! the format has comments. What is written reads back as it was written.
 
 #![allow(
     clippy::format_push_string,
-    reason = "texts are put together from pieces; write! would have errors that can't be"
+    reason = "texts are assembled from pieces; write! has errors that can't occur here"
 )]
 
 mod bpf;
-mod calls;
+mod by_call;
 mod conditional;
 mod detect;
 mod docker;
 mod document;
 mod edit;
+mod error;
 mod falco;
 mod json;
 mod kubernetes;
 mod libseccomp;
-mod loss;
+mod machine;
 mod minijail;
 mod oci;
+mod reading;
 mod seccompiler;
-mod source;
 mod spo;
 mod systemd;
+mod writing;
 mod yaml;
 
 pub use conditional::{Conditional, conditionals};
 pub use detect::detect;
-pub use docker::{Arches, Condition, DockerProfile, DockerRule, KernelVersion, Machine, SubArches};
 pub use document::{Document, DocumentError, OnUnnamed, document};
 pub use edit::{EditError, edit};
-pub use loss::Lost;
-pub use source::{Groups, MAX_BYTES, Reading, Source, read, read_file};
-pub use spo::SpoProfile;
+pub use error::{Invalid, Lost, ParseError, ParseErrorKind, Position, RenderError};
+pub use machine::{KernelVersion, Machine};
+pub use reading::{Groups, MAX_BYTES, Parsed, Positions, Reading, read_file};
 pub use systemd::groups_of_systemd;
+pub use writing::{Companion, Compile, Writing, Written};
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::profile::{NoSuchArg, Place, Profile, RuleError};
-use crate::syscall::Arch;
-use loss::Out;
+use crate::profile::{Edit, Profile};
+use detect::Outline;
+use error::Lines;
+use reading::Input;
+use writing::Output;
 
-/// A file format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Format {
-    /// `linux.seccomp` of the OCI runtime specification: what runc, crun, containerd and CRI-O read, and what Docker,
-    /// Podman and Kubernetes take too.
-    Oci,
+/// A row of the table: all that is known of a format.
+struct Row {
+    /// The name on the command line.
+    name: &'static str,
+    /// The end of the names of such files, after the dot.
+    extension: &'static str,
+    /// What it is, in a few words.
+    about: &'static str,
+    /// Whether it is the OCI specification's JSON or a dialect: a profile reads back from it rule by rule.
+    is_oci: bool,
+    /// Whether a JSON text is in this format.
+    json: fn(&Outline<'_>) -> bool,
+    /// Whether a line shows that a text is in this format.
+    line: fn(&str) -> bool,
+    read: Reader,
+    write: Writer,
+    /// Makes the file that goes with the profile of a workload.
+    companion: Option<fn(&str) -> Companion>,
+    edit: Option<EditText>,
+}
+
+/// Changes a text and leaves the rest of it as it is; `None` if the text can't be changed so.
+type EditText = fn(&str, &Profile, &Edit) -> Option<String>;
+
+enum Reader {
+    Text(fn(&str, &mut Input<'_>) -> Result<Parsed, ParseError>),
+    Bytes(fn(&[u8], &mut Input<'_>) -> Result<Parsed, ParseError>),
+}
+
+enum Writer {
+    Text(fn(&Profile, &mut Output<'_>) -> Result<String, RenderError>),
+    Bytes(fn(&Profile, &mut Output<'_>) -> Result<Vec<u8>, RenderError>),
+}
+
+/// Declares the formats, each with its row.
+macro_rules! formats {
+    ($($(#[$doc:meta])* $format:ident = $row:path;)*) => {
+        /// A file format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Format {
+            $($(#[$doc])* $format,)*
+        }
+
+        impl Format {
+            /// Every format.
+            pub const ALL: &[Format] = &[$(Format::$format),*];
+
+            const fn row(self) -> &'static Row {
+                match self {
+                    $(Format::$format => {
+                        const ROW: &Row = &$row;
+                        ROW
+                    })*
+                }
+            }
+        }
+    };
+}
+
+formats! {
+    /// `linux.seccomp` of the OCI runtime specification: read by runc, crun, containerd and CRI-O, and by Docker, Podman and
+    /// Kubernetes.
+    Oci = oci::ROW;
     /// Docker's dialect (moby): rules with conditions, `archMap`, comments.
-    Docker,
+    Docker = docker::DOCKER;
     /// Podman's dialect: Docker's, with errnos by name and without `minKernel`.
-    Podman,
+    Podman = docker::PODMAN;
     /// OCI, for a `Localhost` profile of the kubelet, with the snippet of the pod that uses it.
-    Kubernetes,
+    Kubernetes = kubernetes::ROW;
     /// `SeccompProfile` of the Security Profiles Operator.
-    Spo,
+    Spo = spo::ROW;
     /// A drop-in for a unit of systemd (`systemd.exec(5)`).
-    Systemd,
+    Systemd = systemd::ROW;
     /// The JSON of seccompiler (Firecracker).
-    Seccompiler,
+    Seccompiler = seccompiler::ROW;
     /// A policy of minijail, for `compile_seccomp_policy.py`.
-    Minijail,
+    Minijail = minijail::ROW;
     /// A C source that loads the profile with libseccomp.
-    Libseccomp,
-    /// A rule of Falco that reports what the profile doesn't allow.
-    Falco,
+    Libseccomp = libseccomp::ROW;
+    /// A rule of Falco that reports calls outside the profile.
+    Falco = falco::ROW;
     /// The compiled filter: an array of `struct sock_filter` in this machine's byte order, as bubblewrap takes it.
-    Bpf,
+    Bpf = bpf::ROW;
 }
 
 impl Format {
-    /// Every format.
-    pub const ALL: &[Format] = &[
-        Format::Oci,
-        Format::Docker,
-        Format::Podman,
-        Format::Kubernetes,
-        Format::Spo,
-        Format::Systemd,
-        Format::Seccompiler,
-        Format::Minijail,
-        Format::Libseccomp,
-        Format::Falco,
-        Format::Bpf,
-    ];
-
     /// The name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Format::Oci => "oci",
-            Format::Docker => "docker",
-            Format::Podman => "podman",
-            Format::Kubernetes => "kubernetes",
-            Format::Spo => "spo",
-            Format::Systemd => "systemd",
-            Format::Seccompiler => "seccompiler",
-            Format::Minijail => "minijail",
-            Format::Libseccomp => "libseccomp",
-            Format::Falco => "falco",
-            Format::Bpf => "bpf",
-        }
+        self.row().name
     }
 
-    /// What the names of such files end with, after the dot.
+    /// The end of the names of such files, after the dot.
     #[must_use]
     pub const fn extension(self) -> &'static str {
-        match self {
-            Format::Oci
-            | Format::Docker
-            | Format::Podman
-            | Format::Kubernetes
-            | Format::Seccompiler => "json",
-            Format::Spo | Format::Falco => "yaml",
-            Format::Systemd => "conf",
-            Format::Minijail => "policy",
-            Format::Libseccomp => "c",
-            Format::Bpf => "bpf",
-        }
+        self.row().extension
     }
 
-    /// Whether files are text. The others are bytes.
+    /// What it is, in a few words.
+    #[must_use]
+    pub const fn about(self) -> &'static str {
+        self.row().about
+    }
+
+    /// Whether files are text.
     #[must_use]
     pub const fn is_text(self) -> bool {
-        !matches!(self, Format::Bpf)
+        matches!(self.row().read, Reader::Text(_))
     }
 
-    /// The dialects of JSON that are a profile of the OCI specification with more or less around it: they have the same
-    /// parts, so that a profile reads back from them rule by rule.
+    /// Whether it is the OCI specification's JSON or a dialect of it, from which a profile reads back rule by rule.
     #[must_use]
     pub const fn is_oci(self) -> bool {
-        matches!(
-            self,
-            Format::Oci | Format::Docker | Format::Podman | Format::Kubernetes
-        )
+        self.row().is_oci
     }
 }
 
@@ -164,7 +189,31 @@ impl FromStr for Format {
 
 /// Reads a profile. Conditions of Docker's dialect are resolved for [`Machine::default`].
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Profile, ParseError> {
-    read(bytes, Some(format), &Reading::default()).map(|source| source.profile)
+    read(bytes, Some(format), &Reading::default()).map(|parsed| parsed.profile)
+}
+
+/// Reads a profile, in the given format or in the one that its content shows.
+pub fn read(
+    bytes: &[u8],
+    format: Option<Format>,
+    reading: &Reading<'_>,
+) -> Result<Parsed, ParseError> {
+    let error = |offset, kind| ParseError::new(Lines::of(bytes).position(offset), kind);
+    if bytes.len() > MAX_BYTES {
+        return Err(error(MAX_BYTES, ParseErrorKind::TooLong(MAX_BYTES)));
+    }
+    let format = format.unwrap_or_else(|| detect(bytes));
+    let mut input = Input::new(format, reading);
+    let mut parsed = match format.row().read {
+        Reader::Bytes(read) => read(bytes, &mut input)?,
+        Reader::Text(read) => {
+            let text = std::str::from_utf8(bytes)
+                .map_err(|invalid| error(invalid.valid_up_to(), ParseErrorKind::NotUtf8))?;
+            read(text, &mut input)?
+        }
+    };
+    parsed.lost = input.into_lost();
+    Ok(parsed)
 }
 
 /// Writes a profile in a format that is text. The text is a function of the profile, and ends with a newline.
@@ -176,264 +225,39 @@ pub fn render(format: Format, profile: &Profile) -> Result<String, RenderError> 
     })
 }
 
-/// Where a part of a profile is in the text that it was read from; `None` where it isn't there.
-#[must_use]
-pub fn locate(format: Format, bytes: &[u8], place: Place) -> Option<Position> {
-    let source = read(bytes, Some(format), &Reading::default()).ok()?;
-    source.locate(bytes, place)
-}
-
-/// How a profile is written.
-#[derive(Clone, Copy, Debug)]
-pub struct Writing<'a> {
-    /// What the profile is called, where the format has a place for it: the name of the workload.
-    pub name: &'a str,
-    /// Whether what the format can't say is left out and told of, not an error.
-    pub lossy: bool,
-}
-
-impl Default for Writing<'_> {
-    fn default() -> Self {
-        Writing {
-            name: "workload",
-            lossy: false,
-        }
-    }
-}
-
-/// A profile as it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// The content of the file.
-    pub bytes: Vec<u8>,
-    /// What the format can't say, and is left out ([`Writing::lossy`]).
-    pub lost: Vec<Lost>,
-    /// What else belongs to it.
-    pub companion: Option<Companion>,
-}
-
-/// A file that goes with a profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Companion {
-    /// What its name ends with in place of the profile's own ending, after the dot.
-    pub extension: &'static str,
-    /// Its content.
-    pub text: String,
-}
-
-/// Writes a profile. The bytes are a function of the profile and of how it is written.
+/// Writes a profile. The bytes are a function of the profile and the options.
 pub fn write(
     format: Format,
     profile: &Profile,
     writing: &Writing<'_>,
 ) -> Result<Written, RenderError> {
-    let mut out = Out::new(format, writing);
-    let mut companion = None;
-    let bytes = match format {
-        Format::Oci => oci::render(profile, format)?.into_bytes(),
-        Format::Docker | Format::Podman => {
-            docker::render(&DockerProfile::from(profile), &mut out)?.into_bytes()
-        }
-        Format::Kubernetes => {
-            companion = Some(kubernetes::companion(writing.name));
-            oci::render(profile, format)?.into_bytes()
-        }
-        Format::Spo => spo::render(&SpoProfile::new(profile, writing.name), &mut out)?.into_bytes(),
-        Format::Systemd => systemd::render(profile, &mut out)?.into_bytes(),
-        Format::Seccompiler => seccompiler::render(profile, &mut out)?.into_bytes(),
-        Format::Minijail => minijail::render(profile, &mut out)?.into_bytes(),
-        Format::Libseccomp => libseccomp::render(profile, &mut out)?.into_bytes(),
-        Format::Falco => falco::render(profile, &mut out)?.into_bytes(),
-        Format::Bpf => bpf::render(profile, &mut out)?,
+    let mut out = Output::new(format, writing);
+    let bytes = match format.row().write {
+        Writer::Text(write) => write(profile, &mut out)?.into_bytes(),
+        Writer::Bytes(write) => write(profile, &mut out)?,
     };
     Ok(Written {
         bytes,
         lost: out.into_lost(),
-        companion,
+        companion: format.row().companion.map(|make| make(writing.name)),
     })
 }
 
-/// A place in a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// From 1.
-    pub line: usize,
-    /// In bytes, from 1. 0 is before the first byte of the line.
-    pub column: usize,
-}
-
-impl Position {
-    /// The position of the byte at `offset`, from 0; `None` beyond the end of the text.
-    fn of_offset(text: &[u8], offset: usize) -> Option<Position> {
-        let mut lines = text.get(..offset)?.split(|&byte| byte == b'\n');
-        let last = lines.next_back()?;
-        Some(Position {
-            line: lines.count() + 1,
-            column: last.len() + 1,
+impl Parsed {
+    /// Writes what was read, in another format or in the same one. What only the dialects of one family can express is kept
+    /// within the family: from Docker's to Docker's or Podman's, and from one resource to another.
+    pub fn write(&self, format: Format, writing: &Writing<'_>) -> Result<Written, RenderError> {
+        let mut out = Output::new(format, writing);
+        let text = (self.extras.as_ref()).and_then(|extras| extras.render(&mut out));
+        let Some(text) = text else {
+            return write(format, &self.profile, writing);
+        };
+        Ok(Written {
+            bytes: text?.into_bytes(),
+            lost: out.into_lost(),
+            companion: None,
         })
     }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}", self.line, self.column)
-    }
-}
-
-/// Why a text is not a profile, and where it stops being one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{position}: {kind}")]
-pub struct ParseError {
-    /// Where.
-    pub position: Position,
-    /// Why.
-    pub kind: ParseErrorKind,
-}
-
-impl ParseError {
-    fn new(position: Option<Position>, kind: ParseErrorKind) -> ParseError {
-        let start = Position { line: 1, column: 1 };
-        ParseError {
-            position: position.unwrap_or(start),
-            kind,
-        }
-    }
-}
-
-/// Why a text is not a profile.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ParseErrorKind {
-    /// The text is not text.
-    #[error("not UTF-8")]
-    NotUtf8,
-    /// It is not JSON, or not of the form of the format.
-    #[error("{0}")]
-    Form(String),
-    /// It is in another format.
-    #[error("`{field}` is not a field of the {expected} format: {is}")]
-    OtherFormat {
-        /// What gives it away.
-        field: String,
-        /// The format that it was read as.
-        expected: Format,
-        /// What it is.
-        is: &'static str,
-    },
-    /// The file is larger than any profile.
-    #[error("there is more than {} MiB: no profile is that long", MAX_BYTES >> 20)]
-    TooLong,
-    /// It says more than a profile can.
-    #[error("{0}")]
-    Unsaid(String),
-    /// It says what no profile can say.
-    #[error("{path}: {invalid}")]
-    Invalid {
-        /// The part that says it, in the words of the format.
-        path: String,
-        /// What is wrong with it.
-        invalid: Invalid,
-    },
-}
-
-/// What no profile can say.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Invalid {
-    /// A rule has no names, or an empty one.
-    #[error(transparent)]
-    Rule(#[from] RuleError),
-    /// A comparison is of an argument that there isn't.
-    #[error(transparent)]
-    Arg(#[from] NoSuchArg),
-    /// An errno goes with an action that answers none. The OCI specification makes it an error; runc and crun differ in
-    /// what they do.
-    #[error("{action} has no errno: only SCMP_ACT_ERRNO and SCMP_ACT_TRACE have")]
-    NoErrno {
-        /// The action.
-        action: &'static str,
-    },
-    /// A number doesn't fit into the answer of a filter.
-    #[error("{number} is too great: {action} takes 0 to {max}")]
-    ErrnoTooGreat {
-        /// The action.
-        action: &'static str,
-        /// The number.
-        number: u32,
-        /// The greatest one that it takes.
-        max: u16,
-    },
-    /// An architecture that the specification doesn't have.
-    #[error("{0} is not an architecture of the OCI specification, and runc refuses it")]
-    Architecture(String),
-    /// A path is empty.
-    #[error("an empty path is no socket")]
-    EmptyListenerPath,
-    /// There are two lists of ABIs.
-    #[error("both `architectures` and `archMap` are there, and Docker takes only one of them")]
-    TwoArchLists,
-    /// A rule has its names twice.
-    #[error("both `name` and `names` are there, and Docker takes only one of them")]
-    TwoNames,
-    /// No errno has this name.
-    #[error("{0:?} is neither the name of an errno nor a number")]
-    ErrnoName(String),
-    /// The two ways to say an errno differ.
-    #[error("the errno is {name} here and {number} there")]
-    ErrnoTwice {
-        /// By its name.
-        name: String,
-        /// By its number.
-        number: u32,
-    },
-    /// A condition names what isn't there.
-    #[error("{0:?} is not an architecture")]
-    ConditionArch(String),
-    /// A condition names what isn't there.
-    #[error("{0:?} is not a capability: they are CAP_SYS_ADMIN and the like")]
-    ConditionCap(String),
-    /// A version that can't be compared.
-    #[error("{0:?} is not a version of Linux: they are 5.10 and the like")]
-    KernelVersion(String),
-    /// There is something to send, but nowhere to send it.
-    #[error("there is no listenerPath to send it to")]
-    MetadataWithoutListener,
-}
-
-/// What a format can't express.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RenderError {
-    /// The format has no name for an ABI.
-    #[error("the {format} format has no name for {arch}")]
-    Architecture {
-        /// The format.
-        format: Format,
-        /// The ABI.
-        arch: Arch,
-    },
-    /// The profile says what the format can't.
-    #[error("the {format} format can't say this: {lost}")]
-    Unsaid {
-        /// The format.
-        format: Format,
-        /// What it can't say.
-        lost: Lost,
-    },
-    /// The profile can't be compiled.
-    #[error("the profile can't be compiled: {why}")]
-    Compile {
-        /// Why.
-        why: String,
-    },
-    /// The text could not be made.
-    #[error("the {format} format: {why}")]
-    Text {
-        /// The format.
-        format: Format,
-        /// Why.
-        why: String,
-    },
 }
 
 #[cfg(test)]

@@ -7,20 +7,37 @@
 //! Some things can be said in two ways, and read back in one: an absent errno is EPERM, as in runc and crun;
 //! `SCMP_ACT_KILL` is `SCMP_ACT_KILL_THREAD`; `null` is absent, as in Go.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::detect::{Fields, Outline};
+use super::json::{self, Object, Path};
+use super::reading::{Input, Parsed, Places};
+use super::writing::Output;
+use super::{Format, Invalid, ParseError, ParseErrorKind, Reader, RenderError, Row, Writer, edit};
+use crate::profile::{
+    Action, ArgCmp, ErrnoRet, Flag, Listener, Op, Place, Profile, Rule, RuleError,
+};
+use crate::syscall::Arch;
 use oci_spec::runtime::{
     Arch as OciArch, LinuxSeccomp, LinuxSeccompAction as OciAction, LinuxSeccompArg,
     LinuxSeccompArgBuilder, LinuxSeccompFilterFlag as OciFlag, LinuxSeccompOperator as OciOp,
     LinuxSyscall,
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::json::{self, Object, Path};
-use super::{Format, Invalid, ParseError, ParseErrorKind, RenderError};
-use crate::profile::{Action, ArgCmp, ErrnoRet, Flag, Listener, Op, Profile, Rule, RuleError};
-use crate::syscall::Arch;
+pub(super) const ROW: Row = Row {
+    name: "oci",
+    extension: "json",
+    about: "OCI runtime JSON: Docker, Podman, containerd, CRI-O, Kubernetes",
+    is_oci: true,
+    // It is the format of JSON that is in no other one.
+    json: |_| false,
+    line: |_| false,
+    read: Reader::Text(parse),
+    write: Writer::Text(render),
+    companion: None,
+    edit: Some(edit::edit_json),
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -73,10 +90,37 @@ pub(super) fn invalid<T>(path: Path, invalid: impl Into<Invalid>) -> Result<T, I
     Err(InvalidAt { path, invalid })
 }
 
-pub(super) fn parse(text: &str, format: Format) -> Result<Profile, ParseError> {
-    let Object(seccomp) = serde_json::from_str(text)
+fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+    let format = input.format;
+    let Object::<Seccomp>(seccomp) = serde_json::from_str(text)
         .map_err(|error| other_format(text, format).unwrap_or_else(|| form(&error)))?;
-    profile(seccomp).map_err(|invalid| invalid.in_text(text))
+    let listed: Vec<OciArch> = (seccomp.architectures.iter().flatten().copied()).collect();
+    let profile = profile(seccomp).map_err(|invalid| invalid.in_text(text))?;
+    // A file may list an ABI twice, a profile doesn't.
+    let mut arches: Vec<usize> = Vec::new();
+    for (index, arch) in listed.iter().enumerate() {
+        if !arches.iter().any(|&earlier| listed[earlier] == *arch) {
+            arches.push(index);
+        }
+    }
+    let path = move |place: Place| match place {
+        Place::Architecture(index) => Some(path(Place::Architecture(*arches.get(index)?))),
+        place => Some(path(place)),
+    };
+    Ok(Parsed::new(format, profile, Places::Json(Arc::new(path))))
+}
+
+/// The path of a part of a profile in the specification's JSON.
+pub(super) fn path(place: Place) -> Path {
+    let root = Path::default();
+    let syscall = |rule| root.field("syscalls").index(rule);
+    match place {
+        Place::DefaultAction => root.field("defaultAction"),
+        Place::Architecture(index) => root.field("architectures").index(index),
+        Place::Rule(rule) => syscall(rule),
+        Place::Name { rule, name } => syscall(rule).field("names").index(name),
+        Place::Arg { rule, arg } => syscall(rule).field("args").index(arg),
+    }
 }
 
 pub(super) fn form(error: &serde_json::Error) -> ParseError {
@@ -240,11 +284,7 @@ fn other_format(text: &str, format: Format) -> Option<ParseError> {
         "this is a profile in the dialect of Docker and Podman, not plain OCI JSON";
     const CONFIG: &str =
         "this is a whole OCI runtime configuration; the profile is its linux.seccomp";
-    type Fields<'a> = HashMap<String, &'a RawValue>;
-    let of_file: Fields = serde_json::from_str(text).ok()?;
-    let of_syscalls: Vec<Fields> = (of_file.get("syscalls"))
-        .and_then(|syscalls| serde_json::from_str(syscalls.get()).ok())
-        .unwrap_or_default();
+    let outline = Outline::of(text)?;
     let root = Path::default();
     let of_file = [
         ("ociVersion", CONFIG),
@@ -252,16 +292,16 @@ fn other_format(text: &str, format: Format) -> Option<ParseError> {
         ("defaultErrno", DIALECT),
     ]
     .into_iter()
-    .find(|(field, _)| of_file.contains_key(*field))
+    .find(|(field, _)| outline.has(field))
     .map(|(field, is)| (root.field(field), is));
-    let of_syscall = |(index, fields): (usize, &Fields)| {
+    let of_syscall = |(index, fields): (usize, &Fields<'_>)| {
         let path = root.field("syscalls").index(index);
         ["name", "comment", "includes", "excludes", "errno"]
             .into_iter()
             .find(|field| fields.contains_key(*field))
             .map(|field| (path.field(field), DIALECT))
     };
-    let (path, is) = of_file.or_else(|| of_syscalls.iter().enumerate().find_map(of_syscall))?;
+    let (path, is) = of_file.or_else(|| outline.rules.iter().enumerate().find_map(of_syscall))?;
     let field = path.to_string();
     Some(ParseError::new(
         path.locate(text),
@@ -273,7 +313,8 @@ fn other_format(text: &str, format: Format) -> Option<ParseError> {
     ))
 }
 
-pub(super) fn render(profile: &Profile, format: Format) -> Result<String, RenderError> {
+fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError> {
+    let format = out.format;
     let rules = profile.rules().iter().map(write_rule);
     let rules = rules.collect::<Result<_, _>>()?;
     let mut seccomp = LinuxSeccomp::default();

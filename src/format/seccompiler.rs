@@ -4,20 +4,42 @@
 //! (`seccompiler-bin --target-arch`). A call that has both a rule with comparisons and one without gets only the one with:
 //! such files are refused. `dword` compares the lower half of an argument only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
-use super::calls::{Said, calls, condition, without_loading};
-use super::json::{Object, Path};
-use super::loss::{Losses, Out};
+use super::by_call::{Said, calls, condition, without_loading};
+use super::detect::Fields;
+use super::json::{Index, Object, Path};
 use super::oci::form;
-use super::source::{Places, Source};
-use super::{Format, Invalid, ParseError, ParseErrorKind, Position, RenderError};
+use super::reading::{Input, Parsed, Places};
+use super::writing::Output;
+use super::{
+    Format, Invalid, ParseError, ParseErrorKind, Position, Reader as Read, RenderError, Row, Writer,
+};
 use crate::profile::{Action, ArgCmp, ErrnoRet, Op, Place, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
+
+pub(super) const ROW: Row = Row {
+    name: "seccompiler",
+    extension: "json",
+    about: "JSON for seccompiler (Firecracker)",
+    is_oci: false,
+    json: |outline| {
+        let is_filter = |value: &RawValue| {
+            serde_json::from_str::<Fields>(value.get()).is_ok_and(|f| f.contains_key("filter"))
+        };
+        !outline.has("defaultAction") && outline.fields.values().any(|value| is_filter(value))
+    },
+    line: |_| false,
+    read: Read::Text(parse),
+    write: Writer::Text(render),
+    companion: None,
+    edit: None,
+};
 
 /// The filters of a file by thread. A thread that is there twice is an error.
 struct Filters(BTreeMap<String, Object<Filter>>);
@@ -114,21 +136,17 @@ enum RawOp {
 }
 
 /// Reads one filter.
-struct Reader<'a> {
-    text: &'a str,
+struct FilterReader<'a, 'b> {
+    index: Index<'a>,
     thread: String,
-    losses: &'a mut Losses,
+    input: &'a mut Input<'b>,
 }
 
-pub(super) fn parse(
-    text: &str,
-    select: Option<&str>,
-    losses: &mut Losses,
-) -> Result<Source, ParseError> {
+fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
     let Filters(mut filters) = serde_json::from_str(text).map_err(|error| form(&error))?;
     let threads: Vec<String> = filters.keys().cloned().collect();
-    let problem = |message: String| Err(ParseError::new(None, ParseErrorKind::Form(message)));
-    let thread = match (select, &threads[..]) {
+    let problem = |message: String| Err(ParseError::form(None, message));
+    let thread = match (input.reading.select, &threads[..]) {
         (Some(thread), _) => thread.to_owned(),
         (None, [thread]) => thread.clone(),
         (None, []) => return problem("there is no filter".to_owned()),
@@ -141,21 +159,21 @@ pub(super) fn parse(
         let message = format!("there is no filter {thread}, only: {}", threads.join(", "));
         return problem(message);
     };
-    let mut reader = Reader {
-        text,
+    let mut reader = FilterReader {
+        index: Index::of(text),
         thread,
-        losses,
+        input,
     };
     reader.profile(filter)
 }
 
-impl Reader<'_> {
+impl FilterReader<'_, '_> {
     fn path(&self) -> Path {
         Path::default().member(&self.thread)
     }
 
     fn at(&self, path: &Path) -> Option<Position> {
-        path.locate(self.text)
+        self.index.locate(path)
     }
 
     fn invalid<T>(&self, path: &Path, invalid: Invalid) -> Result<T, ParseError> {
@@ -165,7 +183,7 @@ impl Reader<'_> {
         Err(ParseError::new(position, kind))
     }
 
-    fn profile(&mut self, filter: Filter) -> Result<Source, ParseError> {
+    fn profile(&mut self, filter: Filter) -> Result<Parsed, ParseError> {
         let root = self.path();
         let default_action = self.action(filter.mismatch_action, &root.field("mismatch_action"))?;
         let action = self.action(filter.match_action, &root.field("match_action"))?;
@@ -173,17 +191,16 @@ impl Reader<'_> {
             let position = self.at(&root.field("match_action"));
             let message =
                 "match_action and mismatch_action are the same, which seccompiler refuses";
-            let kind = ParseErrorKind::Form(message.to_owned());
-            return Err(ParseError::new(position, kind));
+            return Err(ParseError::form(position, message));
         }
         let mut places = BTreeMap::new();
         let mut rules = Vec::new();
-        let mut always: Vec<String> = Vec::new();
+        let mut always: BTreeSet<String> = BTreeSet::new();
         let mut compared: BTreeMap<String, Path> = BTreeMap::new();
         for (index, Object(raw)) in filter.rules.into_iter().enumerate() {
             let path = root.field("filter").index(index);
             let Some(args) = raw.args else {
-                always.push(raw.syscall);
+                always.insert(raw.syscall);
                 continue;
             };
             compared
@@ -195,14 +212,11 @@ impl Reader<'_> {
                 rules.push(self.rule(vec![raw.syscall], action, args, &path)?);
             }
         }
-        if let Some((name, path)) = compared.iter().find(|(name, _)| always.contains(name)) {
+        if let Some((name, path)) = compared.iter().find(|(name, _)| always.contains(*name)) {
             let message =
                 format!("{name} has a rule without args besides, which seccompiler ignores then");
-            let kind = ParseErrorKind::Form(message);
-            return Err(ParseError::new(self.at(path), kind));
+            return Err(ParseError::form(self.at(path), message));
         }
-        always.sort();
-        always.dedup();
         if always.is_empty() {
             places = (places.into_iter())
                 .filter_map(|(place, at)| match place {
@@ -211,6 +225,7 @@ impl Reader<'_> {
                 })
                 .collect();
         } else {
+            let always = always.into_iter().collect();
             let rule = self.rule(always, action, Vec::new(), &root.field("filter"))?;
             rules.insert(0, rule);
         }
@@ -219,7 +234,7 @@ impl Reader<'_> {
                 .map(|at| (Place::DefaultAction, at)),
         );
         let profile = Profile::new(default_action).with_rules(rules);
-        Ok(Source::plain(
+        Ok(Parsed::new(
             Format::Seccompiler,
             profile,
             Places::Noted(places),
@@ -282,14 +297,14 @@ impl Reader<'_> {
             let path = path.index(index);
             let Some((op, value, two)) = compared(&condition) else {
                 let what = format!("{path}: an order of the lower half of an argument");
-                self.losses.lose(self.at(&path), what)?;
+                self.input.lose(self.at(&path), what)?;
                 return Ok(None);
             };
             let arg = ArgCmp::new(condition.index.into(), op, value, two)
                 .or_else(|error| self.invalid(&path.field("index"), error.into()))?;
             if args.iter().any(|other| other.index() == arg.index()) {
                 let what = format!("{path}: two comparisons of one argument that must both hold");
-                self.losses.lose(self.at(&path), what)?;
+                self.input.lose(self.at(&path), what)?;
                 return Ok(None);
             }
             args.push(arg);
@@ -323,7 +338,7 @@ struct OutFilter {
     filter: Vec<RawRule>,
 }
 
-pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
+fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError> {
     without_loading(profile, out)?;
     let arch = match profile.architectures() {
         None | Some([]) => Arch::NATIVE,
@@ -410,7 +425,7 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
         match_action,
         filter,
     };
-    let file = BTreeMap::from([(out.name, filter)]);
+    let file = BTreeMap::from([(out.writing.name, filter)]);
     let text = serde_json::to_string_pretty(&file).map_err(|error| RenderError::Text {
         format: Format::Seccompiler,
         why: error.to_string(),

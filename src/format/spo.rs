@@ -6,7 +6,8 @@
 //! in [`SpoProfile`]. A base profile adds calls that aren't in the file: the profile alone is not all that holds then, nor
 //! is it if it's disabled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use oci_spec::runtime::{
     Arch as OciArch, LinuxSeccompAction as OciAction, LinuxSeccompFilterFlag as OciFlag,
@@ -16,13 +17,28 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
 
-use super::loss::{Losses, Out};
 use super::oci::{read_action, read_arch, read_flag, read_op, write_action, write_flag, write_op};
-use super::source::{Places, Source, Whole};
+use super::reading::{Extras, Input, Parsed, Places};
+use super::writing::Output;
 use super::yaml::{self, scalar};
-use super::{Format, Invalid, ParseError, ParseErrorKind, Position, Reading, RenderError};
+use super::{
+    Format, Invalid, ParseError, ParseErrorKind, Position, Reader, RenderError, Row, Writer,
+};
 use crate::profile::{Action, ArgCmp, ErrnoRet, Listener, Place, Profile, Rule, RuleError};
 use crate::syscall::Arch;
+
+pub(super) const ROW: Row = Row {
+    name: "spo",
+    extension: "yaml",
+    about: "`SeccompProfile` of the Security Profiles Operator",
+    is_oci: false,
+    json: |outline| outline.has("apiVersion"),
+    line: |line| line.starts_with("apiVersion:") || line.starts_with("kind:"),
+    read: Reader::Text(parse),
+    write: Writer::Text(|profile, out| render(&SpoProfile::new(profile, out.writing.name), out)),
+    companion: None,
+    edit: None,
+};
 
 const GROUP: &str = "security-profiles-operator.x-k8s.io/";
 const VERSION: &str = "security-profiles-operator.x-k8s.io/v1";
@@ -33,27 +49,22 @@ const LISTENERS: &str = "/var/run/security-profiles-operator/";
 
 /// A `SeccompProfile`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpoProfile {
-    /// `metadata.name`.
-    pub name: String,
-    /// `metadata.namespace`, of versions of the operator in which profiles have one.
-    pub namespace: Option<String>,
-    /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
-    /// `metadata.annotations`.
-    pub annotations: BTreeMap<String, String>,
+struct SpoProfile {
+    name: String,
+    /// In versions of the operator in which profiles have one.
+    namespace: Option<String>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     /// The profile whose rules hold too.
-    pub base: Option<String>,
-    /// Whether the operator is told to leave it alone.
-    pub disabled: bool,
-    /// The profile.
-    pub profile: Profile,
+    base: Option<String>,
+    /// Whether the operator must leave it alone.
+    disabled: bool,
+    profile: Profile,
 }
 
 impl SpoProfile {
     /// A resource for a profile. Characters that a name of Kubernetes can't have become `-`.
-    #[must_use]
-    pub fn new(profile: &Profile, name: &str) -> SpoProfile {
+    fn new(profile: &Profile, name: &str) -> SpoProfile {
         let name = name.to_ascii_lowercase();
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '.';
         let name = name.replace(|c| !allowed(c), "-");
@@ -68,6 +79,12 @@ impl SpoProfile {
             disabled: false,
             profile: profile.clone(),
         }
+    }
+}
+
+impl Extras for SpoProfile {
+    fn render(&self, out: &mut Output<'_>) -> Option<Result<String, RenderError>> {
+        (out.format == Format::Spo).then(|| render(self, out))
     }
 }
 
@@ -143,14 +160,14 @@ struct Arg {
 }
 
 /// A reader that notes where the parts are.
-struct Reader<'a> {
-    text: &'a str,
+struct ResourceReader {
+    text: yaml::Places,
     places: BTreeMap<Place, Position>,
 }
 
-impl Reader<'_> {
+impl ResourceReader {
     fn at<T>(&self, part: &Spanned<T>) -> Option<Position> {
-        yaml::position(part.referenced, self.text)
+        self.text.at(part)
     }
 
     fn note<T>(&mut self, place: Place, part: &Spanned<T>) {
@@ -171,14 +188,11 @@ impl Reader<'_> {
     }
 }
 
-pub(super) fn parse(
-    text: &str,
-    reading: &Reading<'_>,
-    losses: &mut Losses,
-) -> Result<Source, ParseError> {
+fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+    let reading = input.reading;
     let resources: Vec<Resource> = yaml::documents(text)?;
-    let mut reader = Reader {
-        text,
+    let mut reader = ResourceReader {
+        text: yaml::Places::of(text),
         places: BTreeMap::new(),
     };
     let resource = select(resources, reading.select, &reader)?;
@@ -190,10 +204,10 @@ pub(super) fn parse(
                 "spec.baseProfileName: the rules of {} hold too, and are not in this file",
                 base.value
             );
-            losses.lose(reader.at(base), what)?;
+            input.lose(reader.at(base), what)?;
         }
         if let Some(state) = spec.state.as_ref().filter(|s| s.value == State::Disabled) {
-            losses.lose(reader.at(state), "spec.state: the profile is disabled")?;
+            input.lose(reader.at(state), "spec.state: the profile is disabled")?;
         }
     }
     let base = spec
@@ -211,9 +225,9 @@ pub(super) fn parse(
         disabled,
         profile: profile.clone(),
     };
-    Ok(Source {
-        whole: Whole::Spo(whole),
-        ..Source::plain(Format::Spo, profile, Places::Noted(reader.places))
+    Ok(Parsed {
+        extras: Some(Arc::new(whole)),
+        ..Parsed::new(Format::Spo, profile, Places::Noted(reader.places))
     })
 }
 
@@ -221,10 +235,9 @@ pub(super) fn parse(
 fn select(
     resources: Vec<Resource>,
     name: Option<&str>,
-    reader: &Reader<'_>,
+    reader: &ResourceReader,
 ) -> Result<Resource, ParseError> {
-    let form =
-        |position, message: String| Err(ParseError::new(position, ParseErrorKind::Form(message)));
+    let form = |position, message: String| Err(ParseError::form(position, message));
     for resource in &resources {
         if resource.kind.value != KIND {
             let message = format!("a {} is not a {KIND}", resource.kind.value);
@@ -262,7 +275,7 @@ fn select(
     }
 }
 
-fn profile(spec: Spec, reader: &mut Reader<'_>) -> Result<Profile, ParseError> {
+fn profile(spec: Spec, reader: &mut ResourceReader) -> Result<Profile, ParseError> {
     reader.note(Place::DefaultAction, &spec.default_action);
     let default_action = read_action(spec.default_action.value, None).or_else(|error| {
         reader.invalid(&spec.default_action, "spec.defaultAction".to_owned(), error)
@@ -309,7 +322,7 @@ fn profile(spec: Spec, reader: &mut Reader<'_>) -> Result<Profile, ParseError> {
         .with_rules(rules))
 }
 
-fn rule(syscall: Syscall, index: usize, reader: &mut Reader<'_>) -> Result<Rule, ParseError> {
+fn rule(syscall: Syscall, index: usize, reader: &mut ResourceReader) -> Result<Rule, ParseError> {
     let path = |part: &str| format!("spec.syscalls[{index}].{part}");
     let number = syscall.errno_ret.as_ref().map(|errno| errno.value);
     let action = match (read_action(syscall.action, number), &syscall.errno_ret) {
@@ -330,7 +343,7 @@ fn rule(syscall: Syscall, index: usize, reader: &mut Reader<'_>) -> Result<Rule,
         let not_negative = |value: i64| {
             u64::try_from(value).map_err(|_| {
                 let message = format!("{}: {value} is negative", path(&format!("args[{number}]")));
-                ParseError::new(reader.at(&arg.index), ParseErrorKind::Form(message))
+                ParseError::form(reader.at(&arg.index), message)
             })
         };
         let value = not_negative(arg.value.unwrap_or(0))?;
@@ -359,7 +372,7 @@ fn rule(syscall: Syscall, index: usize, reader: &mut Reader<'_>) -> Result<Rule,
     })
 }
 
-pub(super) fn render(resource: &SpoProfile, out: &mut Out<'_>) -> Result<String, RenderError> {
+fn render(resource: &SpoProfile, out: &mut Output<'_>) -> Result<String, RenderError> {
     let profile = &resource.profile;
     match profile.default_action() {
         Action::Errno(errno) if errno != ErrnoRet::EPERM => out.lose(format!(
@@ -432,10 +445,9 @@ fn list(name: &str, elements: &[String], indent: usize) -> String {
         return format!("{indent}{name}: []\n");
     }
     let mut text = format!("{indent}{name}:\n");
-    for (index, element) in elements.iter().enumerate() {
-        if !elements[..index].contains(element) {
-            text += &format!("{indent}- {}\n", scalar(element));
-        }
+    let mut written = HashSet::new();
+    for element in elements.iter().filter(|element| written.insert(*element)) {
+        text += &format!("{indent}- {}\n", scalar(element));
     }
     text
 }
@@ -449,7 +461,7 @@ fn arch_name(arch: Arch) -> Result<String, RenderError> {
         .ok_or(RenderError::Architecture { format, arch })
 }
 
-fn write_listener(listener: &Listener, out: &mut Out<'_>) -> Result<String, RenderError> {
+fn write_listener(listener: &Listener, out: &mut Output<'_>) -> Result<String, RenderError> {
     let path = listener.path();
     let is_allowed = path.strip_prefix(LISTENERS).is_some_and(|file| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
@@ -466,7 +478,7 @@ fn write_listener(listener: &Listener, out: &mut Out<'_>) -> Result<String, Rend
     Ok(text)
 }
 
-fn write_rule(rule: &Rule, index: usize, out: &mut Out<'_>) -> Result<String, RenderError> {
+fn write_rule(rule: &Rule, index: usize, out: &mut Output<'_>) -> Result<String, RenderError> {
     let place = Place::Rule(index);
     let names = rule.names().join(", ");
     if rule.args().len() > 6 {

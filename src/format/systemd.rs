@@ -13,13 +13,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 
-use super::calls::{Said, calls, with_plain_names, without_loading};
+use super::by_call::{Said, calls, with_plain_names, without_loading};
 use super::docker::errno_of_name;
-use super::loss::{Losses, Out};
-use super::source::{Groups, Places, Source};
-use super::{Format, ParseError, ParseErrorKind, Position, RenderError};
+use super::reading::{Groups, Input, Parsed, Places};
+use super::writing::Output;
+use super::{Format, ParseError, Position, Reader as Read, RenderError, Row, Writer};
 use crate::profile::{Action, ErrnoRet, Place, Profile, Rule};
 use crate::syscall::Arch;
+
+pub(super) const ROW: Row = Row {
+    name: "systemd",
+    extension: "conf",
+    about: "Drop-in for a systemd unit",
+    is_oci: false,
+    json: |_| false,
+    line: |line| line == "[Service]" || line.starts_with("SystemCall"),
+    read: Read::Text(parse),
+    write: Writer::Text(render),
+    companion: None,
+    edit: None,
+};
 
 /// The group that systemd adds to each list of allowed calls.
 const DEFAULT: &str = "@default";
@@ -27,7 +40,7 @@ const DEFAULT: &str = "@default";
 /// Lines are broken before they are longer.
 const WIDTH: usize = 100;
 
-pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, RenderError> {
+fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError> {
     without_loading(profile, out)?;
     let arches = profile.listed();
     let arches = arches.map(|arch| {
@@ -73,7 +86,7 @@ pub(super) fn render(profile: &Profile, out: &mut Out<'_>) -> Result<String, Ren
 fn lists(
     default_action: Action,
     mut answers: BTreeMap<&str, Action>,
-    out: &mut Out<'_>,
+    out: &mut Output<'_>,
 ) -> Result<String, RenderError> {
     let sayable = |action: Action| match (default_action, action) {
         (Action::Log, action) => action == Action::Allow,
@@ -221,17 +234,14 @@ struct Unit {
     arches: Option<Vec<(Arch, Position)>>,
 }
 
-struct Reader<'a> {
+struct UnitReader<'a, 'b> {
     groups: Option<Groups>,
-    losses: &'a mut Losses,
+    input: &'a mut Input<'b>,
 }
 
-pub(super) fn parse(
-    text: &str,
-    groups: Option<Groups>,
-    losses: &mut Losses,
-) -> Result<Source, ParseError> {
-    let mut reader = Reader { groups, losses };
+fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+    let groups = input.reading.groups;
+    let mut reader = UnitReader { groups, input };
     let mut unit = Unit::default();
     let mut in_service = true;
     for (line, position) in logical_lines(text) {
@@ -284,10 +294,10 @@ fn logical_lines(text: &str) -> Vec<(String, Position)> {
 }
 
 fn form(position: Position, message: String) -> ParseError {
-    ParseError::new(Some(position), ParseErrorKind::Form(message))
+    ParseError::form(Some(position), message)
 }
 
-impl Reader<'_> {
+impl UnitReader<'_, '_> {
     fn assign(
         &mut self,
         unit: &mut Unit,
@@ -303,7 +313,7 @@ impl Reader<'_> {
                     return Ok(());
                 }
                 let Some(list) = value.strip_prefix('~') else {
-                    return self.losses.lose(
+                    return self.input.lose(
                         Some(position),
                         "SystemCallLog= with a list of what is logged: a profile can't log and refuse at once",
                     );
@@ -357,7 +367,7 @@ impl Reader<'_> {
             | "ProtectHostname"
             | "PrivateDevices" => {
                 let what = format!("{key}=: a filter of systemd's own comes with it");
-                self.losses.lose(Some(position), what)
+                self.input.lose(Some(position), what)
             }
             _ => Ok(()),
         }
@@ -454,11 +464,11 @@ impl Reader<'_> {
         } else {
             format!("the calls of {word}, which only systemd knows")
         };
-        self.losses.lose(Some(position), what)?;
+        self.input.lose(Some(position), what)?;
         Ok(Vec::new())
     }
 
-    fn profile(&mut self, unit: Unit) -> Result<Source, ParseError> {
+    fn profile(&mut self, unit: Unit) -> Result<Parsed, ParseError> {
         let mut places = BTreeMap::new();
         let start = Position { line: 1, column: 1 };
         let (default_action, list) = match (unit.allows, unit.unlogged) {
@@ -476,7 +486,7 @@ impl Reader<'_> {
             (Some(allows), unlogged) => {
                 if let Some(at) = unlogged.and_then(|list| list.into_values().next()) {
                     let what = "SystemCallLog= beside SystemCallFilter=";
-                    self.losses.lose(Some(at), what)?;
+                    self.input.lose(Some(at), what)?;
                 }
                 let refused = unit.number.unwrap_or(Action::KillProcess);
                 let mut list = BTreeMap::new();
@@ -525,11 +535,7 @@ impl Reader<'_> {
         let profile = Profile::new(default_action)
             .with_architectures((!arches.is_empty()).then_some(arches))
             .with_rules(rules);
-        Ok(Source::plain(
-            Format::Systemd,
-            profile,
-            Places::Noted(places),
-        ))
+        Ok(Parsed::new(Format::Systemd, profile, Places::Noted(places)))
     }
 }
 

@@ -1,9 +1,10 @@
-//! What the formats that are YAML share.
+//! Reading and writing YAML, for every format that is YAML.
 
 use serde::de::DeserializeOwned;
-use serde_saphyr::{Error, Location};
+use serde_saphyr::{Error, Location, Spanned};
 
-use super::{ParseError, ParseErrorKind, Position};
+use super::error::Lines;
+use super::{ParseError, Position};
 
 /// All documents of a text.
 pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, ParseError> {
@@ -11,26 +12,28 @@ pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, Parse
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| form(&error, text))
 }
 
-/// `serde_saphyr` gives columns in characters, and lines as YAML has them: a carriage return ends one too.
-pub(super) fn position(location: Location, text: &str) -> Option<Position> {
-    let line = usize::try_from(location.line()).ok()?.checked_sub(1)?;
-    let column = usize::try_from(location.column()).ok()?.checked_sub(1)?;
-    let mut rest = text;
-    for _ in 0..line {
-        let Some(end) = rest.find(['\n', '\r']) else {
-            break;
-        };
-        let after = &rest[end..];
-        rest = after.strip_prefix("\r\n").unwrap_or(&after[1..]);
+/// Positions in a text from `serde_saphyr`, whose columns are characters and whose lines also end at a carriage return.
+pub(super) struct Places(Lines);
+
+impl Places {
+    pub(super) fn of(text: &str) -> Places {
+        Places(Lines::of(text.as_bytes()))
     }
-    let before: usize = rest.chars().take(column).map(char::len_utf8).sum();
-    Position::of_offset(text.as_bytes(), text.len() - rest.len() + before)
+
+    pub(super) fn at<T>(&self, part: &Spanned<T>) -> Option<Position> {
+        self.position(part.referenced)
+    }
+
+    fn position(&self, location: Location) -> Option<Position> {
+        let offset = location.span().byte_offset()?;
+        self.0.position(usize::try_from(offset).ok()?)
+    }
 }
 
 fn form(error: &Error, text: &str) -> ParseError {
     let position = error
         .location()
-        .and_then(|location| position(location, text));
+        .and_then(|location| Places::of(text).position(location));
     let message = error.to_string();
     // It tells the place at the end, and further lines help those who see no position.
     let first = message.lines().next().unwrap_or_default();
@@ -38,7 +41,7 @@ fn form(error: &Error, text: &str) -> ParseError {
         Some(place) => &first[..place],
         None => first,
     };
-    ParseError::new(position, ParseErrorKind::Form(message.to_owned()))
+    ParseError::form(position, message)
 }
 
 /// A string as a scalar: plain where it can't be taken for anything else, otherwise in double quotes, as in JSON.

@@ -142,7 +142,6 @@ fn calls(arch: Arch) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
 
     use serde_json::Value;
 
@@ -164,7 +163,8 @@ mod tests {
     #[test]
     fn it_is_what_mobys_file_says() {
         let file = "integration/fixtures/published/docker/default.json";
-        let text = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let text =
+            std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
         let moby: Value = serde_json::from_slice(&text).unwrap();
         let names = |rule: &Value| -> Vec<String> {
             let names = rule["names"].as_array().unwrap().iter();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
-use sc_record::format::Source;
+use sc_record::format::Parsed;
 use sc_record::profile::{Edit, Place, Policy, Profile};
 use sc_record::recording::Recording;
 use sc_record::review::check::{self, Answers, Evidence, Terms};
@@ -23,14 +23,14 @@ use sc_record::review::check::{self, Answers, Evidence, Terms};
 use self::patch::Patch;
 use self::report::{Report, Subject, Tolerance};
 use super::exit_status;
-use super::source::{self, Loaded};
+use super::load::{self, Loaded};
 use crate::cli::CheckArgs;
 
 /// The profile as its file has it.
 struct ProfileFile {
     path: PathBuf,
     bytes: Vec<u8>,
-    source: Source,
+    parsed: Parsed,
     answers: Answers,
 }
 
@@ -89,27 +89,27 @@ impl ProfileFile {
     fn read(args: &CheckArgs) -> anyhow::Result<ProfileFile> {
         let path = &args.profile;
         let shown = path.display();
-        let Loaded { source, bytes } = source::load(path, &args.read, None, false)?;
-        let answers = Answers::of(&source.profile).map_err(|error| {
-            let at = source.locate(&bytes, error.place);
+        let Loaded { parsed, bytes } = load::load(path, &args.read, None, false)?;
+        let answers = Answers::of(&parsed.profile).map_err(|error| {
+            let at = parsed.positions(&bytes).of(error.place);
             let at = at.map_or_else(String::new, |position| format!("{position}: "));
             anyhow::Error::new(error).context(format!("{shown}: {at}the profile can't be compiled"))
         })?;
         Ok(ProfileFile {
             path: path.clone(),
             bytes,
-            source,
+            parsed,
             answers,
         })
     }
 
     fn profile(&self) -> &Profile {
-        &self.source.profile
+        &self.parsed.profile
     }
 
     /// The line of a part of the profile.
     fn line(&self, place: Place) -> Option<usize> {
-        Some(self.source.locate(&self.bytes, place)?.line)
+        Some(self.parsed.positions(&self.bytes).of(place)?.line)
     }
 }
 

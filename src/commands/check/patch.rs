@@ -30,7 +30,7 @@ impl Patch {
         if edit.is_empty() {
             return Patch::None;
         }
-        let format = file.source.format;
+        let format = file.parsed.format;
         let Ok(text) = std::str::from_utf8(&file.bytes) else {
             return Patch::Impossible(EditError::Format(format));
         };

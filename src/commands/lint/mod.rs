@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::exit_status;
 use super::input::{self, count};
-use super::source::Loaded;
+use super::load::Loaded;
 use crate::cli::LintArgs;
 
 /// A finding, and where it is in its file.
@@ -64,17 +64,18 @@ fn of_file(
     version: Version,
     recording: Option<&Recording>,
 ) -> anyhow::Result<Vec<Located>> {
-    let Loaded { source, bytes } = input::profile(path, &args.read)?;
+    let Loaded { parsed, bytes } = input::profile(path, &args.read)?;
     let conditionals = format::conditionals(&bytes);
     let paths: Vec<String> = conditionals.iter().map(|one| one.path.clone()).collect();
     let context = Context {
-        profile: &source.profile,
+        profile: &parsed.profile,
         target: args.target,
         libseccomp: version,
         recording,
         conditional: &paths,
     };
     let start = Position { line: 1, column: 1 };
+    let positions = parsed.positions(&bytes);
     let findings = check(&context).into_iter();
     let findings = findings.filter(|finding| {
         let mut allowed = args.allowed.iter();
@@ -86,7 +87,7 @@ fn of_file(
                 .iter()
                 .find(|one| Some(&one.path) == finding.path.as_ref())
                 .and_then(|one| one.position);
-            let of_place = || source.locate(&bytes, finding.place?);
+            let of_place = || positions.of(finding.place?);
             Located {
                 file: path.to_owned(),
                 position: of_path.or_else(of_place).unwrap_or(start),

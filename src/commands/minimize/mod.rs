@@ -133,7 +133,7 @@ fn search(
             Format::Docker | Format::Podman => Format::Oci,
             format => format,
         };
-        let written = format::write(format, &smaller, &format::Writing::default())?;
+        let written = format::write(format, &smaller, &super::profile::WRITING)?;
         write_atomically(target, &written.bytes)?;
         if !args.verbosity.quiet {
             say!("sc-record: wrote {}", target.display());

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::*;
-use crate::format::{self, OnUnnamed, document, locate};
+use crate::format::{self, OnUnnamed, document};
 use crate::profile::{Extent, Place, Policy, strategies};
 use crate::recording::{Recording, Run, RunId, Tally};
 
@@ -31,10 +31,10 @@ fn refused(text: &str, at: &str, message: &str) {
 proptest! {
     #[test]
     fn what_is_written_reads_back_as_the_same_profile(profile in strategies::profile()) {
-        let text = render(&profile, Format::Oci).unwrap();
+        let text = format::render(Format::Oci, &profile).unwrap();
         let back = read(&text).unwrap();
         prop_assert_eq!(&back, &profile, "{}", text);
-        prop_assert_eq!(render(&back, Format::Oci).unwrap(), text);
+        prop_assert_eq!(format::render(Format::Oci, &back).unwrap(), text);
     }
 
     #[test]
@@ -46,12 +46,12 @@ proptest! {
     fn a_damaged_file_never_reads_as_the_same_profile_unless_it_says_the_same(
         profile in strategies::profile(), at in any::<prop::sample::Index>(), byte in any::<u8>()
     ) {
-        let text = render(&profile, Format::Oci).unwrap();
+        let text = format::render(Format::Oci, &profile).unwrap();
         let mut bytes = text.clone().into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
         match format::parse(Format::Oci, &bytes) {
-            Ok(other) => prop_assert_eq!(read(&render(&other, Format::Oci).unwrap()).unwrap(), other),
+            Ok(other) => prop_assert_eq!(read(&format::render(Format::Oci, &other).unwrap()).unwrap(), other),
             Err(error) => {
                 let lines = bytes.split(|&byte| byte == b'\n').count();
                 prop_assert!((1..=lines).contains(&error.position.line), "{}", error);
@@ -69,7 +69,8 @@ fn architectures_and_flags_are_kept_once_and_found_in_the_file() {
     let arches = [Arch::X86, Arch::Arm];
     assert_eq!(profile.architectures(), Some(&arches[..]));
     assert_eq!(profile.flags(), Some(&[Flag::Log][..]));
-    let arm = locate(Format::Oci, text.as_bytes(), Place::Architecture(1));
+    let parsed = format::read(text.as_bytes(), None, &format::Reading::default()).unwrap();
+    let arm = (parsed.positions(text.as_bytes())).of(Place::Architecture(1));
     assert_eq!(arm.unwrap().to_string(), "line 2, column 50");
 }
 
@@ -85,9 +86,13 @@ fn absent_and_empty_lists_stay_apart() {
     let empty = of(r#","architectures":[],"flags":[]"#).unwrap();
     assert_eq!(empty.architectures(), Some(&[][..]));
     assert_eq!(empty.flags(), Some(&[][..]));
-    assert!(!render(&absent, Format::Oci).unwrap().contains("flags"));
     assert!(
-        render(&empty, Format::Oci)
+        !format::render(Format::Oci, &absent)
+            .unwrap()
+            .contains("flags")
+    );
+    assert!(
+        format::render(Format::Oci, &empty)
             .unwrap()
             .contains(r#""flags": []"#)
     );
@@ -185,12 +190,12 @@ fn what_the_specification_forbids_is_refused_with_its_place() {
     refused(
         r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerMetadata":"x"}"#,
         "\"x\"",
-        "listenerMetadata: there is no listenerPath to send it to",
+        "listenerMetadata: without listenerPath there is no listener to send it to",
     );
     refused(
         r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":""}"#,
         "\"\"",
-        "listenerPath: an empty path is no socket",
+        "listenerPath: the path of a socket can't be empty",
     );
     refused(
         r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86","SCMP_ARCH_NATIVE"]}"#,
@@ -339,7 +344,14 @@ fn text_of(extent: Extent, enosys_probes: bool) -> String {
         enosys_probes,
     };
     let recording = recording();
-    let document = document(&recording, policy, Format::Oci, OnUnnamed::Fail, false).unwrap();
+    let document = document(
+        &recording,
+        policy,
+        Format::Oci,
+        OnUnnamed::Fail,
+        &format::Writing::default(),
+    )
+    .unwrap();
     assert_eq!(
         read_bytes(&document.written.bytes),
         Ok(document.generated.profile)
@@ -382,7 +394,7 @@ fn what_is_written_is_valid_by_the_schema_of_the_specification() {
         assert_eq!(valid(&text_of(extent, true)), Ok(()));
     }
     proptest!(|(profile in strategies::profile())| {
-        prop_assert_eq!(valid(&render(&profile, Format::Oci).unwrap()), Ok(()));
+        prop_assert_eq!(valid(&format::render(Format::Oci, &profile).unwrap()), Ok(()));
     });
 }
 

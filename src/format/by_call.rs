@@ -1,9 +1,9 @@
-//! A profile by calls, for the formats that have no rules of several names.
+//! The rules of a profile by call, for formats without rules of several names.
 
 use std::collections::BTreeMap;
 
 use super::RenderError;
-use super::loss::Out;
+use super::writing::Output;
 use crate::profile::{Action, ArgCmp, Flag, Place, Profile, Rule};
 
 /// What a profile says of one call beside its default.
@@ -19,7 +19,7 @@ pub(super) enum Said<'a> {
 /// that rules contradict each other about is lost.
 pub(super) fn calls<'a>(
     profile: &'a Profile,
-    out: &mut Out<'_>,
+    out: &mut Output<'_>,
 ) -> Result<BTreeMap<&'a str, Said<'a>>, RenderError> {
     let mut rules: BTreeMap<&str, Vec<(Place, &Rule)>> = BTreeMap::new();
     for (index, rule) in profile.rules().iter().enumerate() {
@@ -61,15 +61,11 @@ pub(super) fn calls<'a>(
 }
 
 /// Loses what only matters to a container runtime: flags other than the usual one, and a listener.
-pub(super) fn without_loading(profile: &Profile, out: &mut Out<'_>) -> Result<(), RenderError> {
+pub(super) fn without_loading(profile: &Profile, out: &mut Output<'_>) -> Result<(), RenderError> {
     for flag in profile.flags().into_iter().flatten() {
-        let name = match flag {
-            Flag::SpecAllow => continue,
-            Flag::Tsync => "SECCOMP_FILTER_FLAG_TSYNC",
-            Flag::Log => "SECCOMP_FILTER_FLAG_LOG",
-            Flag::WaitKillableRecv => "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-        };
-        out.lose(format!("flags: {name}"))?;
+        if *flag != Flag::SpecAllow {
+            out.lose(format!("flags: {flag}"))?;
+        }
     }
     if profile.listener().is_some() {
         out.lose("listenerPath")?;
@@ -87,7 +83,7 @@ pub(super) fn is_plain(name: &str) -> bool {
 /// Loses calls whose names can't stand in a text.
 pub(super) fn with_plain_names<'a>(
     mut calls: BTreeMap<&'a str, Said<'a>>,
-    out: &mut Out<'_>,
+    out: &mut Output<'_>,
 ) -> Result<BTreeMap<&'a str, Said<'a>>, RenderError> {
     for name in calls.keys().filter(|name| !is_plain(name)) {
         out.lose(format!("the name {name:?}"))?;

@@ -1,0 +1,169 @@
+//! Options and result of reading a profile.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use super::json::{Index, Path};
+use super::machine::Machine;
+use super::writing::{Compile, Output};
+use super::{Format, Lost, ParseError, ParseErrorKind, Position, RenderError};
+use crate::profile::{Place, Profile};
+
+/// The longest file that is read as a profile, so that memory stays bounded whatever file is given.
+pub const MAX_BYTES: usize = 16 << 20;
+
+/// Returns the calls of a group of systemd's; `None` if there is no such group.
+pub type Groups = fn(&str) -> Option<Vec<String>>;
+
+/// How a profile is read.
+#[derive(Clone, Debug, Default)]
+pub struct Reading<'a> {
+    /// The machine that conditions of Docker's dialect are resolved for.
+    pub machine: Machine,
+    /// Which of several profiles in one file: the thread of a seccompiler file, the name of a resource, a Falco rule.
+    pub select: Option<&'a str>,
+    /// The format that it will be written in: what that format can express too is kept, and not lost.
+    pub into: Option<Format>,
+    /// Whether to omit what no profile can hold, instead of failing.
+    pub lossy: bool,
+    /// The calls of a group of systemd's (`@basic-io`). Without it, groups are an error.
+    pub groups: Option<Groups>,
+    /// The compiler that verifies what was read from [`Format::Bpf`].
+    pub compile: Option<Compile>,
+}
+
+/// A profile that was read.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The format.
+    pub format: Format,
+    /// The profile, for the machine that it was read for.
+    pub profile: Profile,
+    /// What no profile can hold and was omitted ([`Reading::lossy`]).
+    pub lost: Vec<Lost>,
+    pub(super) extras: Option<Arc<dyn Extras>>,
+    pub(super) places: Places,
+}
+
+/// What a file says that a profile can't hold: kept while the format stays the same.
+pub(super) trait Extras: fmt::Debug + Send + Sync {
+    /// Writes everything that the file said; `None` if the format of the output can't express it.
+    fn render(&self, out: &mut Output<'_>) -> Option<Result<String, RenderError>>;
+}
+
+/// Where the parts of a profile are in a file.
+#[derive(Clone)]
+pub(super) enum Places {
+    /// The path of each part in a JSON text.
+    Json(Arc<dyn Fn(Place) -> Option<Path> + Send + Sync>),
+    /// The positions that the reader noted.
+    Noted(BTreeMap<Place, Position>),
+}
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Places::Json(_) => "Json",
+            Places::Noted(_) => "Noted",
+        })
+    }
+}
+
+impl Parsed {
+    pub(super) fn new(format: Format, profile: Profile, places: Places) -> Parsed {
+        Parsed {
+            format,
+            profile,
+            lost: Vec::new(),
+            extras: None,
+            places,
+        }
+    }
+
+    /// Finds the parts of the profile in the file that it was read from.
+    #[must_use]
+    pub fn positions<'a>(&'a self, bytes: &'a [u8]) -> Positions<'a> {
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        match &self.places {
+            Places::Json(path) => Positions(Find::Json(path, Box::new(Index::of(text)))),
+            Places::Noted(noted) => Positions(Find::Noted(noted)),
+        }
+    }
+}
+
+/// The positions of a profile's parts in its file.
+pub struct Positions<'a>(Find<'a>);
+
+enum Find<'a> {
+    Json(
+        &'a Arc<dyn Fn(Place) -> Option<Path> + Send + Sync>,
+        Box<Index<'a>>,
+    ),
+    Noted(&'a BTreeMap<Place, Position>),
+}
+
+impl Positions<'_> {
+    /// The position of a part; `None` if the file doesn't have it.
+    #[must_use]
+    pub fn of(&self, place: Place) -> Option<Position> {
+        match &self.0 {
+            Find::Json(path, index) => index.locate(&path(place)?),
+            Find::Noted(noted) => noted.get(&place).copied(),
+        }
+    }
+}
+
+/// What a reader works with: the options, and what it has omitted.
+#[derive(Debug)]
+pub(super) struct Input<'a> {
+    pub(super) format: Format,
+    pub(super) reading: &'a Reading<'a>,
+    lost: Vec<Lost>,
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn new(format: Format, reading: &'a Reading<'a>) -> Input<'a> {
+        Input {
+            format,
+            reading,
+            lost: Vec::new(),
+        }
+    }
+
+    /// Omits something if that is allowed.
+    pub(super) fn lose(
+        &mut self,
+        position: Option<Position>,
+        what: impl Into<String>,
+    ) -> Result<(), ParseError> {
+        let what = what.into();
+        if !self.reading.lossy {
+            return Err(ParseError::new(position, ParseErrorKind::Unsaid(what)));
+        }
+        self.lost.push(Lost { position, what });
+        Ok(())
+    }
+
+    pub(super) fn into_lost(self) -> Vec<Lost> {
+        self.lost
+    }
+}
+
+/// Reads a file; `-` is stdin. A file that is too long for a profile is cut after [`MAX_BYTES`] and a byte, which
+/// [`read()`](super::read()) refuses.
+pub fn read_file(path: &FilePath) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MAX_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    if path == FilePath::new("-") {
+        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+    } else {
+        File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,111 @@
+//! Options and result of writing a profile.
+
+use super::{Format, Lost, RenderError};
+use crate::bpf::Program;
+use crate::profile::Profile;
+
+/// Compiles a profile to a filter. The names are those that the filter leaves out, each with its reason.
+pub type Compile = fn(&Profile) -> Result<(Program, Vec<String>), String>;
+
+/// How a profile is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Writing<'a> {
+    /// Name of the workload, for formats that hold one.
+    pub name: &'a str,
+    /// Executables of the workload, for formats that name processes. Empty if they are unknown.
+    pub executables: &'a [String],
+    /// Whether to omit what the format can't express, instead of failing.
+    pub lossy: bool,
+    /// The compiler, for [`Format::Bpf`].
+    pub compile: Option<Compile>,
+}
+
+impl Default for Writing<'_> {
+    fn default() -> Self {
+        Writing {
+            name: "workload",
+            executables: &[],
+            lossy: false,
+            compile: None,
+        }
+    }
+}
+
+/// A profile as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The content of the file.
+    pub bytes: Vec<u8>,
+    /// What the format can't express and was omitted ([`Writing::lossy`]).
+    pub lost: Vec<Lost>,
+    /// A file that goes with it.
+    pub companion: Option<Companion>,
+}
+
+/// A file that goes with a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Companion {
+    /// The end of its name, in place of the profile's own extension.
+    pub extension: &'static str,
+    /// Its content.
+    pub text: String,
+}
+
+/// What a writer works with: the options, and what it has omitted.
+#[derive(Debug)]
+pub(super) struct Output<'a> {
+    pub(super) format: Format,
+    pub(super) writing: Writing<'a>,
+    lost: Vec<Lost>,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(format: Format, writing: &Writing<'a>) -> Output<'a> {
+        Output {
+            format,
+            writing: *writing,
+            lost: Vec::new(),
+        }
+    }
+
+    /// Omits something if that is allowed.
+    pub(super) fn lose(&mut self, what: impl Into<String>) -> Result<(), RenderError> {
+        if !self.writing.lossy {
+            return Err(self.unsaid(what));
+        }
+        self.lost.push(Lost {
+            position: None,
+            what: what.into(),
+        });
+        Ok(())
+    }
+
+    /// The error for something that can't be omitted.
+    pub(super) fn unsaid(&self, what: impl Into<String>) -> RenderError {
+        RenderError::Unsaid {
+            format: self.format,
+            lost: Lost {
+                position: None,
+                what: what.into(),
+            },
+        }
+    }
+
+    /// The head of a text with comments: what it is, and what it omits. Each line begins with `mark`.
+    pub(super) fn head(&self, mark: &str, what: &[&str]) -> String {
+        let mut text = String::new();
+        for line in what {
+            text += &format!("{mark} {line}\n");
+        }
+        for lost in &self.lost {
+            // Paths of a profile can be any text.
+            let lost = lost.to_string().replace(|c: char| c.is_control(), " ");
+            text += &format!("{mark} Left out: {lost}\n");
+        }
+        text
+    }
+
+    pub(super) fn into_lost(self) -> Vec<Lost> {
+        self.lost
+    }
+}
