@@ -227,3 +227,24 @@ fn links_within_the_documentation_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn the_code_map_is_the_tree_that_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let named: BTreeSet<&str> = (map.split('`'))
+        .filter(|text| text.starts_with("src/") && !text.contains(' '))
+        .map(|path| path.trim_end_matches('/'))
+        .collect();
+    for path in &named {
+        assert!(root.join(path).exists(), "{path} is not there");
+    }
+    for entry in std::fs::read_dir(root.join("src")).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("src/{}", entry.file_name().to_str().unwrap());
+        assert!(
+            !entry.file_type().unwrap().is_dir() || named.contains(path.as_str()),
+            "{path} is not in the code map"
+        );
+    }
+}
