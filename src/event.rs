@@ -1,4 +1,4 @@
-//! What a backend reports: one [`Event`] after another, in the order in which the kernel told them.
+//! The events that a backend reports, in the order in which the kernel reported them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

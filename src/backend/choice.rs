@@ -1,4 +1,4 @@
-//! Which backend records: the first that can.
+//! Picks the backend: the first that can record the target.
 
 use super::{Backend, Promise, Target, Unavailable};
 

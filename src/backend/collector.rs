@@ -1,4 +1,4 @@
-//! Where backends deliver.
+//! Receives the events of the runs that a backend records.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Of which calls more is wanted than that they happened.
+//! The calls for which call sites are wanted.
 
 use std::sync::Arc;
 

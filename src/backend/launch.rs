@@ -1,4 +1,4 @@
-//! Starting the command of a target: shared by every backend.
+//! Starts the command of a target, for every backend.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,4 @@
-//! What backends read from proc(5).
+//! Reads proc(5) for backends.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

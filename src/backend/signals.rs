@@ -1,4 +1,4 @@
-//! What a recorder does with the signals that it gets itself: it stands between a shell and the workload.
+//! Handles the recorder's own signals: it stands between a shell and the workload.
 //!
 //! While the command runs, a signal from the terminal reaches the workload without help, since both are in one process
 //! group. One that is sent to the recorder alone (kill(1), a service manager, timeout(1)) is meant for the command and passed

@@ -1,4 +1,4 @@
-//! Ending a recording from outside of it.
+//! Stops a recording from another thread.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -1,4 +1,4 @@
-//! What is recorded.
+//! The target of a recording: a command, a process, or a scope.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

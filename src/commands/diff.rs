@@ -1,4 +1,4 @@
-//! `sc-record diff A B`: what differs, by what it means.
+//! `sc-record diff A B`: compares meanings.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

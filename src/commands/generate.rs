@@ -1,4 +1,4 @@
-//! `sc-record generate recordings/NAME.json…`: the profile of what was recorded before.
+//! `sc-record generate recordings/NAME.json…`: generates the profile of earlier recordings.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! Files that are given to verbs that look at what is there: profiles and recordings.
+//! Reads the profiles and recordings that verbs get as arguments.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `sc-record merge A B … -o C`: one recording with the runs of all.
+//! `sc-record merge A B … -o C`: merges recordings.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! From a recording to the file of its profile: the same for every verb that writes one.
+//! Writes the profile of a recording, for every verb that writes one.
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `sc-record stats RECORDING`: how sure a recording is.
+//! `sc-record stats RECORDING`: estimates how complete a recording is.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

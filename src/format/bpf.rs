@@ -1,10 +1,9 @@
 //! The compiled filter: an array of `struct sock_filter` in this machine's byte order. It is written as `sc-record run`
 //! loads it, for this machine's ABIs.
 //!
-//! It is read by following the program for every call of every ABI that it tells apart ([`explain`]): what it answers is
-//! the profile. Conditions on arguments become comparisons. The profile is compiled again, and the result must answer as
-//! the program does: what it doesn't is lost, call by call. What calls of other ABIs get is the runtime's business, and
-//! nothing that a profile says.
+//! To read it, the program is followed for every call of every ABI that it distinguishes ([`explain`]): its answers are
+//! the profile. Conditions on arguments become comparisons. The profile is compiled again and must answer as the program
+//! does: each call that differs is a loss. Calls of other ABIs are up to the runtime and not part of a profile.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What Docker's dialect says beyond OCI: where a file has it. Who reads plain OCI drops it.
+//! Locates the parts of Docker's dialect that plain OCI lacks. Readers of plain OCI drop them.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -1,4 +1,4 @@
-//! From a recording to the text of its profile: the one way, for every verb that writes a profile.
+//! Generates the text of a recording's profile, for every verb that writes a profile.
 
 use super::{Format, RenderError, Writing, Written, write};
 use crate::profile::{GenerateError, Generated, Policy, generate};

@@ -1,4 +1,4 @@
-//! Changes of a profile in its text: what isn't changed keeps its bytes, its order and its layout.
+//! Edits a profile in its text. Unchanged parts keep their bytes, order and layout.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

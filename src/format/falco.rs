@@ -1,9 +1,9 @@
-//! A rule of Falco that reports what a profile doesn't allow. Falco watches; it refuses nothing. So what a profile says is
-//! the list of what is expected; with which answer it refuses the rest is not said, nor asked for. A file reads as the
-//! profile that logs what is not in the list.
+//! A rule of Falco that reports what a profile doesn't allow. Falco watches and refuses nothing. So the
+//! rule holds the list of expected calls, and not the action for the others. A file is read as the profile that logs every
+//! call outside the list.
 //!
-//! The list is a Falco list, so that it can be read back, and appended to elsewhere; whose calls are meant is a macro, which
-//! has to be fitted to the deployment. Falco must watch all calls for it (`base_syscalls`, or `-A` of older versions).
+//! The list is a Falco list, so that it can be read back and appended to elsewhere. A macro selects the containers; the user
+//! has to adapt it to the deployment. Falco must watch all calls (`base_syscalls`, or `-A` in older versions).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a filter answers to a system call.
+//! The action that a filter takes for a system call.
 
 use std::fmt;
 

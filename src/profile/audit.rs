@@ -1,4 +1,4 @@
-//! Profiles that find out what others lack: what they don't allow is logged, not refused.
+//! Profiles that log the calls they don't allow, to find out what a profile lacks.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! A change of a profile that leaves the rest of it as it is.
+//! A change of a profile.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Which calls stand for one another, and which are needed although nobody saw them.
+//! Calls that replace one another, and calls that are needed although no recording has them.
 //!
 //! The facts are from the manual pages (section 2, "C library/kernel differences" and "HISTORY"), from glibc's
 //! `sysdeps/unix/sysv/linux` and NEWS, and from musl's sources. A version is that which brought the behaviour. Not every

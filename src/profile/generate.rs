@@ -1,4 +1,4 @@
-//! From recorded runs to a profile, with the reason for each name in it.
+//! Generates a profile from recorded runs, with the reason for each name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,7 +1,7 @@
-//! Profiles: what a workload may call, whatever file format says it; and how one is made from a recording.
+//! Profiles, independent of their file format: the model, the policies, and generation from a recording.
 //!
-//! A [`Profile`] that exists is valid: what the OCI runtime specification forbids can't be built. What is merely unwise
-//! can. The meaning is that of the OCI specification as runc and crun apply it with libseccomp.
+//! A [`Profile`] that exists is valid: what the OCI runtime specification forbids can't be built. Unwise
+//! profiles can. The meaning is that of the OCI specification as runc and crun apply it with libseccomp.
 
 mod action;
 pub(crate) mod arg_width;

@@ -1,4 +1,4 @@
-//! What a profile may say beyond what was recorded.
+//! Policies: what a profile may allow beyond the recorded calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

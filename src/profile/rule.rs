@@ -1,4 +1,4 @@
-//! A rule of a profile: which calls, with which arguments, get which answer.
+//! A rule of a profile: names, comparisons of arguments, and an action.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Profiles made at random, for property tests.
+//! Random profiles for property tests.
 
 use proptest::collection::vec;
 use proptest::option;

@@ -1,4 +1,4 @@
-//! From the events of a backend to a [`Run`].
+//! Builds a [`Run`] from the events of a backend.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What Docker's default profile keeps from a container that has Docker's default capabilities.
+//! The calls that Docker's default profile blocks in a container with Docker's default capabilities.
 //!
 //! It is an allow list (moby, `profiles/seccomp/default.json`), so what is told here is what is not on it: all other calls up
 //! to Linux 6.13 are. The state is that of moby in which `socket` is refused for both `AF_ALG` and `AF_VSOCK`; earlier ones

@@ -1,4 +1,4 @@
-//! Why each name is in a profile.
+//! The reason for each name in a profile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

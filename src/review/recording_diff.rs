@@ -1,4 +1,4 @@
-//! What differs between two recordings: calls that are new or gone, and the runs.
+//! Compares two recordings: new calls, calls that are gone, and the runs.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What a system call is good for beyond the work of a program: what an attacker gains if a profile allows it.
+//! The risk of a system call: what an attacker gains if a profile allows it.
 //!
 //! The table has the calls that are worth a thought; all others are [`RiskClass::Ordinary`]. Sources: capabilities(7) and the
 //! manual page of each call; "Significant syscalls blocked by the default profile" in Docker's documentation of seccomp;

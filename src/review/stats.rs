@@ -1,4 +1,4 @@
-//! How sure a recording is: what its runs tell of the calls that no run has made yet.
+//! Estimates how complete a recording is, from how often its runs share calls.
 //!
 //! A run is a sampling unit, and a call (of an ABI) a species: what ecologists know of counting species by quadrats and
 //! trapping days holds, if the runs are a fair sample of what the workload will do. They aren't if they were all of the same

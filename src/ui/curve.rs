@@ -1,4 +1,4 @@
-//! A curve in the terminal: how a number grows.
+//! Draws a curve in the terminal.
 
 use std::fmt::Write as _;
 

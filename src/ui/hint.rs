@@ -1,4 +1,4 @@
-//! What to do about an error: the last line that the user sees.
+//! The hint after an error message: what the user can do.
 
 use std::error::Error;
 use std::path::Path;

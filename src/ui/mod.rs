@@ -1,4 +1,4 @@
-//! What the program draws and says.
+//! Output on the terminal: messages, progress, summaries, hints.
 
 #[macro_use]
 pub(crate) mod say;

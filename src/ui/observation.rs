@@ -1,4 +1,4 @@
-//! A workload that runs and is recorded while the user looks on: signals, the choice of a backend, messages, the live line.
+//! Records a workload for a user who watches: signals, the choice of a backend, messages, the progress line.
 
 use std::collections::BTreeSet;
 

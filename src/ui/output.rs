@@ -1,4 +1,4 @@
-//! What a verb has to say on stdout.
+//! Reports on stdout.
 
 use std::io::{self, Write};
 

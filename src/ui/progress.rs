@@ -1,4 +1,4 @@
-//! The live line of a recording: where it can't disturb the workload's terminal.
+//! The progress line, shown only where it can't disturb the workload's terminal.
 
 use std::fs::File;
 use std::io::{IsTerminal, stderr, stdout};

@@ -1,4 +1,4 @@
-//! What a recording says at its end.
+//! The summary at the end of a recording.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Where the records are read from.
+//! The sources of audit records.
 
 use std::fmt;
 use std::fs::File;

@@ -1,5 +1,4 @@
-//! What a reader hands on: messages as they came, many at once. They are taken apart by another thread, so that the one
-//! that reads does nothing else.
+//! Batches of raw messages. Another thread parses them, so that the reading thread only reads.
 
 use std::time::SystemTime;
 

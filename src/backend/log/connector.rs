@@ -1,6 +1,6 @@
-//! The kernel's word of every process that is made (the process events connector, `linux/cn_proc.h`).
+//! The kernel's events about new processes (the process events connector, `linux/cn_proc.h`).
 //!
-//! It comes before the new process makes its first call. So whoever reads all that has come, before a record is looked at,
+//! An event precedes the first call of the new process. So a reader that takes all pending events before it handles a record
 //! knows the record's process.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -1,8 +1,8 @@
-//! The recording filter: a seccomp program that has every call logged but those that are known already.
+//! The recording filter: a seccomp program that logs every call except known ones.
 //!
-//! Known calls are allowed by constants, which the kernel caches for each number: they cost next to nothing. Two are
-//! looked into all the same, since they can load a filter of the workload's own, which then hides calls from this one:
-//! what can do that is logged even if the call is known.
+//! Known calls are allowed by constants, which the kernel caches for each number: they cost next to nothing. Two of them can
+//! load a filter of the workload, which then hides calls from this one: where their arguments do that, they are logged even if
+//! they are known.
 
 use std::collections::BTreeSet;
 

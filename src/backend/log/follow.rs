@@ -1,4 +1,4 @@
-//! Following the records of what others start: pods, containers, services, under a profile whose default action is
+//! Follows the records of programs that others start (pods, containers, services) under a profile whose default action is
 //! `SCMP_ACT_LOG`.
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Listening to a source: from the fence that opens it to the fence that closes it.
+//! Takes records from a source, from the opening fence to the closing fence.
 
 use std::io::PipeWriter;
 use std::os::fd::AsFd;

@@ -1,4 +1,4 @@
-//! The proof that no record is missing between two fences, or what is.
+//! Proves that no record is missing between two fences, or reports the loss.
 
 use crate::audit::{Gaps, LossNote};
 use crate::event::{Event, Sink};

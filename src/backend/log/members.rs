@@ -1,4 +1,4 @@
-//! Telling the workload's records from those of others, by their session.
+//! Selects the workload's records by their login session.
 
 use std::collections::{BTreeSet, HashSet};
 

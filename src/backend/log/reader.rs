@@ -1,4 +1,4 @@
-//! The threads that read, and do nothing else: the kernel keeps little for a slow reader.
+//! The reading threads. They only read, because the kernel queues little for a slow reader.
 
 use std::cell::RefCell;
 use std::fs::File;

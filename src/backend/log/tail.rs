@@ -1,4 +1,4 @@
-//! A log that grows, read from its end on, whatever becomes of its name.
+//! Follows a growing log from its end, across rotation.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! Which processes are asked for: trees, and containers.
+//! Tracks which processes belong to the target: process trees and containers.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

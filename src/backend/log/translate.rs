@@ -1,4 +1,4 @@
-//! From records to events.
+//! Translates records into events.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;

@@ -1,5 +1,4 @@
-//! The report as annotations of GitHub's workflows (docs.github.com, "Workflow commands"): on the line of the profile that
-//! they are about.
+//! The report as annotations of GitHub workflows (docs.github.com, "Workflow commands"), each on its line of the profile.
 
 use std::fmt::Write;
 

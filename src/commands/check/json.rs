@@ -1,4 +1,4 @@
-//! The report for programs: one line, so that it can be told from what a workload printed before it.
+//! The report as JSON: one line, so that a program can separate it from the workload's output.
 
 use sc_record::event::Code;
 use sc_record::recording::Exit;

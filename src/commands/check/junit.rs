@@ -1,5 +1,5 @@
-//! The report as `JUnit` XML: a test case for each call that is not simply allowed, and one each for the workload and the
-//! completeness of what was seen.
+//! The report as `JUnit` XML: one test case per call that is not simply allowed, one for the workload, and one for
+//! completeness.
 
 use quick_junit::{NonSuccessKind, Report as JunitReport, TestCase, TestCaseStatus, TestSuite};
 

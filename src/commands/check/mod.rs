@@ -1,4 +1,4 @@
-//! `sc-record check`: whether a profile allows what a workload calls, and what it allows for nothing.
+//! `sc-record check`: compares a profile with the calls of a workload.
 //!
 //! While the workload runs, it owns stdin, stdout, stderr and the terminal, as under `record`; the report comes after it.
 

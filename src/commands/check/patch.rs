@@ -1,4 +1,4 @@
-//! What makes the profile true, as a patch.
+//! The patch that repairs the profile.
 
 use std::path::Path;
 

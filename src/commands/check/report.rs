@@ -1,4 +1,4 @@
-//! What a check comes to, for every way to tell it.
+//! The result of a check, for every report format.
 
 use std::borrow::Cow;
 

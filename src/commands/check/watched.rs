@@ -1,4 +1,4 @@
-//! The workload of a check: started, watched, and left alone.
+//! Runs the workload of a check and watches its calls.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `sc-record lint PROFILE --target TARGET`: what is likely to go wrong with a profile.
+//! `sc-record lint PROFILE --target TARGET`: finds likely problems of a profile.
 
 mod sarif;
 

@@ -1,4 +1,4 @@
-//! Findings as SARIF 2.1.0 (OASIS, "Static Analysis Results Interchange Format"): what code scanning of forges reads.
+//! Findings as SARIF 2.1.0 (OASIS, "Static Analysis Results Interchange Format"): the input of code scanning on forges.
 
 use std::fmt::Write as _;
 use std::path::{Component, Path};

@@ -1,5 +1,4 @@
-//! What becomes of a run: it is added to its recording, the profile of that is written, and a summary is printed. The same
-//! for every verb that makes a run.
+//! Adds a run to its recording, writes the profile, and prints a summary, for every verb that produces a run.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `sc-record [OPTIONS] [--] CMD [ARG]...`: the verb that needs no name.
+//! `sc-record [OPTIONS] [--] CMD [ARG]...`: the default verb.
 
 pub(super) mod keep;
 

@@ -1,4 +1,4 @@
-//! `sc-record verify PROFILE -- CMD [ARG]...`: what the profile does to the workload.
+//! `sc-record verify PROFILE -- CMD [ARG]...`: reports what a profile denies a workload.
 
 mod report;
 mod tee;

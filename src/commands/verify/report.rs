@@ -1,4 +1,4 @@
-//! What became of the workload and of injected calls, for people and as JSON.
+//! Reports the workload's outcome and the injected calls, as text and as JSON.
 
 use std::fmt::Write;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The workload's output, which goes to where it always does, and to files.
+//! Copies the workload's output to files, without changing where it goes.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

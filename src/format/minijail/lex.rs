@@ -1,4 +1,4 @@
-//! The words of a policy of minijail.
+//! The tokens of a minijail policy.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! What a profile answers to a call, whether its arguments are known or not.
+//! A profile's answer to a call, with known or unknown arguments.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Whether a profile is still true: what a workload called that the profile would not allow, and what the profile allows
+//! Whether a profile still fits: the calls of a workload that the profile does not allow, and those that the profile allows
 //! that nobody called.
 //!
 //! What was called comes from recordings, which have no arguments, or from a run that a [`Watch`] looked at. The result is

@@ -1,4 +1,4 @@
-//! Takes note of who makes the calls that a profile does not simply allow, while they are made.
+//! Notes the callers of calls that a profile does not simply allow.
 
 use std::collections::BTreeSet;
 use std::path::Path;

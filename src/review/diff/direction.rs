@@ -1,4 +1,4 @@
-//! Whether a change lets the workload do more, or less.
+//! Whether a change is wider or narrower.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The one form of all profiles that mean the same.
+//! The normal form of a profile: equal for profiles of the same meaning.
 //!
 //! What is not kept, because it has no meaning: the order of rules, names and comparisons, which names share a rule, names
 //! and rules that are given twice, rules that answer what the default answers (runc and crun skip them), how a comparison

@@ -1,4 +1,4 @@
-//! What differs between two profiles, by what they mean.
+//! Compares the meaning of two profiles.
 //!
 //! A difference is data: [`Diff::apply`] makes the one profile of the other. Two files that mean the same have none,
 //! however they are written ([`meaning`]).

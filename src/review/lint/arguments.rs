@@ -1,4 +1,4 @@
-//! Rules about what a profile compares arguments with.
+//! Rules about comparisons of arguments.
 
 use std::collections::BTreeSet;
 

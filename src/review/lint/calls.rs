@@ -1,4 +1,4 @@
-//! Rules about which calls a profile names.
+//! Rules about the calls in a profile.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Which release of libseccomp brought what.
+//! The libseccomp releases that introduced calls, actions, ABIs and flags.
 //!
 //! From libseccomp's own history: its CHANGELOG tells to which Linux each release brought the table of calls (2.2.0: 3.19,
 //! 2.3.0: 4.5, 2.3.2: 4.10, 2.3.3: 4.15, 2.4.0: 5.0, 2.4.2: 5.4, 2.5.0: 5.8, 2.5.2: 5.14, 2.5.3: 5.15, 2.5.4: 5.17, 2.5.5: 6.7,

@@ -1,4 +1,4 @@
-//! What is likely to go wrong with a profile, in what loads it.
+//! Finds likely problems of a profile in the runtime that loads it.
 //!
 //! A rule is a function with an id that stays, a text and a fix ([`RULES`]). It looks at a profile for one target, and tells
 //! of the places where it fires. The facts are those of runc's `libcontainer/seccomp`, crun's `seccomp.c`, containerd's and

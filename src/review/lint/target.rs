@@ -1,4 +1,4 @@
-//! What loads a profile.
+//! The runtimes that load profiles.
 
 use std::fmt;
 use std::str::FromStr;
