@@ -103,13 +103,13 @@ pub(crate) enum Instruction {
     LoadConstant(u32),
     /// X = a constant.
     LoadIndexConstant(u32),
-    /// A = M[n].
+    /// A = `M[n]`.
     LoadMemory(usize),
-    /// X = M[n].
+    /// X = `M[n]`.
     LoadIndexMemory(usize),
-    /// M[n] = A.
+    /// `M[n]` = A.
     Store(usize),
-    /// M[n] = X.
+    /// `M[n]` = X.
     StoreIndex(usize),
     /// A = A combined with an operand.
     Alu(AluOp, Operand),

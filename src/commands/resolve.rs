@@ -317,9 +317,9 @@ mod tests {
             "-5: no system call of x86 has the number -5",
         );
         check(
-            "frobnicate",
+            "qwertyqwerty",
             Arch::ALL,
-            "frobnicate: no system call of any of 26 architectures has this name",
+            "qwertyqwerty: no system call of any of 26 architectures has this name",
         );
         check(
             "vax:read",
