@@ -36,7 +36,6 @@ impl From<ProfileArgs> for Policy {
 /// How every verb writes profiles, unless options say otherwise.
 pub(super) const WRITING: Writing<'_> = Writing {
     name: "workload",
-    executables: &[],
     lossy: false,
     compile: Some(compile_known),
 };

@@ -12,8 +12,6 @@ pub type Compile = fn(&Profile) -> Result<(Program, Vec<String>), String>;
 pub struct Writing<'a> {
     /// Name of the workload, for formats that hold one.
     pub name: &'a str,
-    /// Executables of the workload, for formats that name processes. Empty if they are unknown.
-    pub executables: &'a [String],
     /// Whether to omit what the format can't express, instead of failing.
     pub lossy: bool,
     /// The compiler, for [`Format::Bpf`].
@@ -24,7 +22,6 @@ impl Default for Writing<'_> {
     fn default() -> Self {
         Writing {
             name: "workload",
-            executables: &[],
             lossy: false,
             compile: None,
         }
