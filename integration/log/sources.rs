@@ -278,6 +278,25 @@ fn a_setting_that_changes_meanwhile_makes_the_run_incomplete() {
     );
 }
 
+#[apply(test)]
+#[needs(audit())]
+fn logging_that_is_off_for_a_moment_makes_the_run_incomplete() {
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    for how in ["actions", "rule"] {
+        let options = ["--source", "netlink"];
+        let (ended, files) = record(&room, &options, &programs::workload("logging_off"), &[how]);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        let because = files.run().incomplete_because();
+        assert!(
+            because
+                .iter()
+                .any(|why| why.contains("was changed meanwhile")),
+            "{how}: {because:?}"
+        );
+    }
+}
+
 /// Debian's audit daemon, started by hand, until this is dropped.
 pub(super) struct Auditd {
     pub(super) pid: u32,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use memchr::memmem::Finder;
 
-use super::loss::LossNote;
+use super::loss::{LossNote, setting_changed};
 use super::record;
 use super::time;
 use crate::input::text::digits;
@@ -123,6 +123,8 @@ fn of_type(text: &[u8]) -> LogLine<'_> {
     let record = record.strip_prefix(b"msg=").unwrap_or(record);
     match kind {
         b"SECCOMP" | b"1326" | b"UNKNOWN[1326]" => LogLine::Seccomp(record),
+        b"CONFIG_CHANGE" | b"1305" | b"UNKNOWN[1305]" => setting_changed(record)
+            .map_or_else(|| LogLine::OtherRecord(serial(record)), LogLine::Loss),
         // auditd numbers its own records.
         kind if kind.starts_with(b"DAEMON_") => LogLine::OtherRecord(None),
         _ => LogLine::OtherRecord(serial(record)),

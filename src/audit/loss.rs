@@ -17,6 +17,8 @@ pub enum LossNote {
     Journald(u64),
     /// auditd stopped writing or couldn't read.
     Auditd(&'static str),
+    /// The kernel was set to log other seccomp records than before. The record of that has this serial number.
+    SettingChanged(Option<u64>),
 }
 
 /// The messages of `audit_log_lost`, and others that the kernel prints when it drops a record (kernel/audit.c, 2.6 to 6.18).
@@ -29,6 +31,22 @@ const KERNEL: &[&str] = &[
     "out of memory in audit_expand",
     "rate limit exceeded",
 ];
+
+/// What a change of the kernel's configuration (`CONFIG_CHANGE`) must say to matter for seccomp records: `actions_logged`, a
+/// rule of the exclude list, or that later changes leave no record.
+const SETTINGS: [&str; 4] = [
+    "op=seccomp-logging ",
+    " list=5 ",
+    " list=exclude ",
+    "audit_enabled=0 ",
+];
+
+/// The change that a `CONFIG_CHANGE` record (from `audit(` on) reports, if it matters for seccomp records.
+pub(crate) fn setting_changed(record: &[u8]) -> Option<LossNote> {
+    let has = |text: &&str| memchr::memmem::find(record, text.as_bytes()).is_some();
+    (SETTINGS.iter().any(|text| has(&text)))
+        .then(|| LossNote::SettingChanged(super::classify::serial(record)))
+}
 
 impl LossNote {
     /// Parses a kernel message without its time.

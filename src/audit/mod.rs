@@ -12,7 +12,7 @@ pub(crate) mod time;
 
 pub(crate) use classify::{Classifier, LogLine, kmsg_sequence, serial};
 pub(crate) use log::{LogItem, read_log};
-pub(crate) use loss::Gaps;
 pub use loss::LossNote;
+pub(crate) use loss::{Gaps, setting_changed};
 pub use record::{BadRecord, Record};
 pub use selection::Selection;

@@ -2,8 +2,10 @@
 
 use std::time::SystemTime;
 
-use super::socket::{AUDIT_SECCOMP, Message};
-use crate::audit::{BadRecord, Classifier, LogLine, LossNote, Record, kmsg_sequence};
+use super::socket::{AUDIT_CONFIG_CHANGE, AUDIT_SECCOMP, Message};
+use crate::audit::{
+    BadRecord, Classifier, LogLine, LossNote, Record, kmsg_sequence, setting_changed,
+};
 
 /// When a batch is handed on though there is more to read.
 const FULL: usize = 64 << 10;
@@ -126,6 +128,13 @@ fn of_datagram(bytes: &[u8], take: &mut dyn FnMut(Heard<'_>)) {
     match Message::of(bytes) {
         Some(message) if message.kind == AUDIT_SECCOMP => {
             take(of_record(Record::parse(message.text())));
+        }
+        Some(message) if message.kind == AUDIT_CONFIG_CHANGE => {
+            let text = message.text();
+            take(
+                setting_changed(text)
+                    .map_or_else(|| Heard::Other(crate::audit::serial(text)), Heard::Note),
+            );
         }
         Some(message) if message.is_record() => {
             take(Heard::Other(crate::audit::serial(message.text())));

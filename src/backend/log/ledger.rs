@@ -66,6 +66,10 @@ impl Ledger {
                 self.say(format!("journald missed {count} messages of the kernel"));
             }
             LossNote::Auditd(what) => self.say(format!("auditd {what}")),
+            LossNote::SettingChanged(serial) => {
+                self.serial(serial);
+                self.say("which calls the kernel logs was changed meanwhile".to_owned());
+            }
         }
     }
 

@@ -30,6 +30,8 @@ const AUDIT_REPLACE: u16 = 1329;
 const FIRST_RECORD: u16 = 1100;
 /// A record of seccomp.
 pub(super) const AUDIT_SECCOMP: u16 = 1326;
+/// The audit or seccomp configuration of the kernel was changed.
+pub(super) const AUDIT_CONFIG_CHANGE: u16 = 1305;
 
 /// The first group (`AUDIT_NLGRP_READLOG`), as a mask.
 const READLOG: u32 = 1;
@@ -247,15 +249,14 @@ fn rule_may_exclude_seccomp(rule: &[u8]) -> bool {
     const FIELDS: usize = 64;
     const AUDIT_FILTER_EXCLUDE: u32 = 5;
     const AUDIT_FILTER_PREPEND: u32 = 0x10;
-    const AUDIT_ALWAYS: u32 = 2;
     const AUDIT_MSGTYPE: u32 = 12;
     let word = |index: usize| {
         let bytes = rule.get(4 * index..4 * index + 4)?;
         Some(u32::from_ne_bytes(bytes.try_into().ok()?))
     };
     let read = || {
-        let excludes =
-            word(0)? & !AUDIT_FILTER_PREPEND == AUDIT_FILTER_EXCLUDE && word(1)? == AUDIT_ALWAYS;
+        // On this list both actions exclude, "never" too (audit_filter).
+        let excludes = word(0)? & !AUDIT_FILTER_PREPEND == AUDIT_FILTER_EXCLUDE;
         if !excludes {
             return Some(false);
         }
@@ -317,7 +318,7 @@ mod tests {
         // exclude,always -F exe=…
         check(5, 2, &[(112, EQ, 8)], true);
         check(5, 2, &[(112, EQ, 8), (12, EQ, 1300)], false);
-        check(5, 0, &[(12, EQ, 1326)], false);
+        check(5, 0, &[(12, EQ, 1326)], true);
         check(4, 2, &[], false);
         assert!(rule_may_exclude_seccomp(
             &rule(5, 2, &[(12, EQ, 1326)])[..16]

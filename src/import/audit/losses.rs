@@ -92,6 +92,13 @@ impl SourceLosses {
                 self.reasons
                     .insert(format!("the kernel dropped records: {why}"));
             }
+            LossNote::SettingChanged(serial) => {
+                if let Some(serial) = serial {
+                    self.serials.see(serial);
+                }
+                let why = "which calls the kernel logs was changed meanwhile";
+                self.reasons.insert(why.to_owned());
+            }
             LossNote::Auditd(what) => {
                 self.reasons.insert(format!("auditd {what}"));
             }
