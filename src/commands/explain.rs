@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use sc_record::profile::{Action, Profile};
-use sc_record::recording::Recording;
+use sc_record::recording::{MergedName, Recording};
 use sc_record::review::reasons::{
     Explained, Explanation, Origin, explain as explain_all, explain_one,
 };
@@ -55,8 +55,7 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
 /// What was given, or what lies where record puts it: recordings/NAME.json for profiles/NAME.json.
 fn recording(args: &ExplainArgs) -> anyhow::Result<Option<Recording>> {
     if !args.recordings.is_empty() {
-        let paths = args.recordings.iter().map(PathBuf::as_path);
-        return input::recordings(paths).map(Some);
+        return input::recordings(&args.recordings, MergedName::Same).map(Some);
     }
     match beside(&args.profile) {
         Some(path) if path.is_file() => Ok(Some(Recording::load(&path)?)),

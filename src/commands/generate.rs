@@ -2,19 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::Path;
 
 use sc_record::format::Document;
 use sc_record::profile::{Policy, Reason};
-use sc_record::recording::Recording;
+use sc_record::recording::{MergedName, Recording};
 use sc_record::syscall::Arch;
 use serde_json::{Value, json};
 
-use super::{exit_status, profile};
+use super::{input, profile};
 use crate::cli::{Destination, GenerateArgs};
+use crate::exit_status;
 
 pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
-    let recording = union(args)?;
+    // Several workloads can share a profile, but not its default file.
+    let name = match args.output {
+        Some(_) => MergedName::First,
+        None => MergedName::Same,
+    };
+    let recording = input::recordings(&args.inputs, name)?;
     let output = args.output.clone();
     let output = output.unwrap_or_else(|| {
         // Not over the one that is enforced.
@@ -46,45 +51,6 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
         say!("sc-record: warning: {warning}");
     }
     Ok(exit_status::CLEAN)
-}
-
-/// All runs of all inputs. Several workloads can share a profile; then it has no name of its own, and needs `-o`.
-fn union(args: &GenerateArgs) -> anyhow::Result<Recording> {
-    let mut united: Option<(&Path, Recording)> = None;
-    for path in &args.inputs {
-        let mut recording = Recording::load(stdin_or(path))?;
-        united = Some(match united {
-            None => (path, recording),
-            Some((first, one)) => {
-                if recording.name != one.name {
-                    anyhow::ensure!(
-                        args.output.is_some(),
-                        "{} is of {} and {} of {}: give a profile for both its file with -o",
-                        first.display(),
-                        one.name,
-                        path.display(),
-                        recording.name,
-                    );
-                    recording.name = one.name.clone();
-                }
-                let one = one.merge(recording).map_err(|error| {
-                    let [first, path] = [first, path].map(Path::display);
-                    anyhow::Error::new(error).context(format!("cannot unite {first} and {path}"))
-                })?;
-                (first, one)
-            }
-        });
-    }
-    let (_, united) = united.ok_or_else(|| anyhow::anyhow!("there is no recording"))?;
-    Ok(united)
-}
-
-fn stdin_or(path: &Path) -> &Path {
-    if path == Path::new("-") {
-        Path::new("/dev/stdin")
-    } else {
-        path
-    }
 }
 
 fn text(

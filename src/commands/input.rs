@@ -1,10 +1,10 @@
 //! Reads the profiles and recordings that verbs get as arguments.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use sc_record::profile::Profile;
-use sc_record::recording::Recording;
+use sc_record::recording::{MergedName, Recording};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -31,7 +31,7 @@ pub(super) fn profile(path: &Path, args: &ReadArgs) -> anyhow::Result<Loaded> {
     load::load(path_of(path), args, None, false)
 }
 
-/// Reads what may be either. What is broken counts as what it looks like.
+/// Reads a file that may be either. A broken file counts as what it looks like.
 pub(super) fn either(path: &Path, args: &ReadArgs) -> anyhow::Result<Input> {
     #[derive(Deserialize)]
     struct Fields {
@@ -56,21 +56,10 @@ pub(super) fn either(path: &Path, args: &ReadArgs) -> anyhow::Result<Input> {
     Ok(Input::Recording(Recording::load(path)?))
 }
 
-/// All runs of several recordings of one workload.
-pub(super) fn recordings<'a>(
-    paths: impl IntoIterator<Item = &'a Path>,
-) -> anyhow::Result<Recording> {
-    let mut united: Option<Recording> = None;
-    for path in paths {
-        let recording = Recording::load(path_of(path))?;
-        united = Some(match united {
-            None => recording,
-            Some(one) => one
-                .merge(recording)
-                .with_context(|| format!("cannot unite {} with the others", path.display()))?,
-        });
-    }
-    united.context("there is no recording")
+/// The runs of several recordings.
+pub(super) fn recordings(paths: &[PathBuf], name: MergedName<'_>) -> anyhow::Result<Recording> {
+    let paths: Vec<PathBuf> = paths.iter().map(|path| path_of(path).to_owned()).collect();
+    Ok(Recording::load_all(&paths, name)?)
 }
 
 /// `1 run`, `2 runs`.

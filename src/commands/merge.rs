@@ -1,15 +1,13 @@
 //! `sc-record merge A B … -o C`: merges recordings.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::Context;
 use sc_record::atomic_file::{LockedFile, write_atomically};
-use sc_record::recording::{MergeError, Name, Recording, RunId};
+use sc_record::recording::MergedName;
 use serde_json::json;
 
-use super::exit_status;
+use super::{exit_status, input};
 use crate::cli::{Destination, MergeArgs};
 
 pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
@@ -22,7 +20,11 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
         Destination::File(path) if may_be_locked(path) => Some(LockedFile::lock(path)?),
         _ => None,
     };
-    let mut merged = union(args)?;
+    let name = args
+        .name
+        .as_ref()
+        .map_or(MergedName::Same, MergedName::Given);
+    let mut merged = input::recordings(&args.inputs, name)?;
     if args.compact {
         merged.compact();
     }
@@ -59,48 +61,4 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
 /// Whether a path is that of a file, or of nothing yet. A device or a pipe can't be locked, and need not be.
 fn may_be_locked(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
-}
-
-/// The runs of all inputs.
-fn union(args: &MergeArgs) -> anyhow::Result<Recording> {
-    let mut origin = BTreeMap::<RunId, &Path>::new();
-    let mut merged: Option<(&Path, Recording)> = None;
-    for path in &args.inputs {
-        let recording = load(path, args.name.as_ref())?;
-        for (id, _) in recording.calls_by_run() {
-            origin.entry(id).or_insert(path);
-        }
-        merged = Some(match merged {
-            None => (path, recording),
-            Some((first, merged)) => {
-                let merged = merged.merge(recording).map_err(|error| {
-                    let other = match &error {
-                        MergeError::Runs { id, .. } | MergeError::Folded { id } => {
-                            origin.get(id).copied()
-                        }
-                        _ => None,
-                    };
-                    let [other, path] = [other.unwrap_or(first), path].map(Path::display);
-                    anyhow::Error::new(error).context(format!("cannot merge {other} and {path}"))
-                });
-                (first, merged?)
-            }
-        });
-    }
-    let (_, merged) = merged.context("there is nothing to merge")?;
-    Ok(merged)
-}
-
-/// Reads an input, and calls it by the name that the result is to have.
-fn load(path: &Path, name: Option<&Name>) -> anyhow::Result<Recording> {
-    let path = if path == Path::new("-") {
-        Path::new("/dev/stdin")
-    } else {
-        path
-    };
-    let mut recording = Recording::load(path)?;
-    if let Some(name) = name {
-        recording.name = name.clone();
-    }
-    Ok(recording)
 }

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
-use sc_record::recording::Recording;
+use sc_record::recording::{MergedName, Recording};
 use sc_record::review::Stats;
 use serde_json::{Value, json};
 
@@ -14,7 +13,7 @@ use crate::cli::StatsArgs;
 use crate::ui::curve;
 
 pub(super) fn stats(args: &StatsArgs) -> anyhow::Result<u8> {
-    let recording = input::recordings(args.inputs.iter().map(PathBuf::as_path))?;
+    let recording = input::recordings(&args.inputs, MergedName::Same)?;
     anyhow::ensure!(
         recording.number_of_runs() > 0,
         "the recording of {} has no runs",

@@ -1,11 +1,12 @@
 //! Recordings on the disk: read, and changed by one process at a time.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{MergeError, ParseError, Recording};
+use super::{MergeError, Name, ParseError, Recording, RunId};
 use crate::atomic_file::{self, LockedFile, write_atomically};
 
 /// The maximum size of a recording: thousands of runs, or millions if they are folded. Unit tests, which reach it, have less.
@@ -51,9 +52,33 @@ pub enum FileError {
         /// Why.
         source: MergeError,
     },
+    /// The runs of two files don't fit together.
+    #[error("cannot merge {} and {}", left.display(), right.display())]
+    MergeFiles {
+        /// The one.
+        left: PathBuf,
+        /// The other.
+        right: PathBuf,
+        /// Why.
+        source: MergeError,
+    },
+    /// No file was given.
+    #[error("there is no recording")]
+    NoFile,
     /// It can't be locked or written.
     #[error(transparent)]
     Write(#[from] atomic_file::Error),
+}
+
+/// The name of the recording that several files are merged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergedName<'a> {
+    /// Theirs, which must be the same.
+    Same,
+    /// That of the first file. Several workloads can share a profile.
+    First,
+    /// This.
+    Given(&'a Name),
 }
 
 /// What happens to the earlier runs of a recording.
@@ -69,6 +94,39 @@ impl Recording {
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Recording, FileError> {
         parse(path, &read(path)?)
+    }
+
+    /// Reads files and merges them.
+    pub fn load_all(paths: &[PathBuf], name: MergedName<'_>) -> Result<Recording, FileError> {
+        let (first, rest) = paths.split_first().ok_or(FileError::NoFile)?;
+        let mut merged = Recording::load(first)?;
+        if let MergedName::Given(name) = name {
+            merged.name = name.clone();
+        }
+        // The file that each run was met in first, for the error.
+        let mut origins: BTreeMap<RunId, &Path> = BTreeMap::new();
+        origins.extend(merged.calls_by_run().map(|(id, _)| (id, first.as_path())));
+        for path in rest {
+            let mut recording = Recording::load(path)?;
+            if name != MergedName::Same {
+                recording.name = merged.name.clone();
+            }
+            for (id, _) in recording.calls_by_run() {
+                origins.entry(id).or_insert(path);
+            }
+            merged = merged.merge(recording).map_err(|source| {
+                let left = match &source {
+                    MergeError::Runs { id, .. } | MergeError::Folded { id } => origins.get(id),
+                    MergeError::Names { .. } => None,
+                };
+                FileError::MergeFiles {
+                    left: left.unwrap_or(&first.as_path()).to_path_buf(),
+                    right: path.clone(),
+                    source,
+                }
+            })?;
+        }
+        Ok(merged)
     }
 
     /// Replaces a file: whole, or not at all ([`write_atomically`]). [`update`] adds to it instead.

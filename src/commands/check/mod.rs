@@ -11,18 +11,19 @@ mod report;
 mod watched;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
 use sc_record::format::Parsed;
 use sc_record::profile::{Edit, Place, Policy, Profile};
-use sc_record::recording::Recording;
+use sc_record::recording::MergedName;
 use sc_record::review::check::{self, Answers, Evidence, Terms};
 
 use self::patch::Patch;
 use self::report::{Report, Subject, Tolerance};
 use super::exit_status;
+use super::input;
 use super::load::{self, Loaded};
 use crate::cli::CheckArgs;
 
@@ -44,7 +45,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let (evidence, subject) = if args.runs_workload() {
         watched::run(args, &file.answers)?
     } else {
-        let recording = union(&args.recordings)?;
+        let recording = input::recordings(&args.recordings, MergedName::First)?;
         let subject = Subject::Recordings {
             name: recording.name.to_string(),
             runs: recording.number_of_runs(),
@@ -111,26 +112,6 @@ impl ProfileFile {
     fn line(&self, place: Place) -> Option<usize> {
         Some(self.parsed.positions(&self.bytes).of(place)?.line)
     }
-}
-
-/// All runs of all files. Their names don't matter: several workloads can share a profile.
-fn union(paths: &[PathBuf]) -> anyhow::Result<Recording> {
-    let mut united: Option<Recording> = None;
-    for path in paths {
-        let stdin = Path::new("/dev/stdin");
-        let path = if path == Path::new("-") { stdin } else { path };
-        let mut recording = Recording::load(path)?;
-        united = Some(match united {
-            None => recording,
-            Some(one) => {
-                recording.name = one.name.clone();
-                let path = path.display();
-                (one.merge(recording))
-                    .with_context(|| format!("cannot unite {path} with others"))?
-            }
-        });
-    }
-    united.context("there is no recording")
 }
 
 fn remove_unused(edit: &mut Edit, delta: &check::Delta) {
