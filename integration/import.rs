@@ -49,6 +49,39 @@ fn calls(run: &Run) -> Calls {
         .collect()
 }
 
+/// What logger(1) sends, written to a file as rsyslogd does: it keeps the tag, but neither the sender nor the facility.
+#[apply(test)]
+fn a_record_that_a_user_logs_as_the_kernel_is_not_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let socket = directory.join("dev-log");
+    let daemon = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    let record = "audit: type=1326 audit(1795304771.029:15): auid=0 uid=0 gid=0 ses=1 pid=27025 comm=\"x\" \
+                  exe=\"/opt/x\" sig=0 arch=c000003e syscall=246 compat=0 ip=0x7f272a032829 code=0x7ffc0000";
+    let mut logger = Command::new("logger");
+    logger.arg("-u").arg(&socket);
+    logger.args(["-t", "kernel", "-p", "kern.notice", record]);
+    assert!(logger.status().unwrap().success());
+    let mut datagram = [0; 2048];
+    let length = daemon.recv(&mut datagram).unwrap();
+    let datagram = text(&datagram[..length]);
+    // <13>Nov 26 12:26:13 kernel: …
+    let (_, sent) = datagram.split_once('>').unwrap();
+    let (time, message) = sent.split_at("Nov 26 12:26:13".len());
+    let line = format!("{time} host{message}\n");
+    assert!(line.contains(" host kernel: audit: type=1326 "), "{line}");
+    fs::remove_file(&socket).unwrap();
+
+    let output = import(directory, "audit -n x -", line.as_bytes());
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = text(&output.stderr);
+    let expected = "error: 1 record of seccomp, but only in lines that any user can write (logger -t kernel)\n";
+    assert!(said.contains(expected), "{said}");
+    assert!(said.contains("--trust-syslog"), "{said}");
+    let output = import(directory, "audit -n x --trust-syslog -", line.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
 #[apply(test)]
 fn a_log_of_auditd_becomes_a_run_and_a_profile() {
     let directory = tempfile::tempdir().unwrap();

@@ -133,7 +133,10 @@ fn check(style: Style, rotation: Rotation) {
     let log = room.fresh("l");
     let daemon = Daemon::start(&log, style, rotation);
     let source = format!("file:{}", log.display());
-    let options = ["--source", source.as_str(), "--passes", "1"];
+    let mut options = vec!["--source", source.as_str(), "--passes", "1"];
+    if let Style::Syslog = style {
+        options.push("--trust-syslog");
+    }
     let (ended, files) = record(&room, &options, &programs::workload("flood"), &["400"]);
     assert_whole(&room, &ended, &files, Some(400));
     assert!(daemon.stop() >= 4);
@@ -183,6 +186,22 @@ fn the_log_of_auditd_is_followed_across_its_own_rotation() {
     );
     assert_eq!(getppid(&run), 30_000 + 1);
     assert!(PathBuf::from(format!("{}.1", log.display())).exists());
+}
+
+/// Any user can write the same lines (`logger -t kernel`).
+#[apply(test)]
+#[needs(audit())]
+fn a_syslog_is_not_believed_unless_asked_for() {
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    let log = room.fresh("l");
+    let _daemon = Daemon::start(&log, Style::Syslog, Rotation::RenamedAndCreated);
+    let source = format!("file:{}", log.display());
+    let (ended, _) = record(&room, &["--source", &source], Path::new("/bin/true"), &[]);
+    assert_eq!(ended.code(), 125);
+    let expected = "no record of the recorder's own call came";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--trust-syslog"), "{}", ended.stderr);
 }
 
 #[apply(test)]

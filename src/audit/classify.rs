@@ -1,12 +1,14 @@
 //! Classifies the lines of logs: a seccomp record, another audit record, a message about lost records, or none of these.
 //!
-//! Any user can write text into a log. So a line counts as the kernel's only with a prefix that logs put before kernel
-//! messages: nothing, a time in brackets, facility 0, or the tag `kernel:`.
+//! Any user can write text into a log. So a line counts as the kernel's only if its format shows that: a line of auditd's log,
+//! of dmesg(1) with a time or a facility, or of `/dev/kmsg`. The tags of syslog don't, since `logger -t kernel` writes the same,
+//! and nor does a message without any prefix (`journalctl -o cat`). A journal entry names its transport.
 
 use std::time::SystemTime;
 
 use memchr::memmem::Finder;
 
+use self::Origin::{AnyUser, Trusted};
 use super::loss::{LossNote, setting_changed};
 use super::record;
 use super::time;
@@ -29,12 +31,24 @@ pub(crate) enum LogLine<'a> {
     Loss(LossNote),
     /// The line that ausearch(8) prints between events.
     AusearchSeparator,
+    /// A seccomp record in a line that any user could have written.
+    Untrusted,
     /// Anything else.
     Unrelated,
 }
 
+/// Who can have written a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The kernel, auditd, or root.
+    Trusted,
+    AnyUser,
+}
+
 /// Classifies lines.
 pub(crate) struct Classifier {
+    /// Whether to believe lines that any user could have written.
+    trust_syslog: bool,
     type_: Finder<'static>,
     headless: Finder<'static>,
     suppressed: Finder<'static>,
@@ -43,8 +57,9 @@ pub(crate) struct Classifier {
 }
 
 impl Classifier {
-    pub(crate) fn new() -> Classifier {
+    pub(crate) fn new(trust_syslog: bool) -> Classifier {
         Classifier {
+            trust_syslog,
             type_: Finder::new("type="),
             headless: Finder::new("SECCOMP auid="),
             suppressed: Finder::new(" callbacks suppressed"),
@@ -55,29 +70,54 @@ impl Classifier {
 
     /// Classifies a line of a log with one record per line.
     pub(crate) fn of<'a>(&self, line: &'a [u8]) -> LogLine<'a> {
+        let (line, origin) = self.with_origin(line);
+        self.believe(line, origin)
+    }
+
+    /// Drops records of an untrusted origin.
+    fn believe<'a>(&self, line: LogLine<'a>, origin: Origin) -> LogLine<'a> {
+        match line {
+            _ if origin == Trusted || self.trust_syslog => line,
+            LogLine::Seccomp(_) | LogLine::SeccompBody { .. } => LogLine::Untrusted,
+            // A forged serial number could hide a gap.
+            LogLine::OtherRecord(_) => LogLine::Unrelated,
+            // A forged loss makes a run incomplete, which is safe.
+            line => line,
+        }
+    }
+
+    fn with_origin<'a>(&self, line: &'a [u8]) -> (LogLine<'a>, Origin) {
         let line = trim_start(line);
-        // auditd, ausearch(8), dmesg(1) without times.
+        // auditd, ausearch(8).
         let own = line.strip_prefix(b"node=").and_then(after_word);
         if let Some(record) = own.unwrap_or(line).strip_prefix(b"type=") {
-            return of_type(record);
+            return (of_type(record), Trusted);
         }
         if line.starts_with(b"----") {
-            return LogLine::AusearchSeparator;
+            return (LogLine::AusearchSeparator, Trusted);
         }
         match self.type_.find(line) {
             Some(at) if is_header(&line[at + 5..]) => {
                 let (prefix, record) = (&line[..at], &line[at + 5..]);
-                let trusted = match of_kernel(prefix) {
-                    Some(message) => matches!(message, b"" | b"audit: "),
-                    None => is_auditd(prefix) && after_word(record).is_some_and(is_msg),
-                };
-                if trusted {
-                    of_type(record)
-                } else {
-                    LogLine::Unrelated
+                match of_kernel(prefix) {
+                    Some((b"" | b"audit: ", origin)) => (of_type(record), origin),
+                    None if is_auditd(prefix) && after_word(record).is_some_and(is_msg) => {
+                        (of_type(record), AnyUser)
+                    }
+                    _ => (LogLine::Unrelated, AnyUser),
                 }
             }
-            _ => self.of_untyped(line),
+            _ => (self.of_untyped(line), AnyUser),
+        }
+    }
+
+    /// Classifies a message that a daemon logged, which any user can pretend to be unless `by_root`.
+    pub(super) fn of_daemon<'a>(&self, message: &'a [u8], by_root: bool) -> LogLine<'a> {
+        match self.with_origin(message).0 {
+            record @ (LogLine::Seccomp(_) | LogLine::OtherRecord(_)) => {
+                self.believe(record, if by_root { Trusted } else { AnyUser })
+            }
+            _ => LogLine::Unrelated,
         }
     }
 
@@ -103,7 +143,7 @@ impl Classifier {
         }
         let note = if self.audit.find(line).is_some() || self.suppressed.find(line).is_some() {
             match of_kernel(line) {
-                Some(message) => LossNote::of_kernel(message),
+                Some((message, _)) => LossNote::of_kernel(message),
                 None => LossNote::of_daemon(line),
             }
         } else if self.journald.find(line).is_some() {
@@ -147,8 +187,9 @@ fn is_msg(record: &[u8]) -> bool {
     record.starts_with(b"msg=audit(")
 }
 
-/// The message in a line of the kernel, without the log's prefix. `None` if the line isn't the kernel's.
-fn of_kernel(line: &[u8]) -> Option<&[u8]> {
+/// The message in a line of the kernel, without the log's prefix, and who can have written such a line. `None` if the line isn't
+/// the kernel's.
+fn of_kernel(line: &[u8]) -> Option<(&[u8], Origin)> {
     match line {
         // dmesg -r: <5>[   12.345678] …; syslog's wire format: <5>…. The number's upper bits are the facility.
         [b'<', rest @ ..] => {
@@ -161,29 +202,31 @@ fn of_kernel(line: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn of_unnumbered(line: &[u8]) -> Option<&[u8]> {
+fn of_unnumbered(line: &[u8]) -> Option<(&[u8], Origin)> {
     match line {
         // dmesg; journalctl -o short-monotonic: [ 2374.414547] host kernel: …
-        [b'[', ..] => of_syslog(line).or_else(|| Some(without_times(line))),
+        [b'[', ..] => of_syslog(line).or_else(|| Some((without_times(line), Trusted))),
         [b'0'..=b'9', ..] => {
             if let Some((priority, message)) = kmsg(line) {
                 is_facility_kernel(priority)?;
-                return Some(message);
+                return Some((message, Trusted));
             }
             of_syslog(line).or_else(|| {
                 // dmesg --time-format=iso: 2026-11-21T23:47:17,681332+00:00 …; syslog writes no comma.
                 let time = &line[..memchr::memchr(b' ', line)?];
-                (time.contains(&b',') && time.contains(&b'T')).then(|| &line[time.len() + 1..])
+                let is_dmesg = time.contains(&b',') && time.contains(&b'T');
+                is_dmesg.then(|| (&line[time.len() + 1..], Trusted))
             })
         }
         // dmesg -x: kern  :notice: [   12.345678] …
         _ if line.starts_with(b"kern  :") => {
             let level = &line[b"kern  :".len()..];
-            Some(without_times(&level[memchr::memchr(b':', level)? + 1..]))
+            let message = &level[memchr::memchr(b':', level)? + 1..];
+            Some((without_times(message), Trusted))
         }
-        // dmesg -t.
-        _ if line.starts_with(b"audit: ") || line.starts_with(b"kauditd_") => Some(line),
-        b"" => Some(line),
+        // dmesg -t; journalctl -o cat.
+        _ if line.starts_with(b"audit: ") || line.starts_with(b"kauditd_") => Some((line, AnyUser)),
+        b"" => Some((line, AnyUser)),
         _ => of_syslog(line),
     }
 }
@@ -204,7 +247,7 @@ pub(crate) fn kmsg_sequence(line: &[u8]) -> Option<u64> {
 }
 
 /// The message after the tag `kernel:`, without the fields of RFC 5424 and the times of `printk.time`.
-fn of_syslog(line: &[u8]) -> Option<&[u8]> {
+fn of_syslog(line: &[u8]) -> Option<(&[u8], Origin)> {
     // The tag follows the date and the host. A later one is part of the message.
     let head = &line[..line.len().min(400)];
     for at in memchr::memchr_iter(b' ', head) {
@@ -213,7 +256,7 @@ fn of_syslog(line: &[u8]) -> Option<&[u8]> {
         }
         for tag in [&b" kernel:"[..], b" kernel - - -"] {
             if let Some(message) = line[at..].strip_prefix(tag) {
-                return Some(without_times(message));
+                return Some((without_times(message), AnyUser));
             }
         }
     }

@@ -17,6 +17,8 @@ use crate::input::text::digits;
 pub(super) struct JournalEntry<'a> {
     #[serde(borrow, rename = "_TRANSPORT")]
     transport: Text<'a>,
+    #[serde(borrow, rename = "_UID")]
+    uid: Text<'a>,
     #[serde(borrow, rename = "SYSLOG_IDENTIFIER")]
     identifier: Text<'a>,
     #[serde(borrow, rename = "MESSAGE")]
@@ -65,10 +67,9 @@ impl<'a> JournalEntry<'a> {
                     LogLine::Loss(LossNote::Journald(count))
                 }),
             // A plugin of auditd writes records to syslog.
-            _ if self.identifier.0.contains("audi") => match classifier.of(message) {
-                form @ (LogLine::Seccomp(_) | LogLine::OtherRecord(_)) => form,
-                _ => LogLine::Unrelated,
-            },
+            _ if self.identifier.0.contains("audi") => {
+                classifier.of_daemon(message, self.uid.0 == "0")
+            }
             _ => LogLine::Unrelated,
         }
     }
@@ -83,6 +84,7 @@ impl JournalEntry<'static> {
     pub(super) fn set(&mut self, name: &[u8], value: &[u8]) {
         let field = match name {
             b"_TRANSPORT" => &mut self.transport,
+            b"_UID" => &mut self.uid,
             b"SYSLOG_IDENTIFIER" => &mut self.identifier,
             b"MESSAGE" => &mut self.message,
             b"_AUDIT_TYPE" => &mut self.audit_type,

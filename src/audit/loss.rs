@@ -44,7 +44,9 @@ const SETTINGS: [&str; 4] = [
 /// The change that a `CONFIG_CHANGE` record (from `audit(` on) reports, if it matters for seccomp records.
 pub(crate) fn setting_changed(record: &[u8]) -> Option<LossNote> {
     let has = |text: &&str| memchr::memmem::find(record, text.as_bytes()).is_some();
-    (SETTINGS.iter().any(|text| has(&text)))
+    SETTINGS
+        .iter()
+        .any(has)
         .then(|| LossNote::SettingChanged(super::classify::serial(record)))
 }
 

@@ -81,6 +81,10 @@ pub(crate) struct LogArgs {
     #[arg(long, help_heading = LOG_MODE)]
     pub(crate) become_auditd: bool,
 
+    /// Believe lines of syslog and of journalctl without the transport, which any user can write (logger -t kernel)
+    #[arg(long, help_heading = LOG_MODE)]
+    pub(crate) trust_syslog: bool,
+
     /// Size of the receive buffer for records; more than `net.core.rmem_max` needs `CAP_NET_ADMIN`
     #[arg(long, help_heading = LOG_MODE, value_name = "BYTES", default_value_t = RECEIVE_BUFFER, hide_default_value = true)]
     pub(crate) receive_buffer: usize,

@@ -44,6 +44,10 @@ pub(crate) struct ImportAuditArgs {
     #[arg(long)]
     pub(crate) allowed_only: bool,
 
+    /// Believe lines of syslog and of journalctl without the transport, which any user can write (logger -t kernel)
+    #[arg(long)]
+    pub(crate) trust_syslog: bool,
+
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
 }

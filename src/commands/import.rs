@@ -36,6 +36,7 @@ fn audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
             exes: args.exes.clone(),
             allowed_only: args.allowed_only,
         },
+        trust_syslog: args.trust_syslog,
         assume_complete: args.from.assume_complete,
     };
     require_possible(&args.from, &args.keep)?;
@@ -47,9 +48,10 @@ fn audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
     })?;
     bad_lines.end();
     if summary.records == 0 {
-        let nothing = match summary.filtered {
-            0 => Nothing::Record(summary.lines),
-            filtered => Nothing::AskedFor(filtered),
+        let nothing = match (summary.filtered, summary.untrusted) {
+            (0, 0) => Nothing::Record(summary.lines),
+            (0, untrusted) => Nothing::Trusted(untrusted),
+            (filtered, _) => Nothing::AskedFor(filtered),
         };
         return Err(nothing.into());
     }

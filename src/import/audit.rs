@@ -24,6 +24,8 @@ use crate::event::{Event, Sink, Task};
 pub struct AuditOptions {
     /// Which records to import.
     pub selection: Selection,
+    /// Believe lines of syslog, which any user can write (`logger -t kernel`).
+    pub trust_syslog: bool,
     /// The user guarantees that the logs are complete. Losses that the logs show count nevertheless.
     pub assume_complete: bool,
 }
@@ -39,6 +41,8 @@ pub struct AuditSummary {
     pub refused: u64,
     /// Seccomp records that were not selected.
     pub filtered: u64,
+    /// Seccomp records in lines that any user could have written, which were skipped.
+    pub untrusted: u64,
     /// Records of other types.
     pub other: u64,
     /// Seccomp records that can't be read.
@@ -52,7 +56,7 @@ pub fn import_audit(
     sink: &mut dyn Sink,
     report: &mut dyn FnMut(BadLine),
 ) -> Result<AuditSummary, ImportError> {
-    let classifier = Classifier::new();
+    let classifier = Classifier::new(options.trust_syslog);
     let mut importer = AuditImporter {
         options,
         classifier: &classifier,
@@ -121,6 +125,10 @@ impl AuditImporter<'_> {
                 return losses.other_record(serial);
             }
             LogLine::Loss(note) => return losses.note(note),
+            LogLine::Untrusted => {
+                self.summary.untrusted += 1;
+                return losses.untrusted_record();
+            }
             LogLine::AusearchSeparator => return losses.ausearch(),
             LogLine::Unrelated => return losses.unrelated_line(),
         };

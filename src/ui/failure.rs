@@ -21,6 +21,9 @@ pub(crate) enum Nothing {
     /// Of so many records.
     #[error("{} of seccomp, but none that was asked for", count(*.0, "record"))]
     AskedFor(u64),
+    /// In lines that any user can write.
+    #[error("{} of seccomp, but only in lines that any user can write (logger -t kernel)", count(*.0, "record"))]
+    Trusted(u64),
     /// In so many lines.
     #[error("no system call in {}", count(*.0, "line"))]
     Call(u64),

@@ -105,8 +105,9 @@ fn of_source(error: &AuditSourceError) -> Option<String> {
              or use --backend ptrace"
         }
         AuditSourceError::Silent(_) => {
-            "the kernel prints records only while no audit daemon runs, and gives them to the initial network namespace \
-             alone; a rule of audit's can exclude them (auditctl -l); --backend ptrace needs none of this"
+            "the kernel prints records only while no audit daemon runs, and sends them to the initial network namespace \
+             only; audit rules can exclude them (auditctl -l); lines of syslog need --trust-syslog; --backend ptrace needs \
+             none of this"
         }
         _ => return None,
     };
@@ -153,7 +154,10 @@ fn of_write(error: &atomic_file::Error) -> Option<String> {
 
 fn of_merge(error: &MergeError) -> Option<String> {
     match error {
-        MergeError::Names { .. } => Some("to call them by one name, use -n NAME".to_owned()),
+        MergeError::Names { .. } => Some(
+            "merge -n NAME gives them one name; generate -o FILE writes one profile for both"
+                .to_owned(),
+        ),
         _ => None,
     }
 }
@@ -206,6 +210,9 @@ fn of_import(nothing: Nothing) -> String {
     let advice = match nothing {
         Nothing::Record(_) => {
             "the profile's action must be SCMP_ACT_LOG, and `log` in /proc/sys/kernel/seccomp/actions_logged"
+        }
+        Nothing::Trusted(_) => {
+            "import auditd's log, dmesg, or `journalctl -o json`; or pass --trust-syslog to believe the lines"
         }
         Nothing::AskedFor(_) => "see --comm, --exe, --pid and --allowed-only",
         Nothing::Call(_) => {

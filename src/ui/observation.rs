@@ -175,6 +175,7 @@ pub(crate) fn reading(args: &ObserveArgs) -> AuditReading {
         source: args.log.source.clone(),
         become_auditd: args.log.become_auditd,
         receive_buffer: args.log.receive_buffer,
+        trust_syslog: args.log.trust_syslog,
     }
 }
 

@@ -123,12 +123,8 @@ fn list(tried: &[(AuditSource, AuditSourceError)]) -> String {
 }
 
 /// Logs that daemons keep of the kernel's records.
-const LOGS: [&str; 4] = [
-    "/var/log/audit/audit.log",
-    "/var/log/kern.log",
-    "/var/log/syslog",
-    "/var/log/messages",
-];
+const AUDIT_LOG: &str = "/var/log/audit/audit.log";
+const SYSLOGS: [&str; 3] = ["/var/log/kern.log", "/var/log/syslog", "/var/log/messages"];
 
 /// How audit records are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +135,8 @@ pub struct AuditReading {
     pub become_auditd: bool,
     /// The size of the socket's receive buffer, in bytes.
     pub receive_buffer: usize,
+    /// Whether to believe lines of syslog, which any user can write (`logger -t kernel`).
+    pub trust_syslog: bool,
 }
 
 /// The size of the receive buffer by default. The kernel charges up to 1 KB for a record.
@@ -150,6 +148,7 @@ impl Default for AuditReading {
             source: AuditSource::Auto,
             become_auditd: false,
             receive_buffer: RECEIVE_BUFFER,
+            trust_syslog: false,
         }
     }
 }
@@ -160,7 +159,8 @@ impl AuditReading {
         if self.source != AuditSource::Auto {
             return vec![self.source.clone()];
         }
-        let logs = LOGS.map(PathBuf::from).into_iter();
+        let syslogs = if self.trust_syslog { &SYSLOGS[..] } else { &[] };
+        let logs = [AUDIT_LOG].iter().chain(syslogs).map(PathBuf::from);
         let readable = logs
             .filter(|path| File::open(path).is_ok())
             .map(AuditSource::File);

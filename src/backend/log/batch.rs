@@ -40,6 +40,8 @@ pub(super) enum Kind {
     },
     /// A record of another type.
     Other(Option<u64>),
+    /// A seccomp record in a line that any user could have written.
+    Untrusted,
     /// A line of a log that tells of loss.
     Note(LossNote),
     /// What can't be read, and why.
@@ -56,6 +58,8 @@ pub(super) enum Heard<'a> {
     /// A record of another type, and its serial number.
     Other(Option<u64>),
     Broken(String),
+    /// A seccomp record in a line that any user could have written.
+    Untrusted,
     Note(LossNote),
     /// A message of `/dev/kmsg` came, with this number.
     Sequence(u64),
@@ -115,6 +119,7 @@ impl Batch {
                     take(of_record(Record::parse_headless(bytes, *time, *serial)));
                 }
                 Kind::Other(serial) => take(Heard::Other(*serial)),
+                Kind::Untrusted => take(Heard::Untrusted),
                 Kind::Note(note) => take(Heard::Note(*note)),
                 Kind::Broken(why) => take(Heard::Broken(why.clone())),
                 Kind::Overrun => take(Heard::Overrun),
@@ -152,6 +157,7 @@ fn of_line(line: LogLine<'_>, take: &mut dyn FnMut(Heard<'_>)) {
         }
         LogLine::OtherRecord(serial) => take(Heard::Other(serial)),
         LogLine::Loss(note) => take(Heard::Note(note)),
+        LogLine::Untrusted => take(Heard::Untrusted),
         LogLine::AusearchSeparator | LogLine::Unrelated => {}
     }
 }

@@ -88,8 +88,8 @@ impl Intake {
         let candidates = reading.candidates();
         let mut tried = Vec::new();
         for source in &candidates {
-            let intake = Intake::of(source, reading.receive_buffer)
-                .and_then(|intake| intake.opened(patience, stop));
+            let intake =
+                Intake::of(source, reading).and_then(|intake| intake.opened(patience, stop));
             match intake {
                 Ok(mut intake) => {
                     intake.tried = tried;
@@ -111,8 +111,8 @@ impl Intake {
         Intake::open(reading, Some(PROBE_PATIENCE), &never)
     }
 
-    fn of(source: &AuditSource, receive_buffer: usize) -> Result<Intake, AuditSourceError> {
-        let opened = Arc::new(Opened::open(source, receive_buffer)?);
+    fn of(source: &AuditSource, reading: &AuditReading) -> Result<Intake, AuditSourceError> {
+        let opened = Arc::new(Opened::open(source, reading.receive_buffer)?);
         let (sender, messages) = sync_channel(WAITING);
         let system = |operation| {
             move |error: std::io::Error| AuditSourceError::System {
@@ -125,8 +125,9 @@ impl Intake {
         let (stopped, stop) = std::io::pipe().map_err(system("pipe"))?;
         let thread = std::thread::Builder::new().name("audit reader".to_owned());
         let (shared, out) = (Arc::clone(&opened), sender.clone());
+        let trust_syslog = reading.trust_syslog;
         let reader = thread
-            .spawn(move || shared.reader.read(stopped.as_fd(), &out))
+            .spawn(move || shared.reader.read(stopped.as_fd(), &out, trust_syslog))
             .map_err(system("starting a thread"))?;
         Ok(Intake {
             patience: patience(&opened.reader),
@@ -135,7 +136,7 @@ impl Intake {
             sender,
             stop: Some(stop),
             reader: Some(reader),
-            forms: Classifier::new(),
+            forms: Classifier::new(trust_syslog),
             ledger: Ledger::default(),
             fences: Vec::new(),
             opening: None,
@@ -152,7 +153,7 @@ impl Intake {
     /// will show.
     pub(super) fn begin(reading: &AuditReading) -> Result<Intake, AuditSourceError> {
         let source = &reading.source;
-        let mut intake = Intake::of(source, reading.receive_buffer)?;
+        let mut intake = Intake::of(source, reading)?;
         intake.before.status = Some(AuditSocket::open().and_then(|socket| socket.status()));
         intake.opening = Some(0);
         intake.begun = Some(Instant::now());
@@ -260,6 +261,7 @@ impl Intake {
                 }
                 Heard::Other(serial) => ledger.serial(serial),
                 Heard::Broken(why) => ledger.broken(why),
+                Heard::Untrusted => ledger.untrusted(),
                 Heard::Note(note) => ledger.note(note),
                 Heard::Sequence(number) => ledger.sequence(number),
                 Heard::Overrun => ledger.overrun(),

@@ -21,6 +21,8 @@ pub(super) struct Ledger {
     suppressed: u64,
     broken: Option<String>,
     broken_count: u64,
+    /// Records in lines that any user could have written.
+    untrusted: u64,
     notes: Vec<String>,
     over: Option<String>,
 }
@@ -50,6 +52,10 @@ impl Ledger {
     pub(super) fn broken(&mut self, why: String) {
         self.broken_count += 1;
         self.broken.get_or_insert(why);
+    }
+
+    pub(super) fn untrusted(&mut self) {
+        self.untrusted += 1;
     }
 
     pub(super) fn over(&mut self, why: Option<String>) {
@@ -140,6 +146,10 @@ impl Ledger {
                 self.broken_count,
                 &format!("audit records can't be read: {why}"),
             );
+        }
+        if self.untrusted > 0 {
+            let why = "records in lines that any user can write (logger -t kernel) were skipped";
+            lost(self.untrusted, why);
         }
         for note in self.notes {
             lost(0, &note);

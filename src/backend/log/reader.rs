@@ -60,7 +60,7 @@ impl Kmsg {
 
 impl Reader {
     /// Reads until there is something to read from `stop`, or nobody wants to know more.
-    pub(super) fn read(&self, stop: BorrowedFd<'_>, out: &SyncSender<Message>) {
+    pub(super) fn read(&self, stop: BorrowedFd<'_>, out: &SyncSender<Message>, trust_syslog: bool) {
         match self {
             Reader::Socket(socket) => {
                 let receive = |buffer: &mut [u8]| socket.receive(buffer);
@@ -87,7 +87,7 @@ impl Reader {
             Reader::Lines(lines) => {
                 let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(lines) = lines.take() {
-                    read_lines(lines, stop, out);
+                    read_lines(lines, stop, out, &Classifier::new(trust_syslog));
                 }
             }
         }
@@ -142,7 +142,12 @@ fn read(
 }
 
 /// Reads lines, and tells them apart here: what a file keeps waits for its reader.
-fn read_lines(lines: Lines, stop: BorrowedFd<'_>, out: &SyncSender<Message>) {
+fn read_lines(
+    lines: Lines,
+    stop: BorrowedFd<'_>,
+    out: &SyncSender<Message>,
+    classifier: &Classifier,
+) {
     let batch = RefCell::new(Batch::new());
     let mut source = Blocking {
         lines,
@@ -151,7 +156,7 @@ fn read_lines(lines: Lines, stop: BorrowedFd<'_>, out: &SyncSender<Message>) {
         out,
         stopped: false,
     };
-    let read = read_log(&mut source, &Classifier::new(), &mut 0, &mut |_, item| {
+    let read = read_log(&mut source, classifier, &mut 0, &mut |_, item| {
         push(&mut batch.borrow_mut(), out, item);
     });
     if !source.stopped {
@@ -169,6 +174,7 @@ fn push(batch: &mut Batch, out: &SyncSender<Message>, item: LogItem<'_>) {
         }
         LogItem::Line(LogLine::OtherRecord(serial)) => (Kind::Other(serial), &[]),
         LogItem::Line(LogLine::Loss(note)) => (Kind::Note(note), &[]),
+        LogItem::Line(LogLine::Untrusted) => (Kind::Untrusted, &[]),
         LogItem::Line(LogLine::AusearchSeparator | LogLine::Unrelated)
         | LogItem::KmsgSequence(_) => return,
         LogItem::BadJson(why) => (Kind::Broken(why), &[]),

@@ -12,6 +12,8 @@ pub(super) struct SourceLosses {
     sequence: Gaps,
     /// Records that can't be read.
     broken: u64,
+    /// Records in lines that any user could have written.
+    untrusted: u64,
     /// Whether there are records of other types, so types were not filtered.
     has_other_records: bool,
     /// Whether there are unrelated lines, so lines were not filtered.
@@ -32,6 +34,7 @@ impl SourceLosses {
             serials: Gaps::default(),
             sequence: Gaps::default(),
             broken: 0,
+            untrusted: 0,
             has_other_records: false,
             has_unrelated_lines: false,
             is_ausearch: false,
@@ -61,6 +64,10 @@ impl SourceLosses {
 
     pub(super) fn broken_record(&mut self) {
         self.broken += 1;
+    }
+
+    pub(super) fn untrusted_record(&mut self) {
+        self.untrusted += 1;
     }
 
     pub(super) fn ausearch(&mut self) {
@@ -116,6 +123,10 @@ impl SourceLosses {
             }
         };
         lost(self.broken, "records can't be read");
+        lost(
+            self.untrusted,
+            "records in lines that any user can write (logger -t kernel) were skipped",
+        );
         lost(
             self.suppressed,
             "the kernel did not print all records (kernel.printk_ratelimit)",

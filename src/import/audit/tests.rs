@@ -42,6 +42,14 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(format!("{directory}/{name}")).unwrap()
 }
 
+/// Believes all lines.
+fn trusting() -> AuditOptions {
+    AuditOptions {
+        trust_syslog: true,
+        ..AuditOptions::default()
+    }
+}
+
 /// A log of each kind, as the programs wrote it.
 const FIXTURES: &[&str] = &[
     "auditd.log",
@@ -63,14 +71,14 @@ const FIXTURES: &[&str] = &[
 fn logs_of_every_kind() {
     for name in FIXTURES {
         let snapshot = name.replace('.', "-");
-        insta::assert_snapshot!(snapshot, outcome(&fixture(name), &AuditOptions::default()));
+        insta::assert_snapshot!(snapshot, outcome(&fixture(name), &trusting()));
     }
 }
 
 /// Asserts that two logs have the same result, except for the number of lines.
 fn check_same(name: &str, like: &str, edit: impl Fn(&str) -> String) {
     let shape = |name: &str| {
-        let text = outcome(&fixture(name), &AuditOptions::default());
+        let text = outcome(&fixture(name), &trusting());
         let (start, lines) = text.rsplit_once("lines: ").unwrap();
         edit(&format!("{start}{}", lines.split_once(',').unwrap().1))
     };
@@ -156,14 +164,14 @@ fn broken_lines_are_reported_with_their_numbers_and_are_a_loss() {
     log:10: the record has no code=: it may be truncated
     log:11: code=0xzz is not a valid value
     log:12: bad JSON: EOF while parsing a string at line 1 column 16
-    AuditSummary { lines: 13, records: 2, refused: 0, filtered: 0, other: 0, broken: 9 }
+    AuditSummary { lines: 13, records: 2, refused: 0, filtered: 0, untrusted: 0, other: 0, broken: 9 }
     "#);
 }
 
 #[test]
 fn unusual_bytes_around_a_record_don_t_hide_it() {
     let check = |text: Vec<u8>| {
-        let text = outcome(&text, &AuditOptions::default());
+        let text = outcome(&text, &trusting());
         assert!(text.contains("27025 x86_64 getppid\n"), "{text}");
     };
     check(format!("\u{feff}{LINE}").into());
@@ -186,10 +194,74 @@ fn unusual_bytes_around_a_record_don_t_hide_it() {
     check(format!("{}{LINE}", "x".repeat(3 << 20) + "\n").into());
 }
 
+/// Real rsyslogd wrote the same for `logger -t kernel` of an ordinary user as for the kernel, and journald set the transport.
+#[test]
+fn lines_that_any_user_can_write_are_not_believed() {
+    let record = LINE.split_once("msg=").unwrap().1;
+    let body = record.split_once(": ").unwrap().1;
+    let json = |fields: &str, message: &str| {
+        let message = message.replace('"', "\\\"");
+        format!("{{{fields},\"MESSAGE\":\"{message}\"}}")
+    };
+    let check = |line: String, trusted: bool| {
+        let counts = |options| {
+            let text = outcome(line.as_bytes(), &options);
+            let believed = text.contains("records: 1,");
+            assert_ne!(believed, text.contains("untrusted: 1,"), "{line}\n{text}");
+            let lost = text.contains("any user can write (logger -t kernel) were skipped");
+            assert_ne!(believed, lost, "{line}\n{text}");
+            believed
+        };
+        assert_eq!(counts(AuditOptions::default()), trusted, "{line}");
+        assert!(counts(trusting()), "{line}");
+    };
+    for line in [
+        format!("Nov 26 12:26:13 vm kernel: audit: type=1326 {record}"),
+        format!("Nov 26 12:26:13 vm kernel: [ 6073.018759] audit: type=1326 {record}"),
+        format!("2026-11-26T12:26:13.566342+00:00 vm kernel: audit: type=1326 {record}"),
+        format!("<5>Nov 26 12:26:13 vm kernel: audit: type=1326 {record}"),
+        format!("<5>1 2026-11-26T12:26:13.5+00:00 vm kernel - - - audit: type=1326 {record}"),
+        format!("[ 6073.018759] vm kernel: audit: type=1326 {record}"),
+        format!("Nov 26 12:26:13 vm audisp-syslog[12]: {LINE}"),
+        format!("Nov 26 12:26:13 vm audit[27433]: SECCOMP {body}"),
+        format!("SECCOMP {body}"),
+        format!("audit: type=1326 {record}"),
+        json(
+            r#""_TRANSPORT":"syslog","_UID":"1000","SYSLOG_IDENTIFIER":"audisp-syslog""#,
+            LINE,
+        ),
+    ] {
+        check(line, false);
+    }
+    for line in [
+        LINE.to_owned(),
+        format!("node=host {LINE}"),
+        format!("[ 6073.018759] audit: type=1326 {record}"),
+        format!("<5>[ 6073.018759] audit: type=1326 {record}"),
+        format!("kern  :notice: [ 6073.018759] audit: type=1326 {record}"),
+        format!("2026-11-26T12:26:13,566342+00:00 audit: type=1326 {record}"),
+        format!("5,398,2315681332,-;audit: type=1326 {record}"),
+        json(
+            r#""_TRANSPORT":"kernel""#,
+            &format!("audit: type=1326 {record}"),
+        ),
+        json(
+            r#""_TRANSPORT":"audit","_AUDIT_TYPE":"1326""#,
+            &format!("SECCOMP {body}"),
+        ),
+        json(
+            r#""_TRANSPORT":"syslog","_UID":"0","SYSLOG_IDENTIFIER":"audisp-syslog""#,
+            LINE,
+        ),
+    ] {
+        check(line, true);
+    }
+}
+
 #[test]
 fn nobody_but_the_kernel_and_auditd_is_believed() {
     let check = |line: &str| {
-        let text = outcome(line.as_bytes(), &AuditOptions::default());
+        let text = outcome(line.as_bytes(), &trusting());
         assert!(text.contains("records: 0,"), "{line}\n{text}");
     };
     let record = LINE.split_once("msg=").unwrap().1;
@@ -234,7 +306,7 @@ fn losses_that_the_kernel_reports_have_a_reason() {
     lost Some(12): log: journald missed messages of the kernel
     lost Some(5): log: the kernel dropped records (audit_lost)
     lost None: log: the kernel dropped records: backlog limit exceeded
-    AuditSummary { lines: 6, records: 0, refused: 0, filtered: 0, other: 0, broken: 0 }
+    AuditSummary { lines: 6, records: 0, refused: 0, filtered: 0, untrusted: 0, other: 0, broken: 0 }
     ");
 }
 
@@ -264,7 +336,7 @@ fn a_truncated_compressed_log_gives_the_part_before() {
     encoder.write_all(format!("{LINE}\n").as_bytes()).unwrap();
     let mut bytes = encoder.finish().unwrap();
     bytes.truncate(bytes.len() - 4);
-    let text = outcome(&bytes, &AuditOptions::default());
+    let text = outcome(&bytes, &trusting());
     assert!(text.contains("27025 x86_64 getppid\n"), "{text}");
     assert!(
         text.contains("lost None: log: the rest can't be read: "),
@@ -500,7 +572,7 @@ proptest! {
         let syscall = Syscall::from_audit(model.arch.audit(), model.nr).unwrap();
         let call = format!("  {} {} {syscall}\n", model.pid, syscall.arch);
         for line in model.lines() {
-            let text = outcome(line.as_bytes(), &AuditOptions::default());
+            let text = outcome(line.as_bytes(), &trusting());
             prop_assert!(text.contains(&call), "{}\n{}", line, text);
             if let Some(exe) = &model.exe {
                 let exe = format!("  {} executes {}\n", model.pid, String::from_utf8_lossy(exe));
@@ -511,7 +583,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        outcome(&bytes, &AuditOptions::default());
+        outcome(&bytes, &trusting());
     }
 
     #[test]
@@ -526,6 +598,6 @@ proptest! {
             bytes[at] = byte;
         }
         bytes.truncate(cut.index(bytes.len()));
-        outcome(&bytes, &AuditOptions::default());
+        outcome(&bytes, &trusting());
     }
 }
