@@ -109,12 +109,12 @@ impl<'a> Container<'a> {
 
     /// Adds what a line calls to a recording, as the log tells.
     fn record(&self, audit: &Path, recording: &Path, line: &str) {
-        let follower = Follower::start(self.room, &["--container", &self.id, "--idle", "3s"]);
+        let follower = Follower::start(self.room, &["--container", &self.id]);
         for _ in 0..6 {
             let ended = self.run(audit, line);
             assert_eq!(ended.code(), 7, "{line}: {}", ended.stderr);
         }
-        let files = follower.end(self.room);
+        let files = follower.interrupt(self.room);
         let mut merge = Command::new(PROGRAM);
         merge.args(["merge", "-q", "-n", "container", "-o"]);
         merge.arg(recording).arg(&files.recording);

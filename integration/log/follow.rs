@@ -52,6 +52,12 @@ impl Follower {
         }
     }
 
+    /// Ends it as Ctrl-C does: what came before is recorded.
+    pub(super) fn interrupt(self, room: &Room) -> Files {
+        self.running.signal(Signal::SIGINT);
+        self.end(room)
+    }
+
     /// Waits for its end, and gives what it recorded.
     pub(super) fn end(self, room: &Room) -> Files {
         let ended = self.running.wait(room);
@@ -103,7 +109,7 @@ fn records_of_an_executable_are_followed_until_none_come() {
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let (flood, other) = (flood(), other_flood(&room));
-    let follower = Follower::start(&room, &["--exe", &other, "--idle", "2s"]);
+    let follower = Follower::start(&room, &["--exe", &other, "--idle", "5s"]);
     run_logged(&room, &[&flood, "30"]);
     run_logged(&room, &[&other, "500"]);
     let files = follower.end(&room);
@@ -136,8 +142,7 @@ fn records_of_a_name_are_followed_until_interrupted() {
     let follower = Follower::start(&room, &["--comm", "other"]);
     run_logged(&room, &[&flood, "30"]);
     run_logged(&room, &[&other, "40"]);
-    follower.running.signal(Signal::SIGINT);
-    let run = follower.end(&room).run();
+    let run = follower.interrupt(&room).run();
     assert_eq!(getppid(&run), 40);
     assert!(
         run.incomplete_because().is_empty(),
@@ -217,7 +222,7 @@ fn records_of_a_container_are_followed_by_its_cgroup() {
     let flood = flood();
     let id = format!("{:064x}", std::process::id());
     let cgroup = Cgroup::new(&id);
-    let follower = Follower::start(&room, &["--container", &id, "--idle", "3s"]);
+    let follower = Follower::start(&room, &["--container", &id]);
     run_logged(&room, &[&flood, "30"]);
     // Short-lived processes: most are gone when their records are read.
     let script = format!("for i in 1 2 3 4 5 6 7 8 9 10; do {flood} 10; done; exit 3");
@@ -232,7 +237,7 @@ fn records_of_a_container_are_followed_by_its_cgroup() {
             .args(inside),
     );
     assert_eq!(ended.code(), 3, "{}", ended.stderr);
-    let run = follower.end(&room).run();
+    let run = follower.interrupt(&room).run();
     let found = getppid(&run);
     // A process that is gone before its cgroup can be read may not be found: then the run says so.
     let complete = run.incomplete_because().is_empty();
@@ -268,12 +273,9 @@ fn a_log_of_this_kernel_is_proven_to_be_whole() {
     let log = room.fresh("l");
     let _daemon = super::sources::Auditd::start(&room, &log);
     let source = format!("file:{}", log.display());
-    let follower = Follower::start(
-        &room,
-        &["--source", &source, "--comm", "flood", "--idle", "3s"],
-    );
+    let follower = Follower::start(&room, &["--source", &source, "--comm", "flood"]);
     run_logged(&room, &[&flood(), "5000"]);
-    let run = follower.end(&room).run();
+    let run = follower.interrupt(&room).run();
     assert_eq!(getppid(&run), 5000);
     assert!(
         run.incomplete_because().is_empty(),

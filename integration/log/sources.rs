@@ -377,7 +377,7 @@ fn beside_an_audit_daemon_netlink_works_and_its_role_is_not_taken() {
 #[apply(test)]
 #[needs(audit())]
 fn without_privileges_the_error_says_which_is_missing_and_what_needs_none() {
-    let _others_record_too = lock(FlockArg::LockShared);
+    let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let check = |options: &[&str], expected: &[&str]| {
         let files = Files::new(&room);
@@ -397,9 +397,6 @@ fn without_privileges_the_error_says_which_is_missing_and_what_needs_none() {
     let none = "use --backend ptrace, which needs no privileges";
     check(&["--source", "netlink"], &["CAP_AUDIT_READ", none]);
     check(&["--source", "auditd"], &["CAP_AUDIT_CONTROL", none]);
-    let _setting = (std::fs::read_to_string("/proc/sys/kernel/dmesg_restrict")
-        .unwrap()
-        .trim()
-        == "1")
-        .then(|| check(&["--source", "kmsg"], &["CAP_SYSLOG", none]));
+    let _restricted = Setting::change("/proc/sys/kernel/dmesg_restrict", "1");
+    check(&["--source", "kmsg"], &["CAP_SYSLOG", none]);
 }
