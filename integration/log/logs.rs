@@ -171,9 +171,10 @@ fn the_log_of_auditd_is_followed_across_its_own_rotation() {
     let source = format!("file:{}", log.display());
     let flood = programs::workload("flood");
     let script = format!(
-        "{0} 5000; kill -USR1 {1}; {0} 5000; kill -USR1 {1}; exec {0} 5000",
+        "for n in 1 2; do {0} 5000; kill -USR1 {1}; until [ -e {2}.$n ]; do /bin/true; done; done; exec {0} 5000",
         flood.display(),
-        daemon.pid
+        daemon.pid,
+        log.display()
     );
     let options = ["--source", source.as_str(), "--passes", "1"];
     let (ended, files) = record(&room, &options, Path::new("/bin/sh"), &["-c", &script]);

@@ -331,7 +331,7 @@ impl Auditd {
         assert_eq!(before, 0, "an audit daemon runs already");
         let configuration = format!(
             "local_events = yes\nwrite_logs = yes\nlog_file = {}\nlog_group = root\nlog_format = RAW\n\
-             flush = INCREMENTAL_ASYNC\nfreq = 50\nmax_log_file = 1000\nnum_logs = 2\npriority_boost = 4\n\
+             flush = INCREMENTAL_ASYNC\nfreq = 50\nmax_log_file = 1000\nnum_logs = 9\npriority_boost = 4\n\
              name_format = NONE\nmax_log_file_action = KEEP_LOGS\nspace_left = 1\nspace_left_action = IGNORE\n\
              admin_space_left = 0\nadmin_space_left_action = IGNORE\ndisk_full_action = IGNORE\ndisk_error_action = IGNORE\n\
              q_depth = 2000\noverflow_action = IGNORE\nmax_restarts = 10\nplugin_dir = {}\nend_of_event_timeout = 2\n",
