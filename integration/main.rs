@@ -21,6 +21,7 @@ mod debuggers;
 mod diff;
 mod enforce;
 mod explain;
+mod files;
 mod formats;
 mod generate;
 mod hostile;

@@ -26,7 +26,7 @@ pub mod enforce;
 pub mod event;
 pub mod format;
 pub mod import;
-mod input;
+pub mod input;
 pub mod nearest;
 mod panic;
 pub mod profile;

@@ -58,7 +58,7 @@ fn recording(args: &ExplainArgs) -> anyhow::Result<Option<Recording>> {
         return input::recordings(&args.recordings, MergedName::Same).map(Some);
     }
     match beside(&args.profile) {
-        Some(path) if path.is_file() => Ok(Some(Recording::load(&path)?)),
+        Some(path) if path.is_file() => Ok(Some(input::recording(&path)?)),
         _ => Ok(None),
     }
 }

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use sc_record::input::{FileKind, read_file};
 use sc_record::profile::Profile;
-use sc_record::recording::{MergedName, Recording};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use sc_record::recording::{FileError, MergedName, Recording, looks_like_recording};
 
 use super::load::{self, Loaded};
 use crate::cli::ReadArgs;
+use crate::ui::failure::WrongFile;
 
 /// What a file is.
 pub(super) enum Input {
@@ -17,49 +17,42 @@ pub(super) enum Input {
     Recording(Recording),
 }
 
-/// `-` is stdin.
-pub(super) fn path_of(path: &Path) -> &Path {
-    if path == Path::new("-") {
-        Path::new("/dev/stdin")
-    } else {
-        path
-    }
-}
-
 /// Reads a profile of any format.
 pub(super) fn profile(path: &Path, args: &ReadArgs) -> anyhow::Result<Loaded> {
-    load::load(path_of(path), args, None, false)
+    load::load(path, args, None, false)
 }
 
-/// Reads a file that may be either. A broken file counts as what it looks like.
+/// Reads a profile or a recording.
 pub(super) fn either(path: &Path, args: &ReadArgs) -> anyhow::Result<Input> {
-    #[derive(Deserialize)]
-    struct Fields {
-        schema: Option<IgnoredAny>,
-        runs: Option<IgnoredAny>,
+    // Once, since it may be a pipe.
+    let bytes = read_file(path, FileKind::Recording)?;
+    if looks_like_recording(&bytes) {
+        return parse_recording(path, &bytes).map(Input::Recording);
     }
-    let file = path.display();
-    // Once: it may be a pipe.
-    let bytes = std::fs::read(path_of(path)).with_context(|| format!("cannot read {file}"))?;
-    let is_recording = match serde_json::from_slice::<Fields>(&bytes) {
-        Ok(fields) => fields.schema.is_some() || fields.runs.is_some(),
-        Err(_) => memchr::memmem::find(&bytes, b"\"schema\"").is_some(),
-    };
-    if !is_recording {
-        let parsed = load::parse(&bytes, args, None, false).with_context(|| format!("{file}"))?;
-        return Ok(Input::Profile(parsed.profile));
-    }
-    if path == Path::new("-") {
-        let recording = Recording::parse(&bytes).map_err(|error| error.at(path));
-        return recording.map(Input::Recording).map_err(anyhow::Error::msg);
-    }
-    Ok(Input::Recording(Recording::load(path)?))
+    let parsed = load::parse(&bytes, args, None, false);
+    let parsed = parsed.with_context(|| path.display().to_string())?;
+    Ok(Input::Profile(parsed.profile))
+}
+
+/// Reads a recording; `-` is stdin.
+pub(super) fn recording(path: &Path) -> anyhow::Result<Recording> {
+    parse_recording(path, &read_file(path, FileKind::Recording)?)
+}
+
+fn parse_recording(path: &Path, bytes: &[u8]) -> anyhow::Result<Recording> {
+    Recording::parse(bytes).map_err(|problem| {
+        let path = path.to_owned();
+        if !looks_like_recording(bytes) && load::is_profile(bytes) {
+            WrongFile::Profile(path).into()
+        } else {
+            FileError::Parse { path, problem }.into()
+        }
+    })
 }
 
 /// The runs of several recordings.
 pub(super) fn recordings(paths: &[PathBuf], name: MergedName<'_>) -> anyhow::Result<Recording> {
-    let paths: Vec<PathBuf> = paths.iter().map(|path| path_of(path).to_owned()).collect();
-    Ok(Recording::load_all(&paths, name)?)
+    Recording::load_all(paths, name, recording)
 }
 
 /// `1 run`, `2 runs`.

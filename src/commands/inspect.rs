@@ -15,7 +15,7 @@ use sc_record::bpf::{
     explain, explain_other_arches, filters, prove,
 };
 use sc_record::enforce::{self, OnUnknown};
-use sc_record::format::{self, detect};
+use sc_record::format::detect;
 use sc_record::profile::{ARGS, Action, Profile};
 use sc_record::syscall::{Arch, Syscall, suggestion};
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ fn load(args: &InspectArgs) -> anyhow::Result<Inspected> {
     }
     let path = Path::new(&args.what);
     let file = path.display();
-    let bytes = format::read_file(path).with_context(|| format!("cannot read {file}"))?;
+    let bytes = load::read(path)?;
     let format = args.read.from;
     if !format.unwrap_or_else(|| detect(&bytes)).is_text() {
         let program = Program::from_bytes(&bytes).with_context(|| format!("{file}"))?;

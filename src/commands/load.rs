@@ -6,9 +6,12 @@ use std::path::Path;
 use anyhow::Context;
 use sc_record::enforce::compile_known;
 use sc_record::format::{self, Format, KernelVersion, Machine, Parsed, Reading};
+use sc_record::input::{FileKind, read_file};
+use sc_record::recording::looks_like_recording;
 use sc_record::syscall::Arch;
 
 use crate::cli::ReadArgs;
+use crate::ui::failure::WrongFile;
 
 /// A profile, and the file that it was read from.
 pub(super) struct Loaded {
@@ -23,10 +26,30 @@ pub(super) fn load(
     into: Option<Format>,
     lossy: bool,
 ) -> anyhow::Result<Loaded> {
-    let file = path.display();
-    let bytes = format::read_file(path).with_context(|| format!("cannot read {file}"))?;
-    let parsed = parse(&bytes, args, into, lossy).with_context(|| format!("{file}"))?;
+    let bytes = read(path)?;
+    let parsed = parse(&bytes, args, into, lossy);
+    let parsed = parsed.with_context(|| path.display().to_string())?;
     Ok(Loaded { parsed, bytes })
+}
+
+/// Reads the file of a profile; `-` is stdin.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = read_file(path, FileKind::Profile)?;
+    if looks_like_recording(&bytes) {
+        return Err(WrongFile::Recording(path.to_owned()).into());
+    }
+    Ok(bytes)
+}
+
+/// Whether the content of a file is a profile in any format.
+pub(super) fn is_profile(bytes: &[u8]) -> bool {
+    let reading = Reading {
+        lossy: true,
+        groups: Some(format::groups_of_systemd),
+        compile: Some(compile_known),
+        ..Reading::default()
+    };
+    format::read(bytes, None, &reading).is_ok()
 }
 
 /// Reads a profile from the content of a file.

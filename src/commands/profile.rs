@@ -12,6 +12,7 @@ use sc_record::format::{
 use sc_record::profile::{Action, Extent, Generated, Policy, Profile};
 use sc_record::recording::{Name, Recording};
 
+use super::load;
 use crate::cli::{self, Destination, ProfileArgs};
 
 impl From<cli::Policy> for Extent {
@@ -58,7 +59,7 @@ pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_
 /// A profile that is assumed to be right as far as it goes.
 pub(super) fn assumed(path: &Path) -> anyhow::Result<Profile> {
     let file = path.display();
-    let bytes = format::read_file(path).with_context(|| format!("cannot read {file}"))?;
+    let bytes = load::read(path)?;
     let reading = Reading {
         groups: Some(format::groups_of_systemd),
         compile: Some(compile_known),

@@ -1,6 +1,6 @@
 //! `sc-record resolve 59 x86:openat`: translates numbers and names of system calls, also in the lines of a log.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 use anyhow::Context;
 use sc_record::syscall::{Arch, Syscall, suggestion};
@@ -32,6 +32,9 @@ pub(super) fn resolve(args: &ResolveArgs) -> anyhow::Result<u8> {
     };
     annotate_all(stdin.lock(), &mut io::stdout().lock(), arch)
 }
+
+/// The maximum length of a line, in bytes.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// A number or name, and its calls.
 struct Resolved<'a> {
@@ -160,14 +163,17 @@ fn annotate_all(mut from: impl BufRead, to: &mut impl Write, arch: Arch) -> anyh
     let mut number = 0_u64;
     loop {
         line.clear();
-        if from
-            .read_until(b'\n', &mut line)
-            .context("can't read stdin")?
-            == 0
-        {
+        let mut bounded = from.by_ref().take(LONGEST_LINE);
+        let read = bounded.read_until(b'\n', &mut line);
+        if read.context("can't read stdin")? == 0 {
             return Ok(status);
         }
         number += 1;
+        let is_cut = bounded.limit() == 0 && !line.ends_with(b"\n");
+        anyhow::ensure!(
+            !is_cut,
+            "line {number} is longer than {LONGEST_LINE} bytes, so it is not of a log"
+        );
         let (annotated, unknown) = annotate(&line, arch);
         to.write_all(&annotated).context("can't write to stdout")?;
         if let Some(unknown) = unknown {

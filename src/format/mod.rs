@@ -37,7 +37,7 @@ pub use document::{Document, DocumentError, OnUnnamed, document};
 pub use edit::{EditError, edit};
 pub use error::{Invalid, Lost, ParseError, ParseErrorKind, Position, RenderError};
 pub use machine::{KernelVersion, Machine};
-pub use reading::{Groups, MAX_BYTES, Parsed, Positions, Reading, read_file};
+pub use reading::{Groups, MAX_BYTES, Parsed, Positions, Reading};
 pub use systemd::groups_of_systemd;
 pub use writing::{Companion, Compile, Writing, Written};
 

@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use super::json::{Index, Path};
 use super::machine::Machine;
 use super::writing::{Compile, Output};
 use super::{Format, Lost, ParseError, ParseErrorKind, Position, RenderError};
+use crate::input::FileKind;
 use crate::profile::{Place, Profile};
 
 /// The longest file that is read as a profile, so that memory stays bounded whatever file is given.
-pub const MAX_BYTES: usize = 16 << 20;
+pub const MAX_BYTES: usize = FileKind::Profile.max_bytes();
 
 /// Returns the calls of a group of systemd's; `None` if there is no such group.
 pub type Groups = fn(&str) -> Option<Vec<String>>;
@@ -151,19 +149,4 @@ impl<'a> Input<'a> {
     pub(super) fn into_lost(self) -> Vec<Lost> {
         self.lost
     }
-}
-
-/// Reads a file; `-` is stdin. A file that is too long for a profile is cut after [`MAX_BYTES`] and a byte, which
-/// [`read()`](super::read()) refuses.
-pub fn read_file(path: &FilePath) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let most = u64::try_from(MAX_BYTES)
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
-    if path == FilePath::new("-") {
-        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
-    } else {
-        File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
 }

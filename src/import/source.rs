@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 
 use super::ImportError;
+use crate::input::is_endless;
 
 /// How many bytes at the start identify the kind of a file.
 const MAGIC: usize = 8;
@@ -66,9 +67,13 @@ impl ImportSource {
 
 fn open_file(path: &Path) -> io::Result<File> {
     let file = File::open(path)?;
+    let metadata = file.metadata()?;
     // open(2) opens directories too.
-    if file.metadata()?.is_dir() {
+    if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if is_endless(&file, &metadata) {
+        return Err(io::Error::other("it is a device, which may have no end"));
     }
     Ok(file)
 }

@@ -2,28 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{MergeError, Name, ParseError, Recording, RunId};
 use crate::atomic_file::{self, LockedFile, write_atomically};
+use crate::input::{FileKind, ReadError, read_any, read_file};
 
-/// The maximum size of a recording: thousands of runs, or millions if they are folded. Unit tests, which reach it, have less.
-const MAX_BYTES: u64 = if cfg!(test) { 4 << 20 } else { 256 << 20 };
+const MAX_BYTES: usize = FileKind::Recording.max_bytes();
 
 /// Why a recording could not be read or changed. The file is as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// It can't be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Input(#[from] ReadError),
     /// It is not a recording, or this build can't read it.
     #[error("{}", problem.at(path))]
     Parse {
@@ -31,12 +24,6 @@ pub enum FileError {
         path: PathBuf,
         /// Where and why.
         problem: ParseError,
-    },
-    /// It is too large to be a recording.
-    #[error("{} is larger than {MAX_BYTES} bytes: it can't be a recording", path.display())]
-    TooLarge {
-        /// Which.
-        path: PathBuf,
     },
     /// It would become too large to be read back.
     #[error("{} would be larger than {MAX_BYTES} bytes", path.display())]
@@ -86,20 +73,24 @@ pub enum MergedName<'a> {
 pub enum Earlier {
     /// The change gets them.
     Keep,
-    /// They are left out. The old file is not read; it is kept with `.bak` after its name.
+    /// They are left out. The old file is kept with `.bak` after its name.
     SetAside,
 }
 
 impl Recording {
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Recording, FileError> {
-        parse(path, &read(path)?)
+        parse(path, &read_file(path, FileKind::Recording)?)
     }
 
-    /// Reads files and merges them.
-    pub fn load_all(paths: &[PathBuf], name: MergedName<'_>) -> Result<Recording, FileError> {
+    /// Merges files that `load` reads.
+    pub fn load_all<E: From<FileError>>(
+        paths: &[PathBuf],
+        name: MergedName<'_>,
+        mut load: impl FnMut(&Path) -> Result<Recording, E>,
+    ) -> Result<Recording, E> {
         let (first, rest) = paths.split_first().ok_or(FileError::NoFile)?;
-        let mut merged = Recording::load(first)?;
+        let mut merged = load(first)?;
         if let MergedName::Given(name) = name {
             merged.name = name.clone();
         }
@@ -107,7 +98,7 @@ impl Recording {
         let mut origins: BTreeMap<RunId, &Path> = BTreeMap::new();
         origins.extend(merged.calls_by_run().map(|(id, _)| (id, first.as_path())));
         for path in rest {
-            let mut recording = Recording::load(path)?;
+            let mut recording = load(path)?;
             if name != MergedName::Same {
                 recording.name = merged.name.clone();
             }
@@ -137,7 +128,7 @@ impl Recording {
     /// The content for this file, which [`Recording::load`] can read back.
     pub fn content(&self, path: &Path) -> Result<Vec<u8>, FileError> {
         let text = self.render();
-        if text.len() as u64 > MAX_BYTES {
+        if text.len() > MAX_BYTES {
             return Err(FileError::Full {
                 path: path.to_owned(),
             });
@@ -155,8 +146,12 @@ pub fn update(
     change: impl FnOnce(Option<Recording>) -> Result<Recording, MergeError>,
 ) -> Result<Recording, FileError> {
     let file = LockedFile::lock(path)?;
-    let old = match read(file.path()) {
-        Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+    let read = match earlier {
+        Earlier::Keep => read_file(file.path(), FileKind::Recording),
+        Earlier::SetAside => read_any(file.path(), FileKind::Recording),
+    };
+    let old = match read {
+        Err(error) if error.is_not_found() => None,
         Ok(old) if earlier == Earlier::SetAside => {
             write_atomically(&backup_of(file.path()), &old)?;
             None
@@ -171,6 +166,21 @@ pub fn update(
     Ok(new)
 }
 
+/// Whether a text is meant to be a recording, even if it is not a valid one.
+#[must_use]
+pub fn looks_like_recording(text: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Fields {
+        schema: Option<u64>,
+    }
+    match serde_json::from_slice::<Fields>(text) {
+        Ok(fields) => fields.schema.is_some(),
+        Err(_) => [b"\"schema\"".as_slice(), b"\"runs\""]
+            .iter()
+            .all(|key| memchr::memmem::find(text, key).is_some()),
+    }
+}
+
 fn parse(path: &Path, text: &[u8]) -> Result<Recording, FileError> {
     Recording::parse(text).map_err(|problem| FileError::Parse {
         path: path.to_owned(),
@@ -183,21 +193,6 @@ fn backup_of(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".bak");
     name.into()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
-    let opened = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    opened.map_err(|source| FileError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(FileError::TooLarge {
-            path: path.to_owned(),
-        });
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod seen;
 pub(crate) mod strategies;
 
 pub use builder::RunBuilder;
-pub use file::{Earlier, FileError, MergedName, update};
+pub use file::{Earlier, FileError, MergedName, looks_like_recording, update};
 pub use folded::{Calls, Folded, FoldedCall, FoldedSeen, Footprint};
 pub use merge::MergeError;
 pub use name::{BadName, Name};

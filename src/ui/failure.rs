@@ -1,6 +1,17 @@
 //! Errors of the binary itself, for which [`hint`](super::hint) knows what to do.
 
+use std::path::PathBuf;
+
 use super::summary::count;
+
+/// A file has the wrong content for the verb.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum WrongFile {
+    #[error("{} is a profile, not a recording", .0.display())]
+    Profile(PathBuf),
+    #[error("{} is a recording, not a profile", .0.display())]
+    Recording(PathBuf),
+}
 
 /// No record came that was asked for.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

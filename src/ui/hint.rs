@@ -12,7 +12,7 @@ use sc_record::format::{self, DocumentError, ParseErrorKind, RenderError};
 use sc_record::recording::{FileError, MergeError, ParseError};
 use sc_record::{atomic_file, backend, command::CommandError};
 
-use super::failure::{NoRecord, Nothing, UnknownNames};
+use super::failure::{NoRecord, Nothing, UnknownNames, WrongFile};
 
 /// The advice for an error, where there is some. The first cause that has one decides.
 /// `verb` is the one that a command was probably meant to be.
@@ -34,6 +34,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| of_source(cause.downcast_ref()?))
         .or_else(|| Some(of_no_record(*cause.downcast_ref()?)))
         .or_else(|| of_file(cause.downcast_ref()?))
+        .or_else(|| Some(of_wrong_file(cause.downcast_ref()?)))
         .or_else(|| of_write(cause.downcast_ref()?))
         .or_else(|| of_merge(cause.downcast_ref()?))
         .or_else(|| of_document(cause.downcast_ref()?))
@@ -114,9 +115,23 @@ fn of_source(error: &AuditSourceError) -> Option<String> {
     Some(advice.to_owned())
 }
 
+fn of_wrong_file(file: &WrongFile) -> String {
+    match file {
+        WrongFile::Profile(path) => format!(
+            "a profile is explained by sc-record explain {0}, checked by sc-record lint {0}, and converted by sc-record \
+             convert {0}",
+            path.display()
+        ),
+        WrongFile::Recording(path) => format!(
+            "write its profile first: sc-record generate {} -o PROFILE",
+            path.display()
+        ),
+    }
+}
+
 fn of_file(error: &FileError) -> Option<String> {
     match error {
-        FileError::Parse { path, problem } => Some(of_parse(path, problem)),
+        FileError::Parse { path, problem } => of_parse(path, problem),
         FileError::Full { .. } => Some(
             "fold runs that bring nothing new: sc-record merge --compact FILE -o FILE; or record anew with --fresh"
                 .to_owned(),
@@ -126,21 +141,21 @@ fn of_file(error: &FileError) -> Option<String> {
     }
 }
 
-fn of_parse(path: &Path, problem: &ParseError) -> String {
+fn of_parse(path: &Path, problem: &ParseError) -> Option<String> {
     // What git calls a file is relative.
     let path = if path.is_relative() {
         path.display()
     } else {
         Path::new("FILE").display()
     };
-    match problem {
+    Some(match problem {
         ParseError::Newer { .. } => "use a newer sc-record".to_owned(),
         ParseError::Conflict { .. } => format!(
-            "unite both sides: git show :2:./{path} >ours; git show :3:./{path} >theirs; \
+            "merge both sides: git show :2:./{path} >ours; git show :3:./{path} >theirs; \
              sc-record merge ours theirs -o {path}"
         ),
-        _ => "restore the file from version control, or record anew with --fresh".to_owned(),
-    }
+        _ => return None,
+    })
 }
 
 fn of_write(error: &atomic_file::Error) -> Option<String> {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use sc_record::atomic_file::LockedFile;
 use sc_record::format::{self, EditError};
+use sc_record::input::{FileKind, read_file};
 use sc_record::profile::Edit;
 use similar::TextDiff;
 
@@ -58,7 +58,7 @@ impl Patch {
         };
         let path = file.path.display();
         let locked = LockedFile::lock(&file.path)?;
-        let now = std::fs::read(&file.path).with_context(|| format!("cannot read {path}"))?;
+        let now = read_file(&file.path, FileKind::Profile)?;
         anyhow::ensure!(
             now == file.bytes,
             "{path} was changed since it was checked: check again"

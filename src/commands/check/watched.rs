@@ -10,6 +10,7 @@ use sc_record::command::find_executable;
 use sc_record::recording::{Earlier, Name, Recording, Run, update};
 use sc_record::review::check::{Answers, Evidence, Watch};
 
+use super::super::input;
 use super::report::Subject;
 use crate::cli::CheckArgs;
 use crate::ui::observation::{self, Observation};
@@ -61,7 +62,7 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
 /// The name of the recording that a run is to be added to.
 fn name_in(path: &Path, program: &Path) -> anyhow::Result<Name> {
     if path.exists() {
-        return Ok(Recording::load(path)?.name);
+        return Ok(input::recording(path)?.name);
     }
     Ok(Name::of_command(program))
 }

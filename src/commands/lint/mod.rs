@@ -33,7 +33,11 @@ pub(super) fn lint(args: &LintArgs) -> anyhow::Result<u8> {
     let version = args.libseccomp.or_else(Version::current);
     let version =
         version.context("this machine's libseccomp doesn't tell its version: give --libseccomp")?;
-    let recording = args.recording.as_deref().map(Recording::load).transpose()?;
+    let recording = args
+        .recording
+        .as_deref()
+        .map(input::recording)
+        .transpose()?;
     let mut all = Vec::new();
     for path in &args.profiles {
         all.extend(of_file(path, args, version, recording.as_ref())?);

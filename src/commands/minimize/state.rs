@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
+use sc_record::input::{FileKind, read_file};
 use sc_record::trial::SyscallNames;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -66,12 +67,9 @@ impl SavedResults {
         if args.fresh {
             return Ok(state);
         }
-        let bytes = match std::fs::read(&state.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(state),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", state.path.display()));
-            }
+        let bytes = match read_file(&state.path, FileKind::SavedResults) {
+            Err(error) if error.is_not_found() => return Ok(state),
+            bytes => bytes?,
         };
         let file: SavedFile = serde_json::from_slice(&bytes).with_context(|| {
             format!(

@@ -6,7 +6,7 @@ use sc_record::profile::Profile;
 use sc_record::recording::{Earlier, Name, Recording, Run, RunId, update};
 
 use crate::cli::{Destination, KeepArgs};
-use crate::commands::profile;
+use crate::commands::{input, profile};
 use crate::ui::summary::{Say, Summary};
 
 /// Where a run goes.
@@ -63,7 +63,7 @@ impl Keep<'_> {
             return Ok(());
         };
         if path.exists() && !self.args.fresh {
-            let recording = Recording::load(path)?;
+            let recording = input::recording(path)?;
             anyhow::ensure!(
                 recording.name == self.name,
                 "{} is the recording of {}, not of {}: give that name with --name, or another file with --recording",
