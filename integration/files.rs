@@ -1,7 +1,6 @@
 //! Files that are not what a verb expects.
 
 use std::fs::{self, File};
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;

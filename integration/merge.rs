@@ -109,7 +109,7 @@ fn what_does_not_fit_together_is_named_and_nothing_is_written() {
         "a.json other.json -o out.json",
         "sc-record: error: cannot merge a.json and other.json: \
          they are recordings of different workloads: app and other\n  \
-         hint: to call them by one name, use -n NAME",
+         hint: merge -n NAME gives them one name; generate -o FILE writes one profile for both",
     );
     check(
         "a.json changed.json -o out.json",
