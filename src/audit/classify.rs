@@ -163,19 +163,14 @@ fn of_type(text: &[u8]) -> LogLine<'_> {
     let record = record.strip_prefix(b"msg=").unwrap_or(record);
     match kind {
         b"SECCOMP" | b"1326" | b"UNKNOWN[1326]" => LogLine::Seccomp(record),
-        b"CONFIG_CHANGE" | b"1305" | b"UNKNOWN[1305]" => setting_changed(record)
-            .map_or_else(|| LogLine::OtherRecord(serial(record)), LogLine::Loss),
+        b"CONFIG_CHANGE" | b"1305" | b"UNKNOWN[1305]" => setting_changed(record).map_or_else(
+            || LogLine::OtherRecord(record::serial(record)),
+            LogLine::Loss,
+        ),
         // auditd numbers its own records.
         kind if kind.starts_with(b"DAEMON_") => LogLine::OtherRecord(None),
-        _ => LogLine::OtherRecord(serial(record)),
+        _ => LogLine::OtherRecord(record::serial(record)),
     }
-}
-
-/// The serial number of a record of any type, from `audit(` on.
-pub(crate) fn serial(record: &[u8]) -> Option<u64> {
-    let header = record.strip_prefix(b"audit(")?;
-    let end = memchr::memchr(b')', header)?;
-    Some(record::stamp(&header[..end])?.1)
 }
 
 /// Whether a text in a line is a record, from its type on: `1326 audit(`, `SECCOMP msg=audit(`.

@@ -47,7 +47,7 @@ pub(crate) fn setting_changed(record: &[u8]) -> Option<LossNote> {
     SETTINGS
         .iter()
         .any(has)
-        .then(|| LossNote::SettingChanged(super::classify::serial(record)))
+        .then(|| LossNote::SettingChanged(super::record::serial(record)))
 }
 
 impl LossNote {

@@ -10,9 +10,10 @@ mod record;
 mod selection;
 pub(crate) mod time;
 
-pub(crate) use classify::{Classifier, LogLine, kmsg_sequence, serial};
+pub(crate) use classify::{Classifier, LogLine, kmsg_sequence};
 pub(crate) use log::{LogItem, read_log};
 pub use loss::LossNote;
 pub(crate) use loss::{Gaps, setting_changed};
+pub(crate) use record::serial;
 pub use record::{BadRecord, Record};
 pub use selection::Selection;

@@ -326,3 +326,10 @@ fn prefixed_hex(text: &[u8]) -> Option<u64> {
 fn bad(field: &'static str, value: &[u8]) -> BadRecord {
     BadRecord::Value(field, lossy(value))
 }
+
+/// The serial number of a record of any type, from `audit(` on.
+pub(crate) fn serial(record: &[u8]) -> Option<u64> {
+    let header = record.strip_prefix(b"audit(")?;
+    let end = memchr::memchr(b')', header)?;
+    Some(stamp(&header[..end])?.1)
+}

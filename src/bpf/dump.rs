@@ -12,7 +12,7 @@ use super::instruction::InvalidProgram;
 use super::program::Program;
 use crate::event::Task;
 use crate::sys::ptrace::{self, Metadata};
-use crate::sys::wait::{Patience, Status, wait_for};
+use crate::sys::wait::{Patience, WaitStatus, wait_for};
 
 /// How long to wait for a task to stop. One in an uninterruptible call doesn't.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -166,7 +166,7 @@ fn stop(task: Task) -> Result<i32, DumpError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match wait_for(task, Patience::Poll) {
-            Ok(Some((_, Status::Stopped { signal, event }))) => {
+            Ok(Some((_, WaitStatus::Stopped { signal, event }))) => {
                 return Ok(if event == 0 { signal } else { 0 });
             }
             Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),

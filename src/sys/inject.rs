@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::exec::exit_process;
 use super::raw_call::{Entry, SharedWords, call_and_exit, crash_plainly};
 use super::seccomp::LoadFilter;
-use super::wait::Status;
+use super::wait::WaitStatus;
 use super::{inherited, pidfd, supervise};
 
 /// The end of a call.
@@ -49,14 +49,14 @@ pub(crate) fn call_under_filter(
             CallEnd::NotLoaded(i32::try_from(not_loaded).map_or(Errno::EINVAL, Errno::from_raw))
         }
         _ if done != 0 => CallEnd::Returned(value),
-        Some(Status::Signaled(signal)) if in_time => CallEnd::Killed(signal),
-        Some(Status::Exited(code)) if in_time => CallEnd::Ended(code),
+        Some(WaitStatus::Signaled(signal)) if in_time => CallEnd::Killed(signal),
+        Some(WaitStatus::Exited(code)) if in_time => CallEnd::Ended(code),
         _ => CallEnd::Waits,
     })
 }
 
 /// Waits for a child, and kills it at the end of the time limit. Returns its status, and whether it ended before.
-fn wait(pid: i32, at_most: Duration) -> nix::Result<(Option<Status>, bool)> {
+fn wait(pid: i32, at_most: Duration) -> nix::Result<(Option<WaitStatus>, bool)> {
     let deadline = Instant::now() + at_most;
     let ended = pidfd::open(pid)?;
     let in_time = loop {
@@ -77,7 +77,7 @@ fn wait(pid: i32, at_most: Duration) -> nix::Result<(Option<Status>, bool)> {
         }
         while libc::waitpid(pid, &raw mut status, 0) == -1 && Errno::last() == Errno::EINTR {}
     }
-    Ok((Status::from_raw(status), in_time))
+    Ok((WaitStatus::from_raw(status), in_time))
 }
 
 /// Async-signal-safe.

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::exec::{Image, die};
 use super::inherited;
 use super::launch::above_standard;
-use super::wait::Status;
+use super::wait::WaitStatus;
 
 /// A command that runs under a supervisor of its own, in a session of its own. It is ended when this is dropped, or when
 /// this process ends in whatever way.
@@ -53,7 +53,7 @@ pub(crate) fn spawn(image: &Image, stdio: [BorrowedFd<'_>; 3]) -> nix::Result<Su
 
 impl Supervised {
     /// Waits for the command itself, but no longer than this.
-    pub(crate) fn wait(&mut self, at_most: PollTimeout) -> nix::Result<Option<Status>> {
+    pub(crate) fn wait(&mut self, at_most: PollTimeout) -> nix::Result<Option<WaitStatus>> {
         let mut fds = [PollFd::new(self.report.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, at_most) {
             Ok(0) | Err(Errno::EINTR) => return Ok(None),
@@ -63,7 +63,7 @@ impl Supervised {
         let mut status = [0; size_of::<i32>()];
         // Without a report the supervisor was killed by somebody.
         (self.report.read_exact(&mut status)).map_err(|_| Errno::ECHILD)?;
-        Ok(Status::from_raw(i32::from_ne_bytes(status)))
+        Ok(WaitStatus::from_raw(i32::from_ne_bytes(status)))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::event::Task;
 
 /// A wait status as the kernel made it. Signal numbers are raw: real-time signals too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
+pub(crate) enum WaitStatus {
     /// It exited with this code.
     Exited(i32),
     /// This signal ended it.
@@ -15,14 +15,14 @@ pub(crate) enum Status {
     Stopped { signal: i32, event: i32 },
 }
 
-impl Status {
-    pub(super) fn from_raw(status: i32) -> Option<Status> {
+impl WaitStatus {
+    pub(super) fn from_raw(status: i32) -> Option<WaitStatus> {
         if libc::WIFEXITED(status) {
-            Some(Status::Exited(libc::WEXITSTATUS(status)))
+            Some(WaitStatus::Exited(libc::WEXITSTATUS(status)))
         } else if libc::WIFSIGNALED(status) {
-            Some(Status::Signaled(libc::WTERMSIG(status)))
+            Some(WaitStatus::Signaled(libc::WTERMSIG(status)))
         } else if libc::WIFSTOPPED(status) {
-            Some(Status::Stopped {
+            Some(WaitStatus::Stopped {
                 signal: libc::WSTOPSIG(status),
                 event: status >> 16,
             })
@@ -44,16 +44,16 @@ pub(crate) enum Patience {
 
 /// The next change of state of any child or tracee of the calling thread (`__WALL | __WNOTHREAD`); `None` where there
 /// is none yet. ECHILD: there are no children or tracees (any more).
-pub(crate) fn wait_any(patience: Patience) -> nix::Result<Option<(Task, Status)>> {
+pub(crate) fn wait_any(patience: Patience) -> nix::Result<Option<(Task, WaitStatus)>> {
     wait(-1, patience)
 }
 
 /// The same for one task.
-pub(crate) fn wait_for(task: Task, patience: Patience) -> nix::Result<Option<(Task, Status)>> {
+pub(crate) fn wait_for(task: Task, patience: Patience) -> nix::Result<Option<(Task, WaitStatus)>> {
     wait(task.0, patience)
 }
 
-fn wait(pid: i32, patience: Patience) -> nix::Result<Option<(Task, Status)>> {
+fn wait(pid: i32, patience: Patience) -> nix::Result<Option<(Task, WaitStatus)>> {
     let flags = libc::__WALL
         | libc::__WNOTHREAD
         | match patience {
@@ -65,7 +65,7 @@ fn wait(pid: i32, patience: Patience) -> nix::Result<Option<(Task, Status)>> {
     let task = unsafe { libc::wait4(pid, &raw mut status, flags, std::ptr::null_mut()) };
     match Errno::result(task)? {
         0 => Ok(None),
-        task => Ok(Status::from_raw(status).map(|status| (Task(task), status))),
+        task => Ok(WaitStatus::from_raw(status).map(|status| (Task(task), status))),
     }
 }
 
@@ -95,10 +95,10 @@ pub(crate) fn wait_child(task: Task) -> nix::Result<Child> {
         )
     };
     Errno::result(waited)?;
-    Ok(match Status::from_raw(status) {
-        Some(Status::Exited(code)) => Child::Exited(code),
-        Some(Status::Signaled(signal)) => Child::Signaled(signal),
-        Some(Status::Stopped { signal, .. }) => Child::Stopped(signal),
+    Ok(match WaitStatus::from_raw(status) {
+        Some(WaitStatus::Exited(code)) => Child::Exited(code),
+        Some(WaitStatus::Signaled(signal)) => Child::Signaled(signal),
+        Some(WaitStatus::Stopped { signal, .. }) => Child::Stopped(signal),
         None => Child::Continued,
     })
 }

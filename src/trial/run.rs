@@ -16,7 +16,7 @@ use crate::recording::Exit;
 use crate::sys::exec::Image;
 use crate::sys::signal;
 use crate::sys::supervise;
-use crate::sys::wait::Status;
+use crate::sys::wait::WaitStatus;
 
 /// A command to run. Its stdin is empty, it has no terminal, and its output goes to files.
 #[derive(Clone, Debug)]
@@ -178,9 +178,9 @@ impl Trial {
         let end = loop {
             let look = Instant::now();
             match (supervised.wait(PollTimeout::from(TICK_MS))).map_err(self.process("wait for"))? {
-                Some(Status::Exited(code)) => break TrialEnd::Exit(Exit::Code(code)),
-                Some(Status::Signaled(signal)) => break TrialEnd::Exit(Exit::Signal(signal)),
-                Some(Status::Stopped { .. }) | None => {}
+                Some(WaitStatus::Exited(code)) => break TrialEnd::Exit(Exit::Code(code)),
+                Some(WaitStatus::Signaled(signal)) => break TrialEnd::Exit(Exit::Signal(signal)),
+                Some(WaitStatus::Stopped { .. }) | None => {}
             }
             if stop() {
                 return Ok(None);

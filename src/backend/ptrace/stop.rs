@@ -11,7 +11,7 @@ use crate::event::Task;
 use crate::recording::Exit;
 use crate::sys::ptrace::{self, Resume, SyscallInfo};
 use crate::sys::signal::Alarm;
-use crate::sys::wait::{self, Patience, Status};
+use crate::sys::wait::{self, Patience, WaitStatus};
 
 /// A tracee in a ptrace-stop. It stays there until one of the methods that take `self` lets it go.
 #[derive(Debug)]
@@ -157,15 +157,15 @@ impl Waiter {
             },
         };
         Ok(match found {
-            (task, Status::Stopped { signal, event }) => {
+            (task, WaitStatus::Stopped { signal, event }) => {
                 Change::Stopped(Stopped { task }, classify(signal, event))
             }
-            (task, Status::Exited(code)) => Change::Gone(task, Exit::Code(code)),
-            (task, Status::Signaled(signal)) => Change::Gone(task, Exit::Signal(signal)),
+            (task, WaitStatus::Exited(code)) => Change::Gone(task, Exit::Code(code)),
+            (task, WaitStatus::Signaled(signal)) => Change::Gone(task, Exit::Signal(signal)),
         })
     }
 
-    fn look(&mut self) -> Result<Option<(Task, Status)>, Error> {
+    fn look(&mut self) -> Result<Option<(Task, WaitStatus)>, Error> {
         if self.in_vain >= LOOKS_IN_VAIN {
             return Ok(None);
         }
@@ -189,7 +189,7 @@ impl Waiter {
         }
     }
 
-    fn sleep(&mut self, until: Option<Instant>) -> nix::Result<Option<(Task, Status)>> {
+    fn sleep(&mut self, until: Option<Instant>) -> nix::Result<Option<(Task, WaitStatus)>> {
         let start = Instant::now();
         let found = match until.map(|until| until.saturating_duration_since(start)) {
             None => wait::wait_any(Patience::Block)?,
