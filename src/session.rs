@@ -59,7 +59,7 @@ impl Session<'_> {
             Err(panic) => Error::Panic(panic),
         };
         match (failure, self.stop.reason()) {
-            (failure, _) if failure.is_of_start() => Err(failure),
+            (failure, _) if failure.is_start_failure() => Err(failure),
             (failure, _) if runs.abandon(&failure) => Ok(()),
             (_, Some(reason)) => Err(Error::Stopped(reason.to_owned())),
             (failure, None) => Err(failure),

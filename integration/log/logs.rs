@@ -200,7 +200,7 @@ fn a_syslog_is_not_believed_unless_asked_for() {
     let source = format!("file:{}", log.display());
     let (ended, _) = record(&room, &["--source", &source], Path::new("/bin/true"), &[]);
     assert_eq!(ended.code(), 125);
-    let expected = "no record of the recorder's own call came";
+    let expected = "no record of the recorder's test call arrived";
     assert!(ended.stderr.contains(expected), "{}", ended.stderr);
     assert!(ended.stderr.contains("--trust-syslog"), "{}", ended.stderr);
 }
@@ -218,7 +218,7 @@ fn a_log_that_nobody_writes_is_refused() {
     assert!(
         ended
             .stderr
-            .contains("no record of the recorder's own call came"),
+            .contains("no record of the recorder's test call arrived"),
         "{}",
         ended.stderr
     );

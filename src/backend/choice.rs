@@ -2,19 +2,19 @@
 
 use super::{Backend, Promise, Target, Unavailable};
 
-/// What probing found, and the backend that was picked.
+/// The backend that was picked, and the result of probing each.
 pub struct Choice<'a> {
     /// The backend to record with.
     pub picked: &'a dyn Backend,
     /// What it promises.
     pub promise: Promise,
-    /// The better backends, which can't record.
+    /// The backends that were preferred to it, and why each can't record.
     pub better: Vec<(&'static str, Unavailable)>,
-    /// What probing found of the others, where they were probed.
+    /// The results of the backends after it, if they were probed.
     pub others: Vec<(&'static str, Result<Promise, Unavailable>)>,
 }
 
-/// No backend can record a target. Each has something missing.
+/// No backend can record a target, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("no backend can record this{}", list(.0))]
 pub struct NoBackend(pub Vec<(&'static str, Unavailable)>);
@@ -26,7 +26,7 @@ fn list(missing: &[(&'static str, Unavailable)]) -> String {
 }
 
 impl Unavailable {
-    /// It and its causes, on one line.
+    /// The error with its causes, on one line.
     #[must_use]
     pub fn chain(&self) -> String {
         let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
@@ -35,8 +35,8 @@ impl Unavailable {
 }
 
 impl<'a> Choice<'a> {
-    /// Picks the first of these that can record the target. The ones after it are only probed for a user who wants to know
-    /// (`all`): it takes time.
+    /// Picks the first of these that can record the target. Probing takes time, so the backends after it are probed
+    /// only on request (`all`).
     pub fn make(
         backends: &'a [Box<dyn Backend>],
         target: &Target,

@@ -7,20 +7,20 @@ use super::Target;
 use crate::event::{Event, Sink};
 use crate::recording::Exit;
 
-/// Names a workload from its [`Collector::begin`] to its [`Collector::end`]. The backend chooses it.
+/// Identifies a workload from its [`Collector::begin`] to its [`Collector::end`]. The backend chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkloadId(pub u64);
 
-/// What is known of a workload when its run begins.
+/// A workload, as known when its run begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
-    /// The program, as it was called; empty where the first that executes is the program.
+    /// The program, as it was called. If empty, the first program that is executed counts.
     pub program: PathBuf,
-    /// What tells it from the backend's other workloads: labels of its run.
+    /// Labels of the run, which distinguish it from the backend's other workloads.
     pub labels: BTreeMap<String, String>,
 }
 
-/// What is known at the end of a run besides its events.
+/// Facts about a finished run that are not events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunEnd {
     /// How the command ended; `None` if that was not seen.
@@ -29,20 +29,20 @@ pub struct RunEnd {
     pub no_new_privs: bool,
 }
 
-/// What the user may want to know while a recording goes on. It is not part of any run.
+/// A message for the user while a recording goes on. It is not part of any run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// Something that takes time, or needs the user.
     Progress(String),
-    /// What was chosen, and why.
+    /// A choice, with its reason.
     Choice(String),
 }
 
-/// Takes the runs of many workloads at once.
+/// Receives the runs of many workloads at once.
 ///
-/// Each run is `begin`, any number of `event`s, `end`, under one id; runs interleave freely. No call of the workload that
-/// is made after `begin` returned is missing, or an [`Event::Lost`] says so. A run without an `end` did not end: it is
-/// incomplete, or, where it has no call at all, never began.
+/// Each run is `begin`, any number of `event`s, `end`, under one id; runs interleave freely. Every call that the
+/// workload makes after `begin` returned is reported; where one may be missing, there is an [`Event::Lost`]. A run
+/// without an `end` is incomplete, or, if it has no calls, never began.
 ///
 /// The workload may wait while a method runs.
 pub trait Collector {
@@ -52,10 +52,10 @@ pub trait Collector {
     /// The next event of a run that has begun.
     fn event(&mut self, id: WorkloadId, event: Event);
 
-    /// A run ends. Its id may name another one from now on.
+    /// A run ends. Its id may be reused from now on.
     fn end(&mut self, id: WorkloadId, end: RunEnd);
 
-    /// Tells the user something.
+    /// Passes a message on to the user.
     fn notice(&mut self, notice: Notice);
 }
 
@@ -77,7 +77,7 @@ impl<'a> OneRun<'a> {
         OneRun { collector }
     }
 
-    /// Tells the user something.
+    /// Passes a message on to the user.
     pub fn notice(&mut self, notice: Notice) {
         self.collector.notice(notice);
     }

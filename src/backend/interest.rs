@@ -6,8 +6,8 @@ use rustc_hash::FxHashSet;
 
 use crate::syscall::Syscall;
 
-/// The calls whose [`CallSite`](crate::event::CallSite) is wanted. To find it out takes time at every one of them, so it
-/// shouldn't be those that a workload makes most.
+/// The calls whose [`CallSite`](crate::event::CallSite) is wanted. Finding a call site takes time at every call, so
+/// leave out the calls that a workload makes most often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interest {
     but: Arc<FxHashSet<Syscall>>,
@@ -22,7 +22,7 @@ impl Interest {
         }
     }
 
-    /// Whether more is wanted of this call.
+    /// Whether the call site of this call is wanted.
     #[must_use]
     pub fn wants(&self, syscall: Syscall) -> bool {
         !self.but.contains(&syscall)

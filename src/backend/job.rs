@@ -1,7 +1,8 @@
 //! The command as part of the job that a shell started: its signals and its stops.
 //!
-//! To the shell, the recorder and the command are one job in one process group. The terminal's signals reach both; the job
-//! stops when the command has stopped; what another process sends to the recorder alone is meant for the command.
+//! To the shell, the recorder and the command are one job in one process group. The terminal signals both; the job
+//! stops once the command has stopped; a signal that another process sends to the recorder alone is meant for the
+//! command.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,7 +12,7 @@ use super::Stop;
 use crate::event::Task;
 use crate::sys::signal;
 
-/// How many signals of the command are remembered.
+/// How many of the command's latest signals to remember.
 const REMEMBERED: usize = 64;
 
 /// The job of a launched command. A backend reports what happens to the command; [`signals`](super::signals) acts on it.
@@ -23,18 +24,18 @@ struct State {
     /// The command, which may have ended.
     command: Option<Task>,
     runs: bool,
-    /// Says whether a process belongs to the workload.
+    /// Whether a process belongs to the workload.
     is_member: Option<Box<dyn Fn(Task) -> bool + Send + Sync>>,
     /// The latest signals that processes sent to the command, newest last: signal and sender.
     received: VecDeque<(i32, i32)>,
-    /// The terminal's stop signal that this process got, while the command has not stopped for it yet.
+    /// The stop signal that this process got from the terminal, until the command has stopped too.
     asked: Option<i32>,
     /// The command is in a group-stop.
     stopped: bool,
-    /// What to stop, and why, when the command ends.
-    and_all: Option<(Stop, &'static str)>,
+    /// The recording to stop when the command ends, and the reason.
+    then_stop: Option<(Stop, &'static str)>,
     /// This process has already stopped for that group-stop. ^Z asks twice, by the command's stop and by this process's
-    /// own signal: to stop for the second after the shell continued the job would leave it stopped.
+    /// own signal; to obey the second after the shell continued the job would leave the job stopped.
     followed: bool,
 }
 
@@ -45,8 +46,8 @@ impl fmt::Debug for State {
 }
 
 impl Job {
-    /// The command runs from now on. `is_member` says whether a process belongs to the workload: its signals are not passed
-    /// on to the command.
+    /// The command runs from now on. `is_member` says whether a process belongs to the workload: signals from such a
+    /// process are not passed on.
     pub fn started(&self, command: Task, is_member: impl Fn(Task) -> bool + Send + Sync + 'static) {
         *self.lock() = State {
             command: Some(command),
@@ -60,14 +61,14 @@ impl Job {
     pub fn ended(&self) {
         let mut state = self.lock();
         state.runs = false;
-        if let Some((stop, reason)) = state.and_all.take() {
+        if let Some((stop, reason)) = state.then_stop.take() {
             drop(state);
             stop.request(reason);
         }
     }
 
-    /// A process sent the command a signal, and it was delivered. Report it where the backend sees it: a signal for the
-    /// whole process group then isn't passed on a second time.
+    /// A signal from a process was delivered to the command. A backend that sees this reports it, so that a signal for
+    /// the whole process group isn't passed on a second time.
     pub fn received(&self, signal: i32, sender: i32) {
         let mut state = self.lock();
         state.received.push_back((signal, sender));
@@ -76,9 +77,9 @@ impl Job {
         }
     }
 
-    /// The command entered a group-stop by this signal. A command that stops itself (`less` at ^Z) must give its terminal
-    /// back to the shell, which waits for this process. Other stops are for somebody else to end, perhaps for a child of
-    /// the command, which must run on for that.
+    /// The command entered a group-stop by this signal. A command that stops itself (`less` at ^Z) must give the
+    /// terminal back to the shell, which waits for this process. Other stops are ended by another process, perhaps by a
+    /// child of the command, so the recorder must run on.
     pub fn stopped(&self, by: i32) {
         let job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
         let ask = job_control.contains(&by) && is_in_foreground();
@@ -104,30 +105,30 @@ impl Job {
         state.command.filter(|_| state.runs)
     }
 
-    /// Whether a process belongs to the workload, of which the command may be gone.
+    /// Whether a process belongs to the workload. The command itself may be gone.
     pub(super) fn has_member(&self, process: Task) -> bool {
         let state = self.lock();
         state.command == Some(process)
             || (state.is_member.as_ref()).is_some_and(|is_member| is_member(process))
     }
 
-    /// Whether the command received such a signal. Each counts once.
+    /// Whether the command received this signal from this sender. Each receipt counts once.
     pub(super) fn take_received(&self, signal: i32, sender: i32) -> bool {
         let received = &mut self.lock().received;
         let found = received.iter().position(|had| *had == (signal, sender));
         found.and_then(|index| received.remove(index)).is_some()
     }
 
-    /// The terminal asks this process to stop. It does when the command has.
+    /// The terminal asks this process to stop. It stops once the command has stopped.
     pub(super) fn stop_asked(&self, signal: i32) {
         self.update(|state| state.asked = Some(signal));
     }
 
-    /// The recording ends with the command: what it leaves behind is not waited for.
-    pub(super) fn is_all(&self, stop: &Stop, reason: &'static str) {
+    /// Ends the recording with the command, without waiting for its descendants.
+    pub(super) fn end_with_command(&self, stop: &Stop, reason: &'static str) {
         let mut state = self.lock();
         if state.runs {
-            state.and_all = Some((stop.clone(), reason));
+            state.then_stop = Some((stop.clone(), reason));
         } else {
             drop(state);
             stop.request(reason);
@@ -153,7 +154,7 @@ impl Job {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // The state is whole after every step: a panic elsewhere doesn't spoil it.
+        // The state is consistent after every step, also if another thread panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

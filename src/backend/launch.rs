@@ -8,13 +8,13 @@ use crate::event::Task;
 use crate::sys::exec::Image;
 use crate::sys::launch::{self, Child, Failure, Filter};
 
-/// A command that is a process already, and waits to be released.
+/// A process that waits to be released before it executes the command.
 pub(super) struct Launched {
     child: Child,
     command: Command,
 }
 
-/// Makes a process that will become the command once it is released.
+/// Creates a process that executes the command once it is released.
 pub(super) fn launch(command: &Command, filter: Option<&Filter>) -> Result<Launched, Error> {
     let nul = |_| Error::Nul {
         path: command.path.clone(),
@@ -39,15 +39,10 @@ impl Launched {
 
     /// Lets it load its filter and exec.
     pub(super) fn release(&mut self) -> Result<(), Error> {
-        self.child.release().map_err(|error| Error::System {
-            operation: "releasing the workload",
-            source: error
-                .raw_os_error()
-                .map_or(nix::errno::Errno::UnknownErrno, nix::errno::Errno::from_raw),
-        })
+        (self.child.release()).map_err(Error::io("releasing the workload"))
     }
 
-    /// Why it did not become the command: to be asked when it is gone without having executed anything.
+    /// Why it did not execute the command. Call this only after the process ended without executing anything.
     pub(super) fn failure(self) -> Option<Error> {
         Some(match self.child.failure()? {
             Failure::Filter(errno) => Error::Filter(errno),

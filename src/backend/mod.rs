@@ -34,27 +34,27 @@ use crate::event::Task;
 ///
 /// The duties of an implementation:
 ///
-/// - Every system call that a task of the target enters is in an [`Event::Syscall`](crate::event::Event::Syscall) or in a
-///   count of its run, from the execve(2) that starts a command on. What can't be promised gives an
+/// - Every system call that a task of the target enters is in an [`Event::Syscall`](crate::event::Event::Syscall) or in
+///   a count of its run, from the execve(2) that starts a command on. Where that can't be promised, it sends an
 ///   [`Event::Lost`](crate::event::Event::Lost): silence means that nothing was lost.
-/// - The ABI is read from the kernel at every call.
+/// - It asks the kernel for the ABI at every call.
 /// - The workload behaves as it would without the recorder.
-/// - No task is left behind in a state in which it can't run, whichever way the recorder ends.
-/// - The [`Stop`] ends the recording soon, wherever it waits; its reason is then an [`Event::Lost`](crate::event::Event::Lost)
-///   of every run that has not ended.
-/// - What happens to a command is reported to its [`Job`].
+/// - However the recorder ends, every task can run on.
+/// - The [`Stop`] ends the recording soon, also while the backend waits; its reason becomes an
+///   [`Event::Lost`](crate::event::Event::Lost) of every run that has not ended.
+/// - It reports to the [`Job`] of a command what happens to the command.
 ///
 /// A backend that records a single workload delivers through [`OneRun`].
 pub trait Backend: Send + Sync {
-    /// What recordings and the command line call it.
+    /// Its name in recordings and on the command line.
     fn name(&self) -> &'static str;
 
-    /// Finds out by trying whether it can record the target here and now. The target is neither started nor disturbed. It may
-    /// take some seconds where the kernel answers through other programs.
+    /// Tries whether it can record the target here and now, without starting or disturbing it. This may take some
+    /// seconds where the kernel answers through other programs.
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable>;
 
-    /// Records the target until it ends. Returns an error only if it could not begin, or had to give up: runs that have
-    /// begun and not ended are then incomplete for this reason.
+    /// Records the target until it ends. Returns an error only if it could not begin or had to give up; the error is
+    /// then the reason why unfinished runs are incomplete.
     fn record(
         &self,
         target: &Target,
@@ -66,15 +66,15 @@ pub trait Backend: Send + Sync {
 /// What a backend would deliver for a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promise {
-    /// How much is told of each call.
+    /// What it reports per call.
     pub detail: Detail,
-    /// Whether a [`CallSite`](crate::event::CallSite) is given where one is wanted.
+    /// Whether it can report a [`CallSite`](crate::event::CallSite).
     pub call_sites: bool,
     /// How it records, as a phrase for the user.
     pub how: String,
 }
 
-/// How much a backend tells of each call.
+/// What a backend reports per call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// One event per call, in order, with its task.
@@ -83,7 +83,7 @@ pub enum Detail {
     Aggregate,
 }
 
-/// What keeps a backend from recording a target.
+/// Why a backend can't record a target.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unavailable {
@@ -101,16 +101,16 @@ pub enum Unavailable {
     /// The kernel lacks a feature, or it is switched off.
     #[error("the kernel has no {0}")]
     Feature(String),
-    /// A rule of this machine or of the recorder's surroundings refuses it.
+    /// A setting of the machine or of the recorder's environment forbids it.
     #[error("{0}")]
     Forbidden(String),
-    /// It was tried, and failed for a reason of its own.
+    /// An attempt failed.
     #[error(transparent)]
     Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Unavailable {
-    /// A backend's own error.
+    /// Wraps an error of the backend's own type.
     pub fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Unavailable {
         Unavailable::Failed(Box::new(error))
     }
@@ -123,7 +123,7 @@ pub enum Error {
     /// The backend can't record this target here.
     #[error("the {backend} backend can't record")]
     Unavailable {
-        /// Which.
+        /// The backend.
         backend: &'static str,
         /// What is missing.
         source: Unavailable,
@@ -133,7 +133,7 @@ pub enum Error {
     Exec {
         /// What was to be executed.
         path: PathBuf,
-        /// What execve(2) said.
+        /// The errno of execve(2).
         source: Errno,
     },
     /// The path or an argument holds a NUL byte.
@@ -142,7 +142,7 @@ pub enum Error {
         /// What was to be executed.
         path: PathBuf,
     },
-    /// A process could not be made.
+    /// The process could not be created.
     #[error("can't start a process for the workload")]
     Fork(#[source] Errno),
     /// The recording filter could not be loaded.
@@ -167,45 +167,45 @@ pub enum Error {
     Traced {
         /// The task.
         task: Task,
-        /// Who traces it (`TracerPid` of proc(5)).
+        /// Its tracer (`TracerPid` of proc(5)).
         tracer: i32,
     },
-    /// A request of ptrace(2), or a wait, failed for another reason than the death of the task.
+    /// A ptrace(2) request or a wait failed, and not because the task died.
     #[error("{operation} of task {task} failed")]
     Task {
-        /// What was requested.
+        /// The request.
         operation: &'static str,
-        /// Of which task.
+        /// Its task.
         task: Task,
-        /// What the kernel said.
+        /// The errno.
         source: Errno,
     },
     /// The recording was stopped before anything was recorded.
     #[error("nothing was recorded: {0}")]
     Stopped(String),
-    /// The recorder itself failed: its message and place.
+    /// The recorder panicked: the message and the place.
     #[error("sc-record failed: {0}")]
     Panic(String),
-    /// Another system call of the recorder's own failed.
+    /// Another system call of the recorder failed.
     #[error("{operation} failed")]
     System {
-        /// Which.
+        /// The call.
         operation: &'static str,
-        /// What the kernel said.
+        /// The errno.
         source: Errno,
     },
 }
 
 impl Error {
-    /// Whether the workload did not start.
-    pub(crate) fn is_of_start(&self) -> bool {
+    /// Whether the workload failed to start.
+    pub(crate) fn is_start_failure(&self) -> bool {
         matches!(
             self,
             Error::Exec { .. } | Error::Nul { .. } | Error::Fork(_) | Error::Filter(_)
         )
     }
 
-    /// A failed system call, as [`std::io`] reports it.
+    /// Wraps the error of a system call from [`std::io`].
     fn io(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
         move |error| Error::System {
             operation,
@@ -213,7 +213,7 @@ impl Error {
         }
     }
 
-    /// A failed system call.
+    /// Wraps the errno of a system call.
     fn system(operation: &'static str) -> impl Fn(Errno) -> Error {
         move |source| Error::System { operation, source }
     }

@@ -17,17 +17,17 @@ use nix::sys::stat::Mode;
 
 use crate::event::{Code, Task};
 
-/// What matters of `/proc/self/status`.
+/// The recorder's own privileges and filters, from `/proc/self/status`.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Status {
-    /// A seccomp filter is loaded already.
+    /// A seccomp filter is already loaded.
     pub(super) has_filter: bool,
-    /// `no_new_privs` is set already.
+    /// `no_new_privs` is already set.
     pub(super) no_new_privs: bool,
     /// `CAP_SYS_ADMIN`: a filter can be loaded without `no_new_privs`.
     pub(super) can_load_filters: bool,
-    /// `CAP_SYS_PTRACE`: setuid programs get their privileges though they are traced (ptrace(2), execve(2)).
+    /// `CAP_SYS_PTRACE`: setuid programs get their privileges even when traced (ptrace(2), execve(2)).
     pub(super) can_trace_privileged: bool,
 }
 
@@ -36,8 +36,8 @@ const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 
 impl Status {
-    /// That of this process. What can't be read counts as absent, which is the careful choice: the slower stops, and a
-    /// warning more.
+    /// Reads that of this process. Whatever can't be read counts as absent: the safe choice, which costs slower stops
+    /// and one warning more.
     pub(super) fn of_recorder() -> Status {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let value = |key| field(&status, key);
@@ -52,9 +52,9 @@ impl Status {
     }
 }
 
-/// proc(5) as it was when the recorder started: the workload may mount something over it. An error where it doesn't show
-/// the pid namespace of this process (unshare(1) `--pid` without `--mount-proc`, some containers): its numbers are those
-/// of other tasks.
+/// proc(5), opened when the recorder started: the workload may mount something over it. An error if it shows another
+/// pid namespace than that of this process (unshare(1) `--pid` without `--mount-proc`, some containers): its ids then
+/// belong to other tasks.
 fn held() -> io::Result<&'static OwnedFd> {
     static HELD: OnceLock<Option<OwnedFd>> = OnceLock::new();
     let held = HELD.get_or_init(|| {
@@ -71,7 +71,7 @@ pub(super) fn is_of_this_namespace() -> bool {
     held().is_ok()
 }
 
-/// Opens a task's file. What is behind it may be a FIFO.
+/// Opens a task's file. It may lead to a FIFO, hence O_NONBLOCK.
 fn open(task: Task, file: &str) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let path = format!("{task}/{file}");
@@ -85,7 +85,6 @@ fn read_bytes(task: Task, file: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a task's file.
 fn read(task: Task, file: &str) -> io::Result<String> {
     let mut text = String::new();
     open(task, file)?.read_to_string(&mut text)?;
@@ -136,7 +135,7 @@ pub(super) fn disposition(task: Task, signal: i32) -> Option<Disposition> {
     })
 }
 
-/// Whether a signal (1 to 64) waits for a process, or for its leader, because it is blocked.
+/// Whether a signal (1 to 64) is pending for a process or its leader because it is blocked.
 pub(super) fn has_pending(process: Task, signal: i32) -> bool {
     ["SigPnd:", "ShdPnd:"]
         .iter()
@@ -146,6 +145,11 @@ pub(super) fn has_pending(process: Task, signal: i32) -> bool {
 /// The tracer of a task; `None` if it has none, or is gone.
 pub(super) fn tracer_of(task: Task) -> Option<i32> {
     number_in_status(task, "TracerPid:").filter(|tracer| *tracer != 0)
+}
+
+/// Whether a task runs under a seccomp filter.
+pub(super) fn has_filter(task: Task) -> bool {
+    number_in_status(task, "Seccomp:") == Some(2)
 }
 
 /// The process that a task belongs to.
@@ -163,14 +167,14 @@ pub(super) fn open_memory(process: Task) -> io::Result<File> {
     open(process, "mem")
 }
 
-/// Who may trace whom (`Documentation/admin-guide/LSM/Yama.rst`); `None` without Yama.
+/// Yama's limit on tracing (`Documentation/admin-guide/LSM/Yama.rst`); `None` without Yama.
 pub(super) fn ptrace_scope() -> Option<u8> {
     let text = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
     text.trim().parse().ok()
 }
 
-/// The fields of `/proc/PID/stat` after the name, which may contain anything, from the fourth (the parent) on; see
-/// `proc_pid_stat(5)`.
+/// The fields of `/proc/PID/stat` from the fourth (the parent) on; see `proc_pid_stat(5)`. The second, the name, may
+/// contain any byte.
 fn stat_after_name(task: Task) -> Option<Vec<u64>> {
     let stat = read(task, "stat").ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
@@ -183,13 +187,13 @@ fn stat_after_name(task: Task) -> Option<Vec<u64>> {
     )
 }
 
-/// The process that a process is the child of (0: it is in another pid namespace); `None` if it is gone.
+/// The parent of a process (0: in another pid namespace); `None` if the process is gone.
 pub(super) fn parent_of(process: Task) -> Option<Task> {
     let parent = *stat_after_name(process)?.first()?;
     i32::try_from(parent).ok().map(Task)
 }
 
-/// Whether a process is a thread of the kernel (`PF_KTHREAD`, `linux/sched.h`).
+/// Whether a process is a kernel thread (`PF_KTHREAD`, `linux/sched.h`).
 pub(super) fn is_kernel_thread(process: Task) -> bool {
     const PF_KTHREAD: u64 = 0x0020_0000;
     let flags = stat_after_name(process).and_then(|fields| fields.get(5).copied());
@@ -202,12 +206,12 @@ pub(super) fn ancestors(process: Task) -> impl Iterator<Item = Task> {
         .take_while(|process| process.0 > 0)
 }
 
-/// Whether a task sleeps in the kernel, so that it runs no instruction of its own before it returns from there.
+/// Whether a task sleeps in the kernel, so that it runs no user-space instruction until the kernel returns.
 pub(super) fn is_in_kernel(task: Task) -> bool {
     read(task, "syscall").is_ok_and(|text| !text.starts_with("running"))
 }
 
-/// Whether a task is a zombie, or not there at all.
+/// Whether a task is a zombie or no longer exists.
 pub(super) fn is_gone(task: Task) -> bool {
     let status = read(task, "status").unwrap_or_default();
     field(&status, "State:").is_none_or(|state| state.starts_with(['Z', 'X']))
@@ -216,7 +220,7 @@ pub(super) fn is_gone(task: Task) -> bool {
 /// Whether a task belongs to the init of its pid namespace.
 pub(super) fn is_init(task: Task) -> bool {
     let status = read(task, "status").unwrap_or_default();
-    // One number for each namespace, its own last.
+    // One id per namespace, its own last.
     field(&status, "NStgid:").is_some_and(|ids| ids.split_ascii_whitespace().last() == Some("1"))
 }
 
@@ -237,7 +241,7 @@ pub(super) fn lists_children() -> bool {
     Path::new("/proc/thread-self/children").exists()
 }
 
-/// The processes that a thread made and whose parent it still is (`CONFIG_PROC_CHILDREN`).
+/// The children of a thread (`CONFIG_PROC_CHILDREN`): the processes that it created and has not lost to a reaper.
 pub(super) fn children_of(process: Task, thread: Task) -> Vec<Task> {
     let children = read(process, &format!("task/{thread}/children")).unwrap_or_default();
     children
@@ -246,9 +250,9 @@ pub(super) fn children_of(process: Task, thread: Task) -> Vec<Task> {
         .collect()
 }
 
-/// The task that another made, by the id that it has in the other's pid namespace.
-pub(super) fn made_by(parent: Task, id: i32) -> Option<Task> {
-    // The ids in each namespace, from that of proc(5) inward.
+/// The task that `parent` created, given the id that it has in the parent's pid namespace.
+pub(super) fn created_by(parent: Task, id: i32) -> Option<Task> {
+    // The ids per namespace, from the namespace of proc(5) inward.
     let ids = |task| -> Option<Vec<i32>> {
         let status = read(task, "status").ok()?;
         let ids = field(&status, "NSpid:")?.split_ascii_whitespace();
@@ -259,7 +263,7 @@ pub(super) fn made_by(parent: Task, id: i32) -> Option<Task> {
         return Some(Task(id));
     }
     let process = process_of(parent)?;
-    // By CLONE_PARENT, it can be a child of its maker's parent.
+    // With CLONE_PARENT, it is a child of its creator's parent.
     let mut candidates = threads_of(process);
     for relative in [Some(process), number_in_status(process, "PPid:").map(Task)] {
         for thread in relative.map(threads_of).unwrap_or_default() {
@@ -270,8 +274,8 @@ pub(super) fn made_by(parent: Task, id: i32) -> Option<Task> {
     candidates.into_iter().find(is_it)
 }
 
-/// What a task runs: the path that its mount namespace has for it, as far as it can be told. Of a process that isn't
-/// dumpable an unprivileged recorder sees the name (`/proc/PID/comm`) only; without proc(5) it is `unknown`.
+/// The executable of a task, as a path in its mount namespace where possible. For a process that isn't dumpable, an
+/// unprivileged recorder sees only the name (`/proc/PID/comm`); without proc(5) it is `unknown`.
 pub(super) fn executable_of(task: Task) -> PathBuf {
     if let Ok(path) = read_link(task, "exe") {
         let kept = path.as_os_str().as_bytes().strip_suffix(b" (deleted)");
@@ -286,7 +290,7 @@ pub(super) fn executable_of(task: Task) -> PathBuf {
     }
 }
 
-/// The files that a task has mapped to execute what is in them, by the paths that it has for them.
+/// The files that a task has mapped as executable, as paths in its mount namespace.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn executable_files_of(task: Task) -> Vec<PathBuf> {
     let maps = read(task, "maps").unwrap_or_default();
@@ -300,14 +304,14 @@ pub(super) fn executable_files_of(task: Task) -> Vec<PathBuf> {
     maps.lines().filter_map(file).collect()
 }
 
-/// Opens what a task has at this path.
+/// Opens a path as the task sees it.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn open_as_seen_by(task: Task, path: &Path) -> io::Result<File> {
     let path = path.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
     open(task, &format!("root{path}"))
 }
 
-/// Opens what a descriptor of a task refers to, and gives its path too.
+/// Opens the file of a task's descriptor, and returns its path too.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn open_descriptor(task: Task, fd: i32) -> io::Result<(File, PathBuf)> {
     let file = format!("fd/{fd}");
@@ -317,14 +321,14 @@ pub(super) fn open_descriptor(task: Task, fd: i32) -> io::Result<(File, PathBuf)
 /// The name of a thread (at most 15 bytes); `None` if it is gone.
 pub(super) fn name_of(task: Task) -> Option<Vec<u8>> {
     let mut name = read_bytes(task, "comm").ok()?;
-    // The one that the kernel adds: the name may end with more.
+    // The kernel adds one newline; the name itself may end with others.
     if name.last() == Some(&b'\n') {
         name.pop();
     }
     Some(name)
 }
 
-/// What is at an address of a task's memory.
+/// What a task has mapped at an address.
 pub(super) fn code_at(task: Task, address: u64) -> Code {
     open(task, "maps").map_or(Code::Unknown, |maps| {
         find_code(BufReader::new(maps), address)
@@ -342,7 +346,7 @@ fn find_code(maps: impl BufRead, address: u64) -> Code {
 struct Mapping {
     range: Range<u64>,
     offset: u64,
-    /// As the kernel has it: newlines are `\012`.
+    /// As the kernel prints it: newlines are `\012`.
     name: Vec<u8>,
 }
 
@@ -382,7 +386,7 @@ impl Mapping {
     }
 }
 
-/// Undoes what `seq_path` of the kernel does to newlines.
+/// Undoes the kernel's escaping of newlines (`seq_path`).
 fn unescape(path: &[u8]) -> Vec<u8> {
     let mut rest = path;
     let mut plain = Vec::with_capacity(path.len());
@@ -404,12 +408,12 @@ pub(super) fn session_of(process: Task) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Whether what a task runs would have got privileges from its file: set-user-ID, set-group-ID or file capabilities.
+/// Whether a task's executable grants privileges: set-user-ID, set-group-ID or file capabilities.
 pub(super) fn runs_privileged_file(task: Task) -> bool {
     is_privileged_file(Path::new(&format!("/proc/{task}/exe")))
 }
 
-/// Whether a file gives privileges to this user when it is executed.
+/// Whether executing a file grants privileges to this user.
 pub(super) fn is_privileged_file(path: &Path) -> bool {
     let Ok(file) = fs::metadata(path) else {
         return false;
@@ -450,7 +454,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_found_in_what_is_mapped_there() {
+    fn an_address_is_found_in_its_mapping() {
         let maps = b"\
 00400000-00452000 r--p 00000000 08:02 173521                             /usr/bin/a b
 00452000-00500000 r-xp 00052000 08:02 173521                             /usr/bin/a b
@@ -475,7 +479,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
     }
 
     #[test]
-    fn of_this_very_process_the_code_and_the_name_can_be_told() {
+    fn the_code_and_the_name_of_this_process_are_found() {
         let task = Task(nix::unistd::gettid().as_raw());
         let here = Mapping::parse as fn(&[u8]) -> Option<Mapping> as usize as u64;
         let Code::File { path, deleted, .. } = code_at(task, here) else {

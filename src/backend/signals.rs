@@ -1,9 +1,9 @@
-//! Handles the recorder's own signals: it stands between a shell and the workload.
+//! Handles the signals that the recorder receives between a shell and the workload.
 //!
-//! While the command runs, a signal from the terminal reaches the workload without help, since both are in one process
-//! group. One that is sent to the recorder alone (kill(1), a service manager, timeout(1)) is meant for the command and passed
-//! on. The second SIGINT or SIGTERM ends the recording; where no command runs, the first does. After the recording, signals
-//! have their default action, as soon as the run is saved.
+//! While the command runs, a signal from the terminal reaches the workload directly, since both are in one process
+//! group. A signal that is sent to the recorder alone (kill(1), a service manager, timeout(1)) is meant for the command
+//! and passed on. The second SIGINT or SIGTERM ends the recording; if no command runs, the first one does. Once the run
+//! is saved, signals have their default action.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,24 +13,24 @@ use super::{Job, Stop, Target, proc};
 use crate::event::Task;
 use crate::sys::signal::{self, Received, Set};
 
-/// Signals that are left to their default action: those that can't be caught, and SIGCHLD, which adds nothing to wait4(2).
+/// Signals that are not handled: those that can't be caught, and SIGCHLD, which adds nothing to wait4(2).
 ///
-/// The signals of faults are handled too: the workload can send them to the process group. Blocking them doesn't change what a
-/// fault of the recorder does: the kernel unblocks its signal and resets it to the default action (`force_sig_info_to_task`),
-/// and abort(3) unblocks SIGABRT.
+/// Signals of faults are handled too: the workload can send them to the process group. Blocking them doesn't change a
+/// fault of the recorder itself: the kernel unblocks its signal and resets it to the default action
+/// (`force_sig_info_to_task`), and abort(3) unblocks SIGABRT.
 const NOT_OURS: [i32; 4] = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD, signal::KICK];
 
-/// How long to look whether the command got a signal too that came here: the kernel sends one to a whole process group in
-/// one go.
+/// How often to check whether the command got the same signal. The kernel signals all members of a process group in one
+/// go, so it is there soon.
 const LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
-/// Within this time, the same signal from the same sender is one: timeout(1) sends its signal to the process and then to
-/// the process group.
-const ONE_AND_THE_SAME: Duration = Duration::from_millis(100);
+/// Within this time, the same signal from the same sender counts once: timeout(1) signals the process and then the
+/// process group.
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
-/// Has SIGINT and SIGTERM set a flag instead of ending the process, until it ends by itself. Must be called before the
-/// process has threads; what the library starts gets back what was inherited.
+/// Makes SIGINT and SIGTERM set a flag instead of ending the process. Must be called before the process has threads;
+/// programs that the library starts get the inherited mask back.
 pub fn flag_interrupts() -> std::io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = Set::of([libc::SIGINT, libc::SIGTERM]);
@@ -39,7 +39,7 @@ pub fn flag_interrupts() -> std::io::Result<Arc<AtomicBool>> {
     let thread = std::thread::Builder::new().name("signals".to_owned());
     thread.spawn(move || {
         loop {
-            // It fails for EINTR only, after a stop.
+            // It fails with EINTR only, after a stop.
             if set.wait().is_ok() {
                 shared.store(true, Ordering::Relaxed);
             }
@@ -48,29 +48,29 @@ pub fn flag_interrupts() -> std::io::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// Handles the signals of this process from when it is made.
+/// Handles the signals of this process once created.
 pub struct Signals(Arc<Shared>);
 
 struct Shared {
     phase: Mutex<Phase>,
-    /// The signal that ended the recording; 0: none did.
+    /// The signal that ended the recording; 0: none.
     interrupted: AtomicI32,
 }
 
-/// What a signal means.
+/// What the recorder does, which decides what a signal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The target is recorded.
+    /// It records the target.
     Recording,
-    /// The run is being saved, which one signal does not prevent: it is due afterwards.
+    /// It saves the run. One signal does not interrupt that: it takes effect afterwards.
     Saving { due: Option<i32> },
-    /// What it means to other programs.
+    /// It has saved the run: a signal has its default action.
     Default,
 }
 
 impl Signals {
-    /// Handles signals while this target is recorded. Must be called before the process has threads, since the mask of
-    /// signals is each thread's own; the workload gets back what was inherited.
+    /// Handles signals while this target is recorded. Must be called before the process has threads, since each thread
+    /// has its own signal mask; the workload gets the inherited mask back.
     pub fn handle(target: &Target, stop: &Stop) -> std::io::Result<Signals> {
         let ours = (1..=signal::highest()).filter(|signal| {
             // glibc keeps the signals between the standard and the real-time ones for itself.
@@ -95,7 +95,7 @@ impl Signals {
         let thread = std::thread::Builder::new().name("signals".to_owned());
         thread.spawn(move || {
             loop {
-                // It fails for EINTR only, after a stop.
+                // It fails with EINTR only, after a stop.
                 if let Ok(received) = set.wait() {
                     handler.received(&received);
                 }
@@ -126,7 +126,7 @@ impl Signals {
 
 impl Shared {
     fn phase(&self) -> std::sync::MutexGuard<'_, Phase> {
-        // It is one word: a panic elsewhere doesn't spoil it.
+        // The phase is always consistent, also if another thread panicked.
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -135,9 +135,9 @@ impl Shared {
 struct Handler {
     shared: Arc<Shared>,
     stop: Stop,
-    /// That of the command that is recorded.
+    /// The job of the recorded command.
     job: Option<Arc<Job>>,
-    /// How often SIGINT or SIGTERM came while the command ran.
+    /// How many SIGINTs and SIGTERMs came while the command ran.
     interrupts: u32,
     /// The latest signal, its sender, and when it came.
     latest: Option<(i32, i32, Instant)>,
@@ -147,13 +147,13 @@ impl Handler {
     fn received(&mut self, received: &Received) {
         let signal = received.signal;
         let again = self.latest.is_some_and(|(latest, sender, when)| {
-            (latest, sender) == (signal, received.sender) && when.elapsed() < ONE_AND_THE_SAME
+            (latest, sender) == (signal, received.sender) && when.elapsed() < SAME_SIGNAL
         });
         self.latest = Some((signal, received.sender, Instant::now()));
         let mut phase = self.shared.phase();
         match *phase {
             Phase::Recording => {}
-            // A part of what ended the workload is not one more.
+            // It belongs to the signal that ended the workload.
             Phase::Saving { .. } | Phase::Default if again => return,
             Phase::Saving { due: None } if ends_processes(signal) => {
                 *phase = Phase::Saving { due: Some(signal) };
@@ -189,14 +189,14 @@ impl Handler {
             libc::SIGCONT => job.continue_asked(),
             libc::SIGINT | libc::SIGTERM if !from_workload => {
                 if again {
-                    job.is_all(&self.stop, INTERRUPTED);
+                    job.end_with_command(&self.stop, INTERRUPTED);
                 } else {
                     self.interrupts += 1;
                 }
             }
             _ => {}
         }
-        // What the terminal sends, the workload gets too.
+        // The terminal's signals reach the workload too.
         if received.code != libc::SI_KERNEL
             && !from_workload
             && !was_received(job, command, received)
@@ -220,7 +220,7 @@ impl Handler {
 
 const INTERRUPTED: &str = "the recording was interrupted";
 
-/// Whether a signal ends a process that does nothing about it (signal(7)), and this one was not started to ignore it.
+/// Whether the default action of a signal ends a process (signal(7)), and this process does not ignore it.
 fn ends_processes(signal: i32) -> bool {
     let harmless = [
         libc::SIGCONT,
@@ -234,14 +234,14 @@ fn ends_processes(signal: i32) -> bool {
         && proc::disposition(proc::myself(), signal) != Some(proc::Disposition::Ignored)
 }
 
-/// Whether the workload sent it, which has no say over its recorder, or the recorder itself (SIGPIPE).
+/// Whether the workload sent it, which must not control its recorder, or the recorder itself did (SIGPIPE).
 fn is_from_workload(job: Option<&Job>, received: &Received) -> bool {
     let sender = Task(received.sender);
     received.code != libc::SI_KERNEL
         && (sender == proc::myself() || job.is_some_and(|job| job.has_member(sender)))
 }
 
-/// Whether the command got the signal too: it was sent to the process group.
+/// Whether the command got the signal too, because it was sent to the process group.
 fn was_received(job: &Job, command: Task, received: &Received) -> bool {
     for _ in 0..LOOKS {
         if job.take_received(received.signal, received.sender)

@@ -8,7 +8,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::sys::signal;
 
-/// How often a thread is interrupted until it notices. An interruption just before a blocking call has no effect.
+/// The interval at which a thread is interrupted until it notices: an interruption just before a blocking call has no
+/// effect.
 const AGAIN: Duration = Duration::from_millis(2);
 
 /// A request to end a recording. Clones share it.
@@ -17,16 +18,16 @@ pub struct Stop(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Set once, and before anyone is woken.
+    /// Set once, before any thread is woken.
     reason: OnceLock<String>,
-    /// Readable from then on.
+    /// Readable once the reason is set.
     requested: EventFd,
     /// Threads whose blocking calls a request interrupts.
     threads: Mutex<Vec<i32>>,
 }
 
 impl Stop {
-    /// Nothing is requested yet. Fails if the process can't have another descriptor.
+    /// A stop that is not requested yet. Fails if the process can't open another descriptor.
     pub fn new() -> nix::Result<Stop> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         Ok(Stop(Arc::new(Shared {
@@ -54,20 +55,20 @@ impl Stop {
         }
     }
 
-    /// Why the recording is to end; `None` while it may go on.
+    /// Why the recording must end; `None` if it may go on.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         self.0.reason.get().map(String::as_str)
     }
 
-    /// Whether the recording is to end. Cheap enough to ask at every event.
+    /// Whether the recording must end. Cheap enough to check at every event.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         self.reason().is_some()
     }
 
-    /// While the guard lives, a request makes blocking system calls of the calling thread fail with EINTR. For calls that
-    /// can't wait for a descriptor, as wait4(2); others poll(2) [`Stop::as_fd`] too.
+    /// While the guard lives, a request makes blocking system calls of the calling thread fail with EINTR. Use it for
+    /// calls such as wait4(2) that can't wait for a descriptor; elsewhere, add [`Stop::as_fd`] to poll(2).
     pub fn interrupt_this_thread(&self) -> nix::Result<Interruptible<'_>> {
         signal::catch_kicks()?;
         signal::Set::of([signal::KICK]).unblock();
@@ -77,7 +78,7 @@ impl Stop {
     }
 }
 
-/// Readable (POLLIN) once the stop is requested. Never read it: others wait for it too.
+/// Readable (POLLIN) once the stop is requested. Never read it: other threads wait for it too.
 impl AsFd for Stop {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.requested.as_fd()
@@ -98,7 +99,7 @@ impl Drop for Interruptible<'_> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // The list is whole after every step: a panic elsewhere doesn't spoil it.
+    // The list is consistent after every step, also if another thread panicked.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

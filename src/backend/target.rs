@@ -10,22 +10,22 @@ use crate::event::Task;
 /// What is recorded.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// A program that the backend starts, with everything that it starts in turn.
+    /// A program that the backend starts, with all its descendants.
     Command(Command),
-    /// A process that runs already, with its threads and its descendants.
+    /// A running process, with its threads and its descendants.
     Process(Task),
-    /// What others start, and what runs already.
+    /// Programs that others start, including those that already run.
     Scope(Scope),
 }
 
 /// Processes that the recorder neither starts nor names one by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those in this cgroup and below it, by its path from the root of its hierarchy (cgroups(7)).
+    /// Those in this cgroup and below it, given by its path from the root of the hierarchy (cgroups(7)).
     Cgroup(PathBuf),
-    /// Those of one container: part of a name on their cgroup's path contains this, as engines put the id there.
+    /// Those of one container: a component of their cgroup path contains this text. Container engines put the id there.
     Container(String),
-    /// All of the machine.
+    /// Every process on the machine.
     Everything,
 }
 
@@ -49,7 +49,7 @@ pub enum Until {
     /// When no task of the workload is left.
     #[default]
     All,
-    /// When the command itself ended. What it left behind runs on unharmed.
+    /// When the command itself has ended. Its descendants run on, unharmed.
     Exit,
 }
 
@@ -67,10 +67,10 @@ impl Command {
 }
 
 impl Target {
-    /// A process that runs already.
+    /// A running process.
     ///
-    /// Refuses kernel threads, which make no system calls, and an init that the recorder descends from, as everything else
-    /// does.
+    /// Refuses kernel threads, which make no system calls, and an init that is an ancestor of the recorder, and of
+    /// everything else.
     pub fn process(process: Task) -> Result<Target, Error> {
         const INIT: Task = Task(1);
         if proc::is_kernel_thread(process) {
@@ -85,7 +85,7 @@ impl Target {
         Ok(Target::Process(process))
     }
 
-    /// The program of the run, as it was called; empty where the first that executes is the program.
+    /// The program of the run, as it was called. Empty for a scope: there, the first program that is executed counts.
     #[must_use]
     pub fn program(&self) -> PathBuf {
         match self {

@@ -15,20 +15,20 @@ use super::reader::{Kmsg, Lines, Reader};
 use super::socket::AuditSocket;
 use super::tail::Tail;
 
-/// A way by which the kernel's audit records come.
+/// A source of the kernel's audit records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AuditSource {
-    /// The first of the others that delivers a call of the recorder's own.
+    /// The first of the others that delivers the record of a test call.
     #[default]
     Auto,
-    /// The multicast group of audit's netlink socket, beside an audit daemon or without one. Needs `CAP_AUDIT_READ`.
+    /// The multicast group of audit's netlink socket, with or without an audit daemon. Needs `CAP_AUDIT_READ`.
     Netlink,
-    /// The role of the audit daemon, where none runs. Needs `CAP_AUDIT_CONTROL`.
+    /// The role of the audit daemon, if none runs. Needs `CAP_AUDIT_CONTROL`.
     Auditd,
-    /// The kernel's log, where it prints records while no audit daemon runs, most of the time at a limited rate. Needs
+    /// The kernel's log. The kernel prints records there while no audit daemon runs, usually with a rate limit. Needs
     /// `CAP_SYSLOG` (`kernel.dmesg_restrict`).
     Kmsg,
-    /// A log that grows, whatever becomes of its name: auditd's, a syslog's, or the output of journalctl(1).
+    /// A growing log, followed across rotation: of auditd or syslog, or output of journalctl(1).
     File(PathBuf),
     /// The same from standard input, which may end.
     Stdin,
@@ -47,9 +47,9 @@ impl fmt::Display for AuditSource {
     }
 }
 
-/// A text that names no source.
+/// A text is not the name of a source.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is none of auto, netlink, auditd, kmsg, file:PATH and -")]
+#[error("{0:?} is not one of auto, netlink, auditd, kmsg, file:PATH and -")]
 pub struct UnknownAuditSource(String);
 
 impl FromStr for AuditSource {
@@ -70,26 +70,26 @@ impl FromStr for AuditSource {
     }
 }
 
-/// Why records can't be had.
+/// Why a source can't be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditSourceError {
-    /// The kernel refuses.
+    /// The kernel denies access.
     #[error("{what} needs {capability}, which is missing")]
     Denied {
-        /// What was asked for.
+        /// What was attempted.
         what: &'static str,
-        /// What allows it (capabilities(7)).
+        /// The capability that allows it (capabilities(7)).
         capability: &'static str,
     },
-    /// There is an audit daemon.
-    #[error("process {0} is the audit daemon")]
+    /// An audit daemon already runs.
+    #[error("process {0} already is the audit daemon")]
     DaemonRuns(u32),
     /// `log` is not in `actions_logged`.
-    #[error("the kernel is set not to log: `log` isn't in /proc/sys/kernel/seccomp/actions_logged")]
+    #[error("logging is disabled: `log` is not in /proc/sys/kernel/seccomp/actions_logged")]
     NotLogged,
-    /// A call of the recorder's own was logged, and no record came.
-    #[error("no record of the recorder's own call came within {} s", .0.as_secs())]
+    /// The recorder made a test call, and its record did not arrive.
+    #[error("no record of the recorder's test call arrived within {} s", .0.as_secs())]
     Silent(Duration),
     /// None of the sources can be used.
     #[error("audit records can't be read: {}", list(.0))]
@@ -97,17 +97,17 @@ pub enum AuditSourceError {
     /// A system call failed.
     #[error("{operation} failed")]
     System {
-        /// Which.
+        /// The call.
         operation: &'static str,
-        /// What the kernel said.
+        /// The errno.
         source: Errno,
     },
     /// A file can't be opened.
     #[error("can't open {}", path.display())]
     Open {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
 }
@@ -122,14 +122,14 @@ fn list(tried: &[(AuditSource, AuditSourceError)]) -> String {
     tried.join("; ")
 }
 
-/// Logs that daemons keep of the kernel's records.
+/// Logs that daemons write.
 const AUDIT_LOG: &str = "/var/log/audit/audit.log";
 const SYSLOGS: [&str; 3] = ["/var/log/kern.log", "/var/log/syslog", "/var/log/messages"];
 
 /// How audit records are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditReading {
-    /// Where from.
+    /// The source.
     pub source: AuditSource,
     /// Whether [`AuditSource::Auto`] may become the audit daemon.
     pub become_auditd: bool,
@@ -139,7 +139,7 @@ pub struct AuditReading {
     pub trust_syslog: bool,
 }
 
-/// The size of the receive buffer by default. The kernel charges up to 1 KB for a record.
+/// The default size of the receive buffer. The kernel charges up to 1 KB per record.
 pub const RECEIVE_BUFFER: usize = 64 << 20;
 
 impl Default for AuditReading {
@@ -174,7 +174,7 @@ impl AuditReading {
 }
 
 impl AuditSource {
-    /// Whether the records may be those of another machine.
+    /// Whether the records may be another machine's.
     pub(super) fn may_be_elsewhere(&self) -> bool {
         matches!(self, AuditSource::File(_) | AuditSource::Stdin)
     }
@@ -189,12 +189,12 @@ fn lines(path: &Path) -> Result<Lines, AuditSourceError> {
     if is_file {
         return Tail::open(path).map(Lines::Tail).map_err(failed);
     }
-    // Opening a pipe for reading alone waits for somebody to write to it.
+    // Opening a FIFO only for reading blocks until it has a writer.
     let file = File::options().read(true).write(true).open(path);
     file.map(Lines::Stream).map_err(failed)
 }
 
-/// A source that delivers.
+/// An opened source.
 pub(super) struct Opened {
     pub(super) source: AuditSource,
     pub(super) reader: Reader,
@@ -212,7 +212,7 @@ impl Opened {
         let (reader, daemon) = match source {
             AuditSource::Netlink => {
                 let socket = AuditSocket::open().map_err(system("opening an audit socket"))?;
-                // The size counts from the first message.
+                // Before joining, so that it holds from the first message.
                 socket
                     .set_receive_buffer(receive_buffer)
                     .map_err(system("SO_RCVBUF"))?;
@@ -273,7 +273,7 @@ impl Opened {
                 let lines = Lines::Stream(File::from(input));
                 (Reader::Lines(Mutex::new(Some(lines))), false)
             }
-            // It stands for others.
+            // The caller resolves it.
             AuditSource::Auto => return Err(AuditSourceError::None(Vec::new())),
         };
         Ok(Opened {
@@ -295,7 +295,7 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         if let (true, Reader::Socket(socket)) = (self.daemon, &self.reader) {
-            // If this fails, the kernel finds the socket closed at its next record, and has no daemon from then on.
+            // If this fails, the kernel notices the closed socket at its next record, and unregisters the daemon.
             let _ = socket.set_daemon(0);
         }
     }

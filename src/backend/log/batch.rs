@@ -7,7 +7,7 @@ use crate::audit::{
     BadRecord, Classifier, LogLine, LossNote, Record, kmsg_sequence, setting_changed,
 };
 
-/// When a batch is handed on though there is more to read.
+/// The size at which a batch is handed on although there is more to read.
 const FULL: usize = 64 << 10;
 
 /// Messages in the order in which they came.
@@ -20,20 +20,20 @@ pub(super) struct Batch {
 
 struct Item {
     kind: Kind,
-    /// Where its bytes end: they start where those of the item before end.
+    /// The end of its bytes; they start at the end of the item before.
     end: usize,
 }
 
-/// What came.
+/// The kind of an item.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// A datagram of the audit socket.
     Datagram,
-    /// What one read of `/dev/kmsg` gives.
+    /// The result of one read of `/dev/kmsg`.
     Kmsg,
-    /// A record of seccomp, from `audit(` on.
+    /// A seccomp record, from `audit(` on.
     Record,
-    /// One without its header, as a journal has it.
+    /// A seccomp record without its header, as in a journal.
     Headless {
         time: Option<SystemTime>,
         serial: Option<u64>,
@@ -42,17 +42,17 @@ pub(super) enum Kind {
     Other(Option<u64>),
     /// A seccomp record in a line that any user could have written.
     Untrusted,
-    /// A line of a log that tells of loss.
+    /// A message about lost records.
     Note(LossNote),
-    /// What can't be read, and why.
+    /// An item that can't be read, and why.
     Broken(String),
     /// The reader was too slow (ENOBUFS of the socket, EPIPE of `/dev/kmsg`).
     Overrun,
-    /// Reading failed for good, or the log has come to its end.
+    /// Reading failed for good (with the error), or the log has ended.
     Over(Option<String>),
 }
 
-/// One message, taken apart.
+/// One parsed message.
 pub(super) enum Heard<'a> {
     Record(Record<'a>),
     /// A record of another type, and its serial number.
@@ -61,10 +61,10 @@ pub(super) enum Heard<'a> {
     /// A seccomp record in a line that any user could have written.
     Untrusted,
     Note(LossNote),
-    /// A message of `/dev/kmsg` came, with this number.
+    /// The sequence number of a message of `/dev/kmsg`.
     Sequence(u64),
     Overrun,
-    /// Nothing more will come.
+    /// No more messages will come.
     Over(Option<String>),
 }
 
@@ -81,7 +81,7 @@ impl Batch {
         self.items.is_empty()
     }
 
-    /// Room for the bytes of the next item; `None`: hand the batch on first.
+    /// Room for the bytes of the next item. `None`: the batch must be handed on first.
     pub(super) fn room(&mut self, longest: usize) -> Option<&mut [u8]> {
         let end = self.length + longest;
         if end > self.bytes.len() && self.length == 0 {
@@ -90,14 +90,14 @@ impl Batch {
         self.bytes.get_mut(self.length..end)
     }
 
-    /// An item of the first so many bytes of the room.
+    /// Adds an item, whose bytes are the first `bytes` of the room.
     pub(super) fn push(&mut self, kind: Kind, bytes: usize) {
         self.length += bytes;
         let end = self.length;
         self.items.push(Item { kind, end });
     }
 
-    /// Takes the messages apart, one after another.
+    /// Parses the messages one after another.
     pub(super) fn for_each(&self, classifier: &Classifier, take: &mut dyn FnMut(Heard<'_>)) {
         let mut start = 0;
         for item in &self.items {
@@ -106,7 +106,7 @@ impl Batch {
             match &item.kind {
                 Kind::Datagram => of_datagram(bytes, take),
                 Kind::Kmsg => {
-                    // What follows the first line are properties of the device that a driver prints about.
+                    // The lines after the first are properties of the device (`SUBSYSTEM=`, `DEVICE=`).
                     let line = bytes.split(|&byte| byte == b'\n').next();
                     let line = line.unwrap_or_default();
                     if let Some(number) = kmsg_sequence(line) {

@@ -1,4 +1,4 @@
-//! The kernel's events about new processes (the process events connector, `linux/cn_proc.h`).
+//! The kernel's events about processes (the process events connector, `linux/cn_proc.h`).
 //!
 //! An event precedes the first call of the new process. So a reader that takes all pending events before it handles a record
 //! knows the record's process.
@@ -21,14 +21,14 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 /// How long the kernel may take to acknowledge.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// What happened.
+/// An event of the connector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProcessEvent {
-    /// A process made another. Not told of threads.
+    /// A process created another. Threads are left out.
     Fork { parent: i32, child: i32 },
-    /// A process executes another program.
+    /// A process executed a program.
     Exec { process: i32 },
-    /// A process ended, its last thread that is.
+    /// A process ended, with its last thread.
     Exit { process: i32 },
     /// Events were dropped.
     Overrun,
@@ -40,7 +40,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Starts to listen. It needs `CAP_NET_ADMIN`, and the initial pid and user namespaces.
+    /// Starts to listen. Needs `CAP_NET_ADMIN` and the initial pid and user namespaces.
     pub(super) fn open() -> nix::Result<Connector> {
         let fd = crate::sys::netlink::connector_socket()?;
         setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
@@ -97,17 +97,17 @@ impl Connector {
         }
     }
 
-    /// Waits until there is an event, or the time is over.
+    /// Waits for an event, at most this long.
     pub(super) fn wait(&self, at_most: Duration) {
         let at_most = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
-        // Whatever comes of it, it is asked for events again.
+        // After an error the caller checks for events anyway.
         let _ = poll(
             &mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)],
             at_most,
         );
     }
 
-    /// The next event that is there.
+    /// The next pending event.
     pub(super) fn next(&self) -> Option<ProcessEvent> {
         let mut buffer = [0; 256];
         loop {
@@ -125,7 +125,7 @@ impl Connector {
     }
 }
 
-/// A 32-bit word of `struct proc_event`: what, cpu, two of the time, and then what depends on the event.
+/// A 32-bit word of `struct proc_event`: what, cpu, two words of time, then the data of the event.
 fn word(message: &[u8], index: usize) -> Option<u32> {
     let at = HEADERS + 4 * index;
     Some(u32::from_ne_bytes(
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_processes_are_told_from_those_of_threads() {
+    fn events_of_threads_are_left_out() {
         let fork = |task| event(&message(&[1, 0, 0, 0, 11, 10, task, 20]));
         assert_eq!(
             fork(20),

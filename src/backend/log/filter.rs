@@ -1,8 +1,8 @@
 //! The recording filter: a seccomp program that logs every call except known ones.
 //!
-//! Known calls are allowed by constants, which the kernel caches for each number: they cost next to nothing. Two of them can
-//! load a filter of the workload, which then hides calls from this one: where their arguments do that, they are logged even if
-//! they are known.
+//! For a known call the program returns a constant, which the kernel caches per number, so it costs next to nothing.
+//! Two calls can load a filter of the workload, which then hides calls from this one: they are logged, even if known,
+//! when their arguments load a filter.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +17,10 @@ use crate::bpf::assemble::{ARCH, NR, answer, arg_lower, arg_upper, jump, load, s
 use crate::syscall::Arch;
 use crate::syscall::Syscall;
 
-/// Calls that don't fit into a program are logged.
+/// Known calls that don't fit into the program are logged.
 const LONGEST: usize = MAX_INSTRUCTIONS;
 
-/// The program that logs every call that isn't known.
+/// The program that logs every unknown call.
 pub(super) fn program(known: &BTreeSet<Syscall>) -> Vec<sock_filter> {
     // x32 shares the value of x86_64: one block for both.
     let mut values: Vec<u32> = known.iter().map(|syscall| syscall.arch.audit()).collect();
@@ -30,7 +30,7 @@ pub(super) fn program(known: &BTreeSet<Syscall>) -> Vec<sock_filter> {
     for value in values {
         let rest = LONGEST.saturating_sub(program.len() + 3);
         let block = block(value, known, rest);
-        // Not this ABI: over its block. A conditional jump reaches 255 instructions only.
+        // Another ABI: skip the block. A conditional jump reaches only 255 instructions.
         program.extend([
             jump(BPF_JEQ, value, 1, 0),
             statement(BPF_JMP | BPF_JA | BPF_K, length(&block)),
@@ -41,7 +41,7 @@ pub(super) fn program(known: &BTreeSet<Syscall>) -> Vec<sock_filter> {
     program
 }
 
-/// What comes for the ABIs of one audit value, in at most so many instructions. It always ends with an answer.
+/// The instructions for the ABIs of one audit value, at most `longest` of them. They always end with a return.
 fn block(value: u32, known: &BTreeSet<Syscall>, longest: usize) -> Vec<sock_filter> {
     let mut numbers: Vec<u32> = Vec::new();
     let mut block = vec![load(NR)];
@@ -76,7 +76,7 @@ fn block(value: u32, known: &BTreeSet<Syscall>, longest: usize) -> Vec<sock_filt
     block
 }
 
-/// For a call that can load a filter: instructions that log it where it can, and allow it otherwise.
+/// For a call that can load a filter: instructions that log it if its arguments do, and allow it otherwise.
 fn own_filter(syscall: Syscall) -> Option<Vec<sock_filter>> {
     let log = || answer(SECCOMP_RET_LOG);
     let allow = || answer(SECCOMP_RET_ALLOW);
@@ -87,8 +87,8 @@ fn own_filter(syscall: Syscall) -> Option<Vec<sock_filter>> {
             log(),
             allow(),
         ]),
-        // SECCOMP_SET_MODE_STRICT is 0; SECCOMP_SET_MODE_FILTER is 1, and fails without a program, which is how libraries
-        // ask what the kernel can; the others only ask.
+        // SECCOMP_SET_MODE_STRICT is 0; SECCOMP_SET_MODE_FILTER is 1; libraries probe the kernel by calling it without
+        // a program, which fails. The other operations load nothing.
         "seccomp" => Some(vec![
             load(arg_lower(0)),
             jump(BPF_JEQ, libc::SECCOMP_SET_MODE_STRICT, 5, 0),
@@ -104,7 +104,7 @@ fn own_filter(syscall: Syscall) -> Option<Vec<sock_filter>> {
     }
 }
 
-/// Whether a call can load a filter, as far as its number tells.
+/// Whether a call can load a filter, by its number.
 pub(super) fn can_load_filter(syscall: Syscall) -> bool {
     own_filter(syscall).is_some()
 }
@@ -114,7 +114,7 @@ fn length(instructions: &[sock_filter]) -> u32 {
     instructions.len() as u32
 }
 
-/// The ABIs whose calls the workload may make on this machine.
+/// The ABIs that a workload can use on this machine.
 #[cfg(test)]
 const MACHINE: [Arch; 3] = [Arch::X86_64, Arch::X86, Arch::X32];
 

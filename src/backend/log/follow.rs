@@ -2,41 +2,42 @@
 //! `SCMP_ACT_LOG`.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use super::intake::Intake;
-use super::login::{has_filter, recorder_of};
+use super::login::recorder_of;
 use super::tracker::Tracker;
 use super::translate::Translator;
 use super::{AuditReading, AuditSourceError, Message, NAME, is_logged, lost};
 use crate::audit::{Record, Selection};
 use crate::backend::{
     Backend, Collector, Detail, Error, Notice, OneRun, Promise, RunEnd, Stop, Target, Unavailable,
+    proc,
 };
-use crate::event::{Event, Sink};
+use crate::event::{Event, Sink, Task};
 
-/// Records what is logged of a process or a scope that runs under a filter which logs.
+/// Records the logged calls of a process or a scope that runs under a filter with `SCMP_ACT_LOG`.
 ///
-/// Ends with the [`Stop`], the time, the source, or the last process of a [`Target::Process`].
+/// Ends by the [`Stop`], after the set times, when the source ends, or with the last process of a [`Target::Process`].
 #[derive(Clone, Debug, Default)]
 pub struct Follow {
     /// How records are read.
     pub reading: AuditReading,
-    /// If there are any: only of threads with one of these names. The kernel keeps 15 bytes of a name, and no more are
+    /// If not empty: only threads with one of these names. The kernel keeps 15 bytes of a name, so only these are
     /// compared.
     pub comms: Vec<OsString>,
-    /// If there are any: only of processes that execute one of these files.
+    /// If not empty: only processes that execute one of these files.
     pub exes: Vec<OsString>,
     /// Ends the recording after this time.
     pub duration: Option<Duration>,
-    /// Ends the recording when no record was taken for this time.
+    /// Ends the recording after this time without a record of the target.
     pub idle: Option<Duration>,
 }
 
-/// How often to look whether the recording is to end.
+/// How often to check whether the recording must end.
 const LOOK: Duration = Duration::from_millis(200);
 
 const COMMAND: Unavailable =
@@ -118,7 +119,7 @@ impl Backend for Follow {
 }
 
 impl Follow {
-    /// When the recording ends, for the user.
+    /// When the recording ends, as text for the user.
     fn ends(&self, target: &Target) -> String {
         let duration = self.duration.map(|time| format!("{time:?} have passed"));
         let idle = (self.idle).map(|time| format!("none has arrived for {time:?}"));
@@ -171,12 +172,12 @@ struct Taker {
     translator: Translator,
     /// Processes that may have made calls under their filter before the recording began.
     already: HashSet<i32>,
-    /// Records that can't be assigned.
+    /// How many records can't be assigned to a process.
     unknown: u64,
 }
 
 impl Taker {
-    /// Takes a record if it is of the target. Whether it was.
+    /// Takes a record if it is the target's, and returns whether it is.
     fn take(&mut self, record: &Record<'_>, sink: &mut dyn Sink) -> bool {
         if !self.by_record.includes(record) {
             return false;
@@ -184,7 +185,7 @@ impl Taker {
         match self.tracker.is_member(record.pid) {
             Some(true) => {}
             Some(false) => return false,
-            // Another recorder has just started it.
+            // Another recorder has just started this process.
             None if record
                 .ses
                 .is_some_and(|session| recorder_of(session).is_some()) =>
@@ -201,9 +202,9 @@ impl Taker {
             lost(
                 sink,
                 format!(
-                    "the recording began when process {} ({}) already ran",
+                    "process {} ({}) was already running when the recording began",
                     record.pid,
-                    std::ffi::OsStr::from_bytes(exe).display()
+                    OsStr::from_bytes(exe).display()
                 ),
             );
         }
@@ -216,5 +217,7 @@ impl Taker {
 fn filtered_processes() -> HashSet<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    processes.filter(|&process| has_filter(process)).collect()
+    processes
+        .filter(|&process| proc::has_filter(Task(process)))
+        .collect()
 }

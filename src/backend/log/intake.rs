@@ -9,29 +9,30 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::Message;
 use super::audit_source::{AuditReading, AuditSource, AuditSourceError, Opened};
 use super::batch::{Batch, Heard};
 use super::fence::Fence;
 use super::ledger::Ledger;
 use super::reader::Reader;
 use super::socket::{AuditSocket, AuditStatus};
+use super::{Message, lost};
 use crate::audit::{Classifier, Record};
-use crate::backend::Stop;
+use crate::backend::{Stop, errno_of};
 use crate::event::{Event, Sink};
 
-/// So many batches may wait to be taken apart (32 MB). Then the reader waits, and the kernel drops what it has no room for.
+/// How many batches may wait to be parsed (32 MB). Then the reader waits, and the kernel drops records once its buffer
+/// is full.
 const WAITING: usize = 512;
-/// A fence is made again after so long: the record of the one before may have been dropped.
-const AGAIN: Duration = Duration::from_millis(500);
-/// So long a source may say nothing of a fence. The kernel delivers at once; a daemon that keeps a log may take longer.
+/// When to make another fence: the record of the last may have been dropped.
+const REPEAT: Duration = Duration::from_millis(500);
+/// How long to wait for the record of a fence. The kernel delivers at once; a daemon that writes a log may take longer.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a probe waits. A source that is slower works all the same when it is chosen by name.
+/// How long a probe waits. A slower source can still be chosen by name.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
-/// How long the last fence of a recording that was broken off is waited for.
+/// How long to wait for the closing fence after the recording was stopped.
 const ENDED_PATIENCE: Duration = Duration::from_secs(1);
-/// Records of others can be late: a number that is missing is waited for by so many fences more.
+/// Records of other tasks can be late: how many more fences to make while serial numbers are missing.
 const MORE_FENCES: usize = 3;
 
 /// A source that is being read.
@@ -39,25 +40,25 @@ pub(super) struct Intake {
     opened: Arc<Opened>,
     messages: Receiver<Message>,
     sender: SyncSender<Message>,
-    /// Ends the reader when it is closed.
+    /// Closing it ends the reader.
     stop: Option<PipeWriter>,
     reader: Option<JoinHandle<()>>,
-    forms: Classifier,
+    classifier: Classifier,
     ledger: Ledger,
     fences: Vec<MadeFence>,
-    /// The fence whose record came first, and all that counts after it.
+    /// The index of the first fence that arrived: records count from there on.
     opening: Option<usize>,
     latest_seen: usize,
-    /// This process, as records have it: in the initial pid namespace.
+    /// This process as records name it, in the initial pid namespace.
     own_process: Option<i32>,
-    /// Its executable, as records have it.
+    /// Its executable as records name it.
     own_exe: Vec<u8>,
     before: Before,
-    /// When, if nothing proves that the source is this kernel's.
+    /// When reading began, if the source may not be this kernel's.
     begun: Option<Instant>,
     /// How long the source may take to deliver a fence.
     patience: Duration,
-    /// The better sources that don't work.
+    /// The preferred sources, and why they don't work.
     tried: Vec<(AuditSource, AuditSourceError)>,
 }
 
@@ -70,13 +71,13 @@ struct MadeFence {
 #[derive(Default)]
 struct Before {
     drops: Option<u32>,
-    /// What asking for audit's status gave; `None`: not asked yet.
+    /// The answer to the request for audit's status; `None`: not requested yet.
     status: Option<nix::Result<AuditStatus>>,
 }
 
 impl Intake {
-    /// Opens a source, or the first that delivers. A source has this long at most to deliver, or as long as such sources
-    /// take.
+    /// Opens the source, or the first that delivers. `patience` limits the wait for each; `None`: the usual time for
+    /// its kind.
     pub(super) fn open(
         reading: &AuditReading,
         patience: Option<Duration>,
@@ -102,7 +103,7 @@ impl Intake {
         Err(AuditSourceError::None(tried))
     }
 
-    /// Opens a source to see whether one delivers, and soon.
+    /// Opens a source only to check that one delivers, and soon.
     pub(super) fn probe(reading: &AuditReading) -> Result<Intake, AuditSourceError> {
         let never = Stop::new().map_err(|source| AuditSourceError::System {
             operation: "eventfd",
@@ -117,9 +118,7 @@ impl Intake {
         let system = |operation| {
             move |error: std::io::Error| AuditSourceError::System {
                 operation,
-                source: error
-                    .raw_os_error()
-                    .map_or(Errno::UnknownErrno, Errno::from_raw),
+                source: errno_of(&error),
             }
         };
         let (stopped, stop) = std::io::pipe().map_err(system("pipe"))?;
@@ -136,7 +135,7 @@ impl Intake {
             sender,
             stop: Some(stop),
             reader: Some(reader),
-            forms: Classifier::new(trust_syslog),
+            classifier: Classifier::new(trust_syslog),
             ledger: Ledger::default(),
             fences: Vec::new(),
             opening: None,
@@ -149,34 +148,34 @@ impl Intake {
         })
     }
 
-    /// Opens a log that may be another machine's: whatever it says counts from now on. If it is this kernel's, a fence
-    /// will show.
+    /// Opens a log that may be another machine's, and counts everything in it from now on. If the log is this kernel's,
+    /// the fence will appear in it.
     pub(super) fn begin(reading: &AuditReading) -> Result<Intake, AuditSourceError> {
         let source = &reading.source;
         let mut intake = Intake::of(source, reading)?;
         intake.before.status = Some(AuditSocket::open().and_then(|socket| socket.status()));
         intake.opening = Some(0);
         intake.begun = Some(Instant::now());
-        // Where no call can be logged, the log is another machine's.
+        // If no call can be logged here, the log is another machine's.
         if let (AuditSource::File(_), Ok(fence)) = (source, Fence::make()) {
             intake.fences.push(MadeFence { fence, seen: false });
         }
         Ok(intake)
     }
 
-    /// Whether nothing more will come.
+    /// Whether the source has ended.
     pub(super) fn is_over(&self) -> bool {
         self.ledger.is_over()
     }
 
-    /// Makes sure that the source delivers, and has the account begin.
+    /// Checks that the source delivers, and begins the ledger.
     fn opened(
         mut self,
         patience: Option<Duration>,
         stop: &Stop,
     ) -> Result<Intake, AuditSourceError> {
         self.patience = patience.unwrap_or(self.patience);
-        // Before the fence: what is lost after it must show.
+        // Before the fence, so that every later loss shows.
         self.before.status = Some(AuditSocket::open().and_then(|socket| socket.status()));
         let seen = self.fence(Some(stop), &mut |_| {});
         let seen = seen.map_err(|source| AuditSourceError::System {
@@ -190,39 +189,39 @@ impl Intake {
         Ok(self)
     }
 
-    /// Where the records come from, and why it isn't a better source.
+    /// The source of the records, and the preferred ones that don't work.
     pub(super) fn into_source(mut self) -> (AuditSource, Vec<(AuditSource, AuditSourceError)>) {
         (self.opened.source.clone(), std::mem::take(&mut self.tried))
     }
 
-    /// Where the records come from.
+    /// The source of the records.
     pub(super) fn source(&self) -> &AuditSource {
         &self.opened.source
     }
 
-    /// The executable of this process, as records have it.
+    /// The executable of this process, as records name it.
     pub(super) fn own_exe(&self) -> &[u8] {
         &self.own_exe
     }
 
-    /// Where others than the reader put messages.
+    /// Sends messages of threads other than the reader.
     pub(super) fn sender(&self) -> SyncSender<Message> {
         self.sender.clone()
     }
 
-    /// The next message; `None`: there was none for so long.
+    /// The next message; `None`: none came within `patience`.
     pub(super) fn next(&self, patience: Option<Duration>) -> Option<Message> {
         match patience {
-            // There is a sender: this one's own.
+            // It can't fail: `self.sender` lives.
             None => self.messages.recv().ok(),
             Some(patience) => self.messages.recv_timeout(patience).ok(),
         }
     }
 
-    /// Takes the records of a batch, and puts all of it to the account. Whether a fence was among it.
+    /// Takes the records of a batch, and enters all its items in the ledger. Returns whether a fence was among them.
     pub(super) fn hear(&mut self, batch: &Batch, take: &mut dyn FnMut(&Record<'_>)) -> bool {
         let Intake {
-            forms,
+            classifier,
             ledger,
             fences,
             opening,
@@ -232,7 +231,7 @@ impl Intake {
             ..
         } = self;
         let mut seen = false;
-        batch.for_each(forms, &mut |heard| {
+        batch.for_each(classifier, &mut |heard| {
             if let Heard::Record(record) = &heard
                 && record.comm.starts_with(Fence::PREFIX)
                 && let Some(index) = fences.iter().position(|made| made.fence.is(record))
@@ -254,7 +253,7 @@ impl Intake {
             match heard {
                 Heard::Record(record) => {
                     ledger.serial(record.serial);
-                    // It may be recorded itself, but not by itself.
+                    // The recorder's own calls are logged if another recorder records it. They aren't the workload's.
                     if Some(record.pid) != *own_process {
                         take(&record);
                     }
@@ -271,7 +270,7 @@ impl Intake {
         seen
     }
 
-    /// Makes fences until the record of one comes. Whether one did. A recording that is broken off (by `stop`) doesn't wait
+    /// Makes fences until the record of one arrives. Returns whether one did. Once `stop` is requested, it doesn't wait
     /// long.
     pub(super) fn fence(
         &mut self,
@@ -296,7 +295,7 @@ impl Intake {
                     fence: Fence::make()?,
                     seen: false,
                 });
-                again = now + AGAIN;
+                again = now + REPEAT;
             }
             let wait = again.min(give_up).saturating_duration_since(now);
             match self.messages.recv_timeout(wait) {
@@ -306,7 +305,7 @@ impl Intake {
                         return Ok(true);
                     }
                     if matches!(self.opened.reader, Reader::Socket(_)) && !ended {
-                        // The kernel still delivers what came before the fence.
+                        // The kernel is still delivering records from before the fence.
                         give_up = Instant::now() + patience;
                     }
                 }
@@ -315,7 +314,7 @@ impl Intake {
         }
     }
 
-    /// Makes the last fence, takes what comes before it, and tells what is lost since the first.
+    /// Makes the closing fence, takes the records before it, and reports all losses since the opening fence.
     pub(super) fn close(
         mut self,
         stop: Option<&Stop>,
@@ -327,8 +326,7 @@ impl Intake {
         {
             lost(
                 sink,
-                "a log that isn't this kernel's own doesn't show whether records are missing"
-                    .to_owned(),
+                "the log isn't this kernel's, so missing records can't be detected".to_owned(),
             );
             std::mem::take(&mut self.ledger).settle_unproven(sink);
             return;
@@ -338,7 +336,10 @@ impl Intake {
             seen = match self.fence(stop, &mut |record| take(sink, record)) {
                 Ok(seen) => seen,
                 Err(error) => {
-                    lost(sink, format!("the last fence failed: {}", error.desc()));
+                    lost(
+                        sink,
+                        format!("the recorder's closing call failed: {}", error.desc()),
+                    );
                     false
                 }
             };
@@ -354,7 +355,7 @@ impl Intake {
             lost(
                 sink,
                 format!(
-                    "no record of the recorder's own last call came within {} s",
+                    "no record of the recorder's closing call arrived within {} s",
                     self.patience.as_secs()
                 ),
             );
@@ -366,7 +367,7 @@ impl Intake {
         self.settle_with_kernel(sink);
     }
 
-    /// Whether the first fence shows, which the log has some time for. Takes what has come.
+    /// Whether the first fence appears within the patience. Takes the records that have arrived.
     fn proves_to_be_ours(&mut self, begun: Instant, take: &mut dyn FnMut(&Record<'_>)) -> bool {
         let give_up = begun + self.patience;
         loop {
@@ -386,7 +387,7 @@ impl Intake {
         }
     }
 
-    /// What only the kernel's own counters and settings tell.
+    /// Reports the losses that only the kernel's counters and settings show.
     fn settle_with_kernel(&self, sink: &mut dyn Sink) {
         let before = self.before.status.unwrap_or(Err(Errno::EPERM));
         let now = AuditSocket::open().and_then(|socket| {
@@ -404,14 +405,14 @@ impl Intake {
                 if excluded {
                     lost(
                         sink,
-                        "a rule of audit's may keep records back (auditctl -l: exclude)".to_owned(),
+                        "an audit rule may exclude seccomp records (see auditctl -l)".to_owned(),
                     );
                 }
             }
             (Err(Errno::EPERM), _) | (_, Err(Errno::EPERM)) => lost(
                 sink,
-                "the kernel's count of lost audit records can't be read: CAP_AUDIT_CONTROL is missing, or the initial \
-                 namespaces are"
+                "the kernel's count of lost audit records can't be read: this needs CAP_AUDIT_CONTROL and the initial \
+                 namespaces"
                     .to_owned(),
             ),
             (Err(error), _) | (_, Err(error)) => lost(
@@ -428,11 +429,11 @@ impl Intake {
     }
 }
 
-/// How long a source may take to deliver a fence.
+/// How long such a source may take to deliver a fence.
 fn patience(reader: &Reader) -> Duration {
     match reader {
         Reader::Socket(_) => SOCKET_PATIENCE,
-        // The next message after this many seconds is printed for certain.
+        // After this many seconds, printk prints the next message for certain.
         Reader::Kmsg(_) => {
             let interval = std::fs::read_to_string("/proc/sys/kernel/printk_ratelimit");
             let interval = interval.ok().and_then(|text| text.trim().parse().ok());
@@ -445,28 +446,24 @@ fn patience(reader: &Reader) -> Duration {
 impl Drop for Intake {
     fn drop(&mut self) {
         self.stop = None;
-        // A reader that waits for room learns that nobody takes anything any more.
+        // This wakes a reader that waits for room: its send fails.
         drop(std::mem::replace(&mut self.messages, sync_channel(0).1));
         if let Some(reader) = self.reader.take() {
-            // It doesn't panic, and if it did, there is nothing more to read.
+            // It doesn't panic. If it did, there would be nothing left to read.
             let _ = reader.join();
         }
     }
 }
 
-/// Says so if the kernel counts records as lost though they are delivered: those that it keeps for a daemon that may come,
-/// and has no more room for (`kauditd_hold_skb`).
+/// The explanation if the kernel counts delivered records as lost: it also keeps them for a future daemon, and counts
+/// those that its queue has no room for (`kauditd_hold_skb`).
 fn grows_always(status: AuditStatus) -> &'static str {
     let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let mut parameters = command_line.split_ascii_whitespace();
     if status.daemon == 0 && parameters.any(|parameter| matches!(parameter, "audit=1" | "audit=on"))
     {
-        ", as it does with audit=1 and without an audit daemon: use --source auditd"
+        ", as always with audit=1 and no audit daemon: use --source auditd"
     } else {
         ""
     }
-}
-
-fn lost(sink: &mut dyn Sink, why: String) {
-    sink.event(Event::Lost { count: None, why });
 }

@@ -3,21 +3,21 @@
 use crate::audit::{Gaps, LossNote};
 use crate::event::{Event, Sink};
 
-/// Adds up what is known of records that came, and of such that didn't.
+/// Counts the records that arrived and the signs of those that didn't.
 ///
-/// Every record of audit's, of whatever type, gets the next serial number when it is made. So between two records of the
-/// recorder's own every number must come; one that is missing may be the workload's. What the kernel drops before it has
-/// a number, it counts (`lost` of auditctl(8) `-s`).
+/// Every audit record, of whatever type, gets the next serial number when it is made. So every number between two
+/// fences must arrive; a missing one may be the workload's. The kernel counts the records that it drops before they get
+/// a number (`lost` of auditctl(8) `-s`).
 #[derive(Default)]
 pub(super) struct Ledger {
     serials: Gaps,
     sequence: Gaps,
-    /// Fences of the recorder's own that have not come: they took a number each.
+    /// Fences that have not arrived: each took a serial number.
     fences_missing: u64,
     overruns: u64,
-    /// What the socket's own counter says.
+    /// The socket's counter of dropped messages.
     drops: Option<u64>,
-    /// Messages that printk's rate limit held back: of audit's, or of others that share the limit.
+    /// Messages that printk's rate limit suppressed: audit's, or others that share the limit.
     suppressed: u64,
     broken: Option<String>,
     broken_count: u64,
@@ -27,20 +27,20 @@ pub(super) struct Ledger {
     over: Option<String>,
 }
 
-/// Why nothing more comes, if no error happened.
-const ENDED: &str = "it came to its end";
+/// Why no more records come, if there was no error.
+const ENDED: &str = "it ended";
 
 const NOT_PRINTED: &str = "the kernel did not print all audit records (kernel.printk_ratelimit)";
 
 impl Ledger {
-    /// A record came.
+    /// A record arrived.
     pub(super) fn serial(&mut self, serial: Option<u64>) {
         if let Some(serial) = serial {
             self.serials.see(serial);
         }
     }
 
-    /// A message of `/dev/kmsg` came.
+    /// A message of `/dev/kmsg` arrived.
     pub(super) fn sequence(&mut self, number: u64) {
         self.sequence.see(number);
     }
@@ -74,17 +74,17 @@ impl Ledger {
             LossNote::Auditd(what) => self.say(format!("auditd {what}")),
             LossNote::SettingChanged(serial) => {
                 self.serial(serial);
-                self.say("which calls the kernel logs was changed meanwhile".to_owned());
+                self.say("the kernel's logging settings were changed meanwhile".to_owned());
             }
         }
     }
 
-    /// The fences that were made and did not come.
+    /// Sets how many fences were made and did not arrive.
     pub(super) fn fences_missing(&mut self, count: u64) {
         self.fences_missing = count;
     }
 
-    /// What the socket's counter of dropped messages says.
+    /// Sets the socket's counter of dropped messages.
     pub(super) fn drops(&mut self, drops: Option<u32>) {
         self.drops = drops.map(u64::from);
     }
@@ -95,17 +95,18 @@ impl Ledger {
         }
     }
 
-    /// How many serial numbers are missing that no fence took.
+    /// How many serial numbers are missing, without those of fences.
     pub(super) fn missing(&self) -> u64 {
         self.serials.missing().saturating_sub(self.fences_missing)
     }
 
-    /// Whether the source said that nothing more will come.
+    /// Whether the source has ended.
     pub(super) fn is_over(&self) -> bool {
         self.over.is_some()
     }
 
-    /// Tells what is lost by the log's own word. It may be a choice of records, and end when it likes.
+    /// Reports the losses that a log of unknown origin states itself. Such a log may hold a selection of records and
+    /// end anywhere.
     pub(super) fn settle_unproven(self, sink: &mut dyn Sink) {
         if self.suppressed > 0 {
             sink.event(Event::Lost {
@@ -121,7 +122,7 @@ impl Ledger {
         ledger.settle(sink);
     }
 
-    /// Tells what is lost.
+    /// Reports what is lost.
     pub(super) fn settle(self, sink: &mut dyn Sink) {
         let mut lost = |count: u64, why: &str| {
             sink.event(Event::Lost {
@@ -148,7 +149,7 @@ impl Ledger {
             );
         }
         if self.untrusted > 0 {
-            let why = "records in lines that any user can write (logger -t kernel) were skipped";
+            let why = "skipped records in lines that any user can write (logger -t kernel)";
             lost(self.untrusted, why);
         }
         for note in self.notes {

@@ -1,13 +1,13 @@
-//! Which records are the workload's.
+//! Login sessions, which identify the workload's records.
 //!
-//! A record tells the process, but a process can be gone, and its number given to another, before its record is read; and
-//! other programs of the machine may be logged too. It also tells the login session (`ses=`), an inherited number that
-//! nothing but a login changes. So the thread that starts the workload begins a session of its own, by writing to its
-//! `/proc/thread-self/loginuid` the uid that is there, or its own where none is: the kernel gives it a number that no task
-//! had before (`audit_set_loginuid`), and whatever the workload starts inherits it, however it detaches itself.
+//! A record names the process, but before it is read the process can be gone and its pid reused; and other programs on
+//! the machine may be logged too. A record also names the login session (`ses=`), an inherited number that only a login
+//! changes. So the thread that starts the workload begins a new session: it writes the current login uid, or its own
+//! uid if there is none, to `/proc/thread-self/loginuid`. The kernel assigns a number that no task had before
+//! (`audit_set_loginuid`), and all descendants of the workload inherit it, however they detach themselves.
 //!
-//! The same number tells which processes of the workload still live ([`living`]), without making the recorder the parent
-//! of orphans (`PR_SET_CHILD_SUBREAPER`), which they would see.
+//! The same number shows which processes of the workload still live ([`living`]). Making the recorder the parent of
+//! orphans (`PR_SET_CHILD_SUBREAPER`) would show too, but the orphans would see it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,21 +20,21 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket
 use crate::backend::proc;
 use crate::event::Task;
 
-/// The number of those without a session, and the uid of those that didn't log in (`AUDIT_SID_UNSET`).
+/// The session number and login uid of tasks that didn't log in (`AUDIT_SID_UNSET`).
 pub(super) const UNSET: u32 = u32::MAX;
 
-/// The session by which the workload's records are told.
+/// The session that identifies the workload's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LoginSession {
     /// The workload's own.
     Own(u32),
-    /// Only that which the recorder was started in, together with whatever else runs in it.
+    /// The session of the recorder, shared with other programs.
     Shared(u32),
 }
 
 impl LoginSession {
-    /// Begins a session for the calling thread and the processes that it makes from now on. Only `CAP_AUDIT_CONTROL`
-    /// allows it to those who are in one.
+    /// Begins a session for the calling thread and the processes that it creates from now on. A thread that already has
+    /// a session needs `CAP_AUDIT_CONTROL`.
     pub(super) fn begin() -> LoginSession {
         let own = |path: &str| -> Option<u32> {
             let text = fs::read_to_string(format!("/proc/thread-self/{path}")).ok()?;
@@ -60,8 +60,8 @@ impl LoginSession {
     }
 }
 
-/// Tells other recorders that a session is the workload of this one: an abstract socket, whose name says so as long as it is
-/// open.
+/// Announces to other recorders that a session is this recorder's workload, by the name of an abstract socket, as long
+/// as it is open.
 pub(super) struct Announcement {
     _socket: OwnedFd,
 }
@@ -69,7 +69,7 @@ pub(super) struct Announcement {
 const ANNOUNCED: &str = "sc-record-session-";
 
 impl LoginSession {
-    /// Announces a session of the workload's own. If this fails, others may take its records for doubtful.
+    /// Announces a session of the workload's own. If this fails, other recorders may report its records as doubtful.
     pub(super) fn announce(self) -> Option<Announcement> {
         let LoginSession::Own(number) = self else {
             return None;
@@ -96,14 +96,14 @@ pub(super) fn recorder_of(session: u32) -> Option<i32> {
     sockets[at..].split('\n').next()?.parse().ok()
 }
 
-/// A scan during which pids began anew is made again, so often at most.
+/// How often to repeat a scan during which pids wrapped around.
 const SCANS: usize = 100;
 
-/// The processes that live in these sessions (in a shared one: of those under a filter). Each descriptor becomes readable
-/// when its process has ended.
+/// The living processes of these sessions (in a shared session, only those under a filter). Each descriptor becomes
+/// readable when its process has ended.
 ///
-/// A process that ends during a scan, before it is come to, can leave behind a child. The child has a higher pid, so it is
-/// come to later in the same scan; unless pids, which ascend, began anew meanwhile.
+/// A process that ends before the scan reaches it can leave a child behind. The child has a higher pid, so the same
+/// scan reaches it later, unless pids wrapped around meanwhile.
 pub(super) fn living(sessions: &BTreeSet<u32>, session: LoginSession) -> io::Result<Vec<OwnedFd>> {
     for _ in 0..SCANS {
         let before = latest_pid()?;
@@ -113,11 +113,11 @@ pub(super) fn living(sessions: &BTreeSet<u32>, session: LoginSession) -> io::Res
         }
     }
     Err(io::Error::other(
-        "pids begin anew faster than processes can be looked through",
+        "pids wrap around faster than /proc can be scanned",
     ))
 }
 
-/// Looks at one process after another, by ascending pids: `/proc` is listed as it is read on.
+/// Checks the processes by ascending pid: the kernel lists `/proc` in this order, as it is read.
 fn scan(sessions: &BTreeSet<u32>, session: LoginSession) -> io::Result<Vec<OwnedFd>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -130,7 +130,9 @@ fn scan(sessions: &BTreeSet<u32>, session: LoginSession) -> io::Result<Vec<Owned
         };
         let is_member =
             proc::session_of(Task(process)).is_some_and(|session| sessions.contains(&session));
-        if !is_member || (matches!(session, LoginSession::Shared(_)) && !has_filter(process)) {
+        if !is_member
+            || (matches!(session, LoginSession::Shared(_)) && !proc::has_filter(Task(process)))
+        {
             continue;
         }
         match crate::sys::pidfd::open(process) {
@@ -140,15 +142,6 @@ fn scan(sessions: &BTreeSet<u32>, session: LoginSession) -> io::Result<Vec<Owned
         }
     }
     Ok(found)
-}
-
-/// Whether a process runs under a filter.
-pub(super) fn has_filter(process: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let mode = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Seccomp:"));
-    mode.is_some_and(|mode| mode.trim() == "2")
 }
 
 /// Whether the process is a zombie, with all its threads.
@@ -161,11 +154,11 @@ fn has_ended(process: &OwnedFd) -> bool {
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// The pid that was given away last (`/proc/loadavg`).
+/// The latest pid that was assigned (`/proc/loadavg`).
 fn latest_pid() -> io::Result<u32> {
     let text = fs::read_to_string("/proc/loadavg")?;
     let latest = text.split_ascii_whitespace().nth(4);
     latest
         .and_then(|latest| latest.parse().ok())
-        .ok_or_else(|| io::Error::other("/proc/loadavg doesn't tell the latest pid"))
+        .ok_or_else(|| io::Error::other("/proc/loadavg doesn't contain the latest pid"))
 }

@@ -7,28 +7,28 @@ use crate::audit::Record;
 use crate::backend::proc;
 use crate::event::Task;
 
-/// The sessions and the processes of the workload, as its records tell.
+/// The sessions and processes of the workload, as far as its records show them.
 pub(super) struct Members {
     session: LoginSession,
-    /// Every call is logged: none is known.
+    /// Whether every call is logged, because none is known.
     all_logged: bool,
-    /// The workload's own, and those that it began (a login).
+    /// The workload's session, and those that it began (a login).
     sessions: BTreeSet<u32>,
     processes: HashSet<i32>,
-    /// Later ones that are not.
+    /// Later sessions that are not the workload's.
     others: HashSet<u32>,
-    /// Those that may be the workload's, and were left out.
+    /// Sessions that may be the workload's, and were left out.
     doubtful: BTreeSet<u32>,
 }
 
-/// Whose a record is.
+/// The owner of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// The workload's.
     Workload,
-    /// Somebody else's.
+    /// Another program's.
     Other,
-    /// It can't be told, and this is the first one of its session.
+    /// Unknown, and this is the first record of its session.
     Doubtful,
 }
 
@@ -44,16 +44,16 @@ impl Members {
         }
     }
 
-    /// The sessions that are known to be the workload's.
+    /// The known sessions of the workload.
     pub(super) fn sessions(&self) -> &BTreeSet<u32> {
         &self.sessions
     }
 
-    /// Whose record this is.
+    /// The owner of a record.
     ///
-    /// Numbers of sessions ascend, so the workload can only have begun a later one. A process that begins one has its
-    /// calls logged before, and so is known, if all calls are. If not, nothing tells whether a later session is the
-    /// workload's, unless another recorder says that it is its own.
+    /// Session numbers ascend, so the workload can only have begun a later one. If all calls are logged, a process that
+    /// begins a session is known by its earlier calls. If not, a later session may be the workload's, unless another
+    /// recorder announces it as its own.
     pub(super) fn owner(&mut self, record: &Record<'_>) -> Owner {
         let session = record.ses.unwrap_or(UNSET);
         if self.sessions.contains(&session) {
@@ -74,7 +74,7 @@ impl Members {
             }
             None if later && known => Some(true),
             None if later && self.all_logged => Some(false),
-            // A process that is known, but has no session any more, left it; unless it is another one under its number.
+            // A known process without a session has left it, or is another process with a reused pid.
             None => (!later && !known).then_some(false),
         };
         match mine {
@@ -94,7 +94,7 @@ impl Members {
         }
     }
 
-    /// A process has ended: its number is free.
+    /// A process has ended: its pid can be reused.
     pub(super) fn ended(&mut self, process: i32) {
         self.processes.remove(&process);
     }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_may_be_the_workloads_is_told_of_once() {
+    fn a_session_that_may_be_the_workloads_is_reported_once() {
         let mut members = Members::new(LoginSession::Own(7), false);
         assert_eq!(owner(&mut members, 400, 8), Owner::Doubtful);
         assert_eq!(owner(&mut members, 401, 8), Owner::Other);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_is_logged_a_later_session_of_strangers_is_theirs() {
+    fn if_all_is_logged_a_later_session_of_an_unknown_process_is_not_the_workloads() {
         let mut members = Members::new(LoginSession::Own(7), true);
         assert_eq!(owner(&mut members, 400, 8), Owner::Other);
         assert_eq!(owner(&mut members, 100, 7), Owner::Workload);

@@ -1,19 +1,20 @@
-//! The log backend: a seccomp filter has the kernel log every call (`SCMP_ACT_LOG`), and the records are read back.
+//! The log backend: a seccomp filter makes the kernel log every call (`SCMP_ACT_LOG`), and the backend reads the
+//! records.
 //!
-//! The workload isn't stopped at its calls, isn't traced, and can be traced by others. What the kernel gives in return is
-//! a stream that may drop records at every step. So the run is complete only with a proof:
+//! The workload isn't stopped at its calls and isn't traced, so others can trace it. But the kernel may drop records at
+//! every step. A run is complete only if all of this holds:
 //!
-//! - A [`fence`] at the start and one at the end arrived, and so did every serial number between them.
-//! - The kernel's count of lost records, which get no number, did not grow; no audit rule keeps records back.
+//! - A [`fence`] at the start, one at the end and every serial number in between arrived.
+//! - The kernel's count of lost records, which get no number, did not grow; no audit rule excludes records.
 //! - `log` is in `actions_logged`, at the start and at the end.
-//! - No filter but the recording one can refuse calls: a refused call isn't logged.
+//! - No other filter can refuse calls: a refused call isn't logged.
 //!
-//! The login session identifies the workload's records: see [`login`]. A record names the process, not the thread, so the
-//! tasks of such a run are processes. A run counts records: calls that an earlier pass or a profile made known aren't logged
-//! again.
+//! The login session identifies the workload's records: see [`login`]. A record names the process, not the thread, so
+//! the tasks of such a run are processes. A run counts records: calls that are known from an earlier pass or a profile
+//! aren't logged.
 //!
-//! [`Log`] starts a command, in one pass or several ([`passes`], [`pass`]); [`Follow`] takes the records of what others start.
-//! Both read through an [`intake`], whose thread does nothing but read.
+//! [`Log`] starts a command, in one pass or several ([`passes`], [`pass`]); [`Follow`] takes the records of programs
+//! that others start. Both read through an [`intake`], whose thread only reads.
 
 mod audit_source;
 mod batch;
@@ -47,17 +48,17 @@ use super::{Error, Unavailable};
 use crate::event::{Event, Sink};
 use crate::recording::Exit;
 
-/// What comes to the thread that takes records.
+/// A message to the thread that takes records.
 enum Message {
     /// From the reader.
     Batch(Batch),
     /// The command is about to start, in this login session.
     Session(LoginSession),
-    /// The command and, where they are waited for, its descendants have ended.
+    /// The command has ended, with its descendants if they are waited for.
     Over(Result<Option<Exit>, Error>),
 }
 
-/// What recordings call the backends of this module.
+/// The name of this module's backends.
 const NAME: &str = "log";
 
 impl From<AuditSourceError> for Unavailable {
@@ -80,7 +81,7 @@ impl From<AuditSourceError> for Error {
     }
 }
 
-/// Whether the kernel logs calls for which a filter says so.
+/// Whether the kernel logs the calls that a filter wants logged.
 fn is_logged() -> bool {
     std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_logged").is_ok_and(|actions| {
         actions
@@ -94,6 +95,6 @@ fn lost(sink: &mut dyn Sink, why: String) {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // What is locked is whole after every step: a panic elsewhere doesn't spoil it.
+    // The value is consistent after every step, also if another thread panicked.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

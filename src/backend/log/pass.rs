@@ -1,7 +1,7 @@
-//! One pass of a command: started under the recording filter in a login session of its own, to the last of its records.
+//! One pass of a command, which is started under the recording filter in its own login session, until its last record.
 //!
-//! The threads: the intake's reads the source, one starts the command and waits for it and its descendants, and the caller's
-//! takes the messages of both.
+//! There are three threads: the intake's reads the source, the launcher starts the command and waits for it and its
+//! descendants, and the caller's takes the messages of both.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -36,7 +36,7 @@ pub(super) struct Pass<'a> {
     stop: &'a Stop,
     /// The login sessions of the workload, as far as they are known.
     sessions: Mutex<BTreeSet<u32>>,
-    /// Kept until the last record was taken.
+    /// Kept until the last record is taken.
     announcement: Mutex<Option<Announcement>>,
 }
 
@@ -57,7 +57,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Records it. `executed` are the files that the workload is known to execute, though no record may show it any more.
+    /// Records the pass. `executed` are files that earlier passes have shown the workload to execute: this one may not
+    /// log that.
     pub(super) fn record(
         &self,
         reading: &AuditReading,
@@ -96,13 +97,13 @@ impl<'a> Pass<'a> {
             launcher
                 .spawn_scoped(scope, move || {
                     let result = self.launch(filter, &out);
-                    // The other end lives longer than this scope.
+                    // The receiver lives longer than this scope.
                     let _ = out.send(Message::Over(result));
                 })
                 .map_err(Error::io("starting a thread"))?;
             self.take_until_over(&mut intake, &mut members, &mut translator, sink)
         })?;
-        // The descendants that logged in are only known by their records.
+        // Descendants that logged in are known only by their records.
         while self.command.until == Until::All && !self.stop.is_requested() {
             let before = lock(&self.sessions).clone();
             let fenced = intake.fence(Some(self.stop), &mut |record| {
@@ -132,7 +133,7 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Takes messages until the one that says that all have ended.
+    /// Takes messages until [`Message::Over`].
     fn take_until_over(
         &self,
         intake: &mut Intake,
@@ -151,8 +152,8 @@ impl<'a> Pass<'a> {
                     if let LoginSession::Shared(_) = session {
                         lost(
                             sink,
-                            "the workload's records can't be told from those of other programs of this login session: \
-                             CAP_AUDIT_CONTROL is missing"
+                            "records of other programs in this login session count as the workload's: CAP_AUDIT_CONTROL \
+                             is missing"
                                 .to_owned(),
                         );
                     }
@@ -172,7 +173,7 @@ impl<'a> Pass<'a> {
         translator: &mut Translator,
         sink: &mut dyn Sink,
     ) {
-        // Before the workload starts nothing is its own.
+        // Before the workload starts, no record is its own.
         let Some(members) = members else { return };
         let known = members.sessions().len();
         match members.owner(record) {
@@ -185,8 +186,8 @@ impl<'a> Pass<'a> {
             Owner::Doubtful => lost(
                 sink,
                 format!(
-                    "records of process {} ({}), of a login session that began meanwhile, may be the workload's and were \
-                     left out",
+                    "left out records of process {} ({}), in a login session that began meanwhile: they may be the \
+                     workload's",
                     record.pid,
                     String::from_utf8_lossy(record.exe.as_deref().unwrap_or_default()),
                 ),
@@ -197,13 +198,13 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Starts the command and waits for it, and for its descendants where that is wanted. On a thread of its own, since
-    /// the login session is the thread's.
+    /// Starts the command, and waits for it and, with [`Until::All`], for its descendants. Runs on its own thread,
+    /// since a login session belongs to a thread.
     fn launch(&self, filter: &Filter, out: &SyncSender<Message>) -> Result<Option<Exit>, Error> {
         let session = LoginSession::begin();
         lock(&self.sessions).insert(session.number());
         *lock(&self.announcement) = session.announce();
-        // Before any record of the workload's. The receiver lives longer than this thread.
+        // It precedes every record of the workload. The receiver lives longer than this thread.
         let _ = out.send(Message::Session(session));
         let mut launched = launch(self.command, Some(filter))?;
         let task = launched.task();
@@ -214,7 +215,7 @@ impl<'a> Pass<'a> {
         let ended = launched.release().and_then(|()| match launched.failure() {
             None => self.wait_for(task),
             Some(error) => {
-                // It is gone, or about to be.
+                // The child has ended or is about to.
                 let _ = wait::wait_child(task);
                 Err(error)
             }
@@ -226,7 +227,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// How the command ended; `None` if the recording is to end first.
+    /// How the command ended; `None` if the recording must end first.
     fn wait_for(&self, command: Task) -> Result<Option<Exit>, Error> {
         let job = &self.command.job;
         let _interruptible =
@@ -237,7 +238,7 @@ impl<'a> Pass<'a> {
                 Ok(Child::Exited(code)) => return Ok(Some(Exit::Code(code))),
                 Ok(Child::Signaled(signal)) => return Ok(Some(Exit::Signal(signal))),
                 Ok(Child::Stopped(signal)) => {
-                    // If it went on in between, the kernel reports its latest state only.
+                    // If it continued in between, the kernel reports only the latest state.
                     if std::mem::replace(&mut stopped, true) {
                         job.continued();
                     }
@@ -254,7 +255,7 @@ impl<'a> Pass<'a> {
         Ok(None)
     }
 
-    /// Waits until no process of the workload's sessions is left, or the recording is to end.
+    /// Waits until no process of the workload's sessions is left, or the recording must end.
     fn wait_for_descendants(&self, session: LoginSession) -> Result<(), Error> {
         loop {
             let sessions = lock(&self.sessions).clone();

@@ -1,8 +1,8 @@
-//! Recording a command again and again, until nothing of it is unknown.
+//! Repeats a command until no call of it is unknown.
 //!
-//! Records may come faster than they can be read. Each pass starts the command again and logs only calls that no pass has
-//! seen, so after a flood only unseen calls are left. A pass that loses nothing proves, together with what was known before
-//! it, all that it called: the losses of earlier passes no longer matter.
+//! Records may come faster than they can be read. Each pass starts the command again and logs only calls that no
+//! earlier pass has seen, so a flood of known calls does not recur. If a pass loses nothing, all its calls are known:
+//! the losses of earlier passes no longer matter.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,21 +22,21 @@ use crate::event::{Event, Sink};
 use crate::recording::Exit;
 use crate::syscall::Syscall;
 
-/// Records a command with a filter that logs, and the kernel's audit records.
+/// Records a command by a filter that logs and the kernel's audit records.
 #[derive(Clone, Debug)]
 pub struct Log {
     /// How records are read.
     pub reading: AuditReading,
-    /// Calls that are not logged, since they are known already.
+    /// Calls that are already known, and so not logged.
     pub known: BTreeSet<Syscall>,
-    /// Whether to give the [`CallSite`](crate::event::CallSite) of logged calls, as far as records have it.
+    /// Whether to report the [`CallSite`](crate::event::CallSite) of logged calls, as far as records contain it.
     pub call_sites: bool,
-    /// How often the command is started at most. A pass that finds nothing new and loses nothing is the last.
+    /// The maximum number of passes. A pass that finds nothing new and loses nothing is the last.
     pub passes: u32,
 }
 
 const NOT_A_COMMAND: Unavailable =
-    Unavailable::Target("a running process, which can't be given a filter");
+    Unavailable::Target("a running process: it can't load a filter into one");
 
 impl Backend for Log {
     fn name(&self) -> &'static str {
@@ -95,18 +95,20 @@ struct Passes<'a> {
     reading: AuditReading,
     call_sites: bool,
     known: BTreeSet<Syscall>,
-    /// Files that the workload was seen to execute.
+    /// Files that the workload has executed.
     executed: BTreeSet<PathBuf>,
     at_most: u32,
 }
 
 impl Passes<'_> {
-    /// Finds the source that [`AuditSource::Auto`] leaves open, once for all passes.
+    /// Resolves [`AuditSource::Auto`], once for all passes.
     fn find_source(&mut self, collector: &mut (dyn Collector + Send)) -> Result<(), Error> {
         if self.reading.source == AuditSource::Auto {
             let (source, better) = Intake::open(&self.reading, None, self.stop)?.into_source();
             for (better, why) in better {
-                collector.notice(Notice::Choice(format!("not from {better}: {why}")));
+                collector.notice(Notice::Choice(format!(
+                    "audit records can't come from {better}: {why}"
+                )));
             }
             collector.notice(Notice::Choice(format!("audit records come from {source}")));
             self.reading.source = source;
@@ -114,7 +116,7 @@ impl Passes<'_> {
         Ok(())
     }
 
-    /// Records the passes as one run. It ends as its first pass did: the others are the recorder's doing.
+    /// Records the passes as one run. It ends as its first pass did: the recorder, not the user, started the others.
     fn record(&mut self, run: &mut OneRun<'_>) -> Result<RunEnd, Error> {
         let input = Input::of_stdin();
         let mut first: Option<RunEnd> = None;
@@ -150,13 +152,13 @@ impl Passes<'_> {
                 true
             } else if end.exit != expected.exit {
                 lost.push(loss(format!(
-                    "pass {number} ended differently from the first ({}, not {}): the workload can't simply be run again",
+                    "pass {number} ended differently from the first ({}, not {}): the workload can't be repeated as it is",
                     describe(end.exit),
                     describe(expected.exit),
                 )));
                 true
             } else if number >= self.at_most || new.is_empty() && (lost.is_empty() || !learned) {
-                // What was lost twice under one filter will be lost again.
+                // Records that were lost twice under one filter will be lost again.
                 true
             } else if let Err(why) = input.rewind() {
                 if !lost.is_empty() {
@@ -169,7 +171,7 @@ impl Passes<'_> {
             if over {
                 if number >= self.at_most && number > 1 && learned_now && !lost.is_empty() {
                     lost.push(loss(format!(
-                        "pass {number} still found new calls: allow more with --passes"
+                        "pass {number} still found new calls: allow more passes with --passes"
                     )));
                 }
                 for event in lost {
@@ -189,7 +191,7 @@ impl Passes<'_> {
     }
 }
 
-/// The events of one pass. Losses wait: a later pass may make up for them.
+/// The events of one pass. Losses are held back: a later pass may make up for them.
 struct PassEvents<'a, 'b> {
     run: &'a mut OneRun<'b>,
     known: &'a BTreeSet<Syscall>,
@@ -231,13 +233,13 @@ fn describe(exit: Option<Exit>) -> String {
     }
 }
 
-/// The standard input of the workload, which every pass should find as the first did.
+/// The standard input of the workload, which is rewound for every pass.
 enum Input {
-    /// A file, and where it was.
+    /// A file, and its initial position.
     File(File, u64),
     /// A terminal, a device, or nothing.
     Other,
-    /// What was read is gone.
+    /// A pipe or socket: what was read is gone.
     Stream,
 }
 
@@ -263,12 +265,12 @@ impl Input {
                 let mut file = file;
                 let rewound = file.seek(SeekFrom::Start(*start));
                 rewound.map(drop).map_err(|error| {
-                    format!("no other pass was made: standard input can't be read again ({error})")
+                    format!("no further pass was made: standard input can't be read again ({error})")
                 })
             }
             Input::Other => Ok(()),
             Input::Stream => Err(
-                "no other pass was made: standard input is a stream that can't be read again, so use a file or /dev/null"
+                "no further pass was made: standard input is a stream and can't be read again; use a file or /dev/null"
                     .to_owned(),
             ),
         }

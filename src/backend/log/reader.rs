@@ -1,4 +1,4 @@
-//! The reading threads. They only read, because the kernel queues little for a slow reader.
+//! The reading threads. They only read, since the kernel queues little for a slow reader.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -20,19 +20,19 @@ use crate::audit::{Classifier, LogItem, LogLine, read_log};
 /// The longest message of `/dev/kmsg`, with its properties (`PRINTKRB_RECORD_MAX` and a prefix).
 const LONGEST_LINE: usize = 8 << 10;
 
-/// What is read from.
+/// An opened source of records.
 pub(super) enum Reader {
     /// The kernel's audit socket.
     Socket(AuditSocket),
     /// `/dev/kmsg`.
     Kmsg(Kmsg),
-    /// Lines that a daemon writes, or wrote. Taken by the thread that reads them.
+    /// Lines that a daemon writes or wrote. The reading thread takes them.
     Lines(Mutex<Option<Lines>>),
 }
 
-/// Where lines come from.
+/// A source of lines.
 pub(super) enum Lines {
-    /// A file, which has no end.
+    /// A file that may grow.
     Tail(Tail),
     /// A pipe, a terminal, or a file that is read to its end.
     Stream(File),
@@ -59,7 +59,7 @@ impl Kmsg {
 }
 
 impl Reader {
-    /// Reads until there is something to read from `stop`, or nobody wants to know more.
+    /// Reads until `stop` becomes readable or the receiver is gone.
     pub(super) fn read(&self, stop: BorrowedFd<'_>, out: &SyncSender<Message>, trust_syslog: bool) {
         match self {
             Reader::Socket(socket) => {
@@ -141,7 +141,7 @@ fn read(
     }
 }
 
-/// Reads lines, and tells them apart here: what a file keeps waits for its reader.
+/// Reads lines and classifies them on this thread: a file doesn't drop what waits to be read.
 fn read_lines(
     lines: Lines,
     stop: BorrowedFd<'_>,
@@ -188,7 +188,7 @@ fn push(batch: &mut Batch, out: &SyncSender<Message>, item: LogItem<'_>) {
     }
 }
 
-/// Hands a batch on. If nobody wants it, nobody wants what follows either, and `stop` says so.
+/// Hands a batch on. If the receiver is gone, `stop` is readable, so the error doesn't matter.
 fn flush(batch: &mut Batch, out: &SyncSender<Message>) {
     if !batch.is_empty() {
         let full = std::mem::replace(batch, Batch::new());
@@ -196,7 +196,7 @@ fn flush(batch: &mut Batch, out: &SyncSender<Message>) {
     }
 }
 
-/// Reads what comes, and hands on what came before it waits.
+/// Hands on what was read before each wait for more.
 struct Blocking<'a> {
     lines: Lines,
     stop: BorrowedFd<'a>,

@@ -1,7 +1,7 @@
 //! The kernel's audit socket: its records, its status, and the role of the audit daemon (netlink(7), `linux/audit.h`).
 //!
-//! The framing is done here: the kernel gets the length in the headers of its records wrong on purpose (for the daemon's
-//! sake, see `kauditd_send_multicast_skb`), which libraries for netlink refuse. One datagram is one message.
+//! The framing is done here: the kernel deliberately writes a wrong length into the headers of records (for auditd, see
+//! `kauditd_send_multicast_skb`), which netlink libraries reject. One datagram is one message.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -13,8 +13,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 
-/// Room for one message: those of audit have at most 8970 bytes (`MAX_AUDIT_MESSAGE_LENGTH`), and the lists of rules
-/// 2 KB and their strings.
+/// Room for one message: records have at most 8970 bytes (`MAX_AUDIT_MESSAGE_LENGTH`), rules 2 KB plus their strings.
 pub(super) const LONGEST_MESSAGE: usize = 16 << 10;
 
 /// The length of a header (`struct nlmsghdr`).
@@ -24,32 +23,32 @@ const HEADER: usize = 16;
 const AUDIT_GET: u16 = 1000;
 const AUDIT_SET: u16 = 1001;
 const AUDIT_LIST_RULES: u16 = 1013;
-/// The kernel asks whether this daemon is alive. It has no record in it.
+/// The kernel checks whether this daemon is alive. It is no record.
 const AUDIT_REPLACE: u16 = 1329;
-/// The first type of records (`AUDIT_FIRST_USER_MSG`); below are requests and their answers.
+/// The first type of records (`AUDIT_FIRST_USER_MSG`). Lower types are requests and their answers.
 const FIRST_RECORD: u16 = 1100;
-/// A record of seccomp.
+/// A seccomp record.
 pub(super) const AUDIT_SECCOMP: u16 = 1326;
 /// The audit or seccomp configuration of the kernel was changed.
 pub(super) const AUDIT_CONFIG_CHANGE: u16 = 1305;
 
-/// The first group (`AUDIT_NLGRP_READLOG`), as a mask.
+/// The multicast group `AUDIT_NLGRP_READLOG`, as a mask.
 const READLOG: u32 = 1;
 
-/// How long the kernel may take to answer. It does so at once, or in a thread that it starts for it.
+/// How long the kernel may take to answer. It answers at once, or from a kernel thread that it starts.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// A socket of audit's.
+/// An audit socket.
 pub(super) struct AuditSocket {
     fd: OwnedFd,
 }
 
-/// What the kernel says of audit (`struct audit_status`).
+/// Audit's status (`struct audit_status`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct AuditStatus {
     /// The audit daemon; 0: none.
     pub(super) daemon: u32,
-    /// How many records the kernel lost since it was started, none of which got a serial number or a reader.
+    /// How many records the kernel lost since boot. They have no serial number and reached no reader.
     pub(super) lost: u32,
 }
 
@@ -100,29 +99,28 @@ impl AuditSocket {
         Ok(AuditSocket { fd })
     }
 
-    /// Has every record sent to this socket too. EPERM: `CAP_AUDIT_READ` is missing.
+    /// Subscribes to all records. EPERM: `CAP_AUDIT_READ` is missing.
     pub(super) fn join_readers(&self) -> nix::Result<()> {
         bind(self.fd.as_raw_fd(), &NetlinkAddr::new(0, READLOG))
     }
 
-    /// Asks for room for so many bytes of messages that wait to be read. An unprivileged process gets no more than
-    /// `net.core.rmem_max`.
+    /// Sets the size of the receive buffer. An unprivileged process gets at most `net.core.rmem_max`.
     pub(super) fn set_receive_buffer(&self, bytes: usize) -> nix::Result<()> {
         setsockopt(&self.fd, sockopt::RcvBufForce, &bytes)
             .or_else(|_| setsockopt(&self.fd, sockopt::RcvBuf, &bytes))
     }
 
-    /// Reads a datagram that is there. EAGAIN: none is.
+    /// Reads a pending datagram. EAGAIN: there is none.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> nix::Result<usize> {
         recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)
     }
 
-    /// How many messages the kernel could not put into this socket's buffer; `None` where it doesn't tell.
+    /// How many messages did not fit into this socket's buffer; `None` if the kernel doesn't report it.
     pub(super) fn drops(&self) -> Option<u32> {
         crate::sys::netlink::drops(self.fd.as_fd())
     }
 
-    /// Asks for audit's status. EPERM: `CAP_AUDIT_CONTROL` is missing.
+    /// Requests audit's status. EPERM: `CAP_AUDIT_CONTROL` is missing.
     pub(super) fn status(&self) -> nix::Result<AuditStatus> {
         let mut status = AuditStatus::default();
         self.request(AUDIT_GET, &[], |message| {
@@ -140,8 +138,8 @@ impl AuditSocket {
         Ok(status)
     }
 
-    /// Makes this process the audit daemon, which gets all records through this socket, or (0) gives up being it.
-    /// EEXIST: there is one.
+    /// Makes a process the audit daemon, which receives all records through this socket, or (0) gives up the role.
+    /// EEXIST: there is a daemon.
     pub(super) fn set_daemon(&self, process: u32) -> nix::Result<()> {
         const AUDIT_STATUS_PID: u32 = 4;
         let mut status = [0u32; 10];
@@ -151,7 +149,7 @@ impl AuditSocket {
         self.request(AUDIT_SET, &bytes, |_| true)
     }
 
-    /// Whether there is a rule (`auditctl -a exclude,always`) that may keep records of seccomp from everybody.
+    /// Whether a rule (`auditctl -a exclude,always`) may exclude seccomp records.
     pub(super) fn may_exclude_seccomp(&self) -> nix::Result<bool> {
         let mut excluded = false;
         self.request(AUDIT_LIST_RULES, &[], |message| {
@@ -163,7 +161,7 @@ impl AuditSocket {
         Ok(excluded)
     }
 
-    /// Sends a request, and takes its answers until `is_last` says so and the kernel has acknowledged it.
+    /// Sends a request, and takes its answers until `is_last` returns true and the kernel has acknowledged the request.
     fn request(
         &self,
         kind: u16,
@@ -197,7 +195,7 @@ impl AuditSocket {
                     wait_readable(self.fd.as_fd(), deadline)?;
                     continue;
                 }
-                // Records were dropped: not what was asked for.
+                // Dropped records, which are no answers.
                 Err(Errno::ENOBUFS | Errno::EINTR) => continue,
                 Err(error) => return Err(error),
             };
@@ -243,8 +241,8 @@ fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> nix::Result<()> {
     }
 }
 
-/// Reads a rule (`struct audit_rule_data`): whether it may keep records of seccomp back. What else it asks for (the uid,
-/// the executable, …) can hold for the workload.
+/// Whether a rule (`struct audit_rule_data`) may exclude seccomp records. Its other conditions (uid, executable, …) may
+/// hold for the workload.
 fn rule_may_exclude_seccomp(rule: &[u8]) -> bool {
     const FIELDS: usize = 64;
     const AUDIT_FILTER_EXCLUDE: u32 = 5;
@@ -255,7 +253,7 @@ fn rule_may_exclude_seccomp(rule: &[u8]) -> bool {
         Some(u32::from_ne_bytes(bytes.try_into().ok()?))
     };
     let read = || {
-        // On this list both actions exclude, "never" too (audit_filter).
+        // On this list every action excludes, even "never" (audit_filter).
         let excludes = word(0)? & !AUDIT_FILTER_PREPEND == AUDIT_FILTER_EXCLUDE;
         if !excludes {
             return Some(false);
@@ -283,7 +281,7 @@ fn rule_may_exclude_seccomp(rule: &[u8]) -> bool {
         }
         Some(true)
     };
-    // One that can't be read may do anything.
+    // A rule that can't be parsed may exclude anything.
     read().unwrap_or(true)
 }
 
@@ -305,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_may_keep_records_back_are_told_from_others() {
+    fn rules_that_may_exclude_seccomp_records_are_found() {
         const EQ: u32 = 0x4000_0000;
         let check = |flags, action, fields: &[_], expected| {
             let rule = rule(flags, action, fields);

@@ -10,25 +10,25 @@ use std::path::{Path, PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-/// Files that went by the name are read on, for their writer may not know yet. So many of them at most.
+/// How many files to read. Renamed ones are read on, since their writer may not have noticed the rename yet.
 const FILES: usize = 3;
 
-/// How long at most nothing is looked at, in milliseconds: some file systems don't tell of changes.
+/// The longest wait between two checks, in milliseconds: some file systems don't report changes.
 const LOOK: u16 = 250;
 
-/// The file that goes by a name, and those that did.
+/// The file with this name, and those that had it before.
 pub(super) struct Tail {
     path: PathBuf,
-    /// The oldest first.
+    /// Oldest first.
     files: VecDeque<Part>,
-    /// An end of a line is to be given that none of the files has.
+    /// Whether to insert a newline that none of the files has.
     cut_off: bool,
     changes: Option<Inotify>,
 }
 
 struct Part {
     file: File,
-    /// What was read of it last ended within a line.
+    /// Whether the last read ended within a line.
     within_line: bool,
 }
 
@@ -49,7 +49,7 @@ impl Tail {
         })
     }
 
-    /// Reads what is there. 0: nothing now.
+    /// Reads what is available now; 0: nothing.
     pub(super) fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if std::mem::take(&mut self.cut_off)
@@ -78,12 +78,13 @@ impl Tail {
         }
     }
 
-    /// The rest of this file's line doesn't come any more: what follows is another line.
+    /// Ends this file's unfinished line: its rest won't come.
     fn cut_line_off(&mut self, index: usize) {
         self.cut_off = std::mem::take(&mut self.files[index].within_line);
     }
 
-    /// Looks whether the name means another file now, or the file starts anew. Whether there is more to read for it.
+    /// Checks whether the name now refers to another file, or the file was truncated. Returns whether there may be more
+    /// to read.
     fn follow_name(&mut self) -> io::Result<bool> {
         let Some(newest) = self.files.back_mut() else {
             return Ok(false);
@@ -94,7 +95,7 @@ impl Tail {
             self.cut_line_off(self.files.len() - 1);
             return Ok(true);
         }
-        // Between the rename and the new file there is none.
+        // Between the rename and the creation of the new file, no file has the name.
         let Ok(named) = fs::metadata(&self.path) else {
             return Ok(false);
         };
@@ -115,17 +116,17 @@ impl Tail {
         Ok(true)
     }
 
-    /// Waits until something may have changed. Whether `stop` became readable.
+    /// Waits until something may have changed. Returns whether `stop` became readable.
     pub(super) fn wait(&self, stop: BorrowedFd<'_>) -> bool {
         let stop = PollFd::new(stop, PollFlags::POLLIN);
         let mut fds = vec![stop];
         if let Some(changes) = &self.changes {
             fds.push(PollFd::new(changes.as_fd(), PollFlags::POLLIN));
         }
-        // A signal is no reason to stop.
+        // A signal only wakes it early.
         let _ = poll(&mut fds, PollTimeout::from(LOOK));
         if let Some(changes) = &self.changes {
-            // What changed is looked at anyway.
+            // Only empties the queue: the caller checks all files.
             let _ = changes.read_events();
         }
         fds[0].any() == Some(true)
@@ -142,7 +143,7 @@ impl Part {
     }
 }
 
-/// Watches the file, and the directory in which another may get its name.
+/// Watches the file, and the directory, in which another file may get its name.
 fn watch(path: &Path) -> nix::Result<Inotify> {
     let changes = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
     changes.add_watch(path, AddWatchFlags::IN_MODIFY)?;
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_is_not_read_and_what_comes_is() {
+    fn only_appended_text_is_read() {
         let mut log = Log::new("old\n");
         assert_eq!(log.read(), "");
         append(&log.path(), "new one\nnew");
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_renamed_is_read_on_beside_the_new_one() {
+    fn a_renamed_file_is_read_on_beside_the_new_one() {
         let mut log = Log::new("");
         append(&log.path(), "a\n");
         let old = log.directory.path().join("log.1");
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_emptied_starts_anew() {
+    fn a_truncated_file_is_read_from_its_start() {
         let mut log = Log::new("long enough before\n");
         append(&log.path(), "a\n");
         assert_eq!(log.read(), "a\n");

@@ -12,16 +12,16 @@ use super::connector::{Connector, ProcessEvent};
 use crate::backend::{Error, Scope, Target, proc};
 use crate::event::Task;
 
-/// Knows whether a process belongs to a tree or to a container.
+/// Knows which processes belong to a tree or to a container.
 pub(super) struct Tracker {
     known: Arc<Mutex<Known>>,
-    /// Looks at processes of containers while they are there.
+    /// Checks processes of containers while they live.
     watch: Option<Watch>,
 }
 
 struct Known {
     connector: Option<Arc<Connector>>,
-    /// Events are missing, so that a process that isn't known may be a member all the same.
+    /// Events are missing, so an unknown process may be a member.
     blind: bool,
     tree: Option<HashSet<i32>>,
     members: Option<Membership>,
@@ -38,7 +38,7 @@ impl Tracker {
             Target::Process(process) => Some(process.0),
             Target::Scope(_) | Target::Command(_) => None,
         };
-        // Before the first look at /proc, so that nothing happens in between.
+        // Before reading /proc, so that no process is missed in between.
         let connector = (scope.is_some() || root.is_some())
             .then(|| Connector::open().ok().map(Arc::new))
             .flatten();
@@ -64,7 +64,7 @@ impl Tracker {
         Ok(Tracker { known, watch })
     }
 
-    /// Whether a process is asked for; `None` if it is gone and that can't be told any more.
+    /// Whether a process belongs to the target; `None` if it is gone and this is unknown.
     pub(super) fn is_member(&mut self, process: i32) -> Option<bool> {
         lock(&self.known).is_member(process)
     }
@@ -89,7 +89,7 @@ impl Drop for Tracker {
     }
 }
 
-/// What is known holds whoever panicked meanwhile.
+/// The state is consistent after every step, also if another thread panicked.
 fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -116,7 +116,7 @@ impl Known {
         }
     }
 
-    /// Takes the events that have come: of all processes that made a call whose record has come.
+    /// Takes the pending events. They cover every process with a call whose record has arrived.
     fn catch_up(&mut self) {
         let Some(connector) = &self.connector else {
             return;
@@ -128,7 +128,7 @@ impl Known {
                         inherit(tree, parent, child);
                     }
                     if let Some(members) = &mut self.members {
-                        members.made(parent, child);
+                        members.created(parent, child);
                     }
                 }
                 ProcessEvent::Exec { process } => {
@@ -144,7 +144,7 @@ impl Known {
     }
 }
 
-/// A new process is in a set if its parent is. Its number may have been another process's.
+/// Adds a new process to a set if its parent is in it. Removes it otherwise: an earlier process may have had its pid.
 fn inherit(set: &mut HashSet<i32>, parent: i32, child: i32) {
     if set.contains(&parent) {
         set.insert(child);
@@ -153,18 +153,18 @@ fn inherit(set: &mut HashSet<i32>, parent: i32, child: i32) {
     }
 }
 
-/// Who is in a container or cgroup.
+/// The members of a container or cgroup.
 struct Membership {
     scope: Scope,
     inside: HashSet<i32>,
-    /// Processes that were logged, and are not in it. What they start isn't either: an engine moves only processes that it
-    /// starts itself into a container, and isn't logged.
+    /// Logged processes that are not in it. Their children aren't either: an engine moves only its own children into a
+    /// container, and the engine isn't logged.
     strangers: HashSet<i32>,
-    /// The process that made each, of all that were made: one that is gone was where its parent was.
+    /// The parent of each process that was created: a process that is gone was in the cgroup of its parent.
     parents: HashMap<i32, i32>,
 }
 
-/// Longer chains of processes that are gone aren't looked through.
+/// How many generations of ancestors to look through.
 const MAX_GENERATIONS: usize = 100;
 
 impl Membership {
@@ -177,20 +177,21 @@ impl Membership {
         }
     }
 
-    fn made(&mut self, parent: i32, child: i32) {
+    fn created(&mut self, parent: i32, child: i32) {
         self.parents.insert(child, parent);
         inherit(&mut self.inside, parent, child);
         inherit(&mut self.strangers, parent, child);
     }
 
-    /// A process executes a program: what an engine moved into a container does so next, and may not be there for long.
+    /// A process executes a program. After an engine moves a process into a container, this is its next step; it may
+    /// not live for long.
     fn executes(&mut self, process: i32) {
         if is_in(process, &self.scope) == Some(true) {
             self.inside.insert(process);
         }
     }
 
-    /// Whether a process is in it; `None` if that can't be told any more.
+    /// Whether a process is in the scope; `None` if it is gone and this is unknown.
     fn has(&mut self, process: i32) -> Option<bool> {
         if self.inside.contains(&process) {
             return Some(true);
@@ -220,17 +221,18 @@ impl Membership {
     }
 }
 
-/// A thread that takes the events as they come.
+/// A thread that takes events as they arrive.
 struct Watch {
     thread: JoinHandle<()>,
     is_over: Arc<AtomicBool>,
 }
 
-/// How often is looked whether the watch is over.
+/// How often the thread checks whether the watch is over.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Watch {
-    /// `None` if there are no events, or no thread can be had: processes are then looked at when their records come.
+    /// `None` if there are no events or the thread can't be started: processes are then checked when their records
+    /// arrive.
     fn start(known: &Arc<Mutex<Known>>) -> Option<Watch> {
         let connector = lock(known).connector.clone()?;
         let is_over = Arc::new(AtomicBool::new(false));
@@ -248,12 +250,12 @@ impl Watch {
 
     fn end(self) {
         self.is_over.store(true, Ordering::Relaxed);
-        // It can't have panicked and left anything half done that somebody still needs.
+        // A panic of the thread doesn't matter: nothing needs it any more.
         let _ = self.thread.join();
     }
 }
 
-/// Whether one of the process's cgroups is of the scope; `None` if the process is gone.
+/// Whether one of the process's cgroups is in the scope; `None` if the process is gone.
 fn is_in(process: i32, scope: &Scope) -> Option<bool> {
     let cgroups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
     // HIERARCHY:CONTROLLERS:PATH
@@ -284,7 +286,7 @@ fn parents() -> HashMap<i32, i32> {
 
 fn descends(process: i32, root: i32, parents: &HashMap<i32, i32>) -> bool {
     let parent = |process: &i32| parents.get(process).copied();
-    // No chain is longer, unless numbers were reused while they were read.
+    // No chain is longer, unless pids were reused meanwhile.
     std::iter::successors(Some(process), parent)
         .take(parents.len() + 1)
         .any(|ancestor| ancestor == root)

@@ -6,34 +6,34 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::filter;
+use super::{filter, lost};
 use crate::audit::Record;
 use crate::backend::proc;
 use crate::event::{CallSite, Event, Sink, Task};
 use crate::syscall::Syscall;
 
-/// Tells a sink what records say.
+/// Translates records into events for a sink.
 pub(super) struct Translator {
     launch: Launch,
-    /// What each process executes, as its latest record had it.
+    /// The executable of each process, by its latest record.
     executing: HashMap<i32, Vec<u8>>,
-    /// Calls that were allowed silently.
+    /// Calls that the filter allows without logging.
     known: BTreeSet<Syscall>,
     kinds: HashMap<Syscall, Kind>,
-    /// Whether to tell who calls.
+    /// Whether to report call sites.
     pub(super) sites: bool,
-    /// Files that were looked at whether they give privileges, which `no_new_privs` takes; `None`: it takes none.
+    /// The executables that were checked for privileges that `no_new_privs` takes away; `None`: it takes none.
     privileged: Option<HashSet<PathBuf>>,
 }
 
-/// Where the command is on its way from the launcher to its program.
+/// The progress of the command from launcher to program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Launch {
-    /// It hasn't executed anything, and is still what the recorder is.
+    /// It hasn't executed anything, and still runs the recorder's executable.
     Expected {
         own_exe: Vec<u8>,
     },
-    /// This process called execve(2). If it calls it again, the file had no format, and the shell gets it.
+    /// This process called execve(2). If it calls it again, the file had no known format and execvp(3) tries the shell.
     Executing {
         own_exe: Vec<u8>,
         process: i32,
@@ -41,7 +41,7 @@ enum Launch {
     Done,
 }
 
-/// What else than counting a call needs.
+/// What a call needs besides counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Plain,
@@ -66,7 +66,7 @@ impl Kind {
 }
 
 impl Translator {
-    /// For processes that run already, or that others start.
+    /// For processes that already run, or that others start.
     pub(super) fn new() -> Translator {
         Translator {
             launch: Launch::Done,
@@ -78,8 +78,8 @@ impl Translator {
         }
     }
 
-    /// For a command that is a process of the recorder's own executable until it executes its program, under a filter
-    /// that allows the known calls.
+    /// For a command. It runs the recorder's executable until it executes its program, under a filter that allows the
+    /// known calls without logging them.
     pub(super) fn of_command(
         own_exe: &[u8],
         known: BTreeSet<Syscall>,
@@ -95,7 +95,7 @@ impl Translator {
         }
     }
 
-    /// Tells of one record.
+    /// Translates one record.
     pub(super) fn translate(&mut self, record: &Record<'_>, sink: &mut dyn Sink) -> Fate {
         let task = Task(record.pid);
         let syscall = record.syscall;
@@ -138,7 +138,7 @@ impl Translator {
             } if kind == Kind::Exec && launched == process && exe == own_exe => {
                 (Launch::Done, Step::Unrelated)
             }
-            // A recorder of this recorder has the launcher's calls logged too.
+            // If another recorder records this one, the launcher's calls are logged too.
             Launch::Expected { own_exe } if exe == own_exe && self.execve_is_logged() => {
                 (Launch::Expected { own_exe }, Step::Unrelated)
             }
@@ -150,7 +150,7 @@ impl Translator {
         step
     }
 
-    /// Tells of a file that is executed if it would give privileges without the recorder.
+    /// Reports an executed file if it would grant privileges without the recorder.
     pub(super) fn check_privileges(&mut self, file: &Path, sink: &mut dyn Sink) {
         if let Some(checked) = &mut self.privileged
             && checked.insert(file.to_owned())
@@ -168,7 +168,7 @@ impl Translator {
             .any(|&syscall| Kind::of(syscall) == Kind::Exec)
     }
 
-    /// Tells which file the process executes, if it is another than before.
+    /// Reports the file that a process executes, if it changed.
     fn executes(&mut self, task: Task, exe: &[u8], sink: &mut dyn Sink) {
         let known = self.executing.get(&task.0);
         if exe.is_empty() || known.is_some_and(|known| known == exe) {
@@ -182,26 +182,26 @@ impl Translator {
     }
 
     fn own_filter(&mut self, syscall: Syscall, sink: &mut dyn Sink) {
-        // A known one is logged only if it loads something.
+        // A known call is logged only if it loads a filter.
         if self.known.contains(&syscall) {
             lost(
                 sink,
-                "the workload loaded a seccomp filter of its own, or tried to: calls that it refuses are not logged, and \
-                 strict mode fails under the recording filter; record with ptrace"
+                "the workload loaded its own seccomp filter, or tried to: calls that it refuses are not logged, and strict \
+                 mode fails under the recording filter; use --backend ptrace"
                     .to_owned(),
             );
         } else {
             lost(
                 sink,
                 format!(
-                    "{syscall} may have loaded a seccomp filter of the workload's own: only another pass tells"
+                    "{syscall} may have loaded a seccomp filter of the workload: only another pass can show it"
                 ),
             );
         }
     }
 }
 
-/// What a record says of the call. By the time it is read the process may be gone, and its memory with it.
+/// The call site, as far as a record contains it. The process, and so its memory, may be gone by now.
 fn site_of(record: &Record<'_>) -> CallSite {
     CallSite {
         args: None,
@@ -216,7 +216,7 @@ fn site_of(record: &Record<'_>) -> CallSite {
     }
 }
 
-/// What a record says of its process.
+/// Whether a process lives on after a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Lives,
@@ -227,13 +227,9 @@ pub(super) enum Fate {
 /// What to do with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// It is the execve(2) that starts the command: the program's, not the recorder's.
+    /// It is the execve(2) that starts the command. It counts as the program's.
     Launch,
-    /// It is a call of the launcher's, or the shell's execve(2) after the command's own: one call of execvp(3).
+    /// It is a call of the launcher, or execvp(3)'s second execve(2), of the shell: they don't count.
     Unrelated,
     Run,
-}
-
-fn lost(sink: &mut dyn Sink, why: String) {
-    sink.event(Event::Lost { count: None, why });
 }

@@ -133,7 +133,7 @@ pub(super) fn at_exit(
 fn adopt(tracees: &mut Tracees, parent: Task, value: i64) -> bool {
     let Some(child) = i32::try_from(value)
         .ok()
-        .and_then(|value| proc::made_by(parent, value))
+        .and_then(|value| proc::created_by(parent, value))
     else {
         return false;
     };

@@ -103,7 +103,7 @@ impl SourceLosses {
                 if let Some(serial) = serial {
                     self.serials.see(serial);
                 }
-                let why = "which calls the kernel logs was changed meanwhile";
+                let why = "the kernel's logging settings were changed meanwhile";
                 self.reasons.insert(why.to_owned());
             }
             LossNote::Auditd(what) => {
@@ -125,7 +125,7 @@ impl SourceLosses {
         lost(self.broken, "records can't be read");
         lost(
             self.untrusted,
-            "records in lines that any user can write (logger -t kernel) were skipped",
+            "skipped records in lines that any user can write (logger -t kernel)",
         );
         lost(
             self.suppressed,
