@@ -239,11 +239,11 @@ fn two_capabilities_are_enough_for_a_whole_run() {
     assert!(
         because
             .iter()
-            .any(|why| why.contains("CAP_AUDIT_CONTROL is missing")),
+            .any(|why| why.contains("needs CAP_AUDIT_CONTROL")),
         "{because:?}"
     );
 
-    // What the filter keeps from a setuid program is told.
+    // A setuid program without its privileges is reported.
     let setuid = room.path().join("setuid");
     room.copy(&programs::workload("first_exit"), &setuid);
     set_mode(&setuid, 0o4755);

@@ -71,7 +71,7 @@ pub(super) fn is_of_this_namespace() -> bool {
     held().is_ok()
 }
 
-/// Opens a task's file. It may lead to a FIFO, hence O_NONBLOCK.
+/// Opens a task's file. It may lead to a FIFO, hence `O_NONBLOCK`.
 fn open(task: Task, file: &str) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let path = format!("{task}/{file}");
