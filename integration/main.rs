@@ -29,6 +29,7 @@ mod import;
 mod invisible;
 mod jobs;
 mod lifecycle;
+mod like;
 mod lint;
 mod log;
 mod merge;

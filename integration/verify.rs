@@ -370,7 +370,7 @@ fn the_report_is_on_stderr_and_the_output_is_the_workloads() {
     let lines: Vec<_> = ended.stderr.lines().collect();
     assert_eq!(
         lines[0],
-        "sc-record: running it without the profile first (--no-baseline: don't)"
+        "sc-record: running once without the profile (skip with --no-baseline)"
     );
     assert_eq!(
         lines[1],
@@ -381,7 +381,7 @@ fn the_report_is_on_stderr_and_the_output_is_the_workloads() {
     assert!(lines[4].ends_with("profile.json denied 1 call"));
     assert_eq!(
         lines[5],
-        "the result is not that without the profile: stdout differs in line 1"
+        "the outcome differs from the run without the profile: stdout differs in line 1"
     );
 }
 

@@ -16,15 +16,15 @@ use crate::support::process::{Ended, Room};
 use crate::support::recorder::PROGRAM;
 
 /// An OCI bundle with busybox, and an engine to run it.
-struct Container<'a> {
+pub(crate) struct Container<'a> {
     room: &'a Room,
     engine: &'static str,
-    bundle: PathBuf,
-    id: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) id: String,
 }
 
 impl<'a> Container<'a> {
-    fn new(room: &'a Room, engine: &'static str) -> Container<'a> {
+    pub(crate) fn new(room: &'a Room, engine: &'static str) -> Container<'a> {
         let bundle = room.directory();
         let files = bundle.join("rootfs");
         for directory in ["bin", "proc", "dev", "tmp"] {
@@ -45,7 +45,7 @@ impl<'a> Container<'a> {
     }
 
     /// Runs a shell's line in it, under a profile.
-    fn run(&self, profile: &Path, line: &str) -> Ended {
+    pub(crate) fn run(&self, profile: &Path, line: &str) -> Ended {
         let profile: Value = serde_json::from_slice(&std::fs::read(profile).unwrap()).unwrap();
         // Without CAP_SYS_ADMIN the kernel would refuse unshare(2) by itself.
         let capabilities = json!(["CAP_SYS_ADMIN"]);

@@ -10,7 +10,7 @@ use sc_record::recording::Name;
 use sc_record::syscall::Arch;
 
 use super::values::{
-    Backend, Caps, Destination, Policy, Until, When, arch, caps, formats, kernel, label,
+    Backend, Caps, Destination, Like, Policy, Until, When, arch, caps, formats, kernel, label,
 };
 
 /// How much is printed on stderr.
@@ -195,6 +195,11 @@ pub(crate) struct EnforceArgs {
 
     #[command(flatten)]
     pub(crate) read: ReadArgs,
+
+    /// What compiles the profile: the kernel's rules to the letter, or a container runtime, with the names that it skips and
+    /// runc's ENOSYS for numbers above the highest named one
+    #[arg(long, value_enum, value_name = "RUNTIME", default_value_t = Like::Kernel)]
+    pub(crate) like: Like,
 
     /// Skip names that can't be put into the filter; their calls get the default action
     #[arg(long)]

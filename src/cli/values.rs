@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use sc_record::enforce::Runtime;
 use sc_record::format::{Format, KernelVersion};
 use sc_record::review::lint::{LintRule, RULES, Target, rule};
 use sc_record::syscall::{Arch, Syscall, suggestion};
@@ -45,6 +46,27 @@ pub(crate) enum When {
     Auto,
     Always,
     Never,
+}
+
+/// What compiles a profile into a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Like {
+    /// sc-record: every name or an error; calls of unlisted architectures kill the process
+    Kernel,
+    /// runc, of Docker and containerd
+    Runc,
+    /// crun, of Podman and CRI-O
+    Crun,
+}
+
+impl Like {
+    pub(crate) fn runtime(self) -> Option<Runtime> {
+        match self {
+            Like::Kernel => None,
+            Like::Runc => Some(Runtime::Runc),
+            Like::Crun => Some(Runtime::Crun),
+        }
+    }
 }
 
 /// The parts of a workload's outcome that can be compared.

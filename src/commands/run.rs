@@ -2,7 +2,9 @@
 
 use anyhow::Context;
 use sc_record::command::find_executable;
-use sc_record::enforce::{CompileError, Filter, OnUnknown, Privileges, exec};
+use sc_record::enforce::{
+    CompileError, Filter, OnUnknown, Privileges, compile, compile_like, exec,
+};
 use sc_record::format::Format;
 use sc_record::profile::{Place, Profile};
 
@@ -37,7 +39,11 @@ impl Compiled {
         } else {
             OnUnknown::Fail
         };
-        let filter = sc_record::enforce::compile(&parsed.profile, on_unknown).map_err(|error| {
+        let compiled = match enforce.like.runtime() {
+            None => compile(&parsed.profile, on_unknown),
+            Some(runtime) => compile_like(&parsed.profile, runtime),
+        };
+        let filter = compiled.map_err(|error| {
             if let CompileError::UnknownNames(names) = &error {
                 let names = (names.iter()).map(|name| format!("{}{name}", at(Some(name.place))));
                 return anyhow::Error::new(UnknownNames(names.collect()))

@@ -2,7 +2,8 @@
 //!
 //! Like runc (`libcontainer/seccomp/seccomp_linux.go`), it leaves out rules whose action is the default action, splits a rule
 //! that compares an argument twice into one rule per comparison, and always includes the native ABI. Unlike runc, it refuses
-//! unknown names unless told to ignore them, and adds no stub that answers ENOSYS to numbers above the highest named one.
+//! unknown names unless told to ignore them, and adds no stub that answers ENOSYS to numbers above the highest named one:
+//! [`compile_like`] does what the runtimes do.
 //!
 //! A call of an unlisted ABI kills the process. libseccomp's default, which runc keeps, kills the thread only, and the other
 //! threads can wait for it forever.
@@ -26,6 +27,7 @@ use libseccomp::{
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::conformance::{ExpectedArch, UNLISTED_ARCH, require_conformance};
+use super::runtime::{self, Runtime};
 use super::{CompileError, Filter, FilterNote, OnUnknown, UnknownName};
 use crate::bpf::Program;
 use crate::profile::arg_width::fit_rule;
@@ -40,13 +42,28 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// libseccomp (2.5) does not terminate with some rules that compare several arguments of one call and share a comparison. That
 /// is an error after some seconds; its thread keeps a processor busy until the process ends.
 pub fn compile(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, CompileError> {
+    within_patience(profile, move |profile| compile_checked(profile, on_unknown))
+}
+
+/// Compiles a profile into the filter that a container runtime loads for it on this machine, with this libseccomp. Names that
+/// the runtime skips are in [`Filter::unknown`].
+pub fn compile_like(profile: &Profile, runtime: Runtime) -> Result<Filter, CompileError> {
+    within_patience(profile, move |profile| {
+        runtime::compile_like(profile, runtime)
+    })
+}
+
+fn within_patience(
+    profile: &Profile,
+    compile: impl FnOnce(&Profile) -> Result<Filter, CompileError> + Send + 'static,
+) -> Result<Filter, CompileError> {
     let (sender, receiver) = mpsc::channel();
     let copy = profile.clone();
     let thread = thread::Builder::new().name("libseccomp".to_owned());
     let thread = thread
         .spawn(move || {
             // Fails if the caller has given up.
-            let _ = sender.send(compile_in_time(&copy, on_unknown));
+            let _ = sender.send(compile(&copy));
         })
         .map_err(CompileError::Thread)?;
     let compiled = match receiver.recv_timeout(PATIENCE) {
@@ -74,7 +91,7 @@ pub fn compile_known(profile: &Profile) -> Result<(Program, Vec<String>), String
     Ok((filter.program().clone(), unknown.collect()))
 }
 
-fn compile_in_time(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, CompileError> {
+fn compile_checked(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, CompileError> {
     if profile.default_action() == Action::Notify {
         return Err(CompileError::NotifyByDefault);
     }
@@ -106,6 +123,7 @@ fn compile_in_time(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, C
         notifies: (profile.rules().iter()).any(|rule| rule.action() == Action::Notify),
         unknown,
         notes,
+        stub_length: 0,
     })
 }
 
@@ -172,14 +190,7 @@ fn compile_arch(
 
 /// An empty filter for one ABI.
 fn context(profile: &Profile, arch: Arch) -> Result<ScmpFilterContext, CompileError> {
-    let place = (profile.listed())
-        .position(|listed| listed == arch)
-        .map_or(Place::DefaultAction, Place::Architecture);
-    let unsupported = || CompileError::Architecture {
-        place,
-        arch,
-        version: version(),
-    };
+    let unsupported = || unsupported_arch(profile, arch);
     let not_supported = |source| CompileError::Action {
         place: Place::DefaultAction,
         source,
@@ -197,7 +208,19 @@ fn context(profile: &Profile, arch: Arch) -> Result<ScmpFilterContext, CompileEr
     Ok(context)
 }
 
-fn add_rule(
+/// The error for an ABI that libseccomp can't put into a filter.
+pub(super) fn unsupported_arch(profile: &Profile, arch: Arch) -> CompileError {
+    let place = (profile.listed())
+        .position(|listed| listed == arch)
+        .map_or(Place::DefaultAction, Place::Architecture);
+    CompileError::Architecture {
+        place,
+        arch,
+        version: version(),
+    }
+}
+
+pub(super) fn add_rule(
     context: &mut ScmpFilterContext,
     rule: &Rule,
     syscall: ScmpSyscall,
@@ -282,11 +305,11 @@ fn exists(name: &str) -> bool {
 }
 
 /// The version of libseccomp; 0.0.0 if unknown.
-fn version() -> ScmpVersion {
+pub(super) fn version() -> ScmpVersion {
     ScmpVersion::current().unwrap_or(ScmpVersion::from((0, 0, 0)))
 }
 
-fn action(action: Action) -> ScmpAction {
+pub(super) fn action(action: Action) -> ScmpAction {
     match action {
         Action::KillProcess => ScmpAction::KillProcess,
         Action::KillThread => ScmpAction::KillThread,
@@ -318,7 +341,7 @@ fn comparison(arg: &ArgCmp) -> ScmpArgCompare {
 }
 
 /// The program's bytes. libseccomp before 2.6 writes them to descriptors only.
-fn export(context: &ScmpFilterContext) -> Result<Vec<u8>, CompileError> {
+pub(super) fn export(context: &ScmpFilterContext) -> Result<Vec<u8>, CompileError> {
     let mut bytes = Vec::new();
     let mut file = File::from(
         memfd_create(c"filter", MFdFlags::MFD_CLOEXEC)

@@ -5,7 +5,7 @@ use std::fmt;
 use libseccomp::ScmpVersion;
 use libseccomp::error::SeccompError;
 
-use super::UnknownName;
+use super::{Runtime, UnknownName};
 use crate::bpf::InvalidProgram;
 use crate::bpf::samples::hex;
 use crate::profile::{ARGS, Action, Place, TooWide};
@@ -55,6 +55,16 @@ pub enum CompileError {
         place: Place,
         /// The call.
         name: String,
+    },
+    /// A container runtime refuses the profile.
+    #[error("{runtime} refuses {what}")]
+    Refused {
+        /// The refused part's place in the profile, if it is a part of it.
+        place: Option<Place>,
+        /// The runtime.
+        runtime: Runtime,
+        /// What it refuses.
+        what: String,
     },
     /// libseccomp refuses a rule.
     #[error("{place}: libseccomp refuses the rule for {name}")]
@@ -113,6 +123,7 @@ impl CompileError {
         match self {
             CompileError::UnknownNames(names) => names.first().map(|name| name.place),
             CompileError::NotifyByDefault => Some(Place::DefaultAction),
+            CompileError::Refused { place, .. } => *place,
             CompileError::Architecture { place, .. }
             | CompileError::Action { place, .. }
             | CompileError::TooWide(TooWide { place, .. })

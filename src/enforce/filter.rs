@@ -18,6 +18,8 @@ pub struct Filter {
     pub(super) notifies: bool,
     pub(super) unknown: Vec<UnknownName>,
     pub(super) notes: Vec<FilterNote>,
+    /// The number of instructions of runc's ENOSYS stub, which come first.
+    pub(super) stub_length: usize,
 }
 
 impl Filter {
@@ -33,7 +35,14 @@ impl Filter {
         self.program.action(syscall, args)
     }
 
-    /// The names that the filter leaves out ([`OnUnknown::Ignore`]).
+    /// Whether runc's ENOSYS stub answers to a system call, not the profile.
+    #[must_use]
+    pub fn is_by_stub(&self, syscall: Syscall) -> bool {
+        // The stub doesn't look at arguments.
+        self.program.end(syscall, &[0; ARGS]).0 < self.stub_length
+    }
+
+    /// The names that the filter leaves out ([`OnUnknown::Ignore`], [`compile_like`](super::compile_like)).
     #[must_use]
     pub fn unknown(&self) -> &[UnknownName] {
         &self.unknown

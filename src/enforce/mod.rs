@@ -7,12 +7,14 @@ mod error;
 mod exec;
 mod filter;
 mod notify;
+mod runtime;
 
-pub use compile::{compile, compile_known};
+pub use compile::{compile, compile_known, compile_like};
 pub use error::CompileError;
 pub use exec::{ExecError, Privileges, exec};
 pub use filter::{Filter, FilterNote, OnUnknown, UnknownName};
 pub use notify::NotifyError;
+pub use runtime::Runtime;
 
 #[cfg(test)]
 mod tests;

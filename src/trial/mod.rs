@@ -13,4 +13,4 @@ pub use minimize::{
     without_names,
 };
 pub use run::{Limits, Trial, TrialEnd, TrialError, TrialResult};
-pub use verify::{Denial, DenialOutcome, FirstDenial, Verified, Verifier};
+pub use verify::{Denial, DenialOutcome, FirstDenial, SaidBy, Verified, Verifier};

@@ -75,8 +75,8 @@ pub struct Denial {
     pub syscall: Syscall,
     /// The filter's action.
     pub action: Action,
-    /// Whether a rule with the call's name has the action. Otherwise it is the default action.
-    pub by_rule: bool,
+    /// What in the filter has the action.
+    pub said_by: SaidBy,
     /// The caller's executable; empty if unknown.
     pub executable: PathBuf,
     /// The thread's name.
@@ -89,6 +89,17 @@ pub struct Denial {
     pub count: u64,
     /// The results, and how often each occurred.
     pub got: BTreeMap<DenialOutcome, u64>,
+}
+
+/// The part of a filter that answers a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaidBy {
+    /// A rule with the call's name.
+    Rule,
+    /// The default action.
+    Default,
+    /// runc's ENOSYS stub.
+    Stub,
 }
 
 /// The first call of a denial.
@@ -114,7 +125,8 @@ impl Denial {
     /// Whether it is a finding: a denial, except ENOSYS from a rule with the call's name, which makes libc use an older call.
     #[must_use]
     pub fn is_finding(&self) -> bool {
-        let is_intended = self.by_rule && self.action == Action::Errno(ErrnoRet::ENOSYS);
+        let is_intended =
+            self.said_by == SaidBy::Rule && self.action == Action::Errno(ErrnoRet::ENOSYS);
         self.is_denied() && !is_intended
     }
 }
@@ -240,7 +252,7 @@ impl<'a> Verifier<'a> {
                 self.denials.push(Denial {
                     syscall,
                     action,
-                    by_rule: self.is_by_rule(syscall, action),
+                    said_by: self.said_by(syscall, action),
                     executable: executable.as_ref().clone(),
                     thread: String::from_utf8_lossy(thread).into_owned(),
                     code: Arc::clone(&site.code),
@@ -262,10 +274,15 @@ impl<'a> Verifier<'a> {
         self.caller(task).latest = Some(kind);
     }
 
-    fn is_by_rule(&self, syscall: Syscall, action: Action) -> bool {
+    fn said_by(&self, syscall: Syscall, action: Action) -> SaidBy {
+        if self.filter.is_by_stub(syscall) {
+            return SaidBy::Stub;
+        }
         let name = syscall.name().unwrap_or_default();
-        (self.profile.rules().iter())
-            .any(|rule| rule.action() == action && rule.names().iter().any(|n| *n == name))
+        let mut rules = self.profile.rules().iter();
+        let has =
+            rules.any(|rule| rule.action() == action && rule.names().iter().any(|n| *n == name));
+        if has { SaidBy::Rule } else { SaidBy::Default }
     }
 
     fn outcome(&mut self, task: Task, outcome: CallOutcome) {

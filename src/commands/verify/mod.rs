@@ -39,6 +39,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     };
     let report = Report {
         profile: args.enforce.profile.clone(),
+        like: args.enforce.like.runtime(),
         run,
         injected,
     };
@@ -117,7 +118,7 @@ fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Verif
 /// Runs the workload without the profile. What it writes is for comparisons only, and ^C ends all.
 fn baseline(args: &VerifyArgs, path: &Path, directory: &Path) -> anyhow::Result<TrialResult> {
     if !args.verbosity.quiet {
-        say!("sc-record: running it without the profile first (--no-baseline: don't)");
+        say!("sc-record: running once without the profile (skip with --no-baseline)");
     }
     let directory = directory.join("baseline");
     std::fs::create_dir(&directory)
@@ -144,6 +145,9 @@ fn under(args: &VerifyArgs, profile: &Path) -> Command {
         if wanted {
             line.push(option.into());
         }
+    }
+    if let Some(runtime) = args.enforce.like.runtime() {
+        line.extend(["--like".into(), runtime.to_string().into()]);
     }
     line.extend(["--from".into(), Format::Oci.name().into()]);
     line.extend([profile.into(), "--".into()]);

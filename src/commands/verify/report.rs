@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use sc_record::enforce::Runtime;
 use sc_record::profile::Action;
 use sc_record::syscall::{Arch, Syscall};
 use sc_record::trial::{
-    Denial, DenialOutcome, InjectOutcome, InjectVerdict, Injected, TrialEnd, Verified,
+    Denial, DenialOutcome, InjectOutcome, InjectVerdict, Injected, SaidBy, TrialEnd, Verified,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +24,8 @@ pub(super) struct VerifiedRun {
 
 pub(super) struct Report {
     pub(super) profile: PathBuf,
+    /// The runtime that the filter is compiled like.
+    pub(super) like: Option<Runtime>,
     pub(super) run: Option<VerifiedRun>,
     pub(super) injected: Vec<Injected>,
 }
@@ -72,7 +75,9 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         if let Some(run) = &self.run {
-            run.write(&mut text, &self.profile.display().to_string());
+            let like = self.like.map(|runtime| format!(" in {runtime}"));
+            let profile = format!("{}{}", self.profile.display(), like.unwrap_or_default());
+            run.write(&mut text, &profile);
         }
         for injected in &self.injected {
             text.push_str(&injected_line(injected));
@@ -84,6 +89,7 @@ impl Report {
     pub(super) fn json(&self) -> String {
         let report = json!({
             "profile": self.profile.to_string_lossy(),
+            "like": self.like.map_or_else(|| "kernel".to_owned(), |runtime| runtime.to_string()),
             "clean": !self.has_findings(),
             "run": self.run.as_ref().map(VerifiedRun::json),
             "injected": self.injected.iter().map(injected_json).collect::<Vec<_>>(),
@@ -114,15 +120,15 @@ impl VerifiedRun {
             (Some(differs), _) => {
                 writeln!(
                     text,
-                    "the result is not that without the profile: {differs}"
+                    "the outcome differs from the run without the profile: {differs}"
                 )
             }
             (None, Some(_)) => writeln!(
                 text,
-                "the result is that without the profile: {}",
+                "the outcome matches the run without the profile: {}",
                 self.exit
             ),
-            (None, None) => writeln!(text, "the result: {}", self.exit),
+            (None, None) => writeln!(text, "the outcome: {}", self.exit),
         };
     }
 
@@ -148,10 +154,10 @@ fn calls(count: u64) -> String {
 }
 
 fn write_denial(text: &mut String, denial: &Denial) {
-    let said_by = if denial.by_rule {
-        "a rule"
-    } else {
-        "the default action"
+    let said_by = match denial.said_by {
+        SaidBy::Rule => "a rule",
+        SaidBy::Default => "the default action",
+        SaidBy::Stub => "runc's stub for numbers above the highest named one",
     };
     let only = denial.got.len() == 1;
     let got = denial.got.iter().map(|(got, count)| {
@@ -205,7 +211,11 @@ fn denial_json(denial: &Denial) -> Value {
         "arch": denial.syscall.arch.name(),
         "nr": denial.syscall.nr,
         "action": denial.action.to_string(),
-        "said_by": if denial.by_rule { "rule" } else { "default" },
+        "said_by": match denial.said_by {
+            SaidBy::Rule => "rule",
+            SaidBy::Default => "default",
+            SaidBy::Stub => "stub",
+        },
         "finding": denial.is_finding(),
         "count": denial.count,
         "got": got,
@@ -291,7 +301,10 @@ mod tests {
         Denial {
             syscall: Syscall::from_name(arch, name).unwrap(),
             action,
-            by_rule: !matches!(action, Action::Errno(ErrnoRet::EPERM)),
+            said_by: match action {
+                Action::Errno(ErrnoRet::EPERM) => SaidBy::Default,
+                _ => SaidBy::Rule,
+            },
             executable: "/usr/sbin/app".into(),
             thread: "worker".into(),
             code: Arc::new(Code::File {
@@ -320,6 +333,7 @@ mod tests {
         let eperm = Action::Errno(ErrnoRet::EPERM);
         let returned = |errno: i64| InjectOutcome::Returned(-errno);
         Report {
+            like: None,
             profile: "profiles/app.json".into(),
             run: Some(VerifiedRun {
                 exit: TrialEnd::Exit(Exit::Code(i32::from(differs.is_some()))),
@@ -422,7 +436,7 @@ mod tests {
         assert!(!clean.has_findings());
         assert_eq!(
             clean.text(),
-            "profiles/app.json denied nothing\nthe result is that without the profile: exit 0\n"
+            "profiles/app.json denied nothing\nthe outcome matches the run without the profile: exit 0\n"
         );
     }
 
