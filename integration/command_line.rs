@@ -263,3 +263,10 @@ fn fish_completes_verbs_options_and_commands() {
     let script = "while read -l line; echo (complete -C $line | string replace -r '\\t.*' ''); end";
     offers(folder.path(), &["fish", "-c", script]);
 }
+
+#[apply(test)]
+fn what_can_t_go_together_is_refused() {
+    let (said, code) = refusal("--log-mode --pid 1 --container abc");
+    assert!(said.contains("cannot be used with"), "{said}");
+    assert_eq!(code, Some(125));
+}

@@ -153,3 +153,119 @@ fn trouble_is_told_with_its_file() {
     );
     check("diff a.json", "");
 }
+
+#[apply(test)]
+fn the_differences_that_make_it_fail_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (name, calls) in [
+        ("a", &["read"][..]),
+        ("b", &["read", "personality"]),
+        ("c", &["read", "mount"]),
+    ] {
+        profile(&folder.join(format!("{name}.json")), &json!([allow(calls)]));
+        recording(&folder.join(format!("{name}-r.json")), &[run(1, calls)]);
+    }
+    let check = |a: &str, b: &str, fail_on: &str, status: i32| {
+        for line in [
+            format!("diff {a}.json {b}.json --fail-on {fail_on}"),
+            format!("diff {a}-r.json {b}-r.json --fail-on {fail_on}"),
+        ] {
+            let (text, code) = report(folder, &line);
+            assert_eq!(code, status, "{line}: {text}");
+            // What doesn't count is told all the same.
+            assert!(text.contains("->") || a == b, "{text}");
+        }
+    };
+    check("a", "b", "any", 1);
+    check("a", "b", "wider", 1);
+    check("a", "b", "narrower", 0);
+    check("b", "a", "wider", 0);
+    check("b", "a", "narrower", 1);
+    check("b", "a", "wider,narrower", 1);
+    // personality is of the class memory, mount of escape; what is narrower is no risk.
+    check("a", "b", "risk=escape", 0);
+    check("a", "b", "risk=memory", 1);
+    check("a", "b", "risk=ordinary", 1);
+    check("a", "c", "risk=escape", 1);
+    check("a", "c", "risk=kernel-wide", 0);
+    check("c", "a", "risk=ordinary", 0);
+    check("a", "a", "any,wider,narrower,risk=ordinary", 0);
+    let wrong = sc_record(folder, "diff a.json b.json --fail-on risk=high");
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(
+        said.contains("risk classes are kernel-wide, escape"),
+        "{said}"
+    );
+}
+
+#[apply(test)]
+fn a_wider_default_and_an_added_architecture_are_risks_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    profile(&folder.join("a.json"), &json!([allow(&["read"])]));
+    let mut wider: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("a.json")).unwrap()).unwrap();
+    wider["architectures"] = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]);
+    write(&folder.join("arch.json"), &wider);
+    wider["defaultAction"] = json!("SCMP_ACT_LOG");
+    wider.as_object_mut().unwrap().remove("defaultErrnoRet");
+    write(&folder.join("default.json"), &wider);
+    assert_eq!(
+        report(
+            folder,
+            "diff a.json arch.json --fail-on risk=attack-surface"
+        )
+        .1,
+        1
+    );
+    assert_eq!(
+        report(folder, "diff a.json arch.json --fail-on risk=escape").1,
+        0
+    );
+    assert_eq!(
+        report(
+            folder,
+            "diff a.json default.json --fail-on risk=kernel-wide"
+        )
+        .1,
+        1
+    );
+}
+
+#[apply(test)]
+fn what_convert_writes_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // The format of seccompiler has the workload's name as a key: those of recordings are names too.
+    for name in ["git", "runs", "schema"] {
+        std::fs::copy(
+            repository().join("profiles/git.json"),
+            folder.join(format!("{name}.json")),
+        )
+        .unwrap();
+        for format in sc_record::format::Format::ALL {
+            let line = format!("convert {name}.json -f {format} --lossy -q -o converted");
+            assert!(sc_record(folder, &line).status.success(), "{line}");
+            let output = sc_record(folder, &format!("diff {name}.json converted"));
+            assert!(output.stderr.is_empty(), "{format} {name}: {output:?}");
+        }
+    }
+}
+
+#[apply(test)]
+fn recordings_are_compared_by_the_calls_of_chosen_executables() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut with_client = run(1, &["read", "connect"]);
+    with_client["syscalls"]["x86_64"]["connect"]["executables"] = json!(["/bin/client"]);
+    recording(&folder.join("a.json"), &[with_client]);
+    recording(&folder.join("b.json"), &[run(1, &["read"])]);
+    assert_eq!(report(folder, "diff a.json b.json").1, 1);
+    assert_eq!(report(folder, "diff a.json b.json --exe app").1, 0);
+    profile(&folder.join("p.json"), &json!([allow(&["read"])]));
+    assert_eq!(
+        report(folder, "diff p.json a.json --policy exact --exe app").1,
+        0
+    );
+}

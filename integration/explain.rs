@@ -110,3 +110,35 @@ fn every_name_of_the_committed_profiles_is_explained_by_their_recordings() {
         assert_eq!(json["recorded_but_refused"], json!([]), "{file}");
     }
 }
+
+#[apply(test)]
+fn only_the_calls_of_the_executables_that_are_asked_for_are_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut one = run(1, &["read", "write"]);
+    one["syscalls"]["x86_64"]["write"]["executables"] = json!(["/bin/client"]);
+    recording(&folder.join("recordings/app.json"), &[one]);
+    profile(
+        &folder.join("profiles/app.json"),
+        &json!([allow(&["read", "write"])]),
+    );
+    let (text, _) = report(folder, "explain profiles/app.json --exe app");
+    assert!(text.contains("read   recorded 2 times"), "{text}");
+    assert!(text.contains("write  not recorded"), "{text}");
+    let alone = sc_record(
+        folder,
+        "explain profiles/app.json --exclude-exe app -r recordings/app.json write",
+    );
+    assert!(
+        String::from_utf8_lossy(&alone.stdout).contains("by /bin/client"),
+        "{alone:?}"
+    );
+    std::fs::remove_dir_all(folder.join("recordings")).unwrap();
+    let without = sc_record(folder, "explain profiles/app.json --exe app");
+    let said = String::from_utf8_lossy(&without.stderr);
+    assert!(
+        said.contains("--exe and --exclude-exe need a recording"),
+        "{said}"
+    );
+    assert_eq!(without.status.code(), Some(2));
+}

@@ -110,7 +110,7 @@ fn workloads_of_different_names_need_a_file_for_their_profile() {
     recording(folder.path(), "a", "0a", &["read"], &[]);
     recording(folder.path(), "b", "0b", &["write"], &[]);
     let both = ["a-0a.json", "b-0b.json", "--policy", "exact"];
-    assert!(stderr(&generate(folder.path(), &both, 2)).contains("with -o"));
+    assert!(stderr(&generate(folder.path(), &both, 2)).contains("generate -o FILE"));
     generate(folder.path(), &[&both[..], &["-o", "ab.json"]].concat(), 0);
     assert_eq!(names(&folder.path().join("ab.json")), ["read", "write"]);
 }
@@ -136,4 +136,134 @@ fn the_summary_as_json_gives_every_addition_its_reason() {
     assert!(summary["enosys"].to_string().contains("clone3"));
     assert_eq!(summary["profile"], "profiles/app.json");
     generate(folder.path(), &["app-0a.json", "--json", "-o", "-"], 2);
+}
+
+/// A recording of a service, its client and a shell.
+fn with_client(folder: &Path) -> PathBuf {
+    let tally = |by: &[&str]| json!({"count": 2, "first_ms": 0, "executables": by});
+    let (server, client, shell) = ("/usr/sbin/server", "/usr/bin/client", "/usr/bin/dash");
+    let calls = json!({"x86_64": {
+        "accept4": tally(&[server]), "connect": tally(&[client]), "read": tally(&[client, server, shell]),
+        "execve": tally(&[shell]), "setsid": tally(&["/opt/server"]), "futex": tally(&[]),
+    }});
+    let path = recording(folder, "app", "0a", &["read"], &[]);
+    let mut file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    file["runs"][0]["syscalls"] = calls;
+    fs::write(&path, format!("{file:#}\n")).unwrap();
+    path
+}
+
+#[apply(test)]
+fn the_profile_of_one_executable_has_none_of_the_calls_that_only_others_made() {
+    let folder = tempfile::tempdir().unwrap();
+    with_client(folder.path());
+    let made = |options: &[&str]| {
+        let line = [&["app-0a.json", "--policy", "exact", "-q"], options].concat();
+        let said = stderr(&generate(folder.path(), &line, 0));
+        // Nobody knows who called futex.
+        assert!(
+            said.contains("these calls stay, since no executable is recorded for them: futex"),
+            "{said}"
+        );
+        names(&folder.path().join("profiles/app.json"))
+    };
+    assert_eq!(
+        made(&["--exe", "/usr/sbin/server"]),
+        ["accept4", "futex", "read"]
+    );
+    assert_eq!(
+        made(&["--exe", "server"]),
+        ["accept4", "futex", "read", "setsid"]
+    );
+    let both = made(&["--exclude-exe", "client", "--exclude-exe", "dash"]);
+    assert_eq!(both, ["accept4", "futex", "read", "setsid"]);
+    let less = made(&["--exe", "server", "--exclude-exe", "/opt/server"]);
+    assert_eq!(less, ["accept4", "futex", "read"]);
+}
+
+#[apply(test)]
+fn an_executable_that_made_no_call_is_an_error_with_those_that_did() {
+    let folder = tempfile::tempdir().unwrap();
+    with_client(folder.path());
+    let said = stderr(&generate(
+        folder.path(),
+        &["app-0a.json", "--exe", "sbin/server"],
+        2,
+    ));
+    assert!(
+        said.contains(
+            "no call was made by sbin/server; the executables are: /opt/server, /usr/bin/client"
+        ),
+        "{said}"
+    );
+    // To leave out what isn't there changes nothing.
+    let said = stderr(&generate(
+        folder.path(),
+        &["app-0a.json", "--exclude-exe", "bash"],
+        0,
+    ));
+    assert!(
+        said.contains("warning: the recording of app: no call was made by bash"),
+        "{said}"
+    );
+}
+
+#[apply(test)]
+fn calls_of_folded_runs_are_attributed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = with_client(folder.path());
+    let mut file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut second = file["runs"][0].clone();
+    second["id"] = json!("01234567-89ab-7def-8123-45678900000b");
+    file["runs"].as_array_mut().unwrap().push(second);
+    fs::write(&path, file.to_string()).unwrap();
+    let merged = Command::new(PROGRAM)
+        .current_dir(folder.path())
+        .args([
+            "merge",
+            "-q",
+            "--compact",
+            "-o",
+            "folded.json",
+            "app-0a.json",
+        ])
+        .status();
+    assert!(merged.unwrap().success());
+    let options = [
+        "folded.json",
+        "--policy",
+        "exact",
+        "-q",
+        "--exe",
+        "client",
+        "-o",
+        "client.json",
+    ];
+    generate(folder.path(), &options, 0);
+    assert_eq!(
+        names(&folder.path().join("client.json")),
+        ["connect", "futex", "read"]
+    );
+}
+
+#[apply(test)]
+fn a_rule_of_falco_selects_the_recorded_executables() {
+    let folder = tempfile::tempdir().unwrap();
+    with_client(folder.path());
+    let options = [
+        "app-0a.json",
+        "-q",
+        "-f",
+        "falco",
+        "-o",
+        "-",
+        "--exclude-exe",
+        "dash",
+    ];
+    let output = generate(folder.path(), &options, 0);
+    let rule = String::from_utf8(output.stdout).unwrap();
+    let condition =
+        "condition: \"proc.exepath in ('/opt/server', '/usr/bin/client', '/usr/sbin/server')";
+    assert!(rule.contains(condition), "{rule}");
+    assert!(!rule.contains("proc.name = "), "{rule}");
 }

@@ -4,14 +4,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::ReadArgs;
-use super::values::Policy;
+use super::groups::{ExeArgs, ReadArgs};
+use super::values::{FailOn, Policy, fail_on};
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "A recording beside a profile counts as the profile that `generate` makes from it. Two recordings \
                   differ if their calls differ; other runs with the same calls are reported, but don't count.\n\
-                  Exit status: 0 if the meaning is the same, 1 if it differs, 2 for trouble."
+                  Risk classes, the gravest first: kernel-wide, escape, attack-surface, debugging, memory, privileges, resources, \
+                  ordinary. A default action that allows more is kernel-wide, an added architecture attack-surface.\n\
+                  Exit status: 0 if the meaning is the same, or differs only in what --fail-on doesn't name; 1 if it \
+                  differs; 2 for trouble."
 )]
 pub(crate) struct DiffArgs {
     /// Old profile or recording; `-` is stdin
@@ -28,6 +31,14 @@ pub(crate) struct DiffArgs {
     /// Policy for a recording that is compared with a profile
     #[arg(long, value_enum, default_value_t = Policy::Safe)]
     pub(crate) policy: Policy,
+
+    #[command(flatten)]
+    pub(crate) exe: ExeArgs,
+
+    /// Which differences make the exit status 1: any, wider, narrower, or risk=CLASS, where a wider difference is a call
+    /// of this risk class or a graver one (comma-separated)
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "any", value_parser = fail_on)]
+    pub(crate) fail_on: Vec<FailOn>,
 
     /// Print the differences as JSON
     #[arg(long)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::ReadArgs;
+use super::groups::{ExeArgs, ReadArgs};
 
 #[derive(Debug, Args)]
 #[command(
@@ -22,6 +22,9 @@ pub(crate) struct ExplainArgs {
     /// Recording that the profile was generated from (repeatable) [default: recordings/NAME.json beside profiles/NAME.json]
     #[arg(short, long = "recording", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) recordings: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) exe: ExeArgs,
 
     #[command(flatten)]
     pub(crate) read: ReadArgs,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::{ProfileArgs, Quiet};
+use super::groups::{ExeArgs, ProfileArgs, Quiet};
 use super::values::Destination;
 
 #[derive(Debug, Args)]
@@ -19,6 +19,9 @@ pub(crate) struct GenerateArgs {
 
     #[command(flatten)]
     pub(crate) profile: ProfileArgs,
+
+    #[command(flatten)]
+    pub(crate) exe: ExeArgs,
 
     /// Log all other calls (`SCMP_ACT_LOG`) instead of denying them, for --log-mode to find what
     /// is missing [default output: profiles/NAME.audit.json]

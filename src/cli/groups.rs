@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sc_record::backend::log::{AuditSource, RECEIVE_BUFFER};
 use sc_record::format::{Format, KernelVersion};
-use sc_record::recording::Name;
+use sc_record::recording::{ExecutableFilter, Name};
 use sc_record::syscall::Arch;
 
 use super::values::{
@@ -160,6 +160,28 @@ pub(crate) struct ProfileArgs {
     /// Deny newer calls that libc probes for with ENOSYS instead of EPERM
     #[arg(long)]
     pub(crate) enosys_probes: bool,
+}
+
+/// Whose calls of a recording count.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExeArgs {
+    /// Keep only calls that this executable made: its path as recorded, or its file name (repeatable). A call stays if
+    /// any of them made it
+    #[arg(long = "exe", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    exes: Vec<PathBuf>,
+
+    /// Drop calls that only this executable made, such as the test client or the shell (repeatable)
+    #[arg(long = "exclude-exe", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    excluded: Vec<PathBuf>,
+}
+
+impl ExeArgs {
+    pub(crate) fn filter(&self) -> ExecutableFilter {
+        ExecutableFilter {
+            only: self.exes.clone(),
+            without: self.excluded.clone(),
+        }
+    }
 }
 
 /// How a profile is read.

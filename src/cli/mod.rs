@@ -47,7 +47,9 @@ pub(crate) use self::record::RecordArgs;
 pub(crate) use self::resolve::ResolveArgs;
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::stats::StatsArgs;
-pub(crate) use self::values::{Arches, Backend, Compared, Destination, Policy, Until, When};
+pub(crate) use self::values::{
+    Arches, Backend, Compared, Destination, FailOn, Policy, Until, When,
+};
 pub(crate) use self::verify::VerifyArgs;
 
 /// Record the system calls of a workload and write its minimal seccomp profile

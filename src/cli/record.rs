@@ -13,7 +13,7 @@ use super::values::duration;
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// Attach to a running process, with its threads and children, instead of starting CMD
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(short, long, value_name = "PID", conflicts_with = "container", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
 
     #[command(flatten)]

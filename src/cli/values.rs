@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use sc_record::enforce::Runtime;
 use sc_record::format::{Format, KernelVersion};
+use sc_record::review::RiskClass;
 use sc_record::review::lint::{LintRule, RULES, Target, rule};
 use sc_record::syscall::{Arch, Syscall, suggestion};
 
@@ -46,6 +47,15 @@ pub(crate) enum When {
     Auto,
     Always,
     Never,
+}
+
+/// A difference that makes `diff` fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailOn {
+    Any,
+    Wider,
+    Narrower,
+    Risk(RiskClass),
 }
 
 /// What compiles a profile into a filter.
@@ -129,6 +139,26 @@ pub(crate) enum Arches {
 /// Capabilities by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caps(pub(crate) Vec<String>);
+
+pub(super) fn fail_on(text: &str) -> Result<FailOn, String> {
+    let class = |name| {
+        let class = RiskClass::ALL.iter().find(|class| class.name() == name);
+        let known = || RiskClass::ALL.iter().map(|class| class.name());
+        class.ok_or_else(|| {
+            format!(
+                "risk classes are {}",
+                known().collect::<Vec<_>>().join(", ")
+            )
+        })
+    };
+    match (text, text.strip_prefix("risk=")) {
+        ("any", _) => Ok(FailOn::Any),
+        ("wider", _) => Ok(FailOn::Wider),
+        ("narrower", _) => Ok(FailOn::Narrower),
+        (_, Some(name)) => class(name).map(|&class| FailOn::Risk(class)),
+        _ => Err("expected any, wider, narrower or risk=CLASS".to_owned()),
+    }
+}
 
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

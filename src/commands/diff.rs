@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::Context;
 use console::style;
 use sc_record::profile::{Action, Policy, Profile, generate};
-use sc_record::recording::Recording;
+use sc_record::recording::{ExecutableFilter, Recording};
 use sc_record::review::RiskClass;
 use sc_record::review::diff::{All, Answers, Change, Diff, Difference, Direction, diff as compare};
 use sc_record::review::{CallDiff, RecordingDiff};
@@ -15,12 +16,19 @@ use serde_json::{Value, json};
 
 use super::exit_status;
 use super::input::{self, Input, count};
-use crate::cli::DiffArgs;
+use crate::cli::{DiffArgs, FailOn};
 
 pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
-    let from = input::either(&args.old, &args.read)?;
-    let to = input::either(&args.new, &args.read)?;
-    let (same, text) = match (from, to) {
+    let filter = args.exe.filter();
+    let from = of_file(&args.old, args, &filter)?;
+    let to = of_file(&args.new, args, &filter)?;
+    anyhow::ensure!(
+        filter.is_empty()
+            || matches!(from, Input::Recording(_))
+            || matches!(to, Input::Recording(_)),
+        "--exe and --exclude-exe need a recording: neither file is one"
+    );
+    let (fails, text) = match (from, to) {
         (Input::Recording(from), Input::Recording(to)) => recordings(args, &from, &to),
         (from, to) => {
             let (from, to) = (as_profile(from, args)?, as_profile(to, args)?);
@@ -30,10 +38,43 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
     if !args.quiet {
         io::stdout().write_all(text.as_bytes())?;
     }
-    Ok(if same {
-        exit_status::CLEAN
-    } else {
+    Ok(if fails {
         exit_status::FINDINGS
+    } else {
+        exit_status::CLEAN
+    })
+}
+
+fn of_file(path: &Path, args: &DiffArgs, filter: &ExecutableFilter) -> anyhow::Result<Input> {
+    Ok(match input::either(path, &args.read)? {
+        Input::Recording(recording) => {
+            let file = path.display().to_string();
+            Input::Recording(input::by_executables(recording, filter, &file)?)
+        }
+        profile => profile,
+    })
+}
+
+/// What a wider difference puts at risk.
+fn class(difference: &Difference) -> RiskClass {
+    match (difference.risk, &difference.change) {
+        (Some(risk), _) => risk.class,
+        // Every call that no rule names.
+        (None, Change::Default { .. }) => RiskClass::KernelWide,
+        (None, Change::ArchAdded(_) | Change::ArchesNamed { .. }) => RiskClass::AttackSurface,
+        (None, _) => RiskClass::Ordinary,
+    }
+}
+
+/// Whether a difference is one that `--fail-on` names.
+fn fails(args: &DiffArgs, direction: Direction, risk: RiskClass) -> bool {
+    let wider = matches!(direction, Direction::Wider | Direction::Mixed);
+    args.fail_on.iter().any(|fail_on| match fail_on {
+        FailOn::Any => true,
+        FailOn::Wider => wider,
+        FailOn::Narrower => matches!(direction, Direction::Narrower | Direction::Mixed),
+        // The gravest comes first.
+        FailOn::Risk(class) => wider && risk <= *class,
     })
 }
 
@@ -59,6 +100,10 @@ fn as_profile(input: Input, args: &DiffArgs) -> anyhow::Result<Profile> {
 
 fn profiles(args: &DiffArgs, from: &Profile, to: &Profile) -> (bool, String) {
     let diff = compare(from, to);
+    let fails = diff
+        .differences
+        .iter()
+        .any(|difference| fails(args, difference.direction, class(difference)));
     let (from, to) = (args.old.display(), args.new.display());
     if args.json {
         let value = json!({
@@ -67,17 +112,17 @@ fn profiles(args: &DiffArgs, from: &Profile, to: &Profile) -> (bool, String) {
             "same": diff.is_empty(),
             "differences": diff.differences.iter().map(difference_json).collect::<Vec<_>>(),
         });
-        return (diff.is_empty(), format!("{value}\n"));
+        return (fails, format!("{value}\n"));
     }
     if diff.is_empty() {
-        return (true, format!("{from} and {to} mean the same\n"));
+        return (fails, format!("{from} and {to} mean the same\n"));
     }
     let counts: Vec<_> = (diff.count().into_iter())
         .map(|(direction, count)| format!("{count} {direction}"))
         .collect();
     let mut text = format!("{from} -> {to}: {}\n", counts.join(", "));
     text.push_str(&table(&diff));
-    (false, text)
+    (fails, text)
 }
 
 fn table(diff: &Diff) -> String {
@@ -228,8 +273,16 @@ fn difference_json(difference: &Difference) -> Value {
 fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, String) {
     let diff = from.diff(to);
     let same = diff.same_calls();
+    let directions = [
+        (Direction::Wider, &diff.new),
+        (Direction::Narrower, &diff.gone),
+    ];
+    let fails = directions.into_iter().any(|(direction, calls)| {
+        let risk = |call: &CallDiff| sc_record::review::risk(&call.syscall.to_string()).class;
+        calls.iter().any(|call| fails(args, direction, risk(call)))
+    });
     if args.json {
-        return (same, format!("{}\n", recordings_json(args, &diff)));
+        return (fails, format!("{}\n", recordings_json(args, &diff)));
     }
     let runs = format!(
         "{} added, {} gone",
@@ -238,7 +291,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, Strin
     );
     let (a, b) = (args.old.display(), args.new.display());
     if same {
-        return (true, format!("{a} and {b} have the same calls ({runs})\n"));
+        return (fails, format!("{a} and {b} have the same calls ({runs})\n"));
     }
     let mut text = format!(
         "{a} -> {b}: {} new, {} gone ({runs})\n",
@@ -261,7 +314,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, Strin
             );
         }
     }
-    (false, text)
+    (fails, text)
 }
 
 /// `called 3 times in 2 runs by /usr/bin/app`.

@@ -20,6 +20,8 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
         None => MergedName::Same,
     };
     let recording = input::recordings(&args.inputs, name)?;
+    let file = format!("the recording of {}", recording.name);
+    let recording = input::by_executables(recording, &args.exe.filter(), &file)?;
     let output = args.output.clone();
     let output = output.unwrap_or_else(|| {
         // Not over the one that is enforced.
@@ -33,7 +35,7 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     let mut document = profile::of(&recording, args.profile)?;
     if args.audit {
         let audit = document.generated.profile.audit();
-        document = profile::with_profile(document, audit, args.profile, &recording.name)?;
+        document = profile::with_profile(document, audit, args.profile, &recording)?;
     }
     profile::write(&document.written, &output)?;
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use sc_record::input::{FileKind, read_file};
 use sc_record::profile::Profile;
-use sc_record::recording::{FileError, MergedName, Recording, looks_like_recording};
+use sc_record::recording::{
+    ExecutableFilter, FileError, MergedName, Recording, looks_like_recording,
+};
 
 use super::load::{self, Loaded};
 use crate::cli::ReadArgs;
@@ -53,6 +55,41 @@ fn parse_recording(path: &Path, bytes: &[u8]) -> anyhow::Result<Recording> {
 /// The runs of several recordings.
 pub(super) fn recordings(paths: &[PathBuf], name: MergedName<'_>) -> anyhow::Result<Recording> {
     Recording::load_all(paths, name, recording)
+}
+
+/// The calls of a recording that executables of the filter made. `file` is named in messages.
+pub(super) fn by_executables(
+    recording: Recording,
+    filter: &ExecutableFilter,
+    file: &str,
+) -> anyhow::Result<Recording> {
+    if filter.is_empty() {
+        return Ok(recording);
+    }
+    let all: Vec<String> = (recording.executables().iter())
+        .map(|path| path.display().to_string())
+        .collect();
+    let left = recording.by_executables(filter);
+    for named in &left.unmatched {
+        let message = format!("{file}: no call was made by {}", named.display());
+        if filter.only.contains(named) {
+            let all = if all.is_empty() {
+                "none is recorded".to_owned()
+            } else {
+                all.join(", ")
+            };
+            anyhow::bail!("{message}; the executables are: {all}");
+        }
+        say!("sc-record: warning: {message}");
+    }
+    if !left.unattributed.is_empty() {
+        let calls = left.unattributed.iter().map(ToString::to_string);
+        say!(
+            "sc-record: warning: {file}: these calls stay, since no executable is recorded for them: {}",
+            calls.collect::<Vec<_>>().join(", ")
+        );
+    }
+    Ok(left.recording)
 }
 
 /// `1 run`, `2 runs`.

@@ -37,6 +37,7 @@ impl From<ProfileArgs> for Policy {
 /// How every verb writes profiles, unless options say otherwise.
 pub(super) const WRITING: Writing<'_> = Writing {
     name: "workload",
+    executables: None,
     lossy: false,
     compile: Some(compile_known),
 };
@@ -79,10 +80,12 @@ pub(super) fn with_profile<'a>(
     document: Document<'a>,
     profile: Profile,
     args: ProfileArgs,
-    name: &Name,
+    recording: &Recording,
 ) -> Result<Document<'a>, DocumentError> {
+    let executables = recording.executables();
     let writing = Writing {
-        name: name.as_str(),
+        name: recording.name.as_str(),
+        executables: Some(&executables),
         lossy: args.lossy,
         ..WRITING
     };

@@ -52,8 +52,10 @@ pub fn document<'a>(
         let unnamed = generated.unnamed.iter().map(ToString::to_string);
         return Err(DocumentError::Unnamed(unnamed.collect()));
     }
+    let executables = recording.executables();
     let writing = Writing {
         name: recording.name.as_str(),
+        executables: Some(&executables),
         ..*writing
     };
     let written = write(format, &generated.profile, &writing)?;

@@ -46,7 +46,7 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
         match said {
             Said::Always(Action::Allow) if is_plain(name) => expected.push(name),
             Said::Always(Action::Allow) => out.lose(format!("the name {name:?}"))?,
-            // Falco reports it, as it does whatever else is not allowed.
+            // Falco reports it, like everything else that is not allowed.
             Said::Always(Action::Log | Action::Errno(_)) => {}
             Said::Always(action) if !action.executes() => {}
             Said::Always(action) => out.lose(format!("{name}: {action}"))?,
@@ -63,6 +63,7 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
         })
         .collect();
     let word = format!("sc_record_{word}");
+    let condition = scalar(&processes(out)?);
     let head = out.head(
         "#",
         &[
@@ -70,8 +71,6 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
             "base_syscalls.all in falco.yaml, or falco -A.",
         ],
     );
-    let program = scalar(out.writing.name).replace('\'', "");
-    let program = program.trim_matches('"').replace(['\\', '"'], "");
     let rule = scalar(&format!(
         "System call outside of the profile of {}",
         out.writing.name
@@ -85,16 +84,36 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
         let items = items.concat();
         format!("  items:\n{items}")
     };
-    let condition = scalar(&format!("proc.name = '{program}'"));
     Ok(format!(
         "{head}- list: {word}{LIST}\n{items}\n\
-         # Whose calls are meant. In a cluster rather k8s.pod.label or container.image.repository.\n\
+         # Selects the workload's processes. In a cluster, k8s.pod.label or container.image.repository fit better.\n\
          - macro: {word}_workload\n  condition: {condition}\n\n\
          - rule: {rule}\n  desc: A workload makes a system call that its seccomp profile does not allow.\n  \
          condition: {word}_workload and syscall.type exists and not syscall.type in ({word}{LIST})\n  \
          output: unexpected system call (syscall=%syscall.type process=%proc.name command=%proc.cmdline \
          container=%container.id)\n  priority: WARNING\n  tags: [syscall, seccomp]\n"
     ))
+}
+
+/// The condition that selects the workload's processes: by what they execute, as a recording has it, or by the name.
+fn processes(out: &mut Output<'_>) -> Result<String, RenderError> {
+    let quotable =
+        |text: &str| !text.contains(['\'', '"', '\\']) && !text.contains(char::is_control);
+    let mut paths = Vec::new();
+    for path in out.writing.executables.into_iter().flatten() {
+        match path.to_str().filter(|path| quotable(path)) {
+            Some(path) => paths.push(format!("'{path}'")),
+            None => out.lose(format!("the executable {path:?}"))?,
+        }
+    }
+    if paths.is_empty() {
+        let name = out
+            .writing
+            .name
+            .replace(|c: char| !quotable(c.encode_utf8(&mut [0; 4])), "");
+        return Ok(format!("proc.name = '{name}'"));
+    }
+    Ok(format!("proc.exepath in ({})", paths.join(", ")))
 }
 
 fn problem<T>(position: Option<Position>, message: String) -> Result<T, ParseError> {

@@ -99,9 +99,11 @@ impl KernelVersion {
         })
     }
 
-    /// Reads `5.10`, and nothing more.
+    /// Reads `5.10`, and nothing more. 0.0 is no version, as for moby (`profiles/seccomp/seccomp.go`).
     pub(super) fn exactly(text: &str) -> Option<KernelVersion> {
-        KernelVersion::of_release(text).filter(|version| version.to_string() == text)
+        let version = KernelVersion::of_release(text)?;
+        let is_zero = version.kernel == 0 && version.major == 0;
+        (!is_zero && version.to_string() == text).then_some(version)
     }
 }
 

@@ -127,6 +127,11 @@ struct Metadata {
 struct Spec {
     base_profile_name: Option<Spanned<String>>,
     state: Option<Spanned<State>>,
+    /// Before `state` (v1beta1).
+    disabled: Option<Spanned<bool>>,
+    /// The workload's name in the first versions (v1alpha1), which only decided on the profile's path.
+    #[serde(rename = "targetWorkload")]
+    _target: Option<IgnoredAny>,
     default_action: Spanned<OciAction>,
     architectures: Option<Vec<Spanned<OciArch>>>,
     flags: Option<Vec<OciFlag>>,
@@ -146,8 +151,25 @@ enum State {
 struct Syscall {
     names: Spanned<Vec<Spanned<String>>>,
     action: OciAction,
-    errno_ret: Option<Spanned<u32>>,
+    errno_ret: Option<Spanned<Number>>,
     args: Option<Vec<Spanned<Arg>>>,
+}
+
+/// An errno. The types of the operator's older versions had a string.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Number(u32),
+    Text(String),
+}
+
+impl Number {
+    fn get(&self) -> Option<u32> {
+        match self {
+            Number::Number(number) => Some(*number),
+            Number::Text(text) => text.parse().ok(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -209,12 +231,17 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
         if let Some(state) = spec.state.as_ref().filter(|s| s.value == State::Disabled) {
             input.lose(reader.at(state), "spec.state: the profile is disabled")?;
         }
+        if let Some(disabled) = spec.disabled.as_ref().filter(|disabled| disabled.value) {
+            let what = "spec.disabled: the profile is disabled";
+            input.lose(reader.at(disabled), what)?;
+        }
     }
     let base = spec
         .base_profile_name
         .as_ref()
         .map(|base| base.value.clone());
-    let disabled = (spec.state.as_ref()).is_some_and(|state| state.value == State::Disabled);
+    let disabled = (spec.state.as_ref()).is_some_and(|state| state.value == State::Disabled)
+        || (spec.disabled.as_ref()).is_some_and(|disabled| disabled.value);
     let profile = profile(spec, &mut reader)?;
     let whole = SpoProfile {
         name: resource.metadata.name.value,
@@ -324,7 +351,16 @@ fn profile(spec: Spec, reader: &mut ResourceReader) -> Result<Profile, ParseErro
 
 fn rule(syscall: Syscall, index: usize, reader: &mut ResourceReader) -> Result<Rule, ParseError> {
     let path = |part: &str| format!("spec.syscalls[{index}].{part}");
-    let number = syscall.errno_ret.as_ref().map(|errno| errno.value);
+    let number = match &syscall.errno_ret {
+        None => None,
+        Some(errno) => match errno.value.get() {
+            None => {
+                let message = format!("{}: not a number", path("errnoRet"));
+                return Err(ParseError::form(reader.at(errno), message));
+            }
+            number => number,
+        },
+    };
     let action = match (read_action(syscall.action, number), &syscall.errno_ret) {
         (Ok(action), _) => action,
         (Err(error), Some(errno)) => return reader.invalid(errno, path("errnoRet"), error),

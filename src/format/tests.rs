@@ -601,3 +601,81 @@ fn a_filter_reads_back_as_what_it_was_compiled_from() {
         "line 1, column 1: the last instruction (0) does not return"
     );
 }
+
+/// The cases of moby's `TestMarshalUnmarshalFilter`.
+#[test]
+fn versions_of_linux_are_those_that_moby_reads() {
+    let reads = |version: &str| {
+        let text = format!(
+            r#"{{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{{"names": ["read"], "action": "SCMP_ACT_ALLOW",
+                "includes": {{"arches": ["s390x"], "minKernel": {version}}}}}]}}"#
+        );
+        read(text.as_bytes(), Some(Format::Docker), &Reading::default()).is_ok()
+    };
+    for version in [
+        "null",
+        r#""""#,
+        r#""0.5""#,
+        r#""0.50""#,
+        r#""5.0""#,
+        r#""50.0""#,
+        r#""4.15""#,
+    ] {
+        assert!(reads(version), "{version}");
+    }
+    let refused = [
+        "3",
+        "3.12",
+        "true",
+        r#""0.0""#,
+        r#""3""#,
+        r#"".3""#,
+        r#""3.""#,
+        r#""true""#,
+        r#""3.12.1""#,
+        r#""4.15abc""#,
+    ];
+    for version in refused {
+        assert!(!reads(version), "{version}");
+    }
+}
+
+#[test]
+fn fields_of_older_versions_of_the_operator_are_read() {
+    let old = "apiVersion: security-profiles-operator.x-k8s.io/v1alpha1\nkind: SeccompProfile\n\
+        metadata:\n  name: old\n  namespace: app\nspec:\n  targetWorkload: app\n  disabled: DISABLED\n  \
+        defaultAction: SCMP_ACT_ERRNO\n  syscalls:\n  - action: SCMP_ACT_ERRNO\n    errnoRet: \"38\"\n    names:\n    - clone3\n";
+    let (enabled, disabled) = (
+        old.replace("DISABLED", "false"),
+        old.replace("DISABLED", "true"),
+    );
+    let profile = parse(Format::Spo, enabled.as_bytes()).unwrap();
+    assert_eq!(profile.rules()[0].action(), Action::Errno(ErrnoRet::ENOSYS));
+    // A disabled profile is none, and stays disabled as a resource.
+    let error = parse(Format::Spo, disabled.as_bytes())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("spec.disabled: the profile is disabled"),
+        "{error}"
+    );
+    let reading = Reading {
+        into: Some(Format::Spo),
+        ..Reading::default()
+    };
+    let source = read(disabled.as_bytes(), None, &reading).unwrap();
+    let written = source.write(Format::Spo, &Writing::default()).unwrap();
+    assert!(
+        String::from_utf8(written.bytes)
+            .unwrap()
+            .contains("  state: Disabled\n")
+    );
+    let wrong = enabled.replace("\"38\"", "ENOSYS");
+    let error = parse(Format::Spo, wrong.as_bytes())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("syscalls[0].errnoRet: not a number"),
+        "{error}"
+    );
+}

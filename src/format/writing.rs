@@ -1,5 +1,8 @@
 //! Options and result of writing a profile.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use super::{Format, Lost, RenderError};
 use crate::bpf::Program;
 use crate::profile::Profile;
@@ -12,6 +15,8 @@ pub type Compile = fn(&Profile) -> Result<(Program, Vec<String>), String>;
 pub struct Writing<'a> {
     /// Name of the workload, for formats that hold one.
     pub name: &'a str,
+    /// The executables that made the calls, if they are known, for formats that select processes.
+    pub executables: Option<&'a BTreeSet<&'a Path>>,
     /// Whether to omit what the format can't express, instead of failing.
     pub lossy: bool,
     /// The compiler, for [`Format::Bpf`].
@@ -22,6 +27,7 @@ impl Default for Writing<'_> {
     fn default() -> Self {
         Writing {
             name: "workload",
+            executables: None,
             lossy: false,
             compile: None,
         }

@@ -2,6 +2,7 @@
 
 mod builder;
 mod counters;
+mod executables;
 mod file;
 mod folded;
 mod merge;
@@ -13,6 +14,7 @@ mod seen;
 pub(crate) mod strategies;
 
 pub use builder::RunBuilder;
+pub use executables::{ByExecutables, ExecutableFilter};
 pub use file::{Earlier, FileError, MergedName, looks_like_recording, update};
 pub use folded::{Calls, Folded, FoldedCall, FoldedSeen, Footprint};
 pub use merge::MergeError;

@@ -31,6 +31,18 @@ pub enum RiskClass {
 }
 
 impl RiskClass {
+    /// Every class, the gravest first.
+    pub const ALL: &[RiskClass] = &[
+        RiskClass::KernelWide,
+        RiskClass::Escape,
+        RiskClass::AttackSurface,
+        RiskClass::Debugging,
+        RiskClass::Memory,
+        RiskClass::Privileges,
+        RiskClass::Resources,
+        RiskClass::Ordinary,
+    ];
+
     /// The name in reports and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -122,7 +122,7 @@ impl Keep<'_> {
         let mut document = profile::of(recording, self.args.profile)?;
         if let Some(assumed) = &self.assumed {
             let both = document.generated.profile.or_allowed_by(assumed);
-            document = profile::with_profile(document, both, self.args.profile, &recording.name)?;
+            document = profile::with_profile(document, both, self.args.profile, recording)?;
         }
         profile::write(&document.written, &self.output)?;
         // The summary tells why the latest run is incomplete.
