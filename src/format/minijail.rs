@@ -96,12 +96,18 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
                         // In the order in which they are read.
                         let all: BTreeSet<&ArgCmp> = all.iter().collect();
                         let atoms: Vec<String> = all.into_iter().flat_map(atoms).collect();
-                        clauses.push(atoms.join(" && "));
+                        clauses.push(match &atoms[..] {
+                            // Nothing is compared under an empty mask.
+                            [] => "1".to_owned(),
+                            atoms => atoms.join(" && "),
+                        });
                     } else {
                         out.lose(format!("{name} if {}: {action}", condition(all)))?;
                     }
                 }
-                if !clauses.is_empty() {
+                if clauses.iter().any(|clause| clause == "1") {
+                    text += &format!("{name}: 1\n");
+                } else if !clauses.is_empty() {
                     text += &format!("{name}: {}\n", clauses.join(" || "));
                 }
             }
@@ -138,12 +144,13 @@ fn atoms(arg: &ArgCmp) -> Vec<String> {
         Op::Le => "<=",
         Op::Ge => ">=",
         Op::Gt => ">",
+        Op::MaskedEq if value == 0 => return Vec::new(),
         Op::MaskedEq => {
             // Those of the mask's bits that are expected are set, and the others aren't.
             let set = arg.value_two().unwrap_or(0) & value;
             let unset = value & !set;
             let mut atoms = Vec::new();
-            if unset != 0 || set == 0 {
+            if unset != 0 {
                 atoms.push(format!("arg{index} in {:#x}", !unset));
             }
             let bits = (0..64).map(|bit| 1_u64 << bit).filter(|bit| set & bit != 0);
