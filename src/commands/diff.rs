@@ -51,7 +51,7 @@ fn of_file(path: &Path, args: &DiffArgs, filter: &ExecutableFilter) -> anyhow::R
             let file = path.display().to_string();
             Input::Recording(input::by_executables(recording, filter, &file)?)
         }
-        profile => profile,
+        profile @ Input::Profile(_) => profile,
     })
 }
 

@@ -21,19 +21,16 @@ use crate::cli::ExplainArgs;
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
     let profile = input::profile(&args.profile, &args.read)?.parsed.profile;
     let filter = args.exe.filter();
-    let recording = match recording(args)? {
-        Some(recording) => {
-            let file = format!("the recording of {}", recording.name);
-            Some(input::by_executables(recording, &filter, &file)?)
-        }
-        None => {
-            anyhow::ensure!(
-                filter.is_empty(),
-                "--exe and --exclude-exe need a recording: --recording FILE"
-            );
-            None
-        }
-    };
+    let recording = recording(args)?;
+    anyhow::ensure!(
+        filter.is_empty() || recording.is_some(),
+        "--exe and --exclude-exe need a recording: --recording FILE"
+    );
+    let selected = recording.map(|recording| {
+        let file = format!("the recording of {}", recording.name);
+        input::by_executables(recording, &filter, &file)
+    });
+    let recording = selected.transpose()?;
     let recording = recording.as_ref();
     let text = if let Some(name) = &args.syscall {
         let known = (Arch::ALL.iter()).any(|&arch| Syscall::from_name(arch, name).is_some());

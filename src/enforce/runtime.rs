@@ -17,7 +17,7 @@ use super::compile::{action, add_rule, export, unsupported_arch, version};
 use super::{CompileError, Filter, FilterNote, UnknownName};
 use crate::bpf::Program;
 use crate::bpf::assemble::{ARCH, NR, answer, jump, load, statement};
-use crate::profile::{Action, Flag, Place, Profile};
+use crate::profile::{Action, Flag, Place, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
 /// A container runtime that loads profiles.
@@ -62,19 +62,18 @@ pub(super) fn compile_like(profile: &Profile, runtime: Runtime) -> Result<Filter
                 rule: rule_index,
                 name: name_index,
             };
-            match ScmpSyscall::from_name(name) {
-                Ok(syscall) => add_rule(&mut context, rule, syscall, place, name)?,
-                Err(_) => {
-                    let arches = profile.listed_or(Arch::NATIVE).into_iter();
-                    let has = |arch: &Arch| Syscall::from_name(*arch, name).is_some();
-                    unknown.entry(name).or_insert_with(|| UnknownName {
-                        place,
-                        name: name.clone(),
-                        arches: arches.filter(has).collect(),
-                        version: version(),
-                    });
-                }
+            if let Ok(syscall) = ScmpSyscall::from_name(name) {
+                add_rule(&mut context, rule, syscall, place, name)?;
+                continue;
             }
+            let arches = profile.listed_or(Arch::NATIVE).into_iter();
+            let has = |arch: &Arch| Syscall::from_name(*arch, name).is_some();
+            unknown.entry(name).or_insert_with(|| UnknownName {
+                place,
+                name: name.clone(),
+                arches: arches.filter(has).collect(),
+                version: version(),
+            });
         }
     }
     let stub = match runtime {
@@ -151,7 +150,7 @@ fn stub(profile: &Profile) -> Vec<sock_filter> {
 /// The highest number that the profile names, as `struct seccomp_data` has it. Which action a name gets makes no difference.
 fn last_number(profile: &Profile, arch: Arch) -> Option<u32> {
     let scmp = arch.scmp()?;
-    let names = profile.rules().iter().flat_map(|rule| rule.names());
+    let names = profile.rules().iter().flat_map(Rule::names);
     let numbers = names.filter_map(|name| ScmpSyscall::from_name_by_arch(name, scmp).ok());
     // Pseudo numbers, of calls that the ABI hasn't, are negative.
     let numbers = numbers.filter_map(|syscall| u32::try_from(syscall.as_raw_syscall()).ok());

@@ -103,7 +103,7 @@ fn processes(out: &mut Output<'_>) -> Result<String, RenderError> {
     for path in out.writing.executables.into_iter().flatten() {
         match path.to_str().filter(|path| quotable(path)) {
             Some(path) => paths.push(format!("'{path}'")),
-            None => out.lose(format!("the executable {path:?}"))?,
+            None => out.lose(format!("the executable {}", path.display()))?,
         }
     }
     if paths.is_empty() {
