@@ -75,7 +75,8 @@ fn a_record_that_a_user_logs_as_the_kernel_is_not_believed() {
     let output = import(directory, "audit -n x -", line.as_bytes());
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let said = text(&output.stderr);
-    let expected = "error: 1 record of seccomp, but only in lines that any user can write (logger -t kernel)\n";
+    let expected =
+        "error: 1 seccomp record, but only in lines that any user can write (logger -t kernel)\n";
     assert!(said.contains(expected), "{said}");
     assert!(said.contains("--trust-syslog"), "{said}");
     let output = import(directory, "audit -n x --trust-syslog -", line.as_bytes());
@@ -161,12 +162,12 @@ fn what_has_no_run_in_it_says_so_and_writes_nothing() {
     check(
         "audit -n x -",
         b"one\ntwo\n",
-        "error: no record of seccomp (type 1326) in 2 lines\n  hint: ",
+        "error: no seccomp record (type 1326) in 2 lines\n  hint: ",
     );
     check(
         "audit -n x --pid 1 {}/audit/auditd.log",
         b"",
-        "error: 23 records of seccomp, but none that was asked for\n",
+        "error: 23 seccomp records, but none matches\n",
     );
     check(
         "audit {}/audit/auditd.log",

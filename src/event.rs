@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use crate::syscall::Syscall;
 
-/// A thread of the workload, by its id (gettid(2)) in the pid namespace of the recorder. The kernel reuses ids: one
-/// names a task from its [`Event::Fork`] to its [`Event::Exit`].
+/// A thread of the workload, by its id (gettid(2)) in the pid namespace of the recorder. The kernel reuses ids: an id
+/// identifies a task from its [`Event::Fork`] to its [`Event::Exit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Task(pub i32);
 
@@ -18,52 +18,53 @@ impl fmt::Display for Task {
     }
 }
 
-/// Who made a call, from where, and with what. A backend gives it for calls of [`Interest`](crate::backend::Interest) only, as
-/// far as it can.
+/// The caller of a call, the address and the arguments. A backend reports it only for calls of
+/// [`Interest`](crate::backend::Interest), as far as it can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallSite {
-    /// The six argument registers, whole: an `int` argument can carry junk in its upper half.
+    /// The six argument registers in full: the upper half of an `int` argument can hold junk.
     pub args: Option<[u64; 6]>,
     /// The address of the instruction after the call.
     pub ip: Option<u64>,
-    /// What `ip` is the address of.
+    /// The code at `ip`.
     pub code: Arc<Code>,
-    /// What the process executes.
+    /// The executable of the process.
     pub executable: Option<Arc<Path>>,
-    /// The process that the task belongs to, by the id that it has in the pid namespace of the recorder.
+    /// The process of the task, by its id in the pid namespace of the recorder.
     pub process: Option<Task>,
     /// The name of the thread (at most 15 bytes, `PR_SET_NAME` of prctl(2)).
     pub thread: Option<Arc<[u8]>>,
 }
 
-/// Where an instruction comes from (`/proc/PID/maps`, proc(5)).
+/// The memory that holds an instruction (`/proc/PID/maps`, proc(5)).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Code {
-    /// A file that is mapped: a program, a library.
+    /// A mapped file: a program or a library.
     File {
-        /// The path that the workload's mount namespace has for it.
+        /// Its path in the workload's mount namespace.
         path: PathBuf,
-        /// How far into the file. Not the address in the program: segments can be loaded elsewhere than they are in the file.
+        /// The offset in the file. It can differ from the address in the program: segments can be loaded at other
+        /// addresses than their offsets.
         offset: u64,
-        /// The file was removed, or replaced, since.
+        /// Whether the file has been removed or replaced since.
         deleted: bool,
     },
-    /// Memory that the kernel has a name for: `[vdso]`, `[stack]`, `[heap]`, `[anon:NAME]`.
+    /// Memory that the kernel names: `[vdso]`, `[stack]`, `[heap]`, `[anon:NAME]`.
     Named {
         /// The name, with its brackets.
         name: String,
-        /// How far into the memory.
+        /// The offset in this memory.
         offset: u64,
     },
-    /// Memory without a file: code that was made while the program ran.
+    /// Memory without a file: code that was generated at run time.
     Anonymous,
-    /// Nobody could tell: the process was gone, or can't be read.
+    /// Unknown: the process was gone, or its maps can't be read.
     #[default]
     Unknown,
 }
 
 impl fmt::Display for Code {
-    /// `/lib/libc.so.6+0x10e1d4`: a path and how far into the file.
+    /// `/lib/libc.so.6+0x10e1d4`: a path and the offset in the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Code::File {
@@ -81,66 +82,67 @@ impl fmt::Display for Code {
     }
 }
 
-/// What became of a call. One that a filter answers with SIGSYS can have two of these: that the call is over, and the signal.
+/// The outcome of a call. A call that a filter answers with SIGSYS can have two: its return, and the signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// It is over: the result, or a negative errno. Of a call that ended with SIGSYS it says nothing.
+    /// It returned this result, or a negative errno. Meaningless for a call that ended with SIGSYS.
     Returned(i64),
-    /// A filter had SIGSYS sent to the task (`SYS_SECCOMP`, sigaction(2)).
+    /// A filter sent SIGSYS to the task (`SYS_SECCOMP`, sigaction(2)).
     Trapped,
     /// The task is gone.
     Died(crate::recording::Exit),
 }
 
-/// Something that happened in the workload, or to the recording of it.
+/// An event in the workload, or in its recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A task entered a system call. Whether the call was then refused, interrupted or restarted makes no difference.
     Syscall {
-        /// Who called.
+        /// The caller.
         task: Task,
-        /// What was called.
+        /// The call.
         syscall: Syscall,
-        /// From where and with what, if that was asked for.
+        /// The call site, if wanted.
         site: Option<Box<CallSite>>,
     },
-    /// What became of the latest call of a task whose site was told. A backend that stops tasks once per call doesn't know.
+    /// The outcome of a task's latest call that was reported with its call site. Backends that stop tasks only once per
+    /// call don't report it.
     Outcome {
-        /// Who called.
+        /// The caller.
         task: Task,
-        /// What it got.
+        /// The outcome.
         outcome: CallOutcome,
     },
-    /// A task entered a system call so many times. For a backend that counts by itself, or reads counts.
+    /// A task entered a system call several times. For backends that count, or read counts.
     Calls {
-        /// Who called.
+        /// The caller.
         task: Task,
-        /// What was called.
+        /// The call.
         syscall: Syscall,
-        /// How often, since what was told of it before. At least 1.
+        /// How often, since the previous event for this task and call. At least 1.
         count: u64,
     },
-    /// Calls that the backend counted in the kernel: it knows neither the tasks nor the order.
+    /// Calls that were counted in the kernel, without tasks or order.
     Counted {
-        /// What was called.
+        /// The call.
         syscall: Syscall,
-        /// What the callers executed, if that is known.
+        /// The executable of the callers, if known.
         executable: Option<Arc<Path>>,
-        /// How often, since the event before for this call and executable. At least 1.
+        /// How often, since the previous event for this call and executable. At least 1.
         count: u64,
-        /// When the first of these calls was entered, if that is known.
+        /// When the first of these calls was entered, if known.
         first: Option<SystemTime>,
     },
-    /// A task now runs this program: execve(2) succeeded, or the backend met the task when it already ran.
+    /// A task now runs this program: execve(2) succeeded, or the task was running when the backend attached to it.
     Exec {
         /// The task, under the id that it has from now on (that of the thread group leader).
         task: Task,
-        /// What `/proc/PID/exe` says.
+        /// The path from `/proc/PID/exe`.
         executable: PathBuf,
     },
-    /// A task made another: fork, vfork, clone or clone3, process or thread alike.
+    /// A task created another, process or thread, by fork, vfork, clone or clone3.
     Fork {
-        /// Who called.
+        /// The caller.
         parent: Task,
         /// The new task.
         child: Task,
@@ -150,24 +152,24 @@ pub enum Event {
         /// The task.
         task: Task,
     },
-    /// The events from here on happened at this time. Whoever reads of the past tells it, even if the times don't ascend;
-    /// the events of a recorder that sends none happen when they are told.
+    /// The time of the events from here on. Imports send it, with times that may descend. Without it, an event happens
+    /// when it is reported.
     Clock {
-        /// When.
+        /// The time.
         now: SystemTime,
     },
-    /// Calls may have happened that no event tells of. A run with one of these is incomplete.
+    /// Calls may be missing from the events. A run with such an event is incomplete.
     Lost {
-        /// How many, if that is known.
+        /// How many, if known.
         count: Option<u64>,
-        /// Why, as a sentence for the user without its full stop.
+        /// The reason, as a sentence for the user without a full stop.
         why: String,
     },
 }
 
 /// Takes the events of one run.
 pub trait Sink {
-    /// Takes the next event. It is called between two steps of the workload: whatever time it takes, the workload waits.
+    /// Takes the next event. The workload may wait until it returns.
     fn event(&mut self, event: Event);
 }
 

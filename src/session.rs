@@ -1,11 +1,11 @@
-//! One recording: a backend, a target and the builders of its runs, joined.
+//! One recording: joins a backend, a target and the builders of its runs.
 
 use std::collections::{BTreeMap, HashMap};
 
 use rustc_hash::FxBuildHasher;
 
 use crate::backend::{
-    Backend, Collector, Error, Notice, RunEnd, Stop, Target, Workload, WorkloadId,
+    self, Backend, Collector, Error, Notice, RunEnd, Stop, Target, Workload, WorkloadId,
 };
 use crate::event::{Event, Sink};
 use crate::panic;
@@ -14,20 +14,20 @@ use crate::recording::{Run, RunBuilder};
 /// A recording that can begin.
 #[derive(Clone, Copy)]
 pub struct Session<'a> {
-    /// What records.
+    /// The backend to record with.
     pub backend: &'a dyn Backend,
-    /// What is recorded.
+    /// The target to record.
     pub target: &'a Target,
-    /// What ends it early.
+    /// Ends the recording early.
     pub stop: &'a Stop,
 }
 
-/// Sees what happens while a recording goes on.
+/// Observes a recording while it goes on.
 pub trait Observer {
     /// The next event of a run, which its builder is about to count.
     fn event(&mut self, event: &Event, run: &RunBuilder);
 
-    /// Something that the user may want to know.
+    /// A message for the user.
     fn notice(&mut self, notice: Notice);
 }
 
@@ -39,8 +39,8 @@ impl Session<'_> {
         only.ok_or_else(|| Error::Stopped(self.stop.reason().unwrap_or("no run began").to_owned()))
     }
 
-    /// Records a target of many workloads, and hands over each run when it ends. If the backend fails, the runs that have
-    /// calls are handed over as incomplete; the error is returned if there are none.
+    /// Records a target of many workloads, and passes each run to `each` when it ends. If the backend fails, runs with
+    /// calls are passed as incomplete; if there are none, the error is returned.
     pub fn record_each(
         &self,
         observer: &mut (dyn Observer + Send),
@@ -79,23 +79,17 @@ struct Runs<'a> {
 struct OpenRun {
     builder: RunBuilder,
     labels: BTreeMap<String, String>,
-    /// Counting it, or looking at it, panicked: it takes no more events.
+    /// The builder or the observer panicked: the run takes no more events.
     is_broken: bool,
 }
 
 impl Runs<'_> {
-    /// Ends the runs that the backend left open, as incomplete. Whether there was any with calls.
+    /// Ends the runs that the backend left open, as incomplete. Returns whether any of them had calls.
     fn abandon(&mut self, why: &Error) -> bool {
-        let mut chain = why.to_string();
-        let mut cause = std::error::Error::source(why);
-        while let Some(error) = cause {
-            chain = format!("{chain}: {error}");
-            cause = error.source();
-        }
         self.open.retain(|_, open| open.builder.calls() > 0);
         let open: Vec<WorkloadId> = self.open.keys().copied().collect();
         for &id in &open {
-            let why = format!("the recording broke off: {chain}");
+            let why = format!("the recording broke off: {}", backend::chain(why));
             self.event(id, Event::Lost { count: None, why });
             self.end(id, RunEnd::default());
         }

@@ -1,6 +1,6 @@
-//! The identity of a system call: an ABI and a number in it.
+//! The identity of a system call: an ABI and a number.
 //!
-//! The names come from the tables of the crate `syscalls`; libseccomp is asked for what they lack (x32, the MIPS and
+//! The names come from the tables of the crate `syscalls`; libseccomp provides those that they lack (x32, the MIPS and
 //! s390 variants, numbers newer than the tables).
 
 pub(crate) mod multiplexed;
@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use crate::nearest::nearest;
 
 /// The bit of the number that marks a call of the x32 ABI (`__X32_SYSCALL_BIT`, `asm/unistd.h`). x32 and `x86_64` share
-/// one audit value, so only this bit tells them apart.
+/// one audit value, so only this bit distinguishes them.
 const X32_SYSCALL_BIT: i32 = 0x4000_0000;
 
-/// libseccomp's pseudo numbers of calls that can go through socketcall(2) or ipc(2) (`seccomp-syscalls.h`: -101 to -120 and
-/// -201 to -224). Those of calls that the ABI hasn't got at all start at -10001.
+/// libseccomp's pseudo numbers of calls that can go through socketcall(2) or ipc(2) (`seccomp-syscalls.h`: -101 to -120
+/// and -201 to -224). Those of calls that the ABI doesn't have start at -10001.
 const MULTIPLEXED_PSEUDO_NRS: std::ops::RangeInclusive<i32> = -999..=-1;
 
-/// Above the numbers of s390, the one ABI without a table in the crate `syscalls` of which libseccomp resolves the names of
+/// Above the numbers of s390. It has no table in the crate `syscalls`, and libseccomp resolves the names of its
 /// socketcall(2) and ipc(2) calls to pseudo numbers.
 const S390_NRS: i32 = 500;
 
@@ -31,7 +31,7 @@ macro_rules! arches {
     ($($(#[$doc:meta])* $variant:ident = $audit:literal, $name:literal, $oci:expr, $scmp:expr, $table:tt;)*) => {
         /// The ABI of a system call, as the kernel reports it at the call.
         ///
-        /// The order (and with it the order in files) is that of the declaration: the common ones first.
+        /// They are ordered as declared, common ones first. Files use this order too.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "&'static str")]
         pub enum Arch {
@@ -39,7 +39,7 @@ macro_rules! arches {
         }
 
         impl Arch {
-            /// Every ABI there is a name for.
+            /// Every known ABI.
             pub const ALL: &[Arch] = &[$(Arch::$variant),*];
 
             /// The name in recordings, on the command line and in reports: `x86_64`, `x86`, `aarch64`, …
@@ -48,20 +48,20 @@ macro_rules! arches {
                 match self { $(Arch::$variant => $name,)* }
             }
 
-            /// The name in OCI profiles and in libseccomp: `SCMP_ARCH_X86_64`, … `None` where OCI has none.
+            /// The name in OCI profiles and in libseccomp: `SCMP_ARCH_X86_64`, … `None` if OCI has none.
             #[must_use]
             pub const fn oci_name(self) -> Option<&'static str> {
                 match self { $(Arch::$variant => $oci,)* }
             }
 
-            /// The `AUDIT_ARCH_*` value of `linux/audit.h`: `seccomp_data.arch`, `arch=` of audit records. x32 has that
-            /// of `x86_64`.
+            /// The `AUDIT_ARCH_*` value of `linux/audit.h`: `seccomp_data.arch`, `arch=` of audit records. x32 shares
+            /// that of `x86_64`.
             #[must_use]
             pub const fn audit(self) -> u32 {
                 match self { $(Arch::$variant => $audit,)* }
             }
 
-            /// libseccomp's token; `None` where it doesn't support the ABI.
+            /// libseccomp's token; `None` if it doesn't support the ABI.
             #[must_use]
             pub const fn scmp(self) -> Option<ScmpArch> {
                 match self { $(Arch::$variant => $scmp,)* }
@@ -84,7 +84,7 @@ macro_rules! arches {
     };
 }
 
-/// Looks into one table of the crate `syscalls`; `_` where it has none for the ABI.
+/// Looks up a table of the crate `syscalls`; `_` if it has none for the ABI.
 macro_rules! table {
     ($what:ident $key:expr, _) => {{
         let _ = $key;
@@ -156,31 +156,31 @@ arches! {
 }
 
 impl Arch {
-    /// The ABI of this very program.
+    /// The ABI of this program.
     #[cfg(target_arch = "x86_64")]
     pub const NATIVE: Arch = Arch::X86_64;
-    /// The ABI of this very program.
+    /// The ABI of this program.
     #[cfg(target_arch = "aarch64")]
     pub const NATIVE: Arch = Arch::Aarch64;
-    /// The ABI of this very program.
+    /// The ABI of this program.
     #[cfg(target_arch = "riscv64")]
     pub const NATIVE: Arch = Arch::Riscv64;
 
-    /// The kernel's name for what the tables of the crate `syscalls` (0.8) get wrong. A profile with a wrong name denies
-    /// the call.
+    /// Corrects names in which the tables of the crate `syscalls` (0.8) differ from the kernel. A profile with a wrong
+    /// name denies the call.
     fn corrected(self, nr: usize, name: &'static str) -> Option<&'static str> {
         match (self, name) {
-            // Slots of the MIPS tables that hold no call.
+            // Empty slots of the MIPS tables.
             _ if name.starts_with("unused") || name.starts_with("reserved") => None,
             // arm64 has none of the calls that give 32-bit ABIs 64-bit times (include/uapi/asm-generic/unistd.h).
             (Arch::Aarch64, _) if (403..=423).contains(&nr) => None,
             (Arch::Aarch64 | Arch::Loongarch64, "fstatat") => Some("newfstatat"),
-            // A keyword of Rust.
+            // The name is a keyword in Rust.
             _ => Some(name.strip_prefix("r#").unwrap_or(name)),
         }
     }
 
-    /// The ABI with this `AUDIT_ARCH_*` value; [`Arch::X86_64`] for the value that it shares with x32.
+    /// The ABI with this `AUDIT_ARCH_*` value. For that of x32, it is [`Arch::X86_64`].
     #[must_use]
     pub fn from_audit(audit: u32) -> Option<Arch> {
         Self::ALL.iter().copied().find(|arch| arch.audit() == audit)
@@ -197,8 +197,8 @@ impl Arch {
 }
 
 impl Arch {
-    /// Reads what people call an architecture: its name here, in OCI profiles, in Debian or by uname(1), or its audit
-    /// value (`c000003e`). That of `x86_64` is that of x32 too.
+    /// Parses any common name of an architecture: this program's, OCI's, Debian's or uname(1)'s, or the audit value
+    /// (`c000003e`, which is read as `x86_64`).
     #[must_use]
     pub fn from_any_name(text: &str) -> Option<Arch> {
         let text = text.to_ascii_lowercase();
@@ -224,7 +224,7 @@ impl Arch {
     }
 }
 
-/// A name that no ABI has.
+/// The name is not that of an ABI.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown architecture {0:?}")]
 pub struct UnknownArch(String);
@@ -232,7 +232,7 @@ pub struct UnknownArch(String);
 impl FromStr for Arch {
     type Err = UnknownArch;
 
-    /// Reads [`Arch::name`].
+    /// Parses [`Arch::name`].
     fn from_str(name: &str) -> Result<Arch, UnknownArch> {
         let found = Self::ALL.iter().copied().find(|arch| arch.name() == name);
         found.ok_or_else(|| UnknownArch(name.to_owned()))
@@ -259,8 +259,8 @@ impl fmt::Display for Arch {
     }
 }
 
-/// One system call of one ABI. The number is what the program put into the register: it may have no name, be negative,
-/// or be far out of range (the kernel answers ENOSYS; the program called it all the same).
+/// A system call of an ABI. The number is the value of the register: it may have no name, be negative, or be far out of
+/// range (the kernel returns ENOSYS, but the program did call it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Syscall {
     /// The ABI.
@@ -270,15 +270,15 @@ pub struct Syscall {
 }
 
 impl Syscall {
-    /// The call that the kernel describes with an audit arch and a number (`struct seccomp_data`, seccomp(2); an audit
-    /// record). `None` where the arch is unknown.
+    /// The call with this `AUDIT_ARCH_*` value and number, as in `struct seccomp_data` (seccomp(2)) or an audit record.
+    /// `None` if the value is unknown.
     #[must_use]
     pub fn from_audit(audit: u32, nr: i32) -> Option<Syscall> {
         let arch = Arch::from_audit(audit)?;
         Some(Syscall::from_audit_nr(arch, nr))
     }
 
-    /// Splits what shares an audit value. A negative number has `__X32_SYSCALL_BIT` set too, and isn't x32.
+    /// Separates the ABIs that share an audit value. A negative number has `__X32_SYSCALL_BIT` set too, but isn't x32.
     fn from_audit_nr(arch: Arch, nr: i32) -> Syscall {
         match arch {
             Arch::X86_64 | Arch::X32 if nr >= X32_SYSCALL_BIT => Syscall {
@@ -289,7 +289,7 @@ impl Syscall {
         }
     }
 
-    /// The number as `struct seccomp_data` has it: with `__X32_SYSCALL_BIT` for x32.
+    /// The number in `struct seccomp_data`: with `__X32_SYSCALL_BIT` for x32.
     #[must_use]
     pub fn audit_nr(self) -> i32 {
         match self.arch {
@@ -298,7 +298,7 @@ impl Syscall {
         }
     }
 
-    /// The call with this name; `None` where the ABI has none of that name.
+    /// The call with this name; `None` if the ABI has no such call.
     #[must_use]
     pub fn from_name(arch: Arch, name: &str) -> Option<Syscall> {
         let nr = arch.table_nr(name).or_else(|| {
@@ -308,21 +308,22 @@ impl Syscall {
                 nr if arch == Arch::S390 && MULTIPLEXED_PSEUDO_NRS.contains(&nr) => {
                     (0..S390_NRS).find(|&nr| Syscall { arch, nr }.name().as_deref() == Some(name))
                 }
-                // The ABI has no such call of its own.
+                // The ABI has no number for this call.
                 _ => None,
             }
         })?;
         Some(Syscall { arch, nr })
     }
 
-    /// The call's name; `None` where no table knows the number.
+    /// The call's name; `None` if no table has the number.
     #[must_use]
     pub fn name(self) -> Option<Cow<'static, str>> {
         let nr = usize::try_from(self.nr).ok()?;
         if let Some(name) = self.arch.table_name(nr) {
             return Some(Cow::Borrowed(name));
         }
-        // libseccomp also takes numbers without the offset of the MIPS ABIs, and those that have the x32 bit already.
+        // libseccomp also accepts numbers without the offset of the MIPS ABIs, and numbers that already have the x32
+        // bit.
         let first = match self.arch {
             Arch::Mips | Arch::Mipsel => 4_000,
             _ => 0,
@@ -332,14 +333,14 @@ impl Syscall {
         }
         let arch = self.arch.scmp()?;
         let name = (ScmpSyscall::from_raw_syscall(self.audit_nr()).get_name_by_arch(arch)).ok()?;
-        // A name counts if it leads back here, or to a pseudo number.
+        // A name counts only if it resolves to this number or to a pseudo number.
         let back = ScmpSyscall::from_name_by_arch(&name, arch)
             .ok()?
             .as_raw_syscall();
         (back == self.audit_nr() || back < 0).then_some(Cow::Owned(name))
     }
 
-    /// Reads what [`Syscall`] displays as: a name, or `#` and a number.
+    /// Parses the text that [`Syscall`] displays as: a name, or `#` and a number.
     pub fn parse(arch: Arch, text: &str) -> Result<Syscall, UnknownSyscall> {
         let found = match text.strip_prefix('#') {
             Some(number) => number.parse().ok().map(|nr| Syscall { arch, nr }),
@@ -352,13 +353,13 @@ impl Syscall {
     }
 }
 
-/// A text that is neither the name of a call of the ABI nor `#` and a number.
+/// The text is neither the name of a call of the ABI nor `#` and a number.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown system call {text:?} of {arch}")]
 pub struct UnknownSyscall {
-    /// The ABI that was looked in.
+    /// The ABI.
     pub arch: Arch,
-    /// What was looked for.
+    /// The text.
     pub text: String,
 }
 
@@ -366,7 +367,7 @@ pub struct UnknownSyscall {
 #[must_use]
 pub fn suggestion(arches: &[Arch], name: &str) -> String {
     let exists = |name: &str| (arches.iter()).any(|&arch| Syscall::from_name(arch, name).is_some());
-    // The tables of x86 have nearly every name. No number is higher yet.
+    // The tables of x86 have nearly every name. All their numbers are below 1024.
     let known = [Arch::X86_64, Arch::X86]
         .into_iter()
         .flat_map(|arch| (0..1024).filter_map(move |nr| Syscall { arch, nr }.name()));
@@ -377,7 +378,7 @@ pub fn suggestion(arches: &[Arch], name: &str) -> String {
 }
 
 impl fmt::Display for Syscall {
-    /// The name, or `#NR` for a number without one: as in recordings.
+    /// The name, or `#NR` for a number without one, as in recordings.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => f.pad(&name),
@@ -391,7 +392,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_call_displays_as_is_read_back_on_every_arch() {
+    fn the_displayed_text_of_a_call_is_read_back_on_every_arch() {
         let far = [
             i32::MIN,
             -5,
@@ -456,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn architectures_are_known_by_what_people_call_them() {
+    fn architectures_are_found_by_their_common_names() {
         let check = |text, arch| assert_eq!(Arch::from_any_name(text), arch, "{text}");
         check("x86_64", Some(Arch::X86_64));
         check("AMD64", Some(Arch::X86_64));
@@ -470,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn x32_is_told_by_its_bit_and_negative_numbers_are_not_x32() {
+    fn x32_has_its_bit_set_and_negative_numbers_are_not_x32() {
         let audit = Arch::X86_64.audit();
         let of = |nr| Syscall::from_audit(audit, nr).map(|s| (s.arch.name(), s.nr, s.to_string()));
         assert_eq!(of(0), Some(("x86_64", 0, "read".to_owned())));

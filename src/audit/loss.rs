@@ -32,8 +32,8 @@ const KERNEL: &[&str] = &[
     "rate limit exceeded",
 ];
 
-/// What a change of the kernel's configuration (`CONFIG_CHANGE`) must say to matter for seccomp records: `actions_logged`, a
-/// rule of the exclude list, or that later changes leave no record.
+/// Texts of `CONFIG_CHANGE` records that matter for seccomp records: a change of `actions_logged`, a rule of the
+/// exclude list, or that later changes leave no record.
 const SETTINGS: [&str; 4] = [
     "op=seccomp-logging ",
     " list=5 ",
@@ -56,8 +56,8 @@ impl LossNote {
     pub fn of_kernel(message: &[u8]) -> Option<LossNote> {
         if let Some(front) = message.strip_suffix(b" callbacks suppressed") {
             let colon = memchr::memmem::rfind(front, b": ")?;
-            // The rate limit is shared: the next function to print reports, under its own name, all suppressed messages. So
-            // only under a name of audit's are audit messages known to be among them.
+            // The rate limit is shared: the next function to print reports, under its own name, all suppressed
+            // messages. Only if that name is audit's, the suppressed messages include audit's.
             let by_audit = memchr::memmem::find(&front[..colon], b"audit").is_some();
             return digits(&front[colon + 2..])
                 .filter(|_| by_audit)
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_what_never_came() {
+    fn a_number_that_never_comes_is_a_gap() {
         assert_eq!(missing(&[]), 0);
         assert_eq!(missing(&[7, 8, 9]), 0);
         assert_eq!(missing(&[7, 8, 12, 13]), 3);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_starts_anew_and_what_was_missing_before_stays_so() {
+    fn a_boot_restarts_the_numbers_and_keeps_earlier_gaps() {
         assert_eq!(missing(&[100_000, 100_002, 1, 2, 3]), 1);
         assert_eq!(missing(&[5000, 1, 2, 4]), 1);
         assert_eq!(missing(&[u64::MAX, u64::MAX, 1]), 0);

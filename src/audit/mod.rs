@@ -1,5 +1,5 @@
-//! The kernel's audit records of seccomp: their text, their times, the logs that hold them, and signs of lost ones. Log mode
-//! reads them live, [`import`](crate::import) reads them from saved logs.
+//! The kernel's seccomp audit records: their text, their times, the logs that hold them, and signs of lost ones. Log
+//! mode reads them live, [`import`](crate::import) reads them from saved logs.
 
 mod classify;
 mod journal;

@@ -57,7 +57,7 @@ const SYSCALLS: &[(&[Arch], &str, &str)] = &[
     (&[Arch::Ppc64, Arch::Ppc64le], "fstatat64", "newfstatat"),
 ];
 
-/// The ABI of a name of libaudit (`lib/machinetab.h`).
+/// The ABI with this name in libaudit (`lib/machinetab.h`).
 pub(crate) fn arch(name: &[u8]) -> Option<Arch> {
     let name = std::str::from_utf8(name).ok()?;
     Some(match name {
@@ -68,7 +68,7 @@ pub(crate) fn arch(name: &[u8]) -> Option<Arch> {
     })
 }
 
-/// The system call of a name of libaudit, or of `unknown-syscall(NR)`.
+/// The system call with this name in libaudit, or with the number of `unknown-syscall(NR)`.
 pub(crate) fn syscall(arch: Arch, name: &[u8]) -> Option<Syscall> {
     let name = std::str::from_utf8(name).ok()?;
     let unknown = name.strip_prefix("unknown-syscall(");
@@ -84,7 +84,7 @@ pub(crate) fn syscall(arch: Arch, name: &[u8]) -> Option<Syscall> {
     })
 }
 
-/// The `SECCOMP_RET_*` value of a name of libaudit (`auparse/seccomptab.h`).
+/// The `SECCOMP_RET_*` value with this name in libaudit (`auparse/seccomptab.h`).
 pub(crate) fn action(name: &[u8]) -> Option<u32> {
     Some(match name {
         b"kill-process" => libc::SECCOMP_RET_KILL_PROCESS,

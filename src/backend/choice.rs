@@ -29,8 +29,7 @@ impl Unavailable {
     /// The error with its causes, on one line.
     #[must_use]
     pub fn chain(&self) -> String {
-        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
-        causes.fold(self.to_string(), |chain, cause| format!("{chain}: {cause}"))
+        super::chain(self)
     }
 }
 

@@ -222,3 +222,11 @@ impl Error {
 fn errno_of(error: &std::io::Error) -> Errno {
     (error.raw_os_error()).map_or(Errno::UnknownErrno, Errno::from_raw)
 }
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |chain, cause| {
+        format!("{chain}: {cause}")
+    })
+}

@@ -1,6 +1,6 @@
 //! A program's answers to all system calls, ABI by ABI.
 //!
-//! They are what the program says, which need not be what its author meant.
+//! They are the program's answers, which may differ from its author's intent.
 
 use std::collections::{BTreeMap, BTreeSet};
 

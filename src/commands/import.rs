@@ -51,7 +51,7 @@ fn audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
         let nothing = match (summary.filtered, summary.untrusted) {
             (0, 0) => Nothing::Record(summary.lines),
             (0, untrusted) => Nothing::Trusted(untrusted),
-            (filtered, _) => Nothing::AskedFor(filtered),
+            (filtered, _) => Nothing::Selected(filtered),
         };
         return Err(nothing.into());
     }

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_unpacked_whatever_the_file_is_called_and_in_several_members() {
+    fn gzip_is_unpacked_whatever_the_name_of_the_file_and_with_several_members() {
         let two = [gzip("one\n"), gzip("two\n")].concat();
         assert_eq!(read(two), Ok("one\ntwo\n".to_owned()));
         assert_eq!(read(gzip("")), Ok(String::new()));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_text_is_refused_with_what_to_do() {
+    fn a_binary_file_is_refused_with_the_command_that_converts_it() {
         let check = |bytes: &[u8], with: &str| {
             let error = read(bytes.to_vec()).unwrap_err();
             assert!(error.ends_with(&format!("`{with}`")), "{error}");

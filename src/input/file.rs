@@ -1,4 +1,4 @@
-//! Reads whole files. The size is bounded before anything is read.
+//! Reads whole files. The size is checked before anything is read.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_a_file_of_the_kind_is_refused_before_it_is_read() {
+    fn a_file_that_can_not_be_of_its_kind_is_refused_before_it_is_read() {
         check(Path::new("/dev/zero"), " is a device, not a recording");
         check(Path::new("/dev/null"), " is empty");
         let directory = tempfile::tempdir().unwrap();

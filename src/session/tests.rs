@@ -1,4 +1,4 @@
-//! Sessions with backends that an outsider could write.
+//! Sessions with backends that use only the public interface.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::event::Task;
 use crate::recording::Exit;
 use crate::syscall::{Arch, Syscall};
 
-/// A backend that delivers what a function says.
+/// A backend that calls a function.
 struct Toy<F>(F);
 
 impl<F> Backend for Toy<F>
@@ -50,7 +50,7 @@ fn call(name: &str) -> Event {
     }
 }
 
-/// Looks at events; `LOOK` panics at the first.
+/// Ignores events, or panics at each.
 struct Onlooker<const PANICS: bool>;
 
 impl<const PANICS: bool> Observer for Onlooker<PANICS> {
@@ -100,7 +100,7 @@ fn runs_of_one_recording_interleave_and_end_on_their_own() {
                 no_new_privs: true,
             },
         );
-        // An id can be used again.
+        // An id can be reused.
         collector.begin(a, workload("third"));
         collector.end(a, RunEnd::default());
         collector.end(b, RunEnd::default());

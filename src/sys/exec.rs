@@ -1,4 +1,4 @@
-//! From a filter to the command under it: between the two there is no system call but execve(2).
+//! Executes a command under a filter: execve(2) is the only system call after loading the filter.
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::RawFd;
@@ -14,7 +14,7 @@ pub(crate) struct Image {
     /// The strings that the pointers lead to.
     _argv: Vec<CString>,
     argv: Vec<*const c_char>,
-    /// What execvp(3) executes in place of a file that the kernel can't: a shell that reads it.
+    /// The fallback of execvp(3) for a file that the kernel can't execute: a shell that reads it.
     script: Vec<*const c_char>,
 }
 
@@ -23,7 +23,7 @@ const SHELL: &CStr = c"/bin/sh";
 impl Image {
     /// The command at `path` with these arguments, the zeroth included.
     pub(crate) fn new(path: CString, argv: Vec<CString>) -> Image {
-        // The strings stay where they are when their owners move.
+        // The strings don't move when their owners do.
         let to_argv = pointers(argv.iter().map(CString::as_c_str));
         let to_script = pointers([SHELL, &path].into_iter());
         let script = [&to_script[..2], to_argv.get(1..).unwrap_or(&[])].concat();
@@ -39,9 +39,9 @@ impl Image {
         &self.path
     }
 
-    /// execve(2). Returns if that fails; errno says why.
+    /// Calls execve(2). Returns only if that fails, with errno set.
     pub(super) fn execute(&self) {
-        // SAFETY: the arrays end with a null and lead to strings that `self` owns; `environ` is as it was inherited.
+        // SAFETY: the arrays end with a null and lead to strings that `self` owns; `environ` is the inherited array.
         unsafe {
             libc::execve(self.path.as_ptr(), self.argv.as_ptr(), environ.cast());
             if Errno::last() == Errno::ENOEXEC {
@@ -52,8 +52,8 @@ impl Image {
 
     /// The arguments of the call, as a filter sees them.
     pub(crate) fn args(&self) -> [u64; 6] {
-        // SAFETY: this is a read. A write would be that of std::env::set_var, which is unsafe: who calls it must make sure that
-        // no other thread reads the environment. This crate doesn't call it.
+        // SAFETY: this is a read. A write would be that of std::env::set_var, which is unsafe: its caller must ensure
+        // that no other thread reads the environment. This crate doesn't call it.
         let environment = unsafe { environ };
         let pointers = [
             self.path.as_ptr().addr(),
@@ -100,8 +100,8 @@ pub(crate) fn load_and_exec(
     die(&image.path, Errno::last())
 }
 
-/// Ends the process for a command that can't be executed, with env(1)'s status. The filter may refuse to say why, or even
-/// to exit; then abort(3) ends with an instruction that the processor refuses.
+/// Ends the process with env(1)'s status for a command that can't be executed. The filter may refuse write(2), and even
+/// exit(2); then abort(3) ends it by an invalid instruction.
 pub(super) fn die(path: &CStr, errno: Errno) -> ! {
     let parts = [
         b"sc-record: error: cannot execute ",
@@ -117,7 +117,7 @@ pub(super) fn die(path: &CStr, errno: Errno) -> ! {
     exit_process(if errno == Errno::ENOENT { 127 } else { 126 })
 }
 
-/// Ends all threads of the process at once, by whatever means are left: no destructors, no handlers.
+/// Ends all threads of the process at once, without destructors or handlers, by the means that the filter leaves.
 pub(crate) fn exit_process(status: i32) -> ! {
     // SAFETY: no pointers; the calls end the thread or return.
     unsafe {

@@ -10,7 +10,7 @@ const CHANGED: [i32; 3] = [libc::SIGPIPE, libc::SIGCHLD, KICK];
 /// The state at the very start of the process.
 struct Inherited {
     mask: libc::sigset_t,
-    /// Of the signals [`CHANGED`].
+    /// The dispositions of [`CHANGED`].
     actions: [libc::sigaction; CHANGED.len()],
     /// The standard descriptors that were closed. Rust's runtime opens `/dev/null` for them.
     closed: [bool; 3],
@@ -20,7 +20,7 @@ static INHERITED: OnceLock<Inherited> = OnceLock::new();
 
 /// Makes a program capture its state before Rust's runtime starts. Without it, the workload inherits the state of this process.
 ///
-/// For the binary's `main.rs`: a library should run no code that its user didn't ask for.
+/// For the binary's `main.rs`: a library should not run code before `main` uninvited.
 #[macro_export]
 macro_rules! capture_inherited_state {
     () => {
@@ -58,8 +58,8 @@ pub fn restore_sigpipe() {
     }
 }
 
-/// Restores the whole state. Only for a process about to execute a program: it closes descriptors, whoever uses them.
-/// Async-signal-safe.
+/// Restores the whole state. Only for a process that is about to execute a program, since it closes descriptors that
+/// may be in use. Async-signal-safe.
 pub(super) fn restore() {
     let Some(inherited) = INHERITED.get() else {
         return;

@@ -96,7 +96,7 @@ fn be_the_child(shared: &SharedWords, filter: &LoadFilter<'_>, entry: Entry, nr:
         not_loaded.store(i64::from(error.errno() as i32), Ordering::Release);
         exit_process(1);
     }
-    // SAFETY: this child has nothing left but the memory, of which the parent reads only the shared words.
+    // SAFETY: this child holds nothing but its memory, of which the parent reads only the shared words.
     unsafe { call_and_exit(entry, nr, value, done) }
 }
 

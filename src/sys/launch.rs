@@ -26,7 +26,7 @@ pub(crate) struct Child {
     report: File,
 }
 
-/// Which step of the child failed, and how.
+/// The step of the child that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// prctl(2) `PR_SET_NO_NEW_PRIVS` or seccomp(2).
@@ -41,11 +41,11 @@ impl Child {
         self.gate.write_all(&[1])
     }
 
-    /// Why the child did not become the workload; `None` if it did. Waits until that is known: call it when the child
-    /// is known to have executed the program or to be gone.
+    /// Why the child did not become the workload; `None` if it did. Blocks until the child executes the program or
+    /// ends, so call it only after one of these happened.
     pub(crate) fn failure(mut self) -> Option<Failure> {
         let mut message = [0; 5];
-        // The other end is closed by execve(2), or by the child's death.
+        // execve(2) and the child's death close the other end.
         self.report.read_exact(&mut message).ok()?;
         let [step, errno @ ..] = message;
         let errno = Errno::from_raw(i32::from_ne_bytes(errno));
@@ -59,20 +59,20 @@ impl Child {
 const STEP_FILTER: u8 = 1;
 const STEP_EXEC: u8 = 2;
 
-/// Makes a child that will execute a command once it is released, in the state in which this process was started, under
-/// this filter. The filter is loaded with `SECCOMP_FILTER_FLAG_SPEC_ALLOW`, so that older kernels don't slow the workload
-/// down. The only system call between loading it and the workload is execve(2).
+/// Creates a child that executes a command once it is released, under this filter and with the state that this process
+/// inherited. The filter is loaded with `SECCOMP_FILTER_FLAG_SPEC_ALLOW`, so that older kernels don't slow the
+/// workload. Between loading the filter and the workload, execve(2) is the only system call.
 pub(crate) fn spawn(image: &Image, filter: Option<&Filter>) -> nix::Result<Child> {
     let flags = OFlag::O_CLOEXEC;
     let (gate_read, gate_write) = nix::unistd::pipe2(flags)?;
     let (report_read, report_write) = nix::unistd::pipe2(flags)?;
-    // The child must not close what it still needs when it closes the standard descriptors.
+    // The child closes standard descriptors that were closed at start. It must not close these.
     let gate_read = above_standard(&gate_read)?;
     let report_write = above_standard(&report_write)?;
     // SAFETY: the child calls async-signal-safe functions only, and never returns from here.
     match Errno::result(unsafe { libc::fork() })? {
         0 => {
-            // The child would keep its own gate open when the recorder is gone.
+            // Otherwise the child's own copy would keep the gate open after the recorder's death.
             drop(gate_write);
             child(
                 image,
@@ -89,10 +89,10 @@ pub(crate) fn spawn(image: &Image, filter: Option<&Filter>) -> nix::Result<Child
     }
 }
 
-/// A copy of a descriptor that is none of the standard ones.
+/// A copy of a descriptor, above the standard ones.
 pub(super) fn above_standard(fd: &OwnedFd) -> nix::Result<OwnedFd> {
     let moved = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
-    // SAFETY: fcntl made this descriptor just now, and nobody else has it.
+    // SAFETY: fcntl has just created this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }
 
@@ -114,8 +114,8 @@ fn child(image: &Image, filter: Option<&Filter>, gate: RawFd, report: RawFd) -> 
         match unsafe { libc::read(gate, (&raw mut byte).cast(), 1) } {
             1 => break,
             -1 if Errno::last() == Errno::EINTR => {}
-            // The recorder is gone: nobody wants the workload.
-            // SAFETY: _exit ends the child without running the parent's handlers.
+            // The recorder is gone, so the workload must not start. SAFETY: _exit ends the child without running the
+            // parent's handlers.
             _ => unsafe { libc::_exit(127) },
         }
     }

@@ -1,7 +1,7 @@
 //! Every `unsafe` block of the crate, behind safe functions.
 //!
-//! Only what nix has no safe function for: raw wait statuses and signal numbers (nix's enums don't know the real-time
-//! signals), parts of ptrace(2), and what happens between fork(2) and execve(2).
+//! They cover what nix has no safe function for: raw wait statuses and signal numbers (nix's enums lack real-time
+//! signals), parts of ptrace(2), and the code between fork(2) and execve(2).
 #![allow(unsafe_code)]
 
 pub(crate) mod exec;

@@ -4,21 +4,21 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-/// A descriptor that becomes readable when the process has ended, all its threads included. ESRCH: there is none.
+/// A descriptor that becomes readable when all threads of the process have ended. ESRCH: there is no such process.
 pub(crate) fn open(process: i32) -> nix::Result<OwnedFd> {
     // SAFETY: both arguments are passed by value.
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
     let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel made this descriptor just now (with close-on-exec set), and nobody else has it.
+    // SAFETY: the kernel has just created this descriptor (close-on-exec), and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A copy of a descriptor of that process (`pidfd_getfd(2)`, Linux 5.6). The caller must be allowed to trace it.
+/// A copy of a descriptor of another process (`pidfd_getfd(2)`, Linux 5.6). The caller must be allowed to trace it.
 pub(crate) fn descriptor_of(process: &OwnedFd, fd: i32) -> nix::Result<OwnedFd> {
     // SAFETY: all arguments are passed by value.
     let fd =
         Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) })?;
     let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel made this descriptor just now (with close-on-exec set), and nobody else has it.
+    // SAFETY: the kernel has just created this descriptor (close-on-exec), and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

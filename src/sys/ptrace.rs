@@ -5,7 +5,7 @@ use nix::unistd::Pid;
 
 use crate::event::Task;
 
-/// How a tracee runs on from a ptrace-stop.
+/// How far a tracee runs after a ptrace-stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resume {
     /// Until the next event (`PTRACE_CONT`).
@@ -14,35 +14,35 @@ pub(crate) enum Resume {
     Syscall,
 }
 
-/// Lets a tracee run on, delivering this signal (0: none; real-time ones too).
+/// Resumes a tracee, delivering this signal (0: none), which can be a real-time signal.
 pub(crate) fn resume(task: Task, how: Resume, signal: i32) -> nix::Result<()> {
     let request = match how {
         Resume::Cont => libc::PTRACE_CONT,
         Resume::Syscall => libc::PTRACE_SYSCALL,
     };
     let signal = signal.unsigned_abs() as usize;
-    // SAFETY: these requests take the signal by value in `data` and ignore `addr`; they touch none of our memory.
+    // SAFETY: these requests take the signal by value in `data` and ignore `addr`; they access none of our memory.
     Errno::result(unsafe { libc::ptrace(request, task.0, 0usize, signal) }).map(drop)
 }
 
-/// Leaves a tracee in its group-stop, to be woken by SIGCONT (`PTRACE_LISTEN`, Linux 3.4).
+/// Leaves a tracee in its group-stop until SIGCONT wakes it (`PTRACE_LISTEN`, Linux 3.4).
 pub(crate) fn listen(task: Task) -> nix::Result<()> {
     // SAFETY: the request ignores `addr` and `data`.
     Errno::result(unsafe { libc::ptrace(libc::PTRACE_LISTEN, task.0, 0usize, 0usize) }).map(drop)
 }
 
-/// What the kernel says of the system call at which a tracee is stopped (`PTRACE_GET_SYSCALL_INFO`, Linux 5.3).
+/// The system call at which a tracee is stopped (`PTRACE_GET_SYSCALL_INFO`, Linux 5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyscallInfo {
     /// The `AUDIT_ARCH_*` value of the call.
     pub(crate) arch: u32,
-    /// The address after the instruction that made the call.
+    /// The address of the instruction after the call.
     pub(crate) ip: u64,
-    /// Where in the call the tracee is.
+    /// The point in the call.
     pub(crate) op: SyscallOp,
 }
 
-/// Where in a system call a tracee is stopped.
+/// The point in a system call at which a tracee is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SyscallOp {
     /// At its entry: a syscall-enter-stop or a `PTRACE_EVENT_SECCOMP`. The arguments are as wide as the ABI's: the kernel
@@ -94,13 +94,13 @@ pub(crate) fn syscall_info(task: Task) -> nix::Result<SyscallInfo> {
     })
 }
 
-/// The number as `struct seccomp_data` has it, an int: the register's upper half means nothing to the kernel.
+/// The number as in `struct seccomp_data`, an int: the kernel ignores the register's upper half.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
 fn number(register: u64) -> i32 {
     register as u32 as i32
 }
 
-/// The process that sent the signal at whose delivery a tracee is stopped; `None` where it was the kernel.
+/// The sender of the signal in whose signal-delivery-stop a tracee is; `None` if the kernel sent it.
 pub(crate) fn sender_of_signal(task: Task) -> nix::Result<Option<i32>> {
     let info = nix::sys::ptrace::getsiginfo(Pid::from_raw(task.0))?;
     let sent = matches!(
@@ -111,13 +111,14 @@ pub(crate) fn sender_of_signal(task: Task) -> nix::Result<Option<i32>> {
     Ok(sent.then(|| unsafe { info.si_pid() }))
 }
 
-/// Whether the signal at whose delivery a tracee is stopped is a fault of the tracee (`si_code` above 0, sigaction(2)).
+/// Whether the signal in whose signal-delivery-stop a tracee is comes from a fault of the tracee (`si_code` above 0,
+/// sigaction(2)).
 pub(crate) fn is_fault(task: Task) -> bool {
     let info = nix::sys::ptrace::getsiginfo(Pid::from_raw(task.0));
     info.is_ok_and(|info| info.si_code > 0)
 }
 
-/// Whether a filter sent the SIGSYS at whose delivery a tracee is stopped.
+/// Whether a filter sent the SIGSYS in whose signal-delivery-stop a tracee is.
 pub(crate) fn is_of_seccomp(task: Task) -> bool {
     /// `asm-generic/siginfo.h`.
     const SYS_SECCOMP: i32 = 1;
@@ -125,26 +126,26 @@ pub(crate) fn is_of_seccomp(task: Task) -> bool {
     info.is_ok_and(|info| info.si_code == SYS_SECCOMP)
 }
 
-/// Makes a task a tracee, without stopping it (`PTRACE_SEIZE`, Linux 3.4), and with no option set: if the tracer dies, it
-/// runs on.
+/// Makes a task a tracee without stopping it (`PTRACE_SEIZE`, Linux 3.4). No option is set, so the task runs on if the
+/// tracer dies.
 pub(crate) fn seize(task: Task) -> nix::Result<()> {
     let options = nix::sys::ptrace::Options::empty();
     nix::sys::ptrace::seize(Pid::from_raw(task.0), options)
 }
 
-/// Lets go of a tracee in a ptrace-stop, delivering this signal (0: none; real-time ones too).
+/// Detaches from a tracee in a ptrace-stop, delivering this signal (0: none), which can be a real-time signal.
 pub(crate) fn detach(task: Task, signal: i32) -> nix::Result<()> {
     let signal = signal.unsigned_abs() as usize;
-    // SAFETY: the request takes the signal by value in `data` and ignores `addr`; it touches none of our memory.
+    // SAFETY: the request takes the signal by value in `data` and ignores `addr`; it accesses none of our memory.
     Errno::result(unsafe { libc::ptrace(libc::PTRACE_DETACH, task.0, 0usize, signal) }).map(drop)
 }
 
-/// `linux/ptrace.h`; the crate libc has neither.
+/// From `linux/ptrace.h`; the crate libc lacks them.
 const PTRACE_SECCOMP_GET_FILTER: libc::c_uint = 0x420c;
 const PTRACE_SECCOMP_GET_METADATA: libc::c_uint = 0x420d;
 
-/// A filter of a tracee in a ptrace-stop, by its number from 0, the oldest (`PTRACE_SECCOMP_GET_FILTER`, Linux 4.4).
-/// ENOENT: there is none of this number; EINVAL: there is none at all.
+/// A filter of a tracee in a ptrace-stop (`PTRACE_SECCOMP_GET_FILTER`, Linux 4.4). Index 0 is the oldest. ENOENT: there
+/// are no more filters; EINVAL: there are none at all.
 pub(crate) fn seccomp_filter(task: Task, index: usize) -> nix::Result<Vec<libc::sock_filter>> {
     let none = libc::sock_filter {
         code: 0,
@@ -152,28 +153,28 @@ pub(crate) fn seccomp_filter(task: Task, index: usize) -> nix::Result<Vec<libc::
         jf: 0,
         k: 0,
     };
-    // The kernel has no longer ones (`BPF_MAXINSNS`).
+    // The kernel accepts no longer ones (`BPF_MAXINSNS`).
     let mut instructions = vec![none; 4096];
     let place = instructions.as_mut_ptr();
-    // SAFETY: `place` is valid for as many instructions as a filter can have; the kernel writes no more.
+    // SAFETY: `place` is valid for the maximum number of instructions, and the kernel writes no more.
     let result = unsafe { libc::ptrace(PTRACE_SECCOMP_GET_FILTER, task.0, index, place) };
     let length = usize::try_from(Errno::result(result)?).map_err(|_| Errno::EINVAL)?;
     instructions.truncate(length);
     Ok(instructions)
 }
 
-/// What else the kernel knows of a filter.
+/// The metadata of a filter.
 pub(crate) struct Metadata {
-    /// `SECCOMP_FILTER_FLAG_LOG`, or nothing.
+    /// `SECCOMP_FILTER_FLAG_LOG`, or 0.
     pub(crate) flags: u64,
 }
 
 /// Reads [`Metadata`] of a filter of a tracee in a ptrace-stop (`PTRACE_SECCOMP_GET_METADATA`, Linux 4.16).
 pub(crate) fn seccomp_metadata(task: Task, index: usize) -> nix::Result<Metadata> {
-    // `struct seccomp_metadata`: the number of the filter, which the kernel reads, and the flags, which it writes.
+    // `struct seccomp_metadata`: the index of the filter, which the kernel reads, and the flags, which it writes.
     let mut data = [u64::try_from(index).unwrap_or(u64::MAX), 0];
     let size = size_of_val(&data);
-    // SAFETY: `data` is valid for as many bytes as are given.
+    // SAFETY: `data` is valid for `size` bytes.
     let result =
         unsafe { libc::ptrace(PTRACE_SECCOMP_GET_METADATA, task.0, size, data.as_mut_ptr()) };
     Errno::result(result)?;

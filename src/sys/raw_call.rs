@@ -1,4 +1,4 @@
-//! System calls of any ABI that this machine has, made in child processes under a filter.
+//! System calls of any ABI of this machine, made in child processes under a filter.
 
 use std::io;
 use std::sync::atomic::AtomicI64;
@@ -95,7 +95,7 @@ pub(super) unsafe fn call(entry: Entry, nr: i32, args: [u64; 6]) -> i64 {
     match entry {
         Entry::Native => {
             let nr = libc::c_long::from(nr);
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees it.
             match unsafe { libc::syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]) }
             {
                 -1 => -i64::from(Errno::last_raw()),
@@ -103,7 +103,7 @@ pub(super) unsafe fn call(entry: Entry, nr: i32, args: [u64; 6]) -> i64 {
             }
         }
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         Entry::Int80 => unsafe { int80(nr, args) },
     }
 }
@@ -148,8 +148,9 @@ unsafe fn int80(nr: i32, args: [u64; 6]) -> i64 {
 
 /// Makes a call with all arguments -1, stores its result in `value` and 1 in `done`, and ends the process.
 ///
-/// The call may be any, and may be executed. So nothing relies on the stack: vfork(2) returns twice on the same one, and
-/// `rt_sigreturn` reads registers from it. The stack pointer is 0, with which `rt_sigreturn` raises SIGSEGV.
+/// It can be any call, and the kernel may execute it. So the code doesn't use the stack: vfork(2) returns twice on the
+/// same one, and `rt_sigreturn` reads registers from it. The stack pointer is 0, with which `rt_sigreturn` raises
+/// SIGSEGV.
 ///
 /// # Safety
 /// Only in a child process that holds nothing of value: the call may change its memory and descriptors.
@@ -189,7 +190,7 @@ pub(super) unsafe fn call_and_exit(
     }
     match entry {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the caller's. The block doesn't return, so it need not restore registers.
+        // SAFETY: the caller guarantees it. The block doesn't return, so it need not restore registers.
         Entry::Native => unsafe { and_exit!("syscall") },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.

@@ -8,7 +8,7 @@ use nix::sys::signal::{SigEvent, SigevNotify};
 use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 
-/// The signal that interrupts a thread's wait: its handler does nothing. One that nobody sends to a recorder.
+/// The signal that interrupts a thread's wait; its handler does nothing. No one else sends this signal.
 pub(crate) const KICK: i32 = libc::SIGSTKFLT;
 
 extern "C" fn ignore_kick(_signal: i32) {}
@@ -25,8 +25,8 @@ pub(crate) fn catch_kicks() -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
-/// Makes wait4(2) get every status even if this process was started with SIGCHLD ignored, and spares the kernel a
-/// SIGCHLD at each stop of a tracee (`SA_NOCLDSTOP`).
+/// Makes wait4(2) return every status even if this process was started with SIGCHLD ignored, and suppresses SIGCHLD at
+/// stops of tracees (`SA_NOCLDSTOP`).
 pub(crate) fn keep_children() -> nix::Result<()> {
     // SAFETY: zeroed bytes are a valid sigaction for SIG_DFL.
     let result = unsafe {
@@ -50,7 +50,7 @@ pub(crate) fn tgkill(process: i32, thread: i32, signal: i32) -> nix::Result<()> 
     Errno::result(result).map(drop)
 }
 
-/// Sends [`KICK`] to the thread that made it, at a time.
+/// Sends [`KICK`] to the thread that created it, after a set time.
 #[derive(Debug)]
 pub(crate) struct Alarm(Timer);
 
@@ -65,7 +65,7 @@ impl Alarm {
         Timer::new(ClockId::CLOCK_MONOTONIC, event).map(Alarm)
     }
 
-    /// Kicks after this time, and again and again until it is unset: a kick just before the wait is lost.
+    /// Kicks after this time, and then repeatedly until it is unset: a kick just before the wait is lost.
     pub(crate) fn set(&mut self, after: Duration) -> nix::Result<()> {
         // Zero would unset it.
         let after = after.max(Duration::from_micros(1));
@@ -73,7 +73,7 @@ impl Alarm {
         self.0.set(expiration, TimerSetTimeFlags::empty())
     }
 
-    /// Kicks no more.
+    /// Stops the kicks.
     pub(crate) fn unset(&mut self) -> nix::Result<()> {
         let never = Expiration::OneShot(Duration::ZERO.into());
         self.0.set(never, TimerSetTimeFlags::empty())
@@ -84,7 +84,7 @@ impl Alarm {
 pub(crate) struct Set(libc::sigset_t);
 
 impl Set {
-    /// The set of these.
+    /// The set of these signals.
     pub(crate) fn of(signals: impl IntoIterator<Item = i32>) -> Set {
         let mut set = MaybeUninit::uninit();
         // SAFETY: sigemptyset initialises the set, sigaddset gets it initialised.
@@ -97,7 +97,7 @@ impl Set {
         }
     }
 
-    /// Blocks these signals in the calling thread, and in those that it makes.
+    /// Blocks these signals in the calling thread, and in threads that it creates.
     pub(crate) fn block(&self) {
         self.mask(libc::SIG_BLOCK);
     }
@@ -108,7 +108,7 @@ impl Set {
     }
 
     fn mask(&self, how: i32) {
-        // SAFETY: the set is valid; the old one isn't asked for. It fails for a bad `how` only.
+        // SAFETY: the set is valid; the old one isn't requested. The call fails only for an invalid `how`.
         unsafe { libc::pthread_sigmask(how, &raw const self.0, std::ptr::null_mut()) };
     }
 
@@ -130,13 +130,13 @@ impl Set {
     }
 }
 
-/// A signal that came, and how.
+/// A received signal.
 pub(crate) struct Received {
-    /// Which.
+    /// The number.
     pub(crate) signal: i32,
     /// `si_code`: `SI_USER` from kill(2), `SI_KERNEL` from a terminal, …
     pub(crate) code: i32,
-    /// The process that sent it, if `code` says that one did.
+    /// The process that sent it, if `code` is that of a sent signal.
     pub(crate) sender: i32,
     value: libc::sigval,
 }
@@ -155,15 +155,15 @@ impl Received {
     }
 }
 
-/// Has a signal do to this process what it does by default, unless this process ignores it: end it, or stop it until SIGCONT.
-/// The signal must be blocked in every thread.
+/// Takes the default action of a signal for this process, unless it ignores the signal: the process ends, or stops
+/// until SIGCONT. The signal must be blocked in every thread.
 pub(crate) fn take_default_action(signal: i32) {
     let set = Set::of([signal]);
-    // Sent while it is blocked: if the terminal's own is pending too, both are there when it is unblocked, one stops this
-    // process, and the SIGCONT that ends the stop takes the other away. It comes before `unblock` returns, since it is
-    // unblocked here and nowhere else.
+    // The signal is sent while it is blocked. If the terminal's signal is pending too, unblocking delivers one, which
+    // stops this process, and the SIGCONT that ends the stop discards the other. The delivery precedes the return of
+    // `unblock`, since only this thread unblocks the signal.
     let thread = nix::unistd::gettid().as_raw();
-    // A signal to oneself can't be refused.
+    // A process may always signal itself.
     let _ = tgkill(std::process::id().cast_signed(), thread, signal);
     set.unblock();
     set.block();

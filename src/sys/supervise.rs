@@ -18,16 +18,17 @@ use super::inherited;
 use super::launch::above_standard;
 use super::wait::WaitStatus;
 
-/// A command that runs under a supervisor of its own, in a session of its own. It is ended when this is dropped, or when
-/// this process ends in whatever way.
+/// A command under its own supervisor, in its own session. It is killed when this is dropped, or when this process
+/// ends, in whatever way.
 pub(crate) struct Supervised {
     supervisor: i32,
-    /// The supervisor ends when the last descriptor of this end is closed.
+    /// The supervisor ends when the last descriptor of this end of the pipe is closed.
     control: Option<OwnedFd>,
     report: File,
 }
 
-/// Starts a command on these descriptors (stdin, stdout, stderr), in the state in which this process was started otherwise.
+/// Starts a command with these descriptors as stdin, stdout and stderr, and with the signal state that this process
+/// inherited.
 pub(crate) fn spawn(image: &Image, stdio: [BorrowedFd<'_>; 3]) -> nix::Result<Supervised> {
     let flags = OFlag::O_CLOEXEC;
     let (control_read, control_write) = nix::unistd::pipe2(flags)?;
@@ -35,7 +36,7 @@ pub(crate) fn spawn(image: &Image, stdio: [BorrowedFd<'_>; 3]) -> nix::Result<Su
     let control_read = above_standard(&control_read)?;
     let report_write = above_standard(&report_write)?;
     let stdio = stdio.map(|fd| fd.as_raw_fd());
-    // SAFETY: the child calls async-signal-safe functions only, and never returns from here.
+    // SAFETY: the child calls only async-signal-safe functions and never returns from here.
     match Errno::result(unsafe { libc::fork() })? {
         0 => supervise(
             image,
@@ -52,7 +53,7 @@ pub(crate) fn spawn(image: &Image, stdio: [BorrowedFd<'_>; 3]) -> nix::Result<Su
 }
 
 impl Supervised {
-    /// Waits for the command itself, but no longer than this.
+    /// Waits for the command itself, at most this long.
     pub(crate) fn wait(&mut self, at_most: PollTimeout) -> nix::Result<Option<WaitStatus>> {
         let mut fds = [PollFd::new(self.report.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, at_most) {
@@ -61,14 +62,14 @@ impl Supervised {
             Err(errno) => return Err(errno),
         }
         let mut status = [0; size_of::<i32>()];
-        // Without a report the supervisor was killed by somebody.
+        // There is no report if another process killed the supervisor.
         (self.report.read_exact(&mut status)).map_err(|_| Errno::ECHILD)?;
         Ok(WaitStatus::from_raw(i32::from_ne_bytes(status)))
     }
 }
 
 impl Drop for Supervised {
-    /// Ends the command with all its descendants, and waits until they are gone.
+    /// Kills the command and all its descendants, and waits until they are gone.
     fn drop(&mut self) {
         drop(self.control.take());
         loop {
@@ -83,19 +84,20 @@ impl Drop for Supervised {
 
 /// The supervisor. Async-signal-safe: its parent may have threads.
 fn supervise(image: &Image, stdio: [RawFd; 3], control: RawFd, report: RawFd) -> ! {
-    // SAFETY: every pointer is to a local that outlives the call; all-zero bytes are a valid sigaction. This is a child after
-    // fork(2) that shares its descriptors with nobody, uses only the two that it keeps, and has no children but the command.
+    // SAFETY: every pointer is to a local that outlives the call; all-zero bytes are a valid sigaction. This is a child
+    // after fork(2): it shares its descriptors with no other process, uses only the two that it keeps, and has no
+    // children but the command.
     unsafe {
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
         libc::setsid();
-        // Else there are no statuses where SIGCHLD was ignored when this program started.
+        // If SIGCHLD was ignored when this program started, there would be no statuses.
         let default: libc::sigaction = std::mem::zeroed();
         libc::sigaction(libc::SIGCHLD, &raw const default, std::ptr::null_mut());
         let command = libc::fork();
         if command == 0 {
             become_command(image, stdio);
         }
-        // The other ends of the pipes, and those of other supervisors, are here too.
+        // The child inherited the other ends of the pipes, and those of other supervisors.
         let (low, high) = (control.min(report), control.max(report));
         for (first, last) in [(0, low - 1), (low + 1, high - 1), (high + 1, i32::MAX)] {
             close_all(first, last);
@@ -119,7 +121,7 @@ unsafe fn become_command(image: &Image, stdio: [RawFd; 3]) -> ! {
     inherited::restore_signals();
     // SAFETY: dup2 takes numbers. The arrays of the image end with a null and lead to strings that it owns.
     unsafe {
-        // They are above the standard ones, so none is overwritten before it is used.
+        // The descriptors are above the standard ones, so none is overwritten before it is copied.
         for (standard, fd) in (0..).zip(stdio) {
             libc::dup2(fd, standard);
         }
@@ -128,7 +130,7 @@ unsafe fn become_command(image: &Image, stdio: [RawFd; 3]) -> ! {
     die(image.path(), Errno::last())
 }
 
-/// Waits until the command has ended, and returns its status; `None` if the process that wants it ends first.
+/// Waits until the command has ended, and returns its status; `None` if the recorder closes its end of the pipe first.
 /// Async-signal-safe.
 fn status_unless_ended(command: i32, control: RawFd) -> Option<i32> {
     // SAFETY: the array of descriptors and the status are locals that outlive the calls.
@@ -150,21 +152,21 @@ fn status_unless_ended(command: i32, control: RawFd) -> Option<i32> {
     }
 }
 
-/// How many rounds in which nobody could be killed there are before the rest is given up: programs of another user.
+/// After how many rounds without a successful kill to give up: the rest are programs of another user.
 const VAIN_ROUNDS: u32 = 200;
 
-/// Kills the children of this process, and those that become its children by that, until there are none.
+/// Kills the children of this process, and the orphans that this reparents to it, until there are none.
 ///
-/// They are listed in proc(5). Whoever makes a supervisor checks that this kernel has the list (`CONFIG_PROC_CHILDREN`).
+/// proc(5) lists them. The caller of [`spawn`] checks that this kernel has the list (`CONFIG_PROC_CHILDREN`).
 /// Async-signal-safe.
 ///
 /// # Safety
-/// Only in a process made for this: nobody else may have a use for its children or wait for them.
+/// Only in a process made for this: no other code may use its children or wait for them.
 unsafe fn kill_children() {
     let mut in_vain = 0;
     while in_vain < VAIN_ROUNDS {
         let mut buffer = [0u8; 4096];
-        // SAFETY: the path ends with NUL; the buffer is as long as is said; kill and waitpid get numbers and null.
+        // SAFETY: the path ends with NUL; the buffer has the given length; kill and waitpid get numbers and null.
         unsafe {
             let file = libc::open(
                 c"/proc/thread-self/children".as_ptr().cast::<c_char>(),
@@ -183,8 +185,8 @@ unsafe fn kill_children() {
                         .saturating_mul(10)
                         .saturating_add(i32::from(byte - b'0'));
                 } else {
-                    // Each number is followed by a space, and one that the buffer cuts off is for the next round. It is
-                    // a child that nobody has waited for: the number is nobody else's.
+                    // A space follows each number; one that the buffer cuts off is left for the next round. No one has
+                    // waited for this child, so its pid can't have been reused.
                     if pid > 1 && libc::kill(pid, libc::SIGKILL) == 0 {
                         in_vain = 0;
                     }
@@ -210,12 +212,12 @@ unsafe fn kill_children() {
 /// Closes the descriptors from the first to the last. Async-signal-safe.
 ///
 /// # Safety
-/// The process may use none of them any more, and must not share its table of descriptors.
+/// The process must not use any of them afterwards, and must not share its descriptor table.
 pub(super) unsafe fn close_all(first: RawFd, last: RawFd) {
     if first > last {
         return;
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     unsafe {
         // Linux 5.9.
         if libc::syscall(libc::SYS_close_range, first, last, 0) == -1 {

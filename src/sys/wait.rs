@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use crate::event::Task;
 
-/// A wait status as the kernel made it. Signal numbers are raw: real-time signals too.
+/// A wait status. Signal numbers are raw, since they can be real-time signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitStatus {
     /// It exited with this code.
@@ -27,7 +27,7 @@ impl WaitStatus {
                 event: status >> 16,
             })
         } else {
-            // WCONTINUED, which is not asked for.
+            // WCONTINUED, which only `wait_child` requests.
             None
         }
     }
@@ -36,14 +36,14 @@ impl WaitStatus {
 /// Whether a wait may sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Until something happens, or a signal comes (EINTR).
+    /// Until a change of state, or a signal (EINTR).
     Block,
     /// Not at all.
     Poll,
 }
 
-/// The next change of state of any child or tracee of the calling thread (`__WALL | __WNOTHREAD`); `None` where there
-/// is none yet. ECHILD: there are no children or tracees (any more).
+/// The next change of state of any child or tracee of the calling thread (`__WALL | __WNOTHREAD`); `None` if there is
+/// none yet. ECHILD: there are no children or tracees.
 pub(crate) fn wait_any(patience: Patience) -> nix::Result<Option<(Task, WaitStatus)>> {
     wait(-1, patience)
 }
@@ -61,7 +61,7 @@ fn wait(pid: i32, patience: Patience) -> nix::Result<Option<(Task, WaitStatus)>>
             Patience::Poll => libc::WNOHANG,
         };
     let mut status = 0;
-    // SAFETY: `status` is a valid place for the status; no rusage is asked for.
+    // SAFETY: `status` is a valid place for the status; no rusage is requested.
     let task = unsafe { libc::wait4(pid, &raw mut status, flags, std::ptr::null_mut()) };
     match Errno::result(task)? {
         0 => Ok(None),
@@ -69,7 +69,7 @@ fn wait(pid: i32, patience: Patience) -> nix::Result<Option<(Task, WaitStatus)>>
     }
 }
 
-/// What became of a child that isn't traced.
+/// A change of state of a child that isn't traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Child {
     /// It exited with this code.
@@ -78,14 +78,14 @@ pub(crate) enum Child {
     Signaled(i32),
     /// It is in a group-stop by this signal.
     Stopped(i32),
-    /// It goes on.
+    /// It left its group-stop.
     Continued,
 }
 
 /// Waits for the next change of state of a child. EINTR: a signal came first.
 pub(crate) fn wait_child(task: Task) -> nix::Result<Child> {
     let mut status = 0;
-    // SAFETY: `status` is a valid place for the status; no rusage is asked for.
+    // SAFETY: `status` is a valid place for the status; no rusage is requested.
     let waited = unsafe {
         libc::wait4(
             task.0,

@@ -1,4 +1,4 @@
-//! The calls that older ABIs make through one: socketcall(2) and ipc(2), whose first argument says which.
+//! The calls that older ABIs make through socketcall(2) and ipc(2), whose first argument selects the call.
 
 /// socketcall(2) makes the nth of these, from 1 on (`linux/net.h`).
 pub(crate) const SOCKETCALLS: [&str; 20] = [
@@ -40,7 +40,7 @@ pub(crate) const IPCS: [(u64, &str); 12] = [
     (24, "shmctl"),
 ];
 
-/// The call through which this one can be made.
+/// The call through which a call can be made.
 pub(crate) fn multiplexer_of(name: &str) -> Option<&'static str> {
     if SOCKETCALLS.contains(&name) {
         Some("socketcall")

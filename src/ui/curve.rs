@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 
-/// How many characters a curve is wide and high.
+/// The size of a curve, in characters.
 const WIDTH: usize = 60;
 const HEIGHT: usize = 8;
 
-/// A curve of values that don't fall, over the labels of the first and the last one. `ascii`: without block characters.
+/// A curve of ascending values, above labels for the first and the last one. `ascii`: without block characters.
 pub(crate) fn draw(values: &[usize], labels: (&str, &str), ascii: bool) -> String {
     let top = values.iter().copied().max().unwrap_or(0);
     if top == 0 {
         return String::new();
     }
     let columns = values.len().clamp(1, WIDTH);
-    // What is in a column is the last of the values that fall into it. Few values are drawn wider.
+    // A column shows the last of its values. With few values, columns are wider.
     let wide = (WIDTH / columns).clamp(1, 4);
     let column = |index: usize| values[(index + 1) * values.len() / columns - 1];
     let eighths = |value: usize| value * HEIGHT * 8 / top;
@@ -39,7 +39,7 @@ pub(crate) fn draw(values: &[usize], labels: (&str, &str), ascii: bool) -> Strin
     text
 }
 
-/// A character of which so many eighths are filled from below.
+/// A character that is filled from below by this many eighths.
 fn block(eighths: usize, ascii: bool) -> char {
     const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     match (ascii, eighths) {

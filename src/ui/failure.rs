@@ -1,4 +1,4 @@
-//! Errors of the binary itself, for which [`hint`](super::hint) knows what to do.
+//! Errors of the binary itself; [`hint`](super::hint) has advice for them.
 
 use std::path::PathBuf;
 
@@ -13,29 +13,29 @@ pub(crate) enum WrongFile {
     Recording(PathBuf),
 }
 
-/// No record came that was asked for.
+/// No selected record arrived.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no record of seccomp came that was asked for")]
+#[error("no matching seccomp audit record arrived")]
 pub(crate) struct NoRecord;
 
-/// Names that can't be put into the filter, each with its place in the file.
+/// Names that can't be compiled into the filter, each with its place in the file.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("; "))]
 pub(crate) struct UnknownNames(pub(crate) Vec<String>);
 
-/// There is no run in what was imported.
+/// The imported text contains no run.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(crate) enum Nothing {
-    /// In so many lines.
-    #[error("no record of seccomp (type 1326) in {}", count(*.0, "line"))]
+    /// No seccomp record in this many lines.
+    #[error("no seccomp record (type 1326) in {}", count(*.0, "line"))]
     Record(u64),
-    /// Of so many records.
-    #[error("{} of seccomp, but none that was asked for", count(*.0, "record"))]
-    AskedFor(u64),
-    /// In lines that any user can write.
-    #[error("{} of seccomp, but only in lines that any user can write (logger -t kernel)", count(*.0, "record"))]
+    /// None of this many records was selected.
+    #[error("{}, but none matches", count(*.0, "seccomp record"))]
+    Selected(u64),
+    /// This many records, all in lines that any user can write.
+    #[error("{}, but only in lines that any user can write (logger -t kernel)", count(*.0, "seccomp record"))]
     Trusted(u64),
-    /// In so many lines.
+    /// No system call in this many lines.
     #[error("no system call in {}", count(*.0, "line"))]
     Call(u64),
 }

@@ -14,8 +14,8 @@ use sc_record::{atomic_file, backend, command::CommandError};
 
 use super::failure::{NoRecord, Nothing, UnknownNames, WrongFile};
 
-/// The advice for an error, where there is some. The first cause that has one decides.
-/// `verb` is the one that a command was probably meant to be.
+/// The advice for an error, if any: that for the first cause that has some. `verb` is the verb that a command was
+/// probably meant to be.
 pub(crate) fn of(error: &anyhow::Error, verb: Option<&str>) -> Option<String> {
     let not_found = matches!(error.downcast_ref(), Some(CommandError::NotFound { .. }));
     match verb.filter(|_| not_found) {
@@ -47,7 +47,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| of_exec(cause.downcast_ref()?))
 }
 
-const NOT_EXECUTABLE: &str = "see that it is executable (chmod +x) and that its interpreter exists";
+const NOT_EXECUTABLE: &str =
+    "check that it is executable (chmod +x) and that its interpreter exists";
 
 fn of_command(error: &CommandError) -> String {
     let advice = match error {
@@ -60,7 +61,7 @@ fn of_command(error: &CommandError) -> String {
 fn of_backend(error: &backend::Error) -> Option<String> {
     let advice = match error {
         backend::Error::Exec { .. } => NOT_EXECUTABLE,
-        backend::Error::Traced { .. } => "end the other tracer first: a task can have one only",
+        backend::Error::Traced { .. } => "end the other tracer first: a task can have only one",
         backend::Error::Task {
             source: Errno::EPERM,
             ..
@@ -75,8 +76,7 @@ fn of_backend(error: &backend::Error) -> Option<String> {
 }
 
 fn of_no_record(_: NoRecord) -> String {
-    "what is to be recorded must run under a profile whose default action is SCMP_ACT_LOG"
-        .to_owned()
+    "the workload must run under a profile whose default action is SCMP_ACT_LOG".to_owned()
 }
 
 fn of_unavailable(backend: &str, error: &Unavailable) -> Option<String> {
@@ -90,7 +90,7 @@ fn of_unavailable(backend: &str, error: &Unavailable) -> Option<String> {
     }
 }
 
-/// The best backend's advice.
+/// The advice for the preferred backend.
 fn of_no_backend(error: &NoBackend) -> Option<String> {
     (error.0.iter()).find_map(|(backend, why)| of_unavailable(backend, why))
 }
@@ -118,8 +118,7 @@ fn of_source(error: &AuditSourceError) -> Option<String> {
 fn of_wrong_file(file: &WrongFile) -> String {
     match file {
         WrongFile::Profile(path) => format!(
-            "a profile is explained by sc-record explain {0}, checked by sc-record lint {0}, and converted by sc-record \
-             convert {0}",
+            "use sc-record explain {0} to explain it, sc-record lint {0} to check it, or sc-record convert {0} to convert it",
             path.display()
         ),
         WrongFile::Recording(path) => format!(
@@ -133,7 +132,7 @@ fn of_file(error: &FileError) -> Option<String> {
     match error {
         FileError::Parse { path, problem } => of_parse(path, problem),
         FileError::Full { .. } => Some(
-            "fold runs that bring nothing new: sc-record merge --compact FILE -o FILE; or record anew with --fresh"
+            "fold runs that add nothing new: sc-record merge --compact FILE -o FILE; or start over with --fresh"
                 .to_owned(),
         ),
         FileError::Write(error) => of_write(error),
@@ -142,7 +141,7 @@ fn of_file(error: &FileError) -> Option<String> {
 }
 
 fn of_parse(path: &Path, problem: &ParseError) -> Option<String> {
-    // What git calls a file is relative.
+    // git takes relative paths only.
     let path = if path.is_relative() {
         path.display()
     } else {
@@ -160,9 +159,10 @@ fn of_parse(path: &Path, problem: &ParseError) -> Option<String> {
 
 fn of_write(error: &atomic_file::Error) -> Option<String> {
     match error {
-        atomic_file::Error::Locked { .. } => {
-            Some("`.NAME.lock` beside it is the lock: fuser(1) tells who has it".to_owned())
-        }
+        atomic_file::Error::Locked { .. } => Some(
+            "the lock is the file `.NAME.lock` beside it; fuser(1) shows which process holds it"
+                .to_owned(),
+        ),
         _ => None,
     }
 }
@@ -180,7 +180,7 @@ fn of_merge(error: &MergeError) -> Option<String> {
 fn of_document(error: &DocumentError) -> Option<String> {
     match error {
         DocumentError::Unnamed(_) => Some(
-            "--skip-unnamed writes it all the same: under it these calls are refused".to_owned(),
+            "--skip-unnamed writes the profile without these calls, so they are refused".to_owned(),
         ),
         DocumentError::Render(error) => of_render(error),
         _ => None,
@@ -190,7 +190,7 @@ fn of_document(error: &DocumentError) -> Option<String> {
 fn of_render(error: &RenderError) -> Option<String> {
     match error {
         RenderError::Unsaid { .. } => {
-            Some("--lossy leaves it out, and tells so in a comment".to_owned())
+            Some("--lossy leaves it out, with a comment that says so".to_owned())
         }
         _ => None,
     }
@@ -198,12 +198,12 @@ fn of_render(error: &RenderError) -> Option<String> {
 
 fn of_profile(error: &format::ParseError) -> Option<String> {
     let advice = match &error.kind {
-        ParseErrorKind::Unsaid(_) => "convert --lossy leaves it out, and tells so",
+        ParseErrorKind::Unsaid(_) => "convert --lossy leaves it out, and reports it",
         ParseErrorKind::Form(message) if message.starts_with("there is more than one") => {
-            "--select NAME says which one is meant"
+            "choose one with --select NAME"
         }
         ParseErrorKind::OtherFormat { .. } => {
-            "without --from (or --format) run, convert and inspect find out the format by themselves"
+            "without --from (or --format), run, convert and inspect detect the format"
         }
         _ => return None,
     };
@@ -215,7 +215,7 @@ fn of_dump(error: &DumpError) -> Option<String> {
         DumpError::Attach { .. } | DumpError::Read { .. } => {
             "reading the filters of a process needs CAP_SYS_ADMIN, and no filter on sc-record itself: run it as root"
         }
-        DumpError::Traced { .. } => "end the other tracer first: a task can have one only",
+        DumpError::Traced { .. } => "end the other tracer first: a task can have only one",
         _ => return None,
     };
     Some(advice.to_owned())
@@ -229,9 +229,9 @@ fn of_import(nothing: Nothing) -> String {
         Nothing::Trusted(_) => {
             "import auditd's log, dmesg, or `journalctl -o json`; or pass --trust-syslog to believe the lines"
         }
-        Nothing::AskedFor(_) => "see --comm, --exe, --pid and --allowed-only",
+        Nothing::Selected(_) => "check --comm, --exe, --pid and --allowed-only",
         Nothing::Call(_) => {
-            "this must be what strace wrote to stderr, or to the files of -o or -ff"
+            "the input must be strace's output: its stderr, or the files of -o or -ff"
         }
     };
     advice.to_owned()
@@ -244,8 +244,8 @@ fn of_unknown_names(_: &UnknownNames) -> String {
 fn of_compile(error: &CompileError) -> Option<String> {
     match error {
         CompileError::Wrong { .. } | CompileError::Endless => Some(
-            "this libseccomp can't unite comparisons of one call's arguments (GHSA-4q85-33p6-j5g6): compare with fewer \
-             values, or with == and masks in place of < and >"
+            "this libseccomp can't combine comparisons of one call's arguments (GHSA-4q85-33p6-j5g6): compare with fewer \
+             values, or use == and masks instead of < and >"
                 .to_owned(),
         ),
         _ => None,

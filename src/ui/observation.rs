@@ -1,4 +1,4 @@
-//! Records a workload for a user who watches: signals, the choice of a backend, messages, the progress line.
+//! Records a workload in the foreground: signals, the choice of a backend, messages, the progress line.
 
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ impl<'a> Observation<'a> {
         Ok(run?)
     }
 
-    /// The run is where it should be: from now on a signal ends this process.
+    /// The run is saved: from now on a signal ends this process.
     pub(crate) fn saved(&self) {
         self.signals.saved();
     }
@@ -83,7 +83,7 @@ impl<'a> Observation<'a> {
             backends,
         ) {
             (Ok(choice), _) => choice,
-            // It says more itself.
+            // Its own error says more.
             (Err(_), [only]) => return Ok(only.as_ref()),
             (Err(none), _) => return Err(none.into()),
         };
@@ -102,7 +102,7 @@ impl<'a> Observation<'a> {
     }
 }
 
-/// Every backend: picked, possible, or why not.
+/// Prints every backend: picked, possible, or the reason why it can't record.
 fn table(choice: &Choice<'_>) {
     let row = |name: &str, what: &str| say!("sc-record: backend {name}: {what}");
     for (name, why) in &choice.better {
@@ -120,7 +120,7 @@ fn table(choice: &Choice<'_>) {
     }
 }
 
-/// Shows what happens.
+/// Shows events and notices.
 struct Onlooker<'a> {
     progress: Option<&'a Progress>,
     verbosity: Verbosity,
@@ -144,7 +144,7 @@ impl Observer for Onlooker<'_> {
     }
 }
 
-/// The backends that may record a command or a process, the best first.
+/// The backends that may record a command or a process, in order of preference.
 pub(crate) fn backends(
     args: &ObserveArgs,
     known: BTreeSet<Syscall>,
@@ -179,7 +179,7 @@ pub(crate) fn reading(args: &ObserveArgs) -> AuditReading {
     }
 }
 
-/// When the recording of a command ends.
+/// The end of the recording, as the library's type.
 pub(crate) fn until(args: &ObserveArgs) -> Until {
     match args.until {
         cli::Until::All => Until::All,

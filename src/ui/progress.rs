@@ -17,7 +17,7 @@ use crate::cli::When;
 /// How often the line changes.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What the line shows: written by the recorder at every event, read at every tick.
+/// The figures of the line. The recorder writes them at every event; the drawing thread reads them at every tick.
 #[derive(Default)]
 struct Figures {
     calls: AtomicU64,
@@ -59,7 +59,7 @@ impl Progress {
         let shared = Arc::clone(&figures);
         let thread = std::thread::Builder::new().name("progress".to_owned());
         let thread = thread.spawn(move || draw(target, &shared));
-        // Without a thread for it there is no line; the recording goes on.
+        // If the thread can't be started, there is no line; the recording goes on.
         Some(Progress {
             figures,
             thread: thread.ok(),
@@ -88,13 +88,13 @@ impl Drop for Progress {
         self.figures.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // It doesn't panic; and if it did, the recording is made.
+            // A panic of the drawing thread must not affect the recording.
             let _ = thread.join();
         }
     }
 }
 
-/// Where the line goes. `auto`: to the terminal of this process if the workload writes elsewhere.
+/// The terminal for the line. `auto`: the controlling terminal, if the workload's output goes elsewhere.
 fn target(when: When) -> Option<ProgressDrawTarget> {
     match when {
         When::Never => None,

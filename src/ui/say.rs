@@ -1,4 +1,4 @@
-//! What the program says on stderr. Nothing comes of it if that can't be written: the exit status is the workload's.
+//! Messages on stderr. Write errors are ignored, since the exit status is the workload's.
 
 /// Writes one line to stderr.
 macro_rules! say {
@@ -10,6 +10,6 @@ macro_rules! say {
 /// Writes one line to stderr.
 pub(crate) fn line(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
-    // There is nobody left to tell.
+    // Without stderr, there is no place for the error.
     let _ = std::io::stderr().write_fmt(format_args!("{text}\n"));
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::cli::Verbosity;
 
-/// How the summary is said.
+/// The form of the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Say {
     /// For the user, on stderr.
@@ -22,18 +22,18 @@ pub(crate) enum Say {
 }
 
 impl Say {
-    /// What `--json` means where stdout belongs to the workload.
+    /// The form for `--json` if stdout belongs to the workload.
     pub(crate) fn beside_workload(json: bool) -> Say {
         if json { Say::JsonOnStderr } else { Say::Text }
     }
 }
 
-/// The figures of a run, among those of its recording.
+/// The figures of a run, compared with the other runs of its recording.
 pub(crate) struct Summary<'a> {
     run: &'a Run,
-    /// How many runs there were before.
+    /// The number of runs before it.
     earlier_runs: usize,
-    /// What none of them had.
+    /// The calls that none of them made.
     new: BTreeSet<Syscall>,
     files: &'a [(&'static str, &'a Path)],
 }
@@ -106,9 +106,13 @@ impl<'a> Summary<'a> {
         if self.earlier_runs > 0 {
             let runs = count(self.earlier_runs as u64, "earlier run");
             lines.push(if self.new.is_empty() {
-                format!("nothing new against {runs}")
+                format!("no new calls compared with {runs}")
             } else {
-                format!("{} new against {runs}: {}", self.new.len(), list(&self.new))
+                format!(
+                    "{} compared with {runs}: {}",
+                    count(self.new.len() as u64, "new call"),
+                    list(&self.new)
+                )
             });
         }
         let files = self.files.iter();
@@ -122,7 +126,7 @@ impl<'a> Summary<'a> {
         lines
     }
 
-    /// What is said even if nothing else is.
+    /// The lines that `--quiet` prints too.
     fn warnings(&self) -> Vec<String> {
         let because = self.run.incomplete_because.iter();
         because
@@ -164,7 +168,7 @@ fn list(syscalls: &BTreeSet<Syscall>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// A number of things, with the plural that it needs.
+/// A number with its noun, in the plural where needed.
 pub(crate) fn count(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {what}{plural}", HumanCount(number))

@@ -12,11 +12,11 @@ use crate::bpf::InvalidProgram;
 use crate::enforce::{OnUnknown, compile};
 use crate::format::{Reading, read};
 
-/// Reads a profile, compiles it, and has the kernel prove it.
+/// Reads a profile, compiles it, and compares the program with the kernel.
 fn proven(path: &PathBuf) -> Proof {
     let bytes = std::fs::read(path).unwrap();
     let source = read(&bytes, None, &Reading::default()).unwrap();
-    // Names that libseccomp is too old for are the business of others.
+    // Other tests cover names that this libseccomp doesn't know.
     let filter = compile(&source.profile, OnUnknown::Ignore).unwrap();
     let program = filter.program();
     prove(program, Some(&source.profile))
@@ -112,7 +112,7 @@ fn the_kernel_agrees_on_every_instruction() {
             }
         }
     }
-    // Not always the same.
+    // More than one instruction returned.
     assert!(most >= 2);
 }
 
@@ -137,7 +137,7 @@ fn what_the_kernel_refuses_is_no_program() {
         refused(&[(BPF_LD | BPF_MEM, 3, 0, 0), ALLOW]),
         "instruction 0 reads M[3], which not every path to it writes"
     );
-    // A load of half a word, modulo.
+    // Loads of half words, and modulo.
     assert!(
         refused(&[(BPF_LD | libc::BPF_H | BPF_ABS, 0, 0, 0), ALLOW])
             .contains("is not allowed by seccomp")

@@ -162,7 +162,7 @@ fn calls_of(arch: Arch, name: &str) -> Calls {
     Calls { own, through }
 }
 
-/// Whether it is a number without a name that has the bit of x32.
+/// Whether this is a number without a name, with the bit of x32.
 pub(super) fn has_x32_bit(name: &str) -> bool {
     let call = name.strip_prefix("syscall_");
     let call = call.and_then(|number| numbered(Arch::X86_64, number));
@@ -174,7 +174,7 @@ fn numbered(arch: Arch, number: &str) -> Option<Syscall> {
     let number = u64::from_str_radix(number.strip_prefix("0x")?, 16).ok()?;
     let nr = nr_of(number.cast_signed())?;
     match arch {
-        // In a table of its own, where the bit isn't needed.
+        // x32 has its own table, which doesn't need the bit.
         Arch::X32 if (0..0x4000_0000).contains(&nr) => Some(Syscall { arch, nr }),
         // strace treats negative numbers as x32's; the kernel doesn't.
         arch => Syscall::from_audit(arch.audit(), nr),
