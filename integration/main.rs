@@ -28,6 +28,7 @@ mod hostile;
 mod import;
 mod invisible;
 mod jobs;
+mod journal;
 mod lifecycle;
 mod like;
 mod lint;

@@ -162,17 +162,17 @@ fn a_read_only_directory_or_file_is_refused() {
     };
     assert_eq!(record().code(), 0);
     let old = fs::read(&file).unwrap();
-    let refused = |what: &str| {
+    let refused = || {
         let ended = record();
-        let said = format!("cannot {what} {}: Permission denied", file.display());
+        let said = format!("cannot write {}: Permission denied", file.display());
         assert!(ended.stderr.contains(&said), "{}", ended.stderr);
         assert_eq!(ended.code(), 125, "{}", ended.stderr);
         assert_eq!(fs::read(&file).unwrap(), old);
         assert_eq!(files(&directory), BTreeSet::from(["app.json".to_owned()]));
     };
     set_mode(&directory, 0o555);
-    refused("lock");
+    refused();
     set_mode(&directory, 0o777);
     set_mode(&file, 0o444);
-    refused("write");
+    refused();
 }

@@ -9,7 +9,7 @@ use crate::backend::{
 };
 use crate::event::{Event, Sink};
 use crate::panic;
-use crate::recording::{Run, RunBuilder};
+use crate::recording::{Journal, Run, RunBuilder};
 
 /// A recording that can begin.
 #[derive(Clone, Copy)]
@@ -20,6 +20,8 @@ pub struct Session<'a> {
     pub target: &'a Target,
     /// Ends the recording early.
     pub stop: &'a Stop,
+    /// Where what is new is written while the recording goes on.
+    pub journal: Option<&'a Journal>,
 }
 
 /// Observes a recording while it goes on.
@@ -48,6 +50,7 @@ impl Session<'_> {
     ) -> Result<(), Error> {
         let mut runs = Runs {
             backend: self.backend.name(),
+            journal: self.journal,
             open: HashMap::default(),
             observer,
             each,
@@ -70,6 +73,7 @@ impl Session<'_> {
 /// Builds all runs of a recording.
 struct Runs<'a> {
     backend: &'static str,
+    journal: Option<&'a Journal>,
     open: HashMap<WorkloadId, OpenRun, FxBuildHasher>,
     observer: &'a mut (dyn Observer + Send),
     each: &'a mut (dyn FnMut(Run) + Send),
@@ -99,8 +103,12 @@ impl Runs<'_> {
 
 impl Collector for Runs<'_> {
     fn begin(&mut self, id: WorkloadId, workload: Workload) {
+        let builder = RunBuilder::start(workload.program, self.backend);
         let open = OpenRun {
-            builder: RunBuilder::start(workload.program, self.backend),
+            builder: match self.journal {
+                Some(journal) => builder.journalled(journal),
+                None => builder,
+            },
             labels: workload.labels,
             is_broken: false,
         };

@@ -114,7 +114,7 @@ fn require_possible(from: &FromArgs, args: &KeepArgs) -> anyhow::Result<()> {
         "--json and the profile can't both be written to stdout: use -o FILE"
     );
     match &args.name {
-        Some(name) => Keep::new(args, name.clone())?.check_recording(),
+        Some(name) => Keep::new(args, name.clone())?.prepare(),
         None => Ok(()),
     }
 }
@@ -137,13 +137,13 @@ fn keep(mut run: Run, from: &FromArgs, args: &KeepArgs) -> anyhow::Result<u8> {
     let label = run.labels.entry("source".to_owned());
     label.or_insert_with(|| source_label(&from.files));
     let keep = Keep::new(args, name)?;
-    keep.check_recording()?;
+    keep.prepare()?;
     let say = if from.json {
         Say::JsonOnStdout
     } else {
         Say::Text
     };
-    let added = keep.add(run)?;
+    let added = keep.add(run, None)?;
     keep.report(&added, say)?;
     Ok(exit_status::CLEAN)
 }

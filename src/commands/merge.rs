@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use sc_record::atomic_file::{LockedFile, write_atomically};
+use sc_record::atomic_file::{LockedFile, Place};
 use sc_record::recording::MergedName;
 use serde_json::json;
 
@@ -16,10 +16,13 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
         "--json and the recording can't both go to stdout: use -o FILE"
     );
     // Before the inputs are read: the output may be one of them, and a recorder may be about to add a run to it.
-    let lock = match &args.output {
-        Destination::File(path) if may_be_locked(path) => Some(LockedFile::lock(path)?),
+    let place = match &args.output {
+        Destination::File(path) => Some(Place::find(path)?),
         _ => None,
     };
+    // A device or a pipe can't be locked, and need not be.
+    let regular = place.as_ref().filter(|place| !place.is_special());
+    let lock = regular.map(LockedFile::lock).transpose()?;
     let name = args
         .name
         .as_ref()
@@ -28,13 +31,13 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
     if args.compact {
         merged.compact();
     }
-    match (&args.output, lock) {
-        (Destination::Nowhere, _) => {}
-        (Destination::Stdout, _) => {
+    match (&args.output, &place, lock) {
+        (Destination::Stdout, ..) => {
             io::stdout().write_all(&merged.content(Path::new("stdout"))?)?;
         }
-        (Destination::File(path), Some(lock)) => lock.replace(&merged.content(path)?)?,
-        (Destination::File(path), None) => write_atomically(path, &merged.content(path)?)?,
+        (_, Some(place), Some(lock)) => lock.replace(&merged.content(place.path())?)?,
+        (_, Some(place), None) => place.write(&merged.content(place.path())?)?,
+        (_, None, _) => {}
     }
 
     let (name, runs, inputs) = (&merged.name, merged.number_of_runs(), args.inputs.len());
@@ -56,9 +59,4 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
         say!("sc-record: {name}: {runs} runs{folded} from {inputs} files, {incomplete} incomplete");
     }
     Ok(exit_status::CLEAN)
-}
-
-/// Whether a path is that of a file, or of nothing yet. A device or a pipe can't be locked, and need not be.
-fn may_be_locked(path: &Path) -> bool {
-    std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use sc_record::atomic_file::write_atomically;
+use sc_record::atomic_file::Place;
 use sc_record::enforce::compile_known;
 use sc_record::format::{
     self, Document, DocumentError, Format, OnUnnamed, Reading, Writing, Written, document,
@@ -104,13 +104,17 @@ pub(super) fn write(written: &Written, output: &Destination) -> anyhow::Result<(
         Destination::Stdout => io::stdout()
             .write_all(&written.bytes)
             .context("can't write the profile to stdout")?,
-        Destination::File(path) => {
-            write_atomically(path, &written.bytes)?;
-            if let Some(companion) = &written.companion {
-                let beside = path.with_extension(companion.extension);
-                write_atomically(&beside, companion.text.as_bytes())?;
-            }
-        }
+        Destination::File(path) => write_at(written, &Place::find(path)?)?,
+    }
+    Ok(())
+}
+
+/// Writes a profile to a file, and what goes with it beside the file.
+pub(super) fn write_at(written: &Written, place: &Place) -> anyhow::Result<()> {
+    place.write(&written.bytes)?;
+    if let Some(companion) = &written.companion {
+        let beside = place.with_extension(companion.extension)?;
+        beside.write(companion.text.as_bytes())?;
     }
     Ok(())
 }

@@ -90,7 +90,22 @@ impl ReadError {
 
 /// Reads a file that has content; `-` is stdin.
 pub fn read_file(path: &Path, kind: FileKind) -> Result<Vec<u8>, ReadError> {
-    let bytes = read_any(path, kind)?;
+    let file = if path == Path::new("-") {
+        (io::stdin().as_fd().try_clone_to_owned()).map(File::from)
+    } else {
+        File::open(path)
+    };
+    let file = file.map_err(|source| ReadError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let bytes = read_any(file, path, kind)?;
+    require_text(&bytes, path)?;
+    Ok(bytes)
+}
+
+/// Refuses a file without content, or with a byte order mark.
+pub(crate) fn require_text(bytes: &[u8], path: &Path) -> Result<(), ReadError> {
     let path = || path.to_owned();
     if bytes.is_empty() {
         return Err(ReadError::Empty { path: path() });
@@ -99,11 +114,11 @@ pub fn read_file(path: &Path, kind: FileKind) -> Result<Vec<u8>, ReadError> {
     if marks.iter().any(|mark| bytes.starts_with(mark)) {
         return Err(ReadError::ByteOrderMark { path: path() });
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Reads a file that can have any content, or none.
-pub(crate) fn read_any(path: &Path, kind: FileKind) -> Result<Vec<u8>, ReadError> {
+pub(crate) fn read_any(file: File, path: &Path, kind: FileKind) -> Result<Vec<u8>, ReadError> {
     let io = |source| ReadError::Io {
         path: path.to_owned(),
         source,
@@ -112,12 +127,6 @@ pub(crate) fn read_any(path: &Path, kind: FileKind) -> Result<Vec<u8>, ReadError
         path: path.to_owned(),
         kind,
     };
-    let file = if path == Path::new("-") {
-        (io::stdin().as_fd().try_clone_to_owned()).map(File::from)
-    } else {
-        File::open(path)
-    };
-    let file = file.map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     if is_endless(&file, &metadata) {
         return Err(ReadError::Device {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustc_hash::FxBuildHasher;
 
 use super::counters::{Counter, Counters, ExecutableIndex, IndexSet, MAX_COUNTERS, NOBODY};
+use super::journal::{Journal, RunJournal};
 use super::schema::{text_length, whole_ms};
 use super::seen::earliest;
 use super::{Exit, Run, RunId, Tally};
@@ -118,6 +119,8 @@ pub struct RunBuilder {
     calls: u64,
     number_of_tasks: u64,
     latest_new: Option<Syscall>,
+    /// Gets what is new.
+    journal: Option<RunJournal>,
 }
 
 impl RunBuilder {
@@ -177,6 +180,16 @@ impl RunBuilder {
             calls: 0,
             number_of_tasks: 0,
             latest_new: None,
+            journal: None,
+        }
+    }
+
+    /// Has what is new in the run written to a journal.
+    #[must_use]
+    pub fn journalled(self, journal: &Journal) -> RunBuilder {
+        RunBuilder {
+            journal: journal.begin(&self.run),
+            ..self
         }
     }
 
@@ -270,7 +283,9 @@ impl RunBuilder {
         if let Clock::Set { now, .. } = self.clock {
             counter.first = earliest(counter.first, Some(now));
         }
-        counter.credit(executable);
+        if counter.credit(executable) {
+            self.journal_call(syscall, executable);
+        }
     }
 
     fn counted(
@@ -294,7 +309,23 @@ impl RunBuilder {
         };
         counter.count = counter.count.saturating_add(count);
         counter.first = earliest(counter.first, first);
-        counter.credit(executable);
+        if counter.credit(executable) {
+            self.journal_call(syscall, executable);
+        }
+    }
+
+    /// Journals a call that is new, or new for an executable.
+    #[cold]
+    fn journal_call(&mut self, syscall: Syscall, executable: ExecutableIndex) {
+        let Some(journal) = &self.journal else {
+            return;
+        };
+        let first = self.counters.get(syscall).and_then(|counter| counter.first);
+        let executable = match self.executables.get(executable) {
+            Some(Executable::Path(path)) if !path.as_os_str().is_empty() => Some(path.as_path()),
+            _ => None,
+        };
+        journal.call(syscall, first, executable);
     }
 
     #[cold]
@@ -308,6 +339,7 @@ impl RunBuilder {
         let counter = Counter::new(syscall, count, first, executable);
         if self.counters.add(counter).is_some() {
             self.latest_new = Some(syscall);
+            self.journal_call(syscall, executable);
         } else {
             let why = format!("the workload made more than {MAX_COUNTERS} different calls");
             self.lost(Some(count), why);
@@ -470,6 +502,11 @@ impl RunBuilder {
     fn lost(&mut self, count: Option<u64>, mut why: String) {
         if self.losses.len() >= MAX_REASONS && !self.losses.contains_key(&why) {
             why = format!("there are more than {MAX_REASONS} reasons");
+        }
+        if let Some(journal) = &self.journal
+            && !self.losses.contains_key(&why)
+        {
+            journal.lost(why.clone());
         }
         let loss = self.losses.entry(why).or_default();
         match count {

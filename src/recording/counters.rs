@@ -25,12 +25,15 @@ pub(super) const NOBODY: ExecutableIndex = usize::MAX;
 pub(super) struct IndexSet(Vec<u64>);
 
 impl IndexSet {
-    pub(super) fn insert(&mut self, index: usize) {
+    /// Returns whether the index is new.
+    pub(super) fn insert(&mut self, index: usize) -> bool {
         let (word, bit) = (index / 64, index % 64);
         if word >= self.0.len() {
             self.0.resize(word + 1, 0);
         }
+        let was = self.0[word];
         self.0[word] |= 1 << bit;
+        self.0[word] != was
     }
 
     /// Returns whether the index was in the set.
@@ -83,14 +86,13 @@ impl Counter {
         counter
     }
 
-    /// Adds an executable.
-    pub(super) fn credit(&mut self, executable: ExecutableIndex) {
-        if self.latest != executable {
-            self.latest = executable;
-            if executable != NOBODY {
-                self.executables.insert(executable);
-            }
+    /// Adds an executable. Returns whether it is new.
+    pub(super) fn credit(&mut self, executable: ExecutableIndex) -> bool {
+        if self.latest == executable {
+            return false;
         }
+        self.latest = executable;
+        executable != NOBODY && self.executables.insert(executable)
     }
 }
 

@@ -1,12 +1,15 @@
 //! Recordings on the disk: read, and changed by one process at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::{MergeError, Name, ParseError, Recording, RunId};
-use crate::atomic_file::{self, LockedFile, write_atomically};
-use crate::input::{FileKind, ReadError, read_any, read_file};
+use nix::fcntl::Flock;
+
+use super::{MergeError, Name, ParseError, Recording, RunId, journal};
+use crate::atomic_file::{self, LockedFile, Place, write_atomically};
+use crate::input::{FileKind, ReadError, read_any, read_file, require_text};
 
 const MAX_BYTES: usize = FileKind::Recording.max_bytes();
 
@@ -137,33 +140,154 @@ impl Recording {
     }
 }
 
+/// The size that a run probably needs in its file.
+const RUN_BYTES: u64 = 16 << 10;
+
+/// What a run will be added to.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The recording, if the file exists.
+    pub recording: Option<Recording>,
+    /// Runs of recorders that were killed, which are in it now.
+    pub recovered: Vec<RunId>,
+}
+
+/// Checks that a run can be added to a recording, before the run: the file can be locked, read and replaced. Takes in the
+/// journals that killed recorders left.
+pub fn prepare(place: &Place, earlier: Earlier) -> Result<Prepared, FileError> {
+    if place.is_special() {
+        let path = place.path().to_owned();
+        return Err(atomic_file::Error::NotRegular { path }.into());
+    }
+    place.check_writable(RUN_BYTES)?;
+    let mut prepared = Prepared {
+        recording: None,
+        recovered: Vec::new(),
+    };
+    if !place.has_directory() {
+        return Ok(prepared);
+    }
+    let file = LockedFile::lock(place)?;
+    let mut taken = match read(&file).and_then(|old| take_in(&file, old)) {
+        // Whatever it is, it will be set aside.
+        Err(_) if earlier == Earlier::SetAside => return Ok(prepared),
+        taken => taken?,
+    };
+    prepared.recording = taken.recording.take();
+    if let Some(recording) = &prepared.recording {
+        let content = recording.content(place.path())?;
+        place.check_writable(content.len() as u64 + RUN_BYTES)?;
+        if !taken.journals.is_empty() {
+            file.replace(&content)?;
+            prepared.recovered.clone_from(&taken.recovered);
+            taken.remove_journals(&file);
+        }
+    }
+    Ok(prepared)
+}
+
 /// Changes a recording on the disk, and returns the new one. `change` gets the recording of the file, if the file exists,
-/// and returns the one to write. The file is locked from before it is read until it is written, so that two processes can
-/// add to it. It is written whole or not at all.
+/// with the runs of journals that killed recorders left, and returns the one to write. The file is locked from before it is
+/// read until it is written, so that two processes can add to it. It is written whole or not at all.
 pub fn update(
-    path: &Path,
+    place: &Place,
     earlier: Earlier,
     change: impl FnOnce(Option<Recording>) -> Result<Recording, MergeError>,
 ) -> Result<Recording, FileError> {
-    let file = LockedFile::lock(path)?;
-    let read = match earlier {
-        Earlier::Keep => read_file(file.path(), FileKind::Recording),
-        Earlier::SetAside => read_any(file.path(), FileKind::Recording),
-    };
-    let old = match read {
-        Err(error) if error.is_not_found() => None,
-        Ok(old) if earlier == Earlier::SetAside => {
-            write_atomically(&backup_of(file.path()), &old)?;
-            None
+    let file = LockedFile::lock(place)?;
+    let mut taken = match earlier {
+        Earlier::Keep => take_in(&file, read(&file)?)?,
+        Earlier::SetAside => {
+            set_aside(&file)?;
+            TakenIn::default()
         }
-        old => Some(parse(path, &old?)?),
     };
-    let new = change(old).map_err(|source| FileError::Merge {
-        path: path.to_owned(),
+    let new = change(taken.recording.take()).map_err(|source| FileError::Merge {
+        path: place.path().to_owned(),
         source,
     })?;
-    file.replace(&new.content(path)?)?;
+    file.replace(&new.content(place.path())?)?;
+    taken.remove_journals(&file);
     Ok(new)
+}
+
+fn read(file: &LockedFile<'_>) -> Result<Option<Recording>, FileError> {
+    let path = file.place().path();
+    let Some(opened) = file.open()? else {
+        return Ok(None);
+    };
+    let text = read_any(opened, path, FileKind::Recording)?;
+    require_text(&text, path)?;
+    parse(path, &text).map(Some)
+}
+
+fn set_aside(file: &LockedFile<'_>) -> Result<(), FileError> {
+    let Some(opened) = file.open()? else {
+        return Ok(());
+    };
+    let old = read_any(opened, file.place().path(), FileKind::Recording)?;
+    let mut backup = file.place().name().to_owned();
+    backup.push(".bak");
+    Ok(file.place().beside(backup)?.write(&old)?)
+}
+
+/// A recording with the runs of journals.
+#[derive(Default)]
+struct TakenIn {
+    recording: Option<Recording>,
+    recovered: Vec<RunId>,
+    /// Locked, so that nobody else takes them in.
+    journals: Vec<(OsString, Flock<File>)>,
+}
+
+impl TakenIn {
+    fn remove_journals(self, file: &LockedFile<'_>) {
+        for (name, _) in &self.journals {
+            file.remove(name);
+        }
+    }
+}
+
+/// Adds the runs of the journals that killed recorders left beside a recording. A journal that can't be read stays.
+fn take_in(file: &LockedFile<'_>, recording: Option<Recording>) -> Result<TakenIn, FileError> {
+    let mut taken = TakenIn {
+        recording,
+        ..TakenIn::default()
+    };
+    for (name, lock) in file.left_journals() {
+        let Ok(opened) = lock.try_clone() else {
+            continue;
+        };
+        let path = file.place().path().with_file_name(&name);
+        let text = read_any(opened, &path, FileKind::Recording)?;
+        let journal = journal::parse(&text);
+        let fits = |recording: &Recording| {
+            (journal.iter()).all(|journalled| journalled.name == recording.name)
+        };
+        if !taken.recording.as_ref().is_none_or(fits) {
+            continue;
+        }
+        if let Some(journalled) = journal {
+            match &mut taken.recording {
+                Some(recording) => {
+                    // The recorder may have been killed after it had added the whole run.
+                    let known: BTreeSet<RunId> =
+                        recording.calls_by_run().map(|(id, _)| id).collect();
+                    let new = journalled.runs.into_values();
+                    for run in new.filter(|run| !known.contains(&run.id)) {
+                        taken.recovered.push(run.id);
+                        recording.runs.insert(run.id, run);
+                    }
+                }
+                none => {
+                    taken.recovered.extend(journalled.runs.keys());
+                    *none = Some(journalled);
+                }
+            }
+        }
+        taken.journals.push((name, lock));
+    }
+    Ok(taken)
 }
 
 /// Whether a text is meant to be a recording, even if it is not a valid one.
@@ -186,13 +310,6 @@ fn parse(path: &Path, text: &[u8]) -> Result<Recording, FileError> {
         path: path.to_owned(),
         problem,
     })
-}
-
-/// Where [`Earlier::SetAside`] keeps the old file: its name and `.bak`.
-fn backup_of(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".bak");
-    name.into()
 }
 
 #[cfg(test)]

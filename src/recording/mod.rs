@@ -5,6 +5,7 @@ mod counters;
 mod executables;
 mod file;
 mod folded;
+mod journal;
 mod merge;
 mod name;
 mod run;
@@ -15,8 +16,9 @@ pub(crate) mod strategies;
 
 pub use builder::RunBuilder;
 pub use executables::{ByExecutables, ExecutableFilter};
-pub use file::{Earlier, FileError, MergedName, looks_like_recording, update};
+pub use file::{Earlier, FileError, MergedName, Prepared, looks_like_recording, prepare, update};
 pub use folded::{Calls, Folded, FoldedCall, FoldedSeen, Footprint};
+pub use journal::Journal;
 pub use merge::MergeError;
 pub use name::{BadName, Name};
 pub use run::{Exit, Run, RunId, Tally};

@@ -68,6 +68,7 @@ fn record(backend: &dyn Backend, observer: &mut (dyn Observer + Send)) -> (Vec<R
         backend,
         target: &EVERYTHING,
         stop: &stop,
+        journal: None,
     };
     let mut runs = Vec::new();
     let result = session.record_each(observer, &mut |run| runs.push(run));

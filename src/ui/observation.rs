@@ -7,7 +7,7 @@ use sc_record::backend::log::AuditReading;
 use sc_record::backend::signals::Signals;
 use sc_record::backend::{Backend, Choice, Interest, Log, Notice, Ptrace, Stop, Target, Until};
 use sc_record::event::Event;
-use sc_record::recording::{Run, RunBuilder};
+use sc_record::recording::{Journal, Run, RunBuilder};
 use sc_record::session::{Observer, Session};
 use sc_record::syscall::Syscall;
 
@@ -41,10 +41,11 @@ impl<'a> Observation<'a> {
         })
     }
 
-    /// Records with the first of these backends that can.
+    /// Records with the first of these backends that can. What is new goes to the journal meanwhile.
     pub(crate) fn record(
         &self,
         backends: &[Box<dyn Backend>],
+        journal: Option<&Journal>,
         on_event: &mut (dyn FnMut(&Event) + Send),
     ) -> anyhow::Result<Run> {
         let backend = self.choose(backends)?;
@@ -54,6 +55,7 @@ impl<'a> Observation<'a> {
             backend,
             target: self.target,
             stop: &self.stop,
+            journal,
         };
         let run = session.record(&mut Onlooker {
             progress: progress.as_ref(),

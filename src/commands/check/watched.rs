@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
+use sc_record::atomic_file::Place;
 use sc_record::backend::log::AuditSource;
 use sc_record::backend::{Command, Interest, Target};
 use sc_record::command::find_executable;
-use sc_record::recording::{Earlier, Name, Recording, Run, update};
+use sc_record::recording::{Earlier, Journal, Name, Recording, prepare};
 use sc_record::review::check::{Answers, Evidence, Watch};
 
-use super::super::input;
 use super::report::Subject;
 use crate::cli::CheckArgs;
+use crate::commands::record::keep::{add, say_recovered};
 use crate::ui::observation::{self, Observation};
 
 /// Runs the workload to its end, and reports its calls.
@@ -30,8 +31,8 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
     });
     // Before the run, which may take hours.
     let recording = args.run.recording.as_deref();
-    let recorded_as = recording.map(|path| name_in(path, Path::new(name)));
-    let recorded_as = recorded_as.transpose()?;
+    let kept = recording.map(|path| Kept::prepare(path, Path::new(name), args));
+    let kept = kept.transpose()?;
 
     let known = answers.always_executed();
     // Names that are never called show only where all calls are seen.
@@ -43,7 +44,12 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
     // Its times are those since the first event, not since the backends were probed.
     let start = || Watch::start(answers.clone());
     let mut watch = None;
-    let mut run = observation.record(&backends, &mut |event| {
+    let journal = kept.as_ref().map(|kept| {
+        let labels = args.run.labels.to_map();
+        Journal::start(&kept.place, kept.name.clone(), labels)
+    });
+    let journal = journal.transpose()?;
+    let mut run = observation.record(&backends, journal.as_ref(), &mut |event| {
         watch.get_or_insert_with(start).look(event);
     })?;
     run.labels = args.run.labels.to_map();
@@ -52,26 +58,29 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
         evidence = evidence
             .blind("calls that the profile allows were not logged (--strict logs them)".to_owned());
     }
-    if let (Some(path), Some(name)) = (recording, recorded_as) {
-        add(path, name, &run)?;
+    if let Some(Kept { place, name }) = kept {
+        let one = Recording::of(name, run.clone());
+        add(&place, Earlier::Keep, one, journal)?;
     }
     observation.saved();
     Ok((evidence, Subject::Run(Box::new(run))))
 }
 
-/// The name of the recording that a run is to be added to.
-fn name_in(path: &Path, program: &Path) -> anyhow::Result<Name> {
-    if path.exists() {
-        return Ok(input::recording(path)?.name);
-    }
-    Ok(Name::of_command(program))
+/// The recording that the run is added to.
+struct Kept {
+    place: Place,
+    name: Name,
 }
 
-fn add(path: &Path, name: Name, run: &Run) -> anyhow::Result<()> {
-    let one = Recording::of(name, run.clone());
-    update(path, Earlier::Keep, |old| match old {
-        Some(old) => old.merge(one.clone()),
-        None => Ok(one.clone()),
-    })?;
-    Ok(())
+impl Kept {
+    fn prepare(path: &Path, program: &Path, args: &CheckArgs) -> anyhow::Result<Kept> {
+        let place = Place::find(path)?;
+        let prepared = prepare(&place, Earlier::Keep)?;
+        say_recovered(prepared.recovered.len(), args.verbosity.quiet);
+        let name = match prepared.recording {
+            Some(recording) => recording.name,
+            None => Name::of_command(program),
+        };
+        Ok(Kept { place, name })
+    }
 }

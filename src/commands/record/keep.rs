@@ -2,20 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
+use sc_record::atomic_file::Place;
 use sc_record::profile::Profile;
-use sc_record::recording::{Earlier, Name, Recording, Run, RunId, update};
+use sc_record::recording::{Earlier, Journal, Name, Recording, Run, RunId, prepare, update};
 
 use crate::cli::{Destination, KeepArgs};
-use crate::commands::{input, profile};
-use crate::ui::summary::{Say, Summary};
+use crate::commands::profile;
+use crate::ui::summary::{Say, Summary, count};
 
 /// Where a run goes.
 pub(in crate::commands) struct Keep<'a> {
     args: &'a KeepArgs,
     name: Name,
     /// `None`: keep no recording.
-    recording: Option<PathBuf>,
+    recording: Option<Place>,
     output: Destination,
+    /// That of `output`, if it is a file.
+    profile: Option<Place>,
     /// What the profile allows besides.
     assumed: Option<Profile>,
 }
@@ -43,11 +46,18 @@ impl Keep<'_> {
         let output = args.output.clone();
         let output =
             output.unwrap_or_else(|| profile::default_output(&name, "", args.profile.format));
+        // Found before the workload runs, which could put links in their way.
+        let recording = recording.as_deref().map(Place::find).transpose()?;
+        let profile = match &output {
+            Destination::File(path) => Some(Place::find(path)?),
+            _ => None,
+        };
         Ok(Keep {
             args,
             name,
             recording,
             output,
+            profile,
             assumed: None,
         })
     }
@@ -57,45 +67,56 @@ impl Keep<'_> {
         self.assumed = Some(profile);
     }
 
-    /// Refuses a recording that the run could not be added to, before the run.
-    pub(in crate::commands) fn check_recording(&self) -> anyhow::Result<()> {
-        let Some(path) = &self.recording else {
+    /// Fails if the run could not be added to the recording, or its profile not be written, before the run.
+    pub(in crate::commands) fn prepare(&self) -> anyhow::Result<()> {
+        if let Some(place) = &self.profile {
+            place.check_writable(PROFILE_BYTES)?;
+        }
+        let Some(place) = &self.recording else {
             return Ok(());
         };
-        if path.exists() && !self.args.fresh {
-            let recording = input::recording(path)?;
+        let prepared = prepare(place, self.earlier())?;
+        if let (Some(recording), false) = (&prepared.recording, self.args.fresh) {
             anyhow::ensure!(
                 recording.name == self.name,
                 "{} is the recording of {}, not of {}: give that name with --name, or another file with --recording",
-                path.display(),
+                place.path().display(),
                 recording.name,
                 self.name,
             );
         }
+        say_recovered(prepared.recovered.len(), self.args.verbosity.quiet);
         Ok(())
     }
 
-    /// Adds the run to the recording's file, and gives all that is there then.
-    pub(in crate::commands) fn add(&self, run: Run) -> anyhow::Result<Added> {
-        let latest = run.id;
-        let one = Recording::of(self.name.clone(), run);
-        let Some(path) = &self.recording else {
-            let recording = one;
-            return Ok(Added { recording, latest });
-        };
-        let earlier = if self.args.fresh {
+    /// Starts to write what is new of the run while it goes on.
+    pub(in crate::commands) fn journal(&self) -> anyhow::Result<Option<Journal>> {
+        let labels = self.args.labels.to_map();
+        let start = |place| Journal::start(place, self.name.clone(), labels);
+        Ok(self.recording.as_ref().map(start).transpose()?)
+    }
+
+    fn earlier(&self) -> Earlier {
+        if self.args.fresh {
             Earlier::SetAside
         } else {
             Earlier::Keep
+        }
+    }
+
+    /// Adds the run to the recording's file, and gives all that is there then.
+    pub(in crate::commands) fn add(
+        &self,
+        run: Run,
+        journal: Option<Journal>,
+    ) -> anyhow::Result<Added> {
+        let latest = run.id;
+        let one = Recording::of(self.name.clone(), run);
+        let Some(place) = &self.recording else {
+            let recording = one;
+            return Ok(Added { recording, latest });
         };
-        let all = update(path, earlier, |old| match old {
-            Some(old) => old.merge(one.clone()),
-            None => Ok(one.clone()),
-        });
-        let recording = all.map_err(|error| {
-            let kept = rescue(&one, path);
-            anyhow::Error::new(error).context(kept)
-        })?;
+        let recording = add(place, self.earlier(), one, journal)?;
         Ok(Added { recording, latest })
     }
 
@@ -124,7 +145,10 @@ impl Keep<'_> {
             let both = document.generated.profile.or_allowed_by(assumed);
             document = profile::with_profile(document, both, self.args.profile, recording)?;
         }
-        profile::write(&document.written, &self.output)?;
+        match &self.profile {
+            Some(place) => profile::write_at(&document.written, place)?,
+            None => profile::write(&document.written, &self.output)?,
+        }
         // The summary tells why the latest run is incomplete.
         (document.generated.incomplete).retain(|incomplete| incomplete.run != latest);
         let additions = profile::additions(&document, self.args.profile.into());
@@ -140,21 +164,72 @@ impl Keep<'_> {
             Destination::File(path) if profile_written => Some(("profile", path.as_path())),
             _ => None,
         };
-        let recording = self.recording.as_deref().map(|path| ("recording", path));
+        let recording = self.recording.as_ref();
+        let recording = recording.map(|place| ("recording", place.path()));
         recording.into_iter().chain(profile).collect()
     }
 }
 
-/// Keeps a run that its recording can't take, in a file of its own: it may have taken hours. Says where.
-fn rescue(run: &Recording, recording: &Path) -> String {
+/// The size that a profile probably has.
+const PROFILE_BYTES: u64 = 16 << 10;
+
+/// Adds a run to the recording of a file, and gives all that is there then. The journal goes once the run is saved.
+pub(in crate::commands) fn add(
+    place: &Place,
+    earlier: Earlier,
+    one: Recording,
+    journal: Option<Journal>,
+) -> anyhow::Result<Recording> {
+    let all = update(place, earlier, |old| match old {
+        Some(old) => old.merge(one.clone()),
+        None => Ok(one.clone()),
+    });
+    match all {
+        Ok(all) => {
+            if let Some(error) = journal.and_then(Journal::remove) {
+                let error = anyhow::Error::new(error);
+                say!("sc-record: warning: the run had no journal: {error:#}");
+            }
+            Ok(all)
+        }
+        Err(error) => {
+            let path = place.path().display();
+            let (kept, is_kept) = rescue(&one, &path.to_string());
+            if let (Some(journal), false) = (journal, is_kept) {
+                journal.keep();
+            }
+            Err(anyhow::Error::new(error).context(kept))
+        }
+    }
+}
+
+/// Says that runs of killed recorders were taken in.
+pub(in crate::commands) fn say_recovered(runs: usize, quiet: bool) {
+    if runs > 0 && !quiet {
+        say!(
+            "sc-record: the recording has {} more, from recorders that were killed",
+            count(runs as u64, "incomplete run")
+        );
+    }
+}
+
+/// Keeps a run that its recording can't take, in a file of its own: it may have taken hours. Gives where, and whether it
+/// could be kept.
+fn rescue(run: &Recording, recording: &str) -> (String, bool) {
     let id = run.runs.keys().next().map(RunId::to_string);
     let file = format!("{}.{}.json", run.name, id.unwrap_or_default());
     let path = std::env::temp_dir().join(file);
-    let (kept, recording) = (path.display(), recording.display());
+    let kept = path.display();
     match run.save(&path) {
-        Ok(()) => format!(
-            "the run is kept in {kept} (to add it: sc-record merge {kept} {recording} -o {recording})"
+        Ok(()) => (
+            format!(
+                "the run is kept in {kept} (to add it: sc-record merge {kept} {recording} -o {recording})"
+            ),
+            true,
         ),
-        Err(error) => format!("the run is lost, it can't be kept in {kept} either ({error})"),
+        Err(error) => (
+            format!("the run is lost, it can't be kept in {kept} either ({error})"),
+            false,
+        ),
     }
 }

@@ -9,7 +9,7 @@ use sc_record::backend::log::AuditSource;
 use sc_record::backend::{Backend, Command, Follow, Scope, Target};
 use sc_record::command::find_executable;
 use sc_record::event::Task;
-use sc_record::recording::{Name, Run};
+use sc_record::recording::{Journal, Name, Run};
 use sc_record::syscall::Syscall;
 
 use self::keep::Keep;
@@ -31,12 +31,13 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
         known = assumed.allowed();
         keep.assume(assumed);
     }
-    keep.check_recording()?;
+    keep.prepare()?;
     let backends = backends(args, follows, known);
 
     let verbosity = args.keep.verbosity;
     let observation = Observation::prepare(&target, verbosity, args.observe.progress)?;
-    let mut run = observation.record(&backends, &mut |_| {})?;
+    let journal = keep.journal()?;
+    let mut run = observation.record(&backends, journal.as_ref(), &mut |_| {})?;
     if follows && run.syscalls.is_empty() {
         return Err(NoRecord.into());
     }
@@ -46,7 +47,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     }
     let status = status(&run, &target, &observation);
     match args.assume.as_deref().filter(|_| !follows) {
-        None => save(&keep, &observation, run, args.json)?,
+        None => save(&keep, &observation, run, journal, args.json)?,
         // Without a call there is nothing to keep, nor to make a profile of.
         Some(assumed) if run.syscalls.is_empty() => lacks_nothing(assumed, &run),
         Some(assumed) => {
@@ -55,14 +56,20 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
                 assumed.display()
             );
             run.incomplete_because.insert(why);
-            save(&keep, &observation, run, args.json)?;
+            save(&keep, &observation, run, journal, args.json)?;
         }
     }
     Ok(status)
 }
 
-fn save(keep: &Keep, observation: &Observation<'_>, run: Run, json: bool) -> anyhow::Result<()> {
-    let added = keep.add(run)?;
+fn save(
+    keep: &Keep,
+    observation: &Observation<'_>,
+    run: Run,
+    journal: Option<Journal>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let added = keep.add(run, journal)?;
     observation.saved();
     keep.report(&added, Say::beside_workload(json))
 }

@@ -93,7 +93,7 @@ fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Verif
     })];
     let tee = Tee::start(directory.path(), compare)?;
     let mut verifier = Verifier::new(&given.profile, &given.filter);
-    let recorded = observation.record(&backend, &mut |event| verifier.event(event.clone()));
+    let recorded = observation.record(&backend, None, &mut |event| verifier.event(event.clone()));
     observation.saved();
     let (stdout, stderr) = tee.end()?;
     let exit = recorded?.exit.context("the run was interrupted")?;

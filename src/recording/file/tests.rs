@@ -18,7 +18,7 @@ fn run() -> Run {
 
 /// Adds a run as the record verb does.
 fn add(path: &Path, run: Run) -> Result<Recording, FileError> {
-    update(path, Earlier::Keep, |old| match old {
+    update(&Place::find(path)?, Earlier::Keep, |old| match old {
         Some(old) => old.merge(Recording::of(name(), run)),
         None => Ok(Recording::of(name(), run)),
     })
@@ -109,7 +109,7 @@ fn a_fresh_start_keeps_the_old_file_beside_the_new() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.json");
     let fresh = |run| {
-        update(&path, Earlier::SetAside, |old| {
+        update(&Place::find(&path)?, Earlier::SetAside, |old| {
             assert_eq!(old, None);
             Ok(Recording::of(name(), run))
         })

@@ -93,6 +93,12 @@ impl Recording {
         text.push(b'\n');
         text
     }
+
+    /// The same on one line, without a newline.
+    pub(super) fn render_line(&self) -> Vec<u8> {
+        // As above, it can't fail; an empty line is no recording.
+        serde_json::to_vec(&RecordingText::from(self)).unwrap_or_default()
+    }
 }
 
 impl ParseError {
