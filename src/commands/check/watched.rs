@@ -60,7 +60,7 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
     }
     if let Some(Kept { place, name }) = kept {
         let one = Recording::of(name, run.clone());
-        add(&place, Earlier::Keep, one, journal)?;
+        add(&place, Earlier::Keep, &one, journal)?;
     }
     observation.saved();
     Ok((evidence, Subject::Run(Box::new(run))))

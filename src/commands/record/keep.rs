@@ -116,7 +116,7 @@ impl Keep<'_> {
             let recording = one;
             return Ok(Added { recording, latest });
         };
-        let recording = add(place, self.earlier(), one, journal)?;
+        let recording = add(place, self.earlier(), &one, journal)?;
         Ok(Added { recording, latest })
     }
 
@@ -177,7 +177,7 @@ const PROFILE_BYTES: u64 = 16 << 10;
 pub(in crate::commands) fn add(
     place: &Place,
     earlier: Earlier,
-    one: Recording,
+    one: &Recording,
     journal: Option<Journal>,
 ) -> anyhow::Result<Recording> {
     let all = update(place, earlier, |old| match old {
@@ -194,7 +194,7 @@ pub(in crate::commands) fn add(
         }
         Err(error) => {
             let path = place.path().display();
-            let (kept, is_kept) = rescue(&one, &path.to_string());
+            let (kept, is_kept) = rescue(one, &path.to_string());
             if let (Some(journal), false) = (journal, is_kept) {
                 journal.keep();
             }
