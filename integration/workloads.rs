@@ -176,6 +176,12 @@ workloads! {
         strace: Strace::Misses,
     }
     clone3_of_process_and_thread: "clone3" { certain: &[("x86_64/clone3", 4), ("x86_64/exit", 1)] }
+    clone3_arguments_of_every_size: "clone3_arguments" {
+        varies: WAIT,
+        certain: &[("x86_64/clone3", 46), ("x86_64/sched_get_priority_max", 14), ("x86_64/exit_group", 15)],
+        // One child is untraced.
+        strace: Strace::Misses,
+    }
     rare_clone_flags: "clone_flags" {
         varies: WAIT,
         certain: &[("x86_64/getpriority", 1), ("x86_64/sched_get_priority_min", 1)],

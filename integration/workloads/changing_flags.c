@@ -1,4 +1,4 @@
-/* A thread changes the flags in clone3(2)'s arguments while another one calls it, again and again.
+/* A thread changes the flags in clone3(2)'s arguments while others call it, again and again. Argument: how many others.
  * Kernel path: the kernel copies the arguments after the call was entered; CLONE_UNTRACED then makes a child without a tracer.
  * A tracer gets wrong: to believe what it read at the entry. The child escapes.
  * Build: -static -pthread
@@ -25,22 +25,40 @@ static void *changes(void *argument)
     return NULL;
 }
 
-int main(void)
+/* Both tasks have the registers that the caller had. */
+static long clone3(int *kept)
 {
-    pthread_t thread;
-    CHECK(pthread_create(&thread, NULL, changes, NULL) == 0);
-    for (int i = 0; i < CHILDREN; i++) {
-        pid_t pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+    long result = SYS_clone3, address = (long)&arguments, size = sizeof arguments;
+    __asm__ volatile("syscall" : "+a"(result), "+D"(address), "+S"(size) : : "rcx", "r11", "memory");
+    *kept = address == (long)&arguments && size == sizeof arguments;
+    return result;
+}
+
+static void *calls(void *count)
+{
+    int kept, status;
+    for (int i = 0; i < *(int *)count; i++) {
+        pid_t pid = clone3(&kept);
         if (pid == 0) {
             distinct_1();
-            /* Under a filter without a tracer it fails, until the recorder has the child. */
-            for (;;)
-                syscall(SYS_exit_group, 0);
+            syscall(SYS_exit_group, kept ? 5 : 6);
         }
-        CHECK(pid > 0);
-        int status;
+        CHECK(pid > 0 && kept);
         CHECK(waitpid(pid, &status, __WALL) == pid);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 5);
     }
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    int callers = argc > 1 ? atoi(argv[1]) : 1, count = CHILDREN / callers;
+    pthread_t thread, caller[CHILDREN];
+    CHECK(pthread_create(&thread, NULL, changes, NULL) == 0);
+    for (int i = 0; i < callers; i++)
+        CHECK(pthread_create(&caller[i], NULL, calls, &count) == 0);
+    for (int i = 0; i < callers; i++)
+        CHECK(pthread_join(caller[i], NULL) == 0);
     done = 1;
     CHECK(pthread_join(thread, NULL) == 0);
     return 0;

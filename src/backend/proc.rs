@@ -224,6 +224,11 @@ pub(super) fn is_init(task: Task) -> bool {
     field(&status, "NStgid:").is_some_and(|ids| ids.split_ascii_whitespace().last() == Some("1"))
 }
 
+/// How many seccomp filters a task has (Linux 5.9).
+pub(super) fn filters_of(task: Task) -> Option<i32> {
+    number_in_status(task, "Seccomp_filters:")
+}
+
 /// The threads of a process.
 pub(super) fn threads_of(process: Task) -> Vec<Task> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -326,6 +331,14 @@ pub(super) fn name_of(task: Task) -> Option<Vec<u8>> {
         name.pop();
     }
     Some(name)
+}
+
+/// The first mapping of a task with this name, such as `[vdso]`.
+pub(super) fn mapping_named(task: Task, name: &[u8]) -> Option<Range<u64>> {
+    let maps = read_bytes(task, "maps").ok()?;
+    let mut mappings = maps.split(|&byte| byte == b'\n').filter_map(Mapping::parse);
+    let found = mappings.find(|mapping| mapping.name == name)?;
+    Some(found.range)
 }
 
 /// What a task has mapped at an address.

@@ -1,7 +1,8 @@
 //! The loop that handles one stop of a tracee after another.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use nix::sys::ptrace::{self as requests, Options};
@@ -14,7 +15,7 @@ use super::call_sites::Sites;
 use super::recording_filter::RecordingFilter;
 use super::special_table::{Special, SpecialTable};
 use super::stop::{Change, Died, Stop, Stopped, Waiter};
-use super::tracee::{OnExit, Seccomp, Sleeping, Stops, Tracee, Tracees};
+use super::tracee::{OnExit, Seccomp, Sleeping, Stops, Tracee, Tracees, Undo};
 use super::{interrupted_calls, special_calls};
 use crate::backend::proc::{self, Disposition, Status};
 use crate::backend::{Error, Interest, Job, Stop as StopRequest, Until};
@@ -40,6 +41,13 @@ struct Held {
     waiting_for: HashSet<Task>,
 }
 
+/// A tracee that waits at the entry of clone3(2) for a place for its arguments.
+struct Delayed {
+    caller: Stopped,
+    syscall: Syscall,
+    args: [u64; 6],
+}
+
 /// What is to be looked at, at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
@@ -58,6 +66,9 @@ pub(super) struct Engine<'a> {
     unborn_dead: HashSet<Task, FxBuildHasher>,
     command: CommandEnd,
     held: Vec<Held>,
+    delayed: Vec<Delayed>,
+    /// Of those that ended in a call that makes a task, whose first stop may be yet to come.
+    undos_of_the_dead: VecDeque<Undo>,
     specials: SpecialTable,
     /// Where no task has the recording filter.
     vsyscall: Option<Vsyscall>,
@@ -87,6 +98,8 @@ impl<'a> Engine<'a> {
             unborn_dead: HashSet::default(),
             command: CommandEnd::default(),
             held: Vec::new(),
+            delayed: Vec::new(),
+            undos_of_the_dead: VecDeque::new(),
             specials: SpecialTable::new(),
             vsyscall: match filter {
                 Some(_) => None,
@@ -142,11 +155,14 @@ impl<'a> Engine<'a> {
                         let _ = ptrace::resume(task, self.tracee(task).resume(), 0);
                     }
                     self.release_held(task);
+                    self.release_delayed();
                 }
                 Change::Gone(task, exit) => {
                     self.gone(task, exit);
                     self.held.retain(|held| held.caller.task() != task);
+                    self.delayed.retain(|delayed| delayed.caller.task() != task);
                     self.release_held(task);
+                    self.release_delayed();
                     if until == Until::Exit && self.command.exit.is_some() {
                         self.report_left_behind();
                         return Ok(());
@@ -206,11 +222,22 @@ impl<'a> Engine<'a> {
     }
 
     /// Makes sure that the tracee is known. A new task's first stop can come before the stop at which its parent
-    /// reports it; by then the safe way is `PTRACE_SYSCALL`.
+    /// reports it; by then the safe way is `PTRACE_SYSCALL`, and what was changed for the call that makes it is restored.
     fn meet(&mut self, stopped: &Stopped) {
         let task = stopped.task();
         match self.tracees.known.get_mut(&task) {
-            None => self.tracee(task).early = true,
+            None => {
+                let calls = self.tracees.known.values();
+                let under_way = calls.filter_map(|tracee| tracee.on_exit.as_ref()?.undo());
+                let mut undos = under_way.chain(&self.undos_of_the_dead);
+                undos.any(|undo| undo.apply(stopped));
+                let inherited = self.tracees.inherited_own_filter(task);
+                let tracee = self.tracee(task);
+                tracee.early = true;
+                if inherited == Some(true) {
+                    tracee.seccomp = Seccomp::Filter;
+                }
+            }
             Some(tracee) => {
                 if let Some(undo) = tracee.undo.take() {
                     undo.apply(stopped);
@@ -512,6 +539,17 @@ impl<'a> Engine<'a> {
         args: [u64; 6],
     ) -> Result<(), Died> {
         let task = stopped.task();
+        if special == Special::Clone3
+            && let Some(room) = self.tracees.room_of(&stopped)
+            && self.tracees.copies.are_full(room)
+        {
+            self.delayed.push(Delayed {
+                caller: stopped,
+                syscall,
+                args,
+            });
+            return Ok(());
+        }
         let on_exit = special_calls::at_entry(&mut self.tracees, &stopped, special, syscall, args)?;
         let for_all_threads = matches!(on_exit, Some(OnExit::OwnFilter { all_threads: true }));
         self.tracee(task).on_exit = on_exit;
@@ -527,6 +565,14 @@ impl<'a> Engine<'a> {
             }
         }
         self.resume(stopped, 0)
+    }
+
+    /// A place for the arguments of clone3(2) may have become free.
+    fn release_delayed(&mut self) {
+        for delayed in std::mem::take(&mut self.delayed) {
+            let (caller, syscall, args) = (delayed.caller, delayed.syscall, delayed.args);
+            let _: Result<(), Died> = self.entered_special(caller, Special::Clone3, syscall, args);
+        }
     }
 
     /// Puts the other threads of a task's process to `PTRACE_SYSCALL`, and says which of them must stop once for that.
@@ -582,22 +628,21 @@ impl<'a> Engine<'a> {
             return self.resume(stopped, 0);
         };
         let tracee = self.tracee(parent);
-        let (stops, seccomp) = (tracee.stops, tracee.seccomp);
-        let undo = match &tracee.on_exit {
-            Some(OnExit::Undo(undo)) => Some(undo.clone()),
-            Some(OnExit::Clone3 { undo }) => {
-                let undo = undo.clone();
-                tracee.on_exit = undo.clone().map(OnExit::Undo);
-                undo
-            }
-            _ => None,
-        };
+        let (stops, seccomp, room) = (tracee.stops, tracee.seccomp, tracee.room.clone());
+        let undo = tracee.on_exit.as_ref().and_then(OnExit::undo).cloned();
+        if let Some(undo) = &undo {
+            undo.apply(&stopped);
+        }
+        if let Some(OnExit::Clone3 { .. } | OnExit::Undo(_)) = self.tracee(parent).on_exit {
+            self.tracee(parent).on_exit = None;
+        }
         if !self.unborn_dead.remove(&child) {
+            self.born(child, stops, seccomp);
             let child = self.tracee(child);
-            child.stops = stops;
-            child.seccomp = seccomp;
-            child.undo = undo;
-            child.early = false;
+            child.room = room;
+            if !std::mem::take(&mut child.early) {
+                child.undo = undo;
+            }
         }
         if let Some(sites) = &mut self.sites {
             sites.forked(parent, child);
@@ -606,20 +651,44 @@ impl<'a> Engine<'a> {
         self.resume(stopped, 0)
     }
 
+    /// A task's maker, which is in this state, reports it.
+    fn born(&mut self, task: Task, stops: Stops, seccomp: Seccomp) {
+        let early = self.tracee(task).early;
+        let inherited = match stops {
+            Stops::Syscalls if !early => self.tracees.inherited_own_filter(task),
+            _ => None,
+        };
+        let tracee = self.tracee(task);
+        if !early {
+            tracee.stops = stops;
+            tracee.seccomp = match inherited {
+                Some(true) => Seccomp::Filter,
+                Some(false) => Seccomp::Disabled,
+                None => seccomp,
+            };
+        } else if tracee.seccomp == Seccomp::Disabled && !self.tracees.load_for_all_threads() {
+            // It has made calls since, but loaded no filter.
+            self.tracee(task).stops = stops;
+        }
+    }
+
     fn executed(&mut self, stopped: Stopped) -> Result<(), Died> {
         let task = stopped.task();
         if let Ok(former) = i32::try_from(stopped.message()?).map(Task)
             && former != task
         {
             // Another thread than the leader called: it has the leader's id now, and the leader is gone.
-            if let Some(tracee) = self.tracees.known.remove(&former) {
-                self.tracees.known.insert(task, tracee);
+            if let Some(tracee) = self.tracees.known.remove(&former)
+                && let Some(leader) = self.tracees.known.insert(task, tracee)
+            {
+                self.died_in(leader.on_exit.as_ref());
             }
             if let Some(sites) = &mut self.sites {
                 sites.gone(former);
             }
             self.sink.event(Event::Exit { task: former });
         }
+        self.tracee(task).room = OnceCell::new();
         if let Some(sites) = &mut self.sites {
             sites.executed(task);
         }
@@ -646,13 +715,11 @@ impl<'a> Engine<'a> {
     }
 
     fn gone(&mut self, task: Task, exit: Exit) {
-        if self
-            .tracees
-            .known
-            .remove(&task)
-            .is_some_and(|tracee| tracee.early)
-        {
-            self.unborn_dead.insert(task);
+        if let Some(tracee) = self.tracees.known.remove(&task) {
+            if tracee.early {
+                self.unborn_dead.insert(task);
+            }
+            self.died_in(tracee.on_exit.as_ref());
         }
         if self.is_command(task) {
             self.command.exit = Some(exit);
@@ -666,6 +733,21 @@ impl<'a> Engine<'a> {
             self.sink.event(Event::Outcome { task, outcome });
         }
         self.sink.event(Event::Exit { task });
+    }
+
+    /// A task ended in a call. If that made another one, its first stop may be yet to come.
+    fn died_in(&mut self, call: Option<&OnExit>) {
+        /// The first stop of a task comes soon.
+        const KEPT: usize = 64;
+        if let Some(OnExit::Clone3 { copy: None, undo }) = call
+            && !matches!(undo, Some(Undo::Arguments(..)))
+        {
+            self.lost(special_calls::ESCAPED.to_owned());
+        }
+        if let Some(undo) = call.and_then(OnExit::undo) {
+            self.undos_of_the_dead.truncate(KEPT - 1);
+            self.undos_of_the_dead.push_front(undo.clone());
+        }
     }
 
     /// Tells what may call unseen, where that can be.

@@ -139,8 +139,12 @@ fn timespec_at(stopped: &Stopped, address: u64, is_64_bit: bool) -> Time {
 /// A limit that a socket of the tracee has. A file that isn't a socket has none.
 fn time_of_socket(task: Task, fd: i32, option: impl Fn(&OwnedFd) -> nix::Result<TimeVal>) -> Time {
     let socket = || {
-        let process = pidfd::open(proc::process_of(task)?.0).ok()?;
-        pidfd::descriptor_of(&process, fd).ok()
+        // Threads can have descriptors of their own (CLONE_FILES), and outlive the first one of their process.
+        let owner = match pidfd::open_thread(task.0) {
+            Ok(thread) => thread,
+            Err(_) => pidfd::open(proc::process_of(task)?.0).ok()?,
+        };
+        pidfd::descriptor_of(&owner, fd).ok()
     };
     let Some(socket) = socket() else {
         return Time::Unknown;

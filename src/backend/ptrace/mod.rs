@@ -13,13 +13,15 @@
 //! - The filter needs `no_new_privs`, which would take privileges from setuid programs that ptrace leaves them.
 //!
 //! In the order of use: [`Ptrace`] decides and starts; `attach` seizes tasks; `engine` handles one stop after another;
-//! `special_calls` handles calls that would end or show the recording; `interrupted_calls` enters calls again that only a
+//! `special_calls` handles calls that would end or show the recording; `clone_args` keeps the arguments of clone3(2) from
+//! changing; `interrupted_calls` enters calls again that only a
 //! tracer interrupted; `call_sites` finds out who made a call; `tracee` is the state of each task; `stop` is its current
 //! stop. `arch` holds all code that depends on the architecture.
 
 mod arch;
 mod attach;
 mod call_sites;
+mod clone_args;
 mod engine;
 mod interrupted_calls;
 mod probe;

@@ -5,16 +5,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::ptrace as requests;
 use nix::unistd::Pid;
 
-use super::arch::{CallRegisters, MACHINE, Registers};
+use super::arch::{CallRegisters, MACHINE, NOTHING, Registers};
 use super::attach;
+use super::clone_args::{self, Arguments};
 use super::special_table::Special;
 use super::stop::{Died, Stopped};
-use super::tracee::{OnExit, Seccomp, Stops, Tracees, Undo};
+use super::tracee::{Change, OnExit, Seccomp, Stops, Tracees, Undo};
 use crate::backend::{Error, proc};
 use crate::event::Task;
 use crate::syscall::{Arch, Syscall};
 
-const ESCAPED: &str =
+pub(super) const ESCAPED: &str =
     "a task made another with CLONE_UNTRACED, which was not followed from its start on";
 const SECOND_TRACER: &str = "a task called ptrace(2) to trace or be traced, and was refused because the recorder traces it: \
      a debugger or tracer in the workload can't work under the ptrace backend";
@@ -35,33 +36,13 @@ pub(super) fn at_entry(
     let int = |argument: u64| argument & 0xffff_ffff;
     Ok(match special {
         Special::Clone if args[MACHINE.clone_flags] & CLONE_UNTRACED != 0 => {
-            let (arch, index) = (syscall.arch, MACHINE.clone_flags);
-            let was = args[index];
-            let is = was & !CLONE_UNTRACED;
-            let mut registers = Registers::read(stopped)?;
-            registers.set_argument(arch, index, is);
-            registers.write(stopped)?;
-            Some(OnExit::Undo(Undo::Argument {
-                arch,
-                index,
-                was,
-                is,
-            }))
+            let index = MACHINE.clone_flags;
+            let (was, is) = (args[index], args[index] & !CLONE_UNTRACED);
+            let changes = vec![Change { index, was, is }];
+            let undo = Undo::of_arguments(stopped, syscall.arch, changes)?;
+            Some(OnExit::Undo(undo))
         }
-        // The flags are the first 64 bits of struct clone_args.
-        Special::Clone3 => {
-            let flags = stopped.read_word(first);
-            let undo = flags.filter(|was| was & CLONE_UNTRACED != 0).map(|was| {
-                let is = was & !CLONE_UNTRACED;
-                stopped.write_word(first, is);
-                Undo::Memory {
-                    address: first,
-                    was,
-                    is,
-                }
-            });
-            Some(OnExit::Clone3 { undo })
-        }
+        Special::Clone3 => enter_clone3(tracees, stopped, syscall.arch, (first, second))?,
         Special::Prctl if int(first) == PR_GET_SECCOMP => Some(OnExit::HideFilter),
         Special::Prctl if int(first) == PR_SET_SECCOMP => match second {
             SECCOMP_MODE_STRICT => return enter_strict_mode(tracees, stopped),
@@ -102,6 +83,7 @@ pub(super) fn at_exit(
             if all_threads {
                 for (_, sibling) in tracees.siblings(task) {
                     sibling.seccomp = Seccomp::Filter;
+                    sibling.stops = Stops::Syscalls;
                 }
             }
         }
@@ -113,7 +95,7 @@ pub(super) fn at_exit(
             }
         }
         OnExit::Tracing if value == -i64::from(libc::EPERM) => return Ok(Some(SECOND_TRACER)),
-        OnExit::Clone3 { undo } => {
+        OnExit::Clone3 { undo, .. } => {
             if let Some(undo) = undo {
                 undo.apply(stopped);
             }
@@ -121,10 +103,60 @@ pub(super) fn at_exit(
                 return Ok(Some(ESCAPED));
             }
         }
-        OnExit::Undo(undo) => undo.apply(stopped),
+        OnExit::Undo(undo) => {
+            undo.apply(stopped);
+        }
         OnExit::OwnFilter { .. } | OnExit::HideFilter | OnExit::Tracing => {}
     }
     Ok(None)
+}
+
+/// Makes sure that clone3(2) makes a task that is followed, whatever other tasks do to its arguments meanwhile.
+fn enter_clone3(
+    tracees: &mut Tracees,
+    stopped: &Stopped,
+    arch: Arch,
+    (address, size): (u64, u64),
+) -> Result<Option<OnExit>, Died> {
+    let room = tracees
+        .room_of(stopped)
+        .filter(|room| room.is_below(width(arch)));
+    let argument = |index, was, is| Change { index, was, is };
+    let arguments = (address, size);
+    let (changes, copy) =
+        match clone_args::copy(stopped, &tracees.copies, room, arguments, CLONE_UNTRACED) {
+            Arguments::Refused => return Ok(None),
+            Arguments::Unreadable => (vec![argument(0, address, NOTHING & width(arch))], None),
+            Arguments::Copied {
+                place,
+                size: copied,
+            } => {
+                let changes = vec![
+                    argument(0, address, place.address),
+                    argument(1, size, copied),
+                ];
+                (changes, Some(place))
+            }
+            Arguments::InPlace => {
+                let flags = stopped.read_word(address);
+                let undo = flags.filter(|was| was & CLONE_UNTRACED != 0).map(|was| {
+                    let is = was & !CLONE_UNTRACED;
+                    stopped.write_word(address, is);
+                    Undo::Memory { address, was, is }
+                });
+                return Ok(Some(OnExit::Clone3 { undo, copy: None }));
+            }
+        };
+    let undo = Some(Undo::of_arguments(stopped, arch, changes)?);
+    Ok(Some(OnExit::Clone3 { undo, copy }))
+}
+
+/// What an argument of an ABI can be at most.
+fn width(arch: Arch) -> u64 {
+    match arch {
+        Arch::X86 | Arch::Arm => u32::MAX.into(),
+        _ => u64::MAX,
+    }
 }
 
 /// Takes in the task that a call made without a stop that reported it. Returns whether all its calls were seen, which is so
@@ -143,12 +175,11 @@ fn adopt(tracees: &mut Tracees, parent: Task, value: i64) -> bool {
     if seized.is_err() && !was_tracee {
         return false;
     }
-    let (stops, seccomp) = {
-        let parent = tracees.get(parent);
-        (parent.stops, parent.seccomp)
-    };
+    let parent = tracees.get(parent);
+    let (stops, seccomp, room) = (parent.stops, parent.seccomp, parent.room.clone());
     let child_state = tracees.get(child);
-    (child_state.stops, child_state.seccomp, child_state.early) = (stops, seccomp, false);
+    (child_state.stops, child_state.seccomp, child_state.room) = (stops, seccomp, room);
+    child_state.early = false;
     if !was_tracee {
         child_state.interrupted = true;
         // It dies as it likes.

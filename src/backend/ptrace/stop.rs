@@ -1,9 +1,11 @@
 //! Stops of tracees, as types: a [`Stopped`] tracee runs on once, and only through it.
 
+use std::io::IoSliceMut;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::ptrace as requests;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
 use crate::backend::Error;
@@ -70,6 +72,21 @@ impl Stopped {
     /// `PTRACE_GET_SYSCALL_INFO`.
     pub(super) fn syscall_info(&self) -> Result<SyscallInfo, Died> {
         alive(ptrace::syscall_info(self.task))
+    }
+
+    /// Reads its memory, as far as it could itself; EFAULT: it couldn't read all of it.
+    pub(super) fn read_memory(&self, address: u64, bytes: &mut [u8]) -> nix::Result<()> {
+        let length = bytes.len();
+        let place = RemoteIoVec {
+            base: usize::try_from(address).map_err(|_| Errno::EFAULT)?,
+            len: length,
+        };
+        let read = process_vm_readv(self.pid(), &mut [IoSliceMut::new(bytes)], &[place])?;
+        if read == length {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 
     /// Reads a 64-bit word of its memory; `None` if it can't be read.

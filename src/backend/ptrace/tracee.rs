@@ -1,5 +1,6 @@
 //! The state of each tracee between its stops.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use nix::sys::ptrace::Options;
 use rustc_hash::FxBuildHasher;
 
 use super::arch::{CallRegisters, Entry, Registers};
+use super::clone_args::{Copies, Place, Room};
 use super::recording_filter::RecordingFilter;
 use super::stop::{Died, Stopped};
 use crate::backend::proc;
@@ -60,6 +62,8 @@ pub(super) struct Tracee {
     pub(super) early: bool,
     /// The recorder makes it enter a call a second time.
     pub(super) again: Option<Again>,
+    /// Where its process has room for arguments of clone3(2), once that was looked for.
+    pub(super) room: OnceCell<Option<Room>>,
     /// When the recorder ends its current call, because the limit of that call is up.
     pub(super) until: Option<Instant>,
 }
@@ -78,6 +82,7 @@ impl Tracee {
             interrupted: false,
             early: false,
             again: None,
+            room: OnceCell::new(),
             until: None,
         }
     }
@@ -93,7 +98,7 @@ impl Tracee {
 }
 
 /// What to do when a call returns.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum OnExit {
     /// If it succeeded, a filter of the workload's own is loaded.
     OwnFilter { all_threads: bool },
@@ -101,49 +106,77 @@ pub(super) enum OnExit {
     HideFilter,
     /// If it failed, the recorder is the reason.
     Tracing,
-    /// If it made a task and no stop reported that, the task escaped. Its arguments are in memory, where another task can
-    /// change them after the recorder looked. Restore what was changed.
-    Clone3 { undo: Option<Undo> },
+    /// If it made a task and no stop reported that, the task escaped. Restore what was changed.
+    Clone3 {
+        undo: Option<Undo>,
+        /// Where the kernel finds the arguments, if not in memory that the workload can change.
+        copy: Option<Place>,
+    },
     /// Restore what was changed.
     Undo(Undo),
+}
+
+impl OnExit {
+    /// What to restore in the caller, and in the task that it makes.
+    pub(super) fn undo(&self) -> Option<&Undo> {
+        match self {
+            OnExit::Clone3 { undo, .. } => undo.as_ref(),
+            OnExit::Undo(undo) => Some(undo),
+            OnExit::OwnFilter { .. } | OnExit::HideFilter | OnExit::Tracing => None,
+        }
+    }
 }
 
 /// A change of a tracee's registers or memory that it must not find.
 #[derive(Clone, Debug)]
 pub(super) enum Undo {
-    /// Of an argument of a call, counted from 0.
-    Argument {
-        arch: Arch,
-        index: usize,
-        was: u64,
-        is: u64,
-    },
+    /// Of arguments of a call.
+    Arguments(Arch, Vec<Change>),
     /// Of a word of memory.
     Memory { address: u64, was: u64, is: u64 },
 }
 
+/// A change of an argument, counted from 0.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    pub(super) index: usize,
+    pub(super) was: u64,
+    pub(super) is: u64,
+}
+
 impl Undo {
-    /// Restores the tracee's own value, unless the tracee changed it since or died.
-    pub(super) fn apply(&self, stopped: &Stopped) {
-        match *self {
-            Undo::Argument {
-                arch,
-                index,
-                was,
-                is,
-            } if Registers::keeps_argument(index) => {
-                if let Ok(mut registers) = Registers::read(stopped)
-                    && registers.argument(arch, index) == is
-                {
-                    registers.set_argument(arch, index, was);
-                    let _: Result<(), Died> = registers.write(stopped);
+    /// Changes arguments of the call that a tracee enters.
+    pub(super) fn of_arguments(
+        stopped: &Stopped,
+        arch: Arch,
+        changes: Vec<Change>,
+    ) -> Result<Undo, Died> {
+        let mut registers = Registers::read(stopped)?;
+        for change in &changes {
+            registers.set_argument(arch, change.index, change.is);
+        }
+        registers.write(stopped)?;
+        Ok(Undo::Arguments(arch, changes))
+    }
+
+    /// Restores the tracee's own values, unless the tracee changed them since or died. Returns whether it did.
+    pub(super) fn apply(&self, stopped: &Stopped) -> bool {
+        match self {
+            Undo::Arguments(arch, changes) => {
+                let Ok(mut registers) = Registers::read(stopped) else {
+                    return false;
+                };
+                let kept = |change: &&Change| Registers::keeps_argument(change.index);
+                for change in changes.iter().filter(kept) {
+                    if registers.argument(*arch, change.index) != change.is {
+                        return false;
+                    }
+                    registers.set_argument(*arch, change.index, change.was);
                 }
+                registers.write(stopped).is_ok()
             }
-            Undo::Argument { .. } => {}
             Undo::Memory { address, was, is } => {
-                if stopped.read_word(address) == Some(is) {
-                    stopped.write_word(address, was);
-                }
+                stopped.read_word(*address) == Some(*is) && stopped.write_word(*address, *was)
             }
         }
     }
@@ -174,6 +207,7 @@ pub(super) struct Tracees {
     /// The options of every tracee.
     pub(super) options: Options,
     pub(super) known: HashMap<Task, Tracee, FxBuildHasher>,
+    pub(super) copies: Copies,
 }
 
 impl Tracees {
@@ -182,6 +216,7 @@ impl Tracees {
             filter,
             options,
             known: HashMap::default(),
+            copies: Copies::default(),
         }
     }
 
@@ -190,6 +225,28 @@ impl Tracees {
         self.known
             .entry(task)
             .or_insert_with(|| Tracee::new(Stops::Syscalls))
+    }
+
+    /// Where the process of a tracee has room for arguments of clone3(2).
+    pub(super) fn room_of(&mut self, stopped: &Stopped) -> Option<Room> {
+        let room = &self.get(stopped.task()).room;
+        *room.get_or_init(|| Room::find(stopped))
+    }
+
+    /// Whether a task that was just made has inherited a filter of the workload's own. That its maker has one by now, or had
+    /// none, proves nothing: another thread may load one for all at the same time.
+    pub(super) fn inherited_own_filter(&self, task: Task) -> Option<bool> {
+        // Beside the recording filter. A recorder that has one itself loads none.
+        let own = |count| count > 1;
+        self.filter.and_then(|_| proc::filters_of(task).map(own))
+    }
+
+    /// Whether a task is about to load a filter for all threads of its process.
+    pub(super) fn load_for_all_threads(&self) -> bool {
+        self.known.values().any(|tracee| {
+            let on_exit = tracee.on_exit.as_ref();
+            matches!(on_exit, Some(OnExit::OwnFilter { all_threads: true }))
+        })
     }
 
     /// The other threads of a task's process, and those tasks of which proc(5) doesn't say whether they are.

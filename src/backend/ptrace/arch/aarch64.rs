@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::{CallRegisters, Entry, Machine, NO_CODE};
+use super::{CallRegisters, Entry, Machine, NOTHING};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::event::Task;
 use crate::sys::ptrace::{read_register_set, write_register_set};
@@ -157,7 +157,7 @@ impl CallRegisters for Registers {
     }
 
     fn fault(&mut self) {
-        self.set(self.pc(), NO_CODE);
+        self.set(self.pc(), NOTHING);
     }
 }
 

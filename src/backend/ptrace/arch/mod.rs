@@ -35,8 +35,8 @@ pub(super) struct Machine {
     pub(super) result_replaces_argument: bool,
 }
 
-/// An address that no program can have code at, with 64 bits or cut to 32.
-const NO_CODE: u64 = 0xffff_ffff_ffff_f000;
+/// An address that no program can have anything at, with 64 bits or cut to 32.
+pub(super) const NOTHING: u64 = 0xffff_ffff_ffff_f000;
 
 /// What is kept of the entry of a call where [`Machine::result_replaces_argument`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

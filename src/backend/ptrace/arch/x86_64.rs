@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use nix::libc::user_regs_struct;
 use nix::sys::ptrace as requests;
 
-use super::{CallRegisters, Entry, Machine, NO_CODE};
+use super::{CallRegisters, Entry, Machine, NOTHING};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::syscall::Arch;
 
@@ -114,6 +114,6 @@ impl CallRegisters for Registers {
     }
 
     fn fault(&mut self) {
-        self.0.rip = NO_CODE;
+        self.0.rip = NOTHING;
     }
 }
