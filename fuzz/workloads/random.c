@@ -947,6 +947,9 @@ static void executes(struct task *t)
     u32 nr = abi == X86 ? M_EXECVEAT : N_EXECVEAT;
     t->executing = (u64)abi << 32 | nr | 1ul << 63;
     t->has_handlers = 0;
+    /* What the new image maps before it can count. */
+    for (int i = 0; i < 3; i++)
+        add(&SHARED->begun[X86_64][N_MMAP]);
     begin(t, abi, nr);
     long result;
     if (abi == X86) {
@@ -1395,7 +1398,8 @@ void start(u64 *stack)
         t->stormy = 0;
     }
     for (int i = 0; i < 3; i++) {
-        add(&SHARED->begun[X86_64][N_MMAP]);
+        if (count > 2)
+            add(&SHARED->begun[X86_64][N_MMAP]);
         returned(X86_64, N_MMAP);
     }
     switch_stack(slot, stack_of(slot));

@@ -52,7 +52,7 @@ impl Room {
     }
 
     /// Whether the vDSO is still there: a process can move it.
-    fn is_there(self, stopped: &Stopped) -> bool {
+    pub(super) fn is_there(self, stopped: &Stopped) -> bool {
         let mut magic = [0; 4];
         stopped.read_memory(self.vdso, &mut magic).is_ok() && magic == *MAGIC
     }
@@ -153,7 +153,7 @@ pub(super) fn copy(
     else {
         return Arguments::Refused;
     };
-    let Some(room) = room.filter(|room| room.is_there(stopped)) else {
+    let Some(room) = room else {
         return Arguments::InPlace;
     };
     let mut bytes = vec![0; size];

@@ -1,6 +1,5 @@
 //! The loop that handles one stop of a tracee after another.
 
-use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -628,7 +627,7 @@ impl<'a> Engine<'a> {
             return self.resume(stopped, 0);
         };
         let tracee = self.tracee(parent);
-        let (stops, seccomp, room) = (tracee.stops, tracee.seccomp, tracee.room.clone());
+        let (stops, seccomp, room) = (tracee.stops, tracee.seccomp, tracee.room);
         let undo = tracee.on_exit.as_ref().and_then(OnExit::undo).cloned();
         if let Some(undo) = &undo {
             undo.apply(&stopped);
@@ -688,7 +687,7 @@ impl<'a> Engine<'a> {
             }
             self.sink.event(Event::Exit { task: former });
         }
-        self.tracee(task).room = OnceCell::new();
+        self.tracee(task).room = None;
         if let Some(sites) = &mut self.sites {
             sites.executed(task);
         }

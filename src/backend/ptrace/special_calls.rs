@@ -138,6 +138,8 @@ fn enter_clone3(
                 (changes, Some(place))
             }
             Arguments::InPlace => {
+                // It may be dying, and nothing of it can be read any more.
+                Registers::read(stopped)?;
                 let flags = stopped.read_word(address);
                 let undo = flags.filter(|was| was & CLONE_UNTRACED != 0).map(|was| {
                     let is = was & !CLONE_UNTRACED;
@@ -176,7 +178,7 @@ fn adopt(tracees: &mut Tracees, parent: Task, value: i64) -> bool {
         return false;
     }
     let parent = tracees.get(parent);
-    let (stops, seccomp, room) = (parent.stops, parent.seccomp, parent.room.clone());
+    let (stops, seccomp, room) = (parent.stops, parent.seccomp, parent.room);
     let child_state = tracees.get(child);
     (child_state.stops, child_state.seccomp, child_state.room) = (stops, seccomp, room);
     child_state.early = false;

@@ -1,6 +1,5 @@
 //! The state of each tracee between its stops.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -62,8 +61,8 @@ pub(super) struct Tracee {
     pub(super) early: bool,
     /// The recorder makes it enter a call a second time.
     pub(super) again: Option<Again>,
-    /// Where its process has room for arguments of clone3(2), once that was looked for.
-    pub(super) room: OnceCell<Option<Room>>,
+    /// Where its process has room for arguments of clone3(2), as far as known.
+    pub(super) room: Option<Room>,
     /// When the recorder ends its current call, because the limit of that call is up.
     pub(super) until: Option<Instant>,
 }
@@ -82,7 +81,7 @@ impl Tracee {
             interrupted: false,
             early: false,
             again: None,
-            room: OnceCell::new(),
+            room: None,
             until: None,
         }
     }
@@ -229,8 +228,11 @@ impl Tracees {
 
     /// Where the process of a tracee has room for arguments of clone3(2).
     pub(super) fn room_of(&mut self, stopped: &Stopped) -> Option<Room> {
-        let room = &self.get(stopped.task()).room;
-        *room.get_or_init(|| Room::find(stopped))
+        let room = &mut self.get(stopped.task()).room;
+        if room.is_none_or(|room| !room.is_there(stopped)) {
+            *room = Room::find(stopped);
+        }
+        *room
     }
 
     /// Whether a task that was just made has inherited a filter of the workload's own. That its maker has one by now, or had
