@@ -1,7 +1,7 @@
 /* A random program: every task of it executes operations that a seed chooses, and counts each call in shared memory before
  * it makes it (begun) and after it returned (returned). Without libc, so that there is no call that isn't counted.
  * Kernel path: fork, vfork, clone, clone3, exec, exit, signals, seccomp, strict mode, user dispatch, ptrace, namespaces.
- * A tracer gets wrong: whatever run.py finds.
+ * Pitfall: whatever run.py finds.
  * Build: -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie -no-pie -mno-red-zone -fno-builtin -mgeneral-regs-only
  */
 #include <linux/audit.h>

@@ -1,8 +1,8 @@
-/* Makes the calls that its arguments name, one after another, and says on a line what became of each: what a profile's
- * filter is tested with. An argument is [int80:]NUMBER[,ARGUMENT]...; "handle" installs a handler for SIGSYS first, and
+/* Makes the calls that its arguments name, one after another, and prints the outcome of each on a line. It tests the
+ * filter of a profile. An argument is [int80:]NUMBER[,ARGUMENT]...; "handle" installs a handler for SIGSYS first, and
  * "thread" makes the rest of the calls in a second thread.
- * Kernel path: whatever a filter can answer.
- * A tracer gets wrong: nothing that others don't show; it is run under profiles, not recorded for its calls.
+ * Kernel path: every action of a filter.
+ * Pitfall: none: it runs under profiles, and is not recorded for its calls.
  * Build: -static -no-pie -pthread
  */
 #include "workload.h"

@@ -1,6 +1,8 @@
-/* A thread changes the flags in clone3(2)'s arguments while others call it, again and again. Argument: how many others.
- * Kernel path: the kernel copies the arguments after the call was entered; CLONE_UNTRACED then makes a child without a tracer.
- * A tracer gets wrong: to believe what it read at the entry. The child escapes.
+/* A thread repeatedly changes the flags in clone3(2)'s arguments while other threads call it. The argument is the number
+ * of the others.
+ * Kernel path: the kernel copies the arguments after the entry of the call; CLONE_UNTRACED then makes a child without a
+ * tracer.
+ * Pitfall: relying on the arguments read at the entry. The child escapes.
  * Build: -static -pthread
  */
 #include "workload.h"

@@ -1,6 +1,7 @@
 /* chroot(2) into a directory (first argument) and execs a program there (second argument, as seen from inside).
- * Kernel path: the paths of the task are relative to its own root; a user namespace lets anyone do it.
- * A tracer gets wrong: reading paths from its own root.
+ * Kernel path: the paths of the task are relative to its root. A user namespace makes chroot(2) possible without
+ * privileges.
+ * Pitfall: resolving these paths from the tracer's root.
  * Build: -static
  */
 #include "workload.h"

@@ -1,6 +1,6 @@
-/* clone3(2) by hand: a process with a pidfd, then a thread on a stack of its own, then arguments that are refused.
+/* Raw clone3(2): a process with a pidfd, then a thread on its own stack, then invalid arguments.
  * Kernel path: clone3 with struct clone_args; the flags are behind a pointer.
- * A tracer gets wrong: which ptrace event comes depends on exit_signal: PTRACE_EVENT_FORK for SIGCHLD, _CLONE else.
+ * Pitfall: the ptrace event depends on exit_signal: PTRACE_EVENT_FORK for SIGCHLD, PTRACE_EVENT_CLONE otherwise.
  * Build: -static
  */
 #include "workload.h"
@@ -9,7 +9,8 @@
 static char stack[64 * 1024] __attribute__((aligned(16)));
 static volatile int thread_id, thread_ran;
 
-/* clone3 for a thread: parent and child return here on different stacks, so the child may not return from it. */
+/* clone3 for a thread: parent and child return here on different stacks, so the child must not return from this
+ * function. */
 static long clone3_thread(struct clone_args *arguments)
 {
     long result;

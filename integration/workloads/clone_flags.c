@@ -1,8 +1,8 @@
-/* Rarer kinds of clone(2): CLONE_PARENT, no exit signal, another exit signal, CLONE_VFORK alone, CLONE_PTRACE, and
+/* Rare uses of clone(2): CLONE_PARENT, no exit signal, another exit signal, CLONE_VFORK alone, CLONE_PTRACE, and
  * CLONE_PTRACE with CLONE_UNTRACED.
- * Kernel path: which ptrace event comes depends on the exit signal and on CLONE_VFORK; with CLONE_PTRACE | CLONE_UNTRACED
- * the child of a traced parent is attached, but no event tells so.
- * A tracer gets wrong: holding back a child until its parent's event; a child whose parent isn't the caller.
+ * Kernel path: the ptrace event depends on the exit signal and on CLONE_VFORK; with CLONE_PTRACE | CLONE_UNTRACED the
+ * child of a traced parent is attached without an event.
+ * Pitfall: holding a child until its parent's event; a child whose parent isn't the caller.
  * Build: -static
  */
 #include "workload.h"
@@ -25,7 +25,7 @@ int main(void)
     int status;
     signal(SIGUSR1, on_usr1);
 
-    /* A sibling: made by the child, waited for here. */
+    /* A sibling, created by the child and waited for here. */
     int ends[2];
     pid_t sibling;
     CHECK(pipe(ends) == 0);

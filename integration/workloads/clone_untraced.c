@@ -1,7 +1,7 @@
 /* CLONE_UNTRACED in clone(2) and clone3(2), for a process and for a thread.
- * Kernel path: the flag makes the kernel skip PTRACE_O_TRACECLONE and its like: the child isn't attached.
- * A tracer gets wrong: the child escapes and its calls are lost. Under a RET_TRACE filter without a tracer its calls even
- * fail with ENOSYS: then the child of clone ends with 91.
+ * Kernel path: the flag makes the kernel skip PTRACE_O_TRACECLONE and similar options: the child isn't attached.
+ * Pitfall: the child escapes and its calls are lost. Under a RET_TRACE filter without a tracer its calls fail with
+ * ENOSYS; the child of clone then exits with 91.
  * Build: -static
  */
 #include "workload.h"
@@ -35,7 +35,7 @@ int main(void)
         syscall(SYS_exit_group, syscall(SYS_sched_get_priority_min, SCHED_FIFO) == 1 ? 22 : 91);
     CHECK(pid > 0);
     int by_clone3 = exit_status(pid);
-    /* The flags are the workload's own memory: they must look untouched. */
+    /* The flags are in the workload's memory, which must look unchanged. */
     CHECK(arguments.flags == CLONE_UNTRACED);
 
     thread_id = 1;

@@ -1,6 +1,6 @@
-/* clone(CLONE_VM | SIGCHLD) without CLONE_THREAD: a process of its own that lives in its parent's memory.
+/* clone(CLONE_VM | SIGCHLD) without CLONE_THREAD: a separate process in its parent's memory.
  * Kernel path: clone(2) with a shared mm, its own signal handlers and files; wait4 by the parent.
- * A tracer gets wrong: it is a process (own tgid, own exit status), not a thread, though they share memory.
+ * Pitfall: taking it for a thread because it shares memory: it is a process, with its own tgid and exit status.
  * Build: -static
  */
 #include "workload.h"
@@ -10,7 +10,7 @@ static volatile int shared;
 
 static int child(void *argument)
 {
-    /* Raw calls: libc's thread data are the parent's. */
+    /* Raw calls: libc's thread data belong to the parent. */
     long self = syscall(SYS_getpid), thread = syscall(SYS_gettid);
     if (self != thread)
         return 90;

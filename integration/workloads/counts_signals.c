@@ -1,8 +1,8 @@
-/* Kills its own process group with signals that it handles, twice with each, and prints how many arrived: kill(0, SIGUSR1),
- * SIGTERM, SIGINT, a real-time signal, and the signals of faults.
- * Kernel path: kill(2) with pid 0: every member of the group, whoever it is.
- * A tracer gets wrong: it is a member of the group itself. It passes on what it got, so the workload sees it twice; or it
- * dies of a signal that only its own fault should raise.
+/* Kills its own process group with signals that it handles, twice with each, and prints how many arrived: kill(0,
+ * SIGUSR1), SIGTERM, SIGINT, a real-time signal, and the signals of faults.
+ * Kernel path: kill(2) with pid 0: every member of the group gets the signal.
+ * Pitfall: the recorder is a member of the group. It passes the signal on, so the workload sees it twice; or it dies of
+ * a signal that only its own fault should raise.
  * Build: -static
  */
 #include "workload.h"
@@ -22,7 +22,7 @@ int main(void)
         CHECK(sigaction(signals[i], &action, NULL) == 0);
         for (int times = 1; times <= 2; times++) {
             CHECK(kill(0, signals[i]) == 0);
-            /* Time for another one, if somebody sends it. */
+            /* Time for a second signal, if one is sent. */
             sleep_ms(50);
             say("signal %d arrived %d times\n", signals[i], counts[signals[i]]);
         }

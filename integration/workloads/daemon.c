@@ -1,7 +1,7 @@
-/* An orphaned daemon: double fork and setsid; the command ends at once, the daemon works on, makes a call that nobody else
- * makes (sched_get_priority_max), and writes a file (the argument) when it is done.
+/* An orphaned daemon: double fork and setsid; the command ends at once, the daemon goes on, makes a call that no other
+ * process makes (sched_get_priority_max), and writes a file (the argument) when it is done.
  * Kernel path: reparenting to init or to the next subreaper.
- * A tracer gets wrong: stopping when the command has ended; reaping the orphan's status as the command's own.
+ * Pitfall: stopping when the command has ended; reaping the orphan's status as the command's own.
  * Build: -static
  */
 #include "workload.h"

@@ -1,7 +1,8 @@
-/* Makes calls that it can do without, each in its own way, and calls that it can't: what `minimize` is tested with. With an
- * argument it sleeps so many milliseconds first; with another one it waits for ever instead of failing. A daemon outlives it that holds no descriptor.
- * Kernel path: none that matters; which calls are refused does.
- * A tracer gets wrong: nothing that others don't show; it is run under profiles.
+/* Makes calls that it needs and calls that it doesn't, each in its own way, to test `minimize`. The first argument is a
+ * number of milliseconds to sleep first; with a second one it waits for ever instead of failing. A daemon that holds no
+ * descriptor outlives it.
+ * Kernel path: irrelevant: only the refused calls matter.
+ * Pitfall: none: it runs under profiles.
  * Build: -static
  */
 #include "workload.h"
@@ -17,16 +18,16 @@ int main(int argc, char **argv)
 
     if (rest.tv_nsec)
         syscall(SYS_nanosleep, &rest, NULL);
-    /* Nobody looks at the result: tolerated. */
+    /* The result is ignored: tolerated. */
     syscall(SYS_getpgrp);
     syscall(SYS_getppid);
-    /* One of two will do: tolerated, but not both. */
+    /* Either of two calls suffices: each is tolerated, but not both. */
     if (syscall(SYS_readlink, "/proc/self/exe", path, sizeof path) < 0 &&
         syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path) < 0)
         fail("no link can be read\n");
-    /* For its name to be in a recording. */
+    /* Adds its name to a recording. */
     syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path);
-    /* Needed: it fails, writes something else, hangs or fails, or dies. */
+    /* Needed: without it the program fails, writes other output, hangs or fails, or dies. */
     if (uname(&name) != 0)
         fail("what machine is this?\n");
     say("priority %s\n", syscall(SYS_sched_get_priority_max, SCHED_FIFO) < 0 ? "unknown" : "known");
@@ -37,9 +38,9 @@ int main(int argc, char **argv)
     }
     if (syscall(SYS_getuid) < 0)
         *(volatile int *)0 = 0;
-    /* Its first steps are seen, whenever the recording of them ends. */
+    /* Its first steps are always recorded, even if the recording ends early. */
     CHECK(pipe(ready) == 0 || errno == EPERM);
-    /* Its fork is needed unless the pipe is refused as well: denying more can make a result right again. */
+    /* Its fork is needed unless the pipe is denied too: denying more can make the outcome right again. */
     long pid = syscall(SYS_fork);
     if (pid < 0 && ready[0] >= 0)
         return 5;

@@ -1,8 +1,8 @@
-/* Every number from 0 to 479 in each of the three ABIs of x86_64, under a filter that answers ENOSYS to all of them: nothing is
- * executed, everything is named. But for 335 and 336 of x86_64: those of uretprobes and uprobes aren't subject to seccomp, and
- * answer a stranger with SIGILL.
+/* Every number from 0 to 479 in each of the three ABIs of x86_64, under a filter that returns ENOSYS for all of them,
+ * so nothing is executed. 335 and 336 of x86_64 (uretprobe and uprobe) are left out: they bypass seccomp and raise
+ * SIGILL outside of a probe.
  * Kernel path: a seccomp filter's ERRNO; a system-call-enter stop comes before it.
- * What goes wrong without: a name that strace has and the tables here don't is taken for none, or for another number.
+ * Pitfall: a name that strace knows and our tables don't is dropped, or taken for another number.
  * Build: -static
  */
 #include "workload.h"
@@ -14,7 +14,7 @@ static void refuse_all(void)
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 2),
-        /* The last one of this program's own. */
+        /* This program's last call of its own. */
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 3, 1, 0),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),

@@ -1,7 +1,8 @@
-/* execve(2) that fails: no file, a directory, no permission, no format, a script without its interpreter, a loop of links;
- * and one that fails half-way, when the old program is gone already. The argument is an empty directory.
- * Kernel path: up to begin_new_exec() an errno comes back; after the point of no return the task is killed with SIGSEGV.
- * A tracer gets wrong: taking the call for success; waiting for PTRACE_EVENT_EXEC.
+/* execve(2) that fails: no file, a directory, no permission, no format, a script without its interpreter, a loop of
+ * links; and one that fails half-way, when the old program is already gone. The argument is an empty directory.
+ * Kernel path: before begin_new_exec() it returns an errno; after the point of no return the task is killed with
+ * SIGSEGV.
+ * Pitfall: taking the call for success; waiting for PTRACE_EVENT_EXEC.
  * Build: -static
  */
 #include "workload.h"
@@ -33,7 +34,7 @@ int main(int argc, char **argv)
     say("missing %d directory %d permission %d format %d interpreter %d loop %d\n", error_of("missing"), error_of("."),
         error_of("plain"), error_of("garbage"), error_of("script"), error_of("loop"));
 
-    /* A segment that would lie above user space: noticed when it is mapped. */
+    /* A segment above user space: the kernel notices when it maps it. */
     struct {
         Elf64_Ehdr header;
         Elf64_Phdr segment;

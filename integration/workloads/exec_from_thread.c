@@ -1,7 +1,7 @@
 /* A thread that isn't the leader calls execve(2) while the leader and others are blocked in calls.
  * Kernel path: de_thread(): all other threads are killed, the caller takes over the leader's id.
- * A tracer gets wrong: the caller's own id vanishes without an exit stop; the leader's id goes on as another task; who was
- * in a call never returns from it.
+ * Pitfall: the caller's id vanishes without an exit stop; the leader's id goes on as another task; threads that were in
+ * a call never return from it.
  * Build: -static -pthread
  */
 #include "workload.h"
@@ -48,7 +48,7 @@ int main(int argc, char **argv)
         CHECK(pthread_create(&thread, NULL, blocked, NULL) == 0);
         CHECK(read(ready[0], &byte, 1) == 1);
     }
-    /* Until all are in pause(2). */
+    /* Wait until all are in pause(2). */
     sleep_ms(100);
     CHECK(pthread_create(&thread, NULL, execs, NULL) == 0);
     created = 1;

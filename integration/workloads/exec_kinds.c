@@ -1,7 +1,7 @@
-/* Kinds of exec: through execveat(2) on a descriptor, from a memfd, from a deleted file, a script whose interpreter is this
+/* Kinds of exec: by execveat(2) on a descriptor, from a memfd, from a deleted file, a script whose interpreter is this
  * program, and with an empty argv. The argument is an empty directory.
  * Kernel path: bprm; /proc/PID/exe is "memfd:... (deleted)" or "... (deleted)".
- * A tracer gets wrong: the path of the executable isn't always a file.
+ * Pitfall: assuming that the path of the executable is a file.
  * Build: -static
  */
 #include "workload.h"

@@ -1,6 +1,6 @@
-/* Two threads call execve(2) at the same time, ten times over: one of them wins.
+/* Two threads call execve(2) at the same time, ten times: one of them wins.
  * Kernel path: de_thread() of the winner kills the loser inside its own execve (-EAGAIN or SIGKILL).
- * A tracer gets wrong: a task that dies at the entry of its call; two ids that become one.
+ * Pitfall: a task that dies at the entry of its call; two ids that become one.
  * Build: -static -pthread
  */
 #include "workload.h"
@@ -14,7 +14,7 @@ __attribute__((noreturn)) static void *execs(void *number)
     add_one(&waiting);
     spin_until(&waiting, 2);
     execl(self, self, number, NULL);
-    /* The loser comes here for a moment, or never: it may make no call of its own. */
+    /* The loser gets here for a moment or never, so it must make no call here. */
     for (;;)
         ;
 }

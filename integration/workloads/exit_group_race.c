@@ -1,6 +1,6 @@
 /* One thread calls exit_group(2) while others call getppid in a loop or are blocked in read(2), 20 times over.
- * Kernel path: zap_other_threads(): SIGKILL for tasks in every state, at any point of a call.
- * A tracer gets wrong: ESRCH from any request; the status is that of exit_group, whichever thread ends last.
+ * Kernel path: zap_other_threads(): SIGKILL for tasks in any state, at any point of a call.
+ * Pitfall: ESRCH from any request; taking the status of the last thread for that of exit_group.
  * Build: -static -pthread
  */
 #include "workload.h"

@@ -1,6 +1,6 @@
-/* A program whose first act is exit_group(2).
+/* A program whose first call is exit_group(2).
  * Kernel path: execve and exit_group.
- * A tracer gets wrong: a task that is gone before its exec stop was handled.
+ * Pitfall: a task that is gone before the tracer has handled its exec stop.
  * Build: -static -nostdlib -fno-stack-protector
  */
 __asm__(".globl _start\n"

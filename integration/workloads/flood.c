@@ -1,6 +1,6 @@
-/* Calls getppid as often as it is told.
+/* Calls getppid as often as its argument says.
  * Kernel path: getppid and nothing in between.
- * A recorder gets wrong: where every call is logged, the records come faster than they can be read.
+ * Pitfall: if every call is logged, records arrive faster than it can read them.
  * Build: -static
  */
 #include "workload.h"

@@ -1,6 +1,6 @@
-/* 200 processes: 40 children with 4 children each, then a chain in which each is the child of the one before.
- * Kernel path: fork(2) as clone(CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD), wait4, reparenting never.
- * A tracer gets wrong: a child's first stop that comes before its parent's fork event; ids that are reused.
+/* 200 processes: 40 children with 4 children each, then a chain in which each process is the child of the one before.
+ * Kernel path: fork(2) as clone(CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD), wait4; no reparenting.
+ * Pitfall: a child's first stop before its parent's fork event; reused ids.
  * Build: -static
  */
 #include "workload.h"
@@ -16,8 +16,8 @@ static int chain(int left)
     return exit_status(pid) + 1;
 }
 
-/* The sum of the statuses of the next so many children. Waiting for any child is one call for each. Waiting for a certain one
- * would be more when traced: the SIGCHLD of another, which is ignored, interrupts a traced parent's wait4 all the same. */
+/* The sum of the statuses of this many children. Waiting for any child takes one call per child. Waiting for a certain
+ * one can take more when traced: an ignored SIGCHLD of another child interrupts the wait4 of a traced parent. */
 static int statuses(int children)
 {
     int sum = 0, status;

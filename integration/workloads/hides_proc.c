@@ -1,6 +1,6 @@
-/* Mounts an empty file system over /proc, then loads a filter for all threads. Needs a mount namespace that it may spoil.
- * Kernel path: the filter is in force for the sibling, too, which is in no stop then.
- * A tracer gets wrong: to look for the siblings in /proc by its path. The sibling's refused call is missed.
+/* Mounts an empty file system over /proc, then loads a filter for all threads. Needs its own mount namespace.
+ * Kernel path: the filter also applies to the sibling, which is not in a stop then.
+ * Pitfall: looking for siblings in /proc by path. It misses the sibling's refused call.
  * Build: -static -pthread
  */
 #include "workload.h"

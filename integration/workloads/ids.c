@@ -1,6 +1,7 @@
-/* Says who it runs as: the target of setuid tests.
- * Kernel path: bprm_creds_from_file(): a setuid bit counts unless no_new_privs, nosuid, or a tracer without CAP_SYS_PTRACE.
- * A tracer gets wrong: the workload runs without its privileges and takes other paths than in real life.
+/* Prints its user ids, for tests of setuid programs.
+ * Kernel path: bprm_creds_from_file(): a setuid bit is ignored with no_new_privs, nosuid, or a tracer without
+ * CAP_SYS_PTRACE.
+ * Pitfall: the workload runs without its privileges, and so takes other paths.
  * Build: -static
  */
 #include "workload.h"

@@ -1,8 +1,8 @@
-/* Calls that a signal ends with EINTR, while signals come that their receiver ignores: by default (SIGCHLD, SIGURG, SIGWINCH)
- * and by choice (SIGUSR1). They sleep on, for their whole time; a signal with a handler still ends them.
- * Kernel path: sig_ignored() drops an ignored signal before it wakes anybody, unless the receiver is traced.
- * A tracer gets wrong: epoll_wait, semop and others return EINTR, though nothing was delivered; or they sleep longer than
- * they were told; or they are counted twice.
+/* Calls that a signal ends with EINTR, while the process gets signals that it ignores by default (SIGCHLD, SIGURG,
+ * SIGWINCH) or by choice (SIGUSR1). The calls sleep for their whole time; a signal with a handler still ends them.
+ * Kernel path: sig_ignored() drops an ignored signal before it wakes a task, unless the task is traced.
+ * Pitfall: epoll_wait, semop and others return EINTR although no signal was delivered, sleep too long, or are counted
+ * twice.
  * Build: -static
  */
 #include "workload.h"
@@ -19,7 +19,7 @@ static void handler(int signal)
 
 static int epoll, semaphores;
 
-/* What the call answers after the signals: 0 where its time is over or it was woken. */
+/* The result of the call after the signals: 0 if its time is over or it was woken. */
 static int sleeps(int kind)
 {
     struct epoll_event event;

@@ -1,8 +1,9 @@
-/* Prints everything that a program inherits: ids' relations, signal mask, dispositions and pending signals, descriptors and
- * their flags, limits, affinity, niceness, umask, environment, directory, timers, terminal's group, prctl settings.
- * Kernel path: what fork and execve keep.
- * A tracer gets wrong: each of these can differ from what the workload would have without the recorder: SIGPIPE ignored by
- * the Rust runtime, descriptors that leak, a blocked signal, a CPU that it was pinned to.
+/* Prints everything that a program inherits: the relations of its ids, signal mask, dispositions and pending signals,
+ * descriptors and their flags, limits, affinity, niceness, umask, environment, directory, timers, foreground group of
+ * the terminal, prctl settings.
+ * Kernel path: the state that fork and execve keep.
+ * Pitfall: each of these can differ from a run without the recorder: SIGPIPE ignored by the Rust runtime, leaked
+ * descriptors, a blocked signal, a pinned CPU.
  * Build: -static
  */
 #include "workload.h"
@@ -68,7 +69,8 @@ int main(int argc, char **argv)
     char name[16], directory[4096];
     CHECK(prctl(PR_GET_NAME, name) == 0 && getcwd(directory, sizeof directory));
     say("name %s directory %s umask %o\n", name, directory, umask(0));
-    /* Not whether it leads its group: a recorder stays in the group that the shell made for its job, and leads it. */
+    /* It doesn't print whether it leads its group: a recorder is in the group that the shell made for the job, and
+     * leads it. */
     pid_t foreground = tcgetpgrp(0);
     say("leads session %d, in the foreground %d\n", getsid(0) == getpid(), foreground == -1 ? -1 : foreground == getpgrp());
     for (int i = 0; i < argc; i++)

@@ -1,6 +1,6 @@
-/* The init of a pid namespace crashes: by SIGSEGV, abort(3), SIGILL and SIGFPE, each in a namespace of its own.
+/* The init of a pid namespace crashes: by SIGSEGV, abort(3), SIGILL and SIGFPE, each in its own namespace.
  * Kernel path: force_sig_info_to_task() makes an init killable by its own fault, but not while it is traced.
- * A tracer gets wrong: the signal is ignored, and the init faults for ever.
+ * Pitfall: the kernel ignores the signal, and the init faults for ever.
  * Build: -static
  */
 #include "workload.h"

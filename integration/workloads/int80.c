@@ -1,6 +1,7 @@
-/* `int $0x80` from a 64-bit program: calls of the i386 table, by number and with its arguments.
- * Kernel path: do_int80_emulation(); the call's ABI is i386 although the program is 64-bit, changing from call to call.
- * A tracer gets wrong: deriving the ABI from the code segment or the program: 20 is getpid here and writev there.
+/* `int $0x80` from a 64-bit program: calls of the i386 table, with its numbers and arguments.
+ * Kernel path: do_int80_emulation(); the ABI of the call is i386 although the program is 64-bit. It can change from
+ * call to call.
+ * Pitfall: deriving the ABI from the code segment or the program: 20 is getpid here and writev there.
  * Build: -static -no-pie
  */
 #include "workload.h"

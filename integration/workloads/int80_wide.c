@@ -1,7 +1,7 @@
-/* `int $0x80` with junk in the upper halves of the registers: a filter by prctl(2), and a clone3(2) whose 64-bit pointer
- * leads to other arguments than the 32-bit one that the kernel takes.
- * Kernel path: do_int80_emulation() cuts the arguments to 32 bits; seccomp and clone3 then see those.
- * A tracer gets wrong: to read the registers as they are. The filter goes unnoticed, or the wrong clone_args are read.
+/* `int $0x80` with junk in the upper halves of the registers: a filter by prctl(2), and a clone3(2) whose 64-bit
+ * pointer refers to other arguments than the 32-bit one that the kernel uses.
+ * Kernel path: do_int80_emulation() truncates the arguments to 32 bits for seccomp and clone3.
+ * Pitfall: using the full registers. It misses the filter, or reads the wrong clone_args.
  * Build: -static -no-pie
  */
 #include "workload.h"
@@ -19,7 +19,7 @@ static long int80(long nr, long a, long b, long c)
 
 int main(void)
 {
-    /* What the kernel reads, and what a 64-bit reader of the same register reads. */
+    /* The arguments that the kernel reads, and those that a 64-bit reader of the same register reads. */
     struct clone_args *low = mmap((void *)0x20000000, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     struct clone_args *high = mmap((char *)low + JUNK, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     CHECK(low != MAP_FAILED && high != MAP_FAILED);

@@ -1,8 +1,8 @@
-/* Has threads that are the kernel's: a worker of io_uring blocked in a read, and one that polls a submission queue
- * (IORING_SETUP_SQPOLL). Ends with status 6 when a byte came through standard input. Says "no io_uring" and ends with 2 where
- * the kernel has none.
+/* Has kernel threads: a worker of io_uring blocked in a read, and one that polls a submission queue
+ * (IORING_SETUP_SQPOLL). Exits with 6 after it read a byte from standard input. Prints "no io_uring" and exits with 2
+ * if the kernel has none.
  * Kernel path: create_io_thread(): threads of the process in /proc/PID/task that never run its code; PF_USER_WORKER.
- * A tracer gets wrong: they can't be traced: PTRACE_SEIZE says EPERM, which is no reason to give up on the process.
+ * Pitfall: PTRACE_SEIZE of such a thread fails with EPERM, which must not make the tracer give up on the process.
  * Build: -static
  */
 #include "workload.h"
@@ -18,7 +18,7 @@ static void *map(size_t size, off_t what)
     return memory;
 }
 
-/* A ring; its one entry reads a byte from a descriptor on a worker thread. */
+/* Sets up a ring whose only entry reads a byte from a descriptor on a worker thread. */
 static int ring(unsigned flags, int fd, char *byte)
 {
     struct io_uring_params params;

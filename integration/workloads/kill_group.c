@@ -1,6 +1,6 @@
 /* Kills its own process group, kill(0, SIGTERM), as shell scripts do in a trap.
- * Kernel path: kill(2) with pid 0: every member of the group, whoever it is.
- * A tracer gets wrong: it is a member itself, dies with the group, and writes nothing.
+ * Kernel path: kill(2) with pid 0: every member of the group gets the signal.
+ * Pitfall: the recorder is a member, dies with the group, and writes no recording.
  * Build: -static
  */
 #include "workload.h"

@@ -1,6 +1,6 @@
-/* A timer (setitimer, 200 ms) is kept across execve(2): the new program is killed by SIGALRM, and so is the command as a whole.
+/* A timer (setitimer, 200 ms) is kept across execve(2): SIGALRM kills the new program, and so the command.
  * Kernel path: a timer signal with its default action; the exit status is a signal.
- * A tracer gets wrong: 128+14 instead of the signal for who waits, a SIGALRM lost in an exec stop.
+ * Pitfall: reporting status 128+14 instead of the signal; a SIGALRM lost in an exec stop.
  * Build: -static
  */
 #include "workload.h"

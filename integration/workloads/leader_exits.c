@@ -1,6 +1,6 @@
-/* The first thread ends; the process goes on without it, makes calls, forks, and ends with a status of its own.
- * Kernel path: exit(2) of a thread group leader: a zombie that can't be waited for until its last thread is gone.
- * A tracer gets wrong: taking the leader's exit for the end of the process; waiting for a leader that can't be reaped.
+/* The first thread ends; the process goes on without it, makes calls, forks, and exits with another status.
+ * Kernel path: exit(2) of a thread group leader: a zombie that can't be reaped until its last thread is gone.
+ * Pitfall: taking the leader's exit for the end of the process; waiting for a leader that can't be reaped.
  * Build: -static -pthread
  */
 #include "workload.h"
@@ -11,7 +11,7 @@ static volatile int leader_is_gone;
 static void *goes_on(void *argument)
 {
     (void)argument;
-    /* The kernel clears it when the leader's thread is gone. */
+    /* The kernel clears it when the leader is gone. */
     spin_until(&leader_is_gone, 0);
     distinct_1();
     pid_t pid = fork();

@@ -1,7 +1,7 @@
-/* Has the kernel log nothing for a moment, in which it calls umask: "actions" (/proc/sys/kernel/seccomp/actions_logged) or
- * "rule" (an audit rule that excludes seccomp records). Prints nothing.
+/* Disables the kernel's logging for a moment, in which it calls umask: "actions"
+ * (/proc/sys/kernel/seccomp/actions_logged) or "rule" (an audit rule that excludes seccomp records). Prints nothing.
  * Kernel path: seccomp_log, audit_filter of the exclude list. The kernel records such changes while audit is on.
- * A reader of audit records gets wrong: it looks at the settings at the start and at the end only.
+ * Pitfall: checking the settings only at the start and at the end.
  * Build: -static
  */
 #include "workload.h"
@@ -20,7 +20,7 @@ static void write_to(const char *path, const char *text)
     close(fd);
 }
 
-/* Sends a request to audit and waits for its answer of this type. */
+/* Sends a request to audit and waits for the answer of this type. */
 static void request(int type, const void *data, size_t length, int answer, void *result, size_t size)
 {
     struct {

@@ -1,8 +1,8 @@
-/* A 32-bit program: fork, signals, and a call of the 64-bit table made through a far call into 64-bit mode.
- * With an argument it execs that (64-bit) program at its end.
+/* A 32-bit program: fork, signals, and a call of the 64-bit table made through a far call into 64-bit mode. Its
+ * argument is a 64-bit program to exec at the end.
  * Kernel path: do_int80 or sysenter of the i386 ABI, 32-bit signal frames; code segments 0x23 and 0x33.
- * A tracer gets wrong: one ABI per process; numbers of the wrong table; the switch at execve, which is entered in one ABI
- * and left in another.
+ * Pitfall: one ABI per process; numbers of the wrong table; the switch at execve, which starts in one ABI and returns
+ * in another.
  * Build: -m32 -static
  */
 #include "workload.h"

@@ -1,6 +1,6 @@
 /* A program without libc: three calls in all.
- * Kernel path: execve, write, exit and nothing in between.
- * A tracer gets wrong: counting its own calls between loading its filter and execve, or relying on what a loader does.
+ * Kernel path: execve, write and exit, with nothing in between.
+ * Pitfall: counting its own calls between loading its filter and execve, or relying on the calls of a loader.
  * Build: -static -nostdlib -fno-stack-protector
  */
 __asm__(".globl _start\n"

@@ -1,8 +1,8 @@
-/* A process that made itself non-dumpable forks and makes calls. With an argument, it execs that program instead (a file
- * that may be executed but not read makes a process non-dumpable too).
- * Kernel path: ptrace_may_access(), ptrace_access_vm(): memory and /proc/PID/exe aren't readable for a tracer without
- * CAP_SYS_PTRACE.
- * A tracer gets wrong: giving up on EPERM from PEEKDATA or readlink.
+/* A process that made itself non-dumpable forks and makes calls. With an argument, it execs that program instead: an
+ * executable that can't be read makes a process non-dumpable too.
+ * Kernel path: ptrace_may_access(), ptrace_access_vm(): a tracer without CAP_SYS_PTRACE can't read memory and
+ * /proc/PID/exe.
+ * Pitfall: giving up on EPERM from PEEKDATA or readlink.
  * Build: -static
  */
 #include "workload.h"

@@ -1,7 +1,7 @@
-/* Numbers that name no call: with the x32 bit, negative, far out of range, minus one. All answer ENOSYS (the first one,
- * getpid of x32, works on kernels with CONFIG_X86_X32_ABI).
- * Kernel path: do_syscall_64() with a number that no table holds; ptrace uses -1 for "skip this call".
- * A tracer gets wrong: dropping what has no name; answering 0 for a skipped -1; taking -5 for x32.
+/* Numbers of no call: with the x32 bit, negative, far out of range, -1. All fail with ENOSYS, except that the first
+ * one, getpid of x32, works with CONFIG_X86_X32_ABI.
+ * Kernel path: do_syscall_64() with a number in no table; ptrace uses -1 for "skip this call".
+ * Pitfall: dropping numbers without a name; returning 0 for a skipped -1; taking -5 for x32.
  * Build: -static
  */
 #include "workload.h"

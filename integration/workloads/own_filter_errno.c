@@ -1,7 +1,7 @@
-/* The workload's own filter answers EACCES to a call, in the task that installs it, its thread, its child, and after exec.
- * The argument says how it is installed: prctl or seccomp.
+/* The workload's own filter returns EACCES for a call, in the task that installs it, its thread, its child, and after
+ * exec. The argument selects the call that installs it: prctl or seccomp.
  * Kernel path: SECCOMP_RET_ERRNO outranks SECCOMP_RET_TRACE, and seccomp runs before the sys_enter tracepoints.
- * A tracer gets wrong: a refused call makes no RET_TRACE stop, so it isn't recorded.
+ * Pitfall: a refused call makes no RET_TRACE stop, so it isn't recorded.
  * Build: -static -pthread
  */
 #include "workload.h"
@@ -11,7 +11,7 @@ static void *in_thread(void *argument)
 {
     (void)argument;
     int error = distinct_1() == -1 ? errno : 0;
-    /* So that pthread_join finds it running, and waits. */
+    /* This makes pthread_join wait for it. */
     sleep_ms(50);
     return (void *)(long)error;
 }

@@ -1,12 +1,13 @@
-/* Filters of the workload's own answer TRACE with every message that a recording filter could give for the same call, and
+/* The workload's own filters return TRACE with every message that a recording filter could give for the same call, and
  * for another.
- * Kernel path: SECCOMP_RET_TRACE without a tracer is ENOSYS; with one, PTRACE_GETEVENTMSG gives the filter's 16 bits.
- * A tracer gets wrong: to believe the message. The call happens, or counts as another.
+ * Kernel path: SECCOMP_RET_TRACE without a tracer gives ENOSYS; with one, PTRACE_GETEVENTMSG returns the filter's 16
+ * bits.
+ * Pitfall: trusting the message. The call happens, or counts as another.
  * Build: -static
  */
 #include "workload.h"
 
-/* The refused calls of a child that gets all messages of a block, one after another, and what they should be. */
+/* The refused calls of a child that gets all messages of a block one after another, and the expected number. */
 static int refused(int first, int messages)
 {
     struct sock_filter code[256];

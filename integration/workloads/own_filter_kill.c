@@ -1,7 +1,7 @@
 /* The workload's own filters kill: a process (KILL_PROCESS), and one thread of several (KILL_THREAD).
- * Kernel path: the task dies with SIGSYS at the entry of the call, past every handler.
- * A tracer gets wrong: the fatal call isn't recorded; a thread that vanishes inside its entry stop; the other threads of a
- * KILL_THREAD go on.
+ * Kernel path: the task dies with SIGSYS at the entry of the call, without running a handler.
+ * Pitfall: the fatal call isn't recorded; a thread vanishes inside its entry stop; after KILL_THREAD the other threads
+ * go on.
  * Build: -static
  */
 #include "workload.h"
@@ -13,7 +13,7 @@ static volatile int thread_id = 1;
 static int thread(void *argument)
 {
     (void)argument;
-    /* Raw: libc's thread data are the main thread's. */
+    /* Raw: libc's thread data belong to the main thread. */
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sched_get_priority_min, 0, 1),

@@ -1,7 +1,7 @@
-/* The workload's own filters stack: ALLOW over LOG over ERRNO, and questions about what the kernel can do.
- * Kernel path: precedence of actions over several filters; SECCOMP_GET_ACTION_AVAIL, SECCOMP_GET_NOTIF_SIZES; filters that
- * are refused (bad program, bad flag).
- * A tracer gets wrong: a seccomp(2) that failed, or that only asks, installs nothing.
+/* The workload's own filters stack: ALLOW over LOG over ERRNO, with queries of the kernel's features.
+ * Kernel path: precedence of actions among several filters; SECCOMP_GET_ACTION_AVAIL, SECCOMP_GET_NOTIF_SIZES; invalid
+ * filters (bad program, bad flag).
+ * Pitfall: taking a seccomp(2) that fails or only queries for one that installs a filter.
  * Build: -static
  */
 #include "workload.h"

@@ -1,6 +1,6 @@
-/* The workload's own filter answers TRACE although it has no tracer: the kernel answers ENOSYS.
+/* The workload's own filter returns TRACE without a tracer of the workload: the kernel returns ENOSYS.
  * Kernel path: SECCOMP_RET_TRACE without PTRACE_O_TRACESECCOMP; the newest filter's data wins on a tie.
- * A tracer gets wrong: being the tracer that this asks for. It takes the stop for one of its own and lets the call happen.
+ * Pitfall: taking the stop for that of its own filter. It then lets the call happen.
  * Build: -static
  */
 #include "workload.h"

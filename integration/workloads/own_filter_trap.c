@@ -1,6 +1,6 @@
-/* The workload's own filter answers TRAP, and a SIGSYS handler emulates the call, as sandboxes do.
+/* The workload's own filter returns TRAP, and a SIGSYS handler emulates the call, as in sandboxes.
  * Kernel path: SECCOMP_RET_TRAP: forced SIGSYS with si_syscall, si_arch, si_call_addr; the call isn't made.
- * A tracer gets wrong: the call isn't recorded; siginfo lost; the registers changed.
+ * Pitfall: the call isn't recorded, siginfo is lost, or registers change.
  * Build: -static
  */
 #include "workload.h"

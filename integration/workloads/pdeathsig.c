@@ -1,6 +1,6 @@
-/* PR_SET_PDEATHSIG: a child gets its signal when its parent dies, and no sooner.
+/* PR_SET_PDEATHSIG: a child gets its signal when its parent dies, and not before.
  * Kernel path: exit_notify() and reparenting to a PR_SET_CHILD_SUBREAPER.
- * A tracer gets wrong: making itself the parent; a tracee that it holds dies later than it would.
+ * Pitfall: making itself the parent; a tracee in a stop dies later than it would otherwise.
  * Build: -static
  */
 #include "workload.h"

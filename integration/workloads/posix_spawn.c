@@ -1,6 +1,6 @@
-/* posix_spawn(3) with file actions and attributes; and of a file that isn't there, whose error comes back.
- * Kernel path: clone(CLONE_VM | CLONE_VFORK) on a stack of the child's own, signals blocked around it, execve.
- * A tracer gets wrong: taking CLONE_VM for a thread; a child whose exec failed and who never ran a program of its own.
+/* posix_spawn(3) with file actions and attributes; and of a missing file, whose error the parent gets.
+ * Kernel path: clone(CLONE_VM | CLONE_VFORK) on a separate stack, with signals blocked, then execve.
+ * Pitfall: taking CLONE_VM for a thread; a child whose exec fails, so that it never runs its own program.
  * Build: -static
  */
 #include "workload.h"

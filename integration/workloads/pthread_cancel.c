@@ -1,7 +1,7 @@
-/* pthread_cancel(3): a thread blocked in read(2), one that runs with asynchronous cancellation, one that holds off.
- * Kernel path: signal 32 sent with tgkill to a single thread; the handler unwinds the stack out of a blocked call, with
- * libgcc_s loaded on the way.
- * A tracer gets wrong: signal 32 has no name; a call interrupted by it must not be restarted.
+/* pthread_cancel(3): of a thread blocked in read(2), one with asynchronous cancellation, and one that has disabled it.
+ * Kernel path: signal 32 sent with tgkill to a single thread; the handler unwinds the stack out of the blocked call,
+ * for which libc loads libgcc_s.
+ * Pitfall: signal 32 has no name; a call that it interrupts must not be restarted.
  * Build: -pthread
  */
 #include "workload.h"
@@ -54,7 +54,7 @@ int main(void)
 
     CHECK(pthread_create(&thread, NULL, in_read, NULL) == 0);
     spin_until(&blocked, 1);
-    /* Until it is in read(2). */
+    /* Wait until it is in read(2). */
     sleep_ms(100);
     CHECK(pthread_cancel(thread) == 0 && pthread_join(thread, &result) == 0);
     cancelled += result == PTHREAD_CANCELED;

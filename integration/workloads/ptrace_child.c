@@ -1,6 +1,6 @@
-/* Attaches to its child with PTRACE_SEIZE, reads its memory, and lets it go.
+/* Attaches to its child with PTRACE_SEIZE, reads its memory, and detaches.
  * Kernel path: ptrace_attach(): EPERM for a task that has a tracer.
- * A tracer gets wrong: as ptrace_traceme: say why.
+ * Pitfall: as in ptrace_traceme.c.
  * Build: -static
  */
 #include "workload.h"

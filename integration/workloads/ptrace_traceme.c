@@ -1,7 +1,6 @@
-/* A child asks to be traced by its parent (PTRACE_TRACEME), execs, and the parent steps it through.
- * Kernel path: a task has one tracer; under a recorder that uses ptrace the second gets EPERM.
- * A tracer gets wrong: it can't be right. It must say clearly why the workload fails and which backends don't have the
- * problem.
+/* A child requests tracing by its parent (PTRACE_TRACEME) and execs; the parent steps it from stop to stop.
+ * Kernel path: a task has one tracer; if the recorder uses ptrace, the second tracer gets EPERM.
+ * Pitfall: unavoidable. The recorder must say why the workload fails, and which backends don't have the problem.
  * Build: -static
  */
 #include "workload.h"

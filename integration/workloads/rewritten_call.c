@@ -1,8 +1,8 @@
-/* A thread sleeps in epoll_wait(2); another one overwrites the instruction of that call, and sends a signal that is
- * ignored. When the sleep is over, the thread goes on to another call.
- * Kernel path: none natively, where an ignored signal wakes nobody. A call that a signal ends is made again by moving the
- * instruction pointer back: to code that may be other code by then.
- * A tracer gets wrong: it makes the call again, and takes whatever call comes next for it.
+/* A thread sleeps in epoll_wait(2); another thread overwrites the instruction of that call, and sends an ignored
+ * signal. When the sleep is over, the first thread goes on to another call.
+ * Kernel path: none without a tracer, where an ignored signal wakes no task. To repeat a call that a signal has ended,
+ * a tracer moves the instruction pointer back, to code that may have changed.
+ * Pitfall: repeating the call, and taking whatever call comes next for it.
  * Build: -static -pthread
  */
 #include "workload.h"
@@ -43,7 +43,7 @@ int main(void)
     CHECK(pthread_create(&thread, NULL, sleeps, NULL) == 0);
     while (!sleeper)
         ;
-    /* It is in the call by now. */
+    /* By now it is in the call. */
     sleep_ms(100);
     page[5] = page[6] = 0x90; /* nop */
     CHECK(syscall(SYS_tgkill, getpid(), sleeper, SIGWINCH) == 0);

@@ -1,8 +1,8 @@
-/* Every real-time signal, 32 and 33 (which libc keeps for itself) too: queued three times each with values, delivered to a
- * handler, then taken with rt_sigtimedwait.
- * Kernel path: sigqueue(3) as rt_sigqueueinfo, the queue of pending signals, siginfo handed to the handler.
- * A tracer gets wrong: signals above 31 have no name and are dropped or renumbered; siginfo replaced by the tracer's own;
- * the order changed.
+/* Every real-time signal, including 32 and 33, which libc reserves: each is queued three times with values, delivered
+ * to a handler, then taken with rt_sigtimedwait.
+ * Kernel path: sigqueue(3) as rt_sigqueueinfo, the queue of pending signals, siginfo passed to the handler.
+ * Pitfall: dropping or renumbering signals above 31, which have no name; replacing siginfo by the tracer's; changing
+ * the order.
  * Build: -static
  */
 #include "workload.h"
@@ -31,7 +31,7 @@ int main(void)
     for (int signal = FIRST; signal <= LAST; signal++)
         CHECK(sigaction(signal, &action, NULL) == 0);
 
-    /* Blocked while they queue up, highest first: delivered lowest first, each in the order of its values. */
+    /* Blocked while they are queued, highest first. They are delivered lowest first, each in the order of its values. */
     CHECK(sigprocmask(SIG_BLOCK, &all, NULL) == 0);
     for (int signal = LAST; signal >= FIRST; signal--)
         for (int i = 0; i < EACH; i++)
@@ -60,7 +60,7 @@ int main(void)
     for (int i = 0; i < 10; i++)
         sum += seen[i].value + (seen[i].pid == pid);
 
-    /* What libc hides: raw calls only. */
+    /* The signals that libc reserves, by raw calls. */
     uint64_t hidden = 3ULL << 31;
     struct timespec now = {0, 0};
     siginfo_t info, sent = {.si_code = SI_QUEUE};
@@ -75,7 +75,7 @@ int main(void)
         CHECK(info.si_value.sival_int == signal);
     }
 
-    /* A child that one of them ends: the number comes through in the status. */
+    /* A child that one of them kills: the status has the signal's number. */
     pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {

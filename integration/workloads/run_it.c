@@ -1,6 +1,6 @@
-/* Execs its arguments in a child and ends with the child's status: puts a program one exec deeper.
+/* Execs its arguments in a child and exits with the child's status, so that the program is not the recorder's first.
  * Kernel path: fork, execve.
- * A tracer gets wrong: what it takes care of for the first program only (setuid, unreadable files).
+ * Pitfall: handling setuid or unreadable files only for the first program.
  * Build: -static
  */
 #include "workload.h"

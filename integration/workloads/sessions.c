@@ -1,8 +1,9 @@
-/* Process groups and sessions: setpgid on a child, setsid, getsid; signals for a whole group; a group that becomes
- * orphaned while a member is stopped gets SIGHUP and SIGCONT; a stopped child of a parent that dies stays stopped.
+/* Process groups and sessions: setpgid on a child, setsid, getsid; signals for a whole group. A group that becomes
+ * orphaned while a member is stopped gets SIGHUP and SIGCONT; in another group, a stopped child stays stopped when its
+ * parent dies.
  * Kernel path: kill_orphaned_pgrp() in exit_notify().
- * A tracer gets wrong: a child in ptrace-stop instead of group-stop isn't "stopped", so no SIGHUP comes; reparented
- * children lost.
+ * Pitfall: a child in ptrace-stop instead of group-stop isn't "stopped", so the kernel sends no SIGHUP; reparented
+ * children are lost.
  * Build: -static
  */
 #include "workload.h"
@@ -28,7 +29,7 @@ int main(void)
     int status;
     CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
 
-    /* A group of three, ended with one kill. */
+    /* A group of three, killed by one kill(2). */
     pid_t group = 0, members[3];
     for (int i = 0; i < 3; i++) {
         members[i] = idle_child();
@@ -42,7 +43,7 @@ int main(void)
     for (int i = 0; i < 3; i++)
         ended += exit_status(members[i]) == 128 + SIGTERM;
 
-    /* A session of its own; its leader can't lead another. */
+    /* A new session, whose leader can't create another. */
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
@@ -52,7 +53,7 @@ int main(void)
         pid_t member = fork();
         CHECK(member >= 0);
         if (member == 0) {
-            /* Stops itself in a group of its own; the session leader's death orphans the group. */
+            /* It stops itself in its own group, which the session leader's death orphans. */
             sigset_t none, both;
             signal(SIGHUP, on_hup);
             signal(SIGCONT, on_cont);
@@ -73,7 +74,7 @@ int main(void)
     CHECK(exit_status(pid) == 1);
     int orphan = waitpid(-1, &status, 0) > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
-    /* In this very group, which isn't orphaned by it: the child stays stopped until somebody continues it. */
+    /* In this group, which that doesn't orphan: the child stays stopped until it is continued. */
     int ends[2];
     pid_t stopped;
     CHECK(pipe(ends) == 0);

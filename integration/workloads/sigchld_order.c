@@ -1,6 +1,6 @@
 /* SIGCHLD for each step of a child: stopped, continued, exited, killed; then SA_NOCLDSTOP, SA_NOCLDWAIT and SIG_IGN.
  * Kernel path: do_notify_parent_cldstop(), do_notify_parent(); siginfo of SIGCHLD.
- * A tracer gets wrong: the parent isn't told, is told twice, or too early; children of SA_NOCLDWAIT parents stay zombies.
+ * Pitfall: the parent gets no SIGCHLD, two, or one too early; children of SA_NOCLDWAIT parents stay zombies.
  * Build: -static
  */
 #include "workload.h"
@@ -47,7 +47,7 @@ int main(void)
     }
     until(1);
     CHECK(kill(pid, SIGCONT) == 0);
-    /* Continued and exited may come as one: SIGCHLD doesn't queue. Waiting for the end makes the count certain. */
+    /* SIGCHLD doesn't queue, so continued and exited may arrive as one. Waiting for the end makes the count certain. */
     siginfo_t info;
     CHECK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT) == 0);
     until(2);
@@ -61,7 +61,7 @@ int main(void)
     until(1);
     CHECK(seen[0].code == CLD_KILLED && seen[0].status == SIGUSR2 && exit_status(pid) == 128 + SIGUSR2);
 
-    /* Only the end is told. */
+    /* Only the end is reported. */
     count = 0;
     handle(SA_NOCLDSTOP);
     pid = fork();
@@ -75,7 +75,7 @@ int main(void)
     until(1);
     CHECK(count == 1 && seen[0].code == CLD_EXITED && exit_status(pid) == 6);
 
-    /* Nothing to wait for, but wait4 returns only when all children are gone. */
+    /* There is no child to reap, but wait4 returns only when all children are gone. */
     for (int kind = 0; kind < 2; kind++) {
         count = 0;
         if (kind == 0)

@@ -1,7 +1,7 @@
-/* Timers fire 2,000 times a second at calls that restart (SA_RESTART), at calls that don't, and at plain code.
+/* Timers fire 2,000 times a second during calls that restart (SA_RESTART), calls that don't, and plain code.
  * Kernel path: ERESTARTSYS and ERESTART_RESTARTBLOCK; setitimer and timer_create; frames on the user stack.
- * A tracer gets wrong: a call that is entered again counts again; results turned into EINTR or back; a delivery lost or
- * doubled; the whole thing starved because every stop takes longer than the period.
+ * Pitfall: counting a restarted call wrongly; turning results into EINTR or back; losing or doubling a delivery;
+ * starving the workload, because each stop takes longer than the period.
  * Build: -static
  */
 #include "workload.h"
@@ -47,7 +47,7 @@ int main(void)
         _exit(0);
     }
 
-    /* read and wait4 restart: no EINTR ever. */
+    /* read and wait4 restart: never EINTR. */
     char byte;
     CHECK(setitimer(ITIMER_REAL, &storm, NULL) == 0);
     for (int i = 0; i < 5; i++)
@@ -65,7 +65,7 @@ int main(void)
         syscall(SYS_getppid);
     CHECK(setitimer(ITIMER_REAL, &calm, NULL) == 0);
 
-    /* nanosleep says EINTR each time and what is left; all in all it sleeps its time. */
+    /* nanosleep returns EINTR each time, with the remaining time; in total it sleeps its whole time. */
     timer_t timer;
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
     struct itimerspec period = {{0, 500000}, {0, 500000}};

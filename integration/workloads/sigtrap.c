@@ -1,6 +1,6 @@
-/* SIGTRAP of the workload's own: int3, the trap flag, raise(3), and an exec by a process that handles none.
+/* The workload's own SIGTRAPs: int3, the trap flag, raise(3), and an exec by a process without a handler.
  * Kernel path: do_int3(), do_debug(), tgkill; siginfo codes TRAP_BRKPT, TRAP_TRACE, SI_TKILL.
- * A tracer gets wrong: taking the workload's SIGTRAP for one of its own stops and swallowing it.
+ * Pitfall: taking the workload's SIGTRAP for one of its own stops and swallowing it.
  * Build: -static
  */
 #include "workload.h"
@@ -18,7 +18,7 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 int main(int argc, char **argv)
 {
     if (argc > 1) {
-        /* After exec: had exec itself raised a SIGTRAP, we weren't here. */
+        /* After exec: a SIGTRAP raised by exec would have killed the process. */
         struct sigaction now;
         CHECK(sigaction(SIGTRAP, NULL, &now) == 0 && now.sa_handler == SIG_DFL);
         return 5;

@@ -1,9 +1,9 @@
-/* SIGSTOP and SIGCONT while sleeping in nanosleep, clock_nanosleep with an absolute time, poll and futex: each sleeps its
- * whole time and isn't interrupted.
- * Kernel path: the sleep returns ERESTART_RESTARTBLOCK, the task stops; after SIGCONT it calls restart_syscall(2), or the
- * same call again where the time is absolute.
- * A tracer gets wrong: SIGSTOP swallowed or doubled, no group-stop for the parent to see, a sleep that starts anew or ends
- * early with EINTR, restart_syscall not recorded.
+/* SIGSTOP and SIGCONT while sleeping in nanosleep, clock_nanosleep with an absolute time, poll and futex: each sleeps
+ * its whole time without EINTR.
+ * Kernel path: the sleep returns ERESTART_RESTARTBLOCK, the task stops; after SIGCONT it calls restart_syscall(2), or
+ * the same call again if the time is absolute.
+ * Pitfall: SIGSTOP swallowed or doubled, no group-stop that the parent can see, a sleep that starts over or ends early
+ * with EINTR, restart_syscall not recorded.
  * Build: -static
  */
 #include "workload.h"
@@ -53,11 +53,11 @@ int main(void)
         CHECK(kill(pid, SIGCONT) == 0);
         CHECK(waitpid(pid, &status, WCONTINUED) == pid && WIFCONTINUED(status));
         int child = exit_status(pid);
-        /* Twice the time means that the sleep began anew. */
+        /* Twice the time means that the sleep started over. */
         say("kind %d: status %d, in time %d\n", kind, child, now_ms() - start < 2 * SLEEP_MS + 60);
     }
 
-    /* Stopped longer than the sleep: it ends at once after SIGCONT. */
+    /* The stop lasts longer than the sleep, which ends at once after SIGCONT. */
     int status;
     pid_t pid = fork();
     CHECK(pid >= 0);

@@ -1,7 +1,7 @@
-/* A child is sent SIGSTOP, or a signal with a handler, right after fork(2) returned: 40 times each.
- * Kernel path: the signal is pending before the child ran its first instruction.
- * A tracer gets wrong: its own attach stop and the workload's SIGSTOP look alike; one of the two is lost, and the parent
- * waits forever, or the child never goes on.
+/* A child gets SIGSTOP, or a signal with a handler, right after fork(2) has returned: 40 times each.
+ * Kernel path: the signal is pending before the child runs its first instruction.
+ * Pitfall: confusing its attach stop with the workload's SIGSTOP: one of the two is lost, and the parent waits for ever
+ * or the child never continues.
  * Build: -static
  */
 #include "workload.h"
@@ -26,7 +26,7 @@ int main(void)
             distinct_1();
             _exit(3);
         }
-        /* The child may have ended already: then there is nothing to stop, and nothing to check. */
+        /* The child may have ended already: then there is nothing to check. */
         CHECK(kill(pid, SIGSTOP) == 0);
         CHECK(waitpid(pid, &status, WUNTRACED) == pid);
         if (WIFSTOPPED(status)) {

@@ -1,7 +1,8 @@
-/* SIGSTOP for a process of five threads that all work; signals that come while it is stopped; SIGCONT; then SIGSTOP again
- * and SIGKILL while it is stopped.
- * Kernel path: group-stop: every thread stops, the parent is told once; SIGCONT wakes all; SIGKILL works on stopped tasks.
- * A tracer gets wrong: resuming a thread that must stay stopped (PTRACE_LISTEN); telling the parent per thread.
+/* SIGSTOP for a process of five busy threads; signals while it is stopped; SIGCONT; then SIGSTOP again and SIGKILL
+ * while it is stopped.
+ * Kernel path: group-stop: every thread stops, the parent is notified once; SIGCONT wakes all; SIGKILL works on stopped
+ * tasks.
+ * Pitfall: resuming a thread that must stay stopped (PTRACE_LISTEN); notifying the parent per thread.
  * Build: -static -pthread
  */
 #include "workload.h"
@@ -19,7 +20,7 @@ static void on_usr1(int signal)
 
 static void *works(void *number)
 {
-    /* The main thread is the one that takes SIGUSR1. */
+    /* The main thread takes SIGUSR1. */
     for (;;) {
         add_one(&work[(long)number]);
         sched_yield();
@@ -27,7 +28,7 @@ static void *works(void *number)
     return NULL;
 }
 
-/* How many of the threads go on. */
+/* The number of threads that make progress. */
 static int moving(const int *before)
 {
     int count = 0;
@@ -36,7 +37,7 @@ static int moving(const int *before)
     return count;
 }
 
-/* Waits until all go on, without a call; or, if they should not, for some time. */
+/* Waits, without a call, until all make progress; or, if they should not, for some time. */
 static int progress(int expected)
 {
     int before[4];
@@ -83,7 +84,7 @@ int main(void)
     int stopped = progress(0);
     CHECK(waitpid(pid, &status, WUNTRACED | WNOHANG) == 0);
 
-    /* A signal for a stopped process waits until it goes on. */
+    /* A signal for a stopped process is pending until it continues. */
     CHECK(kill(pid, SIGUSR1) == 0);
     int still_stopped = progress(0);
     CHECK(kill(pid, SIGCONT) == 0);

@@ -1,6 +1,6 @@
-/* Strict mode, through prctl(2) or seccomp(2) as the argument says: read, write and exit work, all else is death.
- * Kernel path: SECCOMP_MODE_STRICT is refused with EINVAL for a task that has a filter already.
- * A tracer gets wrong: its own filter makes strict mode fail.
+/* Strict mode, by prctl(2) or seccomp(2) as the argument says: read, write and exit work, any other call kills.
+ * Kernel path: SECCOMP_MODE_STRICT fails with EINVAL for a task that already has a filter.
+ * Pitfall: its own filter makes strict mode fail.
  * Build: -static
  */
 #include "workload.h"

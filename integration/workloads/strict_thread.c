@@ -1,6 +1,7 @@
-/* Strict mode of single threads: one ends as it may, one makes another call and dies alone; the process goes on.
- * Kernel path: __secure_computing_strict(): do_exit(SIGKILL) of the calling thread, not a signal for its process.
- * A tracer gets wrong: emulating it with a SIGKILL, which ends the whole process.
+/* Strict mode of single threads: one exits, one makes a forbidden call and dies alone; the process goes on.
+ * Kernel path: __secure_computing_strict(): do_exit(SIGKILL) of the calling thread only, without a signal for its
+ * process.
+ * Pitfall: emulating it with a SIGKILL, which ends the whole process.
  * Build: -static
  */
 #include "workload.h"
@@ -10,7 +11,7 @@ static volatile int ids[2] = {1, 1};
 
 static int thread(void *number)
 {
-    /* Raw: libc's thread data are the main thread's. */
+    /* Raw: libc's thread data belong to the main thread. */
     syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0);
     syscall(SYS_write, 1, "strict\n", 7);
     if (number)

@@ -1,6 +1,6 @@
-/* Syscall user dispatch (prctl(2), 5.11): calls become SIGSYS in user space and never happen, as Wine uses it.
+/* Syscall user dispatch (prctl(2), 5.11): calls become SIGSYS in user space and are not executed. Wine uses it.
  * Kernel path: syscall_user_dispatch(), before ptrace and seccomp.
- * A tracer gets wrong: the dispatched call must not be recorded (no filter ever sees it), the SIGSYS must come through.
+ * Pitfall: recording the dispatched call, which no filter sees; swallowing the SIGSYS.
  * Build: -static
  */
 #include "workload.h"

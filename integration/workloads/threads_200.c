@@ -1,6 +1,6 @@
-/* 200 threads that live at the same time, each with ten calls of its own.
+/* 200 concurrent threads, each of which makes ten calls.
  * Kernel path: clone3(CLONE_THREAD | CLONE_VM | ...) from pthread_create, exit(2) of single threads.
- * A tracer gets wrong: a thread's first stop before its creator's clone event; the end of a thread is no exit status.
+ * Pitfall: a thread's first stop before its creator's clone event; taking the end of a thread for an exit status.
  * Build: -static -pthread
  */
 #include "workload.h"
@@ -18,7 +18,7 @@ static void *thread(void *number)
         syscall(SYS_getppid);
         add_one(&calls);
     }
-    /* The last one ends late: so pthread_join waits with a futex at least once. */
+    /* The last one ends late, so that pthread_join waits with a futex at least once. */
     if ((long)number == THREADS - 1)
         sleep_ms(50);
     return number;

@@ -1,6 +1,7 @@
-/* Calls with a limit that a signal ends with EINTR, while a child exits: the SIGCHLD is ignored by default.
- * Kernel path: sig_ignored() doesn't drop a tracee's signal, so the tracee is woken; signal(7) lists what isn't restarted.
- * A tracer gets wrong: EINTR instead of the end of the limit, or a limit that begins anew with every signal.
+/* Calls with a timeout that a signal ends with EINTR, while a child exits: the SIGCHLD is ignored by default.
+ * Kernel path: sig_ignored() doesn't drop a tracee's signal, so the tracee is woken; signal(7) lists what isn't
+ * restarted.
+ * Pitfall: EINTR instead of the timeout, or a timeout that starts over at every signal.
  * Build: -static
  */
 #include "workload.h"
@@ -33,7 +34,7 @@ static void child(int stops)
     _exit(0);
 }
 
-/* A call, while a child exits. */
+/* Makes a call while a child exits. */
 #define TRY(name, stops, call)                                                                        \
     do {                                                                                              \
         child(stops);                                                                                 \
@@ -44,7 +45,7 @@ static void child(int stops)
         long took = now_ms() - before;                                                                \
         while (wait(NULL) > 0 || errno == EINTR)                                                      \
             ;                                                                                         \
-        /* Limits of sockets are counted in ticks. */                                                 \
+        /* The kernel counts timeouts of sockets in ticks. */                                                 \
         say("%s: %ld %s%s\n", name, result, result < 0 ? strerror(error) : "",                        \
             !stops && took < LIMIT - 10 ? ", too early" : "");                                        \
     } while (0)
@@ -84,7 +85,7 @@ int main(void)
     TRY("epoll_wait", 0, epoll_wait(epoll, &event, 1, LIMIT));
     TRY("epoll_pwait", 0, epoll_pwait(epoll, &event, 1, LIMIT, &none));
     TRY("epoll_pwait2", 0, epoll_pwait2(epoll, &event, 1, &limit, &none));
-    /* A stop does end it. */
+    /* A stop does end it with EINTR. */
     TRY("epoll_wait, stopped", 1, epoll_wait(epoll, &event, 1, 20 * LIMIT));
     CHECK(sigprocmask(SIG_BLOCK, &usr1, NULL) == 0);
     TRY("rt_sigtimedwait", 0, sigtimedwait(&usr1, NULL, &limit));

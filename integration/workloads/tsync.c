@@ -1,7 +1,7 @@
-/* A thread installs a filter for all threads at once; the calls of the others are refused from then on. The argument is the
- * filter's answer: errno or trace (for a tracer that isn't there: ENOSYS).
+/* A thread installs a filter for all threads at once, which refuses calls of the others from then on. The argument is
+ * the filter's action: errno or trace (without a tracer: ENOSYS).
  * Kernel path: SECCOMP_FILTER_FLAG_TSYNC: seccomp_sync_threads(), which needs every thread's filter to be an ancestor.
- * A tracer gets wrong: watching closely only the task that made the call; giving threads different filters.
+ * Pitfall: watching only the task that made the call; giving threads different filters.
  * Build: -static -pthread
  */
 #include "workload.h"
@@ -22,7 +22,7 @@ static void *calls(void *argument)
     (void)argument;
     spin_until(&installed, 1);
     int error = distinct_1() == -1 ? errno : 0;
-    /* So that pthread_join finds it running, and waits. */
+    /* This makes pthread_join wait for it. */
     sleep_ms(50);
     return (void *)(long)error;
 }

@@ -1,8 +1,8 @@
-/* A job of an interactive shell: says when it is ready and when it was continued, and does what the lines on its terminal
- * say: stop itself in the ways in which editors and pagers do, catch ^C, end.
+/* A job of an interactive shell: prints when it is ready and when it was continued, and executes the commands that are
+ * typed: stop itself as editors and pagers do, catch ^C, end.
  * Kernel path: job control: SIGTSTP, SIGTTIN, SIGCONT of a foreground process group; wait4(WUNTRACED) of the shell.
- * A tracer gets wrong: the shell waits for the recorder, not for the job: if the recorder doesn't stop with it, the
- * terminal hangs; if it stops too early, the job never stops.
+ * Pitfall: the shell waits for the recorder, not for the job: if the recorder doesn't stop with it, the terminal hangs;
+ * if it stops too early, the job never stops.
  * Build: -static
  */
 #include "workload.h"

@@ -1,7 +1,7 @@
-/* Loads a filter that answers EACCES to sched_get_priority_max, and execs its arguments under it: as a container engine does
- * before it starts anything, a recorder for instance.
- * Kernel path: filters are inherited; the answer of the strictest counts.
- * A tracer gets wrong: a recording filter of its own comes after: calls that this one refuses don't reach it.
+/* Loads a filter that returns EACCES for sched_get_priority_max, and execs its arguments under it, as a container
+ * engine does with a recorder in a container.
+ * Kernel path: filters are inherited; the strictest action wins.
+ * Pitfall: its recording filter is loaded later: it doesn't get the calls that this filter refuses.
  * Build: -static
  */
 #include "workload.h"

@@ -1,7 +1,6 @@
 /* A process supervises its child through SECCOMP_RET_USER_NOTIF: it answers one call itself and continues another.
  * Kernel path: the child sleeps in the call until the listener answers; the listener's fd travels over a socket.
- * A tracer gets wrong: USER_NOTIF outranks TRACE, so there is no stop; a recorder that uses a listener of its own makes
- * this one fail with EBUSY.
+ * Pitfall: USER_NOTIF outranks TRACE, so there is no stop; a listener of the recorder makes this one fail with EBUSY.
  * Build: -static
  */
 #include "workload.h"
@@ -70,7 +69,7 @@ int main(void)
         struct seccomp_notif_resp response;
         memset(&request, 0, sizeof request);
         memset(&response, 0, sizeof response);
-        /* A tracer that comes or goes interrupts the call, which then asks again (seccomp_unotify(2)). */
+        /* A tracer that attaches or detaches interrupts the call, which is then notified again (seccomp_unotify(2)). */
         if (ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &request) != 0) {
             CHECK(errno == ENOENT || errno == EINTR);
             continue;

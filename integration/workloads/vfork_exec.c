@@ -1,7 +1,7 @@
 /* vfork(2), then execve(2), or _exit(2) without one.
- * Kernel path: the parent sleeps in the kernel until the child execs or ends; both run in one memory until then.
- * A tracer gets wrong: waiting for the sleeping parent instead of the child; what it writes for the child lands in the
- * parent's memory.
+ * Kernel path: the parent sleeps in the kernel until the child execs or ends; both share memory until then.
+ * Pitfall: waiting for the sleeping parent instead of the child; writing to the child's memory, which is the parent's
+ * too.
  * Build: -static
  */
 #include "workload.h"

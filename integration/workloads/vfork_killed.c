@@ -1,6 +1,6 @@
-/* A child of vfork(2) is killed by a signal, by another process and by itself, before it execs; its parent goes on.
+/* A child of vfork(2) is killed by a signal, from another process and from itself, before it execs; its parent goes on.
  * Kernel path: mm_release() of the child wakes the parent in its uninterruptible sleep.
- * A tracer gets wrong: waiting for PTRACE_EVENT_VFORK_DONE that comes after the child's end; a parent left asleep.
+ * Pitfall: waiting for PTRACE_EVENT_VFORK_DONE, which comes after the child's end; leaving the parent asleep.
  * Build: -static
  */
 #include "workload.h"

@@ -1,6 +1,6 @@
 /* A thread waits in vfork(2) for a child, which waits for another thread to load a filter for all threads.
  * Kernel path: vfork sleeps until the child execs or exits; SECCOMP_FILTER_FLAG_TSYNC reaches sleeping threads too.
- * A tracer gets wrong: to hold the loading thread until every sibling has stopped. This one stops when its child is gone.
+ * Pitfall: holding the loading thread until every sibling has stopped. This sibling stops only when its child is gone.
  * Build: -static -pthread
  */
 #include "workload.h"
@@ -26,7 +26,7 @@ int main(void)
     void *child;
     CHECK(pipe(ends) == 0);
     CHECK(pthread_create(&thread, NULL, forks, NULL) == 0);
-    /* It is in vfork by now. */
+    /* By now it is in vfork. */
     sleep_ms(100);
     CHECK(own_filter(SYS_sched_get_priority_max, SECCOMP_RET_ERRNO | EACCES, SECCOMP_FILTER_FLAG_TSYNC) == 0);
     CHECK(write(ends[1], "x", 1) == 1);

@@ -1,6 +1,7 @@
-/* Calls time, gettimeofday and getcpu through the vsyscall page, if the kernel has it, else says so and ends with 2.
- * Kernel path: emulate_vsyscall() from a page fault: it asks seccomp, but there is no syscall entry stop of ptrace.
- * A tracer gets wrong: PTRACE_SYSCALL doesn't see them, a seccomp filter does: a profile without them breaks the program.
+/* Calls time, gettimeofday and getcpu through the vsyscall page, if the kernel has it; otherwise says so and exits with
+ * 2.
+ * Kernel path: emulate_vsyscall() from a page fault: it runs seccomp, but makes no syscall-enter-stop.
+ * Pitfall: PTRACE_SYSCALL misses them although a seccomp filter sees them: a profile without them breaks the program.
  * Build: -static
  */
 #include "workload.h"

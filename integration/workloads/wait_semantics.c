@@ -1,7 +1,8 @@
-/* What a parent sees of its child's stops, continues and end, through every kind of wait.
- * Kernel path: wait4 and waitid with WNOHANG, WUNTRACED, WCONTINUED, WNOWAIT, WSTOPPED, __WALL; by pid, group and pidfd.
- * A tracer gets wrong: a traced child's stops reach the real parent only when the tracer leaves it in group-stop; its
- * zombie only after the tracer reaped it.
+/* A child's stops, continues and end, as its parent sees them by every kind of wait.
+ * Kernel path: wait4 and waitid with WNOHANG, WUNTRACED, WCONTINUED, WNOWAIT, WSTOPPED, __WALL; by pid, group and
+ * pidfd.
+ * Pitfall: the real parent sees stops of a traced child only if the tracer leaves it in group-stop, and its zombie only
+ * after the tracer has reaped it.
  * Build: -static
  */
 #include "workload.h"
@@ -25,7 +26,7 @@ int main(void)
     if (pid == 0) {
         CHECK(setpgid(0, 0) == 0);
         raise(SIGSTOP);
-        /* Only when the parent has seen the continue: the next stop would wipe it out. */
+        /* Only after the parent has seen the continue: the next stop would overwrite it. */
         CHECK(read(ends[0], &byte, 1) == 1);
         raise(SIGTSTP);
         kill(getpid(), SIGTTIN);
@@ -34,7 +35,7 @@ int main(void)
     siginfo_t info = waited(P_PID, pid, WSTOPPED | WNOWAIT);
     CHECK(info.si_pid == pid && info.si_code == CLD_STOPPED && info.si_status == SIGSTOP && info.si_signo == SIGCHLD);
     CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
-    /* Told once. */
+    /* Reported once. */
     CHECK(waitpid(pid, &status, WUNTRACED | WNOHANG) == 0);
     CHECK(waited(P_PID, pid, WSTOPPED | WEXITED | WCONTINUED | WNOHANG).si_pid == 0);
 
@@ -42,7 +43,7 @@ int main(void)
     info = waited(P_PID, pid, WCONTINUED);
     CHECK(info.si_code == CLD_CONTINUED && info.si_status == SIGCONT);
     CHECK(write(ends[1], "g", 1) == 1);
-    /* SIGTSTP of a child in a group of its own: the group isn't orphaned, so it stops. */
+    /* SIGTSTP of a child in its own group, which isn't orphaned: so it stops. */
     info = waited(P_PGID, pid, WSTOPPED);
     CHECK(info.si_code == CLD_STOPPED && info.si_status == SIGTSTP);
 
@@ -57,7 +58,7 @@ int main(void)
     CHECK(wait4(-1, &status, __WALL, &usage) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 21);
     CHECK(wait4(-1, &status, 0, NULL) == -1 && errno == ECHILD);
 
-    /* A child that runs isn't there to be waited for. */
+    /* A running child can't be waited for. */
     pid = idle_child();
     CHECK(waitpid(pid, &status, WNOHANG) == 0);
     CHECK(waited(P_ALL, 0, WEXITED | WSTOPPED | WCONTINUED | WNOHANG).si_pid == 0);

@@ -1,8 +1,8 @@
-/* What the workloads share.
+/* Shared code of the workloads.
  *
- * A workload makes the same system calls on every run. So: no stdio (its buffers ask for fstat and memory), no malloc in
- * threads (arenas are unmapped depending on where they land), and waiting on memory by spinning where a futex would be
- * called or not called depending on who is first.
+ * A workload makes the same system calls on every run. So it uses no stdio (its buffers need fstat and memory), no malloc
+ * in threads (arenas are unmapped depending on where they are), and spins on memory where a futex would be called or not
+ * depending on which task is first.
  */
 #ifndef WORKLOAD_H
 #define WORKLOAD_H
@@ -41,7 +41,7 @@ static void put(int fd, const char *format, va_list arguments)
         _exit(98);
 }
 
-/* One line on stdout, with one write(2). */
+/* Prints a line on stdout with one write(2). */
 static UNUSED void say(const char *format, ...)
 {
     va_list arguments;
@@ -50,7 +50,7 @@ static UNUSED void say(const char *format, ...)
     va_end(arguments);
 }
 
-/* One line on stderr, then the status that every workload has for "the kernel did not do what it does natively". */
+/* Prints a line on stderr and exits with the status that means "the kernel did not behave as it does without a tracer". */
 static UNUSED void fail(const char *format, ...)
 {
     va_list arguments;
@@ -66,7 +66,7 @@ static UNUSED void fail(const char *format, ...)
             fail("%s:%d: not so: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);            \
     } while (0)
 
-/* Waits until a variable that another task shares has a value. */
+/* Waits until a variable shared with another task has a value. */
 static UNUSED void spin_until(volatile int *variable, int value)
 {
     while (__atomic_load_n(variable, __ATOMIC_SEQ_CST) != value)
@@ -78,7 +78,7 @@ static UNUSED void add_one(volatile int *variable)
     __atomic_add_fetch(variable, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Sleeps all of the time, with one call where no signal comes. */
+/* Sleeps the whole time, with one call if there are no signals. */
 static UNUSED void sleep_ms(long ms)
 {
     struct timespec left = {ms / 1000, ms % 1000 * 1000000};
@@ -86,7 +86,7 @@ static UNUSED void sleep_ms(long ms)
         CHECK(errno == EINTR);
 }
 
-/* Milliseconds of the monotonic clock, from the vDSO: no call. */
+/* Milliseconds of the monotonic clock, from the vDSO without a call. */
 static UNUSED long now_ms(void)
 {
     struct timespec now;
@@ -94,7 +94,7 @@ static UNUSED long now_ms(void)
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* The status of a child that must end by itself. */
+/* The status of a child that must exit by itself. */
 static UNUSED int exit_status(pid_t pid)
 {
     int status;
@@ -105,7 +105,7 @@ static UNUSED int exit_status(pid_t pid)
     return WEXITSTATUS(status);
 }
 
-/* A child that waits to be killed. It makes no call any more when this returns. */
+/* Creates a child that waits to be killed. It makes no more calls once this returns. */
 static UNUSED pid_t idle_child(void)
 {
     int ends[2];
@@ -124,7 +124,8 @@ static UNUSED pid_t idle_child(void)
     return pid;
 }
 
-/* A filter that gives one call an action and allows the rest, installed with seccomp(2). What seccomp(2) returns. */
+/* Installs a filter with seccomp(2) that gives one call an action and allows the rest. Returns the result of
+ * seccomp(2). */
 static UNUSED int own_filter(int nr, uint32_t action, unsigned flags)
 {
     struct sock_filter code[] = {
@@ -138,7 +139,7 @@ static UNUSED int own_filter(int nr, uint32_t action, unsigned flags)
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 }
 
-/* Calls that no libc makes by itself, so that who made them is beyond doubt. */
+/* Calls that no libc makes by itself, so that only the workload can have made them. */
 static UNUSED long distinct_1(void) { return syscall(SYS_sched_get_priority_max, SCHED_FIFO); }
 static UNUSED long distinct_2(void) { return syscall(SYS_sched_get_priority_min, SCHED_FIFO); }
 static UNUSED long distinct_3(void) { return syscall(SYS_sched_getscheduler, 0); }

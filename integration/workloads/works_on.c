@@ -1,8 +1,8 @@
-/* A process tree that works until it is killed: two processes with two threads each, and one that makes short-lived children
- * all the time. Each task counts in a file (the argument) that shows from outside whether it goes on; one count tells
- * failures: calls that didn't do what they should.
- * Kernel path: whatever happens to running, sleeping and newborn tasks when a tracer comes, goes, or is killed.
- * A tracer gets wrong: tasks left stopped, calls that fail with ENOSYS under a filter without its tracer, EINTR.
+/* A process tree that works until it is killed: two processes with two threads each, and one that keeps creating
+ * short-lived children. Each task increments a counter in a file (the argument), so that others can see its progress;
+ * one counter is for calls that failed.
+ * Kernel path: running, sleeping and newborn tasks when a tracer attaches, detaches, or is killed.
+ * Pitfall: tasks left stopped, calls that fail with ENOSYS because their filter's tracer is gone, EINTR.
  * Build: -static -pthread
  */
 #include "workload.h"
@@ -24,7 +24,7 @@ static void *works(void *slot)
     pid_t self = getpid();
     for (;;) {
         check(syscall(SYS_getpid) == self);
-        /* One of them sleeps, the others are mostly in user space or on their way. */
+        /* One of them sleeps; the others are mostly in user space, or entering the kernel. */
         if ((long)slot % 2)
             check(nanosleep(&ms, NULL) == 0);
         counts[(long)slot]++;
