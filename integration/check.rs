@@ -68,7 +68,7 @@ fn recordings_are_reported_as_annotations() {
     let (text, status) = report(folder.path(), &format!("{CHECK} --github"));
     insta::assert_snapshot!(text);
     assert_eq!(status, 1);
-    // The lines are those of the file.
+    // The line numbers are those of the file.
     let profile = fs::read_to_string(folder.path().join("profiles/app.json")).unwrap();
     for annotation in text.lines().filter(|line| line.contains("is not used")) {
         let (_, line) = annotation.split_once("line=").unwrap();
@@ -142,12 +142,12 @@ fn a_patch_applies_with_patch_and_git_and_update_and_all_make_the_same() {
         text.ends_with("sc-record: profiles/app.json is updated\n"),
         "{text}"
     );
-    // A number without a name, a refusal and an incomplete run are left.
+    // A number without a name, a denial and an incomplete run remain.
     assert_eq!(status, 1);
     assert_eq!(fs::read_to_string(&file).unwrap(), by_patch);
     insta::assert_snapshot!(by_patch);
 
-    // What is left is tolerated by those who want it so.
+    // Options tolerate what remains.
     let (text, status) = report(
         folder.path(),
         &format!("{CHECK} --tolerate clone3,#9999 --allow-incomplete"),
@@ -163,7 +163,7 @@ fn an_update_changes_only_the_lines_that_it_must() {
         &folder.path().join("r.json"),
         &[run(1, &["read", "futex", "openat"])],
     );
-    // Nobody's layout, an order of its own, and no newline at the end.
+    // An unusual layout and order, and no newline at the end.
     let text = "{ \"syscalls\": [\n    { \"action\": \"SCMP_ACT_ALLOW\",\n      \"names\": [ \"read\",\n                 \"exit\" ] }\n  ],\n  \
                 \"defaultAction\":   \"SCMP_ACT_KILL_PROCESS\"}";
     let file = folder.path().join("p.json");

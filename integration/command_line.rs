@@ -1,4 +1,4 @@
-//! The command line itself: its help, mistyped names, and what `make install` puts beside the program.
+//! The command line itself: help, mistyped names, and the files that `make install` installs with the program.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -49,7 +49,7 @@ fn every_verb_has_its_help() {
     }
 }
 
-/// What it says on stderr, and the status.
+/// Its stderr and its status.
 fn refusal(line: &str) -> (String, Option<i32>) {
     let output = sc_record(&repository(), line);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -138,7 +138,7 @@ fn installed() -> TempDir {
     fs::create_dir_all(&release).unwrap();
     std::os::unix::fs::symlink(PROGRAM, release.join("sc-record")).unwrap();
     let status = Command::new("make")
-        // The program is built already.
+        // The program is already built.
         .args(["-s", "install", "CARGO=true"])
         .arg(format!("PREFIX={}/prefix", folder.path().display()))
         .env("CARGO_TARGET_DIR", folder.path().join("target"))
@@ -185,7 +185,7 @@ fn every_verb_has_a_manual_page() {
     assert_eq!(expected, BTreeSet::new(), "pages that are missing");
 }
 
-/// Lines, and all that TAB offers at their ends.
+/// Lines, and all completions that TAB offers at their ends.
 const OFFERS: &[(&str, &str)] = &[
     ("sc-record ch", "check"),
     ("sc-record m", "merge minimize"),
@@ -198,12 +198,12 @@ const OFFERS: &[(&str, &str)] = &[
     ("sc-record convert x --format s", "seccompiler spo systemd"),
     ("sc-record lint --target c", "containerd crun"),
     ("sc-record help exp", "explain"),
-    // What comes after -- is another command's.
+    // The words after -- belong to another command.
     ("sc-record -- sc-record check --al", "--allow-incomplete"),
     ("sc-record check x -- sc-record import a", "audit"),
 ];
 
-/// Runs a shell that prints what it offers for each line of stdin.
+/// Runs a shell that prints its completions for each line of stdin.
 fn offers(folder: &Path, shell: &[&str]) {
     let prefix = folder.join("prefix");
     let scripts = repository().join("integration/completions");

@@ -1,4 +1,4 @@
-//! Calls are credited to the program that made them, whatever the order of the stops of parents and children.
+//! Calls are credited to the program that made them, in whatever order parents and children stop.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::support::process::Room;
 use crate::support::recorder::{Files, PROGRAM};
 
-/// Calls that one program alone makes.
+/// Calls that only one program makes.
 const SIGNATURES: [(&str, &str); 5] = [
     ("timer_create", "timeout"),
     ("setpriority", "nice"),

@@ -1,9 +1,9 @@
-//! Workloads that trace: a task has one tracer only, so they fail under this backend. The user is told.
+//! Workloads that trace: a task has only one tracer, so they fail under the ptrace backend, which reports why.
 
 use crate::support::process::Room;
 use crate::support::{programs, recorder};
 
-/// A workload that traces works natively; recorded it fails, and the run says why.
+/// A workload that traces works natively; while recorded it fails, and the run says why.
 fn check(name: &str, native_output: &str, recorded_output: &str) {
     let room = Room::new();
     let program = programs::workload(name);

@@ -14,9 +14,9 @@ use crate::support::process::{Ended, Room};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
 
-/// The call that rules are made for: it looks at its first argument only, and changes nothing.
+/// The call for which rules are made: it uses only its first argument, and changes nothing.
 const SUBJECT: &str = "sched_get_priority_max";
-/// An errno that the call does not give.
+/// An errno that the call does not return.
 const MARK: u16 = 77;
 
 /// A profile in a room, and commands under it.
@@ -55,7 +55,7 @@ impl Under {
         self.room.run(self.command(options).args(command))
     }
 
-    /// Makes the calls, and gives what became of each.
+    /// Makes the calls, and returns the outcome of each.
     fn calls(&self, calls: &[&str]) -> Ended {
         let program = programs::workload("calls");
         let mut command = vec![program.to_str().unwrap()];
@@ -75,7 +75,7 @@ fn allow_all(rules: &Value) -> Value {
     json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules})
 }
 
-/// What becomes of the subject when a rule answers this.
+/// The outcome of the subject call under a rule with this action.
 fn subject_under(action: &str, errno: Option<u16>) -> Ended {
     let mut rule = json!({"names": [SUBJECT], "action": action});
     if let Some(errno) = errno {
@@ -147,7 +147,7 @@ fn trace_without_a_tracer_is_enosys_and_log_and_allow_execute() {
 #[apply(test)]
 fn comparisons_hold_in_the_kernel_as_they_read() {
     let value: u64 = 0x1_0000_0005;
-    // The op, arguments that it holds for, and arguments that it doesn't hold for.
+    // An op, arguments for which it holds, and arguments for which it doesn't.
     let table: [(&str, &[u64], &[u64]); 7] = [
         ("EQ", &[value], &[5, 6, value + 1, 0x2_0000_0005]),
         ("NE", &[5, value + 1, 0], &[value]),
@@ -225,14 +225,14 @@ fn rules_hold_for_each_listed_abi_in_its_own_numbers() {
     };
     let native = number(SUBJECT);
     let i386 = Syscall::from_name(Arch::X86, SUBJECT).unwrap().nr;
-    // The native number is another call of i386 (setpgid, 57 and such): it is let through.
+    // The native number is another call of i386 (setpgid, 57 and such): it is allowed.
     let calls = [native.as_str(), &format!("int80:{i386}"), "int80:20"];
     let ended = profile(&["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]).calls(&calls);
     assert_eq!(
         ended.stdout,
         format!("{native} errno {MARK}\nint80:{i386} errno {MARK}\nint80:20 done\n")
     );
-    // An ABI that is not listed ends the process.
+    // A call of an unlisted ABI kills the process.
     let ended = profile(&["SCMP_ARCH_X86_64"]).calls(&calls);
     assert_eq!(ended.status.signal(), Some(Signal::SIGSYS as i32));
     assert_eq!(ended.stdout, format!("{native} errno {MARK}\n"));
@@ -428,7 +428,7 @@ fn every_flag_that_this_kernel_has_is_taken() {
     }
 }
 
-/// Whether a filter is loaded: libseccomp tries out what the kernel knows without one.
+/// Whether the call loads a filter: libseccomp probes the kernel's features without one.
 fn is_load(line: &str) -> bool {
     line.contains("seccomp(SECCOMP_SET_MODE_FILTER") && line.contains("{len=")
 }
@@ -486,7 +486,7 @@ fn new_privileges_are_for_those_who_may_have_them() {
     let under = Under::new(&allow_all(&json!([])));
     let ended = under.run_with(&["--allow-new-privs"], &STATUS);
     assert_eq!(no_new_privs(&ended), Some("0"), "{}", ended.stderr);
-    // Who may not is told so.
+    // Without the capability, there is an error.
     let program = under.room.path().join("sc-record");
     under.room.copy(Path::new(PROGRAM), &program);
     let mut command = Room::as_nobody(&program);
@@ -596,7 +596,7 @@ fn rules_that_libseccomp_never_unites_are_an_error_in_time() {
         {"names": [SUBJECT], "action": "SCMP_ACT_KILL", "args": [compare(0, "GT", 2), compare(2, "NE", 2)]},
     ]);
     let ended = Under::new(&allow_all(&rules)).run(&["true"]);
-    // A libseccomp that can is welcome.
+    // A libseccomp that can is fine too.
     if ended.code() != 0 {
         assert_eq!(ended.code(), 125);
         assert!(ended.stderr.contains("libseccomp"), "{}", ended.stderr);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::recordings::{allow, profile, recording, report, repository, run, sc_record};
 
-/// A profile with names of every origin, and its recording where record puts it.
+/// A profile with names of every origin, and its recording in the default place.
 fn workspace() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let runs = [
@@ -23,7 +23,7 @@ fn workspace() -> tempfile::TempDir {
     folder
 }
 
-/// Without what depends on the tables of calls that the machine's libseccomp has.
+/// The output without the parts that depend on the tables of this libseccomp.
 fn without_totals(text: &str) -> String {
     let lines = text.split_inclusive('\n');
     lines

@@ -1,4 +1,4 @@
-//! Files that are not what a verb expects.
+//! Files of the wrong kind for a verb.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::support::process::{Ended, Room};
 use crate::support::recorder::PROGRAM;
 use crate::support::recordings::{allow, profile, recording, run};
 
-/// Every verb that reads a file, with `FILE` in the place of that file.
+/// Every verb that reads a file; `FILE` stands for that file.
 const READERS: &[&str] = &[
     "merge FILE -o out.json",
     "merge recording FILE -o out.json",
@@ -32,7 +32,7 @@ const READERS: &[&str] = &[
     "-q -r recording -o none --log-mode --assume FILE -- true",
 ];
 
-/// Runs each of these lines with less memory than a large file would take, and gives what it prints to `check`.
+/// Runs each of these lines with less memory than a large file would need, and passes its output to `check`.
 fn each(lines: &[&str], file: &str, check: impl Fn(&str, &Ended)) {
     let room = Room::new();
     recording(&room.path().join("recording"), &[run(1, &["read"])]);

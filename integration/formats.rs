@@ -1,5 +1,5 @@
-//! `sc-record convert` and `sc-record inspect`: what is written does its work in the tools that it is for, and what is
-//! looked into is what the kernel has.
+//! `sc-record convert` and `sc-record inspect`: the tools for which files are written accept and enforce them, and the
+//! inspected filters are those that the kernel has.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ fn sc_record(room: &Room, arguments: &[&str]) -> Ended {
     room.run(Command::new(PROGRAM).args(arguments))
 }
 
-/// Converts a committed profile, and gives the file.
+/// Converts a committed profile, and returns the file.
 fn converted(room: &Room, profile: &str, format: &str, file: &str) -> PathBuf {
     let path = room.path().join(file);
     let from = committed(profile);
@@ -81,7 +81,7 @@ fn the_c_of_libseccomp_compiles_and_enforces_the_same() {
     let export = Command::new(&program).arg("--export-bpf").output().unwrap();
     assert!(export.status.success());
     assert_eq!(export.stdout, std::fs::read(bpf).unwrap());
-    // And it holds.
+    // The kernel enforces it.
     let ended = room.run(Command::new(&program).args(["sh", "-c", "echo hello"]));
     assert_eq!(ended.stdout, "hello\n", "{}", ended.stderr);
     let ended = room.run(Command::new(&program).args(["unshare", "-U", "true"]));
@@ -114,7 +114,7 @@ fn systemd_takes_the_drop_in() {
         !said.contains("seccomp.conf") && !said.contains("SystemCall"),
         "{said}"
     );
-    // It reads the file: a wrong name is reported.
+    // systemd reads the file: it reports a wrong name.
     std::fs::write(
         folder.join("seccomp.conf"),
         "[Service]\nSystemCallFilter=read no_such_call\n",
@@ -234,7 +234,7 @@ fn the_filters_of_a_process_are_those_that_it_was_given() {
         of_profile["filters"][0]["arches"]
     );
     assert_eq!(of_process["process"]["no_new_privs"], true);
-    // It runs on as if nothing had been.
+    // The process runs on undisturbed.
     std::io::Write::write_all(running.stdin.as_mut().unwrap(), b"unharmed\n").unwrap();
     let output = running.wait_with_output().unwrap();
     assert!(output.status.success());

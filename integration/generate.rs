@@ -1,4 +1,4 @@
-//! `sc-record generate`: the profile of files.
+//! `sc-record generate`: the profile of recordings.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `sc-record import`, as users call it, on what the programs themselves write.
+//! `sc-record import`, as users call it, on the output of real programs.
 
 use std::fs;
 use std::io::Write;
@@ -27,7 +27,7 @@ fn import(directory: &Path, args: &str, stdin: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Whoever doesn't read it has closed it.
+    // A program that doesn't read stdin has closed it.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     child.wait_with_output().unwrap()
 }
@@ -49,7 +49,7 @@ fn calls(run: &Run) -> Calls {
         .collect()
 }
 
-/// What logger(1) sends, written to a file as rsyslogd does: it keeps the tag, but neither the sender nor the facility.
+/// A message of logger(1), written to a file as by rsyslogd: it keeps the tag, but neither the sender nor the facility.
 #[apply(test)]
 fn a_record_that_a_user_logs_as_the_kernel_is_not_believed() {
     let directory = tempfile::tempdir().unwrap();
@@ -224,7 +224,7 @@ fn the_summary_as_json_goes_to_stdout_alone() {
     assert_eq!(summary["complete"], true);
 }
 
-/// Programs whose calls are always the same, of one ABI and of several.
+/// Programs with constant calls, of one ABI and of several.
 const PROGRAMS: &[&str] = &[
     "posix_spawn",
     "clone_vm",
@@ -236,7 +236,7 @@ const PROGRAMS: &[&str] = &[
     "odd_numbers",
 ];
 
-/// Imports what strace wrote.
+/// Imports strace's output.
 fn import_strace(room: &Room, args: &str) -> Run {
     let directory = room.directory();
     let args = format!("strace --assume-complete -n x -r x.json -o none {args}");
@@ -320,7 +320,7 @@ fn every_name_of_strace_is_that_of_its_number() {
     let room = Room::new();
     let log = room.fresh("s");
     let mut command = Command::new("strace");
-    // -i: where there is no name, the width of the instruction pointer tells the ABI.
+    // -i: for a number without a name, the width of the instruction pointer shows the ABI.
     command.args(["-n", "-i", "-o"]).arg(&log).arg("--");
     let ended = room.run(command.arg(programs::workload("every_number")));
     assert_eq!(ended.code(), 3, "{}", ended.stderr);

@@ -1,4 +1,4 @@
-//! What a workload inherits from its recorder is what it would inherit without it.
+//! A workload inherits the same state from its recorder as without one.
 
 use std::process::Command;
 
@@ -6,8 +6,8 @@ use crate::support::process::Room;
 use crate::support::recorder::Files;
 use crate::support::{needs, programs};
 
-/// Runs `inherited`, which prints all that a program inherits, natively and recorded, each started by a wrapper, and
-/// compares what they print.
+/// Runs `inherited`, which prints all state that a program inherits, natively and recorded, each started by a wrapper,
+/// and compares the outputs.
 fn check(wrapper: &[&str]) {
     let room = Room::new();
     let program = programs::workload("inherited");
@@ -45,7 +45,7 @@ fn check(wrapper: &[&str]) {
     );
 }
 
-/// `no_new_privs` is what a recorder without `CAP_SYS_ADMIN` can't do without; the run says so.
+/// A recorder without `CAP_SYS_ADMIN` must set `no_new_privs`; the run says so.
 fn lines(output: &str) -> Vec<&str> {
     let root = needs::capability(needs::SYS_ADMIN).is_ok();
     output
@@ -55,7 +55,7 @@ fn lines(output: &str) -> Vec<&str> {
 }
 
 fn wrapped(wrapper: &[&str], add: impl FnOnce(&mut Command)) -> Command {
-    // env(1) with nothing to do: the plain case.
+    // env(1) without arguments: the plain case.
     let (program, arguments) = wrapper.split_first().unwrap_or((&"env", &[]));
     let mut command = Command::new(program);
     command.args(arguments);

@@ -18,14 +18,14 @@ struct Shell {
 }
 
 impl Shell {
-    /// The job is started under the recorder if there are options for that.
+    /// With options of the recorder, the job runs under it.
     fn new(options: Option<&'static [&'static str]>) -> Shell {
         let room = Room::new();
         let files = options.map(|_| Files::new(&room));
         let mut bash = Command::new("bash");
         bash.args(["--norc", "--noprofile", "--noediting", "-i"]);
         let (mut terminal, running) = Terminal::start(&room, &bash);
-        // Without echo what is typed isn't shown, so what is shown wasn't typed.
+        // Without echo, typed text isn't shown, so the job printed whatever is shown.
         terminal.type_in("stty -echo; PS1=; echo started $?\n");
         terminal.shows("started 0\r\n");
         Shell {
@@ -53,13 +53,14 @@ impl Shell {
         self.terminal.shows("[ready]");
     }
 
-    /// Types, then waits for the answer.
+    /// Types a line, then waits for the answer.
     fn step(&mut self, typed: &str, answer: &str) {
         self.terminal.type_in(typed);
         self.terminal.shows(answer);
     }
 
-    /// Types a key that ends the job, and asks for its status when it is gone: what is typed meanwhile is flushed.
+    /// Types a key that ends the job, and requests its status once it is gone: the terminal flushes text that is typed
+    /// meanwhile.
     fn ends_with(&mut self, keys: &str, status: i32) {
         self.terminal.type_in(keys);
         let what = format!("the job to end after {keys:?}: {:?}", self.terminal.all());
@@ -68,12 +69,12 @@ impl Shell {
     }
 
     fn has_ended(&self) -> bool {
-        // setsid and bash are left.
+        // setsid and bash remain.
         self.states_of_job().is_empty() && self.room.alive().len() <= 2
     }
 
     fn status_is(&mut self, status: i32) {
-        // What is typed before the shell has the terminal again is flushed, and the status stays as it is.
+        // Text that is typed before the shell has the terminal again is flushed, and the status stays.
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline && !self.terminal.all().ends_with("status\r\n") {
             self.terminal.type_in("echo is $? status\n");
@@ -90,7 +91,7 @@ impl Shell {
         });
     }
 
-    /// The states of the job's processes: its program, and its recorder.
+    /// The states of the job's processes: the program and the recorder.
     fn states_of_job(&self) -> Vec<char> {
         let alive = self.room.alive();
         let statuses = alive
@@ -241,7 +242,7 @@ fn the_first_interrupt_is_the_workloads_and_the_second_ends_the_recording() {
     shell.job("catch");
     shell.step("\x03", "[interrupted]");
     shell.step("hello\n", "[got hello]");
-    // Signals don't queue: on a busy machine a second one can come before the recorder looked at the first.
+    // Signals don't queue: on a busy machine a second one can come before the recorder has handled the first.
     until("the interrupt to be noticed", || {
         shell.terminal.type_in("\x03");
         std::thread::sleep(Duration::from_millis(200));

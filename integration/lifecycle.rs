@@ -1,4 +1,4 @@
-//! Beginnings and ends of a recording that aren't those of its workload.
+//! Recordings that begin or end at other times than their workload.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use crate::support::process::{Room, Running, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
 
-/// The process tree of `works_on`, seen through the file in which its tasks count.
+/// The process tree of `works_on`, observed through the file with its tasks' counters.
 struct Tree {
     counts: PathBuf,
 }
 
-/// How many of its tasks count, and where it tells that a call failed.
+/// The number of counters of tasks, and the index of the counter for failed calls.
 const TASKS: usize = 6;
 const FAILURES: usize = 7;
 
@@ -33,7 +33,7 @@ impl Tree {
         [programs::workload("works_on"), self.counts.clone()]
     }
 
-    /// Nothing as long as there is no file.
+    /// `None` as long as there is no file.
     fn read(&self) -> [u64; TASKS + 2] {
         let bytes = std::fs::read(&self.counts).unwrap_or_default();
         let mut counts = [0; TASKS + 2];
@@ -43,7 +43,7 @@ impl Tree {
         counts
     }
 
-    /// Waits until every task has gone on from where it is now, and checks that no call failed.
+    /// Waits until every task has made progress, and checks that no call has failed.
     fn works(&self) {
         let before = self.read();
         until(&format!("all tasks to go on: {before:?}"), || {
@@ -100,7 +100,7 @@ fn a_recorder_killed_at_any_moment_of_a_storm_leaves_nothing_behind() {
         let files = Files::new(&room);
         let begun = room.fresh("f");
         let mut command = files.command(&["-q"]);
-        // It has no end of its own.
+        // It doesn't end by itself.
         command.args(["sh", "-c", "echo >$0; while :; do \"$1\"; done"]);
         let recorder = room.spawn(command.arg(&begun).arg(&storm));
         until("the storm to begin", || begun.exists());
@@ -130,7 +130,7 @@ fn until_exit_leaves_a_daemon_at_work() {
     let files = Files::new(&room);
     let (begun, go, done) = (room.fresh("b"), room.fresh("g"), room.fresh("f"));
     let mut command = files.command(&["--until", "exit"]);
-    // The daemon makes a call that nobody else makes, but not before the recorder has ended.
+    // The daemon makes a call that no other process makes, but only after the recorder has ended.
     let daemon = ">$0; until [ -e $1 ]; do sleep 0.01; done; $3 && echo done >$2";
     let script = "setsid sh -c \"$@\" & until [ -e $2 ]; do sleep 0.01; done; exit 4";
     command.args(["sh", "-c", script, "sh", daemon]);
@@ -221,8 +221,8 @@ fn a_stopped_process_stays_stopped_while_a_recorder_comes_and_goes() {
     let tree = Tree::new(&room);
     let native = room.spawn(Command::new(&tree.command()[0]).arg(&tree.counts));
     tree.works();
-    // The first two tasks are its threads. Its children are processes of their own and work on: what the threads would
-    // have done in a time is measured by what a child does in it.
+    // The first two tasks are its threads. Its children are other processes and go on: a child's progress shows how
+    // much time the threads had.
     let stands_still = || {
         let before = tree.read();
         until("its child to work on", || tree.read()[2] > before[2] + 200);
@@ -242,7 +242,7 @@ fn a_stopped_process_stays_stopped_while_a_recorder_comes_and_goes() {
     native.signal(Signal::SIGCONT);
     tree.works();
 
-    // Continued while it is recorded, and stopped again.
+    // It is continued while it is recorded, and stopped again.
     stop();
     let recorder = attach(&room, &files, native.pid());
     native.signal(Signal::SIGCONT);
@@ -256,7 +256,7 @@ fn a_stopped_process_stays_stopped_while_a_recorder_comes_and_goes() {
     tree.works();
 }
 
-/// Workloads that check what happens to them, and how they end.
+/// Workloads that check their own behaviour, and how they end.
 const CHECKING: [(&str, &[&str], i32); 14] = [
     ("fork_storm", &[], 3),
     ("threads_200", &[], 0),
@@ -274,7 +274,8 @@ const CHECKING: [(&str, &[&str], i32); 14] = [
     ("user_notif", &[], 0),
 ];
 
-/// Runs a workload over and over while recorders come and go: they all find it, and it never ends otherwise than natively.
+/// Repeats a workload while recorders attach and detach: each attaches, and the workload always ends as it does
+/// natively.
 fn disturbed(room: &Room, (name, arguments, code): (&str, &[&str], i32)) {
     let mut native = Command::new(programs::workload(name));
     let expected = room.run(native.args(arguments));
@@ -348,8 +349,8 @@ fn what_is_left_at_any_moment_works_on() {
             let expected = room.run(native.args(arguments));
             let files = Files::new(&room);
             let mut command = files.command(&["-q", "--until", "exit"]);
-            // The shell ends while the workload is at work. In a session of its own: a group that has no parent any more and a
-            // stopped member gets SIGHUP, natively too.
+            // The shell ends while the workload runs. It is in its own session: an orphaned group with a stopped member
+            // gets SIGHUP, natively too.
             command.args([
                 "sh",
                 "-c",

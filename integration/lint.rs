@@ -139,7 +139,7 @@ fn conditions_are_lost_on_who_reads_plain_oci() {
     }
 }
 
-/// The schema of OASIS, as the crate serde-sarif has it.
+/// The schema of OASIS, from the crate serde-sarif.
 fn sarif_schema() -> PathBuf {
     let metadata = Command::new(env!("CARGO"))
         .args([
@@ -187,12 +187,12 @@ fn sarif_is_valid_by_its_schema() {
     if let Err(error) = schemas.validate(&log, schema) {
         panic!("{error:#}");
     }
-    // The schema does say no.
+    // The schema rejects an invalid file.
     let mut broken = log.clone();
     broken["runs"][0]["results"][0]["level"] = json!("grave");
     assert!(schemas.validate(&broken, schema).is_err());
 
-    // And it reads back as what it is.
+    // The report can be parsed.
     let read: serde_sarif::sarif::Sarif = serde_json::from_value(log.clone()).unwrap();
     let results = read.runs[0].results.as_ref().unwrap();
     let (json, _) = report(folder.path(), "lint faulty.json --libseccomp 2.5.4 --json");

@@ -1,4 +1,4 @@
-//! Log mode: the kernel's audit records give the same calls as ptrace, and a run that may lack some says so.
+//! Log mode: audit records show the same calls as ptrace, and a run that may lack some is incomplete.
 //!
 //! Tests that change the kernel's settings run alone and change them back.
 
@@ -20,10 +20,11 @@ use crate::support::process::Room;
 use crate::support::recorder::Files;
 use crate::support::{programs, recorder};
 
-/// Tests that only record may do so at the same time; those that change what all depend on are alone, in all processes
-/// that run tests on this machine.
+/// Tests that only record share the lock; a test that changes the kernel's settings holds it alone, among all test
+/// processes on this machine.
 pub(crate) fn lock(how: FlockArg) -> Flock<File> {
-    // The same file in every chroot and container that has the machine's devices, as the kernel's settings are the same.
+    // This is the same file in every chroot and container with the machine's devices, just as the kernel's settings are
+    // the same.
     let file = File::open("/dev/kmsg").unwrap();
     Flock::lock(file, how).map_err(|(_, error)| error).unwrap()
 }
@@ -56,7 +57,8 @@ fn command(room: &Room, program: &str, args: &[&str]) -> Vec<PathBuf> {
 
 const QUIET: &[&str] = &["-q", "--policy", "exact", "--skip-unnamed"];
 
-/// What both backends record of a workload, which ends alike under both; and why the log's run is incomplete.
+/// The calls that both backends record of a workload, which ends in the same way under both; and why the log backend's
+/// run is incomplete.
 fn record_both(program: &str, args: &[&str]) -> [(BTreeSet<Syscall>, Vec<String>); 2] {
     let room = Room::new();
     let (by_ptrace, ptrace) = recorder::record(&room, QUIET, &command(&room, program, args));
@@ -80,7 +82,7 @@ fn same(program: &str, args: &[&str]) {
     );
 }
 
-/// Calls that a filter of the workload's own refuses are not logged, and strict mode fails: the run says so.
+/// Calls that the workload's own filter refuses are not logged, and strict mode fails: the run says so.
 fn own_filter(program: &str, args: &[&str]) {
     let [(ptrace, _), (log, because)] = record_both(program, args);
     assert!(

@@ -169,7 +169,7 @@ fn compaction_keeps_what_stats_says_and_takes_no_run_twice() {
     let compacted = fs::read(folder.join("all.json")).unwrap();
     assert!(compacted.len() < 6000, "{}", compacted.len());
 
-    // The runs of an older copy are there already.
+    // The output already has the runs of the older copy.
     let output = merge(folder, "all.json some.json --compact -o all.json --json");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
@@ -191,7 +191,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
     let runs: Vec<_> = (0..400).map(|_| run()).collect();
     let all: Vec<_> = runs.iter().collect();
     recording(directory.path(), "a.json", "app", &all);
-    // More than a pipe holds. bash tells the status of each part.
+    // More than a pipe holds. bash reports the status of each command.
     let script = format!(
         "{} merge a.json | head -c 1; echo \" ${{PIPESTATUS[0]}}\"",
         env!("CARGO_BIN_EXE_sc-record")

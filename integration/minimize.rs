@@ -1,4 +1,4 @@
-//! `sc-record minimize`: which calls a workload can do without.
+//! `sc-record minimize`: the calls that a workload doesn't need.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
 use crate::verify::server;
 
-/// A limit that no run reaches: where one does, the test fails by other verdicts.
+/// A time limit that no run reaches. If one does, the verdicts differ and the test fails.
 const NEVER: &str = "50s";
 
-/// Records a command that may leave something running, and gives its profile.
+/// Records a command that may leave processes behind, and returns its profile.
 fn profile_of(room: &Room, command: &[&str]) -> PathBuf {
     let files = Files::new(room);
     let ended = room
@@ -36,7 +36,7 @@ fn minimize(profile: &Path, options: &[&str], command: &[&str]) -> Command {
     line
 }
 
-/// `NAME → VERDICT`, with a star where the call is left alone.
+/// `NAME → VERDICT`, with a star if the call is not tested.
 fn verdicts(ended: &Ended) -> BTreeMap<String, String> {
     let report: Value = serde_json::from_str(&ended.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}{}", ended.stdout, ended.stderr));
@@ -54,7 +54,7 @@ fn verdicts(ended: &Ended) -> BTreeMap<String, String> {
     calls.collect()
 }
 
-/// What happens without a call.
+/// The outcome without a call.
 fn without(ended: &Ended, name: &str) -> String {
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
     let calls = report["calls"].as_array().unwrap().iter();
@@ -62,7 +62,7 @@ fn without(ended: &Ended, name: &str) -> String {
     call.unwrap()["without_it"].as_str().unwrap().to_owned()
 }
 
-/// The workload that is made for this, its profile with two more calls in it, and a place for both.
+/// The workload `dispensable`, its profile with two additional calls, and a directory for both.
 struct Dispensable {
     room: Room,
     program: String,
@@ -123,7 +123,7 @@ fn check_verdicts(ended: &Ended) {
     ] {
         assert_eq!(of(name), verdict, "{name}");
     }
-    // Either, not both.
+    // Either can go, not both.
     let links = [of("readlink"), of("readlinkat")];
     assert!(
         links.contains(&"tolerated") && links.contains(&"needed"),
@@ -158,7 +158,7 @@ fn calls_are_unused_tolerated_or_needed() {
     ];
     let ended = subject.minimize(&to);
     check_verdicts(&ended);
-    // Nothing is removed but where it was asked for, and no state is left.
+    // The profile keeps its calls unless asked otherwise, and no state is left.
     assert_eq!(std::fs::read(&subject.profile).unwrap(), before);
     let state = subject.profile.with_file_name(".profile.json.minimize");
     assert!(!state.exists());
@@ -182,7 +182,7 @@ fn calls_are_unused_tolerated_or_needed() {
         (0, "priority known\n")
     );
 
-    // Of the smaller one nothing can be taken any more.
+    // The smaller profile can't be reduced further.
     let ended = (subject.room).run(&mut minimize(
         &smaller,
         &["--timeout", NEVER],
@@ -243,10 +243,10 @@ fn what_was_broken_off_goes_on() {
     );
     let had = results();
     assert!(had >= 3);
-    // Not even the run that was broken off has left anything.
+    // Even the interrupted run has left no process.
     assert_eq!(subject.room.alive(), []);
 
-    // Other commands don't go on with it.
+    // Other commands don't continue from its state.
     let other = ["--json", "--state", state.to_str().unwrap()];
     let mut line = minimize(&subject.profile, &other, &["false"]);
     let refused = subject.room.run(&mut line);
@@ -290,7 +290,7 @@ fn update_replaces_the_profile() {
     assert!(names.iter().any(|name| name == "uname"));
 }
 
-/// The status and stderr of a minimization that finds trouble before it denies anything.
+/// The status and stderr of a minimization that fails before it denies a call.
 fn trouble(options: &[&str], change: impl FnOnce(&mut Value), script: &str) -> String {
     let room = Room::new();
     let profile = profile_of(&room, &["sh", "-c", "date; ls / | tail -n 1"]);
@@ -369,19 +369,19 @@ fn a_test_decides_what_is_right() {
     let ended = subject.minimize(&options);
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     let verdicts = verdicts(&ended);
-    // It writes something else, but that isn't wrong.
+    // It writes other output, which the test accepts.
     assert_eq!(verdicts["sched_get_priority_max"], "tolerated");
     assert_eq!(verdicts["write"], "needed");
     assert_eq!(verdicts["uname"], "needed");
 }
 
-/// What is known of a server's calls: those that it needs with what happens otherwise, and those that it does without.
+/// Facts about a server's calls: those that it needs, with the outcome without them, and those that it doesn't need.
 fn check_server(name: &str, needed: &[(&str, &str)], tolerated: &[&str]) {
     let room = Room::new();
     let script = server(&room, name);
     let command = [script.to_str().unwrap()];
     let profile = profile_of(&room, &command);
-    // All of them take too long for a test.
+    // Testing all calls would take too long.
     let needed_names = needed.iter().map(|(name, _)| *name);
     let only: Vec<_> = needed_names.chain(tolerated.iter().copied()).collect();
     let only = only.join(",");

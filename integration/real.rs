@@ -1,5 +1,5 @@
-//! Real programs, each driven by its script in `real/`: they behave the same natively, while recorded and under the profile
-//! made of the recording; strace sees the same calls; and a call that was not recorded is refused under the profile.
+//! Real programs, each driven by its script in `real/`. They behave the same natively, while recorded and under the
+//! profile of the recording; strace sees the same calls; and the profile refuses calls that were not recorded.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -14,22 +14,22 @@ use crate::support::process::Room;
 use crate::support::recorder::{self, Files};
 use crate::support::strace;
 
-/// A script of `real/`, and what is known of its calls.
+/// A script of `real/`, and facts about its calls.
 struct Program {
     script: &'static str,
-    /// Calls that depend on timing so much that one side may see them and the other not, and why.
+    /// Calls that depend on timing, so that only one side may see them, and why.
     varies: &'static [(&'static str, &'static str)],
 }
 
-/// How often both sides may watch a program until they have seen the same: what it calls depends on timing now and then.
+/// How often both sides may run a program until they have seen the same calls: some calls depend on timing.
 const ROUNDS: usize = 5;
 
-/// What `programs/inject.c` says natively, whoever runs it: no answer is EPERM.
+/// The output of `programs/inject.c` without a profile, for any user: no result is EPERM.
 const INJECTED: &str = "mount: EFAULT\nunshare: done\nsetns: EBADF\nptrace: done\n";
 const REFUSED: &str = "mount: EPERM\nunshare: EPERM\nsetns: EPERM\nptrace: EPERM\n";
 
-/// The kernel enters `restart_syscall(2)` for a sleeping call that a stop interrupted. strace stops tasks in other places
-/// than the recorder does, so either may see it alone. Policy `safe` always allows it.
+/// The kernel enters `restart_syscall(2)` for a sleeping call that a stop interrupted. strace stops tasks at other
+/// points than the recorder, so either may be the only one to see it. Policy `safe` always allows it.
 const RESTART: (&str, &str) = (
     "restart_syscall",
     "comes of a stop during a sleep: whose stop, is chance",
@@ -72,7 +72,7 @@ fn check(program: &Program) {
         native.stderr
     );
 
-    // Recorded, and seen by strace. All runs go into one recording.
+    // Record it, and run it under strace. All runs go into one recording.
     let files = Files::new(&room);
     let (mut recorded, mut witnessed) = (BTreeSet::new(), BTreeSet::new());
     let mut unexplained = Vec::new();
@@ -113,7 +113,7 @@ fn check(program: &Program) {
         unexplained.join(", ")
     );
 
-    // Under its profile.
+    // Run it under its profile.
     let ended = room.run(under(&files.profile).args(script(&room, program).arguments()));
     assert_eq!(
         (ended.code(), &ended.stdout),
@@ -122,11 +122,11 @@ fn check(program: &Program) {
         ended.stderr
     );
 
-    // What was not recorded is refused.
+    // The profile refuses calls that were not recorded.
     refuses_injected_calls(&room, &files.profile);
 }
 
-/// A script as it is to be run: in a place of its own, where it finds the programs that were built for it.
+/// A command for a script, in its own directory and with the programs that were built for it.
 struct Script {
     path: PathBuf,
     place: PathBuf,
@@ -134,7 +134,7 @@ struct Script {
 
 fn script(room: &Room, program: &Program) -> Script {
     let place = room.directory();
-    // Programs of that name are the script's.
+    // Programs with the script's name belong to it.
     let of_script = ["go", "x86", "int80"];
     let names = of_script.into_iter().filter(|name| *name == program.script);
     let names: Vec<_> = names.chain(["inject"]).collect();
@@ -162,7 +162,7 @@ fn source(name: &str) -> PathBuf {
     top().join("integration/real").join(name)
 }
 
-/// Where the programs of `real/programs` are, with these of them built.
+/// Builds these programs of `real/programs`, and returns their directory.
 fn built(names: &[&str]) -> PathBuf {
     static BUILDS: Mutex<()> = Mutex::new(());
     let _one_at_a_time = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,7 +190,7 @@ fn differences(recorded: &BTreeSet<Syscall>, witnessed: &BTreeSet<Syscall>) -> V
     ours.chain(theirs).collect()
 }
 
-/// `sc-record run PROFILE --`, to which a command is to be added.
+/// `sc-record run PROFILE --`, without a command yet.
 fn under(profile: &Path) -> Command {
     let mut command = Command::new(recorder::PROGRAM);
     command.arg("run").arg(profile).arg("--");
@@ -209,7 +209,7 @@ fn refuses_injected_calls(room: &Room, profile: &Path) {
         profile.display(),
         ended.stderr
     );
-    // A child of a child is no way out.
+    // A grandchild is under the filter too.
     let ended =
         room.run(under(profile).args(["/bin/sh", "-c", "(\"$0\")", inject.to_str().unwrap()]));
     assert_eq!(
@@ -221,11 +221,11 @@ fn refuses_injected_calls(room: &Room, profile: &Path) {
     );
 }
 
-/// The names of what is committed.
+/// The names of the committed recordings.
 fn committed(folder: &str) -> BTreeSet<String> {
     let entries = std::fs::read_dir(top().join(folder)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    // Not what --fresh keeps of a recording.
+    // Skip backups of --fresh.
     names
         .filter(|name| name.rsplit('.').next() == Some("json"))
         .collect()
@@ -285,7 +285,7 @@ fn committed_recordings_are_complete_and_hold_no_passing_paths() {
     }
 }
 
-/// A fork event that came after its child's exec once credited the child's calls to its parent's program.
+/// Once, when a fork event came after the child's exec, the child's calls were credited to the parent's program.
 #[apply(test)]
 fn committed_recordings_credit_calls_to_the_programs_that_made_them() {
     let made_by = [

@@ -1,4 +1,4 @@
-//! What becomes of the recording's file when a run is recorded.
+//! The recording's file when a run is added.
 
 use std::collections::BTreeSet;
 use std::fs;

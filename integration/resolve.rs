@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// Asserts what `sc-record resolve ARGS` gives: its status, its output, and what is in its messages.
+/// Asserts the status, the output and a part of the messages of `sc-record resolve ARGS`.
 fn check(args: &str, stdin: &str, status: i32, stdout: &str, stderr: &str) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sc-record"))
         .arg("resolve")

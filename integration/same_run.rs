@@ -1,4 +1,4 @@
-//! Workloads that never run twice alike: the kernel itself counts the calls of the run that is recorded.
+//! Workloads whose runs always differ: the kernel counts the calls of the same run that is recorded.
 
 use sc_record::syscall::{Arch, Syscall};
 
@@ -7,7 +7,8 @@ use crate::support::process::Room;
 use crate::support::programs;
 use crate::support::recorder::Files;
 
-/// Not one call fewer is recorded than the kernel entered; and more only of those that may be killed just before.
+/// The recorder records at least as many calls as the kernel entered; more only of those before which a task may be
+/// killed.
 fn check(options: &[&str], command: &[&str], may_be_killed: &[&str]) {
     let room = Room::new();
     let tracing = Tracing::new(&room).unwrap();

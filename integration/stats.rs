@@ -29,7 +29,7 @@ fn a_recording_of_many_runs_tells_how_sure_it_is() {
     );
     assert_eq!(json["chance_of_new"], json!(0.3));
     assert_eq!(json["last_run_with_new"], 9);
-    // The threshold is for CI.
+    // CI can set a threshold.
     assert_eq!(report(folder.path(), "stats app.json --fail-above 30").1, 0);
     assert_eq!(
         report(folder.path(), "stats app.json --fail-above 29.9").1,

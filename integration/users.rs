@@ -1,4 +1,4 @@
-//! Who records whom: root and others, set-user-ID programs, files that can't be read.
+//! Recordings by root and by other users, of set-user-ID programs, and of files that can't be read.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::support::process::{Ended, Room, set_mode};
 use crate::support::recorder::{Files, PROGRAM, Run};
 use crate::support::{programs, strace};
 
-/// What a run by nobody needs: where the build put its programs, nobody may not be allowed to look.
+/// Copies of the programs for the user nobody, who may have no access to the build directory.
 struct Nobody {
     room: Room,
     recorder: PathBuf,
@@ -46,7 +46,7 @@ impl Nobody {
     }
 }
 
-/// Whoever records, the calls are the same: nobody's recording of a workload equals what strace sees as nobody.
+/// A recording by nobody has the same calls as strace sees as nobody.
 fn check(name: &str, arguments: &[&str], varies: &[&str]) {
     let nobody = Nobody::new();
     let program = nobody.program(name);
@@ -122,7 +122,7 @@ fn anybody_records_a_program_that_can_be_executed_but_not_read() {
     set_mode(&unreadable, 0o111);
     let runs_it = nobody.program("non_dumpable");
     let (_, run) = nobody.record(&[&runs_it, &unreadable]);
-    // What it does with CLONE_UNTRACED is behind a pointer that nobody may follow here: seen, or said not to be.
+    // CLONE_UNTRACED is behind a pointer that the recorder can't read here: it sees the child, or says that it may not.
     let distinct = Syscall::from_name(Arch::X86_64, "sched_get_priority_min").unwrap();
     assert!(
         run.calls().contains_key(&distinct) || !run.incomplete_because().is_empty(),
@@ -139,7 +139,7 @@ fn anybody_records_a_program_that_can_be_executed_but_not_read() {
     assert_eq!(run.calls().len(), 3);
 }
 
-/// A copy of `ids` that belongs to a user and runs as that user.
+/// A set-user-ID copy of `ids`, owned by a user.
 fn set_user_id_program(nobody: &Nobody, user: u32) -> PathBuf {
     let program = nobody.room.path().join(format!("ids-of-{user}"));
     nobody.room.copy(&programs::workload("ids"), &program);

@@ -1,4 +1,4 @@
-//! `sc-record verify`: every denial, what the program got, and whether the result is the same.
+//! `sc-record verify`: every denial, its effect on the program, and whether the outcome is the same.
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::support::process::{Ended, Room};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
 
-/// A script of `servers/`, made to work in this room.
+/// A script of `servers/`, set up for this room.
 pub(crate) fn server(room: &Room, name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/servers");
     let script = room.fresh(name);
@@ -48,7 +48,7 @@ impl Under {
         line
     }
 
-    /// The report, beside what the workload and this program wrote.
+    /// The report, and the output of the workload and of `sc-record`.
     fn verify(&self, options: &[&str], command: &[&str]) -> (Ended, Value) {
         let file = self.room.fresh("report");
         let mut line = self.command(&["--json", "-q", "-o", file.to_str().unwrap()], command);
@@ -90,7 +90,7 @@ fn denials(report: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The workload that makes calls, with these arguments.
+/// The workload `calls` with these arguments.
 fn calls(arguments: &[&str]) -> Vec<String> {
     let program = programs::workload("calls").to_str().unwrap().to_owned();
     let arguments =
@@ -154,7 +154,7 @@ fn every_action_is_reported_as_what_it_is() {
     assert_eq!(first["said_by"], "rule");
     assert_eq!(report["run"]["same_result"], true);
 
-    // The thread that is killed, and the process.
+    // A killed thread, and a killed process.
     let (ended, report) = verify_calls(&under, &["thread", "getegid"]);
     assert_eq!(
         denials(&report),
@@ -179,7 +179,7 @@ fn what_the_kernel_refuses_itself_is_no_denial() {
     let under = Under::new(&allow_all_but(&json!([
         {"names": ["getppid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 9},
     ])));
-    // close(-1) is EBADF by the kernel.
+    // The kernel itself answers close(-1) with EBADF.
     let (_, report) = verify_calls(
         &under,
         &["getppid", &format!("{},4294967295", number("close"))],
@@ -244,7 +244,7 @@ fn denials_of_all_descendants_are_told_with_their_programs() {
             r#""fadvise64" by "/usr/bin/cat""#
         ]
     );
-    // The workload's own symptom went through, and is told.
+    // The workload's own message is printed and reported.
     assert!(
         ended.stderr.contains("reading directory '/'"),
         "{}",
@@ -255,7 +255,7 @@ fn denials_of_all_descendants_are_told_with_their_programs() {
     assert_eq!(report["run"]["result"], "exit 0");
 }
 
-/// Takes one call out of a server's profile: exactly that is found, with what the workload made of it.
+/// Removes one call from a server's profile: exactly that denial is found, with its effect on the workload.
 fn check_server(name: &str, call: &str, executable: &str, symptom: &str) {
     let room = Room::new();
     let script = server(&room, name);
@@ -385,7 +385,7 @@ fn the_report_is_on_stderr_and_the_output_is_the_workloads() {
     );
 }
 
-/// The filter that is loaded and the report are of one profile, however its conditions were resolved.
+/// The loaded filter and the report use the same profile, however its conditions are resolved.
 #[apply(test)]
 fn conditions_of_dockers_dialect_are_resolved_as_asked_for() {
     let profile = allow_all_but(&json!([{

@@ -1,4 +1,5 @@
-//! One program per hard case: it behaves alike natively, for the witness and for the recorder, and both see the same calls.
+//! One program per hard case: it behaves the same natively, under strace and under the recorder, and both see the same
+//! calls.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,43 +10,43 @@ use sc_record::syscall::Syscall;
 use crate::support::process::{Ended, Room};
 use crate::support::{Calls, programs, recorder, strace};
 
-/// A row: a program of `workloads/`, what it must end with, and what is known of its calls.
+/// A row: a program of `workloads/`, its expected status, and facts about its calls.
 struct Workload {
     program: &'static str,
-    /// `{dir}` is an empty directory, `{file}` a path that nothing has, `{jail}` a directory with `nolibc` in it, `{NAME}`
-    /// the path of another program of `workloads/`.
+    /// `{dir}` is an empty directory, `{file}` a path that doesn't exist, `{jail}` a directory with `nolibc` in it,
+    /// `{NAME}` the path of another program of `workloads/`.
     args: &'static [&'static str],
-    /// As a shell shows it: 128 and the signal.
+    /// As a shell shows it: 128 plus the signal.
     exit: i32,
-    /// Calls that are made on every run, but not equally often: each needs its reason beside it.
+    /// Calls of every run whose number varies. Each row says why.
     varies: &'static [&'static str],
-    /// Calls, as `ABI/NAME`, that are made exactly so often whatever strace says: known by construction.
+    /// Calls, as `ABI/NAME`, with exact counts that are known by construction, whatever strace reports.
     certain: &'static [(&'static str, u64)],
     strace: Strace,
-    /// How many processes and threads there are, where that is the same on every run.
+    /// The number of processes and threads, if it is the same on every run.
     tasks: Option<u64>,
-    /// Its calls can't be seen without the recording filter.
+    /// Only the recording filter sees its calls.
     needs_filter: bool,
     under_profile: UnderProfile,
 }
 
-/// How the workload goes under the profile that was generated from it.
+/// The behaviour of the workload under the profile that was generated from its recording.
 #[derive(Clone, Copy)]
 enum UnderProfile {
-    /// As ever.
+    /// As without the profile.
     Same,
-    /// Otherwise: with this status. For a reason that the row gives.
+    /// It ends with another status, for a reason that the row gives.
     Ends(i32),
 }
 
-/// What strace is good for as a witness.
+/// The reliability of strace as a witness.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Strace {
     /// It sees all calls.
     Sees,
-    /// It misses calls: those that are certain.
+    /// It misses calls: the calls that are known by construction count.
     Misses,
-    /// The workload doesn't behave under it: only the calls that are certain are compared.
+    /// The workload behaves differently under it: only calls that are known by construction are compared.
     Disturbs,
 }
 
@@ -64,7 +65,7 @@ impl Workload {
         }
     }
 
-    /// The program and its arguments for one run.
+    /// The command for one run.
     fn command(&self, room: &Room) -> Vec<PathBuf> {
         let mut command = vec![if self.program.starts_with('/') {
             PathBuf::from(self.program)
@@ -92,7 +93,7 @@ impl Workload {
         command
     }
 
-    /// Where the recorded calls aren't those that were made.
+    /// The differences between the recorded calls and those that were made.
     fn differences(&self, witnessed: &Calls, recorded: &Calls) -> Vec<String> {
         let certain: Calls = self.certain.iter().map(certain_call).collect();
         let mut differences = Vec::new();
@@ -141,11 +142,11 @@ macro_rules! workloads {
     };
 }
 
-// The waits of pthread_join and of libc's locks: whether a thread sleeps in futex(2) or finds what it waits for done
-// depends on who is first. Everywhere below it happens at least once.
+// The waits of pthread_join and of libc's locks: whether a thread sleeps in futex(2) depends on which thread is first.
+// In every workload below, one sleeps at least once.
 const FUTEX: &[&str] = &["futex"];
 
-// A traced parent is interrupted by a SIGCHLD that it ignores, as an untraced one isn't: the wait is entered again.
+// An ignored SIGCHLD interrupts a traced parent, unlike an untraced one, and the wait restarts.
 const WAIT: &[&str] = &["wait4"];
 
 workloads! {
@@ -156,7 +157,7 @@ workloads! {
     }
     fork_storm: "fork_storm" {
         exit: 3,
-        // As WAIT; fork restarts too when a signal comes.
+        // As WAIT; a signal makes fork restart too.
         varies: &["clone", "wait4"],
         tasks: Some(231),
         certain: &[("x86_64/getppid", 160), ("x86_64/set_robust_list", 231), ("x86_64/exit_group", 231)],
@@ -193,32 +194,32 @@ workloads! {
         certain: &[("x86_64/execve", 2), ("x86_64/sched_get_priority_max", 1)],
     }
     exec_by_two_threads_at_once: "exec_race" {
-        // The loser may be dead before its own.
+        // The loser may die before its call.
         varies: &["execve"],
     }
     exit_group_while_others_are_in_calls: "exit_group_race" {
-        // Each thread is killed wherever it happens to be; the one that ends all may do so before the main thread pauses.
-        // strace shows the call of another task for one that died before it could be asked, exit_group for instance.
+        // Each thread is killed at any point; exit_group may come before the main thread pauses. For a task that died
+        // before strace could read its call, strace shows another task's call, such as exit_group.
         varies: &["getppid", "read", "pause", "exit_group"],
         certain: &[("x86_64/clone3", 140)],
         tasks: Some(161),
     }
     leader_exits_first: "leader_exits" { exit: 17, certain: &[("x86_64/exit", 1), ("x86_64/sched_get_priority_min", 1)] }
     signal_storm: "signal_storm" {
-        // How many signals come in a time depends on the time; calls restart after each.
+        // The number of signals depends on the elapsed time; calls restart after each.
         varies: &["read", "wait4", "clock_nanosleep", "rt_sigreturn", "getppid"],
     }
     real_time_signals: "rt_signals" { certain: &[("x86_64/rt_sigqueueinfo", 105), ("x86_64/rt_sigtimedwait", 2)] }
     stop_and_continue_while_asleep: "stop_cont" { varies: WAIT, certain: &[("x86_64/restart_syscall", 4)] }
     stop_of_a_child_just_born: "stop_newborn" {
-        // A child that ended before it could be stopped isn't waited for twice, nor continued.
+        // A child that ended before the SIGSTOP is neither waited for twice nor continued.
         varies: &["wait4", "kill"],
         certain: &[("x86_64/sched_get_priority_max", 40)],
     }
     stop_of_a_process_with_threads: "stop_threads" { varies: &["sched_yield"], certain: &[("x86_64/kill", 5)] }
     waits_see_stops_and_continues: "wait_semantics" { varies: &["wait4", "waitid"] }
     sigchld_tells_each_step: "sigchld_order" {
-        // Continued and exited may be told as one.
+        // Continued and exited may arrive as one signal.
         varies: &["rt_sigsuspend", "rt_sigreturn"],
     }
     vfork_child_is_killed: "vfork_killed" { certain: &[("x86_64/vfork", 11)] }
@@ -249,18 +250,18 @@ workloads! {
     own_filter_answers_trace: "own_filter_trace" { certain: &[("x86_64/sched_get_priority_max", 3)] }
     kill_of_the_own_group_comes_once: "counts_signals" {
         certain: &[("x86_64/kill", 22), ("x86_64/rt_sigreturn", 22)],
-        // It is in the group.
+        // strace is in the group.
         strace: Strace::Disturbs,
     }
     kill_of_the_own_group: "kill_group" { exit: 143 }
     ignored_signals_interrupt_nothing: "ignored_signals" {
         certain: &[("x86_64/epoll_wait", 3), ("x86_64/semtimedop", 1), ("x86_64/kill", 81)],
-        // Calls end with EINTR.
+        // Under strace, calls end with EINTR.
         strace: Strace::Disturbs,
     }
     own_filter_forges_messages: "own_filter_forges" { certain: &[("x86_64/sched_get_priority_max", 80)] }
     ignored_signals_end_no_timed_call: "timed_calls" {
-        // Calls end with EINTR.
+        // Under strace, calls end with EINTR.
         strace: Strace::Disturbs,
         certain: &[("x86_64/epoll_wait", 2), ("x86_64/recvfrom", 1), ("x86_64/io_uring_enter", 1)],
     }
@@ -275,7 +276,7 @@ workloads! {
     own_filters_stack: "own_filter_log" { certain: &[("x86_64/seccomp", 8), ("x86_64/sched_get_priority_max", 2)] }
     strict_mode_by_prctl: "strict" {
         args: &["prctl"],
-        // The kernel has no strict mode for who has a filter: EINVAL.
+        // A task with a filter can't enter strict mode: EINVAL.
         under_profile: UnderProfile::Ends(0),
         certain: &[("x86_64/read", 1), ("x86_64/exit", 1), ("x86_64/sched_get_priority_max", 1)],
     }
@@ -285,7 +286,7 @@ workloads! {
     }
     strict_mode_by_seccomp: "strict" {
         args: &["seccomp"],
-        // The kernel has no strict mode for who has a filter: EINVAL.
+        // A task with a filter can't enter strict mode: EINVAL.
         under_profile: UnderProfile::Ends(0),
         certain: &[("x86_64/seccomp", 2), ("x86_64/exit", 1), ("x86_64/sched_get_priority_max", 1)],
     }
@@ -308,7 +309,7 @@ workloads! {
     }
     syscall_user_dispatch: "syscall_user_dispatch" { certain: &[("x86_64/sched_get_priority_min", 1)] }
     numbers_that_name_no_call: "odd_numbers" {
-        // What has no name can't be in a profile: EPERM instead of ENOSYS.
+        // Numbers without a name can't be in a profile: EPERM instead of ENOSYS.
         under_profile: UnderProfile::Ends(0),
         certain: &[
             ("x32/getpid", 1),
@@ -321,7 +322,7 @@ workloads! {
     }
     vsyscall_page: "vsyscall" {
         certain: &[("x86_64/gettimeofday", 1), ("x86_64/time", 1), ("x86_64/getcpu", 1)],
-        // Its calls ask seccomp, but stop no task at PTRACE_SYSCALL.
+        // Its calls run seccomp, but make no PTRACE_SYSCALL stop.
         needs_filter: true,
         strace: Strace::Misses,
     }
@@ -331,7 +332,7 @@ workloads! {
     namespaces: "namespaces" { varies: WAIT, certain: &[("x86_64/sched_get_priority_max", 2), ("x86_64/unshare", 1)] }
     inits_of_namespaces_crash: "init_crashes" {
         certain: &[("x86_64/unshare", 4), ("x86_64/clone", 8)],
-        // It never ends under it: the init faults again and again.
+        // It never ends under strace: the init faults repeatedly.
         strace: Strace::Disturbs,
     }
     chroot: "chroot" { args: &["{jail}", "/nolibc"], exit: 33, certain: &[("x86_64/chroot", 1), ("x86_64/execve", 2)] }
@@ -342,7 +343,7 @@ workloads! {
     }
     int_0x80_from_a_64_bit_program: "int80" {
         exit: 6,
-        // As above: it insists on ENOSYS.
+        // As above: it requires ENOSYS.
         under_profile: UnderProfile::Ends(99),
         certain: &[
             ("x86/getpid", 1),
@@ -363,7 +364,7 @@ workloads! {
             ("x86_64/sched_get_priority_min", 1),
             ("x86_64/exit_group", 2),
         ],
-        // It reads the wrong clone_args, and the child escapes; clone3 has one number in both ABIs.
+        // strace reads the wrong clone_args, and the child escapes; clone3 has the same number in both ABIs.
         strace: Strace::Disturbs,
     }
     #[needs(compat())]
@@ -468,7 +469,7 @@ fn check(workload: &Workload) {
     }
 }
 
-/// Reads `ABI/NAME`.
+/// Parses `ABI/NAME`.
 fn certain_call((call, count): &(&str, u64)) -> (Syscall, u64) {
     let (arch, name) = call.split_once('/').unwrap();
     (Syscall::parse(arch.parse().unwrap(), name).unwrap(), *count)

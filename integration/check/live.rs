@@ -12,7 +12,7 @@ use crate::support::process::{Ended, Room};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
 
-/// The profile of `calls` when it makes these calls.
+/// The profile of `calls` with these calls.
 fn profile_of(room: &Room, calls: &[&str]) -> PathBuf {
     let files = Files::new(room);
     let ended = room.run(
@@ -31,7 +31,7 @@ fn check(room: &Room, options: &[&str], profile: &Path, calls: &[&str]) -> Ended
     room.run(command.arg(programs::workload("calls")).args(calls))
 }
 
-/// The report that follows what the workload printed.
+/// The report after the workload's output.
 fn json(ended: &Ended) -> Value {
     let last = ended.stdout.lines().next_back();
     serde_json::from_str(last.unwrap_or_default())
@@ -44,7 +44,7 @@ fn denied(report: &Value) -> Vec<String> {
     denied.map(call).collect()
 }
 
-/// The bytes before an offset of a file: an instruction that makes calls.
+/// The bytes before an offset in a file: an instruction that makes calls.
 fn instruction(caller: &Value) -> [u8; 2] {
     let module = fs::read(caller["module"].as_str().unwrap()).unwrap();
     let offset = caller["offset"].as_str().unwrap().trim_start_matches("0x");
@@ -64,7 +64,7 @@ fn a_call_that_would_be_denied_is_told_with_who_made_it_and_is_made() {
     let ended = check(&room, &["--json"], &profile, &more);
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     let report = json(&ended);
-    // It ran unhindered, and stdout was its own.
+    // The workload ran unhindered, and stdout has only its output.
     assert!(
         ended
             .stdout
@@ -221,12 +221,12 @@ fn a_workload_that_fails_is_told_and_hides_nothing() {
     assert_eq!(ended.code(), 1);
     assert_eq!(json(&ended)["findings"][0]["kind"], "workload");
     assert_eq!(check(&["--any-status"], "exit 3").code(), 0);
-    // What is said even then.
+    // --quiet still prints these.
     assert_eq!(
         check(&["-q"], "exit 3").stderr,
         format!("sc-record: {told}")
     );
-    // A patch doesn't make it a whole run.
+    // A patch doesn't make the run complete.
     assert_eq!(check(&["-q", "--update"], "umask 0; exit 3").code(), 1);
     assert_eq!(check(&["-q"], "umask 0").code(), 0);
 }
@@ -334,7 +334,7 @@ fn in_log_mode_the_kernel_logs_what_the_profile_lacks() {
     assert_eq!(caller["thread"], "calls");
     assert_eq!(caller["executable"], json!(programs::workload("calls")));
     assert!(caller["pid"].is_u64() && caller["ip"].is_string() && caller["args"].is_null());
-    // What is allowed wasn't logged, so nothing is known of it.
+    // Allowed calls aren't logged, so they are unknown.
     assert!(report["unused"]["unknown_because"].is_string(), "{report}");
     let ended = check(
         &room,

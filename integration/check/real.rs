@@ -1,4 +1,4 @@
-//! Real rounds: the configuration of a real program changes, its profile goes stale, the check finds it, the update heals it.
+//! The configuration of a real program changes, so its profile goes stale; check finds this, and an update fixes it.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::process::{Ended, Room};
 use crate::support::recorder::{Files, PROGRAM};
 
-/// How often a profile may be updated until it has every call that depends on timing.
+/// How often to update a profile until it has every call that depends on timing.
 const ROUNDS: usize = 5;
 
 /// A program whose configuration changes, and the call that the change needs.
@@ -16,7 +16,7 @@ struct Change {
     script: &'static str,
     more: &'static [&'static str],
     needs: &'static str,
-    /// Whether the program notices when the call is refused.
+    /// Whether the program fails if the call is refused.
     noticed: bool,
     by: &'static str,
 }
@@ -40,7 +40,7 @@ fn redis_on_chosen_cpus() {
         script: "redis",
         more: &["--server_cpulist", "0"],
         needs: "sched_setaffinity",
-        // It runs on all CPUs then, and says nothing.
+        // It then runs on all CPUs, without a message.
         noticed: false,
         by: "redis",
     });
@@ -57,7 +57,7 @@ fn round(change: &Change) {
         room.run(command.arg(&script).args(more))
     };
 
-    // The profile as it is committed, and what this machine calls besides.
+    // The committed profile, with the additional calls of this machine.
     let committed = format!("profiles/{}.json", change.script);
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join(committed);
     room.copy(&committed, &files.profile);
@@ -65,7 +65,7 @@ fn round(change: &Change) {
     let before = std::fs::read_to_string(&files.profile).unwrap();
     assert!(!before.contains(&format!("{:?}", change.needs)), "{before}");
 
-    // The configuration changes: the check fails, and names the call and who makes it.
+    // The configuration changes: the check fails, and names the call and its caller.
     let ended = sc_record(&["check", "--json"], change.more);
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     let report: Value = serde_json::from_str(ended.stdout.lines().next_back().unwrap()).unwrap();
@@ -80,12 +80,12 @@ fn round(change: &Change) {
         "{caller}"
     );
     assert_eq!(report["run"]["complete"], true, "{report}");
-    // And rightly so: under the profile the workload has its trouble.
+    // Under the stale profile, the workload does fail.
     let ended = sc_record(&["run"], change.more);
     let trouble = ended.code() != 0 || ended.stdout.contains("not ok");
     assert_eq!(trouble, change.noticed, "{}", ended.stdout);
 
-    // The update heals it.
+    // The update fixes it.
     settle(&|args| sc_record(args, change.more));
     let ended = sc_record(&["run"], change.more);
     assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);

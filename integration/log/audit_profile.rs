@@ -1,4 +1,4 @@
-//! The profiles that log: the way from a workload in a container to its allowlist, and from a profile to what it lacks.
+//! Audit profiles: from a workload in a container to its allowlist, and from a profile to the calls that it lacks.
 
 use std::path::Path;
 use std::process::Command;
@@ -62,7 +62,7 @@ fn what_runs_under_an_audit_profile_logs_only_what_its_recording_lacks() {
     assert_eq!(profile["defaultAction"], "SCMP_ACT_LOG");
     assert!(names(&profile).contains(&"execve") && !names(&profile).contains(&"getppid"));
 
-    // The flow of an engine's or Kubernetes' log: run under the audit profile, turn the log into an allowlist.
+    // The flow with container engines and Kubernetes: run under the audit profile, then turn the log into an allowlist.
     let log = Files::new(&room);
     let errors = room.fresh("e");
     let mut follow = Command::new(PROGRAM);
@@ -105,7 +105,7 @@ fn what_runs_under_an_audit_profile_logs_only_what_its_recording_lacks() {
         .map(|(call, count)| (call.to_string(), count))
         .collect();
     assert_eq!(found, [("getppid".to_owned(), 50)]);
-    // The profile of both runs is what the workload needs.
+    // The profile of both runs has all calls that the workload needs.
     let mut run = Command::new(PROGRAM);
     let run = run
         .arg("run")

@@ -1,6 +1,6 @@
-//! The way of a container from the log to its profile, with the engines that Docker, Podman, containerd and CRI-O start:
-//! it runs under a profile that logs, the log becomes an allowlist, the engine enforces it, what was not seen is refused,
-//! is recorded, and works.
+//! From a container's log to its profile, with the engines that Docker, Podman, containerd and CRI-O start. The
+//! container runs under an audit profile, the log becomes an allowlist, and the engine enforces it. A call that was not
+//! seen is refused, then recorded, and then works.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -44,7 +44,7 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// Runs a shell's line in it, under a profile.
+    /// Runs a shell command in it, under a profile.
     pub(crate) fn run(&self, profile: &Path, line: &str) -> Ended {
         let profile: Value = serde_json::from_slice(&std::fs::read(profile).unwrap()).unwrap();
         // Without CAP_SYS_ADMIN the kernel would refuse unshare(2) by itself.
@@ -74,7 +74,7 @@ impl<'a> Container<'a> {
             },
         });
         std::fs::write(self.bundle.join("config.json"), config.to_string()).unwrap();
-        // crun works with one hierarchy of cgroups: v2, as on machines of today.
+        // crun needs a single cgroup hierarchy: v2, as on current machines.
         let unified =
             "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
         let mut command = Command::new("unshare");
@@ -87,8 +87,8 @@ impl<'a> Container<'a> {
         self.room.run(&mut command)
     }
 
-    /// The profile under which a line works, and what it printed. The threads of an engine that is written in Go don't always
-    /// do the same before they give way to the command: it is recorded many times, and again if that was not enough.
+    /// The profile under which a command works, and its output. The threads of an engine written in Go make varying
+    /// calls before the command starts, so the command is recorded many times, and again if that was not enough.
     fn enough(&self, audit: &Path, recording: &Path, line: &str) -> (PathBuf, String) {
         for _ in 0..4 {
             self.record(audit, recording, line);
@@ -102,12 +102,12 @@ impl<'a> Container<'a> {
         panic!("{line} does not work under the profile of what it called");
     }
 
-    /// Whether a line ends like this under a profile, for once: see above.
+    /// Whether a command ends like this under a profile at least once: see above.
     fn can_end(&self, profile: &Path, line: &str, ends: impl Fn(&Ended) -> bool) -> bool {
         (0..4).any(|_| ends(&self.run(profile, line)))
     }
 
-    /// Adds what a line calls to a recording, as the log tells.
+    /// Adds the logged calls of a command to a recording.
     fn record(&self, audit: &Path, recording: &Path, line: &str) {
         let follower = Follower::start(self.room, &["--container", &self.id]);
         for _ in 0..6 {

@@ -1,4 +1,4 @@
-//! Log mode without a command: what others start, under a profile whose default action is `SCMP_ACT_LOG`.
+//! Log mode without a command: programs that others start, under a profile with the default action `SCMP_ACT_LOG`.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::support::process::{Room, Running, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
 
-/// A recorder that follows, and is known to have begun.
+/// A following recorder that has begun.
 pub(super) struct Follower {
     running: Running,
     files: Files,
@@ -52,13 +52,13 @@ impl Follower {
         }
     }
 
-    /// Ends it as Ctrl-C does: what came before is recorded.
+    /// Ends it as Ctrl-C does: earlier records count.
     pub(super) fn interrupt(self, room: &Room) -> Files {
         self.running.signal(Signal::SIGINT);
         self.end(room)
     }
 
-    /// Waits for its end, and gives what it recorded.
+    /// Waits for its end, and returns its run.
     pub(super) fn end(self, room: &Room) -> Files {
         let ended = self.running.wait(room);
         assert_eq!(
@@ -71,13 +71,13 @@ impl Follower {
     }
 }
 
-/// Runs a command with all its calls logged to its end, while others in the room go on.
+/// Runs a command to its end with all its calls logged, while other processes of the room go on.
 fn run_logged(room: &Room, command: &[&str]) {
     let ended = room.spawn(&mut logged(room, command)).wait(room);
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
 }
 
-/// The command that runs another one with all its calls logged.
+/// A command that runs another one with all its calls logged.
 fn logged(room: &Room, command: &[&str]) -> Command {
     let profile = room.fresh("p");
     let text =
@@ -92,7 +92,7 @@ fn flood() -> String {
     programs::workload("flood").display().to_string()
 }
 
-/// A copy of the flood by another name: another executable, another thread's name.
+/// A copy of the flood under another name, so with another executable and thread name.
 fn other_flood(room: &Room) -> String {
     let path = room.path().join("other");
     room.copy(&programs::workload("flood"), &path);
@@ -121,7 +121,7 @@ fn records_of_an_executable_are_followed_until_none_come() {
         run.incomplete_because()
     );
     assert_eq!(run.0["program"], other.as_str());
-    // The call that starts it is made by the program before.
+    // The program before it makes the call that starts it.
     let expected = Files::new(&room);
     room.run(
         expected
@@ -171,7 +171,7 @@ fn records_of_a_process_and_its_descendants_are_followed_until_they_end() {
     File::create(&go).unwrap();
     shell.wait(&room);
     let run = follower.end(&room).run();
-    // dash asks for its parent once itself.
+    // dash itself calls getppid once.
     assert!((155..200).contains(&getppid(&run)), "{}", getppid(&run));
     let because = run.incomplete_because();
     // The shell, and perhaps a sleep that it had started by then.
@@ -188,7 +188,7 @@ fn records_of_a_process_and_its_descendants_are_followed_until_they_end() {
     );
 }
 
-/// A cgroup as an engine makes one for a container.
+/// A cgroup like that of a container.
 struct Cgroup(PathBuf);
 
 impl Cgroup {
@@ -225,7 +225,7 @@ fn records_of_a_container_are_followed_by_its_cgroup() {
     let cgroup = Cgroup::new(&id);
     let follower = Follower::start(&room, &["--container", &id]);
     run_logged(&room, &[&flood, "30"]);
-    // Short-lived processes: most are gone when their records are read.
+    // Short-lived processes, most of which are gone when their records are read.
     let script = format!("for i in 1 2 3 4 5 6 7 8 9 10; do {flood} 10; done; exit 3");
     let inside = logged(&room, &["/bin/sh", "-c", &script]);
     let inside: Vec<_> = std::iter::once(inside.get_program())
@@ -240,7 +240,7 @@ fn records_of_a_container_are_followed_by_its_cgroup() {
     assert_eq!(ended.code(), 3, "{}", ended.stderr);
     let run = follower.interrupt(&room).run();
     let found = getppid(&run);
-    // A process that is gone before its cgroup can be read may not be found: then the run says so.
+    // If a process is gone before its cgroup can be read, its calls may be missing: then the run says so.
     let complete = run.incomplete_because().is_empty();
     assert!(
         found < 130 && (found >= 100 || !complete),

@@ -1,4 +1,4 @@
-//! Beginnings and ends of a recording in log mode, and recorders beside and within each other.
+//! Begin and end of recordings in log mode, and concurrent and nested recorders.
 
 use std::fs::File;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn the_end_of_the_command_is_passed_on() {
     let (ended, _) = record(&room, &[], &text, &[]);
     assert_eq!(ended.code(), 126, "{}", ended.stderr);
     set_mode(&text, 0o755);
-    // A script without a first line that says whose: the shell gets it, as execvp(3) does it.
+    // A script without an interpreter line: the shell executes it, as with execvp(3).
     let (ended, files) = record(&room, &[], &text, &[]);
     assert_eq!(ended.code(), 5, "{}", ended.stderr);
     assert_eq!(count(&files, "execve"), 1);
@@ -48,7 +48,7 @@ fn until_exit_leaves_the_descendants_and_until_all_waits_for_them() {
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let go = room.fresh("g");
-    // The descendant is nobody's child any more, and in a session and a group of its own.
+    // The descendant is an orphan in its own session and group.
     let script = format!(
         "setsid -f sh -c 'until [ -e {} ]; do sleep 0.02; done; {} 25'; exit 4",
         go.display(),
@@ -119,7 +119,7 @@ fn recorders_beside_each_other_take_their_own_records_only() {
                     "{:?}",
                     run.incomplete_because()
                 );
-                // dash asks for its parent once itself.
+                // dash itself calls getppid once.
                 assert_eq!(count(&files, "getppid"), 5 * number * 1000 + 1);
             })
         })

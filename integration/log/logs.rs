@@ -1,4 +1,4 @@
-//! Logs that daemons keep: followed while they grow, and when they get another name.
+//! Logs of daemons: followed while they grow, and across rotation.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -16,7 +16,7 @@ use super::sources::{Auditd, Setting, assert_whole, getppid, record};
 use crate::support::process::Room;
 use crate::support::programs;
 
-/// How a daemon writes a message of the kernel's.
+/// The format in which a daemon writes a kernel message.
 #[derive(Clone, Copy)]
 enum Style {
     Syslog,
@@ -24,18 +24,18 @@ enum Style {
     JournalExport,
 }
 
-/// What becomes of the log while it is written, after so many messages each time.
+/// The rotation of the log, each time after this many messages.
 #[derive(Clone, Copy)]
 enum Rotation {
     RenamedAndCreated,
-    /// The daemon goes on writing to the old file for a while.
+    /// The daemon writes to the old file for a while.
     RenamedAndLateCreated,
     CopiedAndTruncated,
 }
 
 const EVERY: usize = 100;
 
-/// How long a reader has for a file before the next one gets its name.
+/// How long a reader has for a file before the next rotation.
 const TIME_TO_READ: Duration = Duration::from_secs(1);
 
 /// A thread that writes a log as a daemon does: from /dev/kmsg to a file.
@@ -92,7 +92,7 @@ impl Daemon {
                         std::thread::sleep(TIME_TO_READ);
                     }
                     Rotation::CopiedAndTruncated if messages % EVERY == 0 => {
-                        // A reader that is too late for what is truncated loses it, and says so.
+                        // A reader that is too slow loses truncated messages, and says so.
                         std::thread::sleep(TIME_TO_READ);
                         std::fs::copy(&log, rotated).unwrap();
                         file.set_len(0).unwrap();
@@ -113,7 +113,7 @@ impl Daemon {
         }
     }
 
-    /// How often it gave the log another file.
+    /// The number of rotations.
     fn stop(mut self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()

@@ -1,4 +1,4 @@
-//! Where the records come from, what each source makes of a flood, and what is refused.
+//! The sources of records: how each handles a flood, and the errors.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,11 +10,11 @@ use crate::support::process::{Ended, Room, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM, Run};
 
-/// How many calls a flood has.
+/// The number of calls of a flood.
 const FLOOD: u64 = 1_000_000;
 
-/// So few records that the receive buffer (64 MiB) holds them all, even if nobody reads for a while: the multicast group
-/// has no flow control, and a busy machine may not give the reader a processor.
+/// Few enough records for the receive buffer (64 MiB), even if the reader gets no CPU for a while: the multicast group
+/// has no flow control.
 const BUFFERED_FLOOD: u64 = 40_000;
 
 /// Records a program in log mode.
@@ -52,7 +52,7 @@ pub(super) fn getppid(run: &Run) -> u64 {
         .map_or(0, |(_, count)| *count)
 }
 
-/// What the flood calls, as ptrace sees it.
+/// The calls of the flood, recorded by ptrace.
 fn expected(room: &Room) -> std::collections::BTreeSet<sc_record::syscall::Syscall> {
     let files = Files::new(room);
     let flood = programs::workload("flood");
@@ -61,7 +61,7 @@ fn expected(room: &Room) -> std::collections::BTreeSet<sc_record::syscall::Sysca
     calls(&files)
 }
 
-/// Puts a file of the kernel's settings back to what it was.
+/// Restores a file of the kernel's settings.
 pub(super) struct Setting {
     path: &'static str,
     before: String,
@@ -151,7 +151,7 @@ fn a_flood_through_kmsg_loses_most_and_passes_make_it_whole() {
         panic!("{because:?}")
     };
     assert!(why.contains("printk_ratelimit"), "{why}");
-    // What is lost is counted, to the record.
+    // Lost records are counted exactly.
     let lost: u64 = why
         .rsplit_once('(')
         .unwrap()
@@ -321,7 +321,7 @@ pub(super) struct Auditd {
 }
 
 impl Auditd {
-    /// What the kernel keeps for a daemon that is busy; its default of 64 is too little for one that rotates its log.
+    /// The kernel's backlog for a busy daemon; the default of 64 is too small while a daemon rotates its log.
     const BACKLOG: u32 = 1 << 16;
 
     /// With a configuration that writes to `log`.
@@ -388,7 +388,7 @@ fn beside_an_audit_daemon_netlink_works_and_its_role_is_not_taken() {
     );
     assert_eq!(audit_daemon(), daemon.pid);
 
-    // The kernel prints nothing while there is a daemon.
+    // The kernel prints no records while a daemon runs.
     let (ended, _) = flood(&room, &["--source", "kmsg"], 1);
     assert_eq!(ended.code(), 125);
     assert!(

@@ -8,8 +8,8 @@
 //! fn name() { … }
 //! ```
 //!
-//! [`needs`](super::needs) has the needs there are. What is not met is the reason that the runner prints, beside the test
-//! and once more at the end. Where CI runs as root on Debian, nothing that can be had may be missing: there the test fails.
+//! [`needs`](super::needs) defines the needs. The runner prints an unmet need beside the test and once more at the end.
+//! Where CI runs as root on Debian, a test fails if its unmet need could be met.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,14 +53,14 @@ macro_rules! test {
     };
 }
 
-/// The tests that were ignored, and why.
+/// The ignored tests, and why.
 static IGNORED: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
 
-/// Runs the tests that the command line asks for.
+/// Runs the tests that the command line selects.
 pub(crate) fn run() -> ExitCode {
     let args = Arguments::from_args();
     let trials = inventory::iter::<Test>.into_iter().map(|test| {
-        // Whoever asks which tests are ignored, as cargo-nextest does, runs each in a process of its own afterwards.
+        // A runner that lists the ignored tests, such as cargo-nextest, then runs each test in its own process.
         let ignored = (args.list || args.ignored) && !can_have_all() && test.unmet().is_some();
         let asked_for = args.ignored || args.include_ignored;
         Trial::ignorable_test(test.name(), move || test.run(asked_for)).with_ignored_flag(ignored)
@@ -78,7 +78,7 @@ pub(crate) fn run() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Whether this machine is one on which all that can be had must be there.
+/// Whether every need that can be met must be met on this machine.
 fn can_have_all() -> bool {
     std::env::var_os("CI").is_some_and(|ci| ci == "true")
         && nix::unistd::geteuid().is_root()
@@ -96,7 +96,7 @@ impl Test {
         self.needs.iter().find_map(|need| need().err())
     }
 
-    /// Runs it in a thread of its name, which the message of a panic then starts with.
+    /// Runs it in a thread with its name, which starts the message of a panic.
     fn run(&self, even_if_ignored: bool) -> Result<Completion, Failed> {
         match self.unmet() {
             Some(Unmet::Missing(what)) if can_have_all() => {
@@ -117,7 +117,7 @@ impl Test {
     }
 }
 
-/// libtest would run such a function; without libtest, the compiler leaves it out without a word.
+/// libtest would run such a function; without libtest, the compiler silently drops it.
 #[apply(test)]
 fn no_test_is_left_to_libtest() {
     let attribute = concat!("#[", "test]");

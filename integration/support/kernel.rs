@@ -1,4 +1,4 @@
-//! A witness inside the kernel, of the very run that is recorded: the tracepoint at the entry of every call (`raw_syscalls`
+//! A witness in the kernel of the same run that is recorded: the tracepoint at the entry of every call (`raw_syscalls`
 //! of tracefs). It comes after seccomp, so it misses calls that a filter refuses.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,14 +10,14 @@ use nix::sys::signal::Signal;
 
 use super::process::{Ended, Room, until};
 
-/// An instance of the kernel's event tracing, and the mount that it is seen through.
+/// An instance of the kernel's event tracing, and its mount.
 pub(crate) struct Tracing {
     mount: PathBuf,
     instance: PathBuf,
 }
 
 impl Tracing {
-    /// The error is what the kernel lacks.
+    /// The error names the missing feature.
     pub(crate) fn new(room: &Room) -> Result<Tracing, String> {
         let mount = room.directory();
         let mut command = Command::new("mount");
@@ -41,10 +41,10 @@ impl Tracing {
         std::fs::write(self.instance.join(file), value).unwrap_or_else(|e| panic!("{file}: {e}"));
     }
 
-    /// Runs a recorder, and counts the calls of what it records by their numbers: from the first execve(2) that isn't its
-    /// own on, without those of its threads.
+    /// Runs a recorder, and counts the calls of its workload by number: from the first execve(2) that isn't the
+    /// recorder's, without the recorder's threads.
     pub(crate) fn run(&self, room: &Room, recorder: &Command) -> (Ended, BTreeMap<i32, u64>) {
-        // Stopped until it is watched.
+        // Stopped until it is traced.
         let mut stopped = Command::new("sh");
         stopped.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]);
         stopped
@@ -95,7 +95,7 @@ impl Drop for Tracing {
     }
 }
 
-/// Reads `NAME-TASK [CPU] FLAGS TIME: sys_enter: NR N (…)`. The names aren't to be relied on: the kernel keeps few.
+/// Reads `NAME-TASK [CPU] FLAGS TIME: sys_enter: NR N (…)`. The names are unreliable: the kernel keeps few.
 fn counts(log: &str, recorder: &BTreeSet<i32>) -> BTreeMap<i32, u64> {
     const EXECVE: i32 = 59;
     let mut counts = BTreeMap::new();

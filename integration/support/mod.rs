@@ -1,4 +1,4 @@
-//! What the tests share: processes that can't outlive their test, the programs of `workloads/`, and the witness.
+//! Shared code of the tests: processes that can't outlive their test, the programs of `workloads/`, and the witnesses.
 
 #[macro_use]
 pub(crate) mod harness;
@@ -15,5 +15,5 @@ use std::collections::BTreeMap;
 
 use sc_record::syscall::Syscall;
 
-/// Which calls were made, and how often.
+/// Calls with their counts.
 pub(crate) type Calls = BTreeMap<Syscall, u64>;

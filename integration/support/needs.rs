@@ -1,4 +1,4 @@
-//! What tests need of the machine. Each need is checked by what is needed, not by who runs the tests.
+//! The needs of tests. Each is checked by trying it, not by the user who runs the tests.
 
 use std::fs;
 use std::path::Path;
@@ -12,15 +12,15 @@ use super::kernel::Tracing;
 use super::process::Room;
 use super::programs;
 
-/// A need that is not met, and what is lacking, such as `no nginx`.
+/// An unmet need, with what is missing, such as `no nginx`.
 pub(crate) enum Unmet {
-    /// It can be had: a package to install, a privilege to run with.
+    /// It can be met: by installing a package, or by a privilege.
     Missing(String),
-    /// This machine can't have it: its processor and its kernel are what they are.
+    /// It can't be met on this machine, because of its processor or kernel.
     Impossible(String),
 }
 
-/// A need that is met, or not.
+/// Whether a need is met.
 pub(crate) type Met = Result<(), Unmet>;
 
 fn missing(what: impl Into<String>) -> Met {
@@ -42,7 +42,7 @@ pub(crate) const AUDIT_CONTROL: Capability = (30, "CAP_AUDIT_CONTROL");
 pub(crate) const SYSLOG: Capability = (34, "CAP_SYSLOG");
 pub(crate) const AUDIT_READ: Capability = (37, "CAP_AUDIT_READ");
 
-/// A capability that is effective on the whole machine: in another user namespace, it counts for what belongs to that alone.
+/// A capability in the initial user namespace: in another one, it covers only resources of that namespace.
 pub(crate) fn capability((number, name): Capability) -> Met {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -60,7 +60,7 @@ pub(crate) fn capability((number, name): Capability) -> Met {
     Ok(())
 }
 
-/// A user without privileges: this one, or nobody where this one can become nobody.
+/// A user without privileges: this one, or nobody if this one can become nobody.
 pub(crate) fn no_privileges() -> Met {
     if geteuid().is_root() {
         return capability(SETUID);
@@ -68,7 +68,7 @@ pub(crate) fn no_privileges() -> Met {
     Ok(())
 }
 
-/// The kernel's audit records, and the settings that decide which there are.
+/// The kernel's audit records, and the settings that select them.
 pub(crate) fn audit() -> Met {
     for needed in [SYS_ADMIN, AUDIT_CONTROL, AUDIT_READ, SYSLOG] {
         capability(needed)?;
@@ -100,7 +100,7 @@ pub(crate) fn program(name: &str) -> Met {
     }
 }
 
-/// A directory for temporary files where set-user-ID programs are what they are elsewhere.
+/// A directory for temporary files that isn't mounted nosuid.
 pub(crate) fn set_user_id() -> Met {
     let directory = std::env::temp_dir();
     let flags = statvfs(&directory).unwrap().flags();
@@ -144,7 +144,7 @@ pub(crate) fn compat() -> Met {
     }
 }
 
-/// The processor, as Rust names it.
+/// The processor architecture, by Rust's name.
 pub(crate) fn architecture(name: &str) -> Met {
     if std::env::consts::ARCH == name {
         Ok(())

@@ -1,4 +1,4 @@
-//! Processes that end within a time, with everything that they started, or are killed.
+//! Processes that are killed, with all descendants, if they don't end in time.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,13 +12,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// What everything that a test starts has in its environment, and hands on to its children.
+/// An environment variable of all processes of a test, which their children inherit.
 const MARK: &str = "SC_RECORD_TEST";
 
-/// How long anything may take. Far more than it takes: a machine can be busy, a hang is forever.
+/// How long any step may take. It is far longer than needed, since a machine can be busy.
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
-/// A directory for one test, and all processes that were started in it. They end with it.
+/// A directory for one test, and all processes that were started in it. They are killed when it is dropped.
 pub(crate) struct Room {
     directory: TempDir,
     mark: String,
@@ -44,7 +44,7 @@ impl Ended {
 /// A process that may still run.
 pub(crate) struct Running {
     child: Child,
-    /// The files that its output goes to, if it goes to files.
+    /// The files for its output, if any.
     output: Option<PathBuf>,
     errors: Option<PathBuf>,
 }
@@ -56,7 +56,7 @@ impl Room {
             .prefix("sc-record-")
             .tempdir()
             .unwrap();
-        // Other users may come in: some tests run as nobody.
+        // Other users get access: some tests run as nobody.
         set_mode(directory.path(), 0o755);
         let number = ROOMS.fetch_add(1, Ordering::Relaxed);
         Room {
@@ -78,13 +78,13 @@ impl Room {
         path
     }
 
-    /// A path that nothing has yet.
+    /// A path that doesn't exist yet.
     pub(crate) fn fresh(&self, prefix: &str) -> PathBuf {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         self.path().join(format!("{prefix}{number:03}"))
     }
 
-    /// A copy of a file. By another process: while this one has it open for writing, a thread may fork, and the copy can't
+    /// Copies a file, in another process: if this one had it open for writing while a thread forks, the copy could not
     /// be executed (ETXTBSY) until that child has execed.
     pub(crate) fn copy(&self, file: &Path, to: &Path) {
         let ended = self.run(Command::new("cp").arg(file).arg(to));
@@ -102,7 +102,7 @@ impl Room {
         command
     }
 
-    /// Runs a command to its end, and waits for everything that it started.
+    /// Runs a command to its end, and waits for all its descendants.
     pub(crate) fn run(&self, command: &mut Command) -> Ended {
         let mut running = self.spawn(command);
         let status = running.status(self);
@@ -110,8 +110,8 @@ impl Room {
         running.ended(status)
     }
 
-    /// Starts a command with nothing on stdin, its output going to files: a pipe would stay open as long as any
-    /// descendant lives.
+    /// Starts a command with empty stdin and its output in files: a pipe would stay open as long as any descendant
+    /// lives.
     pub(crate) fn spawn(&self, command: &mut Command) -> Running {
         let (output, errors) = (self.fresh("o"), self.fresh("e"));
         let file = |path| File::create(path).unwrap();
@@ -120,8 +120,7 @@ impl Room {
         running
     }
 
-    /// Starts a command on these descriptors, as the leader of a process group of its own, with an environment that is
-    /// always the same.
+    /// Starts a command with these descriptors, as the leader of its own process group, with a fixed environment.
     pub(crate) fn spawn_on(
         &self,
         command: &mut Command,
@@ -138,7 +137,7 @@ impl Room {
             .stdout(stdout)
             .stderr(stderr)
             .process_group(0);
-        // What a command writes by mistake must not end up in the source tree.
+        // Files that a command writes by mistake must not end up in the source tree.
         if command.get_current_dir().is_none() {
             command.current_dir(self.path());
         }
@@ -152,7 +151,7 @@ impl Room {
         }
     }
 
-    /// The processes of this room that live. Zombies have no environment: they don't count.
+    /// The living processes of this room. Zombies have no environment, so they don't count.
     pub(crate) fn alive(&self) -> Vec<Pid> {
         let mark = format!("{MARK}={}", self.mark);
         let mut alive = Vec::new();
@@ -181,7 +180,7 @@ impl Room {
         });
     }
 
-    /// Waits until something is so of these processes.
+    /// Waits until a condition holds for these processes.
     pub(crate) fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let deadline = Instant::now() + LIMIT;
         while !is_so() {
@@ -194,9 +193,9 @@ impl Room {
         }
     }
 
-    /// Ends whatever lives in this room.
+    /// Kills all processes of this room.
     pub(crate) fn kill_all(&self) {
-        // More than one round: who forks while it is being killed has a child that wasn't seen.
+        // In several rounds: a process can fork just before it is killed, and its child was not listed.
         for _ in 0..1000 {
             let alive = self.alive();
             if alive.is_empty() {
@@ -239,7 +238,7 @@ impl Running {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for the command itself. What it started may live on.
+    /// Waits for the command itself. Its descendants may live on.
     pub(crate) fn wait(mut self, room: &Room) -> Ended {
         let status = self.status(room);
         self.ended(status)
@@ -275,13 +274,13 @@ impl Running {
     }
 }
 
-/// The PATH of the commands: servers aren't in that of every user.
+/// The PATH of the commands. Not every user's has the servers.
 pub(crate) fn path() -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     format!("{path}:/usr/local/sbin:/usr/sbin:/sbin")
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !is_so() {
@@ -293,7 +292,7 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// What the tasks of some processes are doing: for the message of a test that hangs.
+/// The state of some processes' tasks, for the message of a test that hangs.
 fn states(pids: &[Pid]) -> String {
     let mut texts = Vec::new();
     for pid in pids {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
-/// The path of the workload with this name, built if there is none that is newer than its source.
+/// The path of the workload with this name. Builds it unless it is newer than its source.
 pub(crate) fn workload(name: &str) -> PathBuf {
     static BUILDS: Mutex<BTreeMap<String, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
     let build = Arc::clone(
@@ -30,7 +30,7 @@ fn built(name: &str) -> PathBuf {
     }
     let options = options(&source);
     std::fs::create_dir_all(&target).unwrap();
-    // Under a name of its own first: other test processes may build or run it now.
+    // Under a unique name first: other test processes may be building or running it.
     let new = target.join(format!(".{name}.{}", std::process::id()));
     let compiled = Command::new("cc")
         .args(["-O1", "-Wall", "-Wextra", "-Werror"])

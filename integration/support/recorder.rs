@@ -1,4 +1,4 @@
-//! The recorder under test, through its command line and its files alone.
+//! The recorder under test, used only by its command line and files.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::Calls;
 use super::process::{Ended, Room};
 
-/// The program that was built.
+/// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_sc-record");
 
-/// The files that a recording leaves.
+/// The files of a recording.
 pub(crate) struct Files {
     pub(crate) recording: PathBuf,
     pub(crate) profile: PathBuf,
@@ -28,21 +28,21 @@ impl Files {
         }
     }
 
-    /// `sc-record OPTIONS -r … -o … -- `, to which the workload is to be added.
+    /// `sc-record OPTIONS -r … -o … -- `, without a workload yet.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, options: &[S]) -> Command {
         let mut command = Command::new(PROGRAM);
         self.arguments(&mut command, options);
         command
     }
 
-    /// The same on any command, which may start the recorder as somebody else.
+    /// Adds the same arguments to any command, which may start the recorder as another user.
     pub(crate) fn arguments<S: AsRef<OsStr>>(&self, command: &mut Command, options: &[S]) {
         command.args(options).args(["--progress", "never"]);
         command.arg("-r").arg(&self.recording);
         command.arg("-o").arg(&self.profile).arg("--");
     }
 
-    /// What the last recording stored.
+    /// The latest stored run.
     pub(crate) fn run(&self) -> Run {
         let text = std::fs::read_to_string(&self.recording)
             .unwrap_or_else(|error| panic!("{}: {error}", self.recording.display()));
@@ -51,7 +51,7 @@ impl Files {
     }
 }
 
-/// A run as it is stored.
+/// A stored run.
 pub(crate) struct Run(pub(crate) Value);
 
 impl Run {
@@ -67,7 +67,7 @@ impl Run {
         calls
     }
 
-    /// Why it is incomplete; nothing if it is complete.
+    /// Why it is incomplete; empty if it is complete.
     pub(crate) fn incomplete_because(&self) -> Vec<String> {
         let reasons = self.0["incomplete_because"].as_array().unwrap();
         let reasons: Vec<_> = reasons

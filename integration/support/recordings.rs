@@ -1,4 +1,4 @@
-//! Recordings and profiles with what a test wants in them.
+//! Recordings and profiles with content for a test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use serde_json::{Map, Value, json};
 
-/// A run as a recording stores it: the `number`th of one workload, a second after the one before, with these calls. A call is
-/// `name` or `arch:name`, with `@MS` behind it for when it was first seen.
+/// A run in the form of a recording: the `number`th of a workload, a second after the one before, with these calls. A
+/// call is `name` or `arch:name`, optionally followed by `@MS`, the time when it was first seen.
 pub(crate) fn run(number: u32, calls: &[&str]) -> Value {
     let mut syscalls = Map::new();
     for call in calls {
@@ -33,7 +33,7 @@ pub(crate) fn recording(path: &Path, runs: &[Value]) {
     write(path, &recording);
 }
 
-/// Writes a profile that refuses all but what its rules say, on `x86_64`.
+/// Writes a profile for `x86_64` that refuses all calls except by its rules.
 pub(crate) fn profile(path: &Path, syscalls: &Value) {
     let profile = json!({
         "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "architectures": ["SCMP_ARCH_X86_64"],
@@ -64,7 +64,7 @@ pub(crate) fn sc_record(folder: &Path, args: &str) -> Output {
         .unwrap()
 }
 
-/// What it says on stdout, and its status; on stderr it must say nothing.
+/// Its stdout and its status. Its stderr must be empty.
 pub(crate) fn report(folder: &Path, args: &str) -> (String, i32) {
     let output = sc_record(folder, args);
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! The witness: `strace -f -n`, read by a parser that shares nothing with the one of the product.
+//! The witness: `strace -f -n`, with a parser that shares no code with the program's.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(crate) fn run(room: &Room, arguments: &[PathBuf]) -> (Ended, Calls) {
     (ended, calls(&String::from_utf8_lossy(&text)))
 }
 
-/// What strace needs for a log that [`calls`] can read, up to the command.
+/// The arguments of strace for a log that [`calls`] can read, before the command.
 pub(crate) fn arguments(command: &mut Command, log: &Path) {
     command.args(["-f", "-n", "-s", "0", "-o"]).arg(log);
     command.args(["-e", "trace=all", "--"]);
@@ -30,9 +30,9 @@ pub(crate) fn arguments(command: &mut Command, log: &Path) {
 
 /// Counts the calls of a log of `strace -f -n -o`.
 ///
-/// With -n each line has the number and the name of its call, and both together mostly tell the ABI: strace says nothing of
-/// it in a log file. What they don't tell (numbers without a name, and those above 423, which all ABIs share) has the ABI
-/// of the task's call before, or else after it.
+/// strace doesn't write the ABI into a log file. With -n, each line has the number and the name of the call, which
+/// usually determine the ABI. Otherwise (numbers without a name, and those above 423, which all ABIs share), the ABI is
+/// that of the task's previous call, or else of the next one.
 pub(crate) fn calls(log: &str) -> Calls {
     let mut calls = Calls::new();
     let mut known: HashMap<&str, Arch> = HashMap::new();
@@ -67,7 +67,7 @@ pub(crate) fn calls(log: &str) -> Calls {
 }
 
 fn add(calls: &mut Calls, arch: Arch, nr: i32) {
-    // strace names x32 calls with their bit: as the kernel does.
+    // strace prints x32 numbers with their bit, like the kernel.
     let syscall = Syscall::from_audit(arch.audit(), nr).unwrap();
     *calls.entry(syscall).or_default() += 1;
 }
@@ -77,20 +77,20 @@ fn entry(line: &str) -> Option<(&str, i32, &str)> {
     let (task, rest) = line.split_once(' ')?;
     task.parse::<i32>().ok()?;
     let (number, rest) = rest.trim_start().strip_prefix('[')?.split_once("] ")?;
-    // Signals, ends of tasks, and the returns of calls that were shown unfinished.
+    // Signals, ends of tasks, and the returns of unfinished calls.
     if rest.starts_with("---") || rest.starts_with("+++") || rest.starts_with('<') {
         return None;
     }
     let (name, arguments) = rest.split_once('(')?;
-    // The task died before strace could ask it what it called. Sometimes it then shows a number from nowhere.
+    // The task died before strace could read its call. strace sometimes shows an arbitrary number then.
     let died = arguments.ends_with("<unfinished ...>") || arguments.ends_with("= ?");
     if name == "???" || name.starts_with("syscall_") && died {
         return None;
     }
     let nr = match number.trim() {
-        // strace takes -1 for "no number", and shows no other that way.
+        // strace uses -1 for "no number".
         "???" => -1,
-        // Negative ones are shown as 64 bits without a sign.
+        // strace prints negative numbers as unsigned 64-bit numbers.
         number => {
             let number: u64 = number.parse().ok()?;
             i32::from_ne_bytes(u32::try_from(number & 0xffff_ffff).ok()?.to_ne_bytes())
@@ -111,7 +111,7 @@ fn archs(nr: i32, name: &str) -> Vec<Arch> {
 mod tests {
     use super::calls;
 
-    /// A log, and the calls in it as `arch/name*count`.
+    /// A log, and its calls as `arch/name*count`.
     fn check(log: &str, expect: &str) {
         let mut found: Vec<_> = calls(log)
             .into_iter()

@@ -1,4 +1,4 @@
-//! A terminal with somebody who types, and a session in it.
+//! A pseudo-terminal with a session, into which a test types.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 
 use super::process::{LIMIT, Room, Running};
 
-/// A pseudo-terminal: what was typed into it, and what it showed.
+/// A pseudo-terminal, and the text that it has shown.
 pub(crate) struct Terminal {
     keyboard: File,
     shown: Arc<Mutex<Vec<u8>>>,
@@ -21,9 +21,9 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a command as the leader of a session whose terminal this is.
+    /// Starts a command as the leader of a session on this terminal.
     pub(crate) fn start(room: &Room, command: &Command) -> (Terminal, Running) {
-        // openpty(3) would leave the descriptors open in whatever other tests start meanwhile.
+        // Processes that other tests start meanwhile would inherit the descriptors of openpty(3).
         let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -38,7 +38,7 @@ impl Terminal {
         session.args(command.get_args());
         let on_it = || slave.try_clone().unwrap();
         let running = room.spawn_on(&mut session, on_it(), on_it(), on_it());
-        // The terminal hangs up when the session has closed it: nobody else may have it open.
+        // The terminal hangs up once the session has closed it, so no other process may have it open.
         drop((session, slave));
         let master = File::from(OwnedFd::from(master));
         let mut screen = master.try_clone().unwrap();
@@ -64,7 +64,7 @@ impl Terminal {
         self.keyboard.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Waits until it shows a text, after all that was waited for before.
+    /// Waits until it shows a text after the previously awaited text.
     pub(crate) fn shows(&mut self, text: &str) {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -78,7 +78,7 @@ impl Terminal {
         }
     }
 
-    /// All that it showed.
+    /// All text that it has shown.
     pub(crate) fn all(&self) -> String {
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&shown).into_owned()
