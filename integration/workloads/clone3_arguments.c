@@ -1,6 +1,6 @@
-/* clone3(2) with arguments of every size, at the end of what can be read, beyond it, and in memory without permissions.
- * Kernel path: copy_struct_from_user. A structure may be shorter or longer than the kernel's; what is beyond must be 0.
- * A tracer gets wrong: what it reads in place of the kernel, which may not be readable for the caller.
+/* clone3(2) with arguments of every size: at the end of readable memory, beyond it, and in memory without permissions.
+ * Kernel path: copy_struct_from_user. A structure may be shorter or longer than the kernel's; the excess must be 0.
+ * Pitfall: reading memory in place of the kernel that the caller may not read.
  * Build: -static
  */
 #include "workload.h"

@@ -1,6 +1,6 @@
-/* A call with a new number every 5 ms, without end. After each, its number and the time go to stdout.
+/* Makes a call with a new number every 5 ms, for ever. After each, it prints the number and the time.
  * Kernel path: none of these numbers exists (ENOSYS).
- * What goes wrong without: what is new is written at the end only, which a recorder that is killed does not reach.
+ * Pitfall: writing new calls only at the end, which a killed recorder doesn't reach.
  * Build: -static
  */
 #include "workload.h"
