@@ -1,11 +1,11 @@
-# make demo and make test do all the set-up that they need.
+# make demo and make test install what they need.
 
 CARGO ?= cargo
 # cargo may be installed, but not in the PATH of this shell yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(CURDIR)/target/tools/bin
 PREFIX ?= /usr/local
 
-help: ## what there is to make
+help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
 
 demo: ## record a demo workload, show its profile, run it under the profile, see a call refused
@@ -33,7 +33,7 @@ check-arm64: ## compile for aarch64
 	@.ci/deps build
 	@CARGO='$(CARGO)' .ci/arm64 check
 
-bench: ## what recording costs, beside strace; QUICK=1 for a first impression
+bench: ## the cost of recording, compared with strace; QUICK=1 for a rough estimate
 	@.ci/deps build bench
 	$(CARGO) build --release --locked
 	python3 benches/bench.py --sc-record "$${CARGO_TARGET_DIR:-target}/release/sc-record" $(if $(QUICK),--quick)
@@ -41,12 +41,12 @@ bench: ## what recording costs, beside strace; QUICK=1 for a first impression
 fuzz: ## every fuzz target for FUZZ_SECONDS (default 30)
 	CARGO='$(CARGO)' sh fuzz/run.sh
 
-recordings: ## record the real programs anew, until nothing new comes; writes recordings/ and profiles/
+recordings: ## record the real programs again until no new calls appear; writes recordings/ and profiles/
 	@.ci/deps build test
 	$(CARGO) build --release --locked
 	sh integration/recordings.sh "$${CARGO_TARGET_DIR:-target}/release/sc-record"
 
-install: ## the program, its manual pages and completions to PREFIX (default /usr/local)
+install: ## install the program, its manual pages and completions to PREFIX (default /usr/local)
 	@.ci/deps build
 	$(CARGO) build --release --locked
 	install -D -m 755 "$${CARGO_TARGET_DIR:-target}/release/sc-record" "$(DESTDIR)$(PREFIX)/bin/sc-record"

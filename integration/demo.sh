@@ -1,6 +1,6 @@
 #!/bin/sh
-# The round trip in small, for make demo: record a workload, look at its profile, run it under the profile, and see a call
-# that was not recorded refused. Leaves nothing behind.
+# A short demonstration, for make demo: record a workload, show its profile, run it under the profile, and show that a call
+# that was not recorded is refused. Leaves nothing behind.
 set -eu
 tool=$(realpath "$1")
 here=$(realpath "$(dirname "$0")")
@@ -8,7 +8,7 @@ demo=$(mktemp -d)
 trap 'rm -rf "$demo"' EXIT
 cd "${demo:?}"
 
-# A workload such as people have: a script that drives a few programs.
+# A typical workload: a script that runs a few programs.
 cat >report.sh <<'EOF'
 #!/bin/sh
 set -eu
@@ -17,11 +17,11 @@ sort -r report | tee report.sorted | wc -l >/dev/null
 cat report
 EOF
 chmod +x report.sh
-# It goes wrong: somebody found a way to have it run what it should not.
+# An attacker makes it execute an unintended command.
 sed 's|^cat report$|./inject|' report.sh >broken.sh && chmod +x broken.sh
 gcc -Os -static -nostdlib -ffreestanding -fno-stack-protector -o inject "$here/real/programs/inject.c"
 
-# say TEXT: what comes next; run COMMAND...: shows a command, and runs it.
+# say TEXT: announces the next step; run COMMAND...: shows a command, and runs it.
 say() { printf '\n# %s\n' "$1"; }
 run() {
     printf '$ %s\n' "$(echo "$*" | sed "s|$tool|sc-record|")"

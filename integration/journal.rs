@@ -1,4 +1,4 @@
-//! Recorders that are killed: what is new is in a journal, which the next one takes in.
+//! Killed recorders: new calls are in a journal, which the next recorder adds.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ fn beside(recording: &Path) -> BTreeSet<String> {
     names.collect()
 }
 
-/// Kills a recorder after this time, and returns how many of its calls had to be in its journal and were.
+/// Kills a recorder after this time, and returns how many calls its journal had to contain, and did.
 fn kill_one(program: &Path, after: Duration) -> usize {
     let room = Room::new();
     let files = Files::new(&room);
@@ -64,14 +64,14 @@ fn kill_one(program: &Path, after: Duration) -> usize {
 
 #[apply(test)]
 fn what_is_older_than_a_second_survives_forty_kills_at_random_moments() {
-    /// How many recorders run at once.
+    /// How many recorders run at the same time.
     const AT_ONCE: u64 = 8;
     let program = programs::workload("new_calls");
     let seed = u64::from(std::process::id());
     let mut found = 0;
     for round in 0..40 / AT_ONCE {
         let kills = (0..AT_ONCE).map(|kill| {
-            // A different moment of the 250 ms between two batches each time, mostly after the first second.
+            // Each time another moment of the 250 ms between two writes, mostly after the first second.
             let random = (seed + round * AT_ONCE + kill).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
             Duration::from_millis(900 + random % 1_500)
         });
@@ -91,7 +91,7 @@ fn what_is_older_than_a_second_survives_forty_kills_at_random_moments() {
 fn no_journal_is_left_after_a_run_and_none_is_made_for_a_short_one() {
     let room = Room::new();
     let files = Files::new(&room);
-    // The workload sees none while it is short.
+    // A short run has none that the workload could see.
     let listing = files.recording.parent().unwrap();
     let ended = room.run(
         files

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Records the real programs anew into recordings/ and profiles/: recordings.sh SC-RECORD [NAME]...
-# Each runs until three runs after one another bring nothing new: what a program calls depends on timing now and then.
+# Records the real programs again into recordings/ and profiles/: recordings.sh SC-RECORD [NAME]...
+# Repeats each until three consecutive runs add no call, since some calls depend on timing.
 set -eu
 tool=$(realpath "$1")
 shift

@@ -1,6 +1,7 @@
 //! Finds the file of a command as execvp(3) does, before anything is started.
 //!
-//! The search must be over before a filter is loaded or a child is made: it calls what the workload never calls.
+//! The search must end before a filter is loaded or a child is created, since it makes calls that the workload doesn't
+//! make.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, eaccess};
 
-/// Where execvp(3) searches when there is no `PATH` (`_CS_PATH` of confstr(3)).
+/// The search path of execvp(3) without `PATH` (`_CS_PATH` of confstr(3)).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// Why a command can't be executed.
@@ -27,14 +28,14 @@ pub enum CommandError {
     NotExecutable {
         /// The file.
         path: PathBuf,
-        /// Why: `EACCES` for a directory and for a file without the permission.
+        /// The errno: `EACCES` for a directory and for a file without the permission.
         errno: Errno,
     },
 }
 
 /// The file that execvp(3) would execute for `name`, found with this process's `PATH`.
 ///
-/// A name with a slash is taken as it is. An empty element of `PATH` is the working directory, and then the result is
+/// A name with a slash is not searched for. An empty element of `PATH` is the working directory, and then the result is
 /// relative to it and has no slash: execve(2) does not search.
 pub fn find_executable(name: &OsStr) -> Result<PathBuf, CommandError> {
     find_in(name, std::env::var_os("PATH").as_deref())
@@ -65,7 +66,7 @@ fn find_in(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, CommandError> 
         let candidate = join(directory, bytes);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
-            // As execvp(3): the search goes on, and is reported as this if it finds nothing better.
+            // As in execvp(3), the search goes on, and returns this error if it finds no file.
             Err(errno @ Errno::EACCES) => {
                 refused.get_or_insert(CommandError::NotExecutable {
                     path: candidate,
@@ -87,13 +88,13 @@ fn find_in(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, CommandError> 
     Err(refused.unwrap_or_else(not_found))
 }
 
-/// As execvp(3) puts them together: no slash is added to an empty element.
+/// Joins them as execvp(3) does: without a slash after an empty element.
 fn join(directory: &[u8], name: &[u8]) -> PathBuf {
     let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
     PathBuf::from(OsString::from_vec([directory, slash, name].concat()))
 }
 
-/// What execve(2) checks of the file itself: that it is a regular file, and that the effective user may execute it (the
+/// The checks of execve(2) on the file itself: it is a regular file, and the effective user may execute it (the
 /// permission bits, access control lists and `noexec` mounts).
 fn executable(path: &Path) -> nix::Result<()> {
     let mode = SFlag::from_bits_truncate(stat(path)?.st_mode);
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn an_empty_element_is_the_working_directory() {
-        // Tests run in the root of the package, where Cargo.toml lies: found there, and not executable.
+        // Tests run in the root of the package, which has a Cargo.toml that isn't executable.
         assert_eq!(
             find_in("Cargo.toml".as_ref(), Some(":/nonexistent".as_ref())),
             Err(CommandError::NotExecutable {

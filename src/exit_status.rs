@@ -1,7 +1,7 @@
 //! The exit statuses, in one place.
 //!
-//! A verb that runs a workload passes on the workload's own status, and needs others for its own troubles: those of
-//! env(1) and timeout(1). The other verbs have diff(1)'s.
+//! A verb that runs a workload returns the workload's status, and those of env(1) and timeout(1) for its own errors.
+//! The other verbs return diff(1)'s.
 
 use std::ffi::OsString;
 
@@ -12,20 +12,20 @@ use sc_record::command::CommandError;
 
 use crate::cli::Cli;
 
-/// All is well, and nothing was found.
+/// Success, without findings.
 pub(crate) const CLEAN: u8 = 0;
-/// A verb that looks for something: it was there, or, for one that looks something up, it wasn't.
+/// A verb that checks has findings, or a verb that looks something up found nothing.
 pub(crate) const FINDINGS: u8 = 1;
-/// A verb other than record and run: it could not do its work.
+/// A verb other than record and run failed.
 pub(crate) const TROUBLE: u8 = 2;
 /// record, run: sc-record itself failed.
 pub(crate) const TOOL_FAILED: u8 = 125;
-/// record, run: the command is there but can't be executed.
+/// record, run: the command exists but can't be executed.
 pub(crate) const CANNOT_EXECUTE: u8 = 126;
 /// record, run: there is no such command.
 pub(crate) const NOT_FOUND: u8 = 127;
 
-/// The status of a command line that clap refused, or answered by itself (`--help`).
+/// The status of a command line that clap rejected, or answered itself (`--help`).
 pub(crate) fn of_usage(error: &clap::Error, first_argument: Option<OsString>) -> u8 {
     if !error.use_stderr() {
         return CLEAN;
@@ -49,7 +49,7 @@ pub(crate) fn of_error(error: &anyhow::Error, passes_status_on: bool) -> u8 {
     error.chain().find_map(of_start).unwrap_or(TOOL_FAILED)
 }
 
-/// The status of a command that could not be started, as env(1) and timeout(1) have it.
+/// The status of a command that could not be started, as in env(1) and timeout(1).
 fn of_start(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     match (cause.downcast_ref(), cause.downcast_ref()) {
         (Some(CommandError::NotFound { .. }), _) => Some(NOT_FOUND),

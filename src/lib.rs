@@ -2,20 +2,20 @@
 //!
 //! # Terminology
 //!
-//! - A *workload* is a command with everything it starts: the tree of its *tasks* (threads, of one process or many).
+//! - A *workload* is a command with all its descendants: a tree of *tasks* (threads, of one or more processes).
 //! - A *system call* ([`syscall::Syscall`]) is a number in the table of an ABI (*arch*). Its name is derived.
-//! - A *backend* ([`backend::Backend`]) watches a workload and reports *events* ([`event::Event`]).
-//! - A *run* ([`recording::Run`]) is what was seen of one execution; a *recording* ([`recording::Recording`]) is all runs
-//!   of one workload. A run is *complete* if no call can be missing.
-//! - A *profile* ([`profile::Profile`]) says which *action* seccomp takes for which call: the default action, and
-//!   *rules* of names, arguments and an action. A *policy* ([`profile::Policy`]) says what may be in a profile beyond what
-//!   was recorded.
-//! - A *filter* is what a profile is compiled to: the classic BPF program that the kernel runs at each call (seccomp(2)).
+//! - A *backend* ([`backend::Backend`]) observes a workload and reports *events* ([`event::Event`]).
+//! - A *run* ([`recording::Run`]) describes one execution; a *recording* ([`recording::Recording`]) holds all runs of
+//!   one workload. A run is *complete* if no call can be missing.
+//! - A *profile* ([`profile::Profile`]) defines the *action* of seccomp for each call: a default action, and *rules* of
+//!   names, arguments and an action. A *policy* ([`profile::Policy`]) determines which unrecorded calls a profile
+//!   allows.
+//! - A *filter* is a compiled profile: the classic BPF program that the kernel runs at each call (seccomp(2)).
 //! - A *tracee* is a task under ptrace(2); a *stop* is one of its ptrace-stops.
 //!
 //! # The flow
 //!
-//! [`backend`] → [`event`] → [`recording`] → [`profile`] → [`format`](mod@format). ARCHITECTURE.md says more.
+//! [`backend`] → [`event`] → [`recording`] → [`profile`] → [`format`](mod@format). See ARCHITECTURE.md.
 
 pub mod atomic_file;
 pub mod audit;

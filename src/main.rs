@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(mut error) => {
             cli::suggest(&mut error);
-            // Nothing is left to be done if stdout or stderr is closed.
+            // If stdout or stderr is closed, the error can't be printed.
             let _ = error.print();
             return ExitCode::from(exit_status::of_usage(&error, std::env::args_os().nth(1)));
         }
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let mistyped = cli.mistyped_verb();
     let passes_status_on = cli.passes_status_on();
     if !cli.runs_workload() {
-        // A recorder goes on when a reader of its messages goes away: the workload must not end for it.
+        // A recorder ignores SIGPIPE: a closed stderr must not end the workload.
         sc_record::sys::inherited::restore_sigpipe();
     }
     match commands::dispatch(cli) {

@@ -1,6 +1,6 @@
-//! What a mistyped name was probably meant to be.
+//! Suggests the intended name for a mistyped one.
 
-/// The candidate that takes the fewest edits to reach from `text`: at most one per three characters.
+/// The candidate with the fewest edits from `text`: at most one per three characters.
 pub fn nearest<C: AsRef<str>>(text: &str, candidates: impl IntoIterator<Item = C>) -> Option<C> {
     let near = candidates.into_iter().filter_map(|candidate| {
         let edits = strsim::damerau_levenshtein(text, candidate.as_ref());

@@ -1,9 +1,9 @@
-//! Panics as values: a recorder that panics must not take the workload with it, nor what it has recorded.
+//! Panics as values: a panic of the recorder must destroy neither the workload nor the recording.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 use std::sync::{Mutex, Once, PoisonError};
 
-/// Where the latest panic of the process happened, and its message.
+/// The place and the message of the latest panic in this process.
 static LATEST: Mutex<String> = Mutex::new(String::new());
 
 /// Runs `f`. A panic in it, or in a thread whose panic it resumes, is returned as its place and message, after the panic
@@ -13,13 +13,13 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     HOOK.call_once(|| {
         let print = take_hook();
         set_hook(Box::new(move |info| {
-            // One line: the rest of a message is on stderr.
+            // One line: stderr has the rest of the message.
             let text = info.to_string().replace('\n', " ");
             *LATEST.lock().unwrap_or_else(PoisonError::into_inner) = text;
             print(info);
         }));
     });
-    // What `f` changed may be half done: callers take what is left as incomplete.
+    // The state that `f` changed may be inconsistent: callers treat it as incomplete.
     catch_unwind(AssertUnwindSafe(f)).map_err(|_| {
         LATEST
             .lock()
@@ -28,7 +28,7 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     })
 }
 
-/// The result of a thread; its panic goes on in this one.
+/// The result of a thread. Resumes its panic in this one.
 pub(crate) fn join<T>(joined: std::thread::Result<T>) -> T {
     joined.unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -1,4 +1,4 @@
-//! Any bytes are refused as a filter, or are a program that returns the action that its explanation says for every call.
+//! Any bytes are either refused as a filter, or a program whose action for every call is that of its explanation.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use sc_record::bpf::{Program, explain};
 use sc_record::syscall::Syscall;
 
 fuzz_target!(|bytes: &[u8]| {
-    // A long program of branches has more ways than there is time for.
+    // A long program of branches has too many paths.
     if bytes.len() > 8 * 64 {
         return;
     }

@@ -1,5 +1,5 @@
-//! Whatever a file holds, reading it as a profile of any format ends well, and what was read is written as it was. What is
-//! refused is refused for a place in the file.
+//! Any bytes can be read as a profile of any format without a panic. A profile that was read is written with the same
+//! meaning; an error names a place in the file.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -32,12 +32,12 @@ fuzz_target!(|text: &[u8]| {
                 assert!(positions.of(Place::Name { rule, name }).is_some());
             }
         }
-        // A format can be read that can't be written as strictly: a name that only quotes could hold.
+        // Some readable content can't be written: a name that would need quotes.
         let Ok(written) = parsed.write(format, &Writing::default()) else {
             continue;
         };
         let again = format::read(&written.bytes, Some(format), &reading).unwrap();
-        // Lists of names are sets in the resource: names that are there twice are written once.
+        // Lists of names are sets in the resource: duplicates are written once.
         if format.is_oci() {
             assert_eq!(again.profile, parsed.profile);
         }

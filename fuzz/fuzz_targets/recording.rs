@@ -1,4 +1,4 @@
-//! What is read as a recording is written as a text that is read as the same recording. Nothing panics.
+//! A recording that was read is written as text that reads back as the same recording. Nothing panics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

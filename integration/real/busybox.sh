@@ -1,5 +1,5 @@
 #!/bin/sh
-# busybox, linked statically: its shell, with nothing but its own applets in the PATH.
+# busybox, linked statically: its shell, with only its own applets in the PATH.
 #
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# gcc: C compiled, linked statically and dynamically, with link-time optimisation, an archive, a shared library that is loaded at
-# run time; and the programs that come of it run.
+# gcc: compiles C, links statically and dynamically, with link-time optimisation, an archive and a shared library that is loaded
+# at run time; the resulting programs run.
 #
 # shellcheck source=lib.sh disable=SC2016 # $ORIGIN is the loader's
 . "$(dirname "$0")/lib.sh"
 
-# The programs' paths are in the recording: they must be the same every time.
+# The recording contains the programs' paths, so they must always be the same.
 built=$SC_RECORD_REAL/gcc
 mkdir -p "$SC_RECORD_REAL"
 mkdir "$built" || {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# git, as a developer and a server over file:// use it. Names and dates are fixed, so that every hash is.
+# git, as used by a developer and by a server over file://. Names and dates are fixed, and so are all hashes.
 #
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -79,7 +79,7 @@ git bisect reset >/dev/null 2>&1
 git grep -n -c 99 -- 'file*'
 git archive --format=tar HEAD | tar -tf - | wc -l
 
-# Upkeep, and other repositories over file://.
+# Maintenance, and other repositories over file://.
 git gc -q --prune=now && git repack -q -a -d -f --depth=5 --window=5
 check 'fsck' git fsck --strict --no-progress --no-dangling
 git count-objects -v | grep -E '^(count|in-pack|packs)'

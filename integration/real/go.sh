@@ -1,5 +1,5 @@
 #!/bin/sh
-# A Go program, which programs/build.sh linked statically: it makes its system calls itself, on many threads, without libc.
+# A statically linked Go program, built by programs/build.sh: it makes system calls directly, on many threads, without libc.
 #
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"

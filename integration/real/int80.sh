@@ -1,5 +1,5 @@
 #!/bin/sh
-# A 64-bit program, which programs/build.sh compiled, that makes i386 calls through int 0x80: two ABIs in one process.
+# A 64-bit program, built by programs/build.sh, that makes i386 calls by int 0x80: two ABIs in one process.
 #
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# What the scripts beside this one share. Each of them drives one real program through what it is used for, and prints a
-# transcript that is the same every time: under no recorder, while recorded, and under the profile made of the recording.
-# They work as root and as a user, use loopback only, end by themselves, and leave nothing behind.
+# Shared code of the scripts in this directory. Each drives one real program through its usual tasks, and prints a transcript
+# that is always the same: without a recorder, while recorded, and under the profile of the recording. They work as root and as
+# a user, use only loopback, end by themselves, and leave nothing behind.
 
-# Start again with an environment that is the same everywhere (cargo, make and people's shells set all sorts of things).
-# SC_RECORD_REAL is where programs that are built for the scripts lie: a stable path, since recordings name executables.
-# SC_RECORD_TEST is how the tests find what they started.
+# Restart with a fixed environment, since cargo, make and shells set different variables.
+# SC_RECORD_REAL is the directory of the programs that are built for the scripts. It is fixed, since recordings name executables.
+# SC_RECORD_TEST lets the tests find the processes that they started.
 if [ -z "${REAL_WORKLOAD-}" ]; then
     exec env -i REAL_WORKLOAD=1 SC_RECORD_REAL="${SC_RECORD_REAL:-/tmp/sc-record-real}" SC_RECORD_TEST="${SC_RECORD_TEST-}" \
         PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C TZ=UTC /bin/sh "$0" "$@"
@@ -21,7 +21,7 @@ work=$(mktemp -d /tmp/sc-record-work.XXXXXX)
 export HOME="${work:?}"
 cd "$work"
 
-# What to end when the script ends, however it does. A script with servers replaces it.
+# Cleans up when the script ends in any way. A script with servers overrides it.
 stop_servers() { :; }
 
 leave() {
@@ -74,7 +74,7 @@ finish() {
     [ "$failures" -eq 0 ]
 }
 
-# until_true COMMAND...: tries for ten seconds.
+# until_true COMMAND...: retries for ten seconds.
 until_true() {
     tries=200
     until "$@" >/dev/null 2>&1; do
@@ -84,7 +84,7 @@ until_true() {
     done
 }
 
-# free_port FIRST: a TCP port of at least FIRST that nothing uses now.
+# free_port FIRST: an unused TCP port, FIRST or higher.
 free_port() {
     cat /proc/net/tcp* | awk -v port="$1" '
         { split($2, local, ":"); used[local[2]] = 1 }

@@ -1,8 +1,8 @@
 #!/bin/sh
-# nginx as a daemon with two workers: static files, gzip, ranges, a proxy, an unprivileged port and a unix socket, under a
-# load of curl; logs reopened, configuration reloaded under load, and a graceful end.
+# nginx as a daemon with two workers: static files, gzip, ranges, a proxy, an unprivileged port and a unix socket, under load
+# from curl; it reopens logs, reloads its configuration under load, and quits gracefully.
 #
-# nginx.sh [DIRECTIVE]: with one more directive in the configuration.
+# nginx.sh [DIRECTIVE]: with an additional directive in the configuration.
 #
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -12,7 +12,7 @@ port=$(free_port 18080)
 url=http://127.0.0.1:$port
 
 configure() {
-    # The master drops its rights for the workers when it runs as root. They have to get at the files.
+    # As root, the master drops the privileges of its workers, which must have access to the files.
     if [ "$(id -u)" -eq 0 ]; then user='user www-data;'; else user=; fi
     cat >nginx.conf <<EOF
 $user
@@ -57,7 +57,7 @@ stop_servers() {
     [ ! -s "$work/nginx.pid" ] || kill -TERM "$(cat "$work/nginx.pid")"
 }
 
-# get CURL-OPTION...: quiet, bounded, fails on errors of transport only.
+# get CURL-OPTION...: quiet, with a time limit, fails only on transport errors.
 get() { curl -q -sS --noproxy '*' -m 30 "$@"; }
 gets_large() { get "$@" | cmp - www/large.txt; }
 generation() { get -o /dev/null -D - "$url/small.txt" | tr -d '\r' | sed -n 's/^X-Generation: //p'; }
@@ -88,7 +88,7 @@ same 'head' 'HTTP/1.1 200 OK' "$(get -I "$url/small.txt" | head -n 1 | tr -d '\r
 same 'a listing' '2' "$(get "$url/list/" | grep -c -E '>[ab]<')"
 same 'posting to a file is refused' '405' "$(head -c 200000 /dev/zero | get -o /dev/null -w '%{http_code}' -H 'Expect:' --data-binary @- "$url/small.txt")"
 
-# load CONNECTIONS REQUESTS: how many answers were right.
+# load CONNECTIONS REQUESTS: prints the number of correct answers.
 load() {
     n=0
     while [ "$n" -lt "$1" ]; do
@@ -101,7 +101,7 @@ load() {
 }
 same 'under load' '200' "$(load 4 50)"
 
-# Logs are reopened, and the configuration replaced while requests come in: none is lost.
+# Logs are reopened and the configuration is replaced during requests: none is lost.
 mv access.log access.old
 kill -USR1 "$master"
 until_true [ -e access.log ]

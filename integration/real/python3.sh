@@ -4,7 +4,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# A file of its own, since multiprocessing's spawn imports the main module anew.
+# In a file, since multiprocessing's spawn imports the main module again.
 cat >main.py <<'EOF'
 import asyncio
 import concurrent.futures

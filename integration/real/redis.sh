@@ -1,8 +1,8 @@
 #!/bin/sh
-# redis-server with an append-only file and snapshots, under redis-benchmark: saving in the background, rewriting, scripts,
-# transactions, publishing, a replica, a restart from either file.
+# redis-server with an append-only file and snapshots, under redis-benchmark: background saves, rewrites, scripts,
+# transactions, publish/subscribe, a replica, and a restart from either file.
 #
-# redis.sh [OPTION...]: with more options for each server.
+# redis.sh [OPTION...]: with additional options for each server.
 #
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -13,7 +13,7 @@ replica_port=$(free_port $((port + 1)))
 
 cli() { redis-cli -p "$port" "$@"; }
 replica() { redis-cli -p "$replica_port" "$@"; }
-# info FIELD: one value of INFO.
+# info FIELD: prints a value of INFO.
 info() { cli info | tr -d '\r' | sed -n "s/^$1://p"; }
 
 stop_servers() {
@@ -34,7 +34,7 @@ serve() {
     until_true answers "$serve_port"
 }
 answers() { [ "$(redis-cli -p "$1" ping)" = PONG ]; }
-# end NAME PORT: saves and ends a server.
+# end NAME PORT: saves and shuts down a server.
 end() {
     redis-cli -p "$2" shutdown save
     until_true [ ! -e "$work/$1.pid" ]
@@ -79,7 +79,7 @@ until_true saved
 same 'rewritten' 'ok' "$(info aof_last_bgrewrite_status)"
 size=$(cli dbsize)
 
-# A replica takes all of it over, and what comes later.
+# A replica copies all data, and later changes.
 serve copy "$replica_port" --replicaof "127.0.0.1 $port"
 linked() { [ "$(replica dbsize)" = "$size" ]; }
 until_true linked

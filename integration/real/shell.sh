@@ -1,8 +1,8 @@
 #!/bin/sh
-# A test suite of its own: what shell scripts do all day (coreutils, pipes, redirections, here-documents, subshells,
-# traps, jobs), each with an assertion.
+# A test suite: common tasks of shell scripts (coreutils, pipes, redirections, here-documents, subshells, traps, jobs), each
+# with an assertion.
 #
-# shellcheck disable=SC2016,SC2030,SC2031,SC2003 # what ShellCheck warns of is what is tried here
+# shellcheck disable=SC2016,SC2030,SC2031,SC2003 # the test uses what ShellCheck warns about
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -31,7 +31,7 @@ else
     verdict 0 'a foreign key'
 fi
 
-# Enough rows that indexes, sorting in temporary files and VACUUM have work to do.
+# Enough rows for indexes, sorting in temporary files and VACUUM.
 sqlite3 main.db <<'EOF'
 PRAGMA cache_size = 50;
 PRAGMA temp_store = FILE;
@@ -64,7 +64,7 @@ if sqlite3 main.db '.timeout 100' 'BEGIN IMMEDIATE;' ".shell sqlite3 -cmd '.time
     grep -q 'database is locked'; then verdict 0 'one writer at a time'; else verdict 1 'one writer at a time'; fi
 sqlite3 main.db 'PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE'
 
-# A writer that is killed in its transaction leaves a hot journal, which the next one rolls back.
+# A writer that is killed in a transaction leaves a hot journal, which the next writer rolls back.
 mkfifo writer.in
 sqlite3 main.db <writer.in >/dev/null 2>&1 &
 writer=$!
@@ -81,7 +81,7 @@ exec 4>&-
 wait "$writer" 2>/dev/null || :
 same 'a hot journal is rolled back' '0 ok' "$(sqlite3 main.db 'SELECT count(*) FROM sample WHERE v = "torn"; PRAGMA integrity_check' | paste -sd ' ')"
 
-# Out and in again.
+# Export and import.
 sqlite3 main.db '.backup copy.db' "VACUUM INTO 'vacuumed.db'"
 sqlite3 main.db .dump >dump.sql
 sqlite3 restored.db <dump.sql

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A 32-bit program, which programs/build.sh compiled: calls of the i386 ABI from a tree that is 64-bit otherwise.
+# A 32-bit program, built by programs/build.sh: calls of the i386 ABI in an otherwise 64-bit process tree.
 #
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"

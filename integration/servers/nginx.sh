@@ -1,5 +1,5 @@
 #!/bin/sh
-# nginx behind a socket in a new directory: starts, is asked, ends. The directory is the argument's, or /tmp.
+# nginx on a socket in a new directory: starts, answers a request, ends. The argument is the parent directory (default /tmp).
 set -u
 place=$(mktemp -d "${1:-/tmp}/sc-record-server.XXXXXX") || exit 8
 # Empty where a profile refuses the call that reads mktemp's output; `cd ""` would stay where it is.
@@ -22,7 +22,7 @@ http {
 END
 nginx -e stderr -c "$place/conf" 2>log &
 server=$!
-# So that these are always called, however fast the server is.
+# Makes sure that these are always called, however fast the server is.
 kill -0 "$server" || exit 9
 sleep 0.01 || exit 9
 sleep 0.05 &
@@ -40,7 +40,7 @@ until [ -S s ] && [ -s pid ]; do
     sleep 0.01 || exit 9
 done
 get() { curl -q -sS -m 10 --unix-socket s "http://localhost/$1"; }
-# A line in the log: what nginx does for that is recorded too.
+# Writes a line to the log, so that the calls for that are recorded too.
 get none >/dev/null
 get file
 status=$?

@@ -1,5 +1,5 @@
 #!/bin/sh
-# redis-server behind a socket in a new directory: starts, is asked, ends. The directory is the argument's, or /tmp.
+# redis-server on a socket in a new directory: starts, answers, ends. The argument is the parent directory (default /tmp).
 set -u
 place=$(mktemp -d "${1:-/tmp}/sc-record-server.XXXXXX") || exit 8
 # Empty where a profile refuses the call that reads mktemp's output; `cd ""` would stay where it is.
@@ -7,7 +7,7 @@ cd "${place:?mktemp printed nothing}" || exit 8
 trap 'cd /; rm -rf "$place"' EXIT
 redis-server --port 0 --unixsocket "$place/s" --save '' --daemonize no --logfile '' >log 2>&1 &
 server=$!
-# So that these are always called, however fast the server is.
+# Makes sure that these are always called, however fast the server is.
 kill -0 "$server" || exit 9
 sleep 0.01 || exit 9
 sleep 0.05 &

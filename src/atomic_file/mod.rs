@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, and locked while they are changed.
+//! Files that are written completely or not at all, and locked while they are changed.
 //!
 //! The new content goes to a temporary file in the same directory, is synced to the disk (fsync(2)) and then replaces the
 //! old file (rename(2)). A reader finds the old content or the new one, whenever the writer or the machine stops.
@@ -21,7 +21,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use self::place::Folder;
 pub use self::place::Place;
 
-/// How long another process may hold a lock. It is held for as long as a file takes to be read and written.
+/// How long to wait for a lock. A process holds it while it reads and writes the file.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long to wait before a held lock is tried again.
@@ -34,20 +34,20 @@ pub enum Error {
     /// A call failed.
     #[error("cannot {operation} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The error.
         source: io::Error,
     },
     /// The file is a directory, a device, a pipe or a socket.
     #[error("{} is not a regular file", path.display())]
     NotRegular {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
-    /// A symbolic link on the way belongs to someone else.
+    /// A symbolic link on the path belongs to another user.
     #[error(
         "cannot write {}: the symbolic link {} on the way belongs to user {owner} and is not followed",
         path.display(),
@@ -64,7 +64,7 @@ pub enum Error {
     /// Another process has held the file's lock for a minute.
     #[error("another process keeps {} locked", path.display())]
     Locked {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
 }
@@ -78,15 +78,15 @@ fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> E
     }
 }
 
-/// Writes a file: whole, or not at all. Directories on the way to it are made. A symbolic link stays one: the file that
-/// it leads to is written. A device or a pipe gets the bytes as they are.
+/// Writes a file, completely or not at all. Creates missing directories. A symbolic link stays, and its target is
+/// replaced. Bytes for a device or a pipe are written directly.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     Place::find(path)?.write(bytes)
 }
 
 impl Place {
-    /// Writes the file: whole, or not at all. A device or a pipe gets the bytes as they are: to put a file in the place of
-    /// `/dev/null` would be a bad surprise.
+    /// Writes the file, completely or not at all. Bytes for a device or a pipe are written directly, so that no file
+    /// replaces `/dev/null`.
     pub fn write(&self, bytes: &[u8]) -> Result<(), Error> {
         if self.is_special() {
             return (self.open_special())
@@ -114,13 +114,13 @@ impl Place {
     }
 }
 
-/// The ends of the names of temporary files.
+/// The suffix of temporary files.
 const TEMPORARY: &str = ".tmp";
 
 /// A file with an advisory lock: no other process that locks it can change it.
 ///
-/// The lock is on a file beside it, `.NAME.lock`, since the file itself is another one after each change. It is removed
-/// with the lock; one that is left by a process that was killed does no harm.
+/// The lock is on a file beside it, `.NAME.lock`, since each change replaces the file itself. It is removed with the
+/// lock; one that a killed process left does no harm.
 pub struct LockedFile<'a> {
     place: &'a Place,
     folder: Folder<'a>,
@@ -144,7 +144,7 @@ impl LockedFile<'_> {
         let lock = loop {
             let file = open_lock(&folder, &lock_name).map_err(folder.failed("lock"))?;
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                // Whoever had the lock before may have removed its file after it was opened here.
+                // The previous holder may have removed the lock file after it was opened here.
                 Ok(lock) if is_at(&lock, &folder, &lock_name) => break lock,
                 Ok(_) => continue,
                 Err((_, Errno::EWOULDBLOCK)) => {}
@@ -157,7 +157,7 @@ impl LockedFile<'_> {
             thread::sleep(RETRY);
         };
         for (name, _) in left_behind(&folder, place.name(), TEMPORARY) {
-            // One that stays does no harm.
+            // A remaining one does no harm.
             let _ = unlinkat(&folder, name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }
         Ok(LockedFile {
@@ -182,7 +182,7 @@ impl LockedFile<'_> {
         }
     }
 
-    /// Writes the file: whole, or not at all.
+    /// Writes the file, completely or not at all.
     pub fn replace(&self, bytes: &[u8]) -> Result<(), Error> {
         replace(&self.folder, self.place.name(), bytes)
     }
@@ -194,22 +194,22 @@ impl LockedFile<'_> {
 
     /// Removes a file beside this one.
     pub(crate) fn remove(&self, name: &OsStr) {
-        // What stays is found again next time.
+        // A remaining file is found again next time.
         let _ = unlinkat(&self.folder, name, UnlinkatFlags::NoRemoveDir);
     }
 }
 
 impl Drop for LockedFile<'_> {
     fn drop(&mut self) {
-        // Before the lock goes, so that nobody's lock is removed but this one. One that stays does no harm.
+        // Before the lock is released, so that only this lock file is removed. A remaining one does no harm.
         self.remove(&self.lock_name);
     }
 }
 
-/// The ends of the names of journals.
+/// The suffix of journals.
 const JOURNAL: &str = ".journal";
 
-/// A file beside another one that grows. It is locked as long as its process lives.
+/// A growing file beside another one. It is locked as long as its process lives.
 #[derive(Debug)]
 pub(crate) struct JournalFile {
     place: Place,
@@ -227,7 +227,7 @@ impl JournalFile {
         Ok(JournalFile { place, name, file })
     }
 
-    /// Appends bytes, and brings them to the disk.
+    /// Appends bytes, and flushes them to the disk.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.file.sync_data()
@@ -236,13 +236,13 @@ impl JournalFile {
     /// Removes the journal.
     pub(crate) fn remove(self) {
         if let Ok(folder) = self.place.folder() {
-            // One that stays is taken in again, which changes nothing.
+            // A remaining one is added again, which changes nothing.
             let _ = unlinkat(&folder, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }
 
-/// `.NAME` with something after it.
+/// `.NAME` with a suffix.
 fn beside(name: &OsStr, suffix: &str) -> OsString {
     let mut beside = OsString::from(".");
     beside.push(name);
@@ -266,7 +266,7 @@ fn create_locked(
             file => file.map_err(folder.failed("write"))?,
         };
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            // Another process may have taken it for one that was left behind.
+            // Another process may have taken it for an abandoned one.
             Ok(file) if is_at(&file, folder, &name) => return Ok((name, file)),
             Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {}
             Err((_, errno)) => return Err(folder.failed("lock")(errno)),
@@ -277,7 +277,7 @@ fn create_locked(
 /// A new file beside another one, which is removed unless it is renamed.
 struct Temporary<'a> {
     folder: &'a Folder<'a>,
-    /// Empty once it is another file's.
+    /// Empty once it was renamed.
     name: OsString,
     file: Flock<File>,
 }
@@ -301,7 +301,7 @@ impl Drop for Temporary<'_> {
     }
 }
 
-/// Files beside another one, of processes that ended; locked.
+/// The abandoned files beside another one, whose processes have ended; locked.
 fn left_behind(folder: &Folder<'_>, name: &OsStr, suffix: &str) -> Vec<(OsString, Flock<File>)> {
     let prefix = beside(name, ".");
     let names = folder.names(&prefix, suffix).into_iter();
@@ -314,9 +314,9 @@ fn left_behind(folder: &Folder<'_>, name: &OsStr, suffix: &str) -> Vec<(OsString
 }
 
 fn open_lock(folder: &Folder<'_>, name: &OsStr) -> nix::Result<File> {
-    // NFS locks for writing only what is open for writing.
+    // NFS gives a write lock only on a file that is open for writing.
     match folder.open(name, OFlag::O_RDWR | OFlag::O_CREAT) {
-        // Another user's, left behind: locking takes no right to write elsewhere.
+        // An abandoned file of another user: elsewhere, locking needs no write permission.
         Err(Errno::EACCES) => folder
             .open(name, OFlag::O_RDONLY)
             .map_err(|_| Errno::EACCES),
@@ -353,11 +353,12 @@ fn replace(folder: &Folder<'_>, name: &OsStr, bytes: &[u8]) -> Result<(), Error>
     folder.sync().map_err(folder.failed("write"))
 }
 
-/// Gives a new file the owner and the mode of the old: a recording that root adds to stays its user's.
+/// Gives a new file the owner and the mode of the old one, so that a recording to which root adds a run keeps its
+/// owner.
 fn keep_access(new: &File, old: &Metadata) -> io::Result<()> {
     let metadata = new.metadata()?;
     if (metadata.uid(), metadata.gid()) != (old.uid(), old.gid()) {
-        // Without privileges the owner stays who wrote, and the group is kept only by its members.
+        // Without privileges, the writer becomes the owner, and only members of the group can keep the group.
         let _ = fchown(new, Some(old.uid()), Some(old.gid()))
             .or_else(|_| fchown(new, None, Some(old.gid())));
     }

@@ -1,7 +1,7 @@
-//! Where a file is: an open directory and a name in it.
+//! The place of a file: an open directory and a name in it.
 //!
-//! A path is walked one component at a time, so that no link is followed that someone else put there. The directory stays
-//! open: whatever becomes of the path afterwards, the file is written where the path led to.
+//! A path is resolved one component at a time, so that no link of another user is followed. The directory stays open:
+//! if the path changes afterwards, the file is still written to the same directory.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,13 +18,13 @@ use nix::unistd::geteuid;
 
 use super::{Error, io_error};
 
-/// The maximum number of symbolic links on the way to a file: the kernel's own limit (`path_resolution(7)`).
+/// The maximum number of symbolic links on a path: the kernel's own limit (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
-/// What the name of a place can be opened as.
+/// The kind of the file at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A regular file, or nothing yet.
+    /// A regular file, or no file yet.
     File,
     /// A device, a pipe or a socket.
     Special,
@@ -32,7 +32,7 @@ enum Kind {
     SpecialInProc,
 }
 
-/// Where a file is.
+/// The place of a file.
 #[derive(Debug)]
 pub struct Place {
     /// As the user gave it.
@@ -45,9 +45,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// Finds the place of a file, which need not exist. A symbolic link on the way is followed if root owns it, or who runs
-    /// this process (through sudo(8) too). A process without root's rights also follows the others that the kernel lets it
-    /// follow where `fs.protected_symlinks` is set (proc(5)): those outside of sticky directories that everyone can write to.
+    /// Finds the place of a file, which need not exist. A symbolic link on the path is followed if its owner is root or
+    /// the user who runs this process, also by sudo(8). A process without root privileges also follows other links that
+    /// the kernel allows with `fs.protected_symlinks` (proc(5)): those outside of sticky world-writable directories.
     pub fn find(path: &Path) -> Result<Place, Error> {
         let failed = |errno: Errno| io_error("write", path)(errno.into());
         let start = |path: &str| openat(AT_FDCWD, path, DIRECTORY, Mode::empty()).map_err(failed);
@@ -116,7 +116,7 @@ impl Place {
                                 directory = opened;
                                 continue;
                             }
-                            // A file of a file system, which has a path.
+                            // A file in a file system: it has a path.
                             SFlag::S_IFREG => {}
                             _ if is_last => {
                                 let kind = Kind::SpecialInProc;
@@ -125,7 +125,7 @@ impl Place {
                             _ => return Err(failed(Errno::ENOTDIR)),
                         }
                     }
-                    // Of the link that was looked at, whatever is at its path by now.
+                    // Relative to the link that was checked, even if its path has changed since.
                     let target = readlinkat(&found, "").map_err(failed)?;
                     pending.extend(components(Path::new(&target)));
                 }
@@ -144,7 +144,7 @@ impl Place {
         &self.path
     }
 
-    /// The name of the file, where all links lead to.
+    /// The name of the file, after all links.
     #[must_use]
     pub fn name(&self) -> &OsStr {
         &self.name
@@ -186,7 +186,7 @@ impl Place {
         self.missing.is_empty()
     }
 
-    /// The directory of the file. Creates what is missing.
+    /// The directory of the file. Creates missing directories.
     pub(super) fn folder(&self) -> Result<Folder<'_>, Error> {
         let failed = |errno: Errno| io_error("make the directory of", &self.path)(errno.into());
         let is_gone = fstat(&self.directory).map_err(failed)?.st_nlink == 0;
@@ -227,7 +227,7 @@ impl Place {
         }
         let opened = openat(&self.directory, self.name.as_os_str(), flags, Mode::empty())?;
         if kind_of(&fstat(&opened)?) == SFlag::S_IFREG {
-            // Something else was put in its place.
+            // Another file has replaced it.
             return Err(Errno::EBUSY.into());
         }
         Ok(File::from(opened))
@@ -265,18 +265,18 @@ impl AsFd for Folder<'_> {
 }
 
 impl Folder<'_> {
-    /// Opens a file of this directory: never a link, and without waiting.
+    /// Opens a file of this directory, without following a link and without blocking.
     pub(super) fn open(&self, name: &OsStr, flags: OFlag) -> nix::Result<File> {
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        // Less what the umask takes.
+        // The umask applies.
         openat(self, name, flags, Mode::from_bits_truncate(0o666)).map(File::from)
     }
 
-    /// The names of its files that begin and end so.
+    /// The names of its files with this prefix and suffix.
     pub(super) fn names(&self, prefix: &OsStr, suffix: &str) -> Vec<OsString> {
         use std::os::unix::ffi::OsStrExt;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        // A directory that may be written but not read has none that can be found.
+        // In a directory that can be written but not read, no names can be found.
         let Ok(mut directory) = Dir::openat(self, ".", flags, Mode::empty()) else {
             return Vec::new();
         };
@@ -292,10 +292,10 @@ impl Folder<'_> {
         names
     }
 
-    /// Brings a rename in it to the disk.
+    /// Flushes a rename in it to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        // A directory that may be written but not read can't be opened; some file systems can't do it (EINVAL).
+        // A directory that can be written but not read can't be opened; some file systems don't support it (EINVAL).
         let Ok(opened) = openat(self, ".", flags, Mode::empty()) else {
             return Ok(());
         };
@@ -315,7 +315,7 @@ impl Folder<'_> {
     }
 }
 
-/// The components of a path, the last first. `/` stands for the root.
+/// The components of a path, last first. `/` stands for the root.
 fn components(path: &Path) -> Vec<OsString> {
     let components = path.components().rev();
     let named = components.filter(|component| !matches!(component, Component::CurDir));
@@ -349,7 +349,7 @@ fn may_follow(link: &FileStat, directory: &FileStat) -> bool {
     !mode.contains(open_to_all) || owner == directory.st_uid
 }
 
-/// Who runs this process through sudo(8).
+/// The user who runs this process by sudo(8).
 fn caller() -> Option<u32> {
     std::env::var("SUDO_UID").ok()?.parse().ok()
 }
@@ -417,13 +417,13 @@ mod tests {
         assert_eq!(fs::read(within("moved/file")).unwrap(), b"new");
         assert!(!within("victim/file").exists());
 
-        // Nor is a link followed where nothing was.
+        // A link that appears later is not followed either.
         let place = Place::find(&within("later/file")).unwrap();
         symlink("victim", within("later")).unwrap();
         place.write(b"new").unwrap_err();
         assert!(!within("victim/file").exists());
 
-        // A directory that was removed is made again.
+        // A removed directory is created again.
         fs::create_dir(within("removed")).unwrap();
         let place = Place::find(&within("removed/file")).unwrap();
         fs::remove_dir(within("removed")).unwrap();

@@ -1,4 +1,4 @@
-//! The definitions of the command line, and what the documentation says of it.
+//! Tests of the command line's definitions, and of the command lines and links in the documentation.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use pulldown_cmark::{Event, Tag, TagEnd};
 
 use super::*;
 
-/// The verb (`""` for record) and the command that a command line gives, or the kind of the error.
+/// The verb (`""` for record) and the command of a command line, or the kind of the error.
 fn parse(line: &str) -> Result<(String, String), clap::error::ErrorKind> {
     let args = std::iter::once("sc-record").chain(line.split_whitespace());
     let cli = Cli::try_parse_from(args).map_err(|error| error.kind())?;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the programs that the scripts in the folder above run, where they are older than their sources: build.sh [NAME]...
-# They lie at a path that is the same on every machine, since recordings name executables.
+# Builds the programs for the scripts in the parent directory if they are older than their sources: build.sh [NAME]...
+# Their path is the same on every machine, since recordings name executables.
 set -eu
 cd "$(dirname "$0")"
 out=${SC_RECORD_REAL:-/tmp/sc-record-real}/bin
@@ -16,7 +16,7 @@ build() {
     source=$2
     shift 2
     if [ -e "$out/$name" ] && [ -z "$(find "$source" -newer "$out/$name")" ]; then return; fi
-    # Whole or not at all: another build may run beside this one.
+    # Replaced atomically, since another build may run at the same time.
     temporary=$(mktemp -d "$out/build.XXXXXX")
     : "${temporary:?}"
     "$@" -o "$temporary/$name" "$source" || {

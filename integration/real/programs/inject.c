@@ -1,5 +1,5 @@
-// Tries calls that no recorded workload makes, and says what the kernel answers. The arguments are harmless, and such that
-// a kernel which gets to see them never answers EPERM, not even to an ordinary user: only a profile does.
+// Tries calls that no recorded workload makes, and prints the results. The arguments are harmless, and chosen so that the
+// kernel itself never returns EPERM for them, even without privileges: only a profile does.
 //
 // It needs no libc and no loader, so it runs under every profile that allows execve, write and exit_group.
 #include <asm/unistd.h>

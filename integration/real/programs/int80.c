@@ -1,4 +1,4 @@
-// A 64-bit program that enters the kernel through int 0x80 as well: those are calls of the i386 ABI, by its numbers.
+// A 64-bit program that also makes calls of the i386 ABI, with its numbers, by int 0x80.
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,7 +16,7 @@ static int int80(int number, unsigned first, unsigned second, unsigned third)
 
 int main(void)
 {
-    // Pointers of 32 bits only.
+    // Pointers have 32 bits.
     char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
     if (low == MAP_FAILED)
         return 1;

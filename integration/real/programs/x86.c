@@ -1,4 +1,4 @@
-// A 32-bit program: what the i386 ABI does in its own way (time in 64 bits, 64-bit file offsets, sockets, threads, children).
+// A 32-bit program: features that the i386 ABI has in its own form (64-bit time, 64-bit file offsets, sockets, threads, children).
 #define _GNU_SOURCE
 #define _FILE_OFFSET_BITS 64
 #include <errno.h>
@@ -59,7 +59,7 @@ static void files(const char *dir)
 
 static void *add(void *arg)
 {
-    // Long enough for the others to wait.
+    // Long enough to make the others wait.
     usleep(10000);
     ++*(int *)arg;
     return NULL;
