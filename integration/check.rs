@@ -181,7 +181,7 @@ fn an_update_changes_only_the_lines_that_it_must() {
 }
 
 #[apply(test)]
-fn unused_names_fail_where_that_is_asked_for() {
+fn unused_names_fail_only_on_request() {
     let folder = tempfile::tempdir().unwrap();
     recording(&folder.path().join("r.json"), &[run(1, &["read"])]);
     let rules = json!([allow(&["read", "exit", "mount"])]);
@@ -212,7 +212,7 @@ fn unused_names_fail_where_that_is_asked_for() {
 }
 
 #[apply(test)]
-fn what_can_t_be_checked_is_trouble() {
+fn inputs_that_can_t_be_checked_are_errors() {
     let folder = workspace();
     let check = |args: &str, expect: &str| {
         let output = sc_record(folder.path(), args);

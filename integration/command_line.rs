@@ -122,7 +122,7 @@ fn a_mistyped_name_is_answered_with_the_nearest() {
 }
 
 #[apply(test)]
-fn what_is_not_like_a_verb_gets_the_hint_about_commands() {
+fn a_word_unlike_any_verb_gets_the_hint_about_commands() {
     let (said, code) = refusal("sc-record-surely-no-such-program");
     assert!(said.contains("needs its path"), "{said}");
     assert_eq!(code, Some(127));

@@ -32,11 +32,11 @@ run() {
 
 say 'Record the workload: every system call of every process that it starts.'
 run "$tool" -- ./report.sh
-say 'The profile: what was recorded is allowed, all else is refused.'
+say 'The profile allows the recorded calls and refuses all others:'
 run cat profiles/report.json
-say 'Under its profile the workload does what it did.'
+say 'Under its profile, the workload works as before:'
 run "$tool" run profiles/report.json -- ./report.sh
-say 'Something is injected into it that makes other calls. Without the profile the kernel sees them:'
+say 'Now an attacker makes it run a program with other calls. Without the profile, they reach the kernel:'
 run ./broken.sh
-say 'Under the profile each is refused with EPERM:'
+say 'Under the profile, each is refused with EPERM:'
 run "$tool" run profiles/report.json -- ./broken.sh

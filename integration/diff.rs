@@ -49,7 +49,7 @@ fn profiles_differ_by_what_they_mean_the_gravest_first() {
 }
 
 #[apply(test)]
-fn what_is_written_otherwise_and_means_the_same_is_no_difference() {
+fn profiles_with_the_same_meaning_do_not_differ() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     profile(&folder.join("a.json"), &json!([allow(&["read", "write"])]));
@@ -64,7 +64,7 @@ fn what_is_written_otherwise_and_means_the_same_is_no_difference() {
 }
 
 #[apply(test)]
-fn formats_differ_in_how_they_are_written_only() {
+fn formats_differ_only_in_their_text() {
     let folder = tempfile::tempdir().unwrap();
     let file = repository().join("profiles/git.json");
     for format in ["docker", "podman", "kubernetes"] {
@@ -117,7 +117,7 @@ fn recordings_differ_by_their_calls() {
 }
 
 #[apply(test)]
-fn a_recording_beside_a_profile_is_what_generate_makes_of_it() {
+fn a_recording_compared_with_a_profile_counts_as_its_generated_profile() {
     for name in ["git", "x86", "int80"] {
         let args = format!("diff profiles/{name}.json recordings/{name}.json");
         let (text, status) = report(&repository(), &args);
@@ -129,7 +129,7 @@ fn a_recording_beside_a_profile_is_what_generate_makes_of_it() {
 }
 
 #[apply(test)]
-fn trouble_is_told_with_its_file() {
+fn an_error_names_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     profile(&folder.join("a.json"), &json!([allow(&["read"])]));
@@ -173,7 +173,7 @@ fn the_differences_that_make_it_fail_can_be_chosen() {
         ] {
             let (text, code) = report(folder, &line);
             assert_eq!(code, status, "{line}: {text}");
-            // What doesn't count is told all the same.
+            // Differences that don't make it fail are still reported.
             assert!(text.contains("->") || a == b, "{text}");
         }
     };
@@ -183,7 +183,7 @@ fn the_differences_that_make_it_fail_can_be_chosen() {
     check("b", "a", "wider", 0);
     check("b", "a", "narrower", 1);
     check("b", "a", "wider,narrower", 1);
-    // personality is of the class memory, mount of escape; what is narrower is no risk.
+    // personality is in the class memory, mount in escape; narrower differences are no risk.
     check("a", "b", "risk=escape", 0);
     check("a", "b", "risk=memory", 1);
     check("a", "b", "risk=ordinary", 1);

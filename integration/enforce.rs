@@ -1,4 +1,4 @@
-//! `sc-record run`: what the kernel does under a profile.
+//! `sc-record run`: the kernel's behaviour under a profile.
 
 use std::io::Read;
 use std::os::unix::net::UnixListener;
@@ -90,7 +90,7 @@ fn said(ended: &Ended) -> String {
 }
 
 #[apply(test)]
-fn errno_is_what_the_rule_says() {
+fn the_errno_is_that_of_the_rule() {
     assert_eq!(said(&subject_under("SCMP_ACT_ERRNO", None)), "errno 1\n");
     for errno in [1, 38, 77, 4094] {
         let ended = subject_under("SCMP_ACT_ERRNO", Some(errno));
@@ -247,7 +247,7 @@ fn rules_hold_for_each_listed_abi_in_its_own_numbers() {
 }
 
 #[apply(test)]
-fn what_was_not_recorded_is_refused_with_eperm() {
+fn unrecorded_calls_are_refused_with_eperm() {
     let room = Room::new();
     let files = Files::new(&room);
     let program = programs::workload("calls");
@@ -382,7 +382,7 @@ fn commands_that_can_t_be_executed_have_the_status_of_env() {
 }
 
 #[apply(test)]
-fn a_profile_that_refuses_execve_is_told_before_it_is_loaded() {
+fn a_profile_that_refuses_execve_is_reported_before_it_is_loaded() {
     let ended = Under::new(&json!({"defaultAction": "SCMP_ACT_ERRNO"})).run(&["true"]);
     assert_eq!(ended.code(), 125);
     assert!(
@@ -414,7 +414,7 @@ fn unknown_names_are_an_error_with_their_place_unless_ignored() {
 }
 
 #[apply(test)]
-fn every_flag_that_this_kernel_has_is_taken() {
+fn every_flag_of_this_kernel_is_accepted() {
     for flags in [
         json!([]),
         json!(["SECCOMP_FILTER_FLAG_TSYNC"]),
@@ -475,14 +475,14 @@ fn no_new_privs(ended: &Ended) -> Option<&str> {
 }
 
 #[apply(test)]
-fn new_privileges_are_forbidden_unless_they_are_asked_for() {
+fn new_privileges_are_forbidden_unless_requested() {
     let ended = Under::new(&allow_all(&json!([]))).run(&STATUS);
     assert_eq!(no_new_privs(&ended), Some("1"), "{}", ended.stderr);
 }
 
 #[apply(test)]
 #[needs(capability(SYS_ADMIN), capability(SETUID))]
-fn new_privileges_are_for_those_who_may_have_them() {
+fn new_privileges_need_the_capability() {
     let under = Under::new(&allow_all(&json!([])));
     let ended = under.run_with(&["--allow-new-privs"], &STATUS);
     assert_eq!(no_new_privs(&ended), Some("0"), "{}", ended.stderr);
@@ -589,7 +589,7 @@ pub(crate) fn listen(listener: &UnixListener) -> (Value, i32) {
 }
 
 #[apply(test)]
-fn rules_that_libseccomp_never_unites_are_an_error_in_time() {
+fn rules_that_libseccomp_never_merges_are_an_error_in_time() {
     let compare = |index: u32, op: &str, value: u32| json!({"index": index, "op": format!("SCMP_CMP_{op}"), "value": value});
     let rules = json!([
         {"names": [SUBJECT], "action": "SCMP_ACT_LOG", "args": [compare(0, "GT", 2), compare(1, "EQ", 3)]},

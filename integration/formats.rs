@@ -39,7 +39,7 @@ fn converted(room: &Room, profile: &str, format: &str, file: &str) -> PathBuf {
 }
 
 #[apply(test)]
-fn every_committed_profile_comes_back_from_each_format_that_holds_it() {
+fn every_committed_profile_is_read_back_from_each_format_that_can_express_it() {
     let room = Room::new();
     for format in [
         "docker",
@@ -158,7 +158,7 @@ fn run_takes_profiles_of_every_format() {
 }
 
 #[apply(test)]
-fn a_question_is_answered_with_the_arguments() {
+fn inspect_answers_for_a_call_and_its_arguments() {
     let room = Room::new();
     let profile = room.path().join("p.json");
     std::fs::write(
@@ -190,7 +190,7 @@ fn a_question_is_answered_with_the_arguments() {
 
 #[apply(test)]
 #[needs(capability(SYS_ADMIN))]
-fn the_filters_of_a_process_are_those_that_it_was_given() {
+fn the_filters_of_a_process_are_those_that_it_loaded() {
     let room = Room::new();
     let profile = committed("shell.json");
     let mut running = Command::new(PROGRAM)

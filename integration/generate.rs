@@ -50,7 +50,7 @@ fn stderr(output: &Output) -> String {
 }
 
 #[apply(test)]
-fn the_profile_of_several_files_is_that_of_their_united_runs() {
+fn the_profile_of_several_files_is_that_of_their_merged_runs() {
     let folder = tempfile::tempdir().unwrap();
     let a = recording(folder.path(), "app", "0a", &["read", "execve"], &[]);
     let b = recording(folder.path(), "app", "0b", &["write", "read"], &[]);

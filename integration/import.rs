@@ -51,7 +51,7 @@ fn calls(run: &Run) -> Calls {
 
 /// A message of logger(1), written to a file as by rsyslogd: it keeps the tag, but neither the sender nor the facility.
 #[apply(test)]
-fn a_record_that_a_user_logs_as_the_kernel_is_not_believed() {
+fn a_record_that_a_user_logs_as_the_kernel_is_not_trusted() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let socket = directory.join("dev-log");
@@ -149,7 +149,7 @@ fn a_log_of_auditd_becomes_a_run_and_a_profile() {
 }
 
 #[apply(test)]
-fn what_has_no_run_in_it_says_so_and_writes_nothing() {
+fn an_import_without_a_run_is_an_error_and_writes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let check = |args: &str, stdin: &[u8], expected: &str| {

@@ -340,7 +340,7 @@ fn recorders_that_come_and_go_at_any_moment_change_nothing() {
 }
 
 #[apply(test)]
-fn what_is_left_at_any_moment_works_on() {
+fn a_workload_that_is_detached_at_any_moment_works_on() {
     let room = Room::new();
     for (name, arguments, code) in CHECKING {
         for ms in ["0", "0.01", "0.03"] {
@@ -468,7 +468,7 @@ fn a_stderr_that_is_full_changes_nothing() {
 
 #[apply(test)]
 #[needs(capability(SYS_ADMIN))]
-fn the_proc_of_another_namespace_is_not_believed() {
+fn the_proc_of_another_namespace_is_not_used() {
     let room = Room::new();
     let files = Files::new(&room);
     let recorder = files.command(&["-q"]);
@@ -502,7 +502,7 @@ fn the_proc_of_another_namespace_is_not_believed() {
 
 #[apply(test)]
 #[needs(program("strace"))]
-fn what_cannot_be_attached_to_is_named() {
+fn a_process_that_can_not_be_attached_to_is_named() {
     let room = Room::new();
     let fails = |pid: &str, expect: &str| {
         let mut command = Command::new(PROGRAM);
@@ -545,7 +545,7 @@ fn a_signal_for_the_recorder_is_for_the_workload() {
 }
 
 #[apply(test)]
-fn the_tool_itself_has_statuses_of_its_own() {
+fn the_tool_has_its_own_statuses() {
     let room = Room::new();
     let fails = |command: &Path, code: i32| {
         let files = Files::new(&room);

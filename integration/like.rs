@@ -1,4 +1,4 @@
-//! `run --like runc|crun` and `verify --like …`: what a program gets is what it gets in that runtime.
+//! `run --like runc|crun` and `verify --like …`: calls have the same results as in that runtime.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -92,7 +92,7 @@ const NEEDED: &[&str] = &[
     "writev",
 ];
 
-/// A profile with the needed calls, other rules, and what a test wants otherwise.
+/// A profile with the needed calls, other rules, and the additions of a test.
 fn profile(other: &Value) -> Value {
     let mut profile = json!({
         "defaultAction": "SCMP_ACT_ERRNO",
@@ -151,7 +151,7 @@ fn both(runtime: &'static str, profile: &Value, calls: &[String]) -> (Ended, End
     (inside, room.run(&mut run))
 }
 
-/// Checks that the calls get the same in both, and gives what they get.
+/// Checks that the calls have the same results in both, and returns them.
 fn same(runtime: &'static str, profile: &Value, calls: &[String]) -> String {
     let (inside, like) = both(runtime, profile, calls);
     assert_eq!(

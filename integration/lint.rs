@@ -91,7 +91,7 @@ fn a_rule_can_be_left_out_and_notes_are_no_findings() {
 }
 
 #[apply(test)]
-fn a_recording_tells_what_is_too_wide_and_what_is_missing() {
+fn a_recording_shows_excess_and_missing_calls() {
     let folder = tempfile::tempdir().unwrap();
     faulty(folder.path());
     recording(&folder.path().join("r.json"), &[run(1, &["read", "futex"])]);
@@ -105,7 +105,7 @@ fn a_recording_tells_what_is_too_wide_and_what_is_missing() {
 }
 
 #[apply(test)]
-fn conditions_are_lost_on_who_reads_plain_oci() {
+fn conditions_are_lost_on_readers_of_plain_oci() {
     let folder = tempfile::tempdir().unwrap();
     write(
         &folder.path().join("docker.json"),

@@ -1,6 +1,6 @@
-//! Integration tests: whole workloads, the real kernel, and witnesses that aren't the recorder.
+//! Integration tests: complete workloads, the real kernel, and witnesses that are independent of the recorder.
 //!
-//! Run with `cargo test --test integration`. Each test declares what it needs of the machine, and is ignored without it.
+//! Run with `cargo test --test integration`. Each test declares its needs, and is ignored if they aren't met.
 
 #![allow(
     clippy::unwrap_used,

@@ -82,7 +82,7 @@ fn the_output_may_be_an_input() {
 }
 
 #[apply(test)]
-fn what_does_not_fit_together_is_named_and_nothing_is_written() {
+fn incompatible_inputs_are_named_and_nothing_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let run = run();
@@ -147,7 +147,7 @@ fn what_does_not_fit_together_is_named_and_nothing_is_written() {
 }
 
 #[apply(test)]
-fn compaction_keeps_what_stats_says_and_takes_no_run_twice() {
+fn compaction_keeps_the_stats_and_adds_no_run_twice() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let mut runs: Vec<_> = (1..=60)
@@ -186,7 +186,7 @@ fn compaction_keeps_what_stats_says_and_takes_no_run_twice() {
 
 #[apply(test)]
 #[needs(program("bash"))]
-fn a_reader_that_leaves_ends_it_quietly() {
+fn a_closed_pipe_ends_it_quietly() {
     let directory = tempfile::tempdir().unwrap();
     let runs: Vec<_> = (0..400).map(|_| run()).collect();
     let all: Vec<_> = runs.iter().collect();

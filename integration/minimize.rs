@@ -221,7 +221,7 @@ fn several_runs_at_once_find_the_same() {
 }
 
 #[apply(test)]
-fn what_was_broken_off_goes_on() {
+fn an_interrupted_search_continues() {
     let subject = Dispensable::new();
     let command = [subject.program.as_str(), "100"];
     let limit = ["--timeout", NEVER];
@@ -308,7 +308,7 @@ fn trouble(options: &[&str], change: impl FnOnce(&mut Value), script: &str) -> S
 }
 
 #[apply(test)]
-fn a_result_that_varies_is_no_measure() {
+fn a_varying_outcome_is_an_error() {
     let message = trouble(&[], |_| {}, "date +%N");
     assert!(
         message.contains("varies even without the profile"),
@@ -320,7 +320,7 @@ fn a_result_that_varies_is_no_measure() {
 }
 
 #[apply(test)]
-fn a_profile_that_breaks_the_workload_is_no_start() {
+fn a_profile_that_breaks_the_workload_is_an_error() {
     let message = trouble(
         &[],
         |profile| {
@@ -336,13 +336,13 @@ fn a_profile_that_breaks_the_workload_is_no_start() {
 }
 
 #[apply(test)]
-fn what_the_profile_does_not_let_through_can_not_be_asked_about() {
+fn calls_that_the_profile_denies_can_not_be_tested() {
     let message = trouble(&["--only", "ls,read"], |_| {}, "true");
     assert!(message.contains("--only ls: "), "{message}");
 }
 
 #[apply(test)]
-fn a_profile_that_lets_all_through_has_nothing_to_take_out() {
+fn a_profile_that_allows_all_calls_can_not_be_minimized() {
     let message = trouble(
         &[],
         |profile| {
@@ -354,7 +354,7 @@ fn a_profile_that_lets_all_through_has_nothing_to_take_out() {
 }
 
 #[apply(test)]
-fn a_test_decides_what_is_right() {
+fn a_test_decides_the_outcome() {
     let subject = Dispensable::new();
     let test = "test \"$3\" = 0 && grep -q priority \"$1\" && ! test -s \"$2\"";
     let options = [
@@ -403,7 +403,7 @@ fn check_server(name: &str, needed: &[(&str, &str)], tolerated: &[&str]) {
 
 #[apply(test)]
 #[needs(program("redis-server"), program("redis-cli"))]
-fn redis_does_without_some_calls() {
+fn redis_does_not_need_some_calls() {
     let ends = "exit 1 instead of exit 0";
     check_server(
         "redis",
@@ -414,7 +414,7 @@ fn redis_does_without_some_calls() {
 
 #[apply(test)]
 #[needs(program("nginx"), program("curl"))]
-fn nginx_does_without_some_calls() {
+fn nginx_does_not_need_some_calls() {
     let needed = [
         ("listen", "exit 1 instead of exit 0"),
         ("sendfile", "exit "),

@@ -78,19 +78,19 @@ fn check(name: &str, arguments: &[&str], varies: &[&str]) {
 
 #[apply(test)]
 #[needs(no_privileges(), program("strace"))]
-fn anybody_records_a_storm_of_forks() {
+fn an_unprivileged_user_records_a_storm_of_forks() {
     check("fork_storm", &[], &["clone", "wait4"]);
 }
 
 #[apply(test)]
 #[needs(no_privileges(), program("strace"))]
-fn anybody_records_threads() {
+fn an_unprivileged_user_records_threads() {
     check("threads_200", &[], &["futex"]);
 }
 
 #[apply(test)]
 #[needs(no_privileges(), program("strace"))]
-fn anybody_records_a_workload_with_a_filter_of_its_own() {
+fn an_unprivileged_user_records_a_workload_with_its_own_filter() {
     check("own_filter_errno", &["seccomp"], &["futex"]);
     check("own_filter_trace", &[], &[]);
     check("user_notif", &[], &[]);
@@ -98,25 +98,25 @@ fn anybody_records_a_workload_with_a_filter_of_its_own() {
 
 #[apply(test)]
 #[needs(no_privileges(), program("strace"))]
-fn anybody_records_strict_mode() {
+fn an_unprivileged_user_records_strict_mode() {
     check("strict", &["prctl"], &[]);
 }
 
 #[apply(test)]
 #[needs(no_privileges(), program("strace"))]
-fn anybody_records_namespaces() {
+fn an_unprivileged_user_records_namespaces() {
     check("namespaces", &[], &["wait4"]);
 }
 
 #[apply(test)]
 #[needs(no_privileges(), program("strace"))]
-fn anybody_records_what_is_not_dumpable() {
+fn an_unprivileged_user_records_a_process_that_is_not_dumpable() {
     check("non_dumpable", &[], &[]);
 }
 
 #[apply(test)]
 #[needs(no_privileges())]
-fn anybody_records_a_program_that_can_be_executed_but_not_read() {
+fn an_unprivileged_user_records_a_program_that_can_not_be_read() {
     let nobody = Nobody::new();
     let unreadable = nobody.program("clone_untraced");
     set_mode(&unreadable, 0o111);
@@ -178,7 +178,7 @@ fn root_records_set_user_id_programs_as_they_are() {
 
 #[apply(test)]
 #[needs(no_privileges(), capability(CHOWN), set_user_id())]
-fn others_are_told_that_a_set_user_id_program_lost_its_privileges() {
+fn a_set_user_id_program_that_lost_its_privileges_is_reported() {
     let nobody = Nobody::new();
     let roots = set_user_id_program(&nobody, 0);
     let run_it = nobody.program("run_it");

@@ -175,7 +175,7 @@ fn every_action_is_reported_as_what_it_is() {
 }
 
 #[apply(test)]
-fn what_the_kernel_refuses_itself_is_no_denial() {
+fn an_error_of_the_kernel_itself_is_not_a_denial() {
     let under = Under::new(&allow_all_but(&json!([
         {"names": ["getppid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 9},
     ])));
@@ -191,7 +191,7 @@ fn what_the_kernel_refuses_itself_is_no_denial() {
 }
 
 #[apply(test)]
-fn a_listener_is_asked_and_its_answer_told() {
+fn a_listener_is_notified_and_its_answer_is_reported() {
     let mut profile = allow_all_but(&json!([{"names": ["getppid"], "action": "SCMP_ACT_NOTIFY"}]));
     let under = Under::new(&profile);
     let socket = under.room.path().join("listener");
@@ -213,7 +213,7 @@ fn a_listener_is_asked_and_its_answer_told() {
 }
 
 #[apply(test)]
-fn denials_of_all_descendants_are_told_with_their_programs() {
+fn denials_of_all_descendants_are_reported_with_their_programs() {
     let room = Room::new();
     let files = Files::new(&room);
     let script = "true; ls / >/dev/null; (setsid cat /etc/hostname >/dev/null); exit 0";
@@ -341,7 +341,7 @@ fn injected_calls_are_stopped_or_not() {
 }
 
 #[apply(test)]
-fn a_command_that_can_not_start_is_trouble() {
+fn a_command_that_can_not_start_is_an_error() {
     let under = Under::new(&json!({"defaultAction": "SCMP_ACT_ERRNO"}));
     let ended = under
         .room

@@ -20,7 +20,7 @@ pub struct Session<'a> {
     pub target: &'a Target,
     /// Ends the recording early.
     pub stop: &'a Stop,
-    /// Where what is new is written while the recording goes on.
+    /// The journal for new calls while the recording goes on.
     pub journal: Option<&'a Journal>,
 }
 

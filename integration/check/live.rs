@@ -56,7 +56,7 @@ const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const INT80: [u8; 2] = [0xcd, 0x80];
 
 #[apply(test)]
-fn a_call_that_would_be_denied_is_told_with_who_made_it_and_is_made() {
+fn a_call_that_would_be_denied_is_made_and_reported_with_its_caller() {
     let room = Room::new();
     // getpid and gettid; then socket(AF_UNIX, SOCK_STREAM) twice, and no gettid.
     let profile = profile_of(&room, &["39", "186"]);
@@ -100,7 +100,7 @@ fn a_call_that_would_be_denied_is_told_with_who_made_it_and_is_made() {
 }
 
 #[apply(test)]
-fn a_call_of_a_thread_tells_its_process() {
+fn a_call_of_a_thread_shows_its_process() {
     let room = Room::new();
     let profile = profile_of(&room, &["thread", "39"]);
     let ended = check(&room, &["--json"], &profile, &["thread", "41,1,1,0"]);
@@ -195,7 +195,7 @@ fn a_number_without_a_name_is_found_and_can_only_be_tolerated() {
 }
 
 #[apply(test)]
-fn a_workload_that_fails_is_told_and_hides_nothing() {
+fn a_failed_workload_is_reported_and_hides_no_finding() {
     let room = Room::new();
     let files = Files::new(&room);
     let shell = |text: &str| ["/bin/sh", "-c", text].map(str::to_owned);
@@ -253,7 +253,7 @@ fn an_incomplete_run_is_never_clean() {
 
 #[apply(test)]
 #[needs(no_privileges())]
-fn anybody_can_check() {
+fn an_unprivileged_user_can_check() {
     let room = Room::new();
     let profile = profile_of(&room, &["39"]);
     let (recorder, calls) = (room.path().join("sc-record"), room.path().join("calls"));

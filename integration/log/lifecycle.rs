@@ -102,7 +102,7 @@ fn a_recorder_that_is_killed_leaves_the_workload_and_the_kernel_as_they_were() {
 
 #[apply(test)]
 #[needs(audit())]
-fn recorders_beside_each_other_take_their_own_records_only() {
+fn concurrent_recorders_take_only_their_own_records() {
     let _others_record_too = lock(FlockArg::LockShared);
     let threads: Vec<_> = (1..=4)
         .map(|number: u64| {
@@ -184,7 +184,7 @@ fn every_pass_reads_the_same_input_or_there_is_only_one() {
 
 #[apply(test)]
 #[needs(audit())]
-fn a_workload_that_does_not_end_alike_twice_makes_the_run_incomplete() {
+fn a_workload_that_ends_differently_in_the_second_pass_makes_the_run_incomplete() {
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let made = room.fresh("d");

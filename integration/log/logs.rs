@@ -192,7 +192,7 @@ fn the_log_of_auditd_is_followed_across_its_own_rotation() {
 /// Any user can write the same lines (`logger -t kernel`).
 #[apply(test)]
 #[needs(audit())]
-fn a_syslog_is_not_believed_unless_asked_for() {
+fn a_syslog_is_not_trusted_by_default() {
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let log = room.fresh("l");
@@ -207,7 +207,7 @@ fn a_syslog_is_not_believed_unless_asked_for() {
 
 #[apply(test)]
 #[needs(audit())]
-fn a_log_that_nobody_writes_is_refused() {
+fn a_log_without_a_writer_is_refused() {
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let log = room.fresh("l");

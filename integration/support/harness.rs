@@ -1,6 +1,6 @@
 //! The runner of these tests: libtest's command line and output, and tests that are ignored for a reason found at run time.
 //!
-//! libtest decides at compile time which tests are ignored. Here a test declares what it needs of the machine:
+//! libtest decides at compile time which tests are ignored. Here a test declares its needs:
 //!
 //! ```ignore
 //! #[apply(test)]

@@ -14,7 +14,7 @@ use super::record;
 use super::time;
 use crate::input::text::digits;
 
-/// What a line of a log is.
+/// The class of a line in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogLine<'a> {
     /// A seccomp record, from `audit(` on.

@@ -6,7 +6,7 @@ use super::{Backend, Promise, Target, Unavailable};
 pub struct Choice<'a> {
     /// The backend to record with.
     pub picked: &'a dyn Backend,
-    /// What it promises.
+    /// Its promise.
     pub promise: Promise,
     /// The backends that were preferred to it, and why each can't record.
     pub better: Vec<(&'static str, Unavailable)>,

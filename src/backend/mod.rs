@@ -1,4 +1,4 @@
-//! How a workload is recorded: the contract of every [`Backend`], and what they share.
+//! The backends that record workloads: their contract [`Backend`], and their shared code.
 //!
 //! A backend takes a [`Target`], delivers to a [`Collector`] and obeys a [`Stop`]. [`Session`](crate::session::Session)
 //! joins them, and [`Choice`] picks the backend.
@@ -63,10 +63,10 @@ pub trait Backend: Send + Sync {
     ) -> Result<(), Error>;
 }
 
-/// What a backend would deliver for a target.
+/// The data that a backend would deliver for a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promise {
-    /// What it reports per call.
+    /// The detail of the events.
     pub detail: Detail,
     /// Whether it can report a [`CallSite`](crate::event::CallSite).
     pub call_sites: bool,
@@ -74,7 +74,7 @@ pub struct Promise {
     pub how: String,
 }
 
-/// What a backend reports per call.
+/// The detail of a backend's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// One event per call, in order, with its task.
@@ -93,9 +93,9 @@ pub enum Unavailable {
     /// A capability is missing (capabilities(7)).
     #[error("{what} needs {capability}, which is missing")]
     Capability {
-        /// What was tried.
+        /// The denied operation.
         what: &'static str,
-        /// What allows it.
+        /// The capability that allows it.
         capability: &'static str,
     },
     /// The kernel lacks a feature, or it is switched off.
@@ -125,13 +125,13 @@ pub enum Error {
     Unavailable {
         /// The backend.
         backend: &'static str,
-        /// What is missing.
+        /// The reason.
         source: Unavailable,
     },
     /// The command can't be executed.
     #[error("can't execute {}", path.display())]
     Exec {
-        /// What was to be executed.
+        /// The file to execute.
         path: PathBuf,
         /// The errno of execve(2).
         source: Errno,
@@ -139,7 +139,7 @@ pub enum Error {
     /// The path or an argument holds a NUL byte.
     #[error("{} or one of its arguments contains a NUL byte", path.display())]
     Nul {
-        /// What was to be executed.
+        /// The file to execute.
         path: PathBuf,
     },
     /// The process could not be created.

@@ -109,7 +109,7 @@ fn number_in_status(task: Task, key: &str) -> Option<i32> {
     field(&status, key)?.parse().ok()
 }
 
-/// What a task does with a signal.
+/// The disposition of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Disposition {
     Default,
@@ -124,7 +124,7 @@ fn in_signal_set(task: Task, set: &str, signal: i32) -> Option<bool> {
     Some(set >> (signal - 1) & 1 == 1)
 }
 
-/// What a task does with a signal (1 to 64); `None` if the task is gone.
+/// A task's disposition of a signal (1 to 64); `None` if the task is gone.
 pub(super) fn disposition(task: Task, signal: i32) -> Option<Disposition> {
     Some(if in_signal_set(task, "SigIgn:", signal)? {
         Disposition::Ignored
@@ -341,7 +341,7 @@ pub(super) fn mapping_named(task: Task, name: &[u8]) -> Option<Range<u64>> {
     Some(found.range)
 }
 
-/// What a task has mapped at an address.
+/// The code that a task has mapped at an address.
 pub(super) fn code_at(task: Task, address: u64) -> Code {
     open(task, "maps").map_or(Code::Unknown, |maps| {
         find_code(BufReader::new(maps), address)

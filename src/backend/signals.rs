@@ -57,7 +57,7 @@ struct Shared {
     interrupted: AtomicI32,
 }
 
-/// What the recorder does, which decides what a signal means.
+/// The phase of the recorder, which determines the meaning of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// It records the target.

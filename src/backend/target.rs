@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Error, Job, proc};
 use crate::event::Task;
 
-/// What is recorded.
+/// The target of a recording.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// A program that the backend starts, with all its descendants.

@@ -271,7 +271,7 @@ fn decode(instruction: sock_filter) -> Option<Instruction> {
     })
 }
 
-/// Decodes a program, and refuses what the kernel would refuse.
+/// Decodes a program, and refuses it if the kernel would.
 pub(super) fn decode_program(program: &[sock_filter]) -> Result<Vec<Instruction>, InvalidProgram> {
     if program.is_empty() {
         return Err(InvalidProgram::Empty);

@@ -21,7 +21,7 @@ use crate::sys::probe::{ProbeCall, errnos};
 use crate::sys::raw_call::Entry;
 use crate::syscall::{Arch, Syscall};
 
-/// What was compared, without a difference.
+/// The extent of a comparison without a difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// The number of calls.

@@ -1,9 +1,9 @@
 //! Symbolic execution: all paths that a system call with known ABI and number, but unknown arguments, can take through a
 //! program.
 //!
-//! At a branch on an argument, both sides are followed, and each path remembers what the branch says about the word: ranges
-//! of the whole word, or the value of some of its bits. A branch that these decide is followed to one side only, so a path
-//! that no arguments can take is left out.
+//! At a branch on an argument, both sides are followed, and each path records the constraint on the word: ranges of the
+//! whole word, or the value of some of its bits. If these constraints decide a branch, only one side is followed, so
+//! paths that no arguments can take are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -41,7 +41,7 @@ pub(super) type Ranges = Vec<(u32, u32)>;
 /// All values of a word.
 pub(super) const FULL: (u32, u32) = (0, u32::MAX);
 
-/// What the branches of a path say about the arguments.
+/// The constraints of a path's branches on the arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Constraints {
     /// By the offset of the word.

@@ -23,7 +23,7 @@ pub struct BadLine {
     pub source: String,
     /// The line number, from 1.
     pub line: u64,
-    /// What is wrong, as a sentence without a full stop.
+    /// The problem, as a sentence without a full stop.
     pub what: String,
 }
 

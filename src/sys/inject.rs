@@ -70,7 +70,7 @@ fn wait(pid: i32, at_most: Duration) -> nix::Result<(Option<WaitStatus>, bool)> 
         }
     };
     let mut status = 0;
-    // SAFETY: the pid is that of a child that has not been waited for; the pointer is to a local.
+    // SAFETY: the child with this pid has not been waited for; the pointer is to a local.
     unsafe {
         if !in_time {
             libc::kill(pid, libc::SIGKILL);

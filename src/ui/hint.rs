@@ -1,4 +1,4 @@
-//! The hint after an error message: what the user can do.
+//! The hint after an error message: advice for the user.
 
 use std::error::Error;
 use std::path::Path;

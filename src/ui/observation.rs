@@ -41,7 +41,7 @@ impl<'a> Observation<'a> {
         })
     }
 
-    /// Records with the first of these backends that can. What is new goes to the journal meanwhile.
+    /// Records with the first of these backends that can. Meanwhile, new calls go to the journal.
     pub(crate) fn record(
         &self,
         backends: &[Box<dyn Backend>],

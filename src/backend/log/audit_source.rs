@@ -77,7 +77,7 @@ pub enum AuditSourceError {
     /// The kernel denies access.
     #[error("{what} needs {capability}, which is missing")]
     Denied {
-        /// What was attempted.
+        /// The denied operation.
         what: &'static str,
         /// The capability that allows it (capabilities(7)).
         capability: &'static str,

@@ -41,7 +41,7 @@ pub struct Follow {
 const LOOK: Duration = Duration::from_millis(200);
 
 const COMMAND: Unavailable =
-    Unavailable::Target("a command: it follows the records of what others start");
+    Unavailable::Target("a command: it follows programs that others start");
 
 impl Backend for Follow {
     fn name(&self) -> &'static str {

@@ -122,7 +122,7 @@ impl Ledger {
         ledger.settle(sink);
     }
 
-    /// Reports what is lost.
+    /// Reports all losses.
     pub(super) fn settle(self, sink: &mut dyn Sink) {
         let mut lost = |count: u64, why: &str| {
             sink.event(Event::Lost {

@@ -117,7 +117,7 @@ pub(super) fn living(sessions: &BTreeSet<u32>, session: LoginSession) -> io::Res
     ))
 }
 
-/// Checks the processes by ascending pid: the kernel lists `/proc` in this order, as it is read.
+/// Checks the processes by ascending pid: the kernel lists `/proc` in this order while it is read.
 fn scan(sessions: &BTreeSet<u32>, session: LoginSession) -> io::Result<Vec<OwnedFd>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {

@@ -152,7 +152,7 @@ impl Passes<'_> {
                 true
             } else if end.exit != expected.exit {
                 lost.push(loss(format!(
-                    "pass {number} ended differently from the first ({}, not {}): the workload can't be repeated as it is",
+                    "pass {number} ended differently from the first ({}, not {}): the workload behaves differently when it is repeated",
                     describe(end.exit),
                     describe(expected.exit),
                 )));
@@ -239,7 +239,7 @@ enum Input {
     File(File, u64),
     /// A terminal, a device, or nothing.
     Other,
-    /// A pipe or socket: what was read is gone.
+    /// A pipe or socket, which can't be rewound.
     Stream,
 }
 

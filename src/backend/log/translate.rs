@@ -41,7 +41,7 @@ enum Launch {
     Done,
 }
 
-/// What a call needs besides counting.
+/// The kinds of calls that need more than counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Plain,
