@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What recording costs, beside strace: writes benches/RESULTS.md.
+"""Measures the cost of recording, compared with strace: writes benches/RESULTS.md.
 
 Every workload runs natively, under `strace -f -c`, under `strace -ff -o` and under sc-record, first with the scheduler
-choosing the CPUs, then with everything on one CPU. A round runs each of them once, one after the other (hyperfine does
-the timing), so that what else the machine does meets all of them; the medians over the rounds are compared.
+choosing the CPUs, then with everything on one CPU. A round runs each of them once, one after the other (timed by
+hyperfine), so that other load of the machine affects all of them; the medians of the rounds are compared.
 """
 
 import argparse
@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# The added time of sc-record over that of strace -f -c: at most.
+# The maximum of sc-record's added time divided by that of strace -f -c.
 AIM = {"any CPU": 0.2, "one CPU": 0.5}
-# Resident memory of the recorder after so many processes and calls: at most.
+# The maximum resident memory of the recorder after this many processes and calls.
 MEMORY_PROCESSES, MEMORY_CALLS, MEMORY_AIM_MB = 10_000, 10_000_000, 30
 
 
@@ -152,7 +152,7 @@ def memory(sc_record, work, quick):
     sh(["gcc", "-O2", "-o", many, HERE / "many.c"])
     processes, calls = (MEMORY_PROCESSES // 10, MEMORY_CALLS // 100) if quick else (MEMORY_PROCESSES, MEMORY_CALLS)
     start = time.monotonic()
-    # wait4(2) tells the maximum over the recorder and the (small) workload.
+    # wait4(2) returns the maximum of the recorder and the (small) workload.
     child = os.posix_spawn(sc_record, [sc_record, "-q", "-r", "none", "-o", "none", "--", many, str(processes), str(calls)], os.environ)
     _, status, usage = os.wait4(child, 0)
     if status != 0:
@@ -180,19 +180,19 @@ def main():
     with tempfile.TemporaryDirectory(prefix="sc-record-bench.") as directory:
         work = Path(directory)
         cases, wrappers = workloads(work, arguments.quick), tools(sc_record, work)
-        lines = ["# What recording costs", "",
-                 f"Medians of {rounds} rounds; `make bench` makes this file. Added time is the time beyond the native run's.", "",
+        lines = ["# The cost of recording", "",
+                 f"Medians of {rounds} rounds; `make bench` writes this file. Added time is the time in addition to a native run.", "",
                  *machine(), f"- {sh([sc_record, '--version'])}, `-q -r none -o none`", ""]
         quiet = Quiet()
         for pinning, prefix in (("any CPU", ""), ("one CPU", "taskset -c 0 ")):
             lines += table(pinning, measure(pinning, prefix, cases, wrappers, rounds, quiet, work))
         if quiet.disturbed:
             lines += [f"**The machine was busy with something else at the start of {quiet.disturbed} of {2 * rounds * len(cases)} rounds: "
-                      "these figures say little.**", ""]
+                      "these figures are unreliable.**", ""]
         processes, calls, megabytes, seconds = memory(sc_record, work, arguments.quick)
         met = "met" if megabytes <= MEMORY_AIM_MB else "missed"
-        lines += ["## Memory", "", f"After {processes:,} processes and {calls:,} calls ({seconds:.0f} s) the recorder had had at most "
-                  f"{megabytes:.1f} MB resident (aim: ≤ {MEMORY_AIM_MB} MB, {met})."]
+        lines += ["## Memory", "", f"After {processes:,} processes and {calls:,} calls ({seconds:.0f} s) the recorder's peak resident memory was "
+                  f"{megabytes:.1f} MB (aim: ≤ {MEMORY_AIM_MB} MB, {met})."]
     report = "\n".join(lines) + "\n"
     print(report)
     if not arguments.quick:

@@ -1,4 +1,4 @@
-// getppid CALLS [THREADS]: so many calls in each of so many threads. They do nothing but enter the kernel.
+// getppid CALLS [THREADS]: makes this many calls in each of this many threads. They only enter the kernel.
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/syscall.h>

@@ -1,4 +1,4 @@
-// many PROCESSES CALLS: so many processes one after the other, then so many calls. For the recorder's memory.
+// many PROCESSES CALLS: creates this many processes one after the other, then makes this many calls, to measure the recorder's memory.
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>

@@ -67,7 +67,7 @@ struct shared {
 #define SHARED_FD 100
 #define SELF_FD 101
 
-/* ---- the bottom: instructions ---- */
+/* ---- instructions ---- */
 
 long enter64(u64 nr, const u64 *arguments);
 long enter32(u64 nr, const u64 *arguments);
@@ -171,7 +171,7 @@ static char *put_number(char *at, char *end, long number)
     return at;
 }
 
-/* Something is not as it is natively. %s and %d only. */
+/* Reports a difference from a run without a tracer. %s and %d only. */
 static void fail(const char *format, ...)
 {
     if (__atomic_fetch_add(&SHARED->failures, 1, __ATOMIC_SEQ_CST))
@@ -671,7 +671,7 @@ static void sleeps(struct task *t)
     disturbed |= SHARED->handlers && (may(THREADS) || may(FLIPS) || may(REWRITES) || may(VFORK_TSYNC));
     /* The kernel closes a ring later, in the task that had it, which interrupts its calls. */
     disturbed |= t->had_ring && kind < 15;
-    /* As does a signal that was blocked, and that a mask lets in, though nobody handles it. */
+    /* So does a blocked signal without a handler that a mask unblocks. */
     disturbed |= may(MISC) && (kind == 3 || kind == 5 || kind == 7 || kind == 8);
     if (result != expected && !(disturbed && result == -EINTR))
         fail("%s returned %d", what, result);
@@ -724,7 +724,7 @@ static void random_signal(struct task *t)
     }
 }
 
-/* ---- tasks that make tasks ---- */
+/* ---- tasks that create tasks ---- */
 
 static struct task *new_task(struct task *t, int thread)
 {
@@ -768,7 +768,7 @@ static long make(struct task *t, struct task *child, u32 abi, u32 nr, const u64 
     return result;
 }
 
-/* What became of a child that was waited for. */
+/* The outcome of a child that was waited for. */
 static void reaped(struct task *t, struct task *child, int status)
 {
     (void)t;
@@ -1036,7 +1036,7 @@ static void be_strict(struct task *t)
         ;
 }
 
-/* Syscall user dispatch: what it catches is no call. */
+/* Syscall user dispatch: a dispatched call does not count. */
 static void dispatch(struct task *t)
 {
     if (!t->has_handlers)
@@ -1084,7 +1084,7 @@ static void be_traced(struct task *t)
         sleep_us(t, 2000);
 }
 
-/* Flags of clone3 that change while somebody looks at them. */
+/* Flags of clone3 that change while a tracer reads them. */
 static void flips(struct task *t)
 {
     struct task *child = new_task(t, 0), *flipper = new_task(t, 1);
@@ -1251,7 +1251,7 @@ static void misc(struct task *t)
     default: {
         /* Ignored, or back to the default. */
         struct kernel_sigaction action = {chance(t, 2), 0x04000000, (u64)restorer, 0};
-        /* Children that nobody waits for free their ids for strangers. */
+        /* Children without a wait free their ids for unrelated tasks. */
         int waits = may(KILLS) || may(STOPS);
         CALL4(N_SIGACTION, waits || chance(t, 2) ? SIGURG : SIGCHLD, &action, 0, 8);
         break;

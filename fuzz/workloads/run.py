@@ -5,8 +5,8 @@
 
 Each seed from FIRST up to LAST, without LAST, is one run of random.c. The program counts each call before it makes it (begun) and after
 it returned (returned). A finding is a difference that a complete run must not have: a call that returned and is not recorded, a
-recorded call that was not begun, another exit status than natively, a loss without a cause, a run that does not end. Exit status 1:
-there are findings. To repeat one, give its seed. Needs root, x86-64 and gcc; runs in a pid namespace of its own.
+recorded call that was not begun, another exit status than without the recorder, a loss without a cause, a run that does not end. Exit status 1:
+there are findings. To repeat one, give its seed. Needs root, x86-64 and gcc; runs in its own pid namespace.
 """
 
 import argparse

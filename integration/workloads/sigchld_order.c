@@ -91,6 +91,6 @@ int main(void)
         CHECK(waitpid(pid, &status, 0) == -1 && errno == ECHILD);
         CHECK(kill(pid, 0) == -1 && errno == ESRCH);
     }
-    say("told in order\n");
+    say("signals in order\n");
     return 0;
 }
