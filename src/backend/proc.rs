@@ -443,13 +443,10 @@ pub(super) fn is_privileged_file(path: &Path) -> bool {
     !nosuid && (set_user || set_group || crate::sys::file::has_capabilities(path))
 }
 
-/// Whether the kernel has `SECCOMP_RET_TRACE`.
-pub(super) fn seccomp_can_trace() -> bool {
-    fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok_and(|actions| {
-        actions
-            .split_ascii_whitespace()
-            .any(|action| action == "trace")
-    })
+/// Whether a list of seccomp actions in `/proc/sys/kernel/seccomp` (seccomp(2)) has an action.
+pub(super) fn lists_action(list: &str, action: &str) -> bool {
+    let actions = fs::read_to_string(Path::new("/proc/sys/kernel/seccomp").join(list));
+    actions.is_ok_and(|actions| actions.split_ascii_whitespace().any(|word| word == action))
 }
 
 /// The kernel's major and minor version; `None` if its release doesn't begin with them.

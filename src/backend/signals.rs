@@ -33,19 +33,26 @@ const SAME_SIGNAL: Duration = Duration::from_millis(100);
 /// programs that the library starts get the inherited mask back.
 pub fn flag_interrupts() -> std::io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    let set = Set::of([libc::SIGINT, libc::SIGTERM]);
-    set.block();
     let shared = Arc::clone(&flag);
+    on_each(Set::of([libc::SIGINT, libc::SIGTERM]), move |_| {
+        shared.store(true, Ordering::Relaxed);
+    })?;
+    Ok(flag)
+}
+
+/// Blocks these signals, and starts a thread that takes them.
+fn on_each(set: Set, mut take: impl FnMut(&Received) + Send + 'static) -> std::io::Result<()> {
+    set.block();
     let thread = std::thread::Builder::new().name("signals".to_owned());
     thread.spawn(move || {
         loop {
             // It fails with EINTR only, after a stop.
-            if set.wait().is_ok() {
-                shared.store(true, Ordering::Relaxed);
+            if let Ok(received) = set.wait() {
+                take(&received);
             }
         }
     })?;
-    Ok(flag)
+    Ok(())
 }
 
 /// Handles the signals of this process once created.
@@ -76,8 +83,6 @@ impl Signals {
             // glibc keeps the signals between the standard and the real-time ones for itself.
             !NOT_OURS.contains(signal) && (*signal < 32 || *signal >= libc::SIGRTMIN())
         });
-        let set = Set::of(ours);
-        set.block();
         let shared = Arc::new(Shared {
             phase: Mutex::new(Phase::Recording),
             interrupted: AtomicI32::new(0),
@@ -92,15 +97,7 @@ impl Signals {
             interrupts: 0,
             latest: None,
         };
-        let thread = std::thread::Builder::new().name("signals".to_owned());
-        thread.spawn(move || {
-            loop {
-                // It fails with EINTR only, after a stop.
-                if let Ok(received) = set.wait() {
-                    handler.received(&received);
-                }
-            }
-        })?;
+        on_each(Set::of(ours), move |received| handler.received(received))?;
         Ok(Signals(shared))
     }
 

@@ -326,7 +326,7 @@ impl Intake {
         {
             lost(
                 sink,
-                "the log isn't this kernel's, so missing records can't be detected".to_owned(),
+                "the log isn't this kernel's, so missing records can't be detected",
             );
             std::mem::take(&mut self.ledger).settle_unproven(sink);
             return;
@@ -399,21 +399,23 @@ impl Intake {
                 if now.lost != before.lost {
                     sink.event(Event::Lost {
                         count: Some(u64::from(now.lost.wrapping_sub(before.lost))),
-                        why: format!("the kernel's count of lost audit records grew{}", grows_always(now)),
+                        why: format!(
+                            "the kernel's count of lost audit records grew{}",
+                            grows_always(now)
+                        ),
                     });
                 }
                 if excluded {
                     lost(
                         sink,
-                        "an audit rule may exclude seccomp records (see auditctl -l)".to_owned(),
+                        "an audit rule may exclude seccomp records (see auditctl -l)",
                     );
                 }
             }
             (Err(Errno::EPERM), _) | (_, Err(Errno::EPERM)) => lost(
                 sink,
                 "the kernel's count of lost audit records can't be read: this needs CAP_AUDIT_CONTROL and the initial \
-                 namespaces"
-                    .to_owned(),
+                 namespaces",
             ),
             (Err(error), _) | (_, Err(error)) => lost(
                 sink,

@@ -44,7 +44,7 @@ pub use passes::Log;
 
 use self::batch::Batch;
 use self::login::LoginSession;
-use super::{Error, Unavailable};
+use super::{Error, Unavailable, proc};
 use crate::event::{Event, Sink};
 use crate::recording::Exit;
 
@@ -83,14 +83,11 @@ impl From<AuditSourceError> for Error {
 
 /// Whether the kernel logs the calls that a filter wants logged.
 fn is_logged() -> bool {
-    std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_logged").is_ok_and(|actions| {
-        actions
-            .split_ascii_whitespace()
-            .any(|action| action == "log")
-    })
+    proc::lists_action("actions_logged", "log")
 }
 
-fn lost(sink: &mut dyn Sink, why: String) {
+fn lost(sink: &mut dyn Sink, why: impl Into<String>) {
+    let why = why.into();
     sink.event(Event::Lost { count: None, why });
 }
 

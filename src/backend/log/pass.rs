@@ -74,8 +74,7 @@ impl<'a> Pass<'a> {
         if self.myself.has_filter {
             lost(
                 sink,
-                "the recorder runs under a seccomp filter: calls that it refuses are not logged"
-                    .to_owned(),
+                "the recorder runs under a seccomp filter: calls that it refuses are not logged",
             );
         }
         let filter = Filter {
@@ -125,7 +124,7 @@ impl<'a> Pass<'a> {
             self.take(record, &mut members, &mut translator, sink);
         });
         if let Some(reason) = self.stop.reason() {
-            lost(sink, reason.to_owned());
+            lost(sink, reason);
         }
         Ok(RunEnd {
             exit,
@@ -153,8 +152,7 @@ impl<'a> Pass<'a> {
                         lost(
                             sink,
                             "records of other programs in this login session count as the workload's: CAP_AUDIT_CONTROL \
-                             is missing"
-                                .to_owned(),
+                             is missing",
                         );
                     }
                     *members = Some(Members::new(session, self.known.is_empty()));

@@ -187,8 +187,7 @@ impl Translator {
             lost(
                 sink,
                 "the workload loaded its own seccomp filter, or tried to: calls that it refuses are not logged, and strict \
-                 mode fails under the recording filter; use --backend ptrace"
-                    .to_owned(),
+                 mode fails under the recording filter; use --backend ptrace",
             );
         } else {
             lost(

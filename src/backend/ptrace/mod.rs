@@ -164,7 +164,7 @@ impl Ptrace {
             )
         } else if !proc::is_of_this_namespace() {
             Stopping::EveryCall("/proc doesn't show this pid namespace")
-        } else if !proc::seccomp_can_trace() {
+        } else if !proc::lists_action("actions_avail", "trace") {
             Stopping::EveryCall("the kernel has no SECCOMP_RET_TRACE")
         } else if myself.can_load_filters {
             Stopping::Filter {
