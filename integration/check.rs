@@ -1,5 +1,6 @@
 //! `sc-record check`: recordings, runs and real programs against profiles.
 
+mod junit;
 mod live;
 mod real;
 
@@ -266,4 +267,25 @@ fn the_committed_profiles_allow_the_committed_recordings() {
         );
         assert_eq!(status, 0, "{name}: {text}");
     }
+}
+
+/// Counts of folded runs are lower bounds: they keep none.
+#[apply(test)]
+fn counts_of_folded_runs_are_lower_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs: Vec<_> = (1..5)
+        .map(|number| run(number, &["read", "mount"]))
+        .collect();
+    recording(&folder.path().join("r.json"), &runs);
+    profile(&folder.path().join("p.json"), &json!([allow(&["read"])]));
+    let (text, _) = report(folder.path(), "check p.json r.json");
+    assert!(text.contains("    8 calls, by /bin/app"), "{text}");
+    let merge = sc_record(folder.path(), "merge --compact -q r.json -o f.json");
+    assert!(merge.status.success(), "{merge:?}");
+    let (text, _) = report(folder.path(), "check p.json f.json");
+    // Twice in the run that is whole, at least once in each of the others.
+    assert!(text.contains("    at least 5 calls, by /bin/app"), "{text}");
+    let (json, _) = report(folder.path(), "check p.json f.json --json");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["denied"][0]["count_exact"], false);
 }

@@ -315,7 +315,7 @@ fn injected_calls_are_stopped_or_not() {
         line.args(["verify", "--inject", names]).arg(&under.profile);
         under.room.run(&mut line)
     };
-    let stopped = "stopped (the profile says SCMP_ACT_ERRNO(EPERM); the process got EPERM)";
+    let stopped = "stopped (the filter answers SCMP_ACT_ERRNO(EPERM); the process got EPERM)";
     let ended = run("mount,unshare");
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let expected = ["mount", "x86:mount", "unshare", "x86:unshare"];
@@ -326,7 +326,7 @@ fn injected_calls_are_stopped_or_not() {
     assert_eq!(
         ended.stdout,
         format!(
-            "setns: LET THROUGH (the profile says SCMP_ACT_ALLOW; the process got EBADF)\nx86:mount: {stopped}\n"
+            "setns: LET THROUGH (the filter answers SCMP_ACT_ALLOW; the process got EBADF)\nx86:mount: {stopped}\n"
         )
     );
     let ended = run("frobnicate");

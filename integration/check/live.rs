@@ -88,6 +88,7 @@ fn a_call_that_would_be_denied_is_made_and_reported_with_its_caller() {
         .map(|n| caller["args"][n].as_str().unwrap())
         .collect();
     assert_eq!(args, ["0x1", "0x1", "0x0"]);
+    assert_eq!(caller["call"], "socket(AF_UNIX, SOCK_STREAM, 0x0)");
     assert_eq!(instruction(caller), SYSCALL);
     assert!(caller["first_ms"].as_u64().unwrap() <= report["run"]["duration_ms"].as_u64().unwrap());
     assert_eq!(report["run"]["exit"], json!({"code": 0}));

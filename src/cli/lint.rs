@@ -30,8 +30,8 @@ pub(crate) struct LintArgs {
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) recording: Option<PathBuf>,
 
-    /// Disable a rule, by its id or name (repeatable)
-    #[arg(long = "allow", value_name = "RULE", value_parser = rules(), ignore_case = true, hide_possible_values = true)]
+    /// Disable rules, by their ids or names (comma-separated)
+    #[arg(long = "allow", value_name = "RULES", value_delimiter = ',', value_parser = rules(), ignore_case = true, hide_possible_values = true)]
     pub(crate) allowed: Vec<&'static LintRule>,
 
     #[command(flatten)]

@@ -84,6 +84,13 @@ impl fmt::Display for UnknownName {
         if self.arches.is_empty() {
             return write!(f, "{name} is not a system call of any known ABI");
         }
+        // By its number, sc-record adds a call of the native ABI.
+        if self.arches.contains(&Arch::NATIVE) {
+            return write!(
+                f,
+                "libseccomp {version} does not know {name}, and the runtime skips it"
+            );
+        }
         let arches: Vec<_> = self.arches.iter().map(|arch| arch.name()).collect();
         write!(
             f,

@@ -66,7 +66,7 @@ impl fmt::Display for RiskClass {
 }
 
 /// The class of a call, and why it is in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Risk {
     /// The class.
     pub class: RiskClass,

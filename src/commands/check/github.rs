@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use sc_record::profile::{Edit, Place};
+use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Because, Finding};
 
 use super::people::name;
@@ -32,6 +33,10 @@ pub(super) fn render(report: &Report<'_>) -> String {
                 .map_or("unknown".into(), |path| path.to_string_lossy());
             if let Some(place) = place(caller) {
                 let _ = write!(what, " at {place}");
+            }
+            if let Some(args) = &caller.args {
+                what += ": ";
+                what += &call_with_arguments(finding.syscall, args);
             }
         } else if let Some(path) = finding.executables.first() {
             let _ = write!(what, "; called by {}", path.display());

@@ -2,6 +2,7 @@
 
 use sc_record::event::Code;
 use sc_record::recording::Exit;
+use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Because, Caller, Finding, Unused};
 use serde_json::{Value, json};
 
@@ -72,16 +73,17 @@ fn finding(finding: &Finding) -> Value {
         "because": because,
         "rules": rules,
         "count": finding.count,
+        "count_exact": finding.count_is_exact,
         "first_ms": finding.first.map(millis),
         "executables": finding.executables.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         "runs": finding.runs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "callers": finding.callers.iter().map(caller).collect::<Vec<_>>(),
+        "callers": finding.callers.iter().map(|one| caller(finding, one)).collect::<Vec<_>>(),
         "by_others": finding.by_others,
     })
 }
 
 /// Registers are strings: a number of JSON need not have 64 bits.
-fn caller(caller: &Caller) -> Value {
+fn caller(finding: &Finding, caller: &Caller) -> Value {
     let hex = |value: &u64| format!("{value:#x}");
     let (module, offset) = match &*caller.code {
         Code::File { path, offset, .. } => (Some(path.to_string_lossy()), Some(hex(offset))),
@@ -96,6 +98,7 @@ fn caller(caller: &Caller) -> Value {
         "module": module,
         "offset": offset,
         "ip": caller.ip.as_ref().map(hex),
+        "call": caller.args.as_ref().map(|args| call_with_arguments(finding.syscall, args)),
         "args": caller.args.map(|args| args.map(|arg| hex(&arg))),
         "count": caller.count,
         "first_ms": millis(caller.first),

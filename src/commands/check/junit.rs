@@ -1,5 +1,5 @@
 //! The report as `JUnit` XML: one test case per call that is not simply allowed, one for the workload, and one for
-//! completeness.
+//! completeness. Valid by `junit-10.xsd` of Jenkins' plugin xUnit.
 
 use quick_junit::{NonSuccessKind, Report as JunitReport, TestCase, TestCaseStatus, TestSuite};
 
@@ -64,5 +64,6 @@ pub(super) fn render(report: &Report<'_>) -> anyhow::Result<String> {
         junit.set_time(run.duration);
     }
     junit.add_test_suite(suite);
-    Ok(junit.to_string()?)
+    // The schema of Jenkins has no such attribute on the root, and nothing is skipped.
+    Ok(junit.to_string()?.replacen(" skipped=\"0\"", "", 1))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Caller, Finding, Unused, UnusedName};
 use sc_record::syscall::Arch;
 
@@ -89,7 +90,12 @@ fn found(finding: &Finding) -> String {
         &mut text,
         &format!("  {} {}: {}", name(finding), why(finding), answers(finding)),
     );
-    let mut how = plural(finding.count, "call");
+    let at_least = if finding.count_is_exact {
+        ""
+    } else {
+        "at least "
+    };
+    let mut how = format!("{at_least}{}", plural(finding.count, "call"));
     if let Some(first) = finding.first {
         let _ = write!(how, ", the first after {:.3} s", first.as_secs_f64());
     }
@@ -147,8 +153,8 @@ fn called_by(finding: &Finding, caller: &Caller) -> String {
         let _ = write!(text, ", {}", plural(caller.count, "call"));
     }
     if let Some(args) = &caller.args {
-        let args: Vec<_> = args.iter().map(|arg| format!("{arg:#x}")).collect();
-        let _ = write!(text, ": {}({})", finding.syscall, args.join(", "));
+        text += ": ";
+        text += &call_with_arguments(finding.syscall, args);
     }
     text
 }

@@ -22,8 +22,27 @@ use crate::cli::LintArgs;
 struct Located {
     file: PathBuf,
     finding: Finding,
+    /// Every part that it is about; the whole file counts as its start.
+    parts: Vec<Part>,
+}
+
+/// A part of a profile that a finding is about.
+struct Part {
+    /// As a path in the format; `None` for the whole file.
+    path: Option<String>,
     position: Position,
 }
+
+impl Located {
+    fn position(&self) -> Position {
+        self.parts.first().map_or(START, |part| part.position)
+    }
+}
+
+const START: Position = Position { line: 1, column: 1 };
+
+/// How many positions of a finding are shown as text.
+const SHOWN: usize = 8;
 
 pub(super) fn lint(args: &LintArgs) -> anyhow::Result<u8> {
     if args.rules {
@@ -42,7 +61,7 @@ pub(super) fn lint(args: &LintArgs) -> anyhow::Result<u8> {
     for path in &args.profiles {
         all.extend(of_file(path, args, version, recording.as_ref())?);
     }
-    all.sort_by_key(|located| (located.position, located.finding.rule.id));
+    all.sort_by_key(|located| (located.position(), located.finding.rule.id));
     all.sort_by(|one, other| one.file.cmp(&other.file));
     let text = if args.sarif {
         format!("{:#}\n", sarif::log(&all))
@@ -78,7 +97,6 @@ fn of_file(
         recording,
         conditional: &paths,
     };
-    let start = Position { line: 1, column: 1 };
     let positions = parsed.positions(&bytes);
     let findings = check(&context).into_iter();
     let findings = findings.filter(|finding| {
@@ -87,15 +105,29 @@ fn of_file(
     });
     Ok(findings
         .map(|finding| {
-            let of_path = conditionals
-                .iter()
-                .find(|one| Some(&one.path) == finding.path.as_ref())
-                .and_then(|one| one.position);
-            let of_place = || positions.of(finding.place?);
+            let places = finding.places.iter().map(|&place| Part {
+                path: Some(place.to_string()),
+                position: positions.of(place).unwrap_or(START),
+            });
+            let paths = finding.paths.iter().map(|path| {
+                let one = conditionals.iter().find(|one| one.path == *path);
+                Part {
+                    path: Some(path.clone()),
+                    position: one.and_then(|one| one.position).unwrap_or(START),
+                }
+            });
+            let mut parts: Vec<Part> = places.chain(paths).collect();
+            if parts.is_empty() {
+                parts.push(Part {
+                    path: None,
+                    position: START,
+                });
+            }
+            parts.sort_by_key(|part| part.position);
             Located {
                 file: path.to_owned(),
-                position: of_path.or_else(of_place).unwrap_or(start),
                 finding,
+                parts,
             }
         })
         .collect())
@@ -103,28 +135,25 @@ fn of_file(
 
 fn text(all: &[Located], args: &LintArgs, version: Version) -> String {
     let mut text = String::new();
-    for Located {
-        file,
-        finding,
-        position,
-    } in all
-    {
+    for located in all {
+        let Located { file, finding, .. } = located;
         let rule = finding.rule;
         let severity = match rule.severity {
             Severity::Error => style(rule.severity).red().bold(),
             Severity::Warning => style(rule.severity).yellow().bold(),
             Severity::Note => style(rule.severity).cyan(),
         };
-        let Position { line, column } = position;
+        let Position { line, column } = located.position();
         let _ = writeln!(
             text,
-            "{}:{line}:{column}: {severity}: {} [{} {}]\n  fix: {}",
+            "{}:{line}:{column}: {severity}: {} [{} {}]",
             file.display(),
             finding.message,
             rule.id,
             rule.name,
-            rule.fix
         );
+        text.push_str(&also_at(located));
+        let _ = writeln!(text, "  fix: {}", rule.fix);
     }
     let number = |severity| {
         let of_severity = all
@@ -144,14 +173,38 @@ fn text(all: &[Located], args: &LintArgs, version: Version) -> String {
     text
 }
 
+/// The line with the further positions of a finding; empty if there are none.
+fn also_at(located: &Located) -> String {
+    let mut others: Vec<Position> = located.parts.iter().map(|part| part.position).collect();
+    others.dedup();
+    let others = others.get(1..).unwrap_or_default();
+    if others.is_empty() {
+        return String::new();
+    }
+    let shown = others.iter().take(SHOWN);
+    let shown: Vec<_> = shown
+        .map(|at| format!("{}:{}", at.line, at.column))
+        .collect();
+    let more = match others.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("  also at {}{more}\n", shown.join(", "))
+}
+
 fn json(all: &[Located], args: &LintArgs, version: Version) -> Value {
     let findings = all.iter().map(|located| {
         let finding = &located.finding;
+        let parts = located.parts.iter().filter(|part| part.path.is_some());
+        let parts = parts.map(|part| {
+            let Position { line, column } = part.position;
+            json!({"place": part.path, "line": line, "column": column})
+        });
         json!({
             "file": located.file.to_string_lossy(),
-            "line": located.position.line,
-            "column": located.position.column,
-            "place": finding.path.clone().or_else(|| finding.place.map(|place| place.to_string())),
+            "line": located.position().line,
+            "column": located.position().column,
+            "places": parts.collect::<Vec<_>>(),
             "rule": finding.rule.id,
             "name": finding.rule.name,
             "severity": finding.rule.severity.name(),

@@ -37,15 +37,18 @@ fn rule(rule: &LintRule) -> Value {
 
 fn result(located: &Located) -> Value {
     let finding = &located.finding;
+    let mut positions: Vec<_> = located.parts.iter().map(|part| part.position).collect();
+    positions.dedup();
     json!({
         "ruleId": finding.rule.id,
         "ruleIndex": RULES.iter().position(|rule| rule.id == finding.rule.id),
         "level": finding.rule.severity.name(),
         "message": {"text": format!("{}. {}", finding.message, finding.rule.fix)},
-        "locations": [{"physicalLocation": {
+        // To correct the finding, every one of them is changed.
+        "locations": positions.iter().map(|at| json!({"physicalLocation": {
             "artifactLocation": {"uri": uri(&located.file)},
-            "region": {"startLine": located.position.line, "startColumn": located.position.column.max(1)},
-        }}],
+            "region": {"startLine": at.line, "startColumn": at.column.max(1)},
+        }})).collect::<Vec<_>>(),
     })
 }
 

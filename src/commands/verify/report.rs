@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use sc_record::enforce::Runtime;
 use sc_record::profile::Action;
+use sc_record::review::call_with_arguments;
 use sc_record::syscall::{Arch, Syscall};
 use sc_record::trial::{
     Denial, DenialOutcome, InjectOutcome, InjectVerdict, Injected, SaidBy, TrialEnd, Verified,
@@ -190,15 +191,12 @@ fn write_denial(text: &mut String, denial: &Denial) {
         "  by {executable} (thread {}) at {}",
         denial.thread, denial.code
     );
-    let args: Vec<_> = (denial.first.args.iter())
-        .map(|arg| format!("{arg:#x}"))
-        .collect();
     let _ = writeln!(
         text,
-        "  first in process {} after {} ms, with {}",
+        "  first in process {} after {} ms: {}",
         denial.first.process,
         denial.first.after.as_millis(),
-        args.join(", ")
+        call_with_arguments(denial.syscall, &denial.first.args)
     );
 }
 
@@ -250,20 +248,20 @@ fn verdict(verdict: InjectVerdict) -> &'static str {
         InjectVerdict::Stopped => "stopped",
         InjectVerdict::LetThrough => "LET THROUGH",
         InjectVerdict::Asked => "left to the listener",
-        InjectVerdict::Contradiction => "NOT WHAT THE PROFILE SAYS",
+        InjectVerdict::Contradiction => "NOT WHAT THE FILTER ANSWERS",
     }
 }
 
 fn injected_line(injected: &Injected) -> String {
     let mut line = format!(
-        "{}: {} (the profile says {}; the process {})",
+        "{}: {} (the filter answers {}; the process {})",
         call(injected.syscall),
         verdict(injected.verdict()),
         injected.action,
         got(injected.outcome)
     );
     if injected.depends_on_args {
-        line.push_str("; with other arguments the profile may say something else");
+        line.push_str("; with other arguments, the filter may answer otherwise");
     }
     line
 }

@@ -35,6 +35,8 @@ pub struct Evidence {
 #[derive(Clone, Debug, Default)]
 struct Call {
     count: u64,
+    /// Folded runs have the call, which keep no counts: each counts once.
+    folded: bool,
     first: Option<Duration>,
     executables: BTreeSet<PathBuf>,
     runs: BTreeSet<RunId>,
@@ -46,8 +48,10 @@ impl Evidence {
     #[must_use]
     pub fn of_recording(recording: &Recording) -> Evidence {
         let calls = recording.syscalls().into_iter().map(|(syscall, seen)| {
+            let folded = u64::try_from(seen.folded_runs).unwrap_or(u64::MAX);
             let call = Call {
-                count: seen.count,
+                count: seen.count.saturating_add(folded),
+                folded: !seen.count_is_exact(),
                 first: None,
                 executables: seen.executables.into_iter().map(Into::into).collect(),
                 runs: seen.runs,
@@ -72,6 +76,7 @@ impl Evidence {
         let calls = run.syscalls.iter().map(|(&syscall, tally)| {
             let call = Call {
                 count: tally.count,
+                folded: false,
                 first: tally.first_ms.map(Duration::from_millis),
                 executables: tally.executables.clone(),
                 runs: BTreeSet::from([run.id]),
@@ -126,6 +131,8 @@ pub struct Finding {
     pub because: Because,
     /// How often it was made with this outcome.
     pub count: u64,
+    /// Whether `count` is exact, not a lower bound.
+    pub count_is_exact: bool,
     /// When it was made so first, since the start of the run; `None` if there were several runs.
     pub first: Option<Duration>,
     /// Which executables made it, with any outcome.
@@ -271,6 +278,7 @@ pub fn check(profile: &Profile, answers: &Answers, evidence: &Evidence, terms: &
                 actions: tally.actions.clone(),
                 because,
                 count: tally.count,
+                count_is_exact: !call.folded,
                 first: call.watched.as_ref().map(|_| tally.first).or(call.first),
                 executables: call.executables.clone(),
                 runs: call.runs.clone(),

@@ -130,53 +130,33 @@ pub(super) fn unmasked_int(context: &Context<'_>) -> Vec<Found> {
     if !has_64_bits(context) {
         return Vec::new();
     }
-    args(context)
+    let compared = args(context)
         .filter(|(_, arg, _)| {
             // A mask within the lower half is what is asked for.
             arg.op() != Op::MaskedEq || arg.value() > u64::from(u32::MAX)
         })
-        .filter_map(|(place, arg, rule)| {
-            let names = rule
-                .names()
-                .iter()
-                .filter(|name| is_in(INTS, name, arg.index()));
-            let names: Vec<_> = names.map(String::as_str).collect();
-            (!names.is_empty()).then(|| {
-                Found::at(
-                    place,
-                    format!(
-                        "argument {} of {} has 32 bits: {arg}",
-                        arg.index(),
-                        names.join(", ")
-                    ),
-                )
-            })
-        })
-        .collect()
+        .filter_map(|(place, arg, rule)| Some((place, of_names(INTS, arg, rule)?)));
+    Found::names(compared.collect(), |compared| {
+        format!("these arguments have 32 bits: {compared}")
+    })
+}
+
+/// `socket arg0 == 0x1`, with the rule's names whose argument is in a table; `None` if there are none.
+fn of_names(table: &[(&str, &[usize])], arg: &ArgCmp, rule: &Rule) -> Option<String> {
+    let names = rule.names().iter();
+    let names = names.filter(|name| is_in(table, name, arg.index()));
+    let names: Vec<_> = names.map(String::as_str).collect();
+    (!names.is_empty()).then(|| format!("{} {arg}", names.join("/")))
 }
 
 pub(super) fn pointer_compared(context: &Context<'_>) -> Vec<Found> {
-    args(context)
+    let compared = args(context)
         // Whether there is a pointer at all can be asked.
         .filter(|(_, arg, _)| !(matches!(arg.op(), Op::Eq | Op::Ne) && arg.value() == 0))
-        .filter_map(|(place, arg, rule)| {
-            let names = rule
-                .names()
-                .iter()
-                .filter(|name| is_in(POINTERS, name, arg.index()));
-            let names: Vec<_> = names.map(String::as_str).collect();
-            (!names.is_empty()).then(|| {
-                Found::at(
-                    place,
-                    format!(
-                        "argument {} of {} is a pointer",
-                        arg.index(),
-                        names.join(", ")
-                    ),
-                )
-            })
-        })
-        .collect()
+        .filter_map(|(place, arg, rule)| Some((place, of_names(POINTERS, arg, rule)?)));
+    Found::names(compared.collect(), |compared| {
+        format!("these arguments are pointers: {compared}")
+    })
 }
 
 pub(super) fn clone_on_s390(context: &Context<'_>) -> Vec<Found> {

@@ -6,7 +6,7 @@ use super::libseccomp::{Since, since};
 use super::{Context, Found, Target};
 use crate::profile::families::PROBES;
 use crate::profile::{Action, ErrnoRet, Place};
-use crate::review::{RiskClass, risk};
+use crate::review::{Risk, RiskClass, risk};
 use crate::syscall::Syscall;
 
 /// Every name of every rule with its place.
@@ -117,28 +117,31 @@ pub(super) fn missing_runtime_call(context: &Context<'_>) -> Vec<Found> {
 }
 
 pub(super) fn unknown_call(context: &Context<'_>) -> Vec<Found> {
-    names(context)
-        .filter(|(_, name)| since(name) == Since::NoCall)
-        .map(|(place, name)| Found::at(place, format!("there is no call {name:?}")))
-        .collect()
+    let unknown = names(context).filter(|(_, name)| since(name) == Since::NoCall);
+    let unknown = unknown.map(|(place, name)| (place, format!("{name:?}")));
+    Found::names(unknown.collect(), |names| {
+        format!("no architecture has a call named {names}")
+    })
 }
 
 pub(super) fn newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
     let version = context.libseccomp;
-    // A rule that refuses what the default refuses loses nothing.
-    executed(context)
+    let arches = context.arches();
+    // A rule that refuses what the default refuses loses nothing, nor does one for a call that no listed ABI has.
+    let newer = executed(context)
+        .filter(|(_, name)| arches.iter().any(|&arch| exists(arch, name)))
         .filter_map(|(place, name)| match since(name) {
-            Since::Release(since) if since > version => Some(Found::at(
-                place,
-                format!("libseccomp {version} doesn't know {name}, which came with {since}"),
-            )),
-            since @ Since::NoRelease if !since.known_to(version) => Some(Found::at(
-                place,
-                format!("libseccomp {version} doesn't know {name}; no release up to 2.6.0 does"),
-            )),
+            Since::Release(since) if since > version => {
+                Some((place, format!("{name} (since {since})")))
+            }
+            since @ Since::NoRelease if !since.known_to(version) => {
+                Some((place, format!("{name} (in no release up to 2.6.0)")))
+            }
             _ => None,
-        })
-        .collect()
+        });
+    Found::names(newer.collect(), |names| {
+        format!("libseccomp {version} doesn't know {names}")
+    })
 }
 
 pub(super) fn enosys_trap(context: &Context<'_>) -> Vec<Found> {
@@ -179,14 +182,14 @@ pub(super) fn enosys_trap(context: &Context<'_>) -> Vec<Found> {
 
 pub(super) fn call_of_no_architecture(context: &Context<'_>) -> Vec<Found> {
     let arches = context.arches();
-    names(context)
+    let absent = names(context)
         .filter(|(_, name)| since(name) != Since::NoCall)
         .filter(|(_, name)| !arches.iter().any(|&arch| exists(arch, name)))
-        .map(|(place, name)| {
-            let arches: Vec<_> = arches.iter().map(|arch| arch.name()).collect();
-            Found::at(place, format!("{} has no {name}", arches.join(", ")))
-        })
-        .collect()
+        .map(|(place, name)| (place, name.to_owned()));
+    let arches: Vec<_> = arches.iter().map(|arch| arch.name()).collect();
+    Found::names(absent.collect(), |names| {
+        format!("{} has no {names}", arches.join(", "))
+    })
 }
 
 /// Whether an ABI has a call, of its own or through socketcall(2) and ipc(2).
@@ -246,15 +249,20 @@ pub(super) fn rule_like_default(context: &Context<'_>) -> Vec<Found> {
 }
 
 pub(super) fn risky_call(context: &Context<'_>) -> Vec<Found> {
-    executed(context)
+    let mut by_reason = BTreeMap::<Risk, Vec<(Place, String)>>::new();
+    for (place, name) in executed(context) {
+        let risk = risk(name);
+        let grave = matches!(risk.class, RiskClass::KernelWide | RiskClass::Escape);
         // clone is needed for threads and processes, and its flags can be compared.
-        .filter(|(_, name)| !matches!(*name, "clone" | "clone3"))
-        .filter_map(|(place, name)| {
-            let risk = risk(name);
-            let grave = matches!(risk.class, RiskClass::KernelWide | RiskClass::Escape);
-            grave.then(|| Found::at(place, format!("{name}: {}", risk.why)))
-        })
-        .collect()
+        if grave && !matches!(name, "clone" | "clone3") {
+            let names = by_reason.entry(risk).or_default();
+            names.push((place, name.to_owned()));
+        }
+    }
+    let found = by_reason
+        .into_iter()
+        .map(|(risk, names)| Found::names(names, |names| format!("{names}: {}", risk.why)));
+    found.flatten().collect()
 }
 
 pub(super) fn clone3_unfiltered(context: &Context<'_>) -> Vec<Found> {

@@ -1,7 +1,7 @@
 //! Finds likely problems of a profile in the runtime that loads it.
 //!
-//! A rule is a function with an id that stays, a text and a fix ([`RULES`]). It looks at a profile for one target, and tells
-//! of the places where it fires. The facts are those of runc's `libcontainer/seccomp`, crun's `seccomp.c`, containerd's and
+//! A rule is a function with an id that stays, a text and a fix ([`RULES`]). It looks at a profile for one target, and reports
+//! the places where it fires, all in one finding. The facts are those of runc's `libcontainer/seccomp`, crun's `seccomp.c`, containerd's and
 //! moby's reading of profiles, systemd.exec(5), and of libseccomp ([`libseccomp`]).
 
 mod arguments;
@@ -92,55 +92,84 @@ impl Context<'_> {
 /// What a rule found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
-    place: Option<Place>,
-    /// The path in the file where it isn't a place of the profile.
-    path: Option<String>,
+    places: Vec<Place>,
+    /// Paths in the file of parts that aren't places of the profile.
+    paths: Vec<String>,
     message: String,
 }
 
 impl Found {
     fn whole(message: impl Into<String>) -> Found {
         Found {
-            place: None,
-            path: None,
+            places: Vec::new(),
+            paths: Vec::new(),
             message: message.into(),
         }
     }
 
     fn at(place: Place, message: impl Into<String>) -> Found {
         Found {
-            place: Some(place),
+            places: vec![place],
             ..Found::whole(message)
         }
     }
+
+    /// One finding for all names, each with what is said about it; none without names.
+    fn names(names: Vec<(Place, String)>, message: impl FnOnce(&str) -> String) -> Vec<Found> {
+        let (places, names): (Vec<Place>, Vec<String>) = names.into_iter().unzip();
+        let names: Vec<String> = (names.iter().enumerate())
+            .filter(|(index, name)| !names[..*index].contains(name))
+            .map(|(_, name)| name.clone())
+            .collect();
+        let found = (!places.is_empty()).then(|| Found {
+            places,
+            ..Found::whole(message(&names.join(", ")))
+        });
+        found.into_iter().collect()
+    }
 }
 
-/// What is likely to go wrong.
+/// What is likely to go wrong, by one rule.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// By which rule.
     pub rule: &'static LintRule,
-    /// Where; `None`: it is about the profile as a whole, or about a part that [`Finding::path`] tells.
-    pub place: Option<Place>,
-    /// The path of the part of the file, where it isn't a place of the profile.
-    pub path: Option<String>,
+    /// Where; empty: the profile as a whole, or [`Finding::paths`].
+    pub places: Vec<Place>,
+    /// The paths of parts of the file that aren't places of the profile.
+    pub paths: Vec<String>,
     /// What is wrong there.
     pub message: String,
 }
 
-/// Everything that the rules find in a profile, in the order of its parts.
+/// What the rules find in a profile: at most one finding per rule, in the order of the profile's parts.
 #[must_use]
 pub fn lint(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in RULES {
-        findings.extend((rule.check)(context).into_iter().map(|found| Finding {
+        let found = (rule.check)(context);
+        if found.is_empty() {
+            continue;
+        }
+        let mut messages: Vec<String> = Vec::new();
+        let (mut places, mut paths) = (Vec::new(), Vec::new());
+        for found in found {
+            places.extend(found.places);
+            paths.extend(found.paths);
+            if !messages.contains(&found.message) {
+                messages.push(found.message);
+            }
+        }
+        places.sort_unstable();
+        places.dedup();
+        findings.push(Finding {
             rule,
-            place: found.place,
-            path: found.path,
-            message: found.message,
-        }));
+            places,
+            paths,
+            message: messages.join("; "),
+        });
     }
-    findings.sort_by_key(|finding| (finding.place, finding.rule.id));
+    findings.sort_by_key(|finding| (finding.places.first().copied(), finding.rule.id));
     findings
 }
 

@@ -396,8 +396,11 @@ fn findings_lead_to_their_place() {
     let [finding] = &findings[..] else {
         panic!("{findings:?}")
     };
-    assert_eq!(finding.place, Some(Place::Name { rule: 1, name: 1 }));
-    assert_eq!(finding.message, "there is no call \"mouunt\"");
+    assert_eq!(finding.places, [Place::Name { rule: 1, name: 1 }]);
+    assert_eq!(
+        finding.message,
+        "no architecture has a call named \"mouunt\""
+    );
 }
 
 #[test]
@@ -439,4 +442,48 @@ fn the_runtimes_calls_are_among_those_that_were_measured() {
         let ids = case(profile).on(target).ids();
         assert!(!ids.contains("SCR002"), "{runtime}");
     }
+}
+
+#[test]
+fn a_rule_has_one_finding_with_all_names_and_places() {
+    let profile = with(vec![
+        allow(&["mouunt", "sync"]),
+        allow(&["umouunt", "mouunt"]),
+        rule(&["socket"], Action::Allow, &[(0, Op::Eq, 1, None)]),
+        rule(&["socketpair"], Action::Allow, &[(0, Op::Eq, 1, None)]),
+    ]);
+    let findings = case(profile).findings();
+    let told: Vec<_> = (findings.iter())
+        .map(|finding| {
+            (
+                finding.rule.id,
+                finding.message.as_str(),
+                finding.places.len(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (
+                "SCR003",
+                "no architecture has a call named \"mouunt\", \"umouunt\"",
+                3
+            ),
+            (
+                "SCR022",
+                "these arguments have 32 bits: socket arg0 == 0x1, socketpair arg0 == 0x1",
+                2
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_call_of_an_unlisted_architecture_needs_no_newer_libseccomp() {
+    // Of riscv64 only, since libseccomp 2.5.5.
+    let profile = || with(vec![allow(&["riscv_hwprobe"])]);
+    assert!(!case(profile()).libseccomp("2.5.4").ids().contains("SCR004"));
+    let listed = profile().with_architectures(Some(vec![Arch::X86_64, Arch::Riscv64]));
+    assert!(case(listed).libseccomp("2.5.4").ids().contains("SCR004"));
 }

@@ -98,13 +98,15 @@ pub(super) fn conditional_rules(context: &Context<'_>) -> Vec<Found> {
     if context.target.knows_conditions() {
         return Vec::new();
     }
-    let paths = context.conditional.iter();
-    paths
-        .map(|path| Found {
-            path: Some(path.clone()),
-            ..Found::whole(format!("{} drops {path}", context.target))
-        })
-        .collect()
+    let paths = context.conditional.to_vec();
+    if paths.is_empty() {
+        return Vec::new();
+    }
+    let message = format!("{} drops {}", context.target, paths.join(", "));
+    vec![Found {
+        paths,
+        ..Found::whole(message)
+    }]
 }
 
 pub(super) fn notify_misplaced(context: &Context<'_>) -> Vec<Found> {
@@ -217,20 +219,24 @@ pub(super) fn recorded_but_refused(context: &Context<'_>) -> Vec<Found> {
         let answers = context.profile.answers(name, &[0; 6]);
         answers.contains(&Action::Errno(ErrnoRet::ENOSYS))
     };
-    calls
-        .filter_map(|call| {
-            let name = call.name();
-            let name = name.as_deref();
-            let refused = match name {
-                _ if !arches.contains(&call.arch) => true,
-                Some(name) => !context.profile.may_execute(name),
-                None => !context.profile.default_action().executes(),
-            };
-            let told = match name {
-                Some(name) if probes(name) => " (it answers ENOSYS)",
-                _ => "",
-            };
-            refused.then(|| Found::whole(format!("{} {call} was recorded{told}", call.arch)))
-        })
-        .collect()
+    let refused = calls.filter_map(|call| {
+        let name = call.name();
+        let name = name.as_deref();
+        let refused = match name {
+            _ if !arches.contains(&call.arch) => true,
+            Some(name) => !context.profile.may_execute(name),
+            None => !context.profile.default_action().executes(),
+        };
+        let told = match name {
+            Some(name) if probes(name) => " (answers ENOSYS)",
+            _ => "",
+        };
+        refused.then(|| format!("{} {call}{told}", call.arch))
+    });
+    let refused: Vec<String> = refused.collect();
+    if refused.is_empty() {
+        return Vec::new();
+    }
+    let message = format!("recorded, but denied: {}", refused.join(", "));
+    vec![Found::whole(message)]
 }

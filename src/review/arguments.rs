@@ -1,0 +1,209 @@
+//! Calls with the names of their arguments' values: `socket(AF_ALG, SOCK_SEQPACKET, 0x0)`. Only calls whose arguments decide
+//! what they do, and that profiles compare.
+
+use crate::profile::ARGS;
+use crate::syscall::{Arch, Syscall};
+
+/// How the value of an argument is shown. Named arguments have 32 bits, but for clone's flags, whose upper half is unused.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// As a number.
+    Number,
+    /// One of these.
+    One(Names),
+    /// One of the former, in the bits of the mask, and any of the latter.
+    Flags(u64, Names, Names),
+}
+
+type Names = &'static [(&'static str, u64)];
+
+/// Names of constants of the crate libc with their values.
+macro_rules! names {
+    ($($name:ident)*) => {
+        &[$((stringify!($name), libc::$name as u32 as u64)),*]
+    };
+}
+
+use Kind::{Flags, Number, One};
+
+#[allow(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_lossless,
+    clippy::unnecessary_cast,
+    trivial_numeric_casts,
+    reason = "the constants have different types; all have 32 bits"
+)]
+mod tables {
+    use super::Names;
+
+    pub(super) const FAMILIES: Names = names!(AF_UNSPEC AF_UNIX AF_INET AF_AX25 AF_IPX AF_APPLETALK AF_INET6 AF_NETLINK
+        AF_PACKET AF_RDS AF_PPPOX AF_CAN AF_TIPC AF_BLUETOOTH AF_RXRPC AF_ALG AF_NFC AF_VSOCK AF_XDP);
+    pub(super) const TYPES: Names =
+        names!(SOCK_STREAM SOCK_DGRAM SOCK_RAW SOCK_RDM SOCK_SEQPACKET SOCK_DCCP);
+    pub(super) const TYPE_FLAGS: Names = names!(SOCK_CLOEXEC SOCK_NONBLOCK);
+    pub(super) const NAMESPACES: Names = names!(CLONE_NEWNS CLONE_NEWCGROUP CLONE_NEWUTS CLONE_NEWIPC CLONE_NEWUSER
+        CLONE_NEWPID CLONE_NEWNET CLONE_NEWTIME CLONE_FS CLONE_FILES CLONE_SYSVSEM);
+    pub(super) const CLONE: Names = names!(CLONE_VM CLONE_FS CLONE_FILES CLONE_SIGHAND CLONE_PIDFD CLONE_PTRACE CLONE_VFORK
+        CLONE_PARENT CLONE_THREAD CLONE_NEWNS CLONE_SYSVSEM CLONE_SETTLS CLONE_PARENT_SETTID CLONE_CHILD_CLEARTID
+        CLONE_DETACHED CLONE_UNTRACED CLONE_CHILD_SETTID CLONE_NEWCGROUP CLONE_NEWUTS CLONE_NEWIPC CLONE_NEWUSER CLONE_NEWPID
+        CLONE_NEWNET CLONE_IO);
+    pub(super) const SIGNALS: Names = names!(SIGCHLD);
+    pub(super) const PRCTL: Names = names!(PR_SET_PDEATHSIG PR_GET_DUMPABLE PR_SET_DUMPABLE PR_SET_KEEPCAPS PR_SET_NAME
+        PR_GET_NAME PR_GET_SECCOMP PR_SET_SECCOMP PR_CAPBSET_READ PR_CAPBSET_DROP PR_SET_SECUREBITS PR_SET_TIMERSLACK
+        PR_SET_MM PR_SET_PTRACER PR_SET_CHILD_SUBREAPER PR_SET_NO_NEW_PRIVS PR_GET_NO_NEW_PRIVS PR_SET_THP_DISABLE
+        PR_CAP_AMBIENT PR_SET_SPECULATION_CTRL PR_SET_VMA);
+    pub(super) const PTRACE: Names = names!(PTRACE_TRACEME PTRACE_PEEKTEXT PTRACE_PEEKDATA PTRACE_POKETEXT PTRACE_POKEDATA
+        PTRACE_CONT PTRACE_KILL PTRACE_SINGLESTEP PTRACE_ATTACH PTRACE_DETACH PTRACE_SYSCALL PTRACE_SETOPTIONS
+        PTRACE_GETREGSET PTRACE_SETREGSET PTRACE_SEIZE PTRACE_INTERRUPT);
+    pub(super) const SECCOMP: Names = names!(SECCOMP_SET_MODE_STRICT SECCOMP_SET_MODE_FILTER SECCOMP_GET_ACTION_AVAIL
+        SECCOMP_GET_NOTIF_SIZES);
+    pub(super) const PROTECTION: Names =
+        names!(PROT_READ PROT_WRITE PROT_EXEC PROT_GROWSDOWN PROT_GROWSUP);
+    pub(super) const NO_PROTECTION: Names = names!(PROT_NONE);
+    pub(super) const IOCTL: Names = names!(TCGETS TCSETS TIOCSCTTY TIOCGPGRP TIOCSPGRP TIOCSTI TIOCGWINSZ TIOCSWINSZ TIOCLINUX
+        FIONREAD FIONBIO FIOCLEX FIOASYNC);
+    pub(super) const PERSONALITY: Names = &[("PER_LINUX", 0), ("PER_LINUX32", 8)];
+    pub(super) const PERSONALITY_FLAGS: Names = names!(ADDR_NO_RANDOMIZE READ_IMPLIES_EXEC MMAP_PAGE_ZERO ADDR_COMPAT_LAYOUT
+        SHORT_INODE WHOLE_SECONDS STICKY_TIMEOUTS ADDR_LIMIT_3GB UNAME26 FDPIC_FUNCPTRS ADDR_LIMIT_32BIT);
+}
+
+/// The low bits of a socket's type (`SOCK_TYPE_MASK`, `linux/net.h`).
+const SOCK_TYPE: u64 = 0xf;
+/// The exit signal in clone's flags (`CSIGNAL`).
+const EXIT_SIGNAL: u64 = 0xff;
+/// The personality without its flags (`PER_MASK`).
+const PERSONA: u64 = 0xff;
+
+/// The arguments that a call has.
+#[rustfmt::skip]
+const CALLS: &[(&str, &[Kind])] = &[
+    ("clone", &[Flags(EXIT_SIGNAL, tables::SIGNALS, tables::CLONE), Number, Number, Number, Number]),
+    ("ioctl", &[Number, One(tables::IOCTL), Number]),
+    ("mmap", &[Number, Number, Flags(0, tables::NO_PROTECTION, tables::PROTECTION), Number, Number, Number]),
+    ("mprotect", &[Number, Number, Flags(0, tables::NO_PROTECTION, tables::PROTECTION)]),
+    ("personality", &[Flags(PERSONA, tables::PERSONALITY, tables::PERSONALITY_FLAGS)]),
+    ("prctl", &[One(tables::PRCTL), Number, Number, Number, Number]),
+    ("ptrace", &[One(tables::PTRACE), Number, Number, Number]),
+    ("seccomp", &[One(tables::SECCOMP), Number, Number]),
+    ("setns", &[Number, Flags(0, &[], tables::NAMESPACES)]),
+    ("socket", &[One(tables::FAMILIES), Flags(SOCK_TYPE, tables::TYPES, tables::TYPE_FLAGS), Number]),
+    ("socketpair", &[One(tables::FAMILIES), Flags(SOCK_TYPE, tables::TYPES, tables::TYPE_FLAGS), Number, Number]),
+    ("unshare", &[Flags(0, &[], tables::NAMESPACES)]),
+];
+
+/// A call with its arguments, named where they have names. Of a call that isn't in the table, all registers are shown.
+#[must_use]
+pub fn call_with_arguments(syscall: Syscall, args: &[u64; ARGS]) -> String {
+    let name = syscall.to_string();
+    // s390 swaps clone's first two arguments.
+    let swapped = name == "clone" && matches!(syscall.arch, Arch::S390 | Arch::S390x);
+    let entry = CALLS.iter().find(|(of, _)| *of == name && !swapped);
+    let kinds = entry.map_or(&[Number; ARGS][..], |(_, kinds)| kinds);
+    let shown = kinds
+        .iter()
+        .zip(args)
+        .map(|(kind, &value)| kind.show(value));
+    format!("{name}({})", shown.collect::<Vec<_>>().join(", "))
+}
+
+impl Kind {
+    fn show(self, value: u64) -> String {
+        // The upper half of a register can hold anything where the argument has 32 bits.
+        let low = value & u64::from(u32::MAX);
+        let named = |names: Names, value: u64| {
+            names
+                .iter()
+                .find(|(_, of)| *of == value)
+                .map(|(name, _)| *name)
+        };
+        match self {
+            Number => format!("{value:#x}"),
+            One(names) => named(names, low).map_or_else(|| format!("{value:#x}"), str::to_owned),
+            Flags(mask, kinds, flags) => {
+                let kind = low & mask;
+                let (mut rest, mut parts) = (low & !mask, Vec::new());
+                match named(kinds, kind) {
+                    Some(name) if kind != 0 || rest == 0 => parts.push(name.to_owned()),
+                    Some(_) => {}
+                    None => rest |= kind,
+                }
+                for (name, bits) in flags.iter().filter(|(_, bits)| low & bits == *bits) {
+                    parts.push((*name).to_owned());
+                    rest &= !bits;
+                }
+                if rest != 0 || parts.is_empty() {
+                    parts.push(format!("{rest:#x}"));
+                }
+                parts.join("|")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(name: &str, args: &[u64]) -> String {
+        let mut all = [0; ARGS];
+        all[..args.len()].copy_from_slice(args);
+        call_with_arguments(Syscall::from_name(Arch::X86_64, name).unwrap(), &all)
+    }
+
+    #[test]
+    fn values_that_decide_what_a_call_does_have_their_names() {
+        assert_eq!(
+            shown("socket", &[38, 0x80005]),
+            "socket(AF_ALG, SOCK_SEQPACKET|SOCK_CLOEXEC, 0x0)"
+        );
+        assert_eq!(
+            shown("socket", &[0xdead_0000_0001, 2]),
+            "socket(AF_UNIX, SOCK_DGRAM, 0x0)"
+        );
+        assert_eq!(shown("socket", &[99, 7]), "socket(0x63, 0x7, 0x0)");
+        assert_eq!(
+            shown("unshare", &[0x1002_0000]),
+            "unshare(CLONE_NEWNS|CLONE_NEWUSER)"
+        );
+        assert_eq!(shown("unshare", &[0]), "unshare(0x0)");
+        assert_eq!(
+            shown("mprotect", &[0x1000, 4096, 5]),
+            "mprotect(0x1000, 0x1000, PROT_READ|PROT_EXEC)"
+        );
+        assert_eq!(
+            shown("mprotect", &[0x1000, 4096, 0]),
+            "mprotect(0x1000, 0x1000, PROT_NONE)"
+        );
+        assert_eq!(
+            shown("prctl", &[38, 1]),
+            "prctl(PR_SET_NO_NEW_PRIVS, 0x1, 0x0, 0x0, 0x0)"
+        );
+        assert_eq!(
+            shown("personality", &[0x4_0000]),
+            "personality(ADDR_NO_RANDOMIZE)"
+        );
+        assert_eq!(shown("personality", &[8]), "personality(PER_LINUX32)");
+        assert_eq!(
+            shown("clone", &[0x120_0011]),
+            "clone(SIGCHLD|CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID, 0x0, 0x0, 0x0, 0x0)"
+        );
+        assert_eq!(shown("read", &[3]), "read(0x3, 0x0, 0x0, 0x0, 0x0, 0x0)");
+    }
+
+    #[test]
+    fn every_call_of_the_table_exists_and_no_value_has_two_names() {
+        for (name, kinds) in CALLS {
+            assert!(Syscall::from_name(Arch::X86_64, name).is_some(), "{name}");
+            for kind in *kinds {
+                let names = match kind {
+                    Number => continue,
+                    One(names) | Flags(_, _, names) => names,
+                };
+                let values: std::collections::BTreeSet<u64> =
+                    names.iter().map(|(_, value)| *value).collect();
+                assert_eq!(values.len(), names.len(), "{name}");
+            }
+        }
+    }
+}
