@@ -111,7 +111,7 @@ impl Kind {
     fn show(self, value: u64) -> String {
         // The upper half of a register can hold anything where the argument has 32 bits.
         let low = value & u64::from(u32::MAX);
-        let named = |names: Names, value: u64| {
+        let name_of = |names: Names, value: u64| {
             names
                 .iter()
                 .find(|(_, of)| *of == value)
@@ -119,11 +119,11 @@ impl Kind {
         };
         match self {
             Number => format!("{value:#x}"),
-            One(names) => named(names, low).map_or_else(|| format!("{value:#x}"), str::to_owned),
+            One(names) => name_of(names, low).map_or_else(|| format!("{value:#x}"), str::to_owned),
             Flags(mask, kinds, flags) => {
                 let kind = low & mask;
                 let (mut rest, mut parts) = (low & !mask, Vec::new());
-                match named(kinds, kind) {
+                match name_of(kinds, kind) {
                     Some(name) if kind != 0 || rest == 0 => parts.push(name.to_owned()),
                     Some(_) => {}
                     None => rest |= kind,
