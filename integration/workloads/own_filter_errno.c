@@ -7,12 +7,13 @@
 #include "workload.h"
 #include <pthread.h>
 
+static volatile int joining;
+
 static void *in_thread(void *argument)
 {
     (void)argument;
     int error = distinct_1() == -1 ? errno : 0;
-    /* This makes pthread_join wait for it. */
-    sleep_ms(50);
+    outlast(&joining);
     return (void *)(long)error;
 }
 
@@ -42,7 +43,9 @@ int main(int argc, char **argv)
 
     pthread_t thread;
     void *result;
-    CHECK(pthread_create(&thread, NULL, in_thread, NULL) == 0 && pthread_join(thread, &result) == 0);
+    CHECK(pthread_create(&thread, NULL, in_thread, NULL) == 0);
+    joining = 1;
+    CHECK(pthread_join(thread, &result) == 0);
 
     pid_t pid = fork();
     CHECK(pid >= 0);

@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 
-static volatile int sleeper;
+static volatile int sleeper, joining;
 static unsigned char *page;
 
 static void *sleeps(void *argument)
@@ -25,6 +25,7 @@ static void *sleeps(void *argument)
                      : "=a"(result)
                      : "r"(page), "D"((long)epoll), "S"(&event), "d"(1L), "r"(limit)
                      : "rcx", "r11", "memory");
+    outlast(&joining);
     return (void *)result;
 }
 
@@ -47,6 +48,7 @@ int main(void)
     sleep_ms(100);
     page[5] = page[6] = 0x90; /* nop */
     CHECK(syscall(SYS_tgkill, getpid(), sleeper, SIGWINCH) == 0);
+    joining = 1;
     CHECK(pthread_join(thread, &result) == 0);
     say("after the sleep: %ld\n", (long)result);
     return 0;

@@ -7,7 +7,7 @@
 #include "workload.h"
 #include <pthread.h>
 
-static volatile int installed;
+static volatile int installed, joining;
 static uint32_t action;
 
 static void *installs(void *argument)
@@ -22,8 +22,7 @@ static void *calls(void *argument)
     (void)argument;
     spin_until(&installed, 1);
     int error = distinct_1() == -1 ? errno : 0;
-    /* This makes pthread_join wait for it. */
-    sleep_ms(50);
+    outlast(&joining);
     return (void *)(long)error;
 }
 
@@ -37,6 +36,7 @@ int main(int argc, char **argv)
     CHECK(pthread_create(&installer, NULL, installs, NULL) == 0);
     spin_until(&installed, 1);
     int here = distinct_1() == -1 ? errno : 0;
+    joining = 1;
     CHECK(pthread_join(caller, &result) == 0);
     CHECK(pthread_join(installer, NULL) == 0);
     say("mode %d\n", prctl(PR_GET_SECCOMP));

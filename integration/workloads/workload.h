@@ -86,6 +86,14 @@ static UNUSED void sleep_ms(long ms)
         CHECK(errno == EINTR);
 }
 
+/* Ends a thread late enough that pthread_join waits for it in futex(2), however slow the main thread is. The main thread
+ * sets the variable to 1 just before it calls pthread_join. */
+static UNUSED void outlast(volatile int *joining)
+{
+    spin_until(joining, 1);
+    sleep_ms(50);
+}
+
 /* Milliseconds of the monotonic clock, from the vDSO without a call. */
 static UNUSED long now_ms(void)
 {
