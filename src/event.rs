@@ -133,6 +133,11 @@ pub enum Event {
         /// When the first of these calls was entered, if known.
         first: Option<SystemTime>,
     },
+    /// A container runtime entered a call under the workload's filter, before it executed the workload's program.
+    Runtime {
+        /// What was called.
+        syscall: Syscall,
+    },
     /// A task now runs this program: execve(2) succeeded, or the task was running when the backend attached to it.
     Exec {
         /// The task, under the id that it has from now on (that of the thread group leader).

@@ -1,6 +1,6 @@
 //! One recording: joins a backend, a target and the builders of its runs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rustc_hash::FxBuildHasher;
 
@@ -10,6 +10,7 @@ use crate::backend::{
 use crate::event::{Event, Sink};
 use crate::panic;
 use crate::recording::{Journal, Run, RunBuilder};
+use crate::syscall::Syscall;
 
 /// A recording that can begin.
 #[derive(Clone, Copy)]
@@ -83,6 +84,7 @@ struct Runs<'a> {
 struct OpenRun {
     builder: RunBuilder,
     labels: BTreeMap<String, String>,
+    not_observed: BTreeSet<Syscall>,
     /// The builder or the observer panicked: the run takes no more events.
     is_broken: bool,
 }
@@ -110,6 +112,7 @@ impl Collector for Runs<'_> {
                 None => builder,
             },
             labels: workload.labels,
+            not_observed: workload.not_observed,
             is_broken: false,
         };
         self.open.insert(id, open);
@@ -137,6 +140,7 @@ impl Collector for Runs<'_> {
         if let Some(open) = self.open.remove(&id) {
             let mut run = open.builder.finish(end.exit, end.no_new_privs);
             run.labels = open.labels;
+            run.not_observed = open.not_observed;
             (self.each)(run);
         }
     }

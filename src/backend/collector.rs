@@ -1,11 +1,12 @@
 //! Receives the events of the runs that a backend records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Target;
 use crate::event::{Event, Sink};
 use crate::recording::Exit;
+use crate::syscall::Syscall;
 
 /// Identifies a workload from its [`Collector::begin`] to its [`Collector::end`]. The backend chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +19,8 @@ pub struct Workload {
     pub program: PathBuf,
     /// Labels of the run, which distinguish it from the backend's other workloads.
     pub labels: BTreeMap<String, String>,
+    /// Calls that the backend lets pass without an event.
+    pub not_observed: BTreeSet<Syscall>,
 }
 
 /// Facts about a finished run that are not events.

@@ -3,6 +3,7 @@
 //! A backend takes a [`Target`], delivers to a [`Collector`] and obeys a [`Stop`]. [`Session`](crate::session::Session)
 //! joins them, and [`Choice`] picks the backend.
 
+pub mod agent;
 mod choice;
 mod collector;
 mod interest;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+pub use agent::Agent;
 pub use choice::{Choice, NoBackend};
 pub use collector::{Collector, Notice, OneRun, RunEnd, Workload, WorkloadId};
 pub use interest::Interest;
@@ -179,6 +181,14 @@ pub enum Error {
         task: Task,
         /// The errno.
         source: Errno,
+    },
+    /// Runtimes can't connect to the socket.
+    #[error("can't listen at {}", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// The recording was stopped before anything was recorded.
     #[error("nothing was recorded: {0}")]

@@ -152,6 +152,17 @@ pub(super) fn has_filter(task: Task) -> bool {
     number_in_status(task, "Seccomp:") == Some(2)
 }
 
+/// Whether `no_new_privs` is set; `None` if the task is gone.
+pub(super) fn has_no_new_privs(task: Task) -> Option<bool> {
+    number_in_status(task, "NoNewPrivs:").map(|set| set == 1)
+}
+
+/// The file that a task executes, by device and inode; `None` if it can't be read.
+pub(super) fn image_of(task: Task) -> Option<(u64, u64)> {
+    let image = open(task, "exe").ok()?.metadata().ok()?;
+    Some((image.dev(), image.ino()))
+}
+
 /// The process that a task belongs to.
 pub(super) fn process_of(task: Task) -> Option<Task> {
     number_in_status(task, "Tgid:").map(Task)

@@ -125,7 +125,7 @@ pub(crate) struct KeepArgs {
 }
 
 /// Labels of a run.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Labels {
     /// Store a label with the run (repeatable)
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]

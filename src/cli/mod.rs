@@ -1,5 +1,6 @@
 //! The definitions of the command line, one file per verb. They do nothing: [`crate::commands`] gives them their meaning.
 
+mod agent;
 mod check;
 mod completions;
 mod convert;
@@ -25,6 +26,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 use sc_record::nearest::nearest;
 
+pub(crate) use self::agent::AgentArgs;
 pub(crate) use self::check::CheckArgs;
 pub(crate) use self::completions::CompletionsArgs;
 pub(crate) use self::convert::ConvertArgs;
@@ -32,7 +34,7 @@ pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::explain::ExplainArgs;
 pub(crate) use self::generate::GenerateArgs;
 pub(crate) use self::groups::{
-    EnforceArgs, KeepArgs, ObserveArgs, ProfileArgs, ReadArgs, Verbosity,
+    EnforceArgs, KeepArgs, Labels, ObserveArgs, ProfileArgs, ReadArgs, Verbosity,
 };
 pub(crate) use self::import::{
     FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat,
@@ -100,6 +102,7 @@ impl Cli {
         match &self.verb {
             None => true,
             Some(Verb::Check(args)) => args.runs_workload(),
+            Some(Verb::Agent(args)) => !args.print_profile,
             Some(_) => false,
         }
     }
@@ -129,6 +132,8 @@ fn nearest_verb(text: &str, more: &[&str]) -> Option<String> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Record containers, by the seccomp notifications that their runtimes hand over
+    Agent(Box<AgentArgs>),
     /// Merge recordings, keeping each run once
     Merge(MergeArgs),
     /// Generate the profile of a recording

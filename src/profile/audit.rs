@@ -1,8 +1,9 @@
 //! Profiles that log the calls they don't allow, to find out what a profile lacks.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::{Action, Profile, Rule};
+use super::{Action, ErrnoRet, Listener, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
 /// The ABIs of one kernel. A filter that isn't told of an ABI kills those who use it, instead of logging them.
@@ -16,6 +17,9 @@ const TOGETHER: &[&[Arch]] = &[
     &[Arch::Parisc64, Arch::Parisc],
 ];
 
+/// More numbers than any ABI has calls, those of MIPS with their offset included.
+const NUMBERS: i32 = 8000;
+
 impl Profile {
     /// The profile that logs every call, on all ABIs of a kernel that has these.
     #[must_use]
@@ -26,6 +30,27 @@ impl Profile {
             all.extend(together.map_or(std::slice::from_ref(&arch), |together| together));
         }
         Profile::new(Action::Log).with_architectures(Some(all.into_iter().collect()))
+    }
+
+    /// The profile that notifies a listener of every call that has a name, on all ABIs of a kernel that has these, except for
+    /// the calls that are `not_observed`, which it allows. A call without a name, or one that the runtime's libseccomp doesn't
+    /// know, fails with ENOSYS, as on an older kernel: runtimes refuse to notify of what isn't named.
+    #[must_use]
+    pub fn notify_all(
+        arches: impl IntoIterator<Item = Arch>,
+        listener: Listener,
+        not_observed: &BTreeSet<&str>,
+    ) -> Profile {
+        let all = Profile::log_all(arches);
+        let names: BTreeSet<String> = (all.listed())
+            .flat_map(|arch| (0..NUMBERS).map(move |nr| Syscall { arch, nr }))
+            .filter_map(|syscall| syscall.name().map(Cow::into_owned))
+            .collect();
+        let (allowed, notified): (BTreeSet<String>, _) =
+            (names.into_iter()).partition(|name| not_observed.contains(name.as_str()));
+        all.with_default_action(Action::Errno(ErrnoRet::ENOSYS))
+            .with_listener(Some(listener))
+            .with_rules(rule(notified, Action::Notify).into_iter().chain(allow(allowed)))
     }
 
     /// The profile that logs what this one doesn't allow, whatever it answers to it. What it allows for some arguments only
@@ -100,14 +125,18 @@ fn is_plain(rule: &Rule) -> bool {
 }
 
 fn allow(names: BTreeSet<String>) -> Option<Rule> {
-    // Names that were in a rule make one.
-    Rule::new(names.into_iter().collect(), Action::Allow, Vec::new()).ok()
+    rule(names, Action::Allow)
+}
+
+fn rule(names: BTreeSet<String>, action: Action) -> Option<Rule> {
+    // Names of calls make a rule, unless there are none.
+    Rule::new(names.into_iter().collect(), action, Vec::new()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{ArgCmp, ErrnoRet, Op};
+    use crate::profile::{ArgCmp, Op};
 
     fn rule(names: &[&str], action: Action, args: Vec<ArgCmp>) -> Rule {
         let names = names.iter().map(|&name| name.to_owned()).collect();

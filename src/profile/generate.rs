@@ -119,6 +119,13 @@ pub enum GenerateError {
     NoCalls,
 }
 
+/// Why calls are allowed that a container's profile let pass without a notification.
+const NOT_OBSERVED: &str =
+    "the workload may have called it: the recording profile let it pass unseen";
+
+/// Why calls of a container's runtime are allowed.
+const RUNTIME: &str = "the container runtime called it under the profile, before the program was executed";
+
 /// Makes the profile of a workload from its recording.
 ///
 /// The profile denies with EPERM what it does not allow. It depends on the set of calls and on the policy alone.
@@ -154,6 +161,20 @@ pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated<'_>, 
         }
     }
     let arches: BTreeSet<Arch> = recorded.into_keys().collect();
+    for run in recording.runs.values() {
+        let not_observed = run.not_observed.iter().map(|call| (call, NOT_OBSERVED));
+        let runtime = run.runtime.keys().map(|call| (call, RUNTIME));
+        for (call, why) in not_observed.chain(runtime) {
+            let Some(name) = call.name().filter(|_| arches.contains(&call.arch)) else {
+                continue;
+            };
+            let reasons = names.entry(name.into_owned()).or_default();
+            reasons.entry(call.arch).or_insert(Reason::Added {
+                why,
+                for_recorded: BTreeSet::new(),
+            });
+        }
+    }
     let probes = policy.probes(&arches, |name| names.contains_key(name));
     let incomplete = (recording.runs.values()).filter(|run| !run.is_complete());
     Ok(Generated {
@@ -227,6 +248,8 @@ mod tests {
             tasks: Some(1),
             incomplete_because: BTreeSet::new(),
             syscalls: syscalls.collect(),
+            runtime: BTreeMap::new(),
+            not_observed: BTreeSet::new(),
         }
     }
 

@@ -170,6 +170,8 @@ impl RunBuilder {
                 tasks: None,
                 incomplete_because: BTreeSet::new(),
                 syscalls: BTreeMap::new(),
+                runtime: BTreeMap::new(),
+                not_observed: BTreeSet::new(),
             },
             clock: Clock::Running(Instant::now()),
             tasks: HashMap::default(),
@@ -551,6 +553,10 @@ impl Sink for RunBuilder {
                 count,
                 first,
             } => self.counted(syscall, executable.as_deref(), count, first),
+            Event::Runtime { syscall } => {
+                let count = self.run.runtime.entry(syscall).or_default();
+                *count = count.saturating_add(1);
+            }
             Event::Exec { task, executable } => self.exec(task, &executable),
             Event::Fork { parent, child } => self.fork(parent, child),
             Event::Exit { task } => self.exit(task),

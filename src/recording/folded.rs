@@ -107,17 +107,25 @@ impl FoldedSeen {
 }
 
 impl Recording {
-    /// Folds each run that has no call and no reason of incompleteness which is new against all runs before it, in the
+    /// Folds each run that has no call, no call of a container runtime and no reason of incompleteness which is new against all runs before it, in the
     /// order of their ids. Estimates, profile and incompleteness stay the same.
     pub fn compact(&mut self) {
         let (mut calls, mut reasons) = (BTreeSet::new(), BTreeSet::new());
+        // Folded runs don't keep these: a run before them has them.
+        let (mut runtime, mut not_observed) =
+            (BTreeSet::<Syscall>::new(), BTreeSet::<Syscall>::new());
         let mut folded = Vec::new();
         for (id, of_run) in self.calls_by_run() {
-            let known = calls.len() + reasons.len();
+            let known = calls.len() + reasons.len() + runtime.len() + not_observed.len();
             calls.extend(of_run);
             let run = self.runs.get(&id);
-            reasons.extend(run.into_iter().flat_map(|run| &run.incomplete_because));
-            if run.is_some() && calls.len() + reasons.len() == known {
+            if let Some(run) = run {
+                reasons.extend(&run.incomplete_because);
+                runtime.extend(run.runtime.keys());
+                not_observed.extend(&run.not_observed);
+            }
+            let all = calls.len() + reasons.len() + runtime.len() + not_observed.len();
+            if run.is_some() && all == known {
                 folded.push(id);
             }
         }

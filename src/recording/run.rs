@@ -98,6 +98,10 @@ pub struct Run {
     pub incomplete_because: BTreeSet<String>,
     /// What was called.
     pub syscalls: BTreeMap<Syscall, Tally>,
+    /// What the container runtime called under the workload's filter before it executed the program, and how often.
+    pub runtime: BTreeMap<Syscall, u64>,
+    /// Calls that were let pass without being recorded. The workload may have made them.
+    pub not_observed: BTreeSet<Syscall>,
 }
 
 impl Run {

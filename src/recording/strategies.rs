@@ -66,7 +66,11 @@ fn run() -> impl Strategy<Value = Run> {
         1 => Just(BTreeSet::from(["lost".to_owned()])),
     ];
     let reasons = (reasons, any::<bool>());
-    let syscalls = btree_map(syscall(), tally(), 0..6);
+    let container = (
+        btree_map(syscall(), 1..=u64::MAX, 0..3),
+        btree_set(syscall(), 0..3),
+    );
+    let syscalls = (btree_map(syscall(), tally(), 0..6), container);
     (
         identity,
         texts,
@@ -86,7 +90,7 @@ fn run() -> impl Strategy<Value = Run> {
                 argv,
                 (exit, no_new_privs, tasks),
                 (incomplete_because, aggregated),
-                syscalls,
+                (syscalls, (runtime, not_observed)),
             )| Run {
                 id: RunId(uuid::Uuid::from_u128(id)),
                 started: SystemTime::UNIX_EPOCH + Duration::from_millis(started_ms),
@@ -104,6 +108,8 @@ fn run() -> impl Strategy<Value = Run> {
                 tasks,
                 incomplete_because,
                 syscalls,
+                runtime,
+                not_observed,
             },
         )
 }

@@ -84,6 +84,7 @@ fn names(run: &Run) -> Vec<String> {
 fn runs_of_one_recording_interleave_and_end_on_their_own() {
     let (a, b) = (WorkloadId(7), WorkloadId(8));
     let workload = |name: &str| Workload {
+        not_observed: std::collections::BTreeSet::new(),
         program: PathBuf::from(name),
         labels: BTreeMap::from([("container".to_owned(), name.to_owned())]),
     };

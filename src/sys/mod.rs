@@ -10,6 +10,7 @@ pub mod inherited;
 pub(crate) mod inject;
 pub(crate) mod launch;
 pub(crate) mod netlink;
+pub(crate) mod notify;
 pub(crate) mod pidfd;
 pub(crate) mod probe;
 pub(crate) mod ptrace;

@@ -115,6 +115,18 @@ impl<'a> Summary<'a> {
                 )
             });
         }
+        if !self.run.runtime.is_empty() {
+            lines.push(format!(
+                "the runtime made {} before the program was executed",
+                count(self.run.runtime.len() as u64, "distinct call"),
+            ));
+        }
+        if !self.run.not_observed.is_empty() {
+            lines.push(format!(
+                "not observed, so the profile allows it: {}",
+                self.not_observed().join(", ")
+            ));
+        }
         let files = self.files.iter();
         let files: Vec<_> = files
             .map(|(what, path)| format!("{what} {}", path.display()))
@@ -124,6 +136,15 @@ impl<'a> Summary<'a> {
         }
         lines.extend(self.warnings());
         lines
+    }
+
+    /// The names of calls that passed unseen, on the ABIs that were used.
+    fn not_observed(&self) -> Vec<String> {
+        let used = self.distinct();
+        let calls = self.run.not_observed.iter();
+        let calls = calls.filter(|call| used.contains_key(&call.arch));
+        let names: BTreeSet<String> = calls.map(ToString::to_string).collect();
+        names.into_iter().collect()
     }
 
     /// The lines that `--quiet` prints too.
@@ -149,6 +170,7 @@ impl<'a> Summary<'a> {
             "duration_ms": u64::try_from(self.run.duration.as_millis()).unwrap_or(u64::MAX),
             "earlier_runs": self.earlier_runs,
             "new": self.new.iter().map(|syscall| json!({"arch": syscall.arch.name(), "syscall": syscall.to_string()})).collect::<Vec<_>>(),
+            "not_observed": self.not_observed(),
             "complete": self.run.is_complete(),
             "incomplete_because": self.run.incomplete_because,
             "files": files,

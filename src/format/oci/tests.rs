@@ -334,6 +334,8 @@ fn recording() -> Recording {
         tasks: Some(1),
         incomplete_because: BTreeSet::new(),
         syscalls: syscalls.collect(),
+        runtime: BTreeMap::new(),
+        not_observed: BTreeSet::new(),
     };
     Recording::of("app".parse().unwrap(), run)
 }

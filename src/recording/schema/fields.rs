@@ -19,7 +19,7 @@ use super::RunText;
 use crate::recording::{
     BadName, Exit, Folded, FoldedCall, FoldedSeen, Footprint, Name, Run, RunId, Tally,
 };
-use crate::syscall::{Arch, Syscall};
+use crate::syscall::{Arch, Syscall, UnknownArch};
 
 /// A time in files and messages: RFC 3339, UTC, whole milliseconds, from 1970 to the end of the year 9999.
 pub(in crate::recording) fn timestamp(time: SystemTime) -> String {
@@ -376,6 +376,37 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for CallsOf<T> {
             let syscall = Syscall::parse(self.0, key).map_err(unknown)?;
             Ok((syscall, PhantomData))
         })
+    }
+}
+
+/// Calls: an object of ABIs, each with its names (or `#` and numbers).
+#[derive(Clone, Serialize)]
+#[serde(into = "BTreeMap<String, Vec<String>>")]
+pub(super) struct SyscallSet(pub(super) BTreeSet<Syscall>);
+
+impl From<SyscallSet> for BTreeMap<String, Vec<String>> {
+    fn from(calls: SyscallSet) -> BTreeMap<String, Vec<String>> {
+        let mut by_arch = BTreeMap::<String, Vec<String>>::new();
+        for syscall in calls.0 {
+            let of_arch = by_arch.entry(syscall.arch.to_string()).or_default();
+            of_arch.push(syscall.to_string());
+        }
+        by_arch
+    }
+}
+
+impl<'de> Deserialize<'de> for SyscallSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SyscallSet, D::Error> {
+        let unknown = |error: String| de::Error::custom(unknown(error));
+        let mut calls = BTreeSet::new();
+        for (arch, names) in unique_keys::<D, Vec<String>>(deserializer)? {
+            let arch: Arch = arch.parse().map_err(|error: UnknownArch| unknown(error.to_string()))?;
+            for name in names {
+                let syscall = Syscall::parse(arch, &name);
+                calls.insert(syscall.map_err(|error| unknown(error.to_string()))?);
+            }
+        }
+        Ok(SyscallSet(calls))
     }
 }
 

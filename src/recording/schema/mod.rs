@@ -4,13 +4,14 @@
 //! rewritten, and what isn't understood would be lost. A new field means a new schema number. Files of every older schema
 //! are read:
 //!
-//! - 1 has no `folded` and no `aggregated`, and `tasks` and `first_ms` have a value.
+//! - 1 has no `folded`, `aggregated`, `runtime` and `not_observed`, and `tasks` and `first_ms` have a value.
 
 mod fields;
 mod layout;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use self::fields::{
-    Bytes, ExitText, FoldedText, Id, NameText, Runs, SchemaNumber, Syscalls, TallyText, Timestamp,
+    Bytes, ExitText, FoldedText, Id, NameText, Runs, SchemaNumber, SyscallSet, Syscalls, TallyText, Timestamp,
     convert,
 };
 pub(super) use self::fields::{text_length, timestamp, whole_ms};
@@ -254,6 +255,18 @@ struct RunText<const N: u64> {
     complete: bool,
     incomplete_because: BTreeSet<String>,
     syscalls: Syscalls<TallyText>,
+    #[serde(
+        default,
+        deserialize_with = "fields::since_2::<N, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    runtime: Option<Syscalls<NonZeroU64>>,
+    #[serde(
+        default,
+        deserialize_with = "fields::since_2::<N, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    not_observed: Option<SyscallSet>,
 }
 
 impl<const N: u64> From<&Run> for RunText<N> {
@@ -279,6 +292,13 @@ impl<const N: u64> From<&Run> for RunText<N> {
             syscalls: Syscalls(convert(
                 run.syscalls.iter().map(|(&call, tally)| (call, tally)),
             )),
+            runtime: (!run.runtime.is_empty()).then(|| {
+                let counts = run.runtime.iter();
+                let counts = counts.filter_map(|(&call, &count)| Some((call, NonZeroU64::new(count)?)));
+                Syscalls(counts.collect())
+            }),
+            not_observed: (!run.not_observed.is_empty())
+                .then(|| SyscallSet(run.not_observed.clone())),
         }
     }
 }
@@ -311,6 +331,8 @@ impl<const N: u64> TryFrom<RunText<N>> for Run {
             tasks: text.tasks,
             incomplete_because: text.incomplete_because,
             syscalls: convert(text.syscalls.0),
+            runtime: convert(text.runtime.map(|calls| calls.0).unwrap_or_default()),
+            not_observed: text.not_observed.map(|calls| calls.0).unwrap_or_default(),
         };
         let untimed = run.syscalls.values().any(|tally| tally.first_ms.is_none());
         if N == 1 && (run.tasks.is_none() || untimed) {

@@ -39,6 +39,8 @@ fn example() -> Recording {
             call(Arch::X86_64, 100_000, 1, 8, &[]),
             call(Arch::X86, 4, 1, 4, &["/usr/bin/dash"]),
         ]),
+        runtime: BTreeMap::new(),
+        not_observed: BTreeSet::new(),
     };
     let second = Run {
         id: RunId("0198c0de-0000-7000-8000-000000000002".parse().unwrap()),
@@ -88,6 +90,8 @@ fn newest() -> Recording {
     let mut last = run(13, 700);
     last.syscalls
         .insert(Syscall { nr: 39, ..read }, last.syscalls[&read].clone());
+    last.runtime = BTreeMap::from([(Syscall { nr: 157, ..read }, 3)]);
+    last.not_observed = BTreeSet::from([Syscall { nr: 1, ..read }]);
     recording.runs.insert(last.id, last);
     recording
 }
@@ -126,6 +130,13 @@ fn a_file_of_schema_1_is_read() {
         r#""folded": {}, "runs""#,
         "schema 1 has no such field",
     );
+    for field in ["runtime", "not_observed"] {
+        check(
+            r#""tasks": 2"#,
+            &format!(r#""{field}": {{}}, "tasks": 2"#),
+            "schema 1 has no such field",
+        );
+    }
     let timed = "in schema 1, `tasks` and `first_ms` have a value";
     check(r#""tasks": 2"#, r#""tasks": null"#, timed);
     check(r#""first_ms": 3, "#, "", timed);

@@ -1,0 +1,156 @@
+//! Answers for containers whose agent has ended, so that their calls don't fail.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+};
+use serde_json::Value;
+
+use super::hand_over::{RESUMED, receive};
+use crate::sys::notify;
+
+/// The maximum length of a message that the keeper keeps.
+const MAX_MESSAGE: usize = 1 << 18;
+
+/// How often the keeper looks for another agent, in milliseconds.
+const LOOK: u16 = 200;
+
+const EVENTS: usize = 64;
+
+/// The agent's way to its keeper. It closes with the agent, and the keeper takes over.
+#[derive(Debug)]
+pub struct Keeper(OwnedFd);
+
+impl Keeper {
+    /// Both ends: the agent's, and the one that [`keep`] takes in another process.
+    pub fn pair() -> nix::Result<(Keeper, OwnedFd)> {
+        let (agent, keeper) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        Ok((Keeper(agent), keeper))
+    }
+
+    /// Gives the keeper a copy of a listener, and the message that it came with.
+    pub(super) fn pass(&self, message: &[u8], listener: BorrowedFd<'_>) -> io::Result<()> {
+        if message.len() > MAX_MESSAGE {
+            return Err(io::Error::other("the message is too long for the keeper"));
+        }
+        send(self.0.as_fd(), message, listener, MsgFlags::MSG_DONTWAIT)
+    }
+}
+
+fn send(
+    socket: BorrowedFd<'_>,
+    message: &[u8],
+    listener: BorrowedFd<'_>,
+    flags: MsgFlags,
+) -> io::Result<()> {
+    let fds = [listener.as_raw_fd()];
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(message)],
+        &[ControlMessage::ScmRights(&fds)],
+        MsgFlags::MSG_NOSIGNAL | flags,
+        None,
+    )?;
+    Ok(())
+}
+
+/// A container whose listener is kept.
+struct Kept {
+    listener: OwnedFd,
+    message: Vec<u8>,
+}
+
+/// Keeps the listeners that an agent passes. When the agent has ended, answers for their containers until they end, or until
+/// another agent listens at the socket and gets them.
+pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
+    const AGENT: u64 = 0;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&agent, EpollEvent::new(EpollFlags::EPOLLIN, AGENT))?;
+    let mut agent = Some(agent);
+    let mut kept: HashMap<u64, Kept> = HashMap::new();
+    let mut next = AGENT + 1;
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let mut events = [EpollEvent::empty(); EVENTS];
+    loop {
+        let timeout = match agent {
+            Some(_) => EpollTimeout::NONE,
+            None if kept.is_empty() => return Ok(()),
+            None => LOOK.into(),
+        };
+        let ready = match epoll.wait(&mut events, timeout) {
+            Err(Errno::EINTR) => continue,
+            ready => ready?,
+        };
+        for event in &events[..ready] {
+            if event.data() == AGENT {
+                let received = agent.as_ref().map(|agent| receive(agent.as_fd(), &mut buffer));
+                match received {
+                    Some(Ok((length, descriptors))) if length > 0 => {
+                        for listener in descriptors {
+                            // It shows when no task is left, and no more.
+                            epoll.add(&listener, EpollEvent::new(EpollFlags::empty(), next))?;
+                            let message = buffer[..length].to_vec();
+                            kept.insert(next, Kept { listener, message });
+                            next += 1;
+                        }
+                    }
+                    Some(Err(Errno::EINTR)) | None => {}
+                    Some(_) => {
+                        agent = None;
+                        for (&id, kept) in &kept {
+                            let mut event = EpollEvent::new(EpollFlags::EPOLLIN, id);
+                            epoll.modify(&kept.listener, &mut event)?;
+                        }
+                    }
+                }
+                continue;
+            }
+            let Some(of) = kept.get(&event.data()) else {
+                continue;
+            };
+            if event.events().contains(EpollFlags::EPOLLIN) {
+                if let Ok(notification) = notify::receive(of.listener.as_fd()) {
+                    let _ = notify::go_on(of.listener.as_fd(), notification);
+                }
+            } else if let Some(ended) = kept.remove(&event.data()) {
+                // The agent may still have its copy, so closing this one would not be enough.
+                epoll.delete(&ended.listener)?;
+            }
+        }
+        if agent.is_none() {
+            kept.retain(|_, kept| {
+                let handed_on = hand_on(kept, socket).is_ok();
+                if handed_on {
+                    let _ = epoll.delete(&kept.listener);
+                }
+                !handed_on
+            });
+        }
+    }
+}
+
+/// Hands a container to the agent that listens now, as a runtime does.
+fn hand_on(kept: &Kept, socket: &Path) -> io::Result<()> {
+    let stream = UnixStream::connect(socket)?;
+    let mut state: Value = serde_json::from_slice(&kept.message)?;
+    state[RESUMED] = Value::Bool(true);
+    let message = serde_json::to_vec(&state)?;
+    send(
+        stream.as_fd(),
+        &message,
+        kept.listener.as_fd(),
+        MsgFlags::empty(),
+    )
+}

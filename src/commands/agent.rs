@@ -1,0 +1,167 @@
+//! `sc-record agent`: records containers whose runtimes connect to a socket.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use anyhow::Context;
+use sc_record::backend::agent::{Keeper, NAME_LABEL, keep};
+use sc_record::backend::signals::Signals;
+use sc_record::backend::{Agent, Notice, Scope, Stop, Target};
+use sc_record::event::Event;
+use sc_record::format::{Writing, write};
+use sc_record::profile::{Listener, Profile};
+use sc_record::recording::{Name, Run, RunBuilder};
+use sc_record::session::{Observer, Session};
+use sc_record::syscall::Arch;
+
+use super::record::keep::Keep;
+use super::{exit_status, profile};
+use crate::cli::{AgentArgs, Destination, KeepArgs, Labels, Verbosity};
+use crate::ui::summary::Say;
+
+pub(super) fn agent(args: &AgentArgs) -> anyhow::Result<u8> {
+    if args.keeper {
+        let agent = std::io::stdin().as_fd().try_clone_to_owned()?;
+        keep(agent, &args.socket).context("can't keep listeners")?;
+        return Ok(exit_status::CLEAN);
+    }
+    anyhow::ensure!(
+        args.socket.is_absolute(),
+        "{} is not an absolute path: runtimes would look for the socket elsewhere",
+        args.socket.display()
+    );
+    if args.print_profile {
+        print_profile(args)?;
+    } else {
+        listen(args)?;
+    }
+    Ok(exit_status::CLEAN)
+}
+
+fn print_profile(args: &AgentArgs) -> anyhow::Result<()> {
+    let path = args.socket.to_str().context("the socket's path is not text")?;
+    let metadata = args.name.as_ref().map(ToString::to_string);
+    let listener = Listener::new(path.to_owned(), metadata).context("the path is empty")?;
+    let native = [Arch::NATIVE];
+    let arches = match &args.arches[..] {
+        [] => &native,
+        arches => arches,
+    };
+    let not_observed: BTreeSet<_> = args.runtime.not_observed().iter().copied().collect();
+    let made = Profile::notify_all(arches.iter().copied(), listener, &not_observed);
+    let writing = Writing {
+        name: "record",
+        ..profile::WRITING
+    };
+    let written = write(args.profile.format, &made, &writing)?;
+    let stdout = Destination::Stdout;
+    profile::write(&written, args.output.as_ref().unwrap_or(&stdout))
+}
+
+fn listen(args: &AgentArgs) -> anyhow::Result<()> {
+    // Before signals are blocked, which it would inherit.
+    let (keeper, mut process) = start_keeper(&args.socket).context("can't start the keeper")?;
+    let target = Target::Scope(Scope::Everything);
+    let stop = Stop::new().context("can't handle signals")?;
+    let signals = Signals::handle(&target, &stop).context("can't handle signals")?;
+    let agent = Agent {
+        socket: args.socket.clone(),
+        keeper: Some(keeper),
+    };
+    let session = Session {
+        backend: &agent,
+        target: &target,
+        stop: &stop,
+    };
+    let (ended, runs) = mpsc::channel();
+    // Containers don't wait while a file is written.
+    let recorded = std::thread::scope(|scope| {
+        scope.spawn(move || runs.into_iter().for_each(|run| save(args, run)));
+        let mut say = Notices(args.verbosity);
+        session.record_each(&mut say, &mut move |run| {
+            // The other end lives as long as there is anything to be saved.
+            let _ = ended.send(run);
+        })
+    });
+    signals.recorded();
+    signals.saved();
+    drop(agent);
+    if let Ok(None) = process.try_wait()
+        && !args.verbosity.quiet
+    {
+        say!(
+            "sc-record: process {} answers for the containers that still run, until they end or another agent listens at {}",
+            process.id(),
+            args.socket.display()
+        );
+    }
+    Ok(recorded?)
+}
+
+/// Starts the process that answers when this one has ended. It is in a process group of its own: what ends the agent from the
+/// terminal doesn't reach it.
+fn start_keeper(socket: &Path) -> anyhow::Result<(Keeper, Child)> {
+    let (keeper, theirs) = Keeper::pair()?;
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0("sc-record")
+        .args(["agent", "--keeper", "--socket"])
+        .arg(socket)
+        .process_group(0)
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null());
+    Ok((keeper, command.spawn()?))
+}
+
+/// Adds a container's run to the recording of its name, and says so.
+fn save(args: &AgentArgs, run: Run) {
+    let said = |key: &str| run.labels.get(key).cloned().unwrap_or_default();
+    let (container, asked) = (said("container"), said(NAME_LABEL));
+    if run.syscalls.is_empty() {
+        say!("sc-record: container {container}: nothing was recorded, for its program was not executed");
+        return;
+    }
+    let name: Name = asked
+        .parse()
+        .unwrap_or_else(|_| Name::of_command(Path::new(&asked.replace('/', "_"))));
+    if !args.verbosity.quiet {
+        say!("sc-record: container {container} of {name}:");
+    }
+    let file = |directory: &Path, extension: &str| {
+        Some(Destination::File(directory.join(format!("{name}.{extension}"))))
+    };
+    let keep_args = KeepArgs {
+        recording: file(&args.recordings, "json"),
+        output: file(&args.profiles, args.profile.format.extension()),
+        name: Some(name.clone()),
+        fresh: false,
+        profile: args.profile,
+        labels: Labels::default(),
+        verbosity: args.verbosity,
+    };
+    let saved = Keep::new(&keep_args, name).and_then(|keep| {
+        let added = keep.add(run)?;
+        keep.report(&added, Say::Text)
+    });
+    if let Err(error) = saved {
+        say!("sc-record: error: container {container}: {error:#}");
+    }
+}
+
+struct Notices(Verbosity);
+
+impl Observer for Notices {
+    fn event(&mut self, _: &Event, _: &RunBuilder) {}
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Progress(text) if !self.0.quiet => say!("sc-record: {text}"),
+            Notice::Choice(text) if self.0.verbose => say!("sc-record: {text}"),
+            Notice::Progress(_) | Notice::Choice(_) => {}
+        }
+    }
+}
