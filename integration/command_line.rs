@@ -14,6 +14,7 @@ use crate::support::recordings::{repository, sc_record};
 /// The words of a line after which `--help` prints the help of a verb.
 const VERBS: &[&str] = &[
     "",
+    "agent",
     "check",
     "completions",
     "convert",

@@ -6,7 +6,7 @@ use std::process::Command;
 use sc_record::syscall::{Arch, Syscall};
 use serde_json::{Value, json};
 
-use crate::log::engines::Container;
+use crate::support::bundle::Bundle;
 use crate::support::process::{Ended, Room};
 use crate::support::programs;
 use crate::support::recorder::PROGRAM;
@@ -136,7 +136,7 @@ fn both(runtime: &'static str, profile: &Value, calls: &[String]) -> (Ended, End
     let file = room.path().join("profile.json");
     write(&file, profile);
     let program = programs::workload("calls");
-    let mut container = Container::new(&room, runtime);
+    let mut container = Bundle::new(&room, runtime);
     container.id = format!(
         "like-{runtime}-{}",
         room.path().file_name().unwrap().display()

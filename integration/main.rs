@@ -16,6 +16,7 @@ mod support;
 
 mod check;
 mod command_line;
+mod containers;
 mod credits;
 mod debuggers;
 mod diff;

@@ -2,89 +2,31 @@
 //! container runs under an audit profile, the log becomes an allowlist, and the engine enforces it. A call that was not
 //! seen is refused, then recorded, and then works.
 
-use std::fs::Permissions;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::fcntl::FlockArg;
-use serde_json::{Value, json};
 
 use super::follow::Follower;
 use super::lock;
+use crate::support::bundle::Bundle;
 use crate::support::process::{Ended, Room};
 use crate::support::recorder::PROGRAM;
 
-/// An OCI bundle with busybox, and an engine to run it.
-pub(crate) struct Container<'a> {
+/// A container, and what is recorded of it.
+struct Container<'a> {
     room: &'a Room,
-    engine: &'static str,
-    pub(crate) bundle: PathBuf,
-    pub(crate) id: String,
+    bundle: Bundle<'a>,
 }
 
 impl<'a> Container<'a> {
-    pub(crate) fn new(room: &'a Room, engine: &'static str) -> Container<'a> {
-        let bundle = room.directory();
-        let files = bundle.join("rootfs");
-        for directory in ["bin", "proc", "dev", "tmp"] {
-            std::fs::create_dir_all(files.join(directory)).unwrap();
-        }
-        let busybox = files.join("bin/busybox");
-        std::fs::copy("/bin/busybox", &busybox).unwrap();
-        std::fs::set_permissions(&busybox, Permissions::from_mode(0o755)).unwrap();
-        for program in ["sh", "cat", "ls", "mkdir", "unshare"] {
-            symlink("busybox", files.join("bin").join(program)).unwrap();
-        }
-        Container {
-            room,
-            engine,
-            bundle,
-            id: format!("{engine}-of-the-tests-{}", std::process::id()),
-        }
+    fn new(room: &'a Room, engine: &'static str) -> Container<'a> {
+        let bundle = Bundle::new(room, engine);
+        Container { room, bundle }
     }
 
-    /// Runs a shell command in it, under a profile.
-    pub(crate) fn run(&self, profile: &Path, line: &str) -> Ended {
-        let profile: Value = serde_json::from_slice(&std::fs::read(profile).unwrap()).unwrap();
-        // Without CAP_SYS_ADMIN the kernel would refuse unshare(2) by itself.
-        let capabilities = json!(["CAP_SYS_ADMIN"]);
-        let namespaces = ["pid", "mount", "ipc", "uts", "network"];
-        let config = json!({
-            "ociVersion": "1.0.2",
-            "root": {"path": "rootfs"},
-            "process": {
-                "args": ["/bin/sh", "-c", line],
-                "cwd": "/",
-                "env": ["PATH=/bin"],
-                "user": {"uid": 0, "gid": 0},
-                "noNewPrivileges": true,
-                "capabilities": {
-                    "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
-                },
-            },
-            "mounts": [
-                {"destination": "/proc", "type": "proc", "source": "proc"},
-                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
-            ],
-            "linux": {
-                "cgroupsPath": format!("/{}", self.id),
-                "namespaces": namespaces.map(|kind| json!({"type": kind})),
-                "seccomp": profile,
-            },
-        });
-        std::fs::write(self.bundle.join("config.json"), config.to_string()).unwrap();
-        // crun needs a single cgroup hierarchy: v2, as on current machines.
-        let unified =
-            "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
-        let mut command = Command::new("unshare");
-        command
-            .args(["--mount", "sh", "-c", unified, "sh", self.engine, "--root"])
-            .arg(self.room.path().join("state"))
-            .args(["run", "--bundle"])
-            .arg(&self.bundle)
-            .arg(&self.id);
-        self.room.run(&mut command)
+    fn run(&self, profile: &Path, line: &str) -> Ended {
+        self.bundle.run(profile, line)
     }
 
     /// The profile under which a command works, and its output. The threads of an engine written in Go make varying
@@ -109,7 +51,7 @@ impl<'a> Container<'a> {
 
     /// Adds the logged calls of a command to a recording.
     fn record(&self, audit: &Path, recording: &Path, line: &str) {
-        let follower = Follower::start(self.room, &["--container", &self.id]);
+        let follower = Follower::start(self.room, &["--container", &self.bundle.id]);
         for _ in 0..6 {
             let ended = self.run(audit, line);
             assert_eq!(ended.code(), 7, "{line}: {}", ended.stderr);

@@ -1,5 +1,6 @@
 //! Shared code of the tests: processes that can't outlive their test, the programs of `workloads/`, and the witnesses.
 
+pub(crate) mod bundle;
 #[macro_use]
 pub(crate) mod harness;
 pub(crate) mod kernel;

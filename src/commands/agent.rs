@@ -43,7 +43,10 @@ pub(super) fn agent(args: &AgentArgs) -> anyhow::Result<u8> {
 }
 
 fn print_profile(args: &AgentArgs) -> anyhow::Result<()> {
-    let path = args.socket.to_str().context("the socket's path is not text")?;
+    let path = args
+        .socket
+        .to_str()
+        .context("the socket's path is not text")?;
     let metadata = args.name.as_ref().map(ToString::to_string);
     let listener = Listener::new(path.to_owned(), metadata).context("the path is empty")?;
     let native = [Arch::NATIVE];
@@ -122,7 +125,9 @@ fn save(args: &AgentArgs, run: Run) {
     let said = |key: &str| run.labels.get(key).cloned().unwrap_or_default();
     let (container, asked) = (said("container"), said(NAME_LABEL));
     if run.syscalls.is_empty() {
-        say!("sc-record: container {container}: nothing was recorded, for its program was not executed");
+        say!(
+            "sc-record: container {container}: nothing was recorded, for its program was not executed"
+        );
         return;
     }
     let name: Name = asked
@@ -132,7 +137,9 @@ fn save(args: &AgentArgs, run: Run) {
         say!("sc-record: container {container} of {name}:");
     }
     let file = |directory: &Path, extension: &str| {
-        Some(Destination::File(directory.join(format!("{name}.{extension}"))))
+        Some(Destination::File(
+            directory.join(format!("{name}.{extension}")),
+        ))
     };
     let keep_args = KeepArgs {
         recording: file(&args.recordings, "json"),

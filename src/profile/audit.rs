@@ -50,7 +50,11 @@ impl Profile {
             (names.into_iter()).partition(|name| not_observed.contains(name.as_str()));
         all.with_default_action(Action::Errno(ErrnoRet::ENOSYS))
             .with_listener(Some(listener))
-            .with_rules(rule(notified, Action::Notify).into_iter().chain(allow(allowed)))
+            .with_rules(
+                rule(notified, Action::Notify)
+                    .into_iter()
+                    .chain(allow(allowed)),
+            )
     }
 
     /// The profile that logs what this one doesn't allow, whatever it answers to it. What it allows for some arguments only

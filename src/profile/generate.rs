@@ -124,7 +124,8 @@ const NOT_OBSERVED: &str =
     "the workload may have called it: the recording profile let it pass unseen";
 
 /// Why calls of a container's runtime are allowed.
-const RUNTIME: &str = "the container runtime called it under the profile, before the program was executed";
+const RUNTIME: &str =
+    "the container runtime called it under the profile, before the program was executed";
 
 /// Makes the profile of a workload from its recording.
 ///

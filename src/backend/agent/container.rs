@@ -53,7 +53,11 @@ struct Special {
 static SPECIAL: std::sync::LazyLock<Special> = std::sync::LazyLock::new(|| {
     let named = |names: &[&str]| {
         let arches = Arch::ALL.iter().copied();
-        let on = |arch| names.iter().filter_map(move |n| Syscall::from_name(arch, n));
+        let on = |arch| {
+            names
+                .iter()
+                .filter_map(move |n| Syscall::from_name(arch, n))
+        };
         arches.flat_map(on).collect()
     };
     Special {
@@ -193,7 +197,8 @@ impl Container {
         });
         if execs {
             let process = self.tasks.get(&task).copied();
-            self.executing.extend([Some(task), process].into_iter().flatten());
+            self.executing
+                .extend([Some(task), process].into_iter().flatten());
         } else if SPECIAL.exit.contains(&syscall) {
             self.tasks.remove(&task);
             sink(Event::Exit { task });

@@ -82,7 +82,7 @@ impl Connection {
         stream.set_nonblocking(true)?;
         let peer = getsockopt(&stream, sockopt::PeerCredentials).ok();
         let runtime = peer.and_then(|peer| {
-            let path = proc::executable_of(Task(peer.pid()));
+            let path = proc::name_as_called(Task(peer.pid()))?;
             Some(path.file_name()?.to_string_lossy().into_owned())
         });
         Ok(Connection {

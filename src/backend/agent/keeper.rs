@@ -95,7 +95,9 @@ pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
         };
         for event in &events[..ready] {
             if event.data() == AGENT {
-                let received = agent.as_ref().map(|agent| receive(agent.as_fd(), &mut buffer));
+                let received = agent
+                    .as_ref()
+                    .map(|agent| receive(agent.as_fd(), &mut buffer));
                 match received {
                     Some(Ok((length, descriptors))) if length > 0 => {
                         for listener in descriptors {

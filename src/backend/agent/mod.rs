@@ -263,6 +263,14 @@ impl Listening<'_> {
             let why = format!("warning: containers won't outlive the agent: {error}");
             collector.notice(Notice::Progress(why));
         }
+        let id_of = hand_over.id();
+        collector.notice(if hand_over.state.resumed {
+            Notice::Progress(format!(
+                "container {id_of} is taken over from an agent that ended"
+            ))
+        } else {
+            Notice::Choice(format!("container {id_of} begins"))
+        });
         notify::wake_synchronously(hand_over.listener.as_fd());
         let (container, workload) = Container::new(&hand_over);
         if let Err(error) = self.watch(&hand_over.listener, id) {

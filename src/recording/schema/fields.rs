@@ -400,7 +400,9 @@ impl<'de> Deserialize<'de> for SyscallSet {
         let unknown = |error: String| de::Error::custom(unknown(error));
         let mut calls = BTreeSet::new();
         for (arch, names) in unique_keys::<D, Vec<String>>(deserializer)? {
-            let arch: Arch = arch.parse().map_err(|error: UnknownArch| unknown(error.to_string()))?;
+            let arch: Arch = arch
+                .parse()
+                .map_err(|error: UnknownArch| unknown(error.to_string()))?;
             for name in names {
                 let syscall = Syscall::parse(arch, &name);
                 calls.insert(syscall.map_err(|error| unknown(error.to_string()))?);

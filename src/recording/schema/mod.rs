@@ -19,8 +19,8 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use self::fields::{
-    Bytes, ExitText, FoldedText, Id, NameText, Runs, SchemaNumber, SyscallSet, Syscalls, TallyText, Timestamp,
-    convert,
+    Bytes, ExitText, FoldedText, Id, NameText, Runs, SchemaNumber, SyscallSet, Syscalls, TallyText,
+    Timestamp, convert,
 };
 pub(super) use self::fields::{text_length, timestamp, whole_ms};
 use self::layout::Layout;
@@ -294,7 +294,8 @@ impl<const N: u64> From<&Run> for RunText<N> {
             )),
             runtime: (!run.runtime.is_empty()).then(|| {
                 let counts = run.runtime.iter();
-                let counts = counts.filter_map(|(&call, &count)| Some((call, NonZeroU64::new(count)?)));
+                let counts =
+                    counts.filter_map(|(&call, &count)| Some((call, NonZeroU64::new(count)?)));
                 Syscalls(counts.collect())
             }),
             not_observed: (!run.not_observed.is_empty())

@@ -1,0 +1,362 @@
+//! The agent, with containers of real runtimes.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::support::bundle::Bundle;
+use crate::support::process::{Room, Running, until};
+use crate::support::recorder::{Files, PROGRAM, Run};
+
+/// An agent that listens.
+struct Agent {
+    running: Running,
+    socket: PathBuf,
+    /// Where it writes recordings and profiles.
+    directory: PathBuf,
+    errors: PathBuf,
+}
+
+impl Agent {
+    fn start(room: &Room) -> Agent {
+        Agent::start_at(room, room.fresh("s"), room.directory())
+    }
+
+    fn start_at(room: &Room, socket: PathBuf, directory: PathBuf) -> Agent {
+        let (output, errors) = (room.fresh("o"), room.fresh("e"));
+        let mut command = Command::new(PROGRAM);
+        command.current_dir(&directory).arg("agent");
+        command.args(["--policy", "exact", "--socket"]).arg(&socket);
+        let file = |path: &Path| File::create(path).unwrap();
+        let running = room.spawn_on(&mut command, Stdio::null(), file(&output), file(&errors));
+        let agent = Agent {
+            running,
+            socket,
+            directory,
+            errors,
+        };
+        until("the agent to listen", || {
+            agent.errors().contains("listening at")
+        });
+        agent
+    }
+
+    fn errors(&self) -> String {
+        std::fs::read_to_string(&self.errors).unwrap()
+    }
+
+    /// The profile for containers that it is to record.
+    fn profile(&self, room: &Room, options: &[&str]) -> PathBuf {
+        let profile = room.fresh("p");
+        let mut print = Command::new(PROGRAM);
+        print.args(["agent", "--print-profile", "--socket"]);
+        print.arg(&self.socket).args(options);
+        let ended = room.spawn(print.arg("-o").arg(&profile)).wait(room);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        profile
+    }
+
+    fn file(&self, kind: &str, name: &str) -> PathBuf {
+        self.directory.join(kind).join(format!("{name}.json"))
+    }
+
+    /// The runs of a name, when there are as many.
+    fn runs(&self, name: &str, number: usize) -> Vec<Run> {
+        let path = self.file("recordings", name);
+        let runs = || {
+            let text = std::fs::read(&path).unwrap_or_default();
+            let file: Value = serde_json::from_slice(&text).unwrap_or_default();
+            file["runs"].as_array().cloned().unwrap_or_default()
+        };
+        until("the containers to be recorded", || runs().len() >= number);
+        let runs = runs();
+        assert_eq!(runs.len(), number);
+        runs.into_iter().map(Run).collect()
+    }
+
+    /// Ends it as Ctrl-C does, and gives what it said.
+    fn interrupt(self, room: &Room) -> String {
+        self.running.signal(Signal::SIGINT);
+        let errors = self.errors.clone();
+        let ended = self.running.wait(room);
+        let said = std::fs::read_to_string(errors).unwrap();
+        assert_eq!(ended.code(), 0, "{said}");
+        assert!(!self.socket.exists());
+        said
+    }
+}
+
+/// Runs a container while the agent and others in the room go on.
+fn run(room: &Room, bundle: &Bundle<'_>, profile: &Path, line: &str) -> (i32, String, String) {
+    let ended = room.spawn(&mut bundle.command(profile, line)).wait(room);
+    (ended.code(), ended.stdout, ended.stderr)
+}
+
+fn names(run: &Run) -> BTreeSet<String> {
+    run.calls().keys().map(ToString::to_string).collect()
+}
+
+/// The names of a field of calls.
+fn field(run: &Run, field: &str) -> BTreeSet<String> {
+    let of_arch = &run.0[field]["x86_64"];
+    let keys = of_arch
+        .as_object()
+        .into_iter()
+        .flat_map(|object| object.keys().cloned());
+    let items = of_arch.as_array().into_iter().flatten();
+    let items = items.map(|name| name.as_str().unwrap().to_owned());
+    keys.chain(items).collect()
+}
+
+const WORK: &str = "mkdir -p /tmp/a; echo hello >/tmp/a/b; cat /tmp/a/b; ls /tmp; (exit 7)";
+
+/// What the ptrace backend sees of the same program outside of a container.
+fn seen_by_ptrace(room: &Room, bundle: &Bundle<'_>) -> BTreeSet<String> {
+    let files = Files::new(room);
+    let root = bundle.root().display().to_string();
+    let line = WORK.replace("/tmp", &room.directory().display().to_string());
+    let mut record = files.command(&["-q", "--policy", "exact"]);
+    record.args([
+        "env",
+        "-i",
+        &format!("PATH={root}/bin"),
+        &format!("{root}/bin/sh"),
+    ]);
+    record.args(["-c", &line]);
+    let ended = room.spawn(&mut record).wait(room);
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    // Those of busybox, not of the shell that starts it.
+    let busybox = format!("{root}/bin/busybox");
+    let run = files.run();
+    let calls = run.0["syscalls"]["x86_64"].as_object().unwrap();
+    let by_busybox = calls.iter().filter(|(_, tally)| {
+        let mut executables = tally["executables"].as_array().unwrap().iter();
+        executables.any(|path| path == busybox.as_str())
+    });
+    by_busybox.map(|(name, _)| name.clone()).collect()
+}
+
+fn round_trip(runtime: &'static str, no_new_privileges: bool) {
+    let room = Room::new();
+    let agent = Agent::start(&room);
+    let mut bundle = Bundle::new(&room, runtime);
+    bundle.no_new_privileges = no_new_privileges;
+    let recording_profile = agent.profile(&room, &["-n", "app", "--runtime", runtime]);
+    let (code, stdout, stderr) = run(&room, &bundle, &recording_profile, WORK);
+    assert_eq!((code, stdout.as_str()), (7, "hello\na\n"), "{stderr}");
+    let runs = agent.runs("app", 1);
+    let [recorded] = &runs[..] else {
+        unreachable!()
+    };
+    assert_eq!(recorded.incomplete_because(), Vec::<String>::new());
+    assert_eq!(recorded.0["no_new_privs"], no_new_privileges);
+    assert_eq!(recorded.0["program"], "/bin/busybox");
+    assert_eq!(recorded.0["tasks"], 4);
+    let labels = json!({"name": "app", "container": bundle.id, "runtime": runtime});
+    assert_eq!(recorded.0["labels"], labels);
+
+    let not_observed = field(recorded, "not_observed");
+    let expected: &[&str] = match runtime {
+        "runc" => &["futex", "rt_sigreturn", "write"],
+        _ => &[],
+    };
+    assert!(not_observed.iter().eq(expected));
+    let seen: BTreeSet<_> = &seen_by_ptrace(&room, &bundle) - &not_observed;
+    assert_eq!(names(recorded), seen);
+
+    let of_runtime = field(recorded, "runtime");
+    assert!(
+        of_runtime.contains("close") || of_runtime.contains("munmap"),
+        "{of_runtime:?}"
+    );
+    let drops_privileges = ["setgroups", "setresuid"]
+        .iter()
+        .any(|&name| of_runtime.contains(name));
+    assert_eq!(
+        drops_privileges,
+        !no_new_privileges,
+        "{of_runtime:?}"
+    );
+
+    // The threads of runc don't always make the same calls before they give way to the program.
+    let profile = agent.file("profiles", "app");
+    let works = (0..6).any(|_| {
+        run(&room, &bundle, &recording_profile, WORK);
+        let (code, stdout, _) = run(&room, &bundle, &profile, WORK);
+        code == 7 && stdout == "hello\na\n"
+    });
+    assert!(works, "{}", run(&room, &bundle, &profile, WORK).2);
+    let is_refused = (0..6).any(|_| {
+        let (code, _, stderr) = run(&room, &bundle, &profile, "unshare -m true && exit 7");
+        code != 7 && stderr.contains("unshare(0x20000): Operation not permitted")
+    });
+    assert!(is_refused);
+
+    let said = agent.interrupt(&room);
+    let line = "not observed, so the profile allows it: futex, rt_sigreturn, write";
+    assert_eq!(said.contains(line), runtime == "runc", "{said}");
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), program("runc"), program("busybox"))]
+fn a_container_of_runc_is_recorded_as_ptrace_sees_it_and_runs_under_its_profile() {
+    round_trip("runc", true);
+    round_trip("runc", false);
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), program("crun"), program("busybox"))]
+fn a_container_of_crun_is_recorded_as_ptrace_sees_it_and_runs_under_its_profile() {
+    round_trip("crun", true);
+    round_trip("crun", false);
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), program("runc"), program("busybox"))]
+fn a_hundred_containers_at_once_are_a_run_each() {
+    let room = Room::new();
+    let agent = Agent::start(&room);
+    let profile = agent.profile(&room, &["-n", "many"]);
+    let bundles: Vec<_> = (0..100).map(|_| Bundle::new(&room, "runc")).collect();
+    // All wait for the same file, so that they run at the same time.
+    let line = "until [ -e /dev/shm/go ]; do sleep 0.1; done; ls /bin >/dev/null; exit 7";
+    let running: Vec<_> = bundles
+        .iter()
+        .map(|bundle| room.spawn(&mut bundle.command(&profile, line)))
+        .collect();
+    for bundle in &bundles {
+        until("the container to run", || bundle.init(&room).is_some());
+    }
+    for bundle in &bundles {
+        let init = bundle.init(&room).unwrap();
+        let shm = format!("/proc/{init}/root/dev/shm");
+        std::fs::create_dir_all(&shm).unwrap();
+        File::create(format!("{shm}/go")).unwrap();
+    }
+    for running in running {
+        let ended = running.wait(&room);
+        assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    }
+    let runs = agent.runs("many", 100);
+    let ids: BTreeSet<_> = runs
+        .iter()
+        .map(|run| run.0["labels"]["container"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        ids,
+        bundles.iter().map(|bundle| bundle.id.clone()).collect()
+    );
+    for run in &runs {
+        assert!(run.incomplete_because().is_empty(), "{}", run.0);
+        assert!(names(run).contains("getdents64"), "{}", run.0);
+        assert!(names(run).contains("exit_group"), "{}", run.0);
+    }
+    agent.interrupt(&room);
+}
+
+/// A container that waits for `/tmp/go`.
+fn waiting(bundle: &Bundle<'_>, profile: &Path) -> Command {
+    let line = "until [ -e /tmp/go ]; do sleep 0.1; done; mkdir /tmp/after; exit 7";
+    bundle.command(profile, line)
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), program("runc"), program("busybox"))]
+fn a_container_outlives_a_killed_agent_and_the_next_one_says_what_is_missing() {
+    let room = Room::new();
+    let agent = Agent::start(&room);
+    let bundle = Bundle::new(&room, "runc");
+    let profile = agent.profile(&room, &["-n", "app"]);
+    let container = room.spawn(&mut waiting(&bundle, &profile));
+    until("the container to run", || bundle.init(&room).is_some());
+    agent.running.signal(Signal::SIGKILL);
+    agent.running.wait(&room);
+
+    // While no agent is there, its calls go on.
+    let go = || File::create(bundle.root().join("tmp/go")).unwrap();
+    let next = Agent::start_at(&room, agent.socket, agent.directory);
+    until("the next agent to have the container", || {
+        next.errors().contains(&bundle.id)
+    });
+    go();
+    let ended = container.wait(&room);
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    let runs = next.runs("app", 1);
+    let why = "the agent that recorded the container before has ended";
+    assert_eq!(runs[0].incomplete_because(), [why]);
+    assert!(names(&runs[0]).contains("mkdir"));
+    next.interrupt(&room);
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), program("crun"), program("busybox"))]
+fn a_container_outlives_an_interrupted_agent_whose_run_is_incomplete() {
+    let room = Room::new();
+    let agent = Agent::start(&room);
+    let bundle = Bundle::new(&room, "crun");
+    let profile = agent.profile(&room, &["-n", "app"]);
+    let container = room.spawn(&mut waiting(&bundle, &profile));
+    until("the container to run", || bundle.init(&room).is_some());
+    let recording = agent.file("recordings", "app");
+    let said = agent.interrupt(&room);
+    assert!(
+        said.contains("answers for the containers that still run"),
+        "{said}"
+    );
+    let file: Value = serde_json::from_slice(&std::fs::read(recording).unwrap()).unwrap();
+    let because = file["runs"][0]["incomplete_because"].as_array().unwrap();
+    assert_eq!(because.len(), 1, "{because:?}");
+
+    File::create(bundle.root().join("tmp/go")).unwrap();
+    let ended = container.wait(&room);
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    assert!(bundle.root().join("tmp/after").exists());
+    // The process that answered ends with the last container.
+    room.wait_until_empty(&Command::new("the keeper"));
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), program("runc"), program("busybox"))]
+fn a_container_that_is_killed_in_a_call_is_recorded_and_one_that_never_ran_is_said() {
+    let room = Room::new();
+    let agent = Agent::start(&room);
+    let mut bundle = Bundle::new(&room, "runc");
+    bundle.annotations = json!({"org.opencontainers.image.ref.name": "example.org/a/killed:1.2"});
+    let profile = agent.profile(&room, &[]);
+    let container = room.spawn(&mut bundle.command(&profile, "ls /; exec sleep 1000"));
+    until("the container to run", || bundle.init(&room).is_some());
+    kill(Pid::from_raw(bundle.init(&room).unwrap()), Signal::SIGKILL).unwrap();
+    assert_eq!(container.wait(&room).code(), 137);
+    let runs = agent.runs("killed", 1);
+    assert!(runs[0].incomplete_because().is_empty(), "{}", runs[0].0);
+    assert_eq!(runs[0].0["labels"]["image"], "example.org/a/killed:1.2");
+
+    // Otherwise runc looks for the program before it loads the filter.
+    let mut nothing = Bundle::new(&room, "runc");
+    nothing.no_new_privileges = false;
+    let mut command = nothing.command(&profile, "true");
+    std::fs::remove_file(nothing.root().join("bin/busybox")).unwrap();
+    assert_ne!(room.spawn(&mut command).wait(&room).code(), 0);
+    until("the agent to say so", || {
+        let line = format!("container {}: nothing was recorded", nothing.id);
+        agent.errors().contains(&line)
+    });
+    agent.interrupt(&room);
+}
+
+#[apply(test)]
+fn a_second_agent_does_not_take_the_socket_of_the_first() {
+    let room = Room::new();
+    let agent = Agent::start(&room);
+    let mut second = Command::new(PROGRAM);
+    second.args(["agent", "--socket"]).arg(&agent.socket);
+    let ended = room.spawn(&mut second).wait(&room);
+    assert_eq!(ended.code(), 2);
+    assert!(ended.stderr.contains("can't listen at"), "{}", ended.stderr);
+    agent.interrupt(&room);
+}
