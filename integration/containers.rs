@@ -91,9 +91,9 @@ impl Agent {
     }
 }
 
-/// Runs a container while the agent and others in the room go on.
-fn run(room: &Room, bundle: &Bundle<'_>, profile: &Path, line: &str) -> (i32, String, String) {
-    let ended = room.spawn(&mut bundle.command(profile, line)).wait(room);
+/// Runs a shell's line in a container.
+fn run(bundle: &Bundle<'_>, profile: &Path, line: &str) -> (i32, String, String) {
+    let ended = bundle.run(profile, line);
     (ended.code(), ended.stdout, ended.stderr)
 }
 
@@ -147,7 +147,7 @@ fn round_trip(runtime: &'static str, no_new_privileges: bool) {
     let mut bundle = Bundle::new(&room, runtime);
     bundle.no_new_privileges = no_new_privileges;
     let recording_profile = agent.profile(&room, &["-n", "app", "--runtime", runtime]);
-    let (code, stdout, stderr) = run(&room, &bundle, &recording_profile, WORK);
+    let (code, stdout, stderr) = run(&bundle, &recording_profile, WORK);
     assert_eq!((code, stdout.as_str()), (7, "hello\na\n"), "{stderr}");
     let runs = agent.runs("app", 1);
     let [recorded] = &runs[..] else {
@@ -177,22 +177,18 @@ fn round_trip(runtime: &'static str, no_new_privileges: bool) {
     let drops_privileges = ["setgroups", "setresuid"]
         .iter()
         .any(|&name| of_runtime.contains(name));
-    assert_eq!(
-        drops_privileges,
-        !no_new_privileges,
-        "{of_runtime:?}"
-    );
+    assert_eq!(drops_privileges, !no_new_privileges, "{of_runtime:?}");
 
     // The threads of runc don't always make the same calls before they give way to the program.
     let profile = agent.file("profiles", "app");
     let works = (0..6).any(|_| {
-        run(&room, &bundle, &recording_profile, WORK);
-        let (code, stdout, _) = run(&room, &bundle, &profile, WORK);
+        run(&bundle, &recording_profile, WORK);
+        let (code, stdout, _) = run(&bundle, &profile, WORK);
         code == 7 && stdout == "hello\na\n"
     });
-    assert!(works, "{}", run(&room, &bundle, &profile, WORK).2);
+    assert!(works, "{}", run(&bundle, &profile, WORK).2);
     let is_refused = (0..6).any(|_| {
-        let (code, _, stderr) = run(&room, &bundle, &profile, "unshare -m true && exit 7");
+        let (code, _, stderr) = run(&bundle, &profile, "unshare -m true && exit 7");
         code != 7 && stderr.contains("unshare(0x20000): Operation not permitted")
     });
     assert!(is_refused);

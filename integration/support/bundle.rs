@@ -52,7 +52,10 @@ impl<'a> Bundle<'a> {
 
     /// Runs a shell's line in it, under a profile.
     pub(crate) fn run(&self, profile: &Path, line: &str) -> Ended {
-        self.room.run(&mut self.command(profile, line))
+        // Others in the room go on.
+        self.room
+            .spawn(&mut self.command(profile, line))
+            .wait(self.room)
     }
 
     /// The command that runs a shell's line in it, under a profile.
