@@ -3,7 +3,7 @@
 //! Tests that change the kernel's settings run alone and change them back.
 
 mod audit_profile;
-pub(crate) mod engines;
+mod engines;
 mod follow;
 mod lifecycle;
 mod logs;

@@ -306,7 +306,6 @@ pub(super) fn executable_of(task: Task) -> PathBuf {
     }
 }
 
-/// The files that a task has mapped as executable, as paths in its mount namespace.
 /// What a process was called as: its zeroth argument. Runtimes execute copies of themselves that have no path.
 pub(super) fn name_as_called(process: Task) -> Option<PathBuf> {
     let arguments = read_bytes(process, "cmdline").ok()?;
@@ -314,7 +313,7 @@ pub(super) fn name_as_called(process: Task) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(name)))
 }
 
-/// The files that a task has mapped to execute what is in them, by the paths that it has for them.
+/// The files that a task has mapped as executable, as paths in its mount namespace.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn executable_files_of(task: Task) -> Vec<PathBuf> {
     let maps = read(task, "maps").unwrap_or_default();

@@ -79,6 +79,8 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
         backend: &agent,
         target: &target,
         stop: &stop,
+        // A journal belongs to the file of one recording.
+        journal: None,
     };
     let (ended, runs) = mpsc::channel();
     // Containers don't wait while a file is written.
@@ -151,7 +153,7 @@ fn save(args: &AgentArgs, run: Run) {
         verbosity: args.verbosity,
     };
     let saved = Keep::new(&keep_args, name).and_then(|keep| {
-        let added = keep.add(run)?;
+        let added = keep.add(run, None)?;
         keep.report(&added, Say::Text)
     });
     if let Err(error) = saved {
