@@ -118,20 +118,20 @@ const WORK: &str = "mkdir -p /tmp/a; echo hello >/tmp/a/b; cat /tmp/a/b; ls /tmp
 /// What the ptrace backend sees of the same program outside of a container.
 fn seen_by_ptrace(room: &Room, bundle: &Bundle<'_>) -> BTreeSet<String> {
     let files = Files::new(room);
-    let root = bundle.root().display().to_string();
+    let files_of_it = bundle.root().display().to_string();
     let line = WORK.replace("/tmp", &room.directory().display().to_string());
     let mut record = files.command(&["-q", "--policy", "exact"]);
     record.args([
         "env",
         "-i",
-        &format!("PATH={root}/bin"),
-        &format!("{root}/bin/sh"),
+        &format!("PATH={files_of_it}/bin"),
+        &format!("{files_of_it}/bin/sh"),
     ]);
     record.args(["-c", &line]);
     let ended = room.spawn(&mut record).wait(room);
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
     // Those of busybox, not of the shell that starts it.
-    let busybox = format!("{root}/bin/busybox");
+    let busybox = format!("{files_of_it}/bin/busybox");
     let run = files.run();
     let calls = run.0["syscalls"]["x86_64"].as_object().unwrap();
     let by_busybox = calls.iter().filter(|(_, tally)| {

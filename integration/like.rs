@@ -141,7 +141,7 @@ fn both(runtime: &'static str, profile: &Value, calls: &[String]) -> (Ended, End
         "like-{runtime}-{}",
         room.path().file_name().unwrap().display()
     );
-    std::fs::copy(&program, container.bundle.join("rootfs/bin/calls")).unwrap();
+    std::fs::copy(&program, container.directory.join("rootfs/bin/calls")).unwrap();
     let line = format!("exec calls {}", calls.join(" "));
     let inside = container.run(&file, &line);
 

@@ -14,7 +14,7 @@ use super::process::{Ended, Room};
 pub(crate) struct Bundle<'a> {
     room: &'a Room,
     runtime: &'static str,
-    pub(crate) bundle: PathBuf,
+    pub(crate) directory: PathBuf,
     pub(crate) id: String,
     pub(crate) no_new_privileges: bool,
     pub(crate) annotations: Value,
@@ -23,8 +23,8 @@ pub(crate) struct Bundle<'a> {
 impl<'a> Bundle<'a> {
     pub(crate) fn new(room: &'a Room, runtime: &'static str) -> Bundle<'a> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let bundle = room.directory();
-        let files = bundle.join("rootfs");
+        let directory = room.directory();
+        let files = directory.join("rootfs");
         for directory in ["bin", "proc", "dev", "tmp"] {
             std::fs::create_dir_all(files.join(directory)).unwrap();
         }
@@ -38,7 +38,7 @@ impl<'a> Bundle<'a> {
         Bundle {
             room,
             runtime,
-            bundle,
+            directory,
             id: format!("{runtime}-of-the-tests-{}-{number}", std::process::id()),
             no_new_privileges: true,
             annotations: json!({}),
@@ -47,7 +47,7 @@ impl<'a> Bundle<'a> {
 
     /// Its root directory.
     pub(crate) fn root(&self) -> PathBuf {
-        self.bundle.join("rootfs")
+        self.directory.join("rootfs")
     }
 
     /// Runs a shell's line in it, under a profile.
@@ -88,11 +88,11 @@ impl<'a> Bundle<'a> {
                 "seccomp": profile,
             },
         });
-        std::fs::write(self.bundle.join("config.json"), config.to_string()).unwrap();
+        std::fs::write(self.directory.join("config.json"), config.to_string()).unwrap();
         let mut command = self.runtime();
         command
             .args(["run", "--bundle"])
-            .arg(&self.bundle)
+            .arg(&self.directory)
             .arg(&self.id);
         command
     }

@@ -69,7 +69,7 @@ pub(crate) fn wake_synchronously(listener: BorrowedFd<'_>) {
     };
 }
 
-/// A descriptor that a message of SCM_RIGHTS (unix(7)) brought.
+/// A descriptor that a message of `SCM_RIGHTS` (unix(7)) brought.
 pub(crate) fn received(fd: std::os::fd::RawFd) -> std::os::fd::OwnedFd {
     use std::os::fd::FromRawFd;
     // SAFETY: recvmsg(2) has just made it for this process, and each is taken once.

@@ -143,7 +143,7 @@ const SOCKET: u64 = 0;
 const STOP: u64 = 1;
 const FIRST_CLIENT: u64 = 2;
 
-/// How many events one epoll_wait(2) takes.
+/// How many events one `epoll_wait(2)` takes.
 const BATCH: usize = 64;
 
 /// How many runtimes may be handing over at once.
