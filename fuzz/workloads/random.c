@@ -296,10 +296,12 @@ static u32 rank(u32 action)
     case SECCOMP_RET_KILL_THREAD: return 1;
     case SECCOMP_RET_TRAP: return 2;
     case SECCOMP_RET_ERRNO: return 3;
-    case SECCOMP_RET_USER_NOTIF: return 4;
-    case SECCOMP_RET_TRACE: return 5;
-    case SECCOMP_RET_LOG: return 6;
-    default: return 7;
+    case SECCOMP_RET_USER_NOTIF: return 5;
+    case SECCOMP_RET_TRACE: return 6;
+    case SECCOMP_RET_LOG: return 7;
+    case SECCOMP_RET_ALLOW: return 8;
+    /* Its number is between those of ERRNO and USER_NOTIF. */
+    default: return 4;
     }
 }
 
@@ -358,15 +360,18 @@ static void plain_call(struct task *t)
     u32 is_odd = which >= PLAINS;
     if (!t->unpredictable)
         switch (action & SECCOMP_RET_ACTION_FULL) {
-        case SECCOMP_RET_KILL_PROCESS:
-        case SECCOMP_RET_KILL_THREAD:
-            t->status = -1;
-            break;
         case SECCOMP_RET_TRAP:
             if (!t->has_handlers)
                 return;
             break;
+        case SECCOMP_RET_ERRNO:
+        case SECCOMP_RET_USER_NOTIF:
+        case SECCOMP_RET_TRACE:
+        case SECCOMP_RET_LOG:
+        case SECCOMP_RET_ALLOW:
+            break;
         default:
+            t->status = -1;
             break;
         }
     long result = call(t, abi, nr, a, 0, 0, 0, 0, 0);
@@ -384,10 +389,14 @@ static void plain_call(struct task *t)
     case SECCOMP_RET_KILL_THREAD:
         fail("call %d of ABI %d did not kill", (long)nr, (long)abi);
         return;
-    default:
+    case SECCOMP_RET_LOG:
+    case SECCOMP_RET_ALLOW:
         if (is_odd && nr == 0xffffffff)
             expected = -ENOSYS;
         break;
+    default:
+        fail("the unknown action %d did not kill", (long)action);
+        return;
     }
     if (expected != ANY && result != expected)
         fail("call %d of ABI %d returned %d, not %d", (long)nr, (long)abi, result, expected);
@@ -667,8 +676,8 @@ static void sleeps(struct task *t)
         CALL1(N_CLOSE, fd);
     /* Stop signals do end some of these early (signal(7)). */
     int disturbed = t->handled != handled || may(STOPS);
-    /* A signal for a process can wake more than the thread that handles it. */
-    disturbed |= SHARED->handlers && (may(THREADS) || may(FLIPS) || may(REWRITES) || may(VFORK_TSYNC));
+    /* A signal for a process can wake more than the thread that takes it: one that is ignored, too, where there is a tracer. */
+    disturbed |= may(THREADS) || may(FLIPS) || may(REWRITES) || may(VFORK_TSYNC);
     /* The kernel closes a ring later, in the task that had it, which interrupts its calls. */
     disturbed |= t->had_ring && kind < 15;
     /* So does a blocked signal without a handler that a mask unblocks. */
