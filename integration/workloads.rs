@@ -229,6 +229,10 @@ workloads! {
     thread_is_cancelled: "pthread_cancel" { varies: FUTEX }
     orphaned_daemon: "daemon" { args: &["{file}"], exit: 4, certain: &[("x86_64/sched_get_priority_max", 1)] }
     killed_by_a_timer_after_exec: "killed_after_exec" { exit: 142, certain: &[("x86_64/pause", 1)] }
+    what_needs_no_new_privs: "no_new_privs" {
+        varies: &["futex", "wait4"],
+        certain: &[("x86_64/sched_get_priority_max", 6)],
+    }
     own_filter_answers_errno_by_prctl: "own_filter_errno" {
         args: &["prctl"],
         varies: FUTEX,

@@ -235,6 +235,14 @@ pub(super) fn is_init(task: Task) -> bool {
     field(&status, "NStgid:").is_some_and(|ids| ids.split_ascii_whitespace().last() == Some("1"))
 }
 
+/// Whether a task has `CAP_SYS_ADMIN` in its user namespace.
+pub(super) fn is_admin(task: Task) -> bool {
+    let status = read(task, "status").unwrap_or_default();
+    let capabilities = field(&status, "CapEff:");
+    let capabilities = capabilities.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    capabilities.is_some_and(|set| set >> CAP_SYS_ADMIN & 1 == 1)
+}
+
 /// How many seccomp filters a task has (Linux 5.9).
 pub(super) fn filters_of(task: Task) -> Option<i32> {
     number_in_status(task, "Seccomp_filters:")

@@ -91,9 +91,11 @@ impl<'a> Engine<'a> {
         stop: &'a StopRequest,
         job: Option<&'a Job>,
     ) -> Engine<'a> {
+        let hide_no_new_privs =
+            filter.is_some() && !myself.can_load_filters && !myself.no_new_privs;
         Engine {
             privileges_lost: !myself.can_trace_privileged && !myself.no_new_privs,
-            tracees: Tracees::new(filter, options),
+            tracees: Tracees::new(filter, options, hide_no_new_privs),
             unborn_dead: HashSet::default(),
             command: CommandEnd::default(),
             held: Vec::new(),
@@ -231,8 +233,9 @@ impl<'a> Engine<'a> {
                 let mut undos = under_way.chain(&self.undos_of_the_dead);
                 undos.any(|undo| undo.apply(stopped));
                 let inherited = self.tracees.inherited_own_filter(task);
+                let no_new_privs = self.tracees.inherited_no_new_privs(task);
                 let tracee = self.tracee(task);
-                tracee.early = true;
+                (tracee.early, tracee.no_new_privs) = (true, no_new_privs);
                 if inherited == Some(true) {
                     tracee.seccomp = Seccomp::Filter;
                 }
@@ -628,6 +631,7 @@ impl<'a> Engine<'a> {
         };
         let tracee = self.tracee(parent);
         let (stops, seccomp, room) = (tracee.stops, tracee.seccomp, tracee.room);
+        let no_new_privs = tracee.no_new_privs;
         let undo = tracee.on_exit.as_ref().and_then(OnExit::undo).cloned();
         if let Some(undo) = &undo {
             undo.apply(&stopped);
@@ -639,6 +643,7 @@ impl<'a> Engine<'a> {
             self.born(child, stops, seccomp);
             let child = self.tracee(child);
             child.room = room;
+            child.no_new_privs |= no_new_privs;
             if !std::mem::take(&mut child.early) {
                 child.undo = undo;
             }

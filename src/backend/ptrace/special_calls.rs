@@ -1,8 +1,8 @@
 //! Calls that would end the recording, hide calls from it, or show the workload that it is recorded.
 
-use nix::sys::signal::{Signal, kill};
-
+use nix::errno::Errno;
 use nix::sys::ptrace as requests;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::arch::{CallRegisters, MACHINE, NOTHING, Registers};
@@ -44,8 +44,13 @@ pub(super) fn at_entry(
         }
         Special::Clone3 => enter_clone3(tracees, stopped, syscall.arch, (first, second))?,
         Special::Prctl if int(first) == PR_GET_SECCOMP => Some(OnExit::HideFilter),
+        Special::Prctl if int(first) == PR_GET_NO_NEW_PRIVS => Some(OnExit::HideNoNewPrivs),
+        Special::Prctl if int(first) == PR_SET_NO_NEW_PRIVS => Some(OnExit::NoNewPrivs),
         Special::Prctl if int(first) == PR_SET_SECCOMP => match second {
             SECCOMP_MODE_STRICT => return enter_strict_mode(tracees, stopped),
+            SECCOMP_MODE_FILTER if tracees.lacks_privilege(stopped.task()) => {
+                refuse_filter(stopped, syscall.arch, third)?
+            }
             SECCOMP_MODE_FILTER => Some(OnExit::OwnFilter { all_threads: false }),
             _ => None,
         },
@@ -53,15 +58,30 @@ pub(super) fn at_entry(
             SECCOMP_SET_MODE_STRICT if int(second) == 0 && third == 0 => {
                 return enter_strict_mode(tracees, stopped);
             }
+            SECCOMP_SET_MODE_FILTER if tracees.lacks_privilege(stopped.task()) => {
+                refuse_filter(stopped, syscall.arch, third)?
+            }
             SECCOMP_SET_MODE_FILTER => Some(OnExit::OwnFilter {
                 all_threads: second & libc::SECCOMP_FILTER_FLAG_TSYNC != 0,
             }),
             _ => None,
         },
-        Special::Ptrace if TRACING.contains(&first) => Some(OnExit::Tracing),
-        Special::Clone | Special::Prctl | Special::Ptrace | Special::Sleep(_) | Special::Final => {
-            None
+        Special::Landlock if tracees.lacks_privilege(stopped.task()) => {
+            // Without a ruleset and flags it is EBADF, unless the kernel has no Landlock.
+            let changes = vec![change(0, first, u64::MAX), change(1, second, 0)];
+            Some(OnExit::Refused {
+                undo: Undo::of_arguments(stopped, syscall.arch, changes)?,
+                fails: Errno::EBADF,
+                natively: Errno::EPERM,
+            })
         }
+        Special::Ptrace if TRACING.contains(&first) => Some(OnExit::Tracing),
+        Special::Clone
+        | Special::Prctl
+        | Special::Ptrace
+        | Special::Landlock
+        | Special::Sleep(_)
+        | Special::Final => None,
     })
 }
 
@@ -80,8 +100,10 @@ pub(super) fn at_exit(
             let tracee = tracees.get(task);
             tracee.seccomp = Seccomp::Filter;
             tracee.stops = Stops::Syscalls;
+            let no_new_privs = tracee.no_new_privs;
             if all_threads {
                 for (_, sibling) in tracees.siblings(task) {
+                    sibling.no_new_privs |= no_new_privs;
                     sibling.seccomp = Seccomp::Filter;
                     sibling.stops = Stops::Syscalls;
                 }
@@ -89,9 +111,23 @@ pub(super) fn at_exit(
         }
         OnExit::HideFilter if value == SECCOMP_MODE_FILTER.cast_signed() => {
             if tracees.use_filter() && tracees.get(task).seccomp == Seccomp::Disabled {
-                let mut registers = Registers::read(stopped)?;
-                registers.set_result(0);
-                registers.write(stopped)?;
+                set_result(stopped, 0)?;
+            }
+        }
+        OnExit::NoNewPrivs if value == 0 => tracees.get(task).no_new_privs = true,
+        OnExit::HideNoNewPrivs if value == 1 => {
+            if tracees.hide_no_new_privs && !tracees.get(task).no_new_privs {
+                set_result(stopped, 0)?;
+            }
+        }
+        OnExit::Refused {
+            undo,
+            fails,
+            natively,
+        } => {
+            undo.apply(stopped);
+            if value == -i64::from(fails as i32) {
+                set_result(stopped, -i64::from(natively as i32))?;
             }
         }
         OnExit::Tracing if value == -i64::from(libc::EPERM) => return Ok(Some(SECOND_TRACER)),
@@ -106,9 +142,48 @@ pub(super) fn at_exit(
         OnExit::Undo(undo) => {
             undo.apply(stopped);
         }
-        OnExit::OwnFilter { .. } | OnExit::HideFilter | OnExit::Tracing => {}
+        OnExit::OwnFilter { .. }
+        | OnExit::HideFilter
+        | OnExit::NoNewPrivs
+        | OnExit::HideNoNewPrivs
+        | OnExit::Tracing => {}
     }
     Ok(None)
+}
+
+/// Changes the result of a call, at its exit.
+fn set_result(stopped: &Stopped, value: i64) -> Result<(), Died> {
+    let mut registers = Registers::read(stopped)?;
+    registers.set_result(value);
+    registers.write(stopped)
+}
+
+/// An argument that changes, counted from 0.
+fn change(index: usize, was: u64, is: u64) -> Change {
+    Change { index, was, is }
+}
+
+/// Makes a call that loads a filter fail with EACCES, which it would without the recorder. The kernel looks for that after
+/// the flags, and after the address (EFAULT) and the length of the program (EINVAL).
+fn refuse_filter(stopped: &Stopped, arch: Arch, address: u64) -> Result<Option<OnExit>, Died> {
+    // The length is the first field of `struct sock_fprog`, whose size depends on the ABI's pointers.
+    let mut program = [0; 16];
+    let size = if width(arch) == u64::MAX && arch != Arch::X32 {
+        16
+    } else {
+        8
+    };
+    let readable = stopped.read_memory(address, &mut program[..size]).is_ok();
+    let length = u16::from_le_bytes([program[0], program[1]]);
+    if !readable || !(1..=BPF_MAXINSNS).contains(&length) {
+        return Ok(None);
+    }
+    let changes = vec![change(2, address, NOTHING & width(arch))];
+    Ok(Some(OnExit::Refused {
+        undo: Undo::of_arguments(stopped, arch, changes)?,
+        fails: Errno::EFAULT,
+        natively: Errno::EACCES,
+    }))
 }
 
 /// Makes sure that clone3(2) makes a task that is followed, whatever other tasks do to its arguments meanwhile.
@@ -121,20 +196,16 @@ fn enter_clone3(
     let room = tracees
         .room_of(stopped)
         .filter(|room| room.is_below(width(arch)));
-    let argument = |index, was, is| Change { index, was, is };
     let arguments = (address, size);
     let (changes, copy) =
         match clone_args::copy(stopped, &tracees.copies, room, arguments, CLONE_UNTRACED) {
             Arguments::Refused => return Ok(None),
-            Arguments::Unreadable => (vec![argument(0, address, NOTHING & width(arch))], None),
+            Arguments::Unreadable => (vec![change(0, address, NOTHING & width(arch))], None),
             Arguments::Copied {
                 place,
                 size: copied,
             } => {
-                let changes = vec![
-                    argument(0, address, place.address),
-                    argument(1, size, copied),
-                ];
+                let changes = vec![change(0, address, place.address), change(1, size, copied)];
                 (changes, Some(place))
             }
             Arguments::InPlace => {
@@ -179,9 +250,10 @@ fn adopt(tracees: &mut Tracees, parent: Task, value: i64) -> bool {
     }
     let parent = tracees.get(parent);
     let (stops, seccomp, room) = (parent.stops, parent.seccomp, parent.room);
+    let no_new_privs = parent.no_new_privs;
     let child_state = tracees.get(child);
     (child_state.stops, child_state.seccomp, child_state.room) = (stops, seccomp, room);
-    child_state.early = false;
+    (child_state.no_new_privs, child_state.early) = (no_new_privs, false);
     if !was_tracee {
         child_state.interrupted = true;
         // It dies as it likes.
@@ -190,9 +262,12 @@ fn adopt(tracees: &mut Tracees, parent: Task, value: i64) -> bool {
     was_tracee
 }
 
-// linux/prctl.h, linux/seccomp.h.
+// linux/prctl.h, linux/seccomp.h, linux/bpf_common.h.
 const PR_GET_SECCOMP: u64 = 21;
 const PR_SET_SECCOMP: u64 = 22;
+const PR_SET_NO_NEW_PRIVS: u64 = 38;
+const PR_GET_NO_NEW_PRIVS: u64 = 39;
+const BPF_MAXINSNS: u16 = 4096;
 const SECCOMP_MODE_STRICT: u64 = 1;
 const SECCOMP_MODE_FILTER: u64 = 2;
 const SECCOMP_SET_MODE_STRICT: u64 = 0;

@@ -13,6 +13,7 @@ pub(super) enum Special {
     Prctl,
     Seccomp,
     Ptrace,
+    Landlock,
     /// One that ends with EINTR where other calls are restarted, and that has a limit.
     Sleep(Sleep),
     /// One that ends with EINTR and must not be entered again.
@@ -44,12 +45,13 @@ pub(super) enum Limit {
     Ring,
 }
 
-const SPECIAL: [(&str, Special); 6] = [
+const SPECIAL: [(&str, Special); 7] = [
     ("clone", Special::Clone),
     ("clone3", Special::Clone3),
     ("prctl", Special::Prctl),
     ("seccomp", Special::Seccomp),
     ("ptrace", Special::Ptrace),
+    ("landlock_restrict_self", Special::Landlock),
     // The descriptor is gone, or another file's by now.
     ("close", Special::Final),
 ];

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::sys::ptrace::Options;
 use rustc_hash::FxBuildHasher;
 
@@ -47,6 +48,8 @@ pub(super) struct Tracee {
     pub(super) reports_outcome: bool,
     /// The mode that it set itself.
     pub(super) seccomp: Seccomp,
+    /// It set `no_new_privs` itself, or inherited it from one that did.
+    pub(super) no_new_privs: bool,
     /// What to do at the exit of its current call.
     pub(super) on_exit: Option<OnExit>,
     /// What to restore at its next stop.
@@ -74,6 +77,7 @@ impl Tracee {
             counted: false,
             reports_outcome: false,
             seccomp: Seccomp::Disabled,
+            no_new_privs: false,
             on_exit: None,
             undo: None,
             sleeping: None,
@@ -103,6 +107,16 @@ pub(super) enum OnExit {
     OwnFilter { all_threads: bool },
     /// Hide the recording filter from `PR_GET_SECCOMP`.
     HideFilter,
+    /// If it succeeded, `no_new_privs` is set by the workload.
+    NoNewPrivs,
+    /// Hide what the recording filter needed from `PR_GET_NO_NEW_PRIVS`.
+    HideNoNewPrivs,
+    /// The recorder made it fail: it must not succeed because of what the recording filter needed.
+    Refused {
+        undo: Undo,
+        fails: Errno,
+        natively: Errno,
+    },
     /// If it failed, the recorder is the reason.
     Tracing,
     /// If it made a task and no stop reported that, the task escaped. Restore what was changed.
@@ -121,7 +135,7 @@ impl OnExit {
         match self {
             OnExit::Clone3 { undo, .. } => undo.as_ref(),
             OnExit::Undo(undo) => Some(undo),
-            OnExit::OwnFilter { .. } | OnExit::HideFilter | OnExit::Tracing => None,
+            _ => None,
         }
     }
 }
@@ -205,15 +219,22 @@ pub(super) struct Tracees {
     pub(super) filter: Option<RecordingFilter>,
     /// The options of every tracee.
     pub(super) options: Options,
+    /// The recording filter needed `no_new_privs`, which the workload would not have without a recorder.
+    pub(super) hide_no_new_privs: bool,
     pub(super) known: HashMap<Task, Tracee, FxBuildHasher>,
     pub(super) copies: Copies,
 }
 
 impl Tracees {
-    pub(super) fn new(filter: Option<RecordingFilter>, options: Options) -> Tracees {
+    pub(super) fn new(
+        filter: Option<RecordingFilter>,
+        options: Options,
+        hide_no_new_privs: bool,
+    ) -> Tracees {
         Tracees {
             filter,
             options,
+            hide_no_new_privs,
             known: HashMap::default(),
             copies: Copies::default(),
         }
@@ -233,6 +254,20 @@ impl Tracees {
             *room = Room::find(stopped);
         }
         *room
+    }
+
+    /// Whether a task would lack the privilege to load a filter or to restrict itself, without a recorder.
+    pub(super) fn lacks_privilege(&mut self, task: Task) -> bool {
+        self.hide_no_new_privs && !self.get(task).no_new_privs && !proc::is_admin(task)
+    }
+
+    /// A task that stopped before its maker reported it may have inherited `no_new_privs`. proc(5) names the process that it
+    /// comes from, or belongs to.
+    pub(super) fn inherited_no_new_privs(&self, task: Task) -> bool {
+        let origins = [proc::process_of(task), proc::parent_of(task)];
+        let mut origins = origins.into_iter().flatten();
+        self.hide_no_new_privs
+            && origins.any(|origin| self.known.get(&origin).is_some_and(|of| of.no_new_privs))
     }
 
     /// Whether a task that was just made has inherited a filter of the workload's own. That its maker has one by now, or had
