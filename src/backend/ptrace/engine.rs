@@ -187,8 +187,11 @@ impl<'a> Engine<'a> {
 
     fn stopped(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
         self.meet(&stopped);
-        // Whatever the stop is, the kernel takes it for the one that PTRACE_INTERRUPT asked for, too.
-        if std::mem::take(&mut self.tracee(stopped.task()).interrupted)
+        // Whatever the stop is, the kernel takes it for the one that PTRACE_INTERRUPT asked for, too. Where the tracee was to
+        // enter its call again before, it can be at the entry of that, or of another call.
+        let tracee = self.tracee(stopped.task());
+        if std::mem::take(&mut tracee.interrupted)
+            && tracee.again.is_none()
             && !matches!(stop, Stop::Signal(_))
         {
             self.go_on(&stopped)?;
