@@ -84,17 +84,13 @@ fn an_unprivileged_user_records_a_storm_of_forks() {
 
 #[apply(test)]
 #[needs(no_privileges(), program("strace"))]
-<<<<<<< HEAD
-fn an_unprivileged_user_records_threads() {
-=======
 fn the_filter_of_an_unprivileged_recorder_gives_no_privilege() {
     check("no_new_privs", &[], &["futex", "wait4"]);
 }
 
 #[apply(test)]
 #[needs(no_privileges(), program("strace"))]
-fn anybody_records_threads() {
->>>>>>> 52ec239 (Refuse what the no_new_privs of the recording filter would allow)
+fn an_unprivileged_user_records_threads() {
     check("threads_200", &[], &["futex"]);
 }
 
