@@ -266,7 +266,7 @@ fn fish_completes_verbs_options_and_commands() {
 }
 
 #[apply(test)]
-fn what_can_t_go_together_is_refused() {
+fn options_that_conflict_are_refused() {
     let (said, code) = refusal("--log-mode --pid 1 --container abc");
     assert!(said.contains("cannot be used with"), "{said}");
     assert_eq!(code, Some(125));

@@ -234,7 +234,7 @@ fn a_wider_default_and_an_added_architecture_are_risks_too() {
 }
 
 #[apply(test)]
-fn what_convert_writes_is_read() {
+fn the_output_of_convert_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     // The format of seccompiler has the workload's name as a key: those of recordings are names too.

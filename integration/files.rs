@@ -56,7 +56,7 @@ fn each(lines: &[&str], file: &str, check: impl Fn(&str, &Ended)) {
 
 #[apply(test)]
 #[needs(program("prlimit"))]
-fn what_can_not_be_the_expected_file_is_refused_in_every_verb_before_it_is_read() {
+fn a_file_of_the_wrong_kind_is_refused_in_every_verb_before_it_is_read() {
     let cases = [
         ("/dev/zero", "/dev/zero is a device, not a "),
         ("large", "large is larger than "),

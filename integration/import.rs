@@ -268,7 +268,7 @@ fn an_import_of_strace_sees_what_the_witness_sees_in_the_same_log() {
 
 #[apply(test)]
 #[needs(program("strace"), compat())]
-fn an_import_of_strace_is_what_recording_gives() {
+fn an_import_of_strace_equals_a_recording() {
     let room = Room::new();
     for program in PROGRAMS {
         let path = programs::workload(program);

@@ -63,7 +63,7 @@ fn kill_one(program: &Path, after: Duration) -> usize {
 }
 
 #[apply(test)]
-fn what_is_older_than_a_second_survives_forty_kills_at_random_moments() {
+fn calls_older_than_a_second_survive_forty_kills_at_random_moments() {
     /// How many recorders run at the same time.
     const AT_ONCE: u64 = 8;
     let program = programs::workload("new_calls");

@@ -188,7 +188,7 @@ fn same_in_both(other: &Value, arches: &[Arch]) {
     program("crun"),
     program("busybox")
 )]
-fn every_number_gets_what_the_runtime_gives_it() {
+fn every_number_has_the_result_of_the_runtime() {
     same_in_both(&json!({}), &[Arch::X86_64]);
     // A call that only a rule with the default's answer names counts for the stub too.
     let other =
@@ -204,7 +204,7 @@ fn every_number_gets_what_the_runtime_gives_it() {
     program("crun"),
     program("busybox")
 )]
-fn every_number_of_i386_and_x32_gets_what_the_runtime_gives_it() {
+fn every_number_of_i386_and_x32_has_the_result_of_the_runtime() {
     let other = json!({"architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]});
     same_in_both(&other, &[Arch::X86_64, Arch::X86, Arch::X32]);
 }
@@ -239,7 +239,7 @@ const MOUNT_AND_NEW: &str = "verify profile.json --no-baseline --json --like";
 
 #[apply(test)]
 #[needs(architecture("x86_64"))]
-fn verify_answers_like_the_runtime_and_says_what_answered() {
+fn verify_enforces_like_the_runtime_and_names_the_source_of_each_answer() {
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("profile.json"), &profile(&json!({})));
     let program = programs::workload("calls");
@@ -270,7 +270,7 @@ fn verify_answers_like_the_runtime_and_says_what_answered() {
 }
 
 #[apply(test)]
-fn what_the_runtime_refuses_is_refused() {
+fn profiles_that_the_runtime_refuses_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |profile: &Value, why: &str| {
         write(&folder.path().join("profile.json"), profile);

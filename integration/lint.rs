@@ -236,7 +236,7 @@ fn the_page_of_rules_is_what_the_program_prints() {
 }
 
 #[apply(test)]
-fn the_committed_profiles_have_no_errors_but_what_containers_need() {
+fn the_committed_profiles_have_no_errors_except_for_calls_of_containers() {
     // They were recorded outside of containers, so a runtime's own calls aren't in them.
     for entry in std::fs::read_dir(repository().join("profiles")).unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();

@@ -111,7 +111,7 @@ fn verify_calls(under: &Under, arguments: &[&str]) -> (Ended, Value) {
 
 #[apply(test)]
 #[needs(architecture("x86_64"))]
-fn every_action_is_reported_as_what_it_is() {
+fn every_action_is_reported() {
     let rule =
         |name: &str, action: &str| json!({"names": [name], "action": format!("SCMP_ACT_{action}")});
     let under = Under::new(&allow_all_but(&json!([

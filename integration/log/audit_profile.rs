@@ -40,7 +40,7 @@ fn a_log_profile_logs_all_calls_on_all_abis_of_the_machine() {
 
 #[apply(test)]
 #[needs(audit())]
-fn what_runs_under_an_audit_profile_logs_only_what_its_recording_lacks() {
+fn an_audit_profile_logs_only_calls_that_the_recording_lacks() {
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let files = Files::new(&room);
@@ -118,7 +118,7 @@ fn what_runs_under_an_audit_profile_logs_only_what_its_recording_lacks() {
 
 #[apply(test)]
 #[needs(audit())]
-fn what_a_profile_is_assumed_to_allow_is_not_logged_and_stays_in_the_profile() {
+fn calls_of_an_assumed_profile_are_not_logged_and_stay_in_the_profile() {
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let flood = programs::workload("flood");

@@ -151,7 +151,7 @@ fn a_flood_through_kmsg_loses_most_and_passes_make_it_whole() {
         panic!("{because:?}")
     };
     assert!(why.contains("printk_ratelimit"), "{why}");
-    // Lost records are counted exactly.
+    // No lost record is missing from the count. It may include some of other programs.
     let lost: u64 = why
         .rsplit_once('(')
         .unwrap()
@@ -163,7 +163,7 @@ fn a_flood_through_kmsg_loses_most_and_passes_make_it_whole() {
     let seen: u64 = run.calls().values().sum();
     let made: u64 = getppid(&run).max(1) + lost;
     assert!(
-        made > FLOOD - 10 && lost + seen < FLOOD + 100,
+        made > FLOOD - 10 && lost + seen < FLOOD + FLOOD / 100,
         "{lost} {seen}"
     );
 
@@ -173,7 +173,7 @@ fn a_flood_through_kmsg_loses_most_and_passes_make_it_whole() {
 
 #[apply(test)]
 #[needs(audit())]
-fn kmsg_without_a_rate_limit_is_whole_or_says_what_was_overwritten() {
+fn kmsg_without_a_rate_limit_is_complete_or_reports_overwritten_records() {
     let _alone = lock(FlockArg::LockExclusive);
     let _unlimited = Setting::change("/proc/sys/kernel/printk_ratelimit", "0");
     let room = Room::new();
@@ -256,7 +256,7 @@ fn without_log_in_actions_logged_nothing_is_started() {
     assert!(
         ended
             .stderr
-            .contains("`log` isn't in /proc/sys/kernel/seccomp/actions_logged"),
+            .contains("`log` is not in /proc/sys/kernel/seccomp/actions_logged"),
         "{}",
         ended.stderr
     );
@@ -402,7 +402,7 @@ fn beside_an_audit_daemon_netlink_works_and_its_role_is_not_taken() {
 
 #[apply(test)]
 #[needs(audit())]
-fn without_privileges_the_error_says_which_is_missing_and_what_needs_none() {
+fn without_privileges_the_error_names_the_missing_one_and_an_alternative() {
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let check = |options: &[&str], expected: &[&str]| {

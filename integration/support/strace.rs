@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[apply(test)]
-    fn unfinished_calls_count_once_and_what_is_no_call_does_not() {
+    fn unfinished_calls_count_once_and_other_lines_do_not_count() {
         check(
             "7 [   0] read(0,  <unfinished ...>\n\
              8 [  39] getpid()                   = 8\n\
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[apply(test)]
-    fn the_abi_is_told_by_number_and_name() {
+    fn number_and_name_determine_the_abi() {
         check(
             "7 [  59] execve(\"./m\", [\"./m\"], 0x7ff /* 9 vars */) = 0\n\
              7 [ 435] clone3({flags=0}, 88) = 8\n\

@@ -373,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_and_pipes_get_the_bytes_and_stay_what_they_are() {
+    fn devices_and_pipes_get_the_bytes_and_are_not_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();

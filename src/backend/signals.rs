@@ -22,8 +22,8 @@ const NOT_OURS: [i32; 4] = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD, signal:
 
 /// How often to check whether the command got the same signal. The kernel signals all members of a process group in one
 /// go, so it is there soon.
-const LOOKS: u32 = 10;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+const CHECKS: u32 = 10;
+const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Within this time, the same signal from the same sender counts once: timeout(1) signals the process and then the
 /// process group.
@@ -240,13 +240,13 @@ fn is_from_workload(job: Option<&Job>, received: &Received) -> bool {
 
 /// Whether the command got the signal too, because it was sent to the process group.
 fn was_received(job: &Job, command: Task, received: &Received) -> bool {
-    for _ in 0..LOOKS {
+    for _ in 0..CHECKS {
         if job.take_received(received.signal, received.sender)
             || proc::has_pending(command, received.signal)
         {
             return true;
         }
-        std::thread::sleep(BETWEEN_LOOKS);
+        std::thread::sleep(CHECK_INTERVAL);
     }
     false
 }

@@ -10,7 +10,7 @@ use crate::sys::signal;
 
 /// The interval at which a thread is interrupted until it notices: an interruption just before a blocking call has no
 /// effect.
-const AGAIN: Duration = Duration::from_millis(2);
+const KICK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A request to end a recording. Clones share it.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Stop {
             if threads.is_empty() {
                 return;
             }
-            std::thread::sleep(AGAIN);
+            std::thread::sleep(KICK_INTERVAL);
         }
     }
 

@@ -51,11 +51,11 @@ fn call(name: &str) -> Event {
 }
 
 /// Ignores events, or panics at each.
-struct Onlooker<const PANICS: bool>;
+struct TestObserver<const PANICS: bool>;
 
-impl<const PANICS: bool> Observer for Onlooker<PANICS> {
+impl<const PANICS: bool> Observer for TestObserver<PANICS> {
     fn event(&mut self, _: &Event, _: &RunBuilder) {
-        assert!(!PANICS, "looked too closely");
+        assert!(!PANICS, "the observer panicked");
     }
 
     fn notice(&mut self, _: Notice) {}
@@ -108,7 +108,7 @@ fn runs_of_one_recording_interleave_and_end_on_their_own() {
         collector.end(b, RunEnd::default());
         Ok(())
     });
-    let (runs, error) = record(&toy, &mut Onlooker::<false>);
+    let (runs, error) = record(&toy, &mut TestObserver::<false>);
     assert_eq!(error, "");
     let found: Vec<_> = (runs.iter())
         .map(|run| (run.labels["container"].as_str(), names(run), run.exit))
@@ -133,7 +133,7 @@ fn a_backend_that_fails_or_panics_leaves_incomplete_runs() {
             run.event(call("read"));
             fail()
         });
-        let (runs, error) = record(&toy, &mut Onlooker::<false>);
+        let (runs, error) = record(&toy, &mut TestObserver::<false>);
         assert_eq!(error, "");
         assert_eq!(names(&runs[0]), ["read"]);
         let because: Vec<_> = runs[0].incomplete_because.iter().collect();
@@ -155,7 +155,7 @@ fn a_backend_that_fails_before_any_call_is_an_error() {
         OneRun::begin(collector, &EVERYTHING);
         Err(Error::NoProcess(Task(5)))
     });
-    let (runs, error) = record(&toy, &mut Onlooker::<false>);
+    let (runs, error) = record(&toy, &mut TestObserver::<false>);
     assert_eq!((runs.len(), error.as_str()), (0, "there is no process 5"));
 }
 
@@ -171,11 +171,11 @@ fn a_panic_over_an_event_ends_neither_the_backend_nor_the_run() {
         });
         Ok(())
     });
-    let (runs, _) = record(&toy, &mut Onlooker::<true>);
+    let (runs, _) = record(&toy, &mut TestObserver::<true>);
     assert_eq!(runs[0].exit, Some(Exit::Code(0)));
     let because: Vec<_> = runs[0].incomplete_because.iter().collect();
     assert!(
-        because.len() == 1 && because[0].contains("looked too closely"),
+        because.len() == 1 && because[0].contains("the observer panicked"),
         "{because:?}"
     );
 }

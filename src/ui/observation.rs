@@ -57,7 +57,7 @@ impl<'a> Observation<'a> {
             stop: &self.stop,
             journal,
         };
-        let run = session.record(&mut Onlooker {
+        let run = session.record(&mut TerminalObserver {
             progress: progress.as_ref(),
             verbosity: self.verbosity,
             on_event,
@@ -123,13 +123,13 @@ fn table(choice: &Choice<'_>) {
 }
 
 /// Shows events and notices.
-struct Onlooker<'a> {
+struct TerminalObserver<'a> {
     progress: Option<&'a Progress>,
     verbosity: Verbosity,
     on_event: &'a mut (dyn FnMut(&Event) + Send),
 }
 
-impl Observer for Onlooker<'_> {
+impl Observer for TerminalObserver<'_> {
     fn event(&mut self, event: &Event, run: &RunBuilder) {
         (self.on_event)(event);
         if let Some(progress) = self.progress {

@@ -53,7 +53,7 @@ pub(super) enum Kind {
 }
 
 /// One parsed message.
-pub(super) enum Heard<'a> {
+pub(super) enum ParsedItem<'a> {
     Record(Record<'a>),
     /// A record of another type, and its serial number.
     Other(Option<u64>),
@@ -98,7 +98,7 @@ impl Batch {
     }
 
     /// Parses the messages one after another.
-    pub(super) fn for_each(&self, classifier: &Classifier, take: &mut dyn FnMut(Heard<'_>)) {
+    pub(super) fn for_each(&self, classifier: &Classifier, take: &mut dyn FnMut(ParsedItem<'_>)) {
         let mut start = 0;
         for item in &self.items {
             let bytes = &self.bytes[start..item.end];
@@ -110,7 +110,7 @@ impl Batch {
                     let line = bytes.split(|&byte| byte == b'\n').next();
                     let line = line.unwrap_or_default();
                     if let Some(number) = kmsg_sequence(line) {
-                        take(Heard::Sequence(number));
+                        take(ParsedItem::Sequence(number));
                     }
                     of_line(classifier.of(line), take);
                 }
@@ -118,53 +118,53 @@ impl Batch {
                 Kind::Headless { time, serial } => {
                     take(of_record(Record::parse_headless(bytes, *time, *serial)));
                 }
-                Kind::Other(serial) => take(Heard::Other(*serial)),
-                Kind::Untrusted => take(Heard::Untrusted),
-                Kind::Note(note) => take(Heard::Note(*note)),
-                Kind::Broken(why) => take(Heard::Broken(why.clone())),
-                Kind::Overrun => take(Heard::Overrun),
-                Kind::Over(why) => take(Heard::Over(why.clone())),
+                Kind::Other(serial) => take(ParsedItem::Other(*serial)),
+                Kind::Untrusted => take(ParsedItem::Untrusted),
+                Kind::Note(note) => take(ParsedItem::Note(*note)),
+                Kind::Broken(why) => take(ParsedItem::Broken(why.clone())),
+                Kind::Overrun => take(ParsedItem::Overrun),
+                Kind::Over(why) => take(ParsedItem::Over(why.clone())),
             }
         }
     }
 }
 
-fn of_datagram(bytes: &[u8], take: &mut dyn FnMut(Heard<'_>)) {
+fn of_datagram(bytes: &[u8], take: &mut dyn FnMut(ParsedItem<'_>)) {
     match Message::of(bytes) {
         Some(message) if message.kind == AUDIT_SECCOMP => {
             take(of_record(Record::parse(message.text())));
         }
         Some(message) if message.kind == AUDIT_CONFIG_CHANGE => {
             let text = message.text();
-            take(
-                setting_changed(text)
-                    .map_or_else(|| Heard::Other(crate::audit::serial(text)), Heard::Note),
-            );
+            take(setting_changed(text).map_or_else(
+                || ParsedItem::Other(crate::audit::serial(text)),
+                ParsedItem::Note,
+            ));
         }
         Some(message) if message.is_record() => {
-            take(Heard::Other(crate::audit::serial(message.text())));
+            take(ParsedItem::Other(crate::audit::serial(message.text())));
         }
         // Answers to requests.
         _ => {}
     }
 }
 
-fn of_line(line: LogLine<'_>, take: &mut dyn FnMut(Heard<'_>)) {
+fn of_line(line: LogLine<'_>, take: &mut dyn FnMut(ParsedItem<'_>)) {
     match line {
         LogLine::Seccomp(text) => take(of_record(Record::parse(text))),
         LogLine::SeccompBody { body, time, serial } => {
             take(of_record(Record::parse_headless(body, time, serial)));
         }
-        LogLine::OtherRecord(serial) => take(Heard::Other(serial)),
-        LogLine::Loss(note) => take(Heard::Note(note)),
-        LogLine::Untrusted => take(Heard::Untrusted),
+        LogLine::OtherRecord(serial) => take(ParsedItem::Other(serial)),
+        LogLine::Loss(note) => take(ParsedItem::Note(note)),
+        LogLine::Untrusted => take(ParsedItem::Untrusted),
         LogLine::AusearchSeparator | LogLine::Unrelated => {}
     }
 }
 
-fn of_record(record: Result<Record<'_>, BadRecord>) -> Heard<'_> {
+fn of_record(record: Result<Record<'_>, BadRecord>) -> ParsedItem<'_> {
     match record {
-        Ok(record) => Heard::Record(record),
-        Err(error) => Heard::Broken(error.to_string()),
+        Ok(record) => ParsedItem::Record(record),
+        Err(error) => ParsedItem::Broken(error.to_string()),
     }
 }

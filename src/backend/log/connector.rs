@@ -19,7 +19,7 @@ const LISTEN: u32 = libc::PROC_CN_MCAST_LISTEN;
 /// Room for the events of some ten thousand processes.
 const RECEIVE_BUFFER: usize = 8 << 20;
 /// How long the kernel may take to acknowledge.
-const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An event of the connector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Connector {
             &NetlinkAddr::new(0, 0),
             MsgFlags::empty(),
         )?;
-        let deadline = Instant::now() + ANSWER;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         loop {
             let mut buffer = [0; 256];
             match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {

@@ -151,7 +151,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_known_is_allowed_and_all_else_is_logged(
+        fn known_calls_are_allowed_and_all_others_are_logged(
             known in prop::collection::btree_set(any_syscall(), 0..300),
             others in prop::collection::vec(any_syscall(), 100),
         ) {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_would_be_too_long_logs_what_does_not_fit() {
+    fn a_program_at_the_length_limit_logs_the_calls_that_do_not_fit() {
         let known: BTreeSet<_> = (0..5000)
             .map(|nr| Syscall {
                 arch: Arch::X86_64,

@@ -38,7 +38,7 @@ pub struct Follow {
 }
 
 /// How often to check whether the recording must end.
-const LOOK: Duration = Duration::from_millis(200);
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 const COMMAND: Unavailable =
     Unavailable::Target("a command: it follows programs that others start");
@@ -146,14 +146,14 @@ impl Follow {
                 self.idle.map(|idle| latest + idle),
             ];
             let left = (ends.into_iter().flatten()).map(|end| end.saturating_duration_since(now));
-            let left = left.min().unwrap_or(LOOK);
+            let left = left.min().unwrap_or(CHECK_INTERVAL);
             if left.is_zero() {
                 break;
             }
-            match intake.next(Some(left.min(LOOK))) {
+            match intake.next(Some(left.min(CHECK_INTERVAL))) {
                 Some(Message::Batch(batch)) => {
                     let mut took = false;
-                    intake.hear(&batch, &mut |record| took |= taker.take(record, sink));
+                    intake.process(&batch, &mut |record| took |= taker.take(record, sink));
                     if took {
                         latest = Instant::now();
                     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::audit_source::{AuditReading, AuditSource, AuditSourceError, Opened};
-use super::batch::{Batch, Heard};
+use super::batch::{Batch, ParsedItem};
 use super::fence::Fence;
 use super::ledger::Ledger;
 use super::reader::Reader;
@@ -24,7 +24,7 @@ use crate::event::{Event, Sink};
 /// is full.
 const WAITING: usize = 512;
 /// When to make another fence: the record of the last may have been dropped.
-const REPEAT: Duration = Duration::from_millis(500);
+const REPEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long to wait for the record of a fence. The kernel delivers at once; a daemon that writes a log may take longer.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
@@ -219,7 +219,7 @@ impl Intake {
     }
 
     /// Takes the records of a batch, and enters all its items in the ledger. Returns whether a fence was among them.
-    pub(super) fn hear(&mut self, batch: &Batch, take: &mut dyn FnMut(&Record<'_>)) -> bool {
+    pub(super) fn process(&mut self, batch: &Batch, take: &mut dyn FnMut(&Record<'_>)) -> bool {
         let Intake {
             classifier,
             ledger,
@@ -231,8 +231,8 @@ impl Intake {
             ..
         } = self;
         let mut seen = false;
-        batch.for_each(classifier, &mut |heard| {
-            if let Heard::Record(record) = &heard
+        batch.for_each(classifier, &mut |item| {
+            if let ParsedItem::Record(record) = &item
                 && record.comm.starts_with(Fence::PREFIX)
                 && let Some(index) = fences.iter().position(|made| made.fence.is(record))
             {
@@ -250,21 +250,21 @@ impl Intake {
             if opening.is_none() {
                 return;
             }
-            match heard {
-                Heard::Record(record) => {
+            match item {
+                ParsedItem::Record(record) => {
                     ledger.serial(record.serial);
                     // The recorder's own calls are logged if another recorder records it. They aren't the workload's.
                     if Some(record.pid) != *own_process {
                         take(&record);
                     }
                 }
-                Heard::Other(serial) => ledger.serial(serial),
-                Heard::Broken(why) => ledger.broken(why),
-                Heard::Untrusted => ledger.untrusted(),
-                Heard::Note(note) => ledger.note(note),
-                Heard::Sequence(number) => ledger.sequence(number),
-                Heard::Overrun => ledger.overrun(),
-                Heard::Over(why) => ledger.over(why),
+                ParsedItem::Other(serial) => ledger.serial(serial),
+                ParsedItem::Broken(why) => ledger.broken(why),
+                ParsedItem::Untrusted => ledger.untrusted(),
+                ParsedItem::Note(note) => ledger.note(note),
+                ParsedItem::Sequence(number) => ledger.sequence(number),
+                ParsedItem::Overrun => ledger.overrun(),
+                ParsedItem::Over(why) => ledger.over(why),
             }
         });
         seen
@@ -295,12 +295,12 @@ impl Intake {
                     fence: Fence::make()?,
                     seen: false,
                 });
-                again = now + REPEAT;
+                again = now + REPEAT_INTERVAL;
             }
             let wait = again.min(give_up).saturating_duration_since(now);
             match self.messages.recv_timeout(wait) {
                 Ok(Message::Batch(batch)) => {
-                    self.hear(&batch, take);
+                    self.process(&batch, take);
                     if self.fences[first..].iter().any(|made| made.seen) {
                         return Ok(true);
                     }
@@ -379,7 +379,7 @@ impl Intake {
             };
             match self.messages.recv_timeout(wait) {
                 Ok(Message::Batch(batch)) => {
-                    self.hear(&batch, take);
+                    self.process(&batch, take);
                 }
                 Ok(_) => {}
                 Err(_) => return proven,

@@ -143,7 +143,7 @@ impl<'a> Pass<'a> {
         loop {
             match intake.next(None) {
                 Some(Message::Batch(batch)) => {
-                    intake.hear(&batch, &mut |record| {
+                    intake.process(&batch, &mut |record| {
                         self.take(record, members, translator, sink);
                     });
                 }

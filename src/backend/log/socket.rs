@@ -36,7 +36,7 @@ pub(super) const AUDIT_CONFIG_CHANGE: u16 = 1305;
 const READLOG: u32 = 1;
 
 /// How long the kernel may take to answer. It answers at once, or from a kernel thread that it starts.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An audit socket.
 pub(super) struct AuditSocket {
@@ -185,7 +185,7 @@ impl AuditSocket {
             &NetlinkAddr::new(0, 0),
             MsgFlags::empty(),
         )?;
-        let deadline = Instant::now() + ANSWER;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         let (mut acknowledged, mut answered) = (false, kind == AUDIT_SET);
         let mut buffer = vec![0; LONGEST_MESSAGE];
         while !(acknowledged && answered) {

@@ -14,7 +14,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 const FILES: usize = 3;
 
 /// The longest wait between two checks, in milliseconds: some file systems don't report changes.
-const LOOK: u16 = 250;
+const CHECK_INTERVAL: u16 = 250;
 
 /// The file with this name, and those that had it before.
 pub(super) struct Tail {
@@ -124,7 +124,7 @@ impl Tail {
             fds.push(PollFd::new(changes.as_fd(), PollFlags::POLLIN));
         }
         // A signal only wakes it early.
-        let _ = poll(&mut fds, PollTimeout::from(LOOK));
+        let _ = poll(&mut fds, PollTimeout::from(CHECK_INTERVAL));
         if let Some(changes) = &self.changes {
             // Only empties the queue: the caller checks all files.
             let _ = changes.read_events();

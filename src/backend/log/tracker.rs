@@ -228,7 +228,7 @@ struct Watch {
 }
 
 /// How often the thread checks whether the watch is over.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Watch {
     /// `None` if there are no events or the thread can't be started: processes are then checked when their records
@@ -239,7 +239,7 @@ impl Watch {
         let (known, over) = (Arc::clone(known), Arc::clone(&is_over));
         let watch = move || {
             while !over.load(Ordering::Relaxed) {
-                connector.wait(LOOK);
+                connector.wait(CHECK_INTERVAL);
                 lock(&known).catch_up();
             }
         };

@@ -117,7 +117,7 @@ fn the_kernel_agrees_on_every_instruction() {
 }
 
 #[test]
-fn what_the_kernel_refuses_is_no_program() {
+fn a_program_that_the_kernel_refuses_is_invalid() {
     let refused =
         |instructions: &[(u32, u32, u8, u8)]| program(instructions).unwrap_err().to_string();
     assert_eq!(refused(&[]), "a program has at least one instruction");

@@ -196,7 +196,7 @@ fn unusual_bytes_around_a_record_don_t_hide_it() {
 
 /// Real rsyslogd wrote the same for `logger -t kernel` of an ordinary user as for the kernel, and journald set the transport.
 #[test]
-fn lines_that_any_user_can_write_are_not_believed() {
+fn lines_that_any_user_can_write_are_not_trusted() {
     let record = LINE.split_once("msg=").unwrap().1;
     let body = record.split_once(": ").unwrap().1;
     let json = |fields: &str, message: &str| {
@@ -260,7 +260,7 @@ fn lines_that_any_user_can_write_are_not_believed() {
 }
 
 #[test]
-fn nobody_but_the_kernel_and_auditd_is_believed() {
+fn only_the_kernel_and_auditd_are_trusted() {
     let check = |line: &str| {
         let text = outcome(line.as_bytes(), &trusting());
         assert!(text.contains("records: 0,"), "{line}\n{text}");

@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn results_and_what_is_in_them() {
+    fn results_and_their_parts() {
         let of = |text: &'static str| result(text.as_bytes()).and_then(child);
         assert_eq!(of("child_stack=NULL) = 1235"), Some(1235));
         assert_eq!(of("child_stack=NULL)   = 1235<sh>"), Some(1235));
