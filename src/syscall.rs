@@ -279,7 +279,7 @@ impl Syscall {
     }
 
     /// Separates the ABIs that share an audit value. A negative number has `__X32_SYSCALL_BIT` set too, but isn't x32.
-    fn from_audit_nr(arch: Arch, nr: i32) -> Syscall {
+    pub(crate) fn from_audit_nr(arch: Arch, nr: i32) -> Syscall {
         match arch {
             Arch::X86_64 | Arch::X32 if nr >= X32_SYSCALL_BIT => Syscall {
                 arch: Arch::X32,

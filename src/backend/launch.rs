@@ -3,10 +3,14 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{Command, Error};
+use nix::errno::Errno;
+
+use super::{Command, Error, Stop};
 use crate::event::Task;
+use crate::recording::Exit;
 use crate::sys::exec::Image;
 use crate::sys::launch::{self, Child, Failure, Filter};
+use crate::sys::wait;
 
 /// A process that waits to be released before it executes the command.
 pub(super) struct Launched {
@@ -52,4 +56,31 @@ impl Launched {
             },
         })
     }
+}
+
+/// How the command ended; `None` if the recording must end first.
+pub(super) fn wait_for(command: &Command, task: Task, stop: &Stop) -> Result<Option<Exit>, Error> {
+    let job = &command.job;
+    let _interruptible = (stop.interrupt_this_thread()).map_err(Error::system("sigaction"))?;
+    let mut stopped = false;
+    while !stop.is_requested() {
+        match wait::wait_child(task) {
+            Ok(wait::Child::Exited(code)) => return Ok(Some(Exit::Code(code))),
+            Ok(wait::Child::Signaled(signal)) => return Ok(Some(Exit::Signal(signal))),
+            Ok(wait::Child::Stopped(signal)) => {
+                // If it continued in between, the kernel reports only the latest state.
+                if std::mem::replace(&mut stopped, true) {
+                    job.continued();
+                }
+                job.stopped(signal);
+            }
+            Ok(wait::Child::Continued) => {
+                stopped = false;
+                job.continued();
+            }
+            Err(Errno::EINTR) => {}
+            Err(source) => return Err(Error::system("waiting for the command")(source)),
+        }
+    }
+    Ok(None)
 }

@@ -6,6 +6,7 @@
 pub mod agent;
 mod choice;
 mod collector;
+mod ebpf;
 mod interest;
 mod job;
 mod launch;
@@ -23,6 +24,7 @@ use nix::errno::Errno;
 pub use agent::Agent;
 pub use choice::{Choice, NoBackend};
 pub use collector::{Collector, Notice, OneRun, RunEnd, Workload, WorkloadId};
+pub use ebpf::Ebpf;
 pub use interest::Interest;
 pub use job::Job;
 pub use log::{Follow, Log};

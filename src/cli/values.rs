@@ -20,6 +20,8 @@ pub(crate) enum Backend {
     Auto,
     /// Stop at every call with ptrace(2); needs no privileges
     Ptrace,
+    /// Count in the kernel with eBPF, without stopping the workload; needs `CAP_BPF` and `CAP_PERFMON`
+    Ebpf,
     /// Let the kernel log every call and read its audit records; needs `CAP_AUDIT_READ` and `CAP_AUDIT_CONTROL`
     Log,
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::Context;
 use sc_record::backend::log::AuditReading;
 use sc_record::backend::signals::Signals;
-use sc_record::backend::{Backend, Choice, Interest, Log, Notice, Ptrace, Stop, Target, Until};
+use sc_record::backend::{
+    Backend, Choice, Ebpf, Interest, Log, Notice, Ptrace, Stop, Target, Until,
+};
 use sc_record::event::Event;
 use sc_record::recording::{Journal, Run, RunBuilder};
 use sc_record::session::{Observer, Session};
@@ -152,23 +154,30 @@ pub(crate) fn backends(
     known: BTreeSet<Syscall>,
     interest: Option<&Interest>,
 ) -> Vec<Box<dyn Backend>> {
-    let ptrace = !args.is_log_mode();
-    let log = args.is_log_mode() || args.backend == cli::Backend::Auto;
-    let ptrace = ptrace.then(|| -> Box<dyn Backend> {
-        Box::new(Ptrace {
+    let picked = match args.backend {
+        _ if args.log.log_mode => cli::Backend::Log,
+        picked => picked,
+    };
+    let wanted = |backend| picked == backend || picked == cli::Backend::Auto;
+    let mut backends: Vec<Box<dyn Backend>> = Vec::new();
+    if wanted(cli::Backend::Ptrace) {
+        backends.push(Box::new(Ptrace {
             no_filter: args.no_filter,
             interest: interest.cloned(),
-        })
-    });
-    let log = log.then(|| -> Box<dyn Backend> {
-        Box::new(Log {
+        }));
+    }
+    if wanted(cli::Backend::Ebpf) {
+        backends.push(Box::new(Ebpf));
+    }
+    if wanted(cli::Backend::Log) {
+        backends.push(Box::new(Log {
             reading: reading(args),
             known,
             call_sites: interest.is_some(),
             passes: args.log.passes,
-        })
-    });
-    ptrace.into_iter().chain(log).collect()
+        }));
+    }
+    backends
 }
 
 /// How audit records are read.

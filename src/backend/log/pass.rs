@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::mpsc::SyncSender;
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::intake::Intake;
@@ -18,14 +17,14 @@ use super::members::{Members, Owner};
 use super::translate::{Fate, Translator};
 use super::{AuditReading, Message, filter, lock, lost};
 use crate::audit::Record;
-use crate::backend::launch::launch;
+use crate::backend::launch::{launch, wait_for};
 use crate::backend::proc::{self, Status};
 use crate::backend::{Command, Error, RunEnd, Stop, Until};
-use crate::event::{Sink, Task};
+use crate::event::Sink;
 use crate::recording::Exit;
 use crate::sys::launch::Filter;
 use crate::sys::signal;
-use crate::sys::wait::{self, Child};
+use crate::sys::wait;
 use crate::syscall::Syscall;
 
 /// One pass.
@@ -211,7 +210,7 @@ impl<'a> Pass<'a> {
             LoginSession::Shared(_) => false,
         });
         let ended = launched.release().and_then(|()| match launched.failure() {
-            None => self.wait_for(task),
+            None => wait_for(self.command, task, self.stop),
             Some(error) => {
                 // The child has ended or is about to.
                 let _ = wait::wait_child(task);
@@ -223,34 +222,6 @@ impl<'a> Pass<'a> {
             (Ok(Some(_)), Until::All) => self.wait_for_descendants(session).and(ended),
             _ => ended,
         }
-    }
-
-    /// How the command ended; `None` if the recording must end first.
-    fn wait_for(&self, command: Task) -> Result<Option<Exit>, Error> {
-        let job = &self.command.job;
-        let _interruptible =
-            (self.stop.interrupt_this_thread()).map_err(Error::system("sigaction"))?;
-        let mut stopped = false;
-        while !self.stop.is_requested() {
-            match wait::wait_child(command) {
-                Ok(Child::Exited(code)) => return Ok(Some(Exit::Code(code))),
-                Ok(Child::Signaled(signal)) => return Ok(Some(Exit::Signal(signal))),
-                Ok(Child::Stopped(signal)) => {
-                    // If it continued in between, the kernel reports only the latest state.
-                    if std::mem::replace(&mut stopped, true) {
-                        job.continued();
-                    }
-                    job.stopped(signal);
-                }
-                Ok(Child::Continued) => {
-                    stopped = false;
-                    job.continued();
-                }
-                Err(Errno::EINTR) => {}
-                Err(source) => return Err(Error::system("waiting for the command")(source)),
-            }
-        }
-        Ok(None)
     }
 
     /// Waits until no process of the workload's sessions is left, or the recording must end.

@@ -1,0 +1,318 @@
+//! The programs in the kernel, and what they counted.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, PerCpuHashMap, RingBuf};
+use aya::programs::{BtfTracePoint, FEntry, Iter, Program, ProgramError};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::backend::Unavailable;
+use crate::event::{Event, Sink, Task};
+use crate::syscall::{Arch, Syscall};
+
+/// The programs as clang made them of `record.bpf.c`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/record.bpf.o"));
+
+/// `struct call`: the image, the ABI, the number.
+type Call = [u32; 3];
+/// `struct count`: the calls, and the time of the first in nanoseconds since boot.
+type Count = [u64; 2];
+/// `struct image_path`: the length, two flags, the names.
+type ImagePath = [u8; 8 + 4096 + 256];
+
+/// The ABIs by their number in `record.bpf.c`.
+#[cfg(target_arch = "x86_64")]
+const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::X86];
+#[cfg(target_arch = "aarch64")]
+const ARCHES: [Arch; 2] = [Arch::Aarch64, Arch::Arm];
+
+/// What is recorded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope {
+    /// A process of the recorder's pid namespace.
+    pub(super) root: Task,
+    /// It waits to execute the command: until then only execve(2) counts, and it has no descendants.
+    pub(super) is_waiting: bool,
+}
+
+/// The programs, loaded and attached. They are gone when this is dropped, or the process ends.
+pub(super) struct Kernel {
+    ebpf: Ebpf,
+    counts: PerCpuHashMap<MapData, Call, Count>,
+    totals: Array<MapData, [u64; 5]>,
+    paths: BpfHashMap<MapData, u32, ImagePath>,
+    ended: RingBuf<MapData>,
+    /// What was delivered.
+    delivered: HashMap<Call, u64>,
+    executables: HashMap<u32, Option<Arc<Path>>>,
+    /// Whether calls are seen before the workload's own filters decide.
+    sees_filters: bool,
+}
+
+/// `struct totals`.
+const LIVING: usize = 0;
+const LOST_CALLS: usize = 1;
+const LOST_TASKS: usize = 2;
+const BEHIND_FILTERS: usize = 3;
+
+impl Kernel {
+    /// Loads the programs, attaches them, and takes the tasks of the scope into it.
+    pub(super) fn load(scope: Scope) -> Result<Kernel, Unavailable> {
+        match Kernel::attempt(scope, true)? {
+            Some(kernel) => Ok(kernel),
+            None => Kernel::attempt(scope, false)?
+                .ok_or_else(|| Unavailable::Feature("tracing of __secure_computing".to_owned())),
+        }
+    }
+
+    /// `None`: calls can't be seen before filters decide (`__secure_computing` is inlined, or can't be traced).
+    fn attempt(scope: Scope, sees_filters: bool) -> Result<Option<Kernel>, Unavailable> {
+        let btf = Btf::from_sys_fs().map_err(|_| {
+            Unavailable::Feature("type information (BTF, /sys/kernel/btf/vmlinux)".to_owned())
+        })?;
+        let exec = |name| ARCHES.map(|arch| number(arch, name));
+        let (execve, execveat) = (exec("execve"), exec("execveat"));
+        let root = u32::try_from(scope.root.0).unwrap_or_default();
+        let flags = [scope.is_waiting, sees_filters].map(u8::from);
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(Some(&btf))
+            .allow_unsupported_maps()
+            .override_global("root", &root, true)
+            .override_global("root_is_waiting", &flags[0], true)
+            .override_global("sees_filters", &flags[1], true)
+            .override_global("execve", &execve[..], true)
+            .override_global("execveat", &execveat[..], true);
+        let mut ebpf = loader.load(OBJECT).map_err(of_loading)?;
+
+        let fork_first = [
+            ("forked", "sched_process_fork"),
+            ("executed", "sched_process_exec"),
+            ("exited", "sched_process_exit"),
+        ];
+        for (program, tracepoint) in fork_first
+            .into_iter()
+            .chain([("call_entered", "sys_enter")])
+        {
+            let program: &mut BtfTracePoint = named(&mut ebpf, program)?;
+            program.load(tracepoint, &btf).map_err(of_program)?;
+            program.attach().map_err(of_program)?;
+        }
+        if sees_filters {
+            let program: &mut FEntry = named(&mut ebpf, "filter_entered")?;
+            let attached = program
+                .load("__secure_computing", &btf)
+                .and_then(|()| program.attach());
+            if attached.is_err() {
+                return Ok(None);
+            }
+        }
+        if cfg!(target_arch = "x86_64") {
+            let program: &mut FEntry = named(&mut ebpf, "vsyscall_entered")?;
+            // Kernels without the vsyscall page don't have it.
+            if program.load("emulate_vsyscall", &btf).is_ok() {
+                program.attach().map_err(of_program)?;
+            }
+        }
+        let program: &mut Iter = named(&mut ebpf, "begin")?;
+        program.load("task", &btf).map_err(of_program)?;
+        // Twice: a task that had been made, and was not in scope yet, when the first pass met its parent.
+        for _ in 0..2 {
+            let link = program.attach().map_err(of_program)?;
+            let link = program.take_link(link).map_err(of_program)?;
+            let mut file = link.into_file().map_err(Unavailable::failed)?;
+            (file.read_to_end(&mut Vec::new())).map_err(Unavailable::failed)?;
+        }
+
+        Ok(Some(Kernel {
+            counts: PerCpuHashMap::try_from(take(&mut ebpf, "counts")?).map_err(of_map)?,
+            totals: Array::try_from(take(&mut ebpf, ".bss")?).map_err(of_map)?,
+            paths: BpfHashMap::try_from(take(&mut ebpf, "paths")?).map_err(of_map)?,
+            ended: RingBuf::try_from(take(&mut ebpf, "ended")?).map_err(of_map)?,
+            ebpf,
+            delivered: HashMap::new(),
+            executables: HashMap::new(),
+            sees_filters,
+        }))
+    }
+
+    /// Delivers what was counted since the last time.
+    pub(super) fn read(&mut self, sink: &mut dyn Sink) -> Result<(), Unavailable> {
+        let boot = boot_time();
+        for entry in self.counts.iter() {
+            let (call, per_cpu) = entry.map_err(of_map)?;
+            let calls: u64 = per_cpu.iter().map(|[calls, _]| calls).sum();
+            let known = self.delivered.entry(call).or_default();
+            let count = calls.saturating_sub(*known);
+            if count == 0 {
+                continue;
+            }
+            *known = calls;
+            let [image, abi, nr] = call;
+            let first = per_cpu.iter().filter(|[calls, _]| *calls > 0);
+            let first = first.map(|[_, first]| *first).min();
+            let executable = (self.executables.entry(image))
+                .or_insert_with(|| path_of(&self.paths, image))
+                .clone();
+            let arch = ARCHES[usize::try_from(abi & 1).unwrap_or_default()];
+            sink.event(Event::Counted {
+                syscall: Syscall::from_audit_nr(arch, nr.cast_signed()),
+                executable,
+                count,
+                first: first.map(|first| boot + Duration::from_nanos(first)),
+            });
+        }
+        Ok(())
+    }
+
+    /// How many tasks of the scope have not exited.
+    pub(super) fn living(&self) -> u64 {
+        self.total(LIVING)
+    }
+
+    /// Takes the message that nobody is left.
+    pub(super) fn heard(&mut self) {
+        while self.ended.next().is_some() {}
+    }
+
+    /// What may be missing, each as a sentence for the user.
+    pub(super) fn losses(&mut self) -> Vec<String> {
+        let mut losses = Vec::new();
+        let mut lost = |count: u64, what: &str| {
+            if count > 0 {
+                losses.push(format!("{what} ({count})"));
+            }
+        };
+        lost(
+            self.total(LOST_CALLS),
+            "the kernel had no memory to count calls",
+        );
+        lost(
+            self.total(LOST_TASKS),
+            "the kernel had no memory to follow tasks",
+        );
+        if !self.sees_filters {
+            lost(
+                self.total(BEHIND_FILTERS),
+                "the workload loaded seccomp filters, and this kernel does not show the calls that they refuse",
+            );
+        }
+        lost(
+            self.missed(),
+            "the kernel did not run the counting program for calls",
+        );
+        losses
+    }
+
+    fn total(&self, index: usize) -> u64 {
+        self.totals.get(&0, 0).map_or(0, |totals| totals[index])
+    }
+
+    /// How often the kernel skipped a program because another run of it had not ended on the same processor
+    /// (`recursion_misses` in `/proc/self/fdinfo`, Linux 5.12).
+    fn missed(&self) -> u64 {
+        let of_program = |program: &Program| {
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+            line.trim().parse::<u64>().ok()
+        };
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| of_program(program))
+            .sum()
+    }
+}
+
+/// Readable when the last task has exited.
+impl AsFd for Kernel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
+    }
+}
+
+/// The path that the kernel wrote down for an image; `None` if it did not have all of it.
+fn path_of(paths: &BpfHashMap<MapData, u32, ImagePath>, image: u32) -> Option<Arc<Path>> {
+    const IS_WHOLE: usize = 4;
+    const IS_DELETED: usize = 5;
+    const NAMES: usize = 8;
+    let written = paths.get(&image, 0).ok()?;
+    let length = u32::from_ne_bytes(written.first_chunk().copied()?);
+    let names = written.get(NAMES..NAMES + usize::try_from(length).ok()?)?;
+    if written[IS_WHOLE] == 0 {
+        return None;
+    }
+    let mut path = Vec::with_capacity(names.len() + 16);
+    for name in names
+        .split(|&byte| byte == 0)
+        .rev()
+        .filter(|name| !name.is_empty())
+    {
+        path.push(b'/');
+        path.extend(name);
+    }
+    if written[IS_DELETED] != 0 {
+        path.extend(b" (deleted)");
+    }
+    Some(PathBuf::from(OsString::from_vec(path)).into())
+}
+
+/// When the machine started, by today's clock.
+fn boot_time() -> SystemTime {
+    let since = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    SystemTime::now() - since.unwrap_or_default()
+}
+
+/// The number of a call in an ABI; one that nothing has if the ABI lacks the call.
+fn number(arch: Arch, name: &str) -> u32 {
+    Syscall::from_name(arch, name).map_or(u32::MAX, |syscall| syscall.nr.cast_unsigned())
+}
+
+fn named<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Unavailable>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name);
+    let program = program.ok_or_else(|| Unavailable::Feature(format!("program {name}")))?;
+    program.try_into().map_err(of_program)
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Unavailable> {
+    (ebpf.take_map(name)).ok_or_else(|| Unavailable::Feature(format!("map {name}")))
+}
+
+fn of_map(error: MapError) -> Unavailable {
+    of_loading(EbpfError::MapError(error))
+}
+
+fn of_program(error: ProgramError) -> Unavailable {
+    of_loading(EbpfError::ProgramError(error))
+}
+
+/// What keeps the programs from being loaded. EPERM: a capability is missing.
+fn of_loading(error: EbpfError) -> Unavailable {
+    let causes = std::iter::successors(
+        Some(&error as &(dyn std::error::Error + 'static)),
+        |error| error.source(),
+    );
+    let refused = causes
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    if refused {
+        return Unavailable::Capability {
+            what: "loading eBPF programs",
+            capability: "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)",
+        };
+    }
+    Unavailable::failed(error)
+}

@@ -1,0 +1,25 @@
+//! The backend of a build without clang: it says so.
+
+use super::{Ebpf, NAME};
+use crate::backend::{Backend, Collector, Error, Promise, Stop, Target, Unavailable};
+
+impl Backend for Ebpf {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn probe(&self, _: &Target) -> Result<Promise, Unavailable> {
+        Err(not_built())
+    }
+
+    fn record(&self, _: &Target, _: &mut (dyn Collector + Send), _: &Stop) -> Result<(), Error> {
+        Err(Error::Unavailable {
+            backend: NAME,
+            source: not_built(),
+        })
+    }
+}
+
+fn not_built() -> Unavailable {
+    Unavailable::Forbidden("this sc-record was built without clang and libbpf-dev".to_owned())
+}

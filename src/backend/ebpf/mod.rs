@@ -1,0 +1,17 @@
+//! Counts system calls in the kernel, with eBPF: the workload is never stopped, and nothing about it changes.
+//!
+//! `record.bpf.c` holds the programs; [`kernel`] loads them, and reads what they counted.
+
+#[cfg(has_ebpf)]
+mod kernel;
+#[cfg(not(has_ebpf))]
+mod missing;
+#[cfg(has_ebpf)]
+mod recording;
+
+/// Records a command or a process by counting in the kernel.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ebpf;
+
+/// What recordings and the command line call it.
+const NAME: &str = "ebpf";

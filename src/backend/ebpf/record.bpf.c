@@ -1,0 +1,482 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// Counts the system calls of the tasks in scope, in the kernel: per executable, ABI and number. No event leaves the kernel
+// per call, so nothing can overflow.
+//
+// A task is in scope if it has a `struct member`. The iterator gives one to the tasks that the recording begins with, and
+// fork passes it on.
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __u8 u8;
+
+#define CORE __attribute__((preserve_access_index))
+
+// What is read of the kernel's types. CO-RE finds the offsets.
+struct thread_info {
+    unsigned long flags;
+    u32 status;
+} CORE;
+
+struct seccomp {
+    int mode;
+} CORE;
+
+struct qstr {
+    const unsigned char *name;
+} CORE;
+
+struct super_block {
+    u32 s_dev;
+} CORE;
+
+struct inode {
+    struct super_block *i_sb;
+    unsigned long i_ino;
+} CORE;
+
+struct hlist_bl_node {
+    struct hlist_bl_node **pprev;
+} CORE;
+
+struct dentry {
+    struct hlist_bl_node d_hash;
+    struct dentry *d_parent;
+    struct qstr d_name;
+    struct inode *d_inode;
+} CORE;
+
+struct vfsmount {
+    struct dentry *mnt_root;
+} CORE;
+
+struct mount {
+    struct mount *mnt_parent;
+    struct dentry *mnt_mountpoint;
+    struct vfsmount mnt;
+} CORE;
+
+struct path {
+    struct vfsmount *mnt;
+    struct dentry *dentry;
+} CORE;
+
+struct file {
+    struct path f_path;
+} CORE;
+
+struct mm_struct {
+    struct file *exe_file;
+} CORE;
+
+struct pid_namespace;
+
+struct upid {
+    int nr;
+    struct pid_namespace *ns;
+} CORE;
+
+struct pid {
+    unsigned int level;
+    struct upid numbers[1];
+} CORE;
+
+struct task_struct {
+    struct thread_info thread_info;
+    struct mm_struct *mm;
+    struct task_struct *real_parent;
+    struct task_struct *group_leader;
+    struct pid *thread_pid;
+    struct seccomp seccomp;
+} CORE;
+
+struct pt_regs;
+struct linux_binprm;
+
+struct bpf_iter_meta {
+    struct seq_file *seq;
+} CORE;
+
+struct bpf_iter__task {
+    struct bpf_iter_meta *meta;
+    struct task_struct *task;
+} CORE;
+
+// Shared with the recorder (ebpf/kernel.rs).
+
+// ABIs.
+enum {
+    ABI_NATIVE = 0,
+    ABI_COMPAT = 1,
+};
+
+struct call {
+    u32 image;
+    u32 abi;
+    u32 nr;
+};
+
+struct count {
+    u64 calls;
+    // bpf_ktime_get_boot_ns() at the first.
+    u64 first;
+};
+
+#define COMPONENTS 64
+#define NAME_ROOM 256
+#define PATH_ROOM 4096
+
+// The path of an executable, its last component first, each with its NUL.
+struct image_path {
+    u32 length;
+    u8 is_whole;
+    u8 is_deleted;
+    u8 unused[2];
+    char names[PATH_ROOM + NAME_ROOM];
+};
+
+struct image_key {
+    u64 inode;
+    u64 dentry;
+    u32 device;
+    u32 unused;
+};
+
+struct member {
+    // What it executes; 0: not known.
+    u32 image;
+    // It has not executed the command yet: only the calls that do so count.
+    u32 is_waiting;
+    // The number that its seccomp filters saw last.
+    u32 filtered;
+};
+
+struct totals {
+    // Tasks in scope that have not exited.
+    u64 living;
+    // What could not be counted or followed, for want of memory.
+    u64 lost_calls;
+    u64 lost_tasks;
+    // Calls of tasks with a seccomp filter that were counted without filter_entered: what the filter refuses is missing.
+    u64 behind_filters;
+    u64 images;
+};
+
+struct totals totals = {0};
+
+// The process that the iterator takes into scope, by its id in the pid namespace of the recorder, with its threads, and, if
+// it runs already, with its descendants.
+volatile const u32 root = 0;
+volatile const u8 root_is_waiting = 0;
+volatile const u8 sees_filters = 0;
+// x86: the bit of thread_info.status, execve and execveat of each ABI.
+volatile const u32 execve[2] = {0, 0};
+volatile const u32 execveat[2] = {0, 0};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, int);
+    __type(value, struct member);
+} members SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 18);
+    __type(key, struct call);
+    __type(value, struct count);
+} counts SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 14);
+    __type(key, struct image_key);
+    __type(value, u32);
+} images SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 14);
+    __type(key, u32);
+    __type(value, struct image_path);
+} paths SEC(".maps");
+
+// Too large for the stack.
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, u32);
+    __type(value, struct image_path);
+} scratch SEC(".maps");
+
+// One message, of any content: the last task in scope has exited.
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 4096);
+} ended SEC(".maps");
+
+static __always_inline void count(u32 image, u32 abi, u32 nr)
+{
+    struct call call = {.image = image, .abi = abi, .nr = nr};
+    struct count *known = bpf_map_lookup_elem(&counts, &call);
+    if (!known) {
+        struct count first = {.calls = 1, .first = bpf_ktime_get_boot_ns()};
+        if (bpf_map_update_elem(&counts, &call, &first, BPF_NOEXIST) == 0)
+            return;
+        known = bpf_map_lookup_elem(&counts, &call);
+        if (!known) {
+            __sync_fetch_and_add(&totals.lost_calls, 1);
+            return;
+        }
+    }
+    if (known->calls == 0)
+        known->first = bpf_ktime_get_boot_ns();
+    known->calls++;
+}
+
+static __always_inline u32 abi_of(struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_x86)
+    const u32 TS_COMPAT = 0x0002;
+    return task->thread_info.status & TS_COMPAT ? ABI_COMPAT : ABI_NATIVE;
+#elif defined(__TARGET_ARCH_arm64)
+    const unsigned long TIF_32BIT = 22;
+    return task->thread_info.flags & (1UL << TIF_32BIT) ? ABI_COMPAT : ABI_NATIVE;
+#else
+#error "how the ABI of a call is told here is not known"
+#endif
+}
+
+static __always_inline void entered(struct task_struct *task, struct member *member, u32 nr)
+{
+    u32 abi = abi_of(task);
+    if (member->is_waiting && nr != execve[abi & 1] && nr != execveat[abi & 1])
+        return;
+    count(member->image, abi, nr);
+}
+
+// Writes the path of a file as its names, from the last to the first, across mounts.
+static __always_inline void write_path(struct image_path *out, struct file *file)
+{
+    struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+    struct vfsmount *vfsmount = BPF_CORE_READ(file, f_path.mnt);
+    struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+    u32 length = 0;
+
+    out->is_whole = 0;
+    out->is_deleted = BPF_CORE_READ(dentry, d_hash.pprev) == 0 && BPF_CORE_READ(dentry, d_parent) != dentry;
+    for (int i = 0; i < COMPONENTS; i++) {
+        struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+        if (dentry == BPF_CORE_READ(mount, mnt.mnt_root) || dentry == parent) {
+            struct mount *below = BPF_CORE_READ(mount, mnt_parent);
+            if (below == mount) {
+                out->is_whole = 1;
+                break;
+            }
+            dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+            mount = below;
+            continue;
+        }
+        if (length > PATH_ROOM - 1)
+            break;
+        long written = bpf_probe_read_kernel_str(&out->names[length & (PATH_ROOM - 1)], NAME_ROOM,
+                                                 BPF_CORE_READ(dentry, d_name.name));
+        if (written <= 0)
+            break;
+        length += written & (2 * NAME_ROOM - 1);
+        dentry = parent;
+    }
+    out->length = length;
+}
+
+// The number of what a task executes. The same file under another name is another one.
+static __always_inline u32 image_of(struct task_struct *task)
+{
+    struct file *file = BPF_CORE_READ(task, mm, exe_file);
+    if (!file)
+        return 0;
+    struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+    struct image_key key = {
+        .inode = BPF_CORE_READ(dentry, d_inode, i_ino),
+        .device = BPF_CORE_READ(dentry, d_inode, i_sb, s_dev),
+        .dentry = (u64)dentry,
+    };
+    u32 *known = bpf_map_lookup_elem(&images, &key);
+    if (known)
+        return *known;
+    u32 zero = 0;
+    struct image_path *path = bpf_map_lookup_elem(&scratch, &zero);
+    if (!path)
+        return 0;
+    u32 image = __sync_fetch_and_add(&totals.images, 1) + 1;
+    write_path(path, file);
+    // Without room, its calls count as those of an unknown executable.
+    if (bpf_map_update_elem(&paths, &image, path, BPF_ANY))
+        return 0;
+    if (bpf_map_update_elem(&images, &key, &image, BPF_NOEXIST)) {
+        // Another processor was faster.
+        known = bpf_map_lookup_elem(&images, &key);
+        return known ? *known : 0;
+    }
+    return image;
+}
+
+// Gives a task its member, and counts it as living.
+static __always_inline struct member *join(struct task_struct *task, struct member *as)
+{
+    struct member *member = bpf_task_storage_get(&members, task, as, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!member) {
+        __sync_fetch_and_add(&totals.lost_tasks, 1);
+        return 0;
+    }
+    __sync_fetch_and_add(&totals.living, 1);
+    return member;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(call_entered, struct pt_regs *regs, long nr)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (!member)
+        return 0;
+    if (task->seccomp.mode) {
+        if (!sees_filters)
+            __sync_fetch_and_add(&totals.behind_filters, 1);
+        // A tracer that a filter called can have changed the number since.
+        else if (member->filtered == (u32)nr)
+            return 0;
+    }
+    entered(task, member, nr);
+    return 0;
+}
+
+// Before any filter decides: a call that it refuses never reaches sys_enter.
+SEC("fentry/__secure_computing")
+int BPF_PROG(filter_entered)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (!member)
+        return 0;
+    struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+    u32 nr = 0;
+#if defined(__TARGET_ARCH_x86)
+    // orig_ax, which has this place in the ABI of ptrace(2).
+    bpf_probe_read_kernel(&nr, sizeof(nr), (void *)regs + 15 * 8);
+#elif defined(__TARGET_ARCH_arm64)
+    // syscallno, after 31 registers, sp, pc, pstate and orig_x0.
+    bpf_probe_read_kernel(&nr, sizeof(nr), (void *)regs + 35 * 8);
+#endif
+    member->filtered = nr;
+    entered(task, member, nr);
+    return 0;
+}
+
+#if defined(__TARGET_ARCH_x86)
+// The three calls of the vsyscall page never reach sys_enter.
+SEC("fentry/emulate_vsyscall")
+int BPF_PROG(vsyscall_entered, unsigned long error_code, struct pt_regs *regs, unsigned long address)
+{
+    const unsigned long VSYSCALL = 0xffffffffff600000UL;
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    u32 slot = (address >> 10) & 3;
+    if (!member || (address & ~0xc00UL) != VSYSCALL || slot == 3)
+        return 0;
+    // Where there is a filter, it sees these calls as well.
+    if (!task->seccomp.mode || !sees_filters)
+        count(member->image, ABI_NATIVE, slot == 0 ? 96 /* gettimeofday */ : slot == 1 ? 201 /* time */ : 309 /* getcpu */);
+    return 0;
+}
+#endif
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
+{
+    struct member *member = bpf_task_storage_get(&members, parent, 0, 0);
+    if (!member)
+        return 0;
+    struct member inherited = *member;
+    join(child, &inherited);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(executed, struct task_struct *task, int old_pid, struct linux_binprm *binprm)
+{
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (!member)
+        return 0;
+    member->is_waiting = 0;
+    member->image = image_of(task);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(exited, struct task_struct *task)
+{
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (!member)
+        return 0;
+    if (__sync_fetch_and_sub(&totals.living, 1) == 1) {
+        u32 any = 0;
+        bpf_ringbuf_output(&ended, &any, sizeof(any), 0);
+    }
+    return 0;
+}
+
+// The id of a task in the pid namespace of the recorder, which reads the iterator; 0: it has none there.
+static __always_inline u32 id_of(struct task_struct *process)
+{
+    struct task_struct *reader = bpf_get_current_task_btf();
+    u32 level = BPF_CORE_READ(reader, thread_pid, level);
+    struct pid *pid = BPF_CORE_READ(process, thread_pid);
+    u32 nr = 0;
+    if (!pid || BPF_CORE_READ(pid, level) < level || level > 32)
+        return 0;
+    void *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
+    bpf_probe_read_kernel(&nr, sizeof(nr), numbers + level * bpf_core_type_size(struct upid));
+    return nr;
+}
+
+SEC("iter/task")
+int begin(struct bpf_iter__task *ctx)
+{
+    struct task_struct *task = ctx->task;
+    if (!task)
+        return 0;
+    struct task_struct *process = BPF_CORE_READ(task, group_leader);
+    int is_root = 0;
+    for (int i = 0; i < 64 && process; i++) {
+        if (id_of(process) == root) {
+            is_root = 1;
+            break;
+        }
+        if (root_is_waiting)
+            break;
+        struct task_struct *parent = BPF_CORE_READ(process, real_parent);
+        if (parent == process)
+            break;
+        process = BPF_CORE_READ(parent, group_leader);
+    }
+    if (!is_root || bpf_task_storage_get(&members, task, 0, 0))
+        return 0;
+    struct member first = {.is_waiting = root_is_waiting};
+    if (!root_is_waiting)
+        first.image = image_of(task);
+    join(task, &first);
+    return 0;
+}
+
+// Only programs under the GPL may use tracing helpers.
+char _license[] SEC("license") = "Dual MIT/GPL";

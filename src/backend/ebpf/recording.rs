@@ -1,0 +1,188 @@
+//! Follows the workload, and delivers what the kernel counted.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::kernel::{Kernel, Scope};
+use super::{Ebpf, NAME};
+use crate::backend::launch::{Launched, launch, wait_for};
+use crate::backend::{
+    Backend, Collector, Command, Detail, Error, OneRun, Promise, RunEnd, Stop, Target, Unavailable,
+    Until, proc,
+};
+use crate::event::{Event, Sink, Task};
+use crate::recording::Exit;
+use crate::sys::wait;
+
+/// How often the counts are read while the workload runs, in milliseconds.
+const READ_EVERY: u16 = 500;
+
+const SCOPE: Unavailable = Unavailable::Target("a scope, only a command or a process");
+
+impl Backend for Ebpf {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
+        if let Target::Scope(_) = target {
+            return Err(SCOPE);
+        }
+        // No process has this id.
+        let nobody = Scope {
+            root: Task(i32::MAX),
+            is_waiting: true,
+        };
+        Kernel::load(nobody)?;
+        Ok(Promise {
+            detail: Detail::Aggregate,
+            call_sites: false,
+            how: "counting in the kernel with eBPF".to_owned(),
+        })
+    }
+
+    fn record(
+        &self,
+        target: &Target,
+        collector: &mut (dyn Collector + Send),
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let unavailable = |source| Error::Unavailable {
+            backend: NAME,
+            source,
+        };
+        match target {
+            Target::Command(command) => {
+                let launched = launch(command, None)?;
+                let scope = Scope {
+                    root: launched.task(),
+                    is_waiting: true,
+                };
+                let kernel = match Kernel::load(scope) {
+                    Ok(kernel) => kernel,
+                    Err(why) => {
+                        abandon(launched);
+                        return Err(unavailable(why));
+                    }
+                };
+                record_command(command, launched, kernel, target, collector, stop)
+            }
+            Target::Process(process) => {
+                let scope = Scope {
+                    root: *process,
+                    is_waiting: false,
+                };
+                let mut kernel = Kernel::load(scope).map_err(unavailable)?;
+                let mut run = OneRun::begin(collector, target);
+                follow(&mut kernel, &mut run, stop, None, Until::All)?;
+                finish(kernel, run, stop, None);
+                Ok(())
+            }
+            Target::Scope(_) => Err(unavailable(SCOPE)),
+        }
+    }
+}
+
+/// Ends a child that was never released.
+fn abandon(launched: Launched) {
+    let task = launched.task();
+    drop(launched);
+    while let Err(Errno::EINTR) = wait::wait_child(task) {}
+}
+
+fn record_command(
+    command: &Command,
+    mut launched: Launched,
+    mut kernel: Kernel,
+    target: &Target,
+    collector: &mut (dyn Collector + Send),
+    stop: &Stop,
+) -> Result<(), Error> {
+    let task = launched.task();
+    (command.job).started(task, move |sender| {
+        proc::ancestors(sender).any(|ancestor| ancestor == task)
+    });
+    let mut run = OneRun::begin(collector, target);
+    let exit = std::thread::scope(|scope| {
+        let (over, mut is_over) = std::io::pipe().map_err(Error::io("pipe"))?;
+        let waiter = std::thread::Builder::new().name("waiter".to_owned());
+        let waiter = waiter
+            .spawn_scoped(scope, move || {
+                let ended = launched.release().and_then(|()| match launched.failure() {
+                    None => wait_for(command, task, stop),
+                    Some(error) => {
+                        // It is gone, or about to be.
+                        let _ = wait::wait_child(task);
+                        Err(error)
+                    }
+                });
+                // The reader lives longer than this thread.
+                let _ = is_over.write_all(&[0]);
+                ended
+            })
+            .map_err(Error::io("starting a thread"))?;
+        follow(&mut kernel, &mut run, stop, Some(&over), command.until)?;
+        waiter
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    command.job.ended();
+    let exit = exit?;
+    finish(kernel, run, stop, exit);
+    Ok(())
+}
+
+/// Reads the counts until the workload has ended. `over` becomes readable when its command has.
+fn follow(
+    kernel: &mut Kernel,
+    run: &mut OneRun<'_>,
+    stop: &Stop,
+    over: Option<&std::io::PipeReader>,
+    until: Until,
+) -> Result<(), Error> {
+    let mut command_is_over = over.is_none();
+    loop {
+        kernel.read(run).map_err(|source| Error::Unavailable {
+            backend: NAME,
+            source,
+        })?;
+        let is_over = match until {
+            Until::Exit => command_is_over,
+            Until::All => command_is_over && kernel.living() == 0,
+        };
+        if is_over || (stop.is_requested() && command_is_over) {
+            return Ok(());
+        }
+        let mut fds = vec![PollFd::new(kernel.as_fd(), PollFlags::POLLIN)];
+        match over {
+            Some(over) if !command_is_over => {
+                fds.push(PollFd::new(over.as_fd(), PollFlags::POLLIN));
+            }
+            _ => fds.push(PollFd::new(stop.as_fd(), PollFlags::POLLIN)),
+        }
+        match poll(&mut fds, PollTimeout::from(READ_EVERY)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(source) => return Err(Error::system("poll")(source)),
+        }
+        command_is_over |= over.is_some() && fds[1].any() == Some(true);
+        command_is_over |= over.is_none();
+        if fds[0].any() == Some(true) {
+            kernel.heard();
+        }
+    }
+}
+
+fn finish(mut kernel: Kernel, mut run: OneRun<'_>, stop: &Stop, exit: Option<Exit>) {
+    let mut lost = |why: String| run.event(Event::Lost { count: None, why });
+    kernel.losses().into_iter().for_each(&mut lost);
+    if let Some(reason) = stop.reason() {
+        lost(reason.to_owned());
+    }
+    run.end(RunEnd {
+        exit,
+        no_new_privs: false,
+    });
+}
