@@ -139,6 +139,19 @@ macro_rules! workloads {
                 check(&Workload { $($field: $value,)* ..Workload::of($program) });
             }
         )*
+
+        /// The same rows, counted in the kernel.
+        mod ebpf {
+            use super::*;
+
+            $(
+                #[apply(test)]
+                #[needs(ebpf(), program("strace") $(, $need)?)]
+                fn $test() {
+                    check_ebpf(&Workload { $($field: $value,)* ..Workload::of($program) });
+                }
+            )*
+        }
     };
 }
 
@@ -401,34 +414,72 @@ workloads! {
     }
 }
 
-fn check(workload: &Workload) {
-    let room = Room::new();
-    let command = workload.command(&room);
-    let native = room.run(Command::new(&command[0]).args(&command[1..]));
-    assert_eq!(
-        native.code(),
-        workload.exit,
-        "natively: {}{}",
-        native.stdout,
-        native.stderr
-    );
-    let behaves = |how: &str, ended: &Ended| {
+/// What a workload does without the recorder.
+struct Natively<'a> {
+    workload: &'a Workload,
+    stdout: String,
+    /// By strace, where that is a witness.
+    calls: Calls,
+}
+
+impl Natively<'_> {
+    fn of<'a>(workload: &'a Workload, room: &Room) -> Natively<'a> {
+        let command = workload.command(room);
+        let ended = room.run(Command::new(&command[0]).args(&command[1..]));
+        let mut natively = Natively {
+            workload,
+            stdout: ended.stdout.clone(),
+            calls: Calls::new(),
+        };
+        natively.behaves("natively", &ended);
+        if workload.strace != Strace::Disturbs {
+            let (ended, seen) = strace::run(room, &workload.command(room));
+            natively.behaves("under strace", &ended);
+            natively.calls = seen;
+        }
+        natively
+    }
+
+    fn behaves(&self, how: &str, ended: &Ended) {
         assert_eq!(
             (ended.code(), ended.stdout.as_str()),
-            (workload.exit, native.stdout.as_str()),
+            (self.workload.exit, self.stdout.as_str()),
             "{how}: {}",
             ended.stderr
         );
-    };
-
-    let mut witnessed = Calls::new();
-    if workload.strace != Strace::Disturbs {
-        let command = workload.command(&room);
-        let (ended, seen) = strace::run(&room, &command);
-        behaves("under strace", &ended);
-        witnessed = seen;
     }
 
+    fn called(&self, how: &str, run: &recorder::Run) {
+        let differences = self.workload.differences(&self.calls, &run.calls());
+        assert!(
+            differences.is_empty(),
+            "{how}: other calls than were made:\n{}",
+            differences.join("\n")
+        );
+    }
+}
+
+fn check_ebpf(workload: &Workload) {
+    let room = Room::new();
+    let natively = Natively::of(workload, &room);
+    let options = [
+        "--quiet",
+        "--policy",
+        "exact",
+        "--skip-unnamed",
+        "--backend",
+        "ebpf",
+    ];
+    let (ended, files) = recorder::record(&room, &options, &workload.command(&room));
+    natively.behaves("counted", &ended);
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    natively.called("counted", &run);
+}
+
+fn check(workload: &Workload) {
+    let room = Room::new();
+    let natively = Natively::of(workload, &room);
     let mut profile = None;
     for (how, stops) in [
         ("recorded", "--quiet"),
@@ -437,7 +488,7 @@ fn check(workload: &Workload) {
         let command = workload.command(&room);
         let options = ["--policy", "exact", "--skip-unnamed", stops];
         let (ended, files) = recorder::record(&room, &options, &command);
-        behaves(how, &ended);
+        natively.behaves(how, &ended);
         let run = files.run();
         if stops == "--no-filter" && workload.needs_filter {
             let [why] = &run.incomplete_because()[..] else {
@@ -450,12 +501,7 @@ fn check(workload: &Workload) {
         if let Some(tasks) = workload.tasks {
             assert_eq!(run.0["tasks"].as_u64(), Some(tasks), "tasks, {how}");
         }
-        let differences = workload.differences(&witnessed, &run.calls());
-        assert!(
-            differences.is_empty(),
-            "{how}: other calls than were made:\n{}",
-            differences.join("\n")
-        );
+        natively.called(how, &run);
         profile.get_or_insert(files.profile);
     }
 
@@ -468,7 +514,7 @@ fn check(workload: &Workload) {
         .args(&command);
     let ended = room.run(&mut enforced);
     match workload.under_profile {
-        UnderProfile::Same => behaves("under its profile", &ended),
+        UnderProfile::Same => natively.behaves("under its profile", &ended),
         UnderProfile::Ends(code) => assert_eq!(ended.code(), code, "under its profile"),
     }
 }

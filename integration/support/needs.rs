@@ -152,3 +152,15 @@ pub(crate) fn architecture(name: &str) -> Met {
         impossible(format!("not {name}"))
     }
 }
+
+/// eBPF programs that trace, and a recorder that has them.
+pub(crate) fn ebpf() -> Met {
+    capability(SYS_ADMIN)?;
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return impossible("no BTF in this kernel");
+    }
+    if !cfg!(has_ebpf) {
+        return missing("a recorder that was built with clang".to_owned());
+    }
+    Ok(())
+}

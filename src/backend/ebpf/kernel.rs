@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, PerCpuHashMap, RingBuf};
-use aya::programs::{BtfTracePoint, FEntry, Iter, Program, ProgramError};
+use aya::programs::{BtfTracePoint, Iter, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use nix::time::{ClockId, clock_gettime};
 
@@ -53,74 +53,47 @@ pub(super) struct Kernel {
     /// What was delivered.
     delivered: HashMap<Call, u64>,
     executables: HashMap<u32, Option<Arc<Path>>>,
-    /// Whether calls are seen before the workload's own filters decide.
-    sees_filters: bool,
 }
 
 /// `struct totals`.
 const LIVING: usize = 0;
 const LOST_CALLS: usize = 1;
 const LOST_TASKS: usize = 2;
-const BEHIND_FILTERS: usize = 3;
+const OVERWRITTEN: usize = 3;
 
 impl Kernel {
     /// Loads the programs, attaches them, and takes the tasks of the scope into it.
     pub(super) fn load(scope: Scope) -> Result<Kernel, Unavailable> {
-        match Kernel::attempt(scope, true)? {
-            Some(kernel) => Ok(kernel),
-            None => Kernel::attempt(scope, false)?
-                .ok_or_else(|| Unavailable::Feature("tracing of __secure_computing".to_owned())),
-        }
-    }
-
-    /// `None`: calls can't be seen before filters decide (`__secure_computing` is inlined, or can't be traced).
-    fn attempt(scope: Scope, sees_filters: bool) -> Result<Option<Kernel>, Unavailable> {
         let btf = Btf::from_sys_fs().map_err(|_| {
             Unavailable::Feature("type information (BTF, /sys/kernel/btf/vmlinux)".to_owned())
         })?;
         let exec = |name| ARCHES.map(|arch| number(arch, name));
         let (execve, execveat) = (exec("execve"), exec("execveat"));
         let root = u32::try_from(scope.root.0).unwrap_or_default();
-        let flags = [scope.is_waiting, sees_filters].map(u8::from);
+        let is_waiting = u8::from(scope.is_waiting);
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&btf))
             .allow_unsupported_maps()
             .override_global("root", &root, true)
-            .override_global("root_is_waiting", &flags[0], true)
-            .override_global("sees_filters", &flags[1], true)
+            .override_global("root_is_waiting", &is_waiting, true)
             .override_global("execve", &execve[..], true)
             .override_global("execveat", &execveat[..], true);
         let mut ebpf = loader.load(OBJECT).map_err(of_loading)?;
 
-        let fork_first = [
+        let vsyscall = [("vsyscall_entered", "page_fault_user")];
+        let tracepoints = [
             ("forked", "sched_process_fork"),
             ("executed", "sched_process_exec"),
             ("exited", "sched_process_exit"),
+            ("call_left", "sys_exit"),
+            ("call_entered", "sys_enter"),
         ];
-        for (program, tracepoint) in fork_first
-            .into_iter()
-            .chain([("call_entered", "sys_enter")])
-        {
+        let vsyscall = vsyscall.into_iter().filter(|_| has_vsyscall_page());
+        for (program, tracepoint) in tracepoints.into_iter().chain(vsyscall) {
             let program: &mut BtfTracePoint = named(&mut ebpf, program)?;
             program.load(tracepoint, &btf).map_err(of_program)?;
             program.attach().map_err(of_program)?;
-        }
-        if sees_filters {
-            let program: &mut FEntry = named(&mut ebpf, "filter_entered")?;
-            let attached = program
-                .load("__secure_computing", &btf)
-                .and_then(|()| program.attach());
-            if attached.is_err() {
-                return Ok(None);
-            }
-        }
-        if cfg!(target_arch = "x86_64") {
-            let program: &mut FEntry = named(&mut ebpf, "vsyscall_entered")?;
-            // Kernels without the vsyscall page don't have it.
-            if program.load("emulate_vsyscall", &btf).is_ok() {
-                program.attach().map_err(of_program)?;
-            }
         }
         let program: &mut Iter = named(&mut ebpf, "begin")?;
         program.load("task", &btf).map_err(of_program)?;
@@ -132,7 +105,7 @@ impl Kernel {
             (file.read_to_end(&mut Vec::new())).map_err(Unavailable::failed)?;
         }
 
-        Ok(Some(Kernel {
+        Ok(Kernel {
             counts: PerCpuHashMap::try_from(take(&mut ebpf, "counts")?).map_err(of_map)?,
             totals: Array::try_from(take(&mut ebpf, ".bss")?).map_err(of_map)?,
             paths: BpfHashMap::try_from(take(&mut ebpf, "paths")?).map_err(of_map)?,
@@ -140,8 +113,7 @@ impl Kernel {
             ebpf,
             delivered: HashMap::new(),
             executables: HashMap::new(),
-            sees_filters,
-        }))
+        })
     }
 
     /// Delivers what was counted since the last time.
@@ -199,12 +171,10 @@ impl Kernel {
             self.total(LOST_TASKS),
             "the kernel had no memory to follow tasks",
         );
-        if !self.sees_filters {
-            lost(
-                self.total(BEHIND_FILTERS),
-                "the workload loaded seccomp filters, and this kernel does not show the calls that they refuse",
-            );
-        }
+        lost(
+            self.total(OVERWRITTEN),
+            "a tracer of the workload's skipped calls that a seccomp filter passed to it",
+        );
         lost(
             self.missed(),
             "the kernel did not run the counting program for calls",
@@ -271,6 +241,12 @@ fn path_of(paths: &BpfHashMap<MapData, u32, ImagePath>, image: u32) -> Option<Ar
 fn boot_time() -> SystemTime {
     let since = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
     SystemTime::now() - since.unwrap_or_default()
+}
+
+/// Whether the vsyscall page is there (`vsyscall=` of the kernel's command line).
+fn has_vsyscall_page() -> bool {
+    std::fs::read("/proc/self/maps")
+        .is_ok_and(|maps| memchr::memmem::find(&maps, b"[vsyscall]").is_some())
 }
 
 /// The number of a call in an ABI; one that nothing has if the ABI lacks the call.

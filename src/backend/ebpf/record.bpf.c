@@ -153,8 +153,11 @@ struct member {
     u32 image;
     // It has not executed the command yet: only the calls that do so count.
     u32 is_waiting;
-    // The number that its seccomp filters saw last.
-    u32 filtered;
+    // It is in a call that sys_enter showed.
+    u8 is_inside;
+    // Its last call was refused, and is counted.
+    u8 is_refused;
+    u8 unused[2];
 };
 
 struct totals {
@@ -163,8 +166,8 @@ struct totals {
     // What could not be counted or followed, for want of memory.
     u64 lost_calls;
     u64 lost_tasks;
-    // Calls of tasks with a seccomp filter that were counted without filter_entered: what the filter refuses is missing.
-    u64 behind_filters;
+    // Refused calls whose number is not known.
+    u64 overwritten;
     u64 images;
 };
 
@@ -174,8 +177,7 @@ struct totals totals = {0};
 // it runs already, with its descendants.
 volatile const u32 root = 0;
 volatile const u8 root_is_waiting = 0;
-volatile const u8 sees_filters = 0;
-// x86: the bit of thread_info.status, execve and execveat of each ABI.
+// The numbers in each ABI.
 volatile const u32 execve[2] = {0, 0};
 volatile const u32 execveat[2] = {0, 0};
 
@@ -264,6 +266,32 @@ static __always_inline void entered(struct task_struct *task, struct member *mem
     count(member->image, abi, nr);
 }
 
+// The number of the call that a task is in; negative outside of calls.
+static __always_inline int number_of(struct task_struct *task)
+{
+    void *regs = (void *)bpf_task_pt_regs(task);
+    int nr = -1;
+#if defined(__TARGET_ARCH_x86)
+    // orig_ax: the layout is that of ptrace(2).
+    bpf_probe_read_kernel(&nr, sizeof(nr), regs + 15 * 8);
+#elif defined(__TARGET_ARCH_arm64)
+    // syscallno, after user_pt_regs (34 registers) and orig_x0.
+    bpf_probe_read_kernel(&nr, sizeof(nr), regs + 35 * 8);
+#endif
+    return nr;
+}
+
+// A filter refused the call that a task is in.
+static __always_inline void refused(struct task_struct *task, struct member *member)
+{
+    int nr = number_of(task);
+    // A tracer that the filter called has overwritten the number.
+    if (nr == -1)
+        __sync_fetch_and_add(&totals.overwritten, 1);
+    else
+        entered(task, member, nr);
+}
+
 // Writes the path of a file as its names, from the last to the first, across mounts.
 static __always_inline void write_path(struct image_path *out, struct file *file)
 {
@@ -349,52 +377,40 @@ int BPF_PROG(call_entered, struct pt_regs *regs, long nr)
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
     if (!member)
         return 0;
-    if (task->seccomp.mode) {
-        if (!sees_filters)
-            __sync_fetch_and_add(&totals.behind_filters, 1);
-        // A tracer that a filter called can have changed the number since.
-        else if (member->filtered == (u32)nr)
-            return 0;
-    }
+    member->is_inside = 1;
     entered(task, member, nr);
     return 0;
 }
 
-// Before any filter decides: a call that it refuses never reaches sys_enter.
-SEC("fentry/__secure_computing")
-int BPF_PROG(filter_entered)
+// A call that a seccomp filter refuses never reaches sys_enter, but it ends.
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_left, struct pt_regs *regs, long result)
 {
     struct task_struct *task = bpf_get_current_task_btf();
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
     if (!member)
         return 0;
-    struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-    u32 nr = 0;
-#if defined(__TARGET_ARCH_x86)
-    // orig_ax, which has this place in the ABI of ptrace(2).
-    bpf_probe_read_kernel(&nr, sizeof(nr), (void *)regs + 15 * 8);
-#elif defined(__TARGET_ARCH_arm64)
-    // syscallno, after 31 registers, sp, pc, pstate and orig_x0.
-    bpf_probe_read_kernel(&nr, sizeof(nr), (void *)regs + 35 * 8);
-#endif
-    member->filtered = nr;
-    entered(task, member, nr);
+    if (!member->is_inside && task->seccomp.mode) {
+        refused(task, member);
+        member->is_refused = 1;
+    } else {
+        member->is_refused = 0;
+    }
+    member->is_inside = 0;
     return 0;
 }
 
 #if defined(__TARGET_ARCH_x86)
-// The three calls of the vsyscall page never reach sys_enter.
-SEC("fentry/emulate_vsyscall")
-int BPF_PROG(vsyscall_entered, unsigned long error_code, struct pt_regs *regs, unsigned long address)
+// The three calls of the vsyscall page are page faults to the kernel.
+SEC("tp_btf/page_fault_user")
+int BPF_PROG(vsyscall_entered, unsigned long address, struct pt_regs *regs, unsigned long error_code)
 {
     const unsigned long VSYSCALL = 0xffffffffff600000UL;
-    struct task_struct *task = bpf_get_current_task_btf();
-    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
-    u32 slot = (address >> 10) & 3;
-    if (!member || (address & ~0xc00UL) != VSYSCALL || slot == 3)
+    if ((address & ~0xc00UL) != VSYSCALL)
         return 0;
-    // Where there is a filter, it sees these calls as well.
-    if (!task->seccomp.mode || !sees_filters)
+    struct member *member = bpf_task_storage_get(&members, bpf_get_current_task_btf(), 0, 0);
+    u32 slot = (address >> 10) & 3;
+    if (member && slot < 3)
         count(member->image, ABI_NATIVE, slot == 0 ? 96 /* gettimeofday */ : slot == 1 ? 201 /* time */ : 309 /* getcpu */);
     return 0;
 }
@@ -428,6 +444,9 @@ int BPF_PROG(exited, struct task_struct *task)
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
     if (!member)
         return 0;
+    // SECCOMP_RET_KILL_THREAD, and strict mode: the call never ends.
+    if (!member->is_inside && !member->is_refused && task->seccomp.mode && number_of(task) >= 0)
+        refused(task, member);
     if (__sync_fetch_and_sub(&totals.living, 1) == 1) {
         u32 any = 0;
         bpf_ringbuf_output(&ended, &any, sizeof(any), 0);
