@@ -43,7 +43,7 @@ pub(crate) struct RecordArgs {
     /// Program to run, and its arguments
     #[arg(
         value_name = "CMD",
-        required_unless_present_any = ["pid", "log_mode"],
+        required_unless_present_any = ["pid", "log_mode", "container"],
         conflicts_with_all = ["pid", "comms", "exes", "container", "duration", "idle"],
         trailing_var_arg = true,
         value_hint = clap::ValueHint::CommandWithArguments
@@ -71,8 +71,8 @@ pub(crate) struct FollowArgs {
     )]
     pub(crate) exes: Vec<OsString>,
 
-    /// Follow only processes in the container with this id (or any other part of its cgroups' names)
-    #[arg(long, value_name = "ID", requires = "log_mode", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    /// Record the processes in the container with this id (or any other part of its cgroups' names)
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) container: Option<String>,
 
     /// End the recording after this time (90s, 10min)

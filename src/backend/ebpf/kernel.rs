@@ -14,6 +14,7 @@ use aya::programs::{BtfTracePoint, Iter, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use nix::time::{ClockId, clock_gettime};
 
+use super::cgroups::CgroupKey;
 use crate::backend::Unavailable;
 use crate::event::{Event, Sink, Task};
 use crate::syscall::{Arch, Syscall};
@@ -34,13 +35,15 @@ const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::X86];
 #[cfg(target_arch = "aarch64")]
 const ARCHES: [Arch; 2] = [Arch::Aarch64, Arch::Arm];
 
-/// What is recorded.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Scope {
-    /// A process of the recorder's pid namespace.
-    pub(super) root: Task,
-    /// It waits to execute the command: until then only execve(2) counts, and it has no descendants.
-    pub(super) is_waiting: bool,
+/// Which tasks the recording begins with.
+#[derive(Clone, Debug)]
+pub(super) enum Begin {
+    /// A child of the recorder that waits to execute the command: until then only execve(2) counts.
+    Waiting(Task),
+    /// A process that runs, with its descendants.
+    Running(Task),
+    /// Those of these cgroups, and those that enter them later.
+    Cgroups(Vec<CgroupKey>),
 }
 
 /// The programs, loaded and attached. They are gone when this is dropped, or the process ends.
@@ -63,14 +66,17 @@ const OVERWRITTEN: usize = 3;
 
 impl Kernel {
     /// Loads the programs, attaches them, and takes the tasks of the scope into it.
-    pub(super) fn load(scope: Scope) -> Result<Kernel, Unavailable> {
+    pub(super) fn load(begin: &Begin) -> Result<Kernel, Unavailable> {
         let btf = Btf::from_sys_fs().map_err(|_| {
             Unavailable::Feature("type information (BTF, /sys/kernel/btf/vmlinux)".to_owned())
         })?;
         let exec = |name| ARCHES.map(|arch| number(arch, name));
         let (execve, execveat) = (exec("execve"), exec("execveat"));
-        let root = u32::try_from(scope.root.0).unwrap_or_default();
-        let is_waiting = u8::from(scope.is_waiting);
+        let (root, cgroups) = match begin {
+            Begin::Waiting(task) | Begin::Running(task) => (task.0.cast_unsigned(), &[][..]),
+            Begin::Cgroups(cgroups) => (0, &cgroups[..]),
+        };
+        let is_waiting = u8::from(matches!(begin, Begin::Waiting(_)));
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&btf))
@@ -81,6 +87,11 @@ impl Kernel {
             .override_global("execveat", &execveat[..], true);
         let mut ebpf = loader.load(OBJECT).map_err(of_loading)?;
 
+        let mut in_scope: BpfHashMap<_, CgroupKey, u8> =
+            BpfHashMap::try_from(take(&mut ebpf, "cgroups")?).map_err(of_map)?;
+        for cgroup in cgroups {
+            in_scope.insert(cgroup, 0, 0).map_err(of_map)?;
+        }
         let vsyscall = [("vsyscall_entered", "page_fault_user")];
         let tracepoints = [
             ("forked", "sched_process_fork"),
@@ -90,7 +101,9 @@ impl Kernel {
             ("call_entered", "sys_enter"),
         ];
         let vsyscall = vsyscall.into_iter().filter(|_| has_vsyscall_page());
-        for (program, tracepoint) in tracepoints.into_iter().chain(vsyscall) {
+        let moves = [("moved", "cgroup_attach_task")];
+        let moves = moves.into_iter().filter(|_| root == 0);
+        for (program, tracepoint) in tracepoints.into_iter().chain(vsyscall).chain(moves) {
             let program: &mut BtfTracePoint = named(&mut ebpf, program)?;
             program.load(tracepoint, &btf).map_err(of_program)?;
             program.attach().map_err(of_program)?;

@@ -3,13 +3,15 @@
 //! `record.bpf.c` holds the programs; [`kernel`] loads them, and reads what they counted.
 
 #[cfg(has_ebpf)]
+mod cgroups;
+#[cfg(has_ebpf)]
 mod kernel;
 #[cfg(not(has_ebpf))]
 mod missing;
 #[cfg(has_ebpf)]
 mod recording;
 
-/// Records a command or a process by counting in the kernel.
+/// Records by counting in the kernel. A scope ends with its last task, or by the [`Stop`](super::Stop).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ebpf;
 

@@ -87,7 +87,38 @@ struct pid {
     struct upid numbers[1];
 } CORE;
 
+struct kernfs_node {
+    u64 id;
+} CORE;
+
+struct cgroup;
+
+struct cgroup_subsys_state {
+    struct cgroup *cgroup;
+    struct cgroup_subsys_state *parent;
+} CORE;
+
+struct cgroup_root {
+    int hierarchy_id;
+} CORE;
+
+struct cgroup {
+    struct cgroup_subsys_state self;
+    struct kernfs_node *kn;
+    struct cgroup_root *root;
+} CORE;
+
+#define SUBSYSTEMS 16
+
+struct css_set {
+    // Of each controller's hierarchy.
+    struct cgroup_subsys_state *subsys[SUBSYSTEMS];
+    // Of version 2.
+    struct cgroup *dfl_cgrp;
+} CORE;
+
 struct task_struct {
+    struct css_set *cgroups;
     struct thread_info thread_info;
     struct mm_struct *mm;
     struct task_struct *real_parent;
@@ -141,6 +172,15 @@ struct image_path {
     char names[PATH_ROOM + NAME_ROOM];
 };
 
+// A directory of a cgroup hierarchy.
+struct cgroup_key {
+    // Its inode number.
+    u64 id;
+    // As in /proc/PID/cgroup; 0: version 2.
+    u32 hierarchy;
+    u32 unused;
+};
+
 struct image_key {
     u64 inode;
     u64 dentry;
@@ -174,7 +214,7 @@ struct totals {
 struct totals totals = {0};
 
 // The process that the iterator takes into scope, by its id in the pid namespace of the recorder, with its threads, and, if
-// it runs already, with its descendants.
+// it runs already, with its descendants. 0: the tasks of the cgroups.
 volatile const u32 root = 0;
 volatile const u8 root_is_waiting = 0;
 // The numbers in each ABI.
@@ -211,6 +251,14 @@ struct {
     __type(key, u32);
     __type(value, struct image_path);
 } paths SEC(".maps");
+
+// In scope with everything below them.
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1024);
+    __type(key, struct cgroup_key);
+    __type(value, u8);
+} cgroups SEC(".maps");
 
 // Too large for the stack.
 struct {
@@ -416,17 +464,6 @@ int BPF_PROG(vsyscall_entered, unsigned long address, struct pt_regs *regs, unsi
 }
 #endif
 
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
-{
-    struct member *member = bpf_task_storage_get(&members, parent, 0, 0);
-    if (!member)
-        return 0;
-    struct member inherited = *member;
-    join(child, &inherited);
-    return 0;
-}
-
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(executed, struct task_struct *task, int old_pid, struct linux_binprm *binprm)
 {
@@ -468,12 +505,77 @@ static __always_inline u32 id_of(struct task_struct *process)
     return nr;
 }
 
+// Whether a cgroup is in scope, or below one that is.
+static __always_inline int is_in_scope(struct cgroup *cgroup)
+{
+    for (int i = 0; i < 24 && cgroup; i++) {
+        struct cgroup_key key = {
+            .id = BPF_CORE_READ(cgroup, kn, id),
+            .hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id),
+        };
+        if (bpf_map_lookup_elem(&cgroups, &key))
+            return 1;
+        struct cgroup_subsys_state *parent = BPF_CORE_READ(cgroup, self.parent);
+        cgroup = parent ? BPF_CORE_READ(parent, cgroup) : 0;
+    }
+    return 0;
+}
+
+static __always_inline int is_of_cgroups(struct task_struct *task)
+{
+    struct css_set *set = BPF_CORE_READ(task, cgroups);
+    if (is_in_scope(BPF_CORE_READ(set, dfl_cgrp)))
+        return 1;
+    u32 size = bpf_core_field_size(set->subsys) / sizeof(void *);
+    for (u32 i = 0; i < SUBSYSTEMS && i < size; i++) {
+        struct cgroup_subsys_state *state = 0;
+        bpf_probe_read_kernel(&state, sizeof(state), (void *)set + bpf_core_field_offset(struct css_set, subsys) + i * sizeof(void *));
+        if (state && is_in_scope(BPF_CORE_READ(state, cgroup)))
+            return 1;
+    }
+    return 0;
+}
+
+static __always_inline void join_running(struct task_struct *task)
+{
+    struct member running = {.image = image_of(task)};
+    join(task, &running);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
+{
+    struct member *member = bpf_task_storage_get(&members, parent, 0, 0);
+    if (!member) {
+        // CLONE_INTO_CGROUP.
+        if (root == 0 && is_of_cgroups(child))
+            join_running(child);
+        return 0;
+    }
+    struct member inherited = *member;
+    join(child, &inherited);
+    return 0;
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(moved, struct cgroup *to, const char *path, struct task_struct *task)
+{
+    if (!bpf_task_storage_get(&members, task, 0, 0) && is_in_scope(to))
+        join_running(task);
+    return 0;
+}
+
 SEC("iter/task")
 int begin(struct bpf_iter__task *ctx)
 {
     struct task_struct *task = ctx->task;
-    if (!task)
+    if (!task || bpf_task_storage_get(&members, task, 0, 0))
         return 0;
+    if (root == 0) {
+        if (is_of_cgroups(task))
+            join_running(task);
+        return 0;
+    }
     struct task_struct *process = BPF_CORE_READ(task, group_leader);
     int is_root = 0;
     for (int i = 0; i < 64 && process; i++) {
@@ -488,12 +590,14 @@ int begin(struct bpf_iter__task *ctx)
             break;
         process = BPF_CORE_READ(parent, group_leader);
     }
-    if (!is_root || bpf_task_storage_get(&members, task, 0, 0))
+    if (!is_root)
         return 0;
-    struct member first = {.is_waiting = root_is_waiting};
-    if (!root_is_waiting)
-        first.image = image_of(task);
-    join(task, &first);
+    if (!root_is_waiting) {
+        join_running(task);
+        return 0;
+    }
+    struct member waiting = {.is_waiting = 1};
+    join(task, &waiting);
     return 0;
 }
 

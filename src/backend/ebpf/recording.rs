@@ -6,12 +6,13 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::kernel::{Kernel, Scope};
+use super::cgroups;
+use super::kernel::{Begin, Kernel};
 use super::{Ebpf, NAME};
 use crate::backend::launch::{Launched, launch, wait_for};
 use crate::backend::{
-    Backend, Collector, Command, Detail, Error, OneRun, Promise, RunEnd, Stop, Target, Unavailable,
-    Until, proc,
+    Backend, Collector, Command, Detail, Error, OneRun, Promise, RunEnd, Scope, Stop, Target,
+    Unavailable, Until, proc,
 };
 use crate::event::{Event, Sink, Task};
 use crate::recording::Exit;
@@ -20,23 +21,18 @@ use crate::sys::wait;
 /// How often the counts are read while the workload runs, in milliseconds.
 const READ_EVERY: u16 = 500;
 
-const SCOPE: Unavailable = Unavailable::Target("a scope, only a command or a process");
-
 impl Backend for Ebpf {
     fn name(&self) -> &'static str {
         NAME
     }
 
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
-        if let Target::Scope(_) = target {
-            return Err(SCOPE);
-        }
-        // No process has this id.
-        let nobody = Scope {
-            root: Task(i32::MAX),
-            is_waiting: true,
+        let begin = match target {
+            // No process has this id.
+            Target::Command(_) => Begin::Waiting(Task(i32::MAX)),
+            running => Begin::of(running)?,
         };
-        Kernel::load(nobody)?;
+        Kernel::load(&begin)?;
         Ok(Promise {
             detail: Detail::Aggregate,
             call_sites: false,
@@ -50,39 +46,53 @@ impl Backend for Ebpf {
         collector: &mut (dyn Collector + Send),
         stop: &Stop,
     ) -> Result<(), Error> {
-        let unavailable = |source| Error::Unavailable {
-            backend: NAME,
-            source,
-        };
-        match target {
-            Target::Command(command) => {
-                let launched = launch(command, None)?;
-                let scope = Scope {
-                    root: launched.task(),
-                    is_waiting: true,
-                };
-                let kernel = match Kernel::load(scope) {
-                    Ok(kernel) => kernel,
-                    Err(why) => {
-                        abandon(launched);
-                        return Err(unavailable(why));
-                    }
-                };
-                record_command(command, launched, kernel, target, collector, stop)
-            }
-            Target::Process(process) => {
-                let scope = Scope {
-                    root: *process,
-                    is_waiting: false,
-                };
-                let mut kernel = Kernel::load(scope).map_err(unavailable)?;
-                let mut run = OneRun::begin(collector, target);
-                follow(&mut kernel, &mut run, stop, None, Until::All)?;
-                finish(kernel, run, stop, None);
-                Ok(())
-            }
-            Target::Scope(_) => Err(unavailable(SCOPE)),
+        if let Target::Command(command) = target {
+            let launched = launch(command, None)?;
+            return match Kernel::load(&Begin::Waiting(launched.task())) {
+                Ok(kernel) => record_command(command, launched, kernel, target, collector, stop),
+                Err(why) => {
+                    abandon(launched);
+                    Err(unavailable(why))
+                }
+            };
         }
+        let begin = Begin::of(target).map_err(unavailable)?;
+        let mut kernel = Kernel::load(&begin).map_err(unavailable)?;
+        if let (&Target::Process(process), 0) = (target, kernel.living()) {
+            return Err(Error::NoProcess(process));
+        }
+        let mut run = OneRun::begin(collector, target);
+        follow(&mut kernel, &mut run, stop, None, Until::All)?;
+        finish(kernel, run, stop, None);
+        Ok(())
+    }
+}
+
+impl Begin {
+    /// What runs already of a target that is not a command.
+    fn of(target: &Target) -> Result<Begin, Unavailable> {
+        let scope = match target {
+            Target::Command(_) => return Err(Unavailable::Target("a command as if it ran")),
+            Target::Process(process) => return Ok(Begin::Running(*process)),
+            Target::Scope(scope) => scope,
+        };
+        let cgroups = cgroups::in_scope(scope).map_err(Unavailable::failed)?;
+        if cgroups.is_empty() {
+            let what = match scope {
+                Scope::Cgroup(path) => path.display().to_string(),
+                Scope::Container(part) => format!("*{part}*"),
+                Scope::Everything => "/".to_owned(),
+            };
+            return Err(Unavailable::Forbidden(format!("there is no cgroup {what}")));
+        }
+        Ok(Begin::Cgroups(cgroups))
+    }
+}
+
+fn unavailable(source: Unavailable) -> Error {
+    Error::Unavailable {
+        backend: NAME,
+        source,
     }
 }
 
@@ -145,10 +155,7 @@ fn follow(
 ) -> Result<(), Error> {
     let mut command_is_over = over.is_none();
     loop {
-        kernel.read(run).map_err(|source| Error::Unavailable {
-            backend: NAME,
-            source,
-        })?;
+        kernel.read(run).map_err(unavailable)?;
         let is_over = match until {
             Until::Exit => command_is_over,
             Until::All => command_is_over && kernel.living() == 0,

@@ -1,0 +1,132 @@
+//! Finds the directories of cgroup hierarchies that a scope names (cgroups(7)).
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::backend::Scope;
+
+/// `struct cgroup_key` of `record.bpf.c`: the inode number, and the hierarchy's id.
+pub(super) type CgroupKey = [u64; 2];
+
+/// A mounted hierarchy.
+#[derive(Debug, PartialEq, Eq)]
+struct Hierarchy {
+    /// As in `/proc/PID/cgroup`; 0: version 2.
+    id: u32,
+    /// Where it is mounted.
+    root: PathBuf,
+}
+
+/// The topmost directories in scope; none if no cgroup is.
+pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<CgroupKey>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    let mut keys = Vec::new();
+    for hierarchy in hierarchies(&mounts, &own) {
+        let mut directories = Vec::new();
+        match scope {
+            Scope::Cgroup(path) => {
+                let path = path.strip_prefix("/").unwrap_or(path);
+                directories.push(hierarchy.root.join(path));
+            }
+            Scope::Container(part) => find(&hierarchy.root, part, &mut directories),
+            Scope::Everything => directories.push(hierarchy.root),
+        }
+        // One that is gone, or not in this hierarchy.
+        for metadata in directories
+            .iter()
+            .filter_map(|path| fs::metadata(path).ok())
+        {
+            // The upper half is the key's padding.
+            keys.push([metadata.ino(), u64::from(hierarchy.id)]);
+        }
+    }
+    Ok(keys)
+}
+
+/// The directories whose names contain this, without those below them.
+fn find(directory: &Path, part: &str, found: &mut Vec<PathBuf>) {
+    // One that is gone meanwhile has no tasks.
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if memchr::memmem::find(entry.file_name().as_bytes(), part.as_bytes()).is_some() {
+            found.push(entry.path());
+        } else {
+            find(&entry.path(), part, found);
+        }
+    }
+}
+
+/// The hierarchies that are mounted whole. `mounts` is `/proc/self/mountinfo`, `own` is `/proc/self/cgroup`.
+fn hierarchies(mounts: &str, own: &str) -> Vec<Hierarchy> {
+    let mut hierarchies: Vec<Hierarchy> = Vec::new();
+    for mount in mounts.lines() {
+        let Some((mount, filesystem)) = mount.split_once(" - ") else {
+            continue;
+        };
+        let mut filesystem = filesystem.split(' ');
+        let id = match (filesystem.next(), filesystem.nth(1)) {
+            (Some("cgroup2"), _) => Some(0),
+            (Some("cgroup"), Some(options)) => id_of(options, own),
+            _ => None,
+        };
+        let mut fields = mount.split(' ').skip(3);
+        let (Some(id), Some("/"), Some(root)) = (id, fields.next(), fields.next()) else {
+            continue;
+        };
+        if hierarchies.iter().all(|hierarchy| hierarchy.id != id) {
+            hierarchies.push(Hierarchy {
+                id,
+                root: root.into(),
+            });
+        }
+    }
+    hierarchies
+}
+
+/// The id of the hierarchy of version 1 that is mounted with these options: its controllers are among them.
+fn id_of(options: &str, own: &str) -> Option<u32> {
+    own.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let id = fields.next()?.parse().ok()?;
+        let first = fields.next()?.split(',').next()?;
+        let is_it = !first.is_empty() && options.split(',').any(|option| option == first);
+        is_it.then_some(id)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_of_both_versions_are_found_by_their_mounts() {
+        let mounts = "24 1 0:22 / /proc rw - proc proc rw\n\
+            33 32 0:28 / /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n\
+            36 32 0:31 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+            37 32 0:31 /part /mnt rw shared:9 - cgroup cgroup rw,memory\n\
+            38 32 0:32 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n";
+        let own = "5:cpu,cpuacct:/a\n4:memory:/\n1:name=systemd:/init\n0::/\n";
+        let found = hierarchies(mounts, own);
+        let found: Vec<(u32, &str)> = found
+            .iter()
+            .map(|hierarchy| (hierarchy.id, hierarchy.root.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (0, "/sys/fs/cgroup/unified"),
+                (5, "/sys/fs/cgroup/cpu,cpuacct"),
+                (1, "/sys/fs/cgroup/systemd")
+            ]
+        );
+    }
+}
