@@ -20,6 +20,7 @@ mod containers;
 mod credits;
 mod debuggers;
 mod diff;
+mod ebpf;
 mod enforce;
 mod explain;
 mod files;

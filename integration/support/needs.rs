@@ -164,3 +164,19 @@ pub(crate) fn ebpf() -> Met {
     }
     Ok(())
 }
+
+/// A cgroup hierarchy in which directories can be made.
+pub(crate) fn cgroups() -> Met {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut mounts = mounts.lines().map(|line| line.split(' '));
+    let is_writable = mounts.any(|mut fields| {
+        let at = fields.nth(1).unwrap_or_default();
+        let is_cgroup = fields.next().is_some_and(|kind| kind.starts_with("cgroup"));
+        is_cgroup && access(at, AccessFlags::W_OK).is_ok()
+    });
+    if is_writable {
+        Ok(())
+    } else {
+        missing("a writable cgroup hierarchy".to_owned())
+    }
+}

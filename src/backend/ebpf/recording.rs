@@ -11,8 +11,8 @@ use super::kernel::{Begin, Kernel};
 use super::{Ebpf, NAME};
 use crate::backend::launch::{Launched, launch, wait_for};
 use crate::backend::{
-    Backend, Collector, Command, Detail, Error, OneRun, Promise, RunEnd, Scope, Stop, Target,
-    Unavailable, Until, proc,
+    Backend, Collector, Command, Detail, Error, Notice, OneRun, Promise, RunEnd, Scope, Stop,
+    Target, Unavailable, Until, proc,
 };
 use crate::event::{Event, Sink, Task};
 use crate::recording::Exit;
@@ -62,6 +62,13 @@ impl Backend for Ebpf {
             return Err(Error::NoProcess(process));
         }
         let mut run = OneRun::begin(collector, target);
+        run.notice(Notice::Progress(format!(
+            "counting the calls of {} until the last has exited",
+            match kernel.living() {
+                1 => "1 task".to_owned(),
+                tasks => format!("{tasks} tasks"),
+            }
+        )));
         follow(&mut kernel, &mut run, stop, None, Until::All)?;
         finish(kernel, run, stop, None);
         Ok(())

@@ -1,0 +1,281 @@
+//! The backend that counts in the kernel. Which calls it sees of the hard cases is in `workloads.rs`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use sc_record::syscall::{Arch, Syscall};
+
+use crate::support::process::{Room, Running, until};
+use crate::support::programs;
+use crate::support::recorder::{Files, PROGRAM, Run};
+
+const OPTIONS: &[&str] = &["-q", "--backend", "ebpf", "--policy", "exact"];
+
+fn count(run: &Run, name: &str) -> u64 {
+    let syscall = Syscall::from_name(Arch::X86_64, name).unwrap();
+    run.calls().get(&syscall).copied().unwrap_or(0)
+}
+
+fn shell(room: &Room, script: &str) -> (Files, Run, String) {
+    let files = Files::new(room);
+    let ended = room.run(files.command(OPTIONS).args(["/bin/sh", "-c", script]));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    (files, run, ended.stdout)
+}
+
+/// What makes calls that nothing else here makes, until it is told to stop: so many of each.
+fn caller(room: &Room) -> (Running, PathBuf, PathBuf) {
+    let (go, stop) = (room.fresh("go"), room.fresh("stop"));
+    let wait = |file: &PathBuf| format!("until [ -e {} ]; do sleep 0.02; done", file.display());
+    let script = format!("{}; chroot /; nice true; {}", wait(&go), wait(&stop));
+    let running = room.spawn(Command::new("/bin/sh").args(["-c", &script]));
+    (running, go, stop)
+}
+
+/// Starts a recording of what runs already, and waits until it says that it counts.
+fn start(room: &Room, files: &Files, target: &[&str]) -> Running {
+    let mut recorder = Command::new(PROGRAM);
+    recorder.args(["--backend", "ebpf", "--progress", "never"]);
+    recorder.arg("-r").arg(&files.recording);
+    recorder.arg("-o").arg(&files.profile).args(target);
+    let recorder = room.spawn(&mut recorder);
+    until("the recorder to count", || {
+        recorder.stderr().contains("counting the calls")
+    });
+    recorder
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn nothing_about_the_workload_changes() {
+    let room = Room::new();
+    let script = "grep -E '^(Seccomp|NoNewPrivs|TracerPid|Seccomp_filters)' /proc/self/status";
+    let (_, _, printed) = shell(&room, script);
+    let natively = room.run(Command::new("/bin/sh").args(["-c", script]));
+    assert_eq!(printed, natively.stdout);
+    assert!(printed.contains("TracerPid:\t0\n"), "{printed}");
+}
+
+#[apply(test)]
+#[needs(ebpf(), program("strace"))]
+fn a_tracer_works_inside() {
+    let room = Room::new();
+    let (_, run, _) = shell(&room, "strace -f -o /dev/null /bin/true");
+    assert!(count(&run, "ptrace") > 0);
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn executables_have_the_paths_that_proc_shows() {
+    let room = Room::new();
+    let directory = room.directory();
+    let deep = directory.join("a/b".repeat(20));
+    fs::create_dir_all(&deep).unwrap();
+    let program = deep.join("program with a space");
+    room.copy(&programs::workload("nolibc"), &program);
+    let link = directory.join("link");
+    std::os::unix::fs::symlink(&program, &link).unwrap();
+    let files = Files::new(&room);
+    let ended = room.run(files.command(OPTIONS).arg(&link));
+    assert_eq!(ended.code(), 33, "{}", ended.stderr);
+    let run = files.run();
+    let write = &run.0["syscalls"]["x86_64"]["write"];
+    assert_eq!(write["executables"], serde_json::json!([program]));
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn short_processes_are_all_counted() {
+    let room = Room::new();
+    let script = "i=0; while [ $i -lt 1500 ]; do /bin/true & i=$((i+1)); done; wait";
+    let (_, run, _) = shell(&room, script);
+    assert_eq!(count(&run, "execve"), 1501);
+    assert_eq!(count(&run, "exit_group"), 1501);
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn two_recordings_side_by_side_do_not_mix() {
+    let room = Room::new();
+    let recordings: Vec<(Files, Running)> = ["chroot_it", "nice_it"]
+        .map(|which| {
+            let files = Files::new(&room);
+            let call = if which == "chroot_it" {
+                "chroot /"
+            } else {
+                "nice -n 1"
+            };
+            let script = format!("for i in 1 2 3 4 5 6 7 8; do {call} /bin/true; sleep 0.05; done");
+            let running = room.spawn(files.command(OPTIONS).args(["/bin/sh", "-c", &script]));
+            (files, running)
+        })
+        .into();
+    let counts = recordings.into_iter().map(|(files, running)| {
+        let ended = running.wait(&room);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        let run = files.run();
+        (count(&run, "chroot"), count(&run, "setpriority"))
+    });
+    assert_eq!(counts.collect::<Vec<_>>(), [(8, 0), (0, 8)]);
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn a_daemon_is_recorded_to_its_end() {
+    let room = Room::new();
+    let file = room.fresh("f");
+    let files = Files::new(&room);
+    let daemon = programs::workload("daemon");
+    let ended = room.run(files.command(OPTIONS).arg(daemon).arg(&file));
+    assert_eq!(ended.code(), 4, "{}", ended.stderr);
+    assert_eq!(count(&files.run(), "sched_get_priority_max"), 1);
+
+    let options = [OPTIONS, &["--until", "exit"]].concat();
+    let script = "(sleep 0.5; chroot / true) & exit 3";
+    let ended = room.run(files.command(&options).args(["/bin/sh", "-c", script]));
+    assert_eq!(ended.code(), 3, "{}", ended.stderr);
+    assert_eq!(count(&files.run(), "chroot"), 0);
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn a_running_process_is_recorded_with_its_descendants() {
+    let room = Room::new();
+    let (running, go, stop) = caller(&room);
+    let files = Files::new(&room);
+    let recorder = start(&room, &files, &["-p", &running.pid().to_string()]);
+    fs::write(go, "").unwrap();
+    fs::write(stop, "").unwrap();
+    assert_eq!(running.wait(&room).code(), 0);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    assert_eq!((count(&run, "chroot"), count(&run, "setpriority")), (1, 1));
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn a_killed_recorder_leaves_the_workload_at_work() {
+    let room = Room::new();
+    let (go, done) = (room.fresh("go"), room.fresh("done"));
+    let script = format!(
+        "until [ -e {} ]; do sleep 0.02; done; /bin/true && echo done >{}",
+        go.display(),
+        done.display()
+    );
+    let files = Files::new(&room);
+    let recorder = room.spawn(files.command(OPTIONS).args(["/bin/sh", "-c", &script]));
+    let children = format!("/proc/{0}/task/{0}/children", recorder.pid());
+    until("the workload to run", || {
+        let children = fs::read_to_string(&children).unwrap_or_default();
+        let child = children.split_whitespace().next().unwrap_or("none");
+        fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm == "sh\n")
+    });
+    recorder.signal(Signal::SIGKILL);
+    fs::write(&go, "").unwrap();
+    until("the workload to end", || {
+        fs::read_to_string(&done).is_ok_and(|text| text == "done\n")
+    });
+    drop(recorder.wait(&room));
+}
+
+/// A directory of the hierarchy of version 2, or of one of version 1.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> Cgroup {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let of = |kind: &str| {
+            let mut mounts = mounts.lines().map(|line| line.split(' '));
+            mounts.find_map(|mut fields| {
+                let at = fields.nth(1)?;
+                (fields.next() == Some(kind)).then(|| PathBuf::from(at))
+            })
+        };
+        let root = of("cgroup2").or_else(|| of("cgroup")).unwrap();
+        let directory = root.join(format!("{name}-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        Cgroup(directory)
+    }
+
+    fn name(&self) -> &str {
+        self.0.file_name().unwrap().to_str().unwrap()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Its processes are the room's, and end with that.
+        until("the cgroup to be empty", || fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+#[apply(test)]
+#[needs(ebpf(), cgroups())]
+fn a_container_is_what_its_cgroup_holds_and_nothing_else() {
+    let cgroup = Cgroup::new("sc-record-test");
+    let room = Room::new();
+    let (member, go, stop) = caller(&room);
+    let (other, other_go, other_stop) = caller(&room);
+    fs::write(cgroup.0.join("cgroup.procs"), member.pid().to_string()).unwrap();
+    let files = Files::new(&room);
+    let recorder = start(&room, &files, &["--container", cgroup.name()]);
+
+    fs::write(&other_go, "").unwrap();
+    fs::write(&other_stop, "").unwrap();
+    assert_eq!(other.wait(&room).code(), 0);
+    // One that enters it later.
+    let script = format!(
+        "echo $$ >{}; chroot / true",
+        cgroup.0.join("cgroup.procs").display()
+    );
+    let entering = room.spawn(Command::new("/bin/sh").args(["-c", &script]));
+    let ended = entering.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    fs::write(&go, "").unwrap();
+    fs::write(&stop, "").unwrap();
+    assert_eq!(member.wait(&room).code(), 0);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    assert_eq!((count(&run, "chroot"), count(&run, "setpriority")), (2, 1));
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn a_container_that_is_not_there_is_an_error() {
+    let room = Room::new();
+    let mut recorder = Command::new(PROGRAM);
+    recorder.args(["--backend", "ebpf", "--container", "no-such-container"]);
+    let ended = room.run(&mut recorder);
+    assert_eq!(ended.code(), 125);
+    assert!(
+        ended
+            .stderr
+            .contains("there is no cgroup *no-such-container*"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[apply(test)]
+#[needs(no_privileges())]
+fn without_privileges_the_error_says_which_are_missing() {
+    let room = Room::new();
+    let recorder = room.path().join("sc-record");
+    room.copy(std::path::Path::new(PROGRAM), &recorder);
+    let mut command = Room::as_nobody(&recorder);
+    let ended = room.run(command.args(["--backend", "ebpf", "--", "/bin/true"]));
+    assert_eq!(ended.code(), 125);
+    assert!(
+        ended.stderr.contains("CAP_BPF and CAP_PERFMON"),
+        "{}",
+        ended.stderr
+    );
+}
