@@ -134,6 +134,7 @@ fn a_daemon_is_recorded_to_its_end() {
     assert_eq!(ended.code(), 4, "{}", ended.stderr);
     assert_eq!(count(&files.run(), "sched_get_priority_max"), 1);
 
+    let files = Files::new(&room);
     let options = [OPTIONS, &["--until", "exit"]].concat();
     let script = "(sleep 0.5; chroot / true) & exit 3";
     let ended = room.run(files.command(&options).args(["/bin/sh", "-c", script]));
@@ -271,7 +272,8 @@ fn without_privileges_the_error_says_which_are_missing() {
     let recorder = room.path().join("sc-record");
     room.copy(std::path::Path::new(PROGRAM), &recorder);
     let mut command = Room::as_nobody(&recorder);
-    let ended = room.run(command.args(["--backend", "ebpf", "--", "/bin/true"]));
+    let ended =
+        room.run(command.args(["--backend", "ebpf", "-r", "none", "-o", "none", "/bin/true"]));
     assert_eq!(ended.code(), 125);
     assert!(
         ended.stderr.contains("CAP_BPF and CAP_PERFMON"),

@@ -118,6 +118,7 @@ struct css_set {
 } CORE;
 
 struct task_struct {
+    u32 flags;
     struct css_set *cgroups;
     struct thread_info thread_info;
     struct mm_struct *mm;
@@ -198,6 +199,8 @@ struct member {
     // Its last call was refused, and is counted.
     u8 is_refused;
     u8 unused[2];
+    // It is counted as living.
+    u32 is_living;
 };
 
 struct totals {
@@ -414,7 +417,9 @@ static __always_inline struct member *join(struct task_struct *task, struct memb
         __sync_fetch_and_add(&totals.lost_tasks, 1);
         return 0;
     }
-    __sync_fetch_and_add(&totals.living, 1);
+    // The iterator may meet a task that its parent is about to bring in.
+    if (__sync_lock_test_and_set(&member->is_living, 1) == 0)
+        __sync_fetch_and_add(&totals.living, 1);
     return member;
 }
 
@@ -484,7 +489,7 @@ int BPF_PROG(exited, struct task_struct *task)
     // SECCOMP_RET_KILL_THREAD, and strict mode: the call never ends.
     if (!member->is_inside && !member->is_refused && task->seccomp.mode && number_of(task) >= 0)
         refused(task, member);
-    if (__sync_fetch_and_sub(&totals.living, 1) == 1) {
+    if (__sync_lock_test_and_set(&member->is_living, 0) && __sync_fetch_and_sub(&totals.living, 1) == 1) {
         u32 any = 0;
         bpf_ringbuf_output(&ended, &any, sizeof(any), 0);
     }
@@ -553,6 +558,7 @@ int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
         return 0;
     }
     struct member inherited = *member;
+    inherited.is_living = 0;
     join(child, &inherited);
     return 0;
 }
@@ -569,7 +575,9 @@ SEC("iter/task")
 int begin(struct bpf_iter__task *ctx)
 {
     struct task_struct *task = ctx->task;
-    if (!task || bpf_task_storage_get(&members, task, 0, 0))
+    const u32 PF_EXITING = 4;
+    // Who is exiting makes no more calls, and may be past sched_process_exit.
+    if (!task || task->flags & PF_EXITING || bpf_task_storage_get(&members, task, 0, 0))
         return 0;
     if (root == 0) {
         if (is_of_cgroups(task))
