@@ -93,12 +93,13 @@ impl Kernel {
             in_scope.insert(cgroup, 0, 0).map_err(of_map)?;
         }
         let vsyscall = [("vsyscall_entered", "page_fault_user")];
+        // Whatever takes a task into the scope comes after what notices its end.
         let tracepoints = [
-            ("forked", "sched_process_fork"),
-            ("executed", "sched_process_exec"),
             ("exited", "sched_process_exit"),
+            ("executed", "sched_process_exec"),
             ("call_left", "sys_exit"),
             ("call_entered", "sys_enter"),
+            ("forked", "sched_process_fork"),
         ];
         let vsyscall = vsyscall.into_iter().filter(|_| has_vsyscall_page());
         let moves = [("moved", "cgroup_attach_task")];
