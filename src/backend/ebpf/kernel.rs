@@ -133,7 +133,7 @@ impl Kernel {
     /// Delivers what was counted since the last time.
     pub(super) fn read(&mut self, sink: &mut dyn Sink) -> Result<(), Unavailable> {
         let boot = boot_time();
-        for entry in self.counts.iter() {
+        for entry in &self.counts {
             let (call, per_cpu) = entry.map_err(of_map)?;
             let calls: u64 = per_cpu.iter().map(|[calls, _]| calls).sum();
             let known = self.delivered.entry(call).or_default();
