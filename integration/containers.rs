@@ -1,4 +1,4 @@
-//! The agent, with containers of real runtimes.
+//! Recordings of the agent, with containers of real runtimes.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,11 +13,11 @@ use crate::support::bundle::Bundle;
 use crate::support::process::{Room, Running, until};
 use crate::support::recorder::{Files, PROGRAM, Run};
 
-/// An agent that listens.
+/// A listening agent.
 struct Agent {
     running: Running,
     socket: PathBuf,
-    /// Where it writes recordings and profiles.
+    /// The directory for recordings and profiles.
     directory: PathBuf,
     errors: PathBuf,
 }
@@ -50,7 +50,7 @@ impl Agent {
         std::fs::read_to_string(&self.errors).unwrap()
     }
 
-    /// The profile for containers that it is to record.
+    /// The profile for containers to record.
     fn profile(&self, room: &Room, options: &[&str]) -> PathBuf {
         let profile = room.fresh("p");
         let mut print = Command::new(PROGRAM);
@@ -65,7 +65,7 @@ impl Agent {
         self.directory.join(kind).join(format!("{name}.json"))
     }
 
-    /// The runs of a name, when there are as many.
+    /// The runs of a name, once there are this many.
     fn runs(&self, name: &str, number: usize) -> Vec<Run> {
         let path = self.file("recordings", name);
         let runs = || {
@@ -79,7 +79,7 @@ impl Agent {
         runs.into_iter().map(Run).collect()
     }
 
-    /// Ends it as Ctrl-C does, and gives what it said.
+    /// Ends it as Ctrl-C does, and returns its messages.
     fn interrupt(self, room: &Room) -> String {
         self.running.signal(Signal::SIGINT);
         let errors = self.errors.clone();
@@ -91,7 +91,7 @@ impl Agent {
     }
 }
 
-/// Runs a shell's line in a container.
+/// Runs a shell command in a container.
 fn run(bundle: &Bundle<'_>, profile: &Path, line: &str) -> (i32, String, String) {
     let ended = bundle.run(profile, line);
     (ended.code(), ended.stdout, ended.stderr)
@@ -115,7 +115,7 @@ fn field(run: &Run, field: &str) -> BTreeSet<String> {
 
 const WORK: &str = "mkdir -p /tmp/a; echo hello >/tmp/a/b; cat /tmp/a/b; ls /tmp; (exit 7)";
 
-/// What the ptrace backend sees of the same program outside of a container.
+/// The calls of the same program outside of a container, recorded by the ptrace backend.
 fn seen_by_ptrace(room: &Room, bundle: &Bundle<'_>) -> BTreeSet<String> {
     let files = Files::new(room);
     let files_of_it = bundle.root().display().to_string();
@@ -130,7 +130,7 @@ fn seen_by_ptrace(room: &Room, bundle: &Bundle<'_>) -> BTreeSet<String> {
     record.args(["-c", &line]);
     let ended = room.spawn(&mut record).wait(room);
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
-    // Those of busybox, not of the shell that starts it.
+    // Only those of busybox, not of the shell that starts it.
     let busybox = format!("{files_of_it}/bin/busybox");
     let run = files.run();
     let calls = run.0["syscalls"]["x86_64"].as_object().unwrap();
@@ -179,7 +179,7 @@ fn round_trip(runtime: &'static str, no_new_privileges: bool) {
         .any(|&name| of_runtime.contains(name));
     assert_eq!(drops_privileges, !no_new_privileges, "{of_runtime:?}");
 
-    // The threads of runc don't always make the same calls before they give way to the program.
+    // The threads of runc make varying calls before the program starts.
     let profile = agent.file("profiles", "app");
     let works = (0..6).any(|_| {
         run(&bundle, &recording_profile, WORK);
@@ -273,7 +273,7 @@ fn a_container_outlives_a_killed_agent_and_the_next_one_says_what_is_missing() {
     agent.running.signal(Signal::SIGKILL);
     agent.running.wait(&room);
 
-    // While no agent is there, its calls go on.
+    // Without an agent, its calls go on.
     let go = || File::create(bundle.root().join("tmp/go")).unwrap();
     let next = Agent::start_at(&room, agent.socket, agent.directory);
     until("the next agent to have the container", || {
@@ -312,7 +312,7 @@ fn a_container_outlives_an_interrupted_agent_whose_run_is_incomplete() {
     let ended = container.wait(&room);
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
     assert!(bundle.root().join("tmp/after").exists());
-    // The process that answered ends with the last container.
+    // The keeper ends with the last container.
     room.wait_until_empty(&Command::new("the keeper"));
 }
 

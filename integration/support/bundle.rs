@@ -50,15 +50,15 @@ impl<'a> Bundle<'a> {
         self.directory.join("rootfs")
     }
 
-    /// Runs a shell's line in it, under a profile.
+    /// Runs a shell command in it, under a profile.
     pub(crate) fn run(&self, profile: &Path, line: &str) -> Ended {
-        // Others in the room go on.
+        // Other processes of the room go on.
         self.room
             .spawn(&mut self.command(profile, line))
             .wait(self.room)
     }
 
-    /// The command that runs a shell's line in it, under a profile.
+    /// The command that runs a shell command in it, under a profile.
     pub(crate) fn command(&self, profile: &Path, line: &str) -> Command {
         let profile: Value = serde_json::from_slice(&std::fs::read(profile).unwrap()).unwrap();
         // Without CAP_SYS_ADMIN the kernel would refuse unshare(2) by itself.
@@ -97,7 +97,7 @@ impl<'a> Bundle<'a> {
         command
     }
 
-    /// Its init, when the program in it runs.
+    /// Its init, once its program runs.
     pub(crate) fn init(&self, room: &Room) -> Option<i32> {
         let ended = room
             .spawn(self.runtime().args(["state", &self.id]))
@@ -108,9 +108,9 @@ impl<'a> Bundle<'a> {
         program.ends_with("busybox").then_some(pid)
     }
 
-    /// The runtime, to which a verb is to be added.
+    /// The runtime, without a verb yet.
     pub(crate) fn runtime(&self) -> Command {
-        // crun works with one hierarchy of cgroups: v2, as on machines of today.
+        // crun needs a single cgroup hierarchy: v2, as on current machines.
         let unified =
             "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
         let mut command = Command::new("unshare");

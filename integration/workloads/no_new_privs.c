@@ -1,6 +1,7 @@
-/* What needs no_new_privs or CAP_SYS_ADMIN, before no_new_privs is set and after, in this process, a child and a thread.
- * Kernel path: seccomp(2) and landlock_restrict_self(2) look for either; no_new_privs is inherited.
- * A tracer gets wrong: its own filter needed no_new_privs, so that these calls succeed from the start.
+/* Calls that need no_new_privs or CAP_SYS_ADMIN, before and after no_new_privs is set, in this process, a child and a
+ * thread.
+ * Kernel path: seccomp(2) and landlock_restrict_self(2) check for either; no_new_privs is inherited.
+ * Pitfall: the recording filter needs no_new_privs, so these calls succeed from the start.
  * Build: -static -pthread
  */
 #include "workload.h"

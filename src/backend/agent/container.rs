@@ -12,30 +12,30 @@ use crate::backend::{RunEnd, Workload};
 use crate::event::{Event, Task};
 use crate::syscall::{Arch, Syscall};
 
-/// How many tasks are kept before it is looked which of them are gone: those that were killed made no exit(2).
+/// The number of tasks at which dead ones are removed: a killed task makes no exit(2).
 const FEW_TASKS: usize = 1024;
 
-/// What comes out.
+/// Receives the events.
 type Sink<'a> = &'a mut dyn FnMut(Event);
 
 pub(super) struct Container {
     phase: Phase,
     no_new_privs: bool,
-    /// The process of each living task that made a call.
+    /// The living tasks that made a call, with their processes.
     tasks: HashMap<Task, Task, FxBuildHasher>,
-    /// The number of tasks at which they are looked through.
+    /// The number of tasks at which dead ones are removed next.
     limit: usize,
-    /// Tasks whose latest call was execve(2), and their processes' leaders.
+    /// Tasks whose latest call was execve(2), and the leaders of their processes.
     executing: FxHashSet<Task>,
-    /// Losses that were known when it began.
+    /// Losses that are known from the start.
     lost: Vec<String>,
 }
 
-/// Who runs under the filter.
+/// The program that runs under the filter.
 enum Phase {
     /// The runtime, before it executes the workload's program.
     Runtime,
-    /// The runtime has called execve(2): what the process executed then.
+    /// The runtime has called execve(2). `image` is what the process executed before.
     Execs {
         process: Task,
         image: Option<(u64, u64)>,
@@ -43,7 +43,7 @@ enum Phase {
     Workload,
 }
 
-/// The calls that change which tasks there are.
+/// The calls that create or end programs and tasks.
 struct Special {
     exec: BTreeSet<Syscall>,
     exit: BTreeSet<Syscall>,
@@ -101,7 +101,7 @@ impl Container {
         labels.extend(image);
         labels.extend(runtime.map(|runtime| ("runtime".to_owned(), runtime)));
         if state.pid != state.state.pid && state.state.pid != 0 {
-            // A process that was executed in a container that ran already.
+            // A process that was executed in a running container.
             labels.insert("exec".to_owned(), "true".to_owned());
         }
         let container = Container {
@@ -124,7 +124,7 @@ impl Container {
         (container, workload)
     }
 
-    /// What is known from the start.
+    /// Reports the losses that are known from the start.
     pub(super) fn begun(&self, sink: Sink<'_>) {
         for why in &self.lost {
             let why = why.clone();
@@ -132,7 +132,7 @@ impl Container {
         }
     }
 
-    /// A task enters a call, and waits.
+    /// A task enters a call, and waits for the agent.
     pub(super) fn entered(&mut self, thread: i32, arch: u32, nr: i32, sink: Sink<'_>) {
         let task = Task(thread);
         let Some(syscall) = Syscall::from_audit(arch, nr) else {
@@ -149,7 +149,7 @@ impl Container {
                 let process = proc::process_of(task).unwrap_or(task);
                 let image = proc::image_of(process);
                 self.phase = Phase::Execs { process, image };
-                // It is the workload's first call: whoever starts the workload makes it.
+                // It counts as the workload's first call, as with every backend.
                 self.tasks.insert(process, process);
                 return sink(Event::Syscall {
                     task: process,
@@ -166,7 +166,7 @@ impl Container {
                 };
                 if !is_executed {
                     if task == process && !execs {
-                        // It failed.
+                        // The execve(2) failed.
                         self.phase = Phase::Runtime;
                     }
                     return sink(Event::Runtime { syscall });

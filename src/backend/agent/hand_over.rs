@@ -1,4 +1,4 @@
-//! What a runtime sends: the container process state and the listener's descriptor.
+//! The message of a runtime: the container process state and the listener's descriptor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSliceMut, Read};
@@ -23,10 +23,10 @@ const MAX_CONFIG: u64 = 32 << 20;
 /// The specification's name for the descriptor.
 const SECCOMP_FD: &str = "seccompFd";
 
-/// The field that says that an agent before this one recorded the container.
+/// The field that marks a container that another agent recorded before.
 pub(super) const RESUMED: &str = "scRecordResumed";
 
-/// A runtime that is handing over.
+/// A runtime that is handing over a container.
 pub(super) struct Connection {
     stream: UnixStream,
     message: Vec<u8>,
@@ -39,17 +39,17 @@ pub(super) enum Progress {
     Done(Box<HandOver>),
 }
 
-/// A container, handed over.
+/// A container that was handed over.
 pub(super) struct HandOver {
     pub(super) listener: OwnedFd,
-    /// As it came.
+    /// The original message.
     pub(super) message: Vec<u8>,
     pub(super) state: ProcessState,
     /// The file name of the program that sent it.
     pub(super) runtime: Option<String>,
 }
 
-/// `ContainerProcessState`, as far as it is used. Runtimes leave out what the specification demands.
+/// The used fields of `ContainerProcessState`. Runtimes leave out fields that the specification requires.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ProcessState {
@@ -97,7 +97,7 @@ impl Connection {
         self.stream.as_fd()
     }
 
-    /// Reads what is there. The message ends where its JSON does: runtimes keep the connection open.
+    /// Reads the available bytes. The message ends with its JSON value, since runtimes keep the connection open.
     pub(super) fn read(&mut self) -> io::Result<Progress> {
         loop {
             let mut buffer = [0; 8192];
@@ -137,12 +137,12 @@ impl Connection {
     }
 }
 
-/// One recvmsg(2): bytes, and the descriptors that came with them.
+/// Receives a message by recvmsg(2): its bytes and its descriptors.
 pub(super) fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
 ) -> nix::Result<(usize, Vec<OwnedFd>)> {
-    /// More than the specification has. The kernel closes what doesn't fit.
+    /// More than the specification defines. The kernel closes the excess.
     const DESCRIPTORS: usize = 16;
     let mut space = nix::cmsg_space!([i32; DESCRIPTORS]);
     let mut parts = [IoSliceMut::new(buffer)];
@@ -171,7 +171,7 @@ impl HandOver {
         ))?)
     }
 
-    /// The name of the recording: what the profile or the engine says, or the container's id as engines show it.
+    /// The name of the recording: from the profile, an annotation or the image, or else the container's short id.
     pub(super) fn name(&self, annotations: &BTreeMap<String, String>) -> String {
         let given = Some(&self.state.metadata).filter(|metadata| !metadata.is_empty());
         let annotated = annotations.get("sc-record.name");
@@ -183,7 +183,7 @@ impl HandOver {
     }
 }
 
-/// The image that a container is made of, as engines annotate it.
+/// The image of a container, from the engine's annotations.
 pub(super) fn image(annotations: &BTreeMap<String, String>) -> Option<&String> {
     const KEYS: [&str; 4] = [
         "io.kubernetes.cri.image-name",
@@ -202,7 +202,7 @@ fn short(image: &str) -> String {
     name.split(':').next().unwrap_or_default().to_owned()
 }
 
-/// A bundle's configuration, as far as it is used.
+/// The used fields of a bundle's configuration.
 #[derive(Default, Deserialize)]
 pub(super) struct Config {
     #[serde(default)]
@@ -235,7 +235,7 @@ struct Rule {
 }
 
 impl Config {
-    /// The calls that the profile executes without a notification; `None` if those aren't known one by one.
+    /// The calls that the profile executes without a notification; `None` if they can't be listed.
     pub(super) fn not_observed(&self) -> Option<BTreeSet<Syscall>> {
         let executes =
             |action: &str| matches!(action, "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG" | "SCMP_ACT_TRACE");

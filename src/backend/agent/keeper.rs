@@ -16,20 +16,20 @@ use serde_json::Value;
 use super::hand_over::{RESUMED, receive};
 use crate::sys::notify;
 
-/// The maximum length of a message that the keeper keeps.
+/// The maximum length of a message for the keeper.
 const MAX_MESSAGE: usize = 1 << 18;
 
-/// How often the keeper looks for another agent, in milliseconds.
-const LOOK: u16 = 200;
+/// How often the keeper checks for another agent, in milliseconds.
+const CHECK_INTERVAL: u16 = 200;
 
 const EVENTS: usize = 64;
 
-/// The agent's way to its keeper. It closes with the agent, and the keeper takes over.
+/// The agent's connection to its keeper. When it closes with the agent, the keeper takes over.
 #[derive(Debug)]
 pub struct Keeper(OwnedFd);
 
 impl Keeper {
-    /// Both ends: the agent's, and the one that [`keep`] takes in another process.
+    /// Creates both ends: the agent's, and the one for [`keep`] in another process.
     pub fn pair() -> nix::Result<(Keeper, OwnedFd)> {
         let (agent, keeper) = socketpair(
             AddressFamily::Unix,
@@ -40,7 +40,7 @@ impl Keeper {
         Ok((Keeper(agent), keeper))
     }
 
-    /// Gives the keeper a copy of a listener, and the message that it came with.
+    /// Sends the keeper a copy of a listener, and the message of the hand-over.
     pub(super) fn pass(&self, message: &[u8], listener: BorrowedFd<'_>) -> io::Result<()> {
         if message.len() > MAX_MESSAGE {
             return Err(io::Error::other("the message is too long for the keeper"));
@@ -66,7 +66,7 @@ fn send(
     Ok(())
 }
 
-/// A container whose listener is kept.
+/// A kept listener.
 struct Kept {
     listener: OwnedFd,
     message: Vec<u8>,
@@ -87,7 +87,7 @@ pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
         let timeout = match agent {
             Some(_) => EpollTimeout::NONE,
             None if kept.is_empty() => return Ok(()),
-            None => LOOK.into(),
+            None => CHECK_INTERVAL.into(),
         };
         let ready = match epoll.wait(&mut events, timeout) {
             Err(Errno::EINTR) => continue,
@@ -101,7 +101,7 @@ pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
                 match received {
                     Some(Ok((length, descriptors))) if length > 0 => {
                         for listener in descriptors {
-                            // It shows when no task is left, and no more.
+                            // It reports only that no task is left.
                             epoll.add(&listener, EpollEvent::new(EpollFlags::empty(), next))?;
                             let message = buffer[..length].to_vec();
                             kept.insert(next, Kept { listener, message });
@@ -143,7 +143,7 @@ pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
     }
 }
 
-/// Hands a container to the agent that listens now, as a runtime does.
+/// Hands a container to the new agent, as a runtime does.
 fn hand_on(kept: &Kept, socket: &Path) -> io::Result<()> {
     let stream = UnixStream::connect(socket)?;
     let mut state: Value = serde_json::from_slice(&kept.message)?;

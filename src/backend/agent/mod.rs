@@ -1,13 +1,14 @@
 //! The agent: a seccomp listener for containers, as the OCI runtime specification defines it (`listenerPath`).
 //!
-//! A runtime loads a profile that answers `SCMP_ACT_NOTIFY`, and sends the listener's descriptor to the agent's socket. From
-//! then on every call waits until the agent has counted it and has the kernel execute it. Nothing is traced, and nothing is
-//! in the image.
+//! A runtime loads a profile with `SCMP_ACT_NOTIFY`, and sends the listener's descriptor to the agent's socket. From
+//! then on, every call waits until the agent has counted it and lets the kernel execute it. No task is traced, and the
+//! image needs no changes.
 //!
 //! One thread answers for all containers. Files of proc(5) are read for a new task and after an execve(2) only.
 //!
-//! A container whose listener is closed gets ENOSYS for each call. So a second process, the [`keeper`], has a copy of every
-//! listener: when the agent ends, in whichever way, it answers until the containers end or another agent takes over.
+//! If its listener is closed, each call of a container fails with ENOSYS. So a second process, the [`keeper`], has a
+//! copy of every listener: when the agent ends, in any way, it answers until the containers end or another agent takes
+//! over.
 
 mod container;
 mod hand_over;
@@ -36,18 +37,18 @@ use super::{
 use crate::event::Event;
 use crate::sys::notify;
 
-/// What recordings call this backend.
+/// The name of this backend in recordings.
 const NAME: &str = "agent";
 
-/// The label of a run with the name that its container asks for.
+/// The label with the name of the recording to which a run belongs.
 pub const NAME_LABEL: &str = "name";
 
 /// Records the containers whose runtimes connect to a socket, until the [`Stop`].
 #[derive(Debug)]
 pub struct Agent {
-    /// Where runtimes connect: the `listenerPath` of profiles. Only this user's processes can.
+    /// The socket to which runtimes connect: the `listenerPath` of profiles. Only this user's processes can connect.
     pub socket: PathBuf,
-    /// Answers when the agent has ended.
+    /// Answers after the agent has ended.
     pub keeper: Option<Keeper>,
 }
 
@@ -103,7 +104,7 @@ impl Backend for Agent {
     }
 }
 
-/// A socket file of this process, which is removed with it.
+/// A socket file of this process, which it removes at the end.
 struct Socket<'a> {
     listener: UnixListener,
     path: &'a Path,
@@ -115,7 +116,7 @@ impl<'a> Socket<'a> {
             path: path.to_owned(),
             source,
         };
-        // Nobody answers at the file that a killed agent left.
+        // A killed agent leaves its file, at which no process listens.
         match UnixStream::connect(path) {
             Ok(_) => return Err(failed(io::ErrorKind::AddrInUse.into())),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -133,20 +134,20 @@ impl<'a> Socket<'a> {
 
 impl Drop for Socket<'_> {
     fn drop(&mut self) {
-        // Whoever removed it already has done what is to be done.
+        // If it is already removed, there is nothing to do.
         let _ = fs::remove_file(self.path);
     }
 }
 
-/// What an event of epoll(7) is about.
+/// The data of epoll(7) events: the socket, the stop, or a client.
 const SOCKET: u64 = 0;
 const STOP: u64 = 1;
 const FIRST_CLIENT: u64 = 2;
 
-/// How many events one `epoll_wait(2)` takes.
+/// The maximum number of events per `epoll_wait(2)`.
 const BATCH: usize = 64;
 
-/// How many runtimes may be handing over at once.
+/// The maximum number of runtimes that hand over at the same time.
 const MAX_CONNECTIONS: usize = 4096;
 
 enum Client {
@@ -195,7 +196,7 @@ impl Listening<'_> {
         let connections = |client: &&Client| matches!(client, Client::Connection(_));
         while let Ok((stream, _)) = socket.accept() {
             if self.clients.values().filter(connections).count() >= MAX_CONNECTIONS {
-                let why = "too many runtimes connect at once: one is turned away";
+                let why = "too many runtimes connect at the same time: one was refused";
                 collector.notice(Notice::Progress(why.to_owned()));
                 continue;
             }
@@ -211,7 +212,7 @@ impl Listening<'_> {
                     self.clients.insert(id, Client::Connection(connection));
                 }
                 Err(error) => {
-                    let why = format!("a runtime could not be heard: {error}");
+                    let why = format!("the connection of a runtime failed: {error}");
                     collector.notice(Notice::Progress(why));
                 }
             }
@@ -283,7 +284,7 @@ impl Listening<'_> {
         self.clients.insert(id, client);
     }
 
-    /// Ends the runs of containers that run on.
+    /// Ends the runs of containers that are still running.
     fn end(self, collector: &mut (dyn Collector + Send), stop: &Stop) {
         let why = stop.reason().unwrap_or("the agent ended").to_owned();
         for (id, client) in self.clients {
@@ -300,7 +301,7 @@ impl Listening<'_> {
 
 /// Counts the next call of a container, and lets it go on.
 fn answer(listener: &OwnedFd, container: &mut Container, sink: &mut dyn FnMut(Event)) {
-    // ENOENT: the call was interrupted, and never executed. If it is restarted, it is notified again.
+    // ENOENT: the call was interrupted before it was executed. If it restarts, there is a new notification.
     if let Ok(notification) = notify::receive(listener.as_fd()) {
         container.entered(
             notification.thread,
