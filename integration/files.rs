@@ -1,6 +1,7 @@
 //! Files of the wrong kind for a verb.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
@@ -105,4 +106,109 @@ fn a_profile_given_as_a_recording_is_called_a_profile_and_the_reverse() {
             "{line}"
         );
     });
+}
+
+/// Text that controls a terminal, hides itself, or is a command of a CI system: in paths, names and reasons.
+const HOSTILE: &str = "x\n::error::forged\u{1b}[2J\u{9b}2J\u{202e}\u{200b}##[error]\u{7f}\u{e0041}";
+
+#[apply(test)]
+fn nothing_from_a_hostile_file_reaches_the_terminal_in_any_verb() {
+    let room = Room::new();
+    let hostile = |what: &str| format!("{HOSTILE} {what}");
+    let mut first = run(1, &["read", "mount"]);
+    for key in ["tool", "program", "backend", "kernel", "machine"] {
+        first[key] = json!(hostile(key));
+    }
+    first["labels"] = json!({hostile("key"): hostile("value")});
+    first["complete"] = json!(false);
+    first["incomplete_because"] = json!([hostile("reason")]);
+    for name in ["read", "mount"] {
+        first["syscalls"]["x86_64"][name]["executables"] = json!([hostile("executable")]);
+    }
+    let file = hostile("file");
+    let at = |prefix: &str| {
+        room.path()
+            .join(format!("{prefix}{}", file.replace('/', "")))
+    };
+    recording(&at("recording"), &[first, run(2, &["read"])]);
+    profile(&at("profile"), &json!([allow(&["read", "write"])]));
+    let names = json!([allow(&["read", &hostile("name")])]);
+    profile(&at("names"), &names);
+    let keys = json!([{"names": ["read"], "action": hostile("action"), (hostile("key")): 1}]);
+    profile(&at("keys"), &keys);
+    fs::write(at("text"), hostile("text")).unwrap();
+    let lines = "type=SECCOMP msg=audit(1.0:1): x\u{1b}[2J\u{202e}\n::error::x\u{9b}2J\nwrite(1, \"\u{1b}\u{9b}\") = ?\n";
+    fs::write(at("log"), lines).unwrap();
+
+    let lines = [
+        "merge RECORDING -o out.json",
+        "merge RECORDING PROFILE -o out.json",
+        "generate RECORDING -o out.json",
+        "generate PROFILE",
+        "stats RECORDING",
+        "stats RECORDING --json",
+        "check PROFILE RECORDING",
+        "check PROFILE RECORDING --github",
+        "check NAMES RECORDING",
+        "check PROFILE -- PROGRAM",
+        "diff PROFILE RECORDING",
+        "diff RECORDING PROFILE",
+        "diff RECORDING RECORDING",
+        "diff NAMES PROFILE",
+        "explain PROFILE --recording RECORDING",
+        "explain PROFILE read --recording RECORDING",
+        "explain KEYS",
+        "lint PROFILE --recording RECORDING",
+        "lint NAMES",
+        "lint KEYS",
+        "convert PROFILE -f systemd",
+        "convert KEYS -f systemd",
+        "convert TEXT -f oci",
+        "inspect PROFILE",
+        "inspect TEXT",
+        "run NAMES -- true",
+        "run PROFILE -- PROGRAM",
+        "verify PROFILE -- PROGRAM",
+        "verify PROFILE -- /bin/true",
+        "minimize PROFILE -- /bin/true",
+        "resolve TEXT",
+        "import audit LOG",
+        "import strace LOG -o none",
+        "import strace LOG -n TEXT",
+        "-r RECORDING -o none -- /bin/true",
+        "-r PROFILE -o none -- /bin/true",
+        "-r NOTHING -o none -n TEXT -- /bin/true",
+        "-o PROFILE -r NOTHING -- PROGRAM",
+        "-- NOTHING",
+    ];
+    // A program whose path is one line after another.
+    let program = at("program");
+    room.copy(Path::new("/bin/true"), &program);
+    for line in lines {
+        let mut command = Command::new(PROGRAM);
+        for word in line.split_whitespace() {
+            match word.to_lowercase().as_str() {
+                lower if lower != word && !word.starts_with('-') => command.arg(at(lower)),
+                _ => command.arg(word),
+            };
+        }
+        let ended = room.run(&mut command);
+        for text in [&ended.stdout, &ended.stderr] {
+            let bad = |c: char| sc_record::escape::is_unsafe(c) && !"\n\t".contains(c);
+            let is_json = line.contains("--json");
+            assert!(is_json || !text.contains(bad), "{line}: {text:?}");
+            for line_of_text in text.lines() {
+                let start = line_of_text.trim_start();
+                let is_command = start.starts_with("::")
+                    && start.contains("forged")
+                    && !start.contains("%0A")
+                    && !line.contains("--github");
+                assert!(!is_command, "{line}: {text:?}");
+                assert!(!start.starts_with("::error::"), "{line}: {text:?}");
+                assert!(is_json || !start.contains("##["), "{line}: {text:?}");
+            }
+        }
+        let spoke = ended.stdout.len() + ended.stderr.len() > 0;
+        assert!(spoke || ended.code() == 0, "{line}: {ended:?}");
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::escape;
 use crate::syscall::Syscall;
 
 /// A thread of the workload, by its id (gettid(2)) in the pid namespace of the recorder. The kernel reuses ids: an id
@@ -73,9 +74,9 @@ impl fmt::Display for Code {
                 deleted,
             } => {
                 let deleted = if *deleted { " (deleted)" } else { "" };
-                write!(f, "{}+{offset:#x}{deleted}", path.display())
+                write!(f, "{}+{offset:#x}{deleted}", escape::path(path))
             }
-            Code::Named { name, offset } => write!(f, "{name}+{offset:#x}"),
+            Code::Named { name, offset } => write!(f, "{}+{offset:#x}", escape::Line(name)),
             Code::Anonymous => f.write_str("anonymous memory"),
             Code::Unknown => f.write_str("unknown"),
         }

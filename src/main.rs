@@ -9,6 +9,7 @@ mod exit_status;
 use std::process::ExitCode;
 
 use clap::Parser;
+use sc_record::escape::is_plain;
 
 use crate::cli::Cli;
 
@@ -19,8 +20,15 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(mut error) => {
             cli::suggest(&mut error);
-            // If stdout or stderr is closed, the error can't be printed.
-            let _ = error.print();
+            let mut arguments = std::env::args_os();
+            // clap shows them as they are.
+            let is_hostile = arguments.any(|argument| !is_plain(&argument.to_string_lossy()));
+            if error.use_stderr() && is_hostile {
+                say!("{}", error.render());
+            } else {
+                // If stdout or stderr is closed, the error can't be printed.
+                let _ = error.print();
+            }
             return ExitCode::from(exit_status::of_usage(&error, std::env::args_os().nth(1)));
         }
     };

@@ -506,7 +506,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
         check(0x40_0000, "/usr/bin/a b+0x0");
         check(0x45_2010, "/usr/bin/a b+0x52010");
         check(0x50_0000, "unknown");
-        check(0x100_0002, "/tmp/x\ny+0x2 (deleted)");
+        check(0x100_0002, r"/tmp/x\ny+0x2 (deleted)");
         check(0x7f00_0000_0fff, "anonymous memory");
         check(0x7ffd_0000_1234, "[vdso]+0x1234");
         check(0xffff_ffff_ff60_0009, "[vsyscall]+0x9");

@@ -1,11 +1,11 @@
 //! `sc-record diff A B`: compares meanings.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context;
 use console::style;
+use sc_record::escape;
 use sc_record::profile::{Action, Policy, Profile, generate};
 use sc_record::recording::{ExecutableFilter, Recording};
 use sc_record::review::RiskClass;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::exit_status;
 use super::input::{self, Input, count};
 use crate::cli::{DiffArgs, FailOn};
+use crate::ui::output;
 
 pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
     let filter = args.exe.filter();
@@ -36,7 +37,8 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
         }
     };
     if !args.quiet {
-        io::stdout().write_all(text.as_bytes())?;
+        // Its parts are escaped; what controls the terminal is its colours.
+        output::print(&text)?;
     }
     Ok(if fails {
         exit_status::FINDINGS
@@ -48,7 +50,7 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
 fn of_file(path: &Path, args: &DiffArgs, filter: &ExecutableFilter) -> anyhow::Result<Input> {
     Ok(match input::either(path, &args.read)? {
         Input::Recording(recording) => {
-            let file = path.display().to_string();
+            let file = escape::path(path).to_string();
             Input::Recording(input::by_executables(recording, filter, &file)?)
         }
         profile @ Input::Profile(_) => profile,
@@ -104,7 +106,7 @@ fn profiles(args: &DiffArgs, from: &Profile, to: &Profile) -> (bool, String) {
         .differences
         .iter()
         .any(|difference| fails(args, difference.direction, class(difference)));
-    let (from, to) = (args.old.display(), args.new.display());
+    let (from, to) = (escape::path(&args.old), escape::path(&args.new));
     if args.json {
         let value = json!({
             "a": from.to_string(),
@@ -289,7 +291,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, Strin
         count(diff.runs_added.len(), "run"),
         diff.runs_removed.len()
     );
-    let (a, b) = (args.old.display(), args.new.display());
+    let (a, b) = (escape::path(&args.old), escape::path(&args.new));
     if same {
         return (fails, format!("{a} and {b} have the same calls ({runs})\n"));
     }
@@ -320,7 +322,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, Strin
 /// `called 3 times in 2 runs by /usr/bin/app`.
 fn seen(call: &CallDiff) -> String {
     let executables: Vec<_> = (call.executables.iter())
-        .map(|path| path.display().to_string())
+        .map(|path| escape::path(path).to_string())
         .collect();
     let number = usize::try_from(call.count).unwrap_or(usize::MAX);
     let mut text = format!(

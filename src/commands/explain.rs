@@ -1,9 +1,9 @@
 //! `sc-record explain PROFILE [SYSCALL]`: why each call is in a profile, and how tight the profile is.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use sc_record::escape;
 use sc_record::profile::{Action, Profile};
 use sc_record::recording::{MergedName, Recording};
 use sc_record::review::reasons::{
@@ -17,6 +17,7 @@ use super::diff::{answers, answers_json};
 use super::exit_status;
 use super::input::{self, count};
 use crate::cli::ExplainArgs;
+use crate::ui::output;
 
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
     let profile = input::profile(&args.profile, &args.read)?.parsed.profile;
@@ -58,7 +59,11 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
             all_in_words(&explained, &tight, args, recording)
         }
     };
-    io::stdout().write_all(text.as_bytes())?;
+    if args.json {
+        output::print(&text)?;
+    } else {
+        output::report(&text)?;
+    }
     Ok(exit_status::CLEAN)
 }
 
@@ -89,7 +94,7 @@ fn all_in_words(
     recording: Option<&Recording>,
 ) -> String {
     let mut text = String::new();
-    let file = args.profile.display();
+    let file = escape::path(&args.profile);
     match recording {
         Some(recording) => {
             let runs = count(recording.number_of_runs(), "run");
@@ -250,7 +255,7 @@ fn origin_in_words(origin: &Origin) -> String {
             }
             let by: Vec<_> = executables
                 .iter()
-                .map(|path| path.display().to_string())
+                .map(|path| escape::path(path).to_string())
                 .collect();
             match &by[..] {
                 [] => {}
@@ -293,7 +298,7 @@ fn one_in_words(
     recording: Option<&Recording>,
 ) -> String {
     let mut text = String::new();
-    let file = args.profile.display();
+    let file = escape::path(&args.profile);
     let _ = if one.answers.is_empty() {
         writeln!(
             text,
@@ -319,7 +324,7 @@ fn one_in_words(
             && executables.len() > 3
         {
             for path in executables {
-                let _ = writeln!(text, "    {}", path.display());
+                let _ = writeln!(text, "    {}", escape::path(path));
             }
         }
     }

@@ -15,6 +15,7 @@ use sc_record::bpf::{
     explain, explain_other_arches, filters, prove,
 };
 use sc_record::enforce::{self, OnUnknown};
+use sc_record::escape::Lines;
 use sc_record::format::detect;
 use sc_record::profile::{ARGS, Action, Profile};
 use sc_record::syscall::{Arch, Syscall, suggestion};
@@ -52,6 +53,11 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
         } else {
             question(&inspected, call, &values)
         };
+        let text = if args.json {
+            text
+        } else {
+            Lines(text).to_string()
+        };
         stdout.write_all(text.as_bytes())?;
         return Ok(exit_status::CLEAN);
     }
@@ -67,7 +73,8 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
             json(&inspected, args.disassemble, proofs.as_deref())
         )?;
     } else {
-        stdout.write_all(text(&inspected, args.disassemble).as_bytes())?;
+        let text = text(&inspected, args.disassemble);
+        write!(stdout, "{}", Lines(text))?;
         for proof in proofs.iter().flatten() {
             let arches: Vec<_> = proof.arches.iter().map(|arch| arch.name()).collect();
             let (reached, ends) = proof.ends;

@@ -1,7 +1,6 @@
 //! `sc-record stats RECORDING`: estimates how complete a recording is.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use sc_record::recording::{MergedName, Recording};
 use sc_record::review::Stats;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use super::exit_status;
 use super::input::{self, count};
 use crate::cli::StatsArgs;
-use crate::ui::curve;
+use crate::ui::{curve, output};
 
 pub(super) fn stats(args: &StatsArgs) -> anyhow::Result<u8> {
     let recording = input::recordings(&args.inputs, MergedName::Same)?;
@@ -25,7 +24,11 @@ pub(super) fn stats(args: &StatsArgs) -> anyhow::Result<u8> {
     } else {
         text(&recording, &stats, args.ascii || !is_utf8())
     };
-    io::stdout().write_all(text.as_bytes())?;
+    if args.json {
+        output::print(&text)?;
+    } else {
+        output::report(&text)?;
+    }
     let met = (args.fail_above).is_none_or(|percent| {
         stats
             .chance_of_new()

@@ -197,7 +197,9 @@ pub(super) fn read_rule(
         let names = path.field("names");
         let path = match error {
             RuleError::NoNames => names,
-            RuleError::EmptyName { index } => names.index(index),
+            RuleError::EmptyName { index } | RuleError::UnprintableName { index } => {
+                names.index(index)
+            }
         };
         invalid(path, error)
     })

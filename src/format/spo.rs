@@ -401,7 +401,7 @@ fn rule(syscall: Syscall, index: usize, reader: &mut ResourceReader) -> Result<R
     let names = syscall.names.value.iter().map(|name| name.value.clone());
     Rule::new(names.collect(), action, args).or_else(|error| match error {
         RuleError::NoNames => reader.invalid(&syscall.names, path("names"), error),
-        RuleError::EmptyName { index } => {
+        RuleError::EmptyName { index } | RuleError::UnprintableName { index } => {
             let name = &syscall.names.value[index];
             reader.invalid(name, path(&format!("names[{index}]")), error)
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Action;
+use crate::escape::is_plain;
 
 /// How many arguments a system call has (`struct seccomp_data`, seccomp(2)).
 pub const ARGS: usize = 6;
@@ -27,6 +28,12 @@ pub enum RuleError {
         /// Which of the names, from 0.
         index: usize,
     },
+    /// A name has characters that control or format text.
+    #[error("a name has characters that control or format text")]
+    UnprintableName {
+        /// Which of the names, from 0.
+        index: usize,
+    },
 }
 
 impl Rule {
@@ -39,6 +46,9 @@ impl Rule {
         }
         if let Some(index) = names.iter().position(String::is_empty) {
             return Err(RuleError::EmptyName { index });
+        }
+        if let Some(index) = names.iter().position(|name| !is_plain(name)) {
+            return Err(RuleError::UnprintableName { index });
         }
         Ok(Rule {
             names,

@@ -11,6 +11,7 @@ use super::journal::{Journal, RunJournal};
 use super::schema::{text_length, whole_ms};
 use super::seen::earliest;
 use super::{Exit, Run, RunId, Tally};
+use crate::escape;
 use crate::event::{Event, Sink, Task};
 use crate::syscall::Syscall;
 
@@ -502,6 +503,9 @@ impl RunBuilder {
     }
 
     fn lost(&mut self, count: Option<u64>, mut why: String) {
+        if !escape::is_plain(&why) {
+            why = escape::Line(why).to_string();
+        }
         if self.losses.len() >= MAX_REASONS && !self.losses.contains_key(&why) {
             why = format!("there are more than {MAX_REASONS} reasons");
         }

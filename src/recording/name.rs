@@ -4,17 +4,27 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use crate::escape::is_unsafe;
+
 /// The name of a workload. It is also the name of its files (`recordings/NAME.json`), so it is one component of a path:
-/// not empty, without `/` and control characters, and neither `.` nor `..`.
+/// not empty, at most 200 bytes long, without `/` and characters that control or format text, and neither `.` nor `..`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(String);
+
+/// The maximum length. With what is put around it, a file name has at most 255 bytes.
+const MAX_BYTES: usize = 200;
 
 impl Name {
     /// The name of a workload that is started by this command: its file name without its ending.
     #[must_use]
     pub fn of_command(command: &Path) -> Name {
         let stem = command.file_stem().unwrap_or_default().to_string_lossy();
-        let printable = stem.replace(char::is_control, "_");
+        let mut printable = stem.replace(is_unsafe, "_");
+        let mut length = printable.len().min(MAX_BYTES);
+        while !printable.is_char_boundary(length) {
+            length -= 1;
+        }
+        printable.truncate(length);
         // `..` and `/` have no file name.
         printable
             .parse()
@@ -32,8 +42,8 @@ impl FromStr for Name {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Name, BadName> {
-        let bad = |c: char| c == '/' || c.is_control();
-        if matches!(text, "" | "." | "..") || text.contains(bad) {
+        let bad = |c: char| c == '/' || is_unsafe(c);
+        if matches!(text, "" | "." | "..") || text.len() > MAX_BYTES || text.contains(bad) {
             return Err(BadName(text.to_owned()));
         }
         Ok(Name(text.to_owned()))
@@ -49,7 +59,8 @@ impl fmt::Display for Name {
 /// A text that can't be the name of a workload.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{0:?} can't be the name of a workload: it is also a file name, so it is not empty and has no `/`"
+    "{0:?} can't be the name of a workload: it is also a file name, so it has 1 to {MAX_BYTES} bytes, no `/`, and no characters \
+     that control or format text"
 )]
 pub struct BadName(String);
 
@@ -69,12 +80,25 @@ mod tests {
         check("x/..", "workload");
         check("/", "workload");
         check("", "workload");
-        check("a\nb", "a_b");
+        check("a\nb\u{202e}", "a_b_");
+        check(&"ä".repeat(127), &"ä".repeat(100));
     }
 
     #[test]
     fn a_name_is_one_component_of_a_path() {
-        for bad in ["", ".", "..", "a/b", "/", "a\0b", "a\nb"] {
+        let long = "x".repeat(201);
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "/",
+            "a\0b",
+            "a\nb",
+            "a\u{202e}b",
+            "a\u{200b}",
+            &long,
+        ] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
         }
         for good in ["a", "a b", "...", ".a", "größe", "-x"] {

@@ -62,7 +62,7 @@ fn run() -> impl Strategy<Value = Run> {
     let end = (option::of(exit()), any::<bool>(), option::of(any::<u64>()));
     let reasons = prop_oneof![
         2 => Just(BTreeSet::new()),
-        1 => btree_set(any::<String>(), 0..3),
+        1 => btree_set(any::<String>().prop_map(|why| crate::escape::Line(why).to_string()), 0..3),
         1 => Just(BTreeSet::from(["lost".to_owned()])),
     ];
     let reasons = (reasons, any::<bool>());

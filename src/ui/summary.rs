@@ -61,7 +61,7 @@ impl<'a> Summary<'a> {
 
     pub(crate) fn print(&self, say: Say, verbosity: Verbosity) {
         let lines = match say {
-            Say::JsonOnStderr => return say!("{}", self.json()),
+            Say::JsonOnStderr => return super::say::json(&self.json()),
             Say::JsonOnStdout => return println!("{}", self.json()),
             Say::Text if verbosity.quiet => self.warnings(),
             Say::Text => self.text(),

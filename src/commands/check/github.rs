@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use sc_record::escape::Line;
 use sc_record::profile::{Edit, Place};
 use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Because, Finding};
@@ -133,9 +134,8 @@ fn annotation(
 }
 
 fn data(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
+    let text = text.replace('%', "%25").replace('\r', "%0D");
+    Line(text.replace('\n', "%0A")).to_string()
 }
 
 fn property(text: &str) -> String {

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
+use sc_record::escape::Lines;
 use sc_record::format::Parsed;
 use sc_record::profile::{Edit, Place, Policy, Profile};
 use sc_record::recording::MergedName;
@@ -26,6 +27,7 @@ use super::exit_status;
 use super::input;
 use super::load::{self, Loaded};
 use crate::cli::CheckArgs;
+use crate::ui::output;
 
 /// The profile as its file has it.
 struct ProfileFile {
@@ -146,11 +148,9 @@ fn write(args: &CheckArgs, report: &Report<'_>) -> anyhow::Result<()> {
             text
         };
         // As say! does: nothing is to be done if stderr is closed.
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = io::stderr().write_all(Lines(text).to_string().as_bytes());
     } else if !args.verbosity.quiet {
-        io::stdout()
-            .write_all(text.as_bytes())
-            .context("can't write the report to stdout")?;
+        output::report(&text)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use sc_record::escape::{self, Line};
 use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Caller, Finding, Unused, UnusedName};
 use sc_record::syscall::Arch;
@@ -102,7 +103,7 @@ fn found(finding: &Finding) -> String {
     let by = finding
         .executables
         .iter()
-        .map(|path| path.display().to_string());
+        .map(|path| escape::path(path).to_string());
     let by = list(by);
     if finding.callers.is_empty() && !by.is_empty() {
         let _ = write!(how, ", by {by}");
@@ -134,7 +135,7 @@ fn found(finding: &Finding) -> String {
 fn called_by(finding: &Finding, caller: &Caller) -> String {
     let mut text = String::from("by ");
     match &caller.executable {
-        Some(path) => text += &path.to_string_lossy(),
+        Some(path) => text += &escape::path(path).to_string(),
         None => text += "unknown",
     }
     if let Some(process) = caller.process {
@@ -235,6 +236,6 @@ fn list(items: impl Iterator<Item = String>) -> String {
 }
 
 fn line(text: &mut String, line: &str) {
-    text.push_str(line);
+    let _ = write!(text, "{}", Line(line));
     text.push('\n');
 }

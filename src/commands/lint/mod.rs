@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use console::style;
+use sc_record::escape::{self, Line};
 use sc_record::format::{self, Position};
 use sc_record::recording::Recording;
 use sc_record::review::lint::{Context, Finding, RULES, Severity, Version, lint as check};
@@ -147,8 +148,8 @@ fn text(all: &[Located], args: &LintArgs, version: Version) -> String {
         let _ = writeln!(
             text,
             "{}:{line}:{column}: {severity}: {} [{} {}]",
-            file.display(),
-            finding.message,
+            escape::path(file),
+            Line(&finding.message),
             rule.id,
             rule.name,
         );

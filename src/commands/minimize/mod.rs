@@ -115,7 +115,7 @@ fn search(
     if args.json {
         crate::ui::output::print(&report.json())?;
     } else {
-        crate::ui::output::print(&report.text())?;
+        crate::ui::output::report(&report.text())?;
     }
     if let Some(difference) = &report.unconfirmed {
         // The results are unreliable.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use sc_record::escape;
 use serde_json::json;
 
 /// Whether the workload needs a call.
@@ -105,7 +106,7 @@ impl MinimizeReport {
             text,
             "{}: {} calls: {unused} unused, {tolerated} tolerated, {needed} needed, {kept} kept; {} runs \
              with calls denied{}",
-            self.profile.display(),
+            escape::path(&self.profile),
             self.calls.len(),
             self.runs,
             match self.resumed {

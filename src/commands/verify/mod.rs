@@ -50,9 +50,10 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     };
     match &args.output {
         Some(file) => write_atomically(file, text.as_bytes())?,
-        None if args.json || report.run.is_none() => crate::ui::output::print(&text)?,
+        None if args.json => crate::ui::output::print(&text)?,
+        None if report.run.is_none() => crate::ui::output::report(&text)?,
         // stdout is the workload's.
-        None => say!("{}", text.trim_end()),
+        None => crate::ui::say::report(&text),
     }
     if let Some(VerifiedRun { verified, exit, .. }) = &report.run
         && !verified.started

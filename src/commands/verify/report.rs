@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use sc_record::enforce::Runtime;
+use sc_record::escape;
 use sc_record::profile::Action;
 use sc_record::review::call_with_arguments;
 use sc_record::syscall::{Arch, Syscall};
@@ -77,7 +78,11 @@ impl Report {
         let mut text = String::new();
         if let Some(run) = &self.run {
             let like = self.like.map(|runtime| format!(" in {runtime}"));
-            let profile = format!("{}{}", self.profile.display(), like.unwrap_or_default());
+            let profile = format!(
+                "{}{}",
+                escape::path(&self.profile),
+                like.unwrap_or_default()
+            );
             run.write(&mut text, &profile);
         }
         for injected in &self.injected {
@@ -183,8 +188,8 @@ fn write_denial(text: &mut String, denial: &Denial) {
         times(denial.count),
     );
     let executable = match denial.executable.as_os_str() {
-        empty if empty.is_empty() => "unknown".into(),
-        path => path.to_string_lossy(),
+        empty if empty.is_empty() => "unknown".to_owned(),
+        _ => escape::path(&denial.executable).to_string(),
     };
     let _ = writeln!(
         text,

@@ -25,6 +25,7 @@ use self::fields::{
 pub(super) use self::fields::{text_length, timestamp, whole_ms};
 use self::layout::Layout;
 use super::{Folded, Recording, Run};
+use crate::escape::Line;
 
 /// The schema that is written here, and the newest that is read.
 const SCHEMA: u64 = 2;
@@ -330,7 +331,10 @@ impl<const N: u64> TryFrom<RunText<N>> for Run {
             no_new_privs: text.no_new_privs,
             exit: text.exit.map(|exit| exit.0),
             tasks: text.tasks,
-            incomplete_because: text.incomplete_because,
+            // Someone else may have written them.
+            incomplete_because: (text.incomplete_because.iter())
+                .map(|why| Line(why).to_string())
+                .collect(),
             syscalls: convert(text.syscalls.0),
             runtime: convert(text.runtime.map(|calls| calls.0).unwrap_or_default()),
             not_observed: text.not_observed.map(|calls| calls.0).unwrap_or_default(),
