@@ -89,8 +89,10 @@ enum Start {
     Colon,
     /// Other characters; the latest was not `#`.
     Text,
-    /// A `#`, which may be half of `##[`.
+    /// A `#`, which may be the first character of `##[`.
     Hash,
+    /// Two of them or more.
+    Hashes,
 }
 
 struct Escaping<'a, 'b> {
@@ -124,8 +126,9 @@ impl Write for Escaping<'_, '_> {
                     continue;
                 }
                 // Its older form, which is one anywhere in a line.
-                (Start::Hash, '#') => {
-                    self.to.write_str("\\u{23}")?;
+                (Start::Hashes, '[') => {
+                    self.start = Start::Text;
+                    self.to.write_str("\\u{5b}")?;
                     continue;
                 }
                 _ => {}
@@ -136,6 +139,7 @@ impl Write for Escaping<'_, '_> {
             self.start = match (self.start, character) {
                 (_, '\n') if self.keep.contains('\n') => Start::Blank,
                 (Start::Blank, ' ' | '\t') => Start::Blank,
+                (Start::Hash | Start::Hashes, '#') => Start::Hashes,
                 (_, '#') => Start::Hash,
                 _ => Start::Text,
             };
@@ -186,8 +190,8 @@ mod tests {
         check(": a", ": a", ": a");
         check(
             "x ##[error] # a",
-            "x #\\u{23}[error] # a",
-            "x #\\u{23}[error] # a",
+            "x ##\\u{5b}error] # a",
+            "x ##\\u{5b}error] # a",
         );
     }
 

@@ -299,9 +299,7 @@ pub fn looks_like_recording(text: &[u8]) -> bool {
     }
     match serde_json::from_slice::<Fields>(text) {
         Ok(fields) => fields.schema.is_some(),
-        Err(_) => [b"\"schema\"".as_slice(), b"\"runs\""]
-            .iter()
-            .all(|key| memchr::memmem::find(text, key).is_some()),
+        Err(_) => memchr::memmem::find(text, b"\"schema\"").is_some(),
     }
 }
 
