@@ -48,3 +48,33 @@ fn a_workload_that_hides_proc_hides_no_call() {
     assert_eq!(run.incomplete_because(), [""; 0]);
     assert_eq!(distinct(&run.calls()), 1);
 }
+
+#[apply(test)]
+fn a_panic_of_the_recorder_does_not_end_the_workload() {
+    for options in [&["-q"][..], &["-q", "--no-filter"]] {
+        let room = Room::new();
+        let files = Files::new(&room);
+        let mut command = Command::new(PROGRAM);
+        command.env("SC_RECORD_TEST_PANIC", "sched_get_priority_max");
+        files.arguments(&mut command, options);
+        command.arg(programs::workload("clone3_arguments"));
+        let ended = room.run(&mut command);
+        let native = room.run(&mut Command::new(programs::workload("clone3_arguments")));
+        assert_eq!(
+            (ended.code(), ended.stdout),
+            (0, native.stdout),
+            "{}",
+            ended.stderr
+        );
+        let run = files.run();
+        let [why] = &run.incomplete_because()[..] else {
+            panic!("{:?}", run.incomplete_because());
+        };
+        assert!(
+            why.contains("engine.rs") || why.contains("panic.rs"),
+            "{why}"
+        );
+        let clone3 = Syscall::from_name(Arch::X86_64, "clone3").unwrap();
+        assert_eq!(run.calls().get(&clone3), Some(&46), "after the panic");
+    }
+}

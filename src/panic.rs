@@ -1,6 +1,8 @@
 //! Panics as values: a panic of the recorder must destroy neither the workload nor the recording.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
+#[cfg(debug_assertions)]
+use std::sync::OnceLock;
 use std::sync::{Mutex, Once, PoisonError};
 
 /// The place and the message of the latest panic in this process.
@@ -31,4 +33,17 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
 /// The result of a thread. Resumes its panic in this one.
 pub(crate) fn join<T>(joined: std::thread::Result<T>) -> T {
     joined.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Panics if this is what the environment asks for, which the tests do.
+#[cfg(debug_assertions)]
+#[track_caller]
+pub(crate) fn on_request(place: &str) {
+    static REQUESTED: OnceLock<Option<String>> = OnceLock::new();
+    let requested = REQUESTED.get_or_init(|| std::env::var("SC_RECORD_TEST_PANIC").ok());
+    assert_ne!(
+        requested.as_deref(),
+        Some(place),
+        "a panic that a test asked for"
+    );
 }

@@ -19,6 +19,7 @@ use super::{interrupted_calls, special_calls};
 use crate::backend::proc::{self, Disposition, Status};
 use crate::backend::{Error, Interest, Job, Stop as StopRequest, Until};
 use crate::event::{CallOutcome, Event, Sink, Task};
+use crate::panic;
 use crate::recording::Exit;
 use crate::sys::ptrace::{self, SyscallInfo, SyscallOp};
 use crate::syscall::Syscall;
@@ -146,37 +147,66 @@ impl<'a> Engine<'a> {
     /// Goes on until the workload, the command (by `until`) or the recording ends.
     pub(super) fn run(&mut self, until: Until) -> Result<(), Error> {
         while !self.stop.is_requested() {
-            self.ring_alarms();
             let next = self.alarms.peek().map(|Reverse((when, _))| *when);
-            match self.waiter.next(next)? {
-                Change::Stopped(stopped, stop) => {
-                    let task = stopped.task();
-                    if self.stopped(stopped, stop) == Err(Died) {
-                        // It is heard of once more, as gone. Should it live after all, it must not stay stopped for ever.
-                        let _ = ptrace::resume(task, self.tracee(task).resume(), 0);
-                    }
-                    self.release_held(task);
-                    self.release_delayed();
-                }
-                Change::Gone(task, exit) => {
-                    self.gone(task, exit);
-                    self.held.retain(|held| held.caller.task() != task);
-                    self.delayed.retain(|delayed| delayed.caller.task() != task);
-                    self.release_held(task);
-                    self.release_delayed();
-                    if until == Until::Exit && self.command.exit.is_some() {
-                        self.report_left_behind();
-                        return Ok(());
-                    }
-                }
-                Change::Interrupted => {}
-                Change::NobodyLeft => return Ok(()),
+            let change = self.waiter.next(next)?;
+            let stop = match &change {
+                Change::Stopped(stopped, stop) => Some((stopped.task(), *stop)),
+                _ => None,
+            };
+            match panic::catch(|| self.changed(change)) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(why) => self.go_on_after_panic(stop, why),
+            }
+            if until == Until::Exit && self.command.exit.is_some() {
+                self.report_left_behind();
+                return Ok(());
             }
         }
         if let Some(reason) = self.stop.reason() {
             self.lost(reason.to_owned());
         }
         Ok(())
+    }
+
+    /// Handles a change. Returns whether another one can come.
+    fn changed(&mut self, change: Change) -> bool {
+        match change {
+            Change::Stopped(stopped, stop) => {
+                let task = stopped.task();
+                if self.stopped(stopped, stop) == Err(Died) {
+                    // It is heard of once more, as gone. Should it live after all, it must not stay stopped for ever.
+                    let _ = ptrace::resume(task, self.tracee(task).resume(), 0);
+                }
+                self.release_held(task);
+            }
+            Change::Gone(task, exit) => {
+                self.gone(task, exit);
+                self.held.retain(|held| held.caller.task() != task);
+                self.delayed.retain(|delayed| delayed.caller.task() != task);
+                self.release_held(task);
+            }
+            Change::Interrupted => {}
+            Change::NobodyLeft => return false,
+        }
+        self.release_delayed();
+        self.ring_alarms();
+        true
+    }
+
+    /// The recorder panicked while it handled this stop. The end of the tracer would be that of the workload, so the tracee
+    /// runs on, and the run has a loss.
+    fn go_on_after_panic(&mut self, stop: Option<(Task, Stop)>, why: String) {
+        self.lost(Error::Panic(why).to_string());
+        let Some((task, stop)) = stop else {
+            return;
+        };
+        // It may run already.
+        let _ = match stop {
+            Stop::Group(_) => ptrace::listen(task),
+            Stop::Signal(signal) => ptrace::resume(task, self.tracee(task).resume(), signal),
+            _ => ptrace::resume(task, self.tracee(task).resume(), 0),
+        };
     }
 
     fn report_left_behind(&mut self) {
@@ -517,6 +547,8 @@ impl<'a> Engine<'a> {
             None => None,
             Some(sites) => sites.of_call(stopped, syscall, info)?,
         };
+        #[cfg(debug_assertions)]
+        panic::on_request(&syscall.to_string());
         let tracee = self.tracee(task);
         tracee.reports_outcome = site.is_some();
         (tracee.sleeping, tracee.until, tracee.disturbed) = (None, None, false);
