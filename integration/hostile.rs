@@ -54,8 +54,8 @@ fn a_panic_of_the_recorder_does_not_end_the_workload() {
     for options in [&["-q"][..], &["-q", "--no-filter"]] {
         let room = Room::new();
         let files = Files::new(&room);
-        let mut command = Command::new(PROGRAM);
-        command.env("SC_RECORD_TEST_PANIC", "sched_get_priority_max");
+        let mut command = Command::new("env");
+        command.args(["SC_RECORD_TEST_PANIC=sched_get_priority_max", PROGRAM]);
         files.arguments(&mut command, options);
         command.arg(programs::workload("clone3_arguments"));
         let ended = room.run(&mut command);

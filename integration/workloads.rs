@@ -244,7 +244,7 @@ workloads! {
     killed_by_a_timer_after_exec: "killed_after_exec" { exit: 142, certain: &[("x86_64/pause", 1)] }
     what_needs_no_new_privs: "no_new_privs" {
         varies: &["futex", "wait4"],
-        certain: &[("x86_64/sched_get_priority_max", 6)],
+        certain: &[("x86_64/sched_get_priority_max", 7)],
     }
     own_filter_answers_errno_by_prctl: "own_filter_errno" {
         args: &["prctl"],
