@@ -1,10 +1,11 @@
 //! The calls that Docker's default profile blocks in a container with Docker's default capabilities.
 //!
-//! It is an allow list (moby, `profiles/seccomp/default.json`), so what is told here is what is not on it: all other calls up
-//! to Linux 6.13 are. The state is that of moby in which `socket` is refused for both `AF_ALG` and `AF_VSOCK`; earlier ones
-//! differ in few calls. Docker's default capabilities are `AUDIT_WRITE`, CHOWN, `DAC_OVERRIDE`, FOWNER, FSETID, KILL, MKNOD,
-//! `NET_BIND_SERVICE`, `NET_RAW`, SETFCAP, SETGID, SETPCAP, SETUID and `SYS_CHROOT`: so chroot(2) is let through. A test
-//! compares with moby's own file where it is there.
+//! The profile is an allow list (moby, `profiles/seccomp/default.json`). The table here has the calls that are not on it;
+//! all other calls up to Linux 6.13 are. It is the moby profile that denies `socket` for both `AF_ALG` and `AF_VSOCK`;
+//! earlier ones differ in few calls. Docker's default capabilities are `AUDIT_WRITE`, CHOWN, `DAC_OVERRIDE`, FOWNER,
+//! FSETID, KILL, MKNOD,
+//! `NET_BIND_SERVICE`, `NET_RAW`, SETFCAP, SETGID, SETPCAP, SETUID and `SYS_CHROOT`: so chroot(2) is allowed. A test
+//! compares the table with moby's own file, if it is present.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +15,13 @@ use crate::syscall::{Arch, Syscall};
 /// What Docker's default profile does with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByDocker {
-    /// It lets the call through.
+    /// It allows the call.
     Allowed,
-    /// It refuses the call unless the container gets this capability (`--cap-add`).
+    /// It denies the call unless the container has this capability (`--cap-add`).
     Unless(&'static str),
-    /// It lets the call through with some arguments only.
+    /// It allows the call with some arguments only.
     Partly(&'static str),
-    /// It refuses the call whatever the container may do.
+    /// It denies the call to every container.
     Blocked,
 }
 
@@ -52,7 +53,7 @@ const PARTLY: &[(&str, &str)] = &[
 const UNLESS: &[(&str, &[&str])] = &[
     ("CAP_DAC_READ_SEARCH", &["open_by_handle_at"]),
     ("CAP_SYS_ADMIN", &[
-        // ENOSYS, so that libc takes clone, whose flags can be seen.
+        // ENOSYS, so that libc falls back to clone, whose flags a filter can compare.
         "clone3",
         "fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie", "lsm_get_self_attr",
         "lsm_list_modules", "lsm_set_self_attr", "mount", "mount_setattr", "move_mount", "open_tree", "quotactl",
@@ -76,7 +77,7 @@ const BLOCKED: &[&str] = &[
     // Of note.
     "add_key", "keyctl", "request_key", "io_uring_enter", "io_uring_register", "io_uring_setup", "kexec_file_load",
     "kexec_load", "migrate_pages", "move_pages", "pivot_root", "swapoff", "swapon", "userfaultfd",
-    // Old, or never there.
+    // Old, or never implemented.
     "_sysctl", "afs_syscall", "bdflush", "break", "create_module", "ftime", "get_kernel_syms", "getpmsg", "gtty", "idle",
     "lock", "mpx", "nfsservctl", "nice", "oldfstat", "oldlstat", "oldolduname", "oldstat", "olduname", "prof", "profil",
     "putpmsg", "query_module", "readdir", "security", "sgetmask", "sigaction", "signal", "sigpending", "sigsuspend",
@@ -97,16 +98,16 @@ const TOO_NEW: &[&str] = &[
     "uprobe",
 ];
 
-/// How tight a profile is, on one ABI: in numbers of calls that have a name there.
+/// How tight a profile is on one ABI, counted in calls that have a name there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tightness {
     /// The ABI.
     pub arch: Arch,
-    /// Calls that the profile lets through, with whatever arguments.
+    /// Calls that the profile allows, with some arguments at least.
     pub allowed: usize,
-    /// Calls of those that Docker's default profile lets through as well, with whatever arguments.
+    /// Those of them that Docker's default profile allows too, with some arguments at least.
     pub allowed_by_both: usize,
-    /// Calls that Docker's default profile lets through, with whatever arguments.
+    /// Calls that Docker's default profile allows, with some arguments at least.
     pub by_docker: usize,
     /// All calls.
     pub all: usize,
@@ -197,7 +198,7 @@ mod tests {
             }
         }
         let mut wrong = BTreeSet::new();
-        // There is no Docker where libseccomp has no support (SPARC).
+        // Docker doesn't support the architectures that libseccomp lacks (SPARC).
         for &arch in Arch::ALL.iter().filter(|arch| arch.scmp().is_some()) {
             for name in calls(arch) {
                 let said = by_docker(&name);

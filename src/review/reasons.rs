@@ -9,16 +9,16 @@ use crate::recording::Recording;
 use crate::review::diff::{All, Answers};
 use crate::syscall::{Arch, Syscall};
 
-/// What is known of a name of a profile.
+/// Everything known about a name of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The name.
     pub name: String,
-    /// What the rules answer, with the arguments that they ask for. Empty: the default holds.
+    /// The rules' actions with their conditions. Empty: the default action applies.
     pub answers: Answers,
     /// Where it comes from, for each ABI of the profile that has the call.
     pub origins: BTreeMap<Arch, Origin>,
-    /// What it is good for beyond its work.
+    /// Its risk.
     pub risk: Risk,
     /// What Docker's default profile does with it.
     pub docker: ByDocker,
@@ -49,7 +49,7 @@ pub enum Origin {
         /// The recorded calls that it can stand for.
         for_recorded: BTreeSet<String>,
     },
-    /// It answers ENOSYS, as `--enosys-probes` wants.
+    /// It answers ENOSYS because of `--enosys-probes`.
     Probe {
         /// The end of the sentence "NAME answers ENOSYS because …".
         why: &'static str,
@@ -60,16 +60,16 @@ pub enum Origin {
     Unexplained,
 }
 
-/// What a profile is made of.
+/// The explanation of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
     /// All names of the profile.
     pub names: Vec<Explanation>,
-    /// Calls that were recorded and that the profile refuses: it is older than the recording.
+    /// Recorded calls that the profile denies: it is older than the recording.
     pub refused: BTreeSet<Syscall>,
 }
 
-/// Explains every name of a profile by what was recorded. Without a recording there are no origins.
+/// Explains every name of a profile by a recording. Without a recording there are no origins.
 #[must_use]
 pub fn explain(profile: &Profile, recording: Option<&Recording>, native: Arch) -> Explained {
     let generated = recording.map(ByPolicy::of);
@@ -129,7 +129,7 @@ pub fn explain_one(
     })
 }
 
-/// What each policy makes of a recording, the narrowest first.
+/// The profile of a recording under each policy, the narrowest first.
 struct ByPolicy<'a> {
     policies: Vec<(Extent, Generated<'a>)>,
 }
@@ -154,7 +154,7 @@ impl<'a> ByPolicy<'a> {
         let exists: Vec<Arch> = (arches.iter().copied())
             .filter(|&arch| Syscall::from_name(arch, name).is_some())
             .collect();
-        // What no ABI of the profile has is told of all the same.
+        // A call that no ABI of the profile has is explained too.
         let on = if exists.is_empty() {
             arches.iter().copied().collect()
         } else {
@@ -207,7 +207,7 @@ impl<'a> ByPolicy<'a> {
     }
 }
 
-/// Whether a call is let through whatever its arguments are.
+/// Whether a call is allowed with all arguments.
 #[must_use]
 pub fn unconditional(alternatives: &BTreeSet<All>) -> bool {
     alternatives.iter().any(BTreeSet::is_empty)
@@ -242,7 +242,7 @@ mod tests {
                         prop_assert!(fits, "{} {arch}: {origin:?}, not {expected:?}", one.name);
                     }
                 }
-                // What has no name can't be in it, and is told.
+                // A call without a name can't be in the profile, and is reported.
                 let unnamed: BTreeSet<Syscall> = generated.unnamed.iter().map(|call| call.syscall).collect();
                 prop_assert_eq!(&explained.refused, &unnamed);
             }

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use crate::recording::{Folded, Name, Recording, Run, RunId};
 use crate::syscall::Syscall;
 
-/// A call that one recording has and the other hasn't.
+/// A call that only one of two recordings has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallDiff {
     /// The call.
     pub syscall: Syscall,
-    /// How often it was entered, in all runs of the recording that has it.
+    /// How often it was entered in all runs of that recording.
     pub count: u64,
     /// Whether `count` is exact, not a lower bound.
     pub exact: bool,
@@ -30,9 +30,9 @@ pub struct RecordingDiff {
     pub new: Vec<CallDiff>,
     /// Calls that only the first one has.
     pub gone: Vec<CallDiff>,
-    /// Runs that only the second one has, or has otherwise.
+    /// Runs that only the second one has, or that differ in it.
     pub runs_added: Vec<Run>,
-    /// Runs that the second one hasn't, or has otherwise.
+    /// Runs that the second one lacks, or that differ in it.
     pub runs_removed: Vec<RunId>,
     /// The folded runs of the second one, if they differ.
     pub folded: Option<Folded>,
@@ -57,7 +57,7 @@ impl RecordingDiff {
 }
 
 impl Recording {
-    /// What to change in this recording to get the other one.
+    /// The changes that turn this recording into the other one.
     #[must_use]
     pub fn diff(&self, other: &Recording) -> RecordingDiff {
         let differs = |run: &&Run, there: &Recording| there.runs.get(&run.id) != Some(*run);
@@ -73,7 +73,7 @@ impl Recording {
         }
     }
 
-    /// This recording with the changes of a difference.
+    /// This recording with the changes of a difference applied.
     #[must_use]
     pub fn apply(mut self, diff: &RecordingDiff) -> Recording {
         for id in &diff.runs_removed {

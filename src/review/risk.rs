@@ -97,7 +97,7 @@ const TABLE: &[Entry] = &[
     (KernelWide, &["init_module", "finit_module", "create_module", "delete_module"],
         "loads or unloads kernel code (CAP_SYS_MODULE)"),
     (KernelWide, &["query_module", "get_kernel_syms"],
-        "tells where kernel code lies; gone since Linux 2.6"),
+        "reveals kernel addresses; removed in Linux 2.6"),
     (KernelWide, &["kexec_load", "kexec_file_load"],
         "replaces the running kernel (CAP_SYS_BOOT)"),
     (KernelWide, &["reboot"],
@@ -123,7 +123,7 @@ const TABLE: &[Entry] = &[
     (KernelWide, &["vhangup"],
         "hangs up the terminal of others (CAP_SYS_TTY_CONFIG)"),
     (KernelWide, &["lookup_dcookie"],
-        "tells paths of files that other processes use (CAP_SYS_ADMIN)"),
+        "reveals paths of files that other processes use (CAP_SYS_ADMIN)"),
     // Ways out.
     (Escape, &["mount", "umount", "umount2", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr"],
         "changes what is mounted, over read-only and masked paths too (CAP_SYS_ADMIN; CVE-2022-0185 in fsconfig)"),
@@ -172,7 +172,7 @@ const TABLE: &[Entry] = &[
     (Debugging, &["pidfd_getfd"],
         "takes open files from other processes (as ptrace)"),
     (Debugging, &["kcmp"],
-        "compares kernel objects of processes: tells about kernel addresses (as ptrace)"),
+        "compares kernel objects of processes, which reveals kernel addresses (as ptrace)"),
     (Debugging, &["process_madvise", "process_mrelease"],
         "changes the memory of other processes (as ptrace)"),
     // Memory.
@@ -183,7 +183,7 @@ const TABLE: &[Entry] = &[
     (Memory, &["mbind", "set_mempolicy", "set_mempolicy_home_node", "migrate_pages", "move_pages"],
         "moves memory between nodes: helps to place pages, also those of others (CAP_SYS_NICE)"),
     (Memory, &["get_mempolicy"],
-        "tells where pages lie"),
+        "reveals on which nodes pages are"),
     (Memory, &["memfd_create"],
         "makes files in memory that can be executed without being on any disk"),
     (Memory, &["memfd_secret"],
@@ -197,7 +197,7 @@ const TABLE: &[Entry] = &[
         "changes the groups (CAP_SETGID)"),
     (Privileges, &["capset"],
         "changes the capabilities within what is permitted"),
-    // What others have less of then.
+    // Shared resources.
     (Resources, &["sched_setscheduler", "sched_setattr", "sched_setparam"],
         "takes real-time priority (CAP_SYS_NICE)"),
     (Resources, &["setpriority", "nice", "ioprio_set"],
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn each_call_has_one_class_and_a_reason_and_exists_somewhere() {
-        // No table of this build's has them any more: they went in Linux 2.6, and files still name them.
+        // Removed in Linux 2.6 and in no table of this build, but profiles still name them.
         let gone = ["umount"];
         let mut seen = BTreeSet::new();
         for (class, names, why) in TABLE {

@@ -1,9 +1,9 @@
 //! Estimates how complete a recording is, from how often its runs share calls.
 //!
-//! A run is a sampling unit, and a call (of an ABI) a species: what ecologists know of counting species by quadrats and
-//! trapping days holds, if the runs are a fair sample of what the workload will do. They aren't if they were all of the same
-//! test. The formulas, with `T` runs, `S` calls seen, `Q1` of them in exactly one run, `Q2` in exactly two, and `U` the sum
-//! over all runs of the calls in each:
+//! A run is a sampling unit, and a call (of an ABI) a species. Ecologists' methods of counting species by quadrats and
+//! trapping days apply if the runs are a fair sample of what the workload will do. Repetitions of one test are not. The
+//! formulas, with `T` runs, `S` calls seen, `Q1` of them in exactly one run, `Q2` in exactly two, and `U` the sum over all
+//! runs of the calls in each:
 //!
 //! - **Chao2**, a lower bound of the number of calls that were not seen: `(T-1)/T * Q1²/(2*Q2)`; without a call in exactly
 //!   two runs the bias-corrected form `(T-1)/T * Q1*(Q1-1)/2`. Chao, A. (1987) "Estimating the population size for
@@ -58,7 +58,7 @@ pub struct Unseen {
 }
 
 impl Incidence {
-    /// The Chao2 estimate; `None` for fewer than two runs, which tell nothing of what differs between runs.
+    /// The Chao2 estimate; `None` for fewer than two runs, which can't show how runs differ.
     #[must_use]
     pub fn chao2(&self) -> Option<Unseen> {
         if self.runs < 2 {
@@ -125,7 +125,7 @@ impl Incidence {
     }
 }
 
-/// A run on the way to all calls that were seen.
+/// A step of the discovery curve: one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The run.
@@ -136,10 +136,10 @@ pub struct Step {
     pub seen: usize,
 }
 
-/// What a recording tells of itself.
+/// Statistics of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stats {
-    /// The numbers that the estimates are made of.
+    /// The numbers that the estimates are computed from.
     pub incidence: Incidence,
     /// The runs, in the order of their ids.
     pub steps: Vec<Step>,
@@ -149,7 +149,7 @@ pub struct Stats {
     pub first_ms: Vec<u64>,
     /// How long the longest run took, in milliseconds.
     pub longest_ms: u64,
-    /// Runs of which calls may be missing.
+    /// The number of runs that may lack calls.
     pub incomplete: usize,
 }
 

@@ -9,28 +9,26 @@ use crate::profile::{ARGS, Action, ArgCmp, Op, Profile, Rule, TooWide};
 use crate::syscall::multiplexed::{IPCS, SOCKETCALLS};
 use crate::syscall::{Arch, Syscall};
 
-/// What a call of an ABI that a profile does not list gets (`SCMP_FLTATR_ACT_BADARCH`): sc-record ends the process, runc
-/// the thread.
+/// The action for calls of unlisted ABIs (`SCMP_FLTATR_ACT_BADARCH`): sc-record kills the process, runc the thread.
 const UNLISTED: Action = Action::KillProcess;
 
-/// More than any ABI has, but for those of MIPS.
+/// More than the calls of any ABI except those of MIPS.
 const MOST_CALLS: i32 = 512;
 
-/// A profile, made ready to be asked about many calls.
+/// A profile, prepared to be evaluated for many calls.
 ///
-/// As in runc and `sc-record run`: the native ABI is in the filter whether it is listed or not; a rule that answers what the
-/// default action does isn't; a rule for a call that socketcall(2) or ipc(2) can make holds for that way too, whatever the
-/// arguments.
+/// As in runc and `sc-record run`, the filter always includes the native ABI and omits rules with the default action; a
+/// rule for a call that can be made through socketcall(2) or ipc(2) applies there too, with all arguments.
 #[derive(Clone, Debug)]
 pub struct Answers {
     default: Action,
     arches: BTreeSet<Arch>,
     rules: FxHashMap<Syscall, Vec<Candidate>>,
-    /// What the names of rules stand for.
+    /// The calls that the names of rules mean.
     names: BTreeMap<(usize, usize), Vec<Syscall>>,
 }
 
-/// A rule that may hold for a call.
+/// A rule that may apply to a call.
 #[derive(Clone, Debug)]
 struct Candidate {
     index: usize,
@@ -38,20 +36,19 @@ struct Candidate {
     rule: Rule,
 }
 
-/// What a profile answers to a call.
+/// A profile's answer to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The answers that are possible. Several if they depend on arguments that aren't known, or if rules contradict each
-    /// other.
+    /// The possible actions. Several if they depend on unknown arguments, or if rules contradict each other.
     pub actions: BTreeSet<Action>,
-    /// The rules that hold, or may hold, by their numbers in the profile.
+    /// The rules that apply, or may apply, by their numbers in the profile.
     pub rules: BTreeSet<usize>,
     /// The profile does not list the ABI.
     pub unlisted: bool,
 }
 
 impl Answer {
-    /// Whether the call is executed; `None` if that can't be told.
+    /// Whether the call is executed; `None` if that is undecided.
     #[must_use]
     pub fn executes(&self) -> Option<bool> {
         let mut actions = self.actions.iter().map(|action| action.executes());
@@ -61,7 +58,7 @@ impl Answer {
 }
 
 impl Answers {
-    /// Makes a profile ready.
+    /// Prepares a profile.
     pub fn of(profile: &Profile) -> Result<Answers, TooWide> {
         let listed = profile.listed();
         let mut answers = Answers {
@@ -100,7 +97,7 @@ impl Answers {
         }
     }
 
-    /// What the profile answers.
+    /// The profile's answer.
     #[must_use]
     pub fn answer(&self, syscall: Syscall, args: Option<&[u64; ARGS]>) -> Answer {
         if !self.arches.contains(&syscall.arch) {
@@ -133,7 +130,7 @@ impl Answers {
         }
     }
 
-    /// The calls that have a name, or are named by a rule, and are executed whatever their arguments are.
+    /// The calls that have a name, or are named by a rule, and are executed with all arguments.
     #[must_use]
     pub fn always_executed(&self) -> BTreeSet<Syscall> {
         let mut calls: BTreeSet<Syscall> = self.rules.keys().copied().collect();
@@ -148,21 +145,21 @@ impl Answers {
         calls
     }
 
-    /// Whether the arguments of a call make a difference to which rule holds.
+    /// Whether it depends on the arguments of a call which rule applies.
     #[must_use]
     pub fn has_conditions(&self, syscall: Syscall) -> bool {
         let mut candidates = self.rules.get(&syscall).into_iter().flatten();
         candidates.any(|candidate| !candidate.rule.args().is_empty())
     }
 
-    /// The calls that a name of a rule stands for, over all ABIs of the profile.
+    /// The calls that a name of a rule means, on all ABIs of the profile.
     #[must_use]
     pub fn calls_of(&self, rule: usize, name: usize) -> &[Syscall] {
         self.names.get(&(rule, name)).map_or(&[], Vec::as_slice)
     }
 }
 
-/// The call that can make one of this name, and with which first argument.
+/// The multiplexer through which a call of this name can be made, and its first argument.
 fn multiplexed(name: &str) -> Option<(&'static str, ArgCmp)> {
     let socketcall = (1..).zip(SOCKETCALLS).find(|(_, call)| *call == name);
     let ipc = IPCS.into_iter().find(|(_, call)| *call == name);

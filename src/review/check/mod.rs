@@ -1,8 +1,8 @@
-//! Whether a profile still fits: the calls of a workload that the profile does not allow, and those that the profile allows
-//! that nobody called.
+//! Compares a profile with a workload: the calls that the profile does not allow, and the names that it allows but that were
+//! never called.
 //!
-//! What was called comes from recordings, which have no arguments, or from a run that a [`Watch`] looked at. The result is
-//! a [`Delta`], and the [`Edit`] that the profile needs.
+//! The calls come from recordings, which have no arguments, or from a run that a [`Watch`] observed. The result is a
+//! [`Delta`], and the [`Edit`] that the profile needs.
 
 mod answers;
 mod watch;
@@ -22,16 +22,16 @@ use crate::profile::{Action, Edit, Profile, Rule};
 use crate::recording::{Recording, Run, RunId};
 use crate::syscall::{Arch, Syscall};
 
-/// What is known of the calls of a workload.
+/// The known calls of a workload.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     calls: BTreeMap<Syscall, Call>,
     incomplete: BTreeMap<RunId, BTreeSet<String>>,
-    /// Why it can't tell what was not called.
+    /// Why unused names can't be found.
     blind: Option<String>,
 }
 
-/// What is known of one call.
+/// Everything known about one call.
 #[derive(Clone, Debug, Default)]
 struct Call {
     count: u64,
@@ -44,7 +44,7 @@ struct Call {
 }
 
 impl Evidence {
-    /// What recordings have.
+    /// The calls of recordings.
     #[must_use]
     pub fn of_recording(recording: &Recording) -> Evidence {
         let calls = recording.syscalls().into_iter().map(|(syscall, seen)| {
@@ -69,7 +69,7 @@ impl Evidence {
         }
     }
 
-    /// What was seen of a run while it ran.
+    /// The calls of a run that was watched.
     #[must_use]
     pub fn of_run(run: &Run, watch: Watch) -> Evidence {
         let mut watched: FxHashMap<Syscall, Watched> = watch.into_calls();
@@ -93,7 +93,7 @@ impl Evidence {
         }
     }
 
-    /// Calls that are simply allowed were not looked at, for this reason: what is unused can't be told.
+    /// Calls that are simply allowed were not observed, for this reason. So unused names can't be found.
     #[must_use]
     pub fn blind(self, why: String) -> Evidence {
         Evidence {
@@ -103,20 +103,20 @@ impl Evidence {
     }
 }
 
-/// What a profile and a workload don't have in common.
+/// The differences between a profile and a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
     /// Calls that were made and would not be allowed.
     pub denied: Vec<Finding>,
-    /// Calls that were made and would not be allowed, as somebody wants it.
+    /// Calls that were made and would not be allowed, which the user tolerates.
     pub tolerated: Vec<Finding>,
-    /// Calls that were made, of which it can't be told whether they would be.
+    /// Calls that were made, and that may or may not be allowed.
     pub undecided: Vec<Finding>,
-    /// What is allowed and was not called.
+    /// Names and ABIs that are allowed and were not called.
     pub unused: Unused,
-    /// The runs of which calls may be missing, each with the reasons.
+    /// The runs that may lack calls, each with the reasons.
     pub incomplete: BTreeMap<RunId, BTreeSet<String>>,
-    /// What the profile needs so that it allows what was denied, as far as a profile can.
+    /// The change after which the profile allows the denied calls, as far as a profile can.
     pub missing: Edit,
 }
 
@@ -133,15 +133,15 @@ pub struct Finding {
     pub count: u64,
     /// Whether `count` is exact, not a lower bound.
     pub count_is_exact: bool,
-    /// When it was made so first, since the start of the run; `None` if there were several runs.
+    /// When it was first made with this outcome, since the start of the run; `None` if there were several runs.
     pub first: Option<Duration>,
     /// Which executables made it, with any outcome.
     pub executables: BTreeSet<PathBuf>,
     /// In which runs.
     pub runs: BTreeSet<RunId>,
-    /// Who made it, as far as it was watched; the first comes first.
+    /// The observed callers; the first one comes first.
     pub callers: Vec<Caller>,
-    /// How often others did, or those of whom nothing is known.
+    /// How often other or unknown callers made it.
     pub by_others: u64,
 }
 
@@ -177,7 +177,7 @@ pub enum Because {
 }
 
 impl Because {
-    /// Whether a name in the profile, or an ABI, would make the call be allowed.
+    /// Whether adding a name or an ABI to the profile would allow the call.
     #[must_use]
     pub fn can_be_patched(&self) -> bool {
         matches!(
@@ -187,17 +187,17 @@ impl Because {
     }
 }
 
-/// What a profile allows and nobody called.
+/// Names and ABIs that a profile allows and that were never called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unused {
-    /// It was looked for.
+    /// They are known.
     Known {
         /// Names in rules that allow.
         names: Vec<UnusedName>,
         /// ABIs that are listed.
         arches: Vec<Arch>,
     },
-    /// It could not be looked for, for this reason.
+    /// They are unknown, for this reason.
     Unknown(String),
 }
 
@@ -207,7 +207,7 @@ impl Unused {
         self.names().iter().filter(|unused| unused.policy.is_some())
     }
 
-    /// The ABIs that nobody called.
+    /// The ABIs without calls.
     #[must_use]
     pub fn arches(&self) -> &[Arch] {
         match self {
@@ -240,11 +240,11 @@ pub struct UnusedName {
     pub index: usize,
     /// The rule holds for some arguments only. The call may have been made with others.
     pub conditional: bool,
-    /// Why the policy allows it all the same: the end of the sentence "NAME is allowed because …".
+    /// Why the policy allows it nevertheless: the end of the sentence "NAME is allowed because …".
     pub policy: Option<&'static str>,
 }
 
-/// What isn't a finding though it looks like one.
+/// Exceptions: what is not a finding.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     /// Names that it adds to such a recording are not stale.
@@ -303,10 +303,10 @@ pub fn check(profile: &Profile, answers: &Answers, evidence: &Evidence, terms: &
 }
 
 impl Call {
-    /// What the profile says to it. What was not watched is judged without arguments.
+    /// The profile's answers. A call that was not watched is judged without arguments.
     fn outcomes(&self, answers: &Answers, syscall: Syscall) -> Outcomes {
         if let Some(watched) = &self.watched {
-            // Whether an undecided rule held isn't known: it is not called stale.
+            // An undecided rule may have applied, so it doesn't count as unused.
             let held = watched.held.iter().chain(&watched.undecided.rules);
             return Outcomes {
                 held: held.copied().collect(),

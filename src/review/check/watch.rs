@@ -12,13 +12,13 @@ use crate::event::{CallSite, Code, Event, Task};
 use crate::profile::{ARGS, Action};
 use crate::syscall::Syscall;
 
-/// How many callers of one call are told apart.
+/// How many callers of one call are distinguished.
 pub const MAX_CALLERS: usize = 32;
 
-/// How many different calls are told apart: a workload can call numbers at random.
+/// How many different calls are distinguished: a workload can call numbers at random.
 const MAX_CALLS: usize = 4096;
 
-/// Watches the events of one run with the eyes of a profile.
+/// Evaluates a profile for the events of one run.
 #[derive(Debug)]
 pub struct Watch {
     answers: Answers,
@@ -27,16 +27,16 @@ pub struct Watch {
     calls: FxHashMap<Syscall, Watched>,
 }
 
-/// What was seen of a call that a profile does not simply allow.
+/// The observations of a call that a profile does not simply allow.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
     /// How often it was made and allowed.
     pub allowed: u64,
-    /// The rules that held then.
+    /// The rules that applied then.
     pub held: BTreeSet<usize>,
     /// How often it was made and not allowed.
     pub denied: Tally,
-    /// How often it was made and nobody could tell.
+    /// How often it was made and is undecided.
     pub undecided: Tally,
 }
 
@@ -47,9 +47,9 @@ pub struct Tally {
     pub count: u64,
     /// When the first was made, since the start of the run.
     pub first: Duration,
-    /// What the profile may answer.
+    /// The actions that the profile may have.
     pub actions: BTreeSet<Action>,
-    /// The rules that hold, or may hold.
+    /// The rules that apply, or may apply.
     pub rules: BTreeSet<usize>,
     /// Who made them; at most [`MAX_CALLERS`].
     pub callers: Vec<Caller>,
@@ -60,7 +60,7 @@ pub struct Tally {
 /// A piece of code that makes a call, in threads of one name of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// What the process executes; `None` if nobody could tell.
+    /// The executable of the process; `None` if unknown.
     pub executable: Option<Arc<Path>>,
     /// The name of the thread.
     pub thread: Option<Arc<[u8]>>,
@@ -81,7 +81,7 @@ pub struct Caller {
 }
 
 impl Watch {
-    /// Starts to watch now.
+    /// Starts watching.
     #[must_use]
     pub fn start(answers: Answers) -> Watch {
         let simply_allowed = answers.always_executed().into_iter().collect();
@@ -93,7 +93,7 @@ impl Watch {
         }
     }
 
-    /// Looks at an event.
+    /// Takes an event.
     pub fn look(&mut self, event: &Event) {
         match event {
             Event::Syscall {
@@ -133,7 +133,7 @@ impl Watch {
         tally.add(task, site, count, answer, self.start);
     }
 
-    /// What was seen of each call that the profile does not simply allow.
+    /// The observations of each call that the profile does not simply allow.
     #[must_use]
     pub fn into_calls(self) -> FxHashMap<Syscall, Watched> {
         self.calls
@@ -184,7 +184,7 @@ impl Caller {
             self.code == site.code
                 && self.thread == site.thread
                 && self.executable == site.executable
-                // Without a place in a file the address has to do.
+                // Without a place in a file, the address identifies the call site.
                 && (matches!(*site.code, Code::File { .. }) || self.ip == site.ip)
         })
     }

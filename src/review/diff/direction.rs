@@ -6,16 +6,16 @@ use std::fmt;
 use super::meaning::{All, Answers};
 use crate::profile::{ARGS, Action, ArgCmp, Op};
 
-/// What a change means for the workload, and for who attacks it.
+/// What a change means for the workload and for an attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
-    /// More is executed, or is put to somebody who may have it executed.
+    /// More calls are executed, or passed to a listener or tracer, which may execute them.
     Wider,
     /// Wider for some arguments, narrower for others.
     Mixed,
-    /// Less is.
+    /// Fewer are.
     Narrower,
-    /// Neither: another errno, a log, another way to be refused.
+    /// Neither: another errno, logging, another way of denying.
     Other,
 }
 
@@ -31,7 +31,7 @@ impl Direction {
         }
     }
 
-    /// From how far it reached to how far it reaches.
+    /// Compares the old reach with the new one.
     fn between<T: Ord>(from: &T, to: &T) -> Direction {
         match to.cmp(from) {
             std::cmp::Ordering::Greater => Direction::Wider,
@@ -77,8 +77,8 @@ pub(super) fn of_actions(from: Action, to: Action) -> Direction {
     Direction::between(&reach(from), &reach(to))
 }
 
-/// The direction of one call's change: what is executed with arguments around every value that either side compares with.
-/// Where rules contradict one another, the one that lets most through counts.
+/// The direction of one call's change, found by arguments around every value that either side compares with. If rules
+/// contradict one another, the most permissive one counts.
 pub(super) fn of_call(from: (&Answers, Action), to: (&Answers, Action)) -> Direction {
     let points = points(from.0, to.0);
     let directions = points.iter().map(|args| {
@@ -94,9 +94,8 @@ fn furthest(answers: &Answers, default: Action, args: &[u64; ARGS]) -> Reach {
     furthest.unwrap_or_else(|| reach(default))
 }
 
-/// Arguments that tell the two sides apart wherever a single change of one that satisfies a rule does: for every
-/// alternative arguments that satisfy it, and each of those with each argument put at and beside each value that is
-/// compared with.
+/// Arguments that distinguish the two sides: for every alternative, arguments that satisfy it, and those with each argument
+/// changed to each compared value and its neighbours.
 fn points(from: &Answers, to: &Answers) -> BTreeSet<[u64; ARGS]> {
     let alternatives: BTreeSet<&All> = (from.values().chain(to.values())).flatten().collect();
     let mut values: [BTreeSet<u64>; ARGS] = Default::default();
@@ -104,7 +103,7 @@ fn points(from: &Answers, to: &Answers) -> BTreeSet<[u64; ARGS]> {
         values[arg.index()].extend(around(arg));
     }
     let mut points = BTreeSet::from([[0; ARGS], [u64::MAX; ARGS]]);
-    // What satisfies one alternative, satisfies the next one too where they don't touch the same arguments.
+    // Arguments of one alternative also satisfy the next one if the two compare different arguments.
     for one in &alternatives {
         for other in &alternatives {
             let mut point = [0; ARGS];
@@ -127,7 +126,7 @@ fn points(from: &Answers, to: &Answers) -> BTreeSet<[u64; ARGS]> {
     points
 }
 
-/// A value with which a comparison holds. Its form is the one that [`super::meaning`] gives it: one that can hold.
+/// A value that satisfies a comparison in the form of [`super::meaning`], which can always be satisfied.
 fn satisfying(arg: &ArgCmp) -> u64 {
     match arg.op() {
         Op::Ne => u64::from(arg.value() == 0),
@@ -138,7 +137,7 @@ fn satisfying(arg: &ArgCmp) -> u64 {
     }
 }
 
-/// Values on both sides of where a comparison changes.
+/// Values on both sides of a comparison's value.
 fn around(arg: &ArgCmp) -> Vec<u64> {
     let value = arg.value();
     match arg.op() {

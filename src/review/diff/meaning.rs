@@ -1,18 +1,18 @@
 //! The normal form of a profile: equal for profiles of the same meaning.
 //!
-//! What is not kept, because it has no meaning: the order of rules, names and comparisons, which names share a rule, names
-//! and rules that are given twice, rules that answer what the default answers (runc and crun skip them), how a comparison
-//! is written (`< 5` is `<= 4`), and rules that another one of the same answer includes.
+//! It drops everything without a meaning: the order of rules, names and comparisons, which names share a rule, names
+//! and rules that are given twice, rules with the default action (runc and crun skip them), how a comparison
+//! is written (`< 5` is `<= 4`), and rules that another rule with the same action includes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::profile::{Action, ArgCmp, Flag, Listener, Op, Profile, Rule};
 use crate::syscall::Arch;
 
-/// Comparisons that must all hold. None: it always holds.
+/// Comparisons that must all hold. No comparisons always hold.
 pub type All = BTreeSet<ArgCmp>;
 
-/// The answers to one call: each, with the alternatives of which one must hold. Where none does, the default answers.
+/// The actions for one call, each with the alternatives of which one must hold. If none holds, the default action applies.
 pub type Answers = BTreeMap<Action, BTreeSet<All>>;
 
 /// What a profile means.
@@ -63,7 +63,7 @@ impl Meaning {
         }
     }
 
-    /// The profile that says just this, one rule for all calls with the same answer where no arguments are compared.
+    /// The profile with this meaning. All calls with the same action and no comparisons share a rule.
     pub(super) fn profile(&self) -> Profile {
         let mut plain = BTreeMap::<Action, Vec<String>>::new();
         let mut rules = Vec::new();
@@ -90,7 +90,7 @@ impl Meaning {
     }
 }
 
-/// Comparisons in their one form; `None` if they can't all hold.
+/// Comparisons in canonical form; `None` if they can't all hold.
 fn normal(all: &[ArgCmp]) -> Option<All> {
     let mut normal = All::new();
     for arg in all {
@@ -111,12 +111,12 @@ enum Compared {
     As(ArgCmp),
 }
 
-/// The one form of a comparison.
+/// A comparison in canonical form.
 fn compare(arg: &ArgCmp) -> Compared {
     let value = arg.value();
     let as_op = |op, value, two| {
         let index = u64::try_from(arg.index()).unwrap_or(0);
-        // The index is one of a comparison that exists.
+        // The index comes from a valid comparison.
         ArgCmp::new(index, op, value, two).map_or(Compared::Never, Compared::As)
     };
     let at_most = |value| match value {
@@ -145,7 +145,7 @@ fn compare(arg: &ArgCmp) -> Compared {
     }
 }
 
-/// Without the alternatives that others include; the one that always holds, where they leave nothing out.
+/// Drops the alternatives that others include. If together they always hold, one that always holds remains.
 fn simplest(alternatives: &BTreeSet<All>) -> BTreeSet<All> {
     let single = |all: &All| match all.iter().next() {
         Some(&arg) if all.len() == 1 => Some(arg),
@@ -164,8 +164,8 @@ fn simplest(alternatives: &BTreeSet<All>) -> BTreeSet<All> {
     alternatives.iter().filter(included).cloned().collect()
 }
 
-/// Whether one of two comparisons holds whatever the argument is. Two `!=` of different values do: the trap of profiles that
-/// mean "neither".
+/// Whether one of two comparisons holds for every argument. Two `!=` of different values do, though their author meant
+/// "neither".
 fn cover(one: &ArgCmp, other: &ArgCmp) -> bool {
     if one.index() != other.index() {
         return false;

@@ -1,7 +1,7 @@
 //! Compares the meaning of two profiles.
 //!
-//! A difference is data: [`Diff::apply`] makes the one profile of the other. Two files that mean the same have none,
-//! however they are written ([`meaning`]).
+//! A difference is data: [`Diff::apply`] turns one profile into the other. Two files with the same meaning have none,
+//! whatever their form ([`meaning`]).
 
 mod direction;
 mod meaning;
@@ -21,42 +21,42 @@ use crate::syscall::{Arch, Syscall};
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The answer to calls that no rule holds for.
+    /// The action for calls that no rule matches.
     Default {
         /// The old one.
         from: Action,
         /// The new one.
         to: Action,
     },
-    /// The calls of an ABI are answered by the rules; before, whoever made one was killed.
+    /// The rules apply to the calls of an ABI; before, they killed the process.
     ArchAdded(Arch),
-    /// Whoever makes a call of this ABI is killed; before, the rules answered.
+    /// A call of this ABI kills the process; before, the rules applied.
     ArchRemoved(Arch),
-    /// One side lists ABIs, the other (`None`) leaves it at the native one.
+    /// One side lists ABIs, the other (`None`) means the native one.
     ArchesNamed {
         /// The old ones.
         from: Option<BTreeSet<Arch>>,
         /// The new ones.
         to: Option<BTreeSet<Arch>>,
     },
-    /// The filter is loaded with a flag that it wasn't loaded with.
+    /// The filter is loaded with another flag.
     FlagAdded(Flag),
-    /// It is loaded without a flag.
+    /// The filter is loaded without a flag.
     FlagRemoved(Flag),
-    /// Who is asked.
+    /// The process that is notified.
     Listener {
         /// The old one.
         from: Option<Listener>,
         /// The new one.
         to: Option<Listener>,
     },
-    /// What the rules say of a call.
+    /// The rules for a call.
     Call {
         /// The call.
         name: String,
-        /// What they said. Empty: nothing, so the default held.
+        /// The old ones. Empty: the default action applied.
         from: Answers,
-        /// What they say.
+        /// The new ones.
         to: Answers,
     },
 }
@@ -66,16 +66,16 @@ pub enum Change {
 pub struct Difference {
     /// The change.
     pub change: Change,
-    /// Whether it lets more through.
+    /// Whether more or less is allowed.
     pub direction: Direction,
-    /// What the call is good for; `None` for a change that isn't about one.
+    /// The risk of the call; `None` for a change that isn't about a call.
     pub risk: Option<Risk>,
-    /// What else there is to know, for people.
+    /// A remark for people.
     pub note: Option<&'static str>,
 }
 
-/// All that differs between two profiles: what is about all calls first, then each call, the wider first and of those the
-/// gravest.
+/// All differences between two profiles: first those that concern all calls, then those of single calls, the wider first, and
+/// of those the gravest.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Diff {
     /// The differences.
@@ -83,20 +83,20 @@ pub struct Diff {
 }
 
 impl Profile {
-    /// The profile in the one form that all profiles of its meaning have.
+    /// The profile in the canonical form of its meaning.
     #[must_use]
     pub fn canonical(&self) -> Profile {
         Meaning::of(self).profile()
     }
 
-    /// What the rules say of each call that they say anything of beyond the default action.
+    /// The rules' answers for each call that doesn't just get the default action.
     #[must_use]
     pub fn meaning_of_calls(&self) -> BTreeMap<String, Answers> {
         Meaning::of(self).calls
     }
 }
 
-/// What to change in the meaning of `from` to get that of `to`.
+/// The changes that turn the meaning of `from` into that of `to`.
 #[must_use]
 pub fn diff(from: &Profile, to: &Profile) -> Diff {
     let (from, to) = (Meaning::of(from), Meaning::of(to));
@@ -124,7 +124,7 @@ pub fn diff(from: &Profile, to: &Profile) -> Diff {
             direction = Direction::Other;
             note = Some("no listed architecture has a call of this name");
         } else if direction == Direction::Other && reaches_the_same(&old, &new, &from, &to) {
-            note = Some("the default action comes to the same");
+            note = Some("the default action does the same");
         }
         differences.push(Difference {
             risk: Some(risk(name)),
@@ -147,7 +147,7 @@ pub fn diff(from: &Profile, to: &Profile) -> Diff {
     Diff { differences }
 }
 
-/// Whether a rule of one side says what the default of the other does.
+/// Whether a rule of one side has the default action of the other.
 fn reaches_the_same(old: &Answers, new: &Answers, from: &Meaning, to: &Meaning) -> bool {
     let only = |answers: &Answers, default| {
         let always = BTreeSet::from([All::new()]);
@@ -157,7 +157,7 @@ fn reaches_the_same(old: &Answers, new: &Answers, from: &Meaning, to: &Meaning) 
         || (new.is_empty() && only(old, to.default_action))
 }
 
-/// What differs beside the calls.
+/// The differences other than calls.
 fn of_whole(from: &Meaning, to: &Meaning) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut add = |change, direction, note| {
@@ -191,7 +191,7 @@ fn of_whole(from: &Meaning, to: &Meaning) -> Vec<Difference> {
                 to: to.clone(),
             },
             Direction::Other,
-            Some("without a list it is the native architecture of the machine"),
+            Some("without a list, the native architecture of the machine"),
         ),
         _ => {}
     }
@@ -219,7 +219,7 @@ fn of_whole(from: &Meaning, to: &Meaning) -> Vec<Difference> {
 
 /// Why a difference doesn't fit a profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the profile is not the one that was compared: {0} is not what it was")]
+#[error("the profile is not the one that was compared: {0} differs")]
 pub struct DoesNotFit(String);
 
 impl Diff {
@@ -239,8 +239,8 @@ impl Diff {
         counts
     }
 
-    /// The profile that a profile becomes with these changes, in the form of [`Profile::canonical`]. `diff(a, b)` makes
-    /// `b` of `a`, and fits no profile that differs from `a` where `a` and `b` differ.
+    /// The profile with these changes applied, in the form of [`Profile::canonical`]. `diff(a, b)` turns `a` into `b`, and
+    /// doesn't apply to a profile that differs from `a` where `a` and `b` differ.
     pub fn apply(&self, profile: &Profile) -> Result<Profile, DoesNotFit> {
         let mut meaning = Meaning::of(profile);
         for difference in &self.differences {

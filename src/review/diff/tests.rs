@@ -223,7 +223,7 @@ fn a_difference_fits_only_where_it_was_made() {
     let diff = diff(&a, &b);
     assert_eq!(
         diff.apply(&b).unwrap_err().to_string(),
-        "the profile is not the one that was compared: the rule for read is not what it was"
+        "the profile is not the one that was compared: the rule for read differs"
     );
 }
 
@@ -234,5 +234,5 @@ fn a_rule_that_says_what_the_other_default_says_changes_nothing_for_its_call() {
     let diff = diff(&from, &to);
     let call = &diff.differences[1];
     assert_eq!(call.direction, Direction::Other);
-    assert_eq!(call.note, Some("the default action comes to the same"));
+    assert_eq!(call.note, Some("the default action does the same"));
 }

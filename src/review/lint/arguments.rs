@@ -132,7 +132,7 @@ pub(super) fn unmasked_int(context: &Context<'_>) -> Vec<Found> {
     }
     let compared = args(context)
         .filter(|(_, arg, _)| {
-            // A mask within the lower half is what is asked for.
+            // A mask within the lower half is the fix.
             arg.op() != Op::MaskedEq || arg.value() > u64::from(u32::MAX)
         })
         .filter_map(|(place, arg, rule)| Some((place, of_names(INTS, arg, rule)?)));
@@ -151,7 +151,7 @@ fn of_names(table: &[(&str, &[usize])], arg: &ArgCmp, rule: &Rule) -> Option<Str
 
 pub(super) fn pointer_compared(context: &Context<'_>) -> Vec<Found> {
     let compared = args(context)
-        // Whether there is a pointer at all can be asked.
+        // Comparing with NULL makes sense.
         .filter(|(_, arg, _)| !(matches!(arg.op(), Op::Eq | Op::Ne) && arg.value() == 0))
         .filter_map(|(place, arg, rule)| Some((place, of_names(POINTERS, arg, rule)?)));
     Found::names(compared.collect(), |compared| {
@@ -173,7 +173,7 @@ pub(super) fn clone_on_s390(context: &Context<'_>) -> Vec<Found> {
         .collect()
 }
 
-/// The last release that unites comparisons wrongly.
+/// The last release that merges comparisons wrongly.
 const LAST_WRONG: Version = Version::new(2, 6, 0);
 
 pub(super) fn merged_comparisons(context: &Context<'_>) -> Vec<Found> {
@@ -182,7 +182,7 @@ pub(super) fn merged_comparisons(context: &Context<'_>) -> Vec<Found> {
     }
     let ordered = |arg: &ArgCmp| matches!(arg.op(), Op::Lt | Op::Le | Op::Ge | Op::Gt);
     let rules = context.profile.rules().iter().enumerate();
-    // Where a call has an ordered comparison, and any other of the same argument.
+    // Calls with an ordered comparison, and another comparison of the same argument.
     rules
         .filter(|(_, rule)| rule.args().iter().any(ordered))
         .filter(|(index, rule)| {
@@ -207,7 +207,7 @@ pub(super) fn merged_comparisons(context: &Context<'_>) -> Vec<Found> {
             Found::at(
                 Place::Rule(index),
                 format!(
-                    "{} is compared by order, and with other values too",
+                    "{} has an ordered comparison and others of the same argument",
                     list(rule)
                 ),
             )
@@ -220,18 +220,16 @@ pub(super) fn never_holds(context: &Context<'_>) -> Vec<Found> {
         .filter(|(_, arg, _)| match arg.op() {
             Op::Lt => arg.value() == 0,
             Op::Gt => arg.value() == u64::MAX,
-            // libseccomp ignores bits that the mask doesn't have; that they are there shows that something else was meant.
+            // libseccomp ignores expected bits outside the mask; the author meant something else.
             Op::MaskedEq => arg.value_two().unwrap_or(0) & !arg.value() != 0,
             _ => false,
         })
         .map(|(place, arg, _)| match arg.op() {
             Op::MaskedEq => Found::at(
                 place,
-                format!(
-                    "{arg}: bits are expected that the mask takes away, and libseccomp ignores them"
-                ),
+                format!("{arg}: libseccomp ignores the expected bits outside the mask"),
             ),
-            _ => Found::at(place, format!("{arg} is never so")),
+            _ => Found::at(place, format!("{arg} never holds")),
         })
         .collect()
 }

@@ -18,7 +18,7 @@ fn names<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a str)>
     })
 }
 
-/// Every name whose rule lets the call through.
+/// Every name whose rule allows or logs the call.
 fn executed<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a str)> {
     names(context).filter(|(place, _)| match place {
         Place::Name { rule, .. } => {
@@ -38,7 +38,7 @@ pub(super) fn missing_exit(context: &Context<'_>) -> Vec<Found> {
         .into_iter()
         .filter(|name| !may(context, name))
         .collect();
-    // systemd adds @default to every list, which has them.
+    // systemd adds @default, which has them, to every list.
     let by_itself = context.target == Target::Systemd;
     if missing.is_empty() || by_itself || context.profile.rules().is_empty() {
         return Vec::new();
@@ -127,7 +127,7 @@ pub(super) fn unknown_call(context: &Context<'_>) -> Vec<Found> {
 pub(super) fn newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
     let version = context.libseccomp;
     let arches = context.arches();
-    // A rule that refuses what the default refuses loses nothing, nor does one for a call that no listed ABI has.
+    // Skipping a rule that denies changes nothing if the default denies too; nor does skipping a call that no listed ABI has.
     let newer = executed(context)
         .filter(|(_, name)| arches.iter().any(|&arch| exists(arch, name)))
         .filter_map(|(place, name)| match since(name) {
@@ -242,7 +242,7 @@ pub(super) fn rule_like_default(context: &Context<'_>) -> Vec<Found> {
         .map(|(rule, _)| {
             Found::at(
                 Place::Rule(rule),
-                format!("the default action is {default} too"),
+                format!("its action is the default action, {default}"),
             )
         })
         .collect()
@@ -289,6 +289,11 @@ pub(super) fn multiplexed(context: &Context<'_>) -> Vec<Found> {
             let mut arches = context.arches().into_iter();
             arches.any(|arch| Syscall::from_name(arch, name).is_some())
         })
-        .map(|(place, name)| Found::at(place, format!("{name} allows all that goes through it")))
+        .map(|(place, name)| {
+            Found::at(
+                place,
+                format!("{name} allows every call that is made through it"),
+            )
+        })
         .collect()
 }

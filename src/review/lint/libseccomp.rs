@@ -1,12 +1,12 @@
 //! The libseccomp releases that introduced calls, actions, ABIs and flags.
 //!
-//! From libseccomp's own history: its CHANGELOG tells to which Linux each release brought the table of calls (2.2.0: 3.19,
-//! 2.3.0: 4.5, 2.3.2: 4.10, 2.3.3: 4.15, 2.4.0: 5.0, 2.4.2: 5.4, 2.5.0: 5.8, 2.5.2: 5.14, 2.5.3: 5.15, 2.5.4: 5.17, 2.5.5: 6.7,
-//! 2.6.0: 6.13), syscalls(2) which Linux brought a call; the last two steps are checked against the tables (`src/syscalls.csv`)
-//! of 2.5.4 and 2.6.0. What is missing from it is in every release since 2.2.0.
+//! The source is libseccomp's own history: its CHANGELOG says up to which Linux the table of calls of each release goes
+//! (2.2.0: 3.19, 2.3.0: 4.5, 2.3.2: 4.10, 2.3.3: 4.15, 2.4.0: 5.0, 2.4.2: 5.4, 2.5.0: 5.8, 2.5.2: 5.14, 2.5.3: 5.15, 2.5.4:
+//! 5.17, 2.5.5: 6.7, 2.6.0: 6.13), syscalls(2) which Linux brought a call; the last two steps are checked against the
+//! tables (`src/syscalls.csv`) of 2.5.4 and 2.6.0. What is missing from it is in every release since 2.2.0.
 //!
-//! Distributions add calls to older releases (Debian's 2.5.4-1+deb12u1 has those of Linux 6.7): what is said here is what one can
-//! rely on.
+//! Distributions add calls to older releases (Debian's 2.5.4-1+deb12u1 has those of Linux 6.7): the table here is the
+//! minimum.
 
 use std::fmt;
 use std::str::FromStr;
@@ -181,7 +181,7 @@ const CALLS: &[(Version, &[&str])] = &[
     ]),
 ];
 
-/// Newer than the table of 2.6.0 (Linux 6.13), or of an ABI that libseccomp hasn't got.
+/// Newer than the table of 2.6.0 (Linux 6.13), or of an ABI that libseccomp doesn't support.
 const NO_RELEASE: &[&str] = &[
     "file_getattr",
     "file_setattr",

@@ -1,8 +1,8 @@
 //! Finds likely problems of a profile in the runtime that loads it.
 //!
-//! A rule is a function with an id that stays, a text and a fix ([`RULES`]). It looks at a profile for one target, and reports
-//! the places where it fires, all in one finding. The facts are those of runc's `libcontainer/seccomp`, crun's `seccomp.c`, containerd's and
-//! moby's reading of profiles, systemd.exec(5), and of libseccomp ([`libseccomp`]).
+//! A rule is a function with an id that stays, a text and a fix ([`RULES`]). It looks at a profile for one target, and
+//! reports the places where it fires, all in one finding. The facts are those of runc's `libcontainer/seccomp`, crun's
+//! `seccomp.c`, containerd's and moby's reading of profiles, systemd.exec(5), and of libseccomp ([`libseccomp`]).
 
 mod arguments;
 mod calls;
@@ -67,7 +67,7 @@ pub struct LintRule {
     check: fn(&Context<'_>) -> Vec<Found>,
 }
 
-/// What is looked at.
+/// The profile and its target.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// The profile.

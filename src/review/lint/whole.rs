@@ -7,7 +7,7 @@ use crate::syscall::Arch;
 
 pub(super) fn allows_by_default(context: &Context<'_>) -> Vec<Found> {
     let default = context.profile.default_action();
-    // A profile that logs is one that finds out what is missing.
+    // A profile that logs is there to find what is missing.
     if default != Action::Allow {
         return Vec::new();
     }
@@ -33,7 +33,7 @@ pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<Found> {
             if !(recording.syscalls().keys()).any(|call| call.arch == *arch) {
                 found.push(Found::at(
                     place,
-                    format!("no run of {} called on {arch}", recording.name),
+                    format!("no run of {} made a call of {arch}", recording.name),
                 ));
             }
         } else if let Some((wide, _)) = (COMPANIONS.iter())
@@ -148,7 +148,9 @@ pub(super) fn unused_listener(context: &Context<'_>) -> Vec<Found> {
     match context.profile.listener() {
         Some(listener) if !asks => {
             let path = listener.path();
-            vec![Found::whole(format!("no rule asks the listener at {path}"))]
+            vec![Found::whole(format!(
+                "no rule notifies the listener at {path}"
+            ))]
         }
         _ => Vec::new(),
     }
@@ -170,7 +172,7 @@ pub(super) fn not_for_systemd(context: &Context<'_>) -> Vec<Found> {
         } else if !is_answer_of_systemd(rule.action()) && rule.action() != default {
             found.push(Found::at(
                 place,
-                format!("{} is no answer of SystemCallFilter=", rule.action()),
+                format!("SystemCallFilter= has no {}", rule.action()),
             ));
         }
     }
@@ -195,15 +197,13 @@ pub(super) fn no_rules(context: &Context<'_>) -> Vec<Found> {
     if executes || default.executes() || matches!(default, Action::Notify | Action::Trace(_)) {
         return Vec::new();
     }
-    vec![Found::whole("no rule lets any call through")]
+    vec![Found::whole("no rule allows any call")]
 }
 
 pub(super) fn no_spec_allow(context: &Context<'_>) -> Vec<Found> {
     match context.profile.flags() {
         Some(flags) if !flags.contains(&Flag::SpecAllow) => {
-            vec![Found::whole(
-                "flags are given, without SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-            )]
+            vec![Found::whole("`flags` lacks SECCOMP_FILTER_FLAG_SPEC_ALLOW")]
         }
         _ => Vec::new(),
     }
