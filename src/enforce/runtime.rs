@@ -95,7 +95,7 @@ pub(super) fn compile_like(profile: &Profile, runtime: Runtime) -> Result<Filter
     })
 }
 
-/// Fails for what the runtime refuses, though libseccomp and the kernel would take it.
+/// Fails for profiles that the runtime refuses, though libseccomp and the kernel would accept them.
 fn require_accepted(profile: &Profile, runtime: Runtime) -> Result<(), CompileError> {
     if profile.default_action() == Action::Notify {
         return Err(CompileError::NotifyByDefault);
@@ -147,12 +147,12 @@ fn stub(profile: &Profile) -> Vec<sock_filter> {
     sections
 }
 
-/// The highest number that the profile names, as `struct seccomp_data` has it. Which action a name gets makes no difference.
+/// The highest number that the profile names, as `struct seccomp_data` has it. The action makes no difference.
 fn last_number(profile: &Profile, arch: Arch) -> Option<u32> {
     let scmp = arch.scmp()?;
     let names = profile.rules().iter().flat_map(Rule::names);
     let numbers = names.filter_map(|name| ScmpSyscall::from_name_by_arch(name, scmp).ok());
-    // Pseudo numbers, of calls that the ABI hasn't, are negative.
+    // The pseudo numbers of calls that the ABI lacks are negative.
     let numbers = numbers.filter_map(|syscall| u32::try_from(syscall.as_raw_syscall()).ok());
     numbers.max().filter(|&number| number > 0)
 }
@@ -160,8 +160,8 @@ fn last_number(profile: &Profile, arch: Arch) -> Option<u32> {
 /// `__X32_SYSCALL_BIT`.
 const X32_BIT: u32 = 0x4000_0000;
 
-/// The instructions for the ABIs of one audit value: `x86_64` and x32 share theirs. The number is left in A where the value is
-/// this one, for libseccomp's program loads what it needs.
+/// The instructions for the ABIs of one audit value: `x86_64` and x32 share theirs. A is left with the number; libseccomp's
+/// program loads what it needs.
 fn section(audit: u32, last: &BTreeMap<Arch, u32>, behind: usize) -> Vec<sock_filter> {
     let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
     let behind = u32::try_from(behind).unwrap_or(u32::MAX);

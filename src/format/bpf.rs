@@ -77,7 +77,7 @@ fn profile(program: &Program, input: &mut Input<'_>) -> Result<Profile, ParseErr
     // A filter that answers the same to everything has no ABIs.
     let rest = tables.first().map_or(&other, |table| &table.rest);
     let Some(default_action) = rest.always() else {
-        let what = "what the program answers to calls that it doesn't name depends on arguments";
+        let what = "the answer to calls that the program doesn't name depends on arguments";
         return Err(ParseError::new(
             Some(at(0)),
             ParseErrorKind::Unsaid(what.to_owned()),
@@ -86,7 +86,10 @@ fn profile(program: &Program, input: &mut Input<'_>) -> Result<Profile, ParseErr
     let mut answers: BTreeMap<Arch, Answers> = BTreeMap::new();
     for table in &tables {
         if table.rest.always() != Some(default_action) {
-            let what = format!("{}: calls that aren't named get another answer", table.arch);
+            let what = format!(
+                "{}: calls that aren't named get a different answer",
+                table.arch
+            );
             input.lose(None, what)?;
         }
         answers.insert(table.arch, named(table, input)?);
@@ -165,7 +168,7 @@ struct Rules {
 }
 
 impl Rules {
-    /// Adds what becomes of a call. Whether a profile can say it.
+    /// Adds the answers to a call. Returns whether a profile can express them.
     fn add(&mut self, name: &str, outcome: &FilterAnswer, default_action: Action) -> bool {
         match outcome {
             FilterAnswer::Always(action) => {

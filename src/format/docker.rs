@@ -2,8 +2,8 @@
 //! that hold under conditions (`includes`, `excludes`), ABIs by machine (`archMap`), comments, a legacy field for a single
 //! name. Podman also gives errnos by name, and has no `minKernel` and no listener.
 //!
-//! A [`DockerProfile`] holds all of it. What holds for a container is its resolution for a [`Machine`], which is what the
-//! engines give to the runtime.
+//! A [`DockerProfile`] holds all of it. Engines resolve it for the container, here a [`Machine`], before they give it to
+//! the runtime.
 //!
 //! Empty comments, conditions and lists of arguments have no meaning and are not kept.
 
@@ -76,18 +76,18 @@ struct SubArches {
     others: Vec<Arch>,
 }
 
-/// A rule, and when it holds.
+/// A rule, and its conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct DockerRule {
     rule: Rule,
     comment: Option<String>,
-    /// It holds only if all of this is true.
+    /// It applies only if all of this is true.
     includes: Condition,
-    /// It doesn't hold if any of this is true.
+    /// It doesn't apply if any of this is true.
     excludes: Condition,
 }
 
-/// What a rule depends on.
+/// A condition of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Condition {
     /// Capabilities of the container.
@@ -105,7 +105,7 @@ impl Condition {
 }
 
 impl DockerRule {
-    /// Whether the rule holds: moby's `setupSeccomp`.
+    /// Whether the rule applies: moby's `setupSeccomp`.
     fn holds(&self, machine: &Machine, format: Format) -> bool {
         let default_caps = match format {
             Format::Podman => Machine::PODMAN_CAPS,
@@ -136,7 +136,8 @@ fn condition_arch(name: &str) -> Option<Arch> {
 }
 
 impl DockerProfile {
-    /// The profile for a container on a machine. Unless capabilities are given, those count that the format's engine gives.
+    /// The profile for a container on a machine. Without given capabilities, those that the format's engine gives by
+    /// default count.
     fn resolve(&self, machine: &Machine, format: Format) -> Profile {
         let rules = self.rules.iter().filter(|rule| rule.holds(machine, format));
         Profile::new(self.default_action)
@@ -244,7 +245,7 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
         .map(|Object(syscall)| has_legacy_name(syscall))
         .collect();
     let docker = profile(seccomp).map_err(|invalid| invalid.in_text(text))?;
-    // The rules that hold, by their number in the file, and whether each has its name in the legacy field.
+    // The rules that apply, by their number in the file, and whether each has its name in the legacy field.
     let holding: Vec<(usize, bool)> = (docker.rules.iter().zip(legacy).enumerate())
         .filter(|(_, (rule, _))| rule.holds(machine, format))
         .map(|(index, (_, legacy))| (index, legacy))
@@ -410,7 +411,7 @@ fn condition(raw: Option<Object<RawCondition>>, path: &Path) -> Result<Condition
     })
 }
 
-/// The number of an errno that is said by its number, its name, or both.
+/// An errno that is given by its number, its name, or both.
 fn errno(number: Option<u32>, name: Option<&str>) -> Result<Option<u32>, Invalid> {
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         return Ok(number);
@@ -536,7 +537,7 @@ fn render(profile: &DockerProfile, out: &mut Output<'_>) -> Result<String, Rende
     Ok(text + "\n")
 }
 
-/// `None`: the rule depends on what the format can't ask for, and is left out.
+/// `None`: the rule has a condition that the format lacks, and is left out.
 fn write_syscall<'a>(
     rule: &'a DockerRule,
     index: usize,

@@ -4,22 +4,22 @@ use super::{Format, RenderError, Writing, Written, write};
 use crate::profile::{GenerateError, Generated, Policy, generate};
 use crate::recording::Recording;
 
-/// A profile as it is written to a file, and where everything in it comes from.
+/// A profile as it is written to a file, with the reasons for its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document<'a> {
     /// The profile, and its reasons.
     pub generated: Generated<'a>,
-    /// It, as it is written.
+    /// Its file.
     pub written: Written,
 }
 
-/// What becomes of recorded calls that have no name, and so can't be in a profile.
+/// What to do with recorded calls without a name, which can't be in a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnUnnamed {
-    /// They make an error.
+    /// Return an error.
     #[default]
     Fail,
-    /// They are left out of the profile, and are in [`Generated::unnamed`].
+    /// Leave them out of the profile. They are in [`Generated::unnamed`].
     Skip,
 }
 
@@ -27,19 +27,19 @@ pub enum OnUnnamed {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentError {
-    /// There is nothing to make one from.
+    /// There is nothing to generate one from.
     #[error(transparent)]
     Generate(#[from] GenerateError),
     /// Calls were recorded that can't be in one.
-    #[error("no profile can allow what has no name: {}", .0.join("; "))]
+    #[error("no profile can allow calls without a name: {}", .0.join("; "))]
     Unnamed(Vec<String>),
     /// The format can't express it.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
 
-/// Makes the profile of a workload. The same calls give the same bytes, in whatever runs they were recorded. What the format
-/// can't say is an error, or, where `lossy` is set, left out and told of.
+/// Generates and writes the profile of a workload. The same calls give the same bytes, whichever runs recorded them. What the
+/// format can't express is an error, or is left out and listed with `lossy`.
 pub fn document<'a>(
     recording: &'a Recording,
     policy: Policy,

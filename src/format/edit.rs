@@ -19,28 +19,28 @@ pub enum EditError {
     /// It can't be read.
     #[error(transparent)]
     Parse(#[from] ParseError),
-    /// The format can't express what it would say.
+    /// The format can't express the result.
     #[error(transparent)]
     Render(#[from] RenderError),
     /// The format's files can't be changed in place.
     #[error("profiles in the {0} format can't be changed in place")]
     Format(Format),
-    /// It has something where it isn't looked for.
-    #[error("the text can't be changed without changing what else it says")]
+    /// Its layout is not supported.
+    #[error("the text can't be changed without changing other parts of it")]
     Elsewhere,
 }
 
 const ARCHITECTURES: &[Step] = &[Step::Field("architectures")];
 const SYSCALLS: &[Step] = &[Step::Field("syscalls")];
 
-/// Changes the text of a profile. The new text says what [`Edit::apply`] gives.
+/// Changes the text of a profile. The new text means the result of [`Edit::apply`].
 pub fn edit(format: Format, text: &str, edit: &Edit) -> Result<String, EditError> {
     let profile = parse(format, text.as_bytes())?;
     let edited = edit.apply(&profile);
     if edited == profile {
         return Ok(text.to_owned());
     }
-    // What was written here is written here again.
+    // Files that this program wrote are written again as a whole.
     if render(format, &profile).is_ok_and(|rendered| rendered == text) {
         return Ok(render(format, &edited)?);
     }
@@ -53,7 +53,7 @@ pub fn edit(format: Format, text: &str, edit: &Edit) -> Result<String, EditError
     }
 }
 
-/// Changes one list after another. `None` where a list isn't where it is looked for.
+/// Changes one list after another. `None` if a list isn't at its place.
 pub(super) fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<String> {
     let mut text = text.to_owned();
     let listed = profile.architectures().unwrap_or_default();
@@ -89,7 +89,7 @@ pub(super) fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<St
             };
         }
     }
-    // From behind, so that the numbers of those before stay.
+    // From the end, so that earlier indices stay valid.
     for (&rule, gone) in edit.remove.iter().rev() {
         let names = strings(&text, &names_of(&text, rule)?)?;
         if names.iter().all(|name| gone.contains(name)) {
@@ -170,14 +170,14 @@ fn part<'a>(text: &'a str, path: &[Step]) -> Option<&'a str> {
     Some(part)
 }
 
-/// Where a slice of a text is in it.
+/// The range of a slice in a text.
 fn range_of(text: &str, part: &str) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     let range = start..start + part.len();
     (text.get(range.clone())? == part).then_some(range)
 }
 
-/// Puts a value into a list as the others are in it.
+/// Inserts a value into a list, in the layout of its neighbours.
 fn insert(text: &str, list: &List, at: usize, value: &impl Serialize) -> Option<String> {
     let items = &list.items;
     let Some(first) = items.first() else {
@@ -203,7 +203,7 @@ fn insert(text: &str, list: &List, at: usize, value: &impl Serialize) -> Option<
     splice(text, end..end, &(separator + &value))
 }
 
-/// Takes an item out of a list.
+/// Removes an item from a list.
 fn remove(text: &str, list: &List, at: usize) -> Option<String> {
     let items = &list.items;
     let item = items.get(at)?;
@@ -260,7 +260,7 @@ fn compact(value: &impl Serialize) -> Option<String> {
     serde_json::to_string(value).ok()
 }
 
-/// A value as it looks behind this separator: over several lines, if its neighbours begin new ones.
+/// A value in the layout of this separator: over several lines if its neighbours begin new ones.
 fn laid_out(text: &str, value: &impl Serialize, separator: &str) -> Option<String> {
     let Some((_, indent)) = separator.rsplit_once('\n') else {
         return compact(value);

@@ -67,12 +67,12 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
     let head = out.head(
         "#",
         &[
-            "Reports the calls that the profile does not allow. Falco has to watch all calls for it:",
+            "Reports the calls that the profile does not allow. Falco has to watch all calls:",
             "base_syscalls.all in falco.yaml, or falco -A.",
         ],
     );
     let rule = scalar(&format!(
-        "System call outside of the profile of {}",
+        "System call outside the profile of {}",
         out.writing.name
     ));
     let items = if expected.is_empty() {

@@ -1,10 +1,10 @@
-//! A C source that loads the profile with libseccomp: `cc -o app app.c -lseccomp`, then `./app CMD`; or a function to be
-//! called (`-D SC_RECORD_NO_MAIN`). It does what `sc-record run` does: a filter for each ABI, which are united; calls of
-//! other ABIs end the process; calls that go through socketcall(2) and ipc(2) as there. What it can't do is check what
-//! libseccomp made of it (`--export-bpf` writes that, for `sc-record inspect`).
+//! A C source that loads the profile with libseccomp: `cc -o app app.c -lseccomp`, then `./app CMD`; or a function to
+//! call (`-D SC_RECORD_NO_MAIN`). It does what `sc-record run` does: it merges one filter per ABI; calls of other ABIs kill
+//! the process; calls through socketcall(2) and ipc(2) are handled the same way. It can't check libseccomp's program
+//! (`--export-bpf` writes it, for `sc-record inspect`).
 //!
-//! C is read only as it was written here: the part with the profile is read, and the whole must then be what would be
-//! written for it.
+//! C is read only if sc-record wrote it: the part with the profile is read, and the whole text must equal what would be
+//! written for that profile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -231,7 +231,7 @@ impl Tokens<'_> {
     }
 
     fn error(&self, expected: &str) -> ParseError {
-        let message = format!("{expected} is missing: this is not as sc-record writes it");
+        let message = format!("{expected} is missing: sc-record writes this differently");
         ParseError::form(self.position(), message)
     }
 
@@ -501,7 +501,7 @@ fn unchanged(text: &str, profile: &Profile) -> Result<(), ParseError> {
             line: position,
             column: 1,
         };
-        let message = "the code differs from what sc-record writes for this profile";
+        let message = "the code is not what sc-record writes for this profile";
         return Err(ParseError::form(Some(position), message));
     }
 }

@@ -192,7 +192,7 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
             line.next();
             match word.as_str() {
                 "@default" => default_action = default(&mut line)?,
-                // It says how often calls come, and nothing of what becomes of them.
+                // It says how frequent calls are, not how they are answered.
                 "@frequency" => continue,
                 "@include" => {
                     input.lose(Some(position), "@include: what is in the other file")?;

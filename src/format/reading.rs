@@ -47,9 +47,9 @@ pub struct Parsed {
     pub(super) places: Places,
 }
 
-/// What a file says that a profile can't hold: kept while the format stays the same.
+/// The parts of a file that a profile can't hold: kept while the format stays the same.
 pub(super) trait Extras: fmt::Debug + Send + Sync {
-    /// Writes everything that the file said; `None` if the format of the output can't express it.
+    /// Writes all parts of the file; `None` if the format of the output can't express them.
     fn render(&self, out: &mut Output<'_>) -> Option<Result<String, RenderError>>;
 }
 

@@ -1,14 +1,14 @@
 //! A drop-in for a unit of systemd (`systemd.exec(5)`): `SystemCallFilter=`, `SystemCallErrorNumber=`,
-//! `SystemCallArchitectures=`, and `SystemCallLog=` for a profile that logs. There are no arguments, and the answers are to
-//! execute a call, to log it, to refuse it with an errno, and to kill the process.
+//! `SystemCallArchitectures=`, and `SystemCallLog=` for a profile that logs. There are no arguments, and the actions are to
+//! execute a call, to log it, to deny it with an errno, and to kill the process.
 //!
-//! systemd puts `@default` into every list of allowed calls. So the list that is written begins with that very group, takes
-//! it out again, and only then adds the profile's own calls: lines are applied in order (`seccomp_parse_syscall_filter`,
+//! systemd puts `@default` into every list of allowed calls. So a written list begins with that group, removes
+//! it again, and then adds the profile's own calls: lines are applied in order (`seccomp_parse_syscall_filter`,
 //! `src/shared/seccomp-util.c`). A call with an errno of its own goes into a line with `~`, which in a list of allowed
 //! calls sets its errno.
 //!
-//! A filter of systemd's holds for all ABIs of the machine, unless `SystemCallArchitectures=` leaves them out. A profile
-//! without ABIs is for the native one; `native` says it.
+//! A filter of systemd applies to all ABIs of the machine, unless `SystemCallArchitectures=` excludes them. A profile
+//! without ABIs is for the native one, which is written as `native`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
@@ -70,9 +70,7 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
         "systemctl daemon-reload and restart the unit.",
     ];
     if lists.contains(DEFAULT) {
-        head.push(
-            "systemd allows the calls of @default besides: the list begins with taking them out.",
-        );
+        head.push("systemd also allows the calls of @default: the list first removes them.");
     }
     Ok(format!(
         "{}[Service]\n{}SystemCallArchitectures={}\n",
@@ -82,7 +80,7 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
     ))
 }
 
-/// The lines that say which calls get which answer.
+/// The lines with the calls and their actions.
 fn lists(
     default_action: Action,
     mut answers: BTreeMap<&str, Action>,
@@ -115,12 +113,12 @@ fn lists(
         .collect();
     match default_action {
         Action::Allow if denied.is_empty() => {
-            out.lose("no call is refused: there is nothing to filter")?;
+            out.lose("no call is denied: there is nothing to filter")?;
             Ok(String::new())
         }
         Action::Allow => Ok(lines("SystemCallFilter=~", &denied)),
         Action::Log if allowed.is_empty() => {
-            // A list of what is not logged can't be empty: this name is no call.
+            // A list of calls that are not logged can't be empty: this name is no call.
             out.lose("no call is allowed without being logged")?;
             Ok(String::new())
         }
@@ -147,7 +145,7 @@ fn lists(
     }
 }
 
-/// As many lines as are needed; systemd unites them.
+/// As many lines as needed; systemd joins them.
 fn lines(start: &str, words: &[String]) -> String {
     let mut text = String::new();
     let mut line = String::new();
@@ -196,7 +194,7 @@ fn arch_name(arch: Arch) -> Option<&'static str> {
     found.map(|(name, _)| *name)
 }
 
-/// The calls of a group, as the systemd of this machine has it; `None` where there is none.
+/// The calls of a group in this machine's systemd; `None` without systemd or such a group.
 #[must_use]
 pub fn groups_of_systemd(group: &str) -> Option<Vec<String>> {
     let mut command = Command::new("systemd-analyze");
@@ -221,12 +219,12 @@ pub fn groups_of_systemd(group: &str) -> Option<Vec<String>> {
     Some(calls.into_iter().collect())
 }
 
-/// What the lines of a file have added up to.
+/// The settings after the lines that were read.
 #[derive(Default)]
 struct Unit {
-    /// Whether the list is of what is allowed; `None` without a list.
+    /// Whether it is a list of allowed calls; `None` without a list.
     allows: Option<bool>,
-    /// What is in the list, with its errno if it has one of its own: calls, and groups that nothing was asked of yet.
+    /// The list: calls, and groups that were not expanded yet, each with its errno, if any.
     list: BTreeMap<String, (Option<Action>, Position)>,
     /// Calls that are not logged; `None` without such a list.
     unlogged: Option<BTreeMap<String, Position>>,
@@ -353,7 +351,7 @@ impl UnitReader<'_, '_> {
                 }
                 Ok(())
             }
-            // What else a unit says has nothing to do with calls, or restricts some by other means.
+            // Other settings have nothing to do with calls, or restrict some by other means.
             "RestrictAddressFamilies"
             | "RestrictNamespaces"
             | "MemoryDenyWriteExecute"
@@ -405,7 +403,7 @@ impl UnitReader<'_, '_> {
                 Some((name, errno)) => (name, Some(read_errno(errno, position)?)),
             };
             if inverted != allows || action.is_some() {
-                // A group stays one until calls have to be told apart.
+                // A group is not expanded until its calls differ.
                 let names = match action {
                     None => vec![name.to_owned()],
                     Some(_) => self.expand(name, position)?,
@@ -420,7 +418,7 @@ impl UnitReader<'_, '_> {
         Ok(())
     }
 
-    /// Takes a call or a group out of the list.
+    /// Removes a call or a group from the list.
     fn remove(
         &mut self,
         list: &mut BTreeMap<String, (Option<Action>, Position)>,
@@ -460,7 +458,7 @@ impl UnitReader<'_, '_> {
             return Ok(calls);
         }
         let what = if self.groups.is_some() {
-            format!("the calls of {word}, which systemd-analyze on this machine doesn't tell")
+            format!("the calls of {word}, which systemd-analyze on this machine doesn't know")
         } else {
             format!("the calls of {word}, which only systemd knows")
         };

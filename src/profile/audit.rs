@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{Action, ErrnoRet, Listener, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
-/// The ABIs of one kernel. A filter that isn't told of an ABI kills those who use it, instead of logging them.
+/// The ABIs of one kernel. A filter kills callers of an unlisted ABI instead of logging them.
 const TOGETHER: &[&[Arch]] = &[
     &[Arch::X86_64, Arch::X86, Arch::X32],
     &[Arch::Aarch64, Arch::Arm],
@@ -57,8 +57,7 @@ impl Profile {
             )
     }
 
-    /// The profile that logs what this one doesn't allow, whatever it answers to it. What it allows for some arguments only
-    /// is logged too.
+    /// The profile that logs the calls that this one doesn't simply allow.
     #[must_use]
     pub fn audit(&self) -> Profile {
         Profile::log_all(self.listed_or(Arch::NATIVE))
@@ -81,7 +80,7 @@ impl Profile {
         names.iter().flat_map(on_all).collect()
     }
 
-    /// This profile, and what the other one allows.
+    /// This profile, which also allows the calls that the other one allows.
     #[must_use]
     pub fn or_allowed_by(&self, other: &Profile) -> Profile {
         let plain = self.rules.iter().filter(|rule| is_plain(rule));
@@ -107,7 +106,7 @@ impl Profile {
             .with_rules(allow(names).into_iter().chain(rules))
     }
 
-    /// Names that plain rules allow, and no other rule answers otherwise.
+    /// Names that rules without comparisons allow, and that have no rule with another action.
     fn names_allowed(&self) -> BTreeSet<String> {
         let of = |plain: bool| {
             let rules = self

@@ -11,7 +11,7 @@ pub(crate) struct Family {
     pub(crate) when: &'static [&'static str],
     /// … these are added.
     pub(crate) add: &'static [&'static str],
-    /// Who exchanges them. The end of the sentence "NAME is allowed because …".
+    /// What exchanges them. The end of the sentence "NAME is allowed because …".
     pub(crate) why: &'static str,
 }
 
@@ -24,7 +24,7 @@ const fn family(members: &'static [&'static str], why: &'static str) -> Family {
     }
 }
 
-/// What needs no recording: names, and the end of the sentence "NAME is allowed because …".
+/// Names that need no recording, and the end of the sentence "NAME is allowed because …".
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Always {
     pub(crate) names: &'static [&'static str],
@@ -48,7 +48,7 @@ pub(crate) const SAFE: &[Always] = &[
     },
     Always {
         names: &["execve"],
-        why: "whoever enforces the profile starts the workload with it",
+        why: "the runtime starts the workload with it",
     },
     Always {
         names: &[
@@ -326,8 +326,8 @@ const fn large_files(members: &'static [&'static str]) -> Family {
     )
 }
 
-/// A newer call that libc or a language's runtime tries and can do without, if the answer is ENOSYS. The older call that
-/// it falls back to is what was recorded where the newer one was not there. Any other errno is taken as the result.
+/// A newer call that libc or a language's runtime tries and can do without, if the answer is ENOSYS. The caller falls back
+/// to the older call, which is the recorded one on machines without the newer one. Any other errno counts as the result.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe {
     pub(crate) name: &'static str,

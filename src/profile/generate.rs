@@ -19,14 +19,14 @@ pub struct Generated<'a> {
     pub names: BTreeMap<String, BTreeMap<Arch, Reason<'a>>>,
     /// The names that answer ENOSYS, and why.
     pub probes: BTreeMap<String, &'static str>,
-    /// Calls that were recorded and can't be in a profile. Without them the workload is refused what it did.
+    /// Calls that were recorded and can't be in a profile. The profile denies them.
     pub unnamed: Vec<Unnamed<'a>>,
-    /// The runs of which calls may be missing.
+    /// The runs that may lack calls.
     pub incomplete: Vec<Incomplete>,
 }
 
 impl<'a> Generated<'a> {
-    /// The names that the policy allows, not the recording, each with its ABI and reason.
+    /// The names that the policy adds, each with its ABI and reason.
     pub fn additions(&self) -> impl Iterator<Item = (&str, Arch, &Reason<'a>)> {
         self.names.iter().flat_map(|(name, reasons)| {
             let added = reasons
@@ -88,7 +88,7 @@ fn write_list<T: fmt::Display>(
     Ok(())
 }
 
-/// A run of which calls may be missing.
+/// A run that may lack calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incomplete {
     /// The run.
@@ -108,7 +108,7 @@ impl fmt::Display for Incomplete {
     }
 }
 
-/// Why there is nothing to make a profile from.
+/// Why no profile can be generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenerateError {
     /// There are no runs.
@@ -127,7 +127,7 @@ const NOT_OBSERVED: &str =
 const RUNTIME: &str =
     "the container runtime called it under the profile, before the program was executed";
 
-/// Makes the profile of a workload from its recording.
+/// Generates the profile of a workload from its recording.
 ///
 /// The profile denies with EPERM what it does not allow. It depends on the set of calls and on the policy alone.
 pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated<'_>, GenerateError> {
@@ -138,7 +138,7 @@ pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated<'_>, 
     let mut unnamed = Vec::new();
     let mut recorded: BTreeMap<Arch, BTreeSet<String>> = BTreeMap::new();
     for (syscall, seen) in recording.syscalls() {
-        // An ABI is listed even if no call of it has a name: one that isn't listed is not refused but killed.
+        // An ABI is listed even if no call of it has a name: a call of an unlisted ABI kills the process.
         let on_arch = recorded.entry(syscall.arch).or_default();
         let Some(name) = syscall.name() else {
             unnamed.push(Unnamed { syscall, seen });

@@ -26,7 +26,7 @@ use std::fmt;
 
 use crate::syscall::Arch;
 
-/// What a workload may call.
+/// The calls that a workload may make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     default_action: Action,
@@ -156,7 +156,7 @@ impl Profile {
         })
     }
 
-    /// What the profile says of one call.
+    /// The part of the profile about one call.
     #[must_use]
     pub fn only(&self, name: &str) -> Profile {
         self.with_each_rule(|rule| rule.only(name))
@@ -242,7 +242,7 @@ impl fmt::Display for Flag {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     path: String,
-    /// What is sent along, whatever it means to the listener.
+    /// Data that is sent to the listener with the descriptor.
     pub metadata: Option<String>,
 }
 

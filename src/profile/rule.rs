@@ -8,7 +8,7 @@ use crate::escape::is_plain;
 /// How many arguments a system call has (`struct seccomp_data`, seccomp(2)).
 pub const ARGS: usize = 6;
 
-/// What a profile says of some system calls.
+/// A profile's action for some system calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     names: Vec<String>,
@@ -16,7 +16,7 @@ pub struct Rule {
     args: Vec<ArgCmp>,
 }
 
-/// Why names don't make a rule.
+/// Why a rule is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// A rule is about at least one call.
@@ -112,7 +112,7 @@ impl Rule {
         }
     }
 
-    /// Whether the rule holds for a call with these arguments. The name is not looked at.
+    /// Whether the rule holds for a call with these arguments. The name is not compared.
     #[must_use]
     pub fn holds(&self, args: &[u64; ARGS]) -> bool {
         let mut alternatives = self.alternatives().into_iter();
@@ -224,8 +224,8 @@ impl ArgCmp {
         self.value_two
     }
 
-    /// Whether an argument compares so. The kernel gives filters the whole registers: an `int` argument can carry junk in
-    /// its upper half.
+    /// Whether the comparison holds for an argument. The kernel gives filters the whole registers: an `int` argument can
+    /// carry junk in its upper half.
     #[must_use]
     pub fn holds(&self, arg: u64) -> bool {
         match self.op {

@@ -98,7 +98,7 @@ fn read_line(
             (Token::Word(rest[..length].to_owned()), length)
         } else {
             let c = rest.chars().next().unwrap_or_default();
-            return Err(error(position, format!("{c:?} means nothing in a policy")));
+            return Err(error(position, format!("{c:?} has no meaning in a policy")));
         };
         tokens.push_back((token, position));
         rest = &rest[length..];
