@@ -149,7 +149,7 @@ fn an_error_names_its_file() {
     );
     check(
         "diff a.json empty.json",
-        "no profile can be made of the recording of app: no run was recorded",
+        "no profile can be generated from the recording of app: no run was recorded",
     );
     check("diff a.json", "");
 }

@@ -215,8 +215,7 @@ fn a_failed_workload_is_reported_and_hides_no_finding() {
         "{}",
         ended.stderr
     );
-    let told =
-        "the workload exited with status 3: what it would have called after that is not known\n";
+    let told = "the workload exited with status 3: its later calls are unknown\n";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
     let ended = check(&["--json"], "exit 3");
     assert_eq!(ended.code(), 1);

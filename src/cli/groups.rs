@@ -110,7 +110,7 @@ pub(crate) struct KeepArgs {
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) output: Option<Destination>,
 
-    /// Start the recording anew, without its earlier runs; keep the old file beside it as .bak
+    /// Start a new recording, without the earlier runs; keep the old file beside it as .bak
     #[arg(long)]
     pub(crate) fresh: bool,
 
@@ -218,8 +218,8 @@ pub(crate) struct EnforceArgs {
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 
-    /// What compiles the profile: the kernel's rules to the letter, or a container runtime, with the names that it skips and
-    /// runc's ENOSYS for numbers above the highest named one
+    /// Compile the profile like this runtime, with the names that it skips and with runc's ENOSYS for numbers above the
+    /// highest named one
     #[arg(long, value_enum, value_name = "RUNTIME", default_value_t = Like::Kernel)]
     pub(crate) like: Like,
 

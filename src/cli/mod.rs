@@ -75,7 +75,7 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// The options and verbs without CMD, for what would take a verb to be the argument of CMD.
+    /// The options and verbs without CMD, for tools that would take a verb for CMD's argument.
     pub(crate) fn without_command() -> clap::Command {
         let all = Cli::command();
         let options = all.get_arguments().filter(|arg| !arg.is_positional());
@@ -86,7 +86,7 @@ impl Cli {
             .subcommands(verbs.cloned().collect::<Vec<_>>())
     }
 
-    /// The verb that CMD was probably meant to be; `record` is no verb, but may have been taken for one.
+    /// The verb that CMD was probably meant to be. `record` is no verb, but users may type it.
     pub(crate) fn mistyped_verb(&self) -> Option<String> {
         let command = self.record.command.first().filter(|_| self.is_record())?;
         nearest_verb(command.to_str()?, &["help", "record"])
@@ -107,7 +107,7 @@ impl Cli {
         }
     }
 
-    /// Whether the exit status is the workload's, so that this program's own failures need other statuses.
+    /// Whether the exit status is the workload's. This program's own failures then need other statuses.
     pub(crate) fn passes_status_on(&self) -> bool {
         self.is_record() || matches!(self.verb, Some(Verb::Run(_)))
     }

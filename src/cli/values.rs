@@ -93,7 +93,7 @@ pub(crate) enum Compared {
 }
 
 impl Compared {
-    /// The comparison that a list of parts asks for.
+    /// The comparison of a list of parts.
     pub(crate) fn all(list: &[Compared]) -> sc_record::trial::ComparedStreams {
         sc_record::trial::ComparedStreams {
             stdout: list.contains(&Compared::Stdout),
@@ -267,7 +267,7 @@ pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(values).try_map(|name| name.parse())
 }
 
-/// Reads the name of what loads profiles.
+/// Reads the name of a target.
 pub(super) fn targets() -> impl TypedValueParser<Value = Target> {
     PossibleValuesParser::new(Target::ALL.iter().map(|target| target.name()))
         .try_map(|name| name.parse())

@@ -36,7 +36,7 @@ pub(super) fn convert(args: &ConvertArgs) -> anyhow::Result<u8> {
                 say!("sc-record: for the pod: {}", beside.display());
             }
             Destination::Stdout | Destination::Nowhere => {
-                say!("sc-record: with -o FILE, what the pod needs is written beside it");
+                say!("sc-record: with -o FILE, the pod's securityContext is written beside it");
             }
         }
     }

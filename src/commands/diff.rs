@@ -80,7 +80,7 @@ fn fails(args: &DiffArgs, direction: Direction, risk: RiskClass) -> bool {
     })
 }
 
-/// A recording is what `generate` makes of it.
+/// A recording counts as the profile that `generate` writes for it.
 fn as_profile(input: Input, args: &DiffArgs) -> anyhow::Result<Profile> {
     match input {
         Input::Profile(profile) => Ok(profile),
@@ -91,7 +91,7 @@ fn as_profile(input: Input, args: &DiffArgs) -> anyhow::Result<Profile> {
             };
             let generated = generate(&recording, policy).with_context(|| {
                 format!(
-                    "no profile can be made of the recording of {}",
+                    "no profile can be generated from the recording of {}",
                     recording.name
                 )
             })?;
@@ -132,7 +132,7 @@ fn table(diff: &Diff) -> String {
     let what: Vec<_> = (diff.differences.iter())
         .map(|difference| (what(&difference.change), difference))
         .collect();
-    // One long rule must not push all the rest to the right.
+    // One long rule must not push the other lines to the right.
     let width = what
         .iter()
         .map(|(what, _)| what.chars().count())
@@ -202,7 +202,7 @@ fn what(change: &Change) -> String {
     }
 }
 
-/// Whether a call is just allowed: what needs no words.
+/// Whether a call is simply allowed.
 fn is_plain_allow(answers: &Answers) -> bool {
     let allow = answers.get(&Action::Allow);
     answers.len() == 1 && allow.is_some_and(|alternatives| alternatives.iter().any(All::is_empty))

@@ -67,7 +67,7 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
     Ok(exit_status::CLEAN)
 }
 
-/// What was given, or what lies where record puts it: recordings/NAME.json for profiles/NAME.json.
+/// The given recordings, or the one where `record` puts it: recordings/NAME.json for profiles/NAME.json.
 fn recording(args: &ExplainArgs) -> anyhow::Result<Option<Recording>> {
     if !args.recordings.is_empty() {
         return input::recordings(&args.recordings, MergedName::Same).map(Some);
@@ -130,7 +130,7 @@ fn all_in_words(
         let refused: Vec<_> = refused.collect();
         let _ = writeln!(
             text,
-            "\nrecorded, but not allowed: {}\n  the recording is newer than the profile: sc-record generate makes it anew",
+            "\nrecorded, but not allowed: {}\n  the recording is newer than the profile: sc-record generate writes a new one",
             refused.join(", ")
         );
     }
@@ -141,7 +141,7 @@ fn all_in_words(
     if recording.is_none() {
         let _ = writeln!(
             text,
-            "\nwhy each call is in it, only its recording tells: --recording FILE"
+            "\ngive its recording to see why each call is in it: --recording FILE"
         );
     }
     text
@@ -196,7 +196,7 @@ fn tightness_line(tight: &Tightness) -> String {
     text
 }
 
-/// Whether the call is let through, with some arguments at least.
+/// Whether the call is executed, with some arguments at least.
 fn executes(one: &Explanation) -> bool {
     one.answers.keys().any(|action| action.executes())
 }
@@ -283,9 +283,9 @@ fn origin_in_words(origin: &Origin) -> String {
             text
         }
         Origin::Probe { why } => format!("--enosys-probes: {why}"),
-        Origin::OtherArch => "on the list for another architecture".to_owned(),
+        Origin::OtherArch => "in the profile for another architecture".to_owned(),
         Origin::Unexplained => {
-            "not recorded, and no policy adds it: written by hand, or of another recording"
+            "not recorded, and no policy adds it: written by hand, or from another recording"
                 .to_owned()
         }
     }
@@ -331,7 +331,7 @@ fn one_in_words(
     if recording.is_none() {
         let _ = writeln!(
             text,
-            "  why it is there, only its recording tells: --recording FILE"
+            "  give its recording to see why it is there: --recording FILE"
         );
     }
     let _ = writeln!(

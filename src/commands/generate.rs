@@ -24,7 +24,7 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     let recording = input::by_executables(recording, &args.exe.filter(), &file)?;
     let output = args.output.clone();
     let output = output.unwrap_or_else(|| {
-        // Not over the one that is enforced.
+        // Don't overwrite the profile that is enforced.
         let audit = if args.audit { ".audit" } else { "" };
         profile::default_output(&recording.name, audit, args.profile.format)
     });

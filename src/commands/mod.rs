@@ -27,7 +27,7 @@ use crate::cli::{Cli, Verb};
 // For the verbs.
 use crate::exit_status;
 
-/// Does what the command line says, and gives the exit status.
+/// Executes the command line, and returns the exit status.
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.verb {
         None => record::record(&cli.record),

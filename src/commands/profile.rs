@@ -42,7 +42,7 @@ pub(super) const WRITING: Writing<'_> = Writing {
     compile: Some(compile_known),
 };
 
-/// The profile of a recording, as the command line wants it.
+/// The profile of a recording, with the options of the command line.
 pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_>, DocumentError> {
     let on_unnamed = if args.skip_unnamed {
         OnUnnamed::Skip
@@ -57,7 +57,7 @@ pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_
     document(recording, args.into(), format, on_unnamed, &writing)
 }
 
-/// A profile that is assumed to be right as far as it goes.
+/// The profile of `--assume`.
 pub(super) fn assumed(path: &Path) -> anyhow::Result<Profile> {
     let file = path.display();
     let bytes = load::read(path)?;
@@ -70,7 +70,7 @@ pub(super) fn assumed(path: &Path) -> anyhow::Result<Profile> {
     let profile = source.profile;
     anyhow::ensure!(
         profile.default_action() != Action::Allow,
-        "{file} allows whatever it doesn't name, so nothing is left to be recorded",
+        "{file} allows every call that it doesn't name, so there is nothing to record",
     );
     Ok(profile)
 }
@@ -97,7 +97,7 @@ pub(super) fn with_profile<'a>(
     Ok(Document { generated, written })
 }
 
-/// Writes a profile, and the folder of its file if that is missing. What goes with it is written beside the file.
+/// Writes a profile, and creates the folder of its file. Its companion is written beside the file.
 pub(super) fn write(written: &Written, output: &Destination) -> anyhow::Result<()> {
     match output {
         Destination::Nowhere => {}
@@ -119,13 +119,13 @@ pub(super) fn write_at(written: &Written, place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the profile of a name goes unless somebody says otherwise. `kind` comes after the name.
+/// The default file of a profile. `kind` comes after the name.
 pub(super) fn default_output(name: &Name, kind: &str, format: Format) -> Destination {
     let extension = format.extension();
     Destination::File(format!("profiles/{name}{kind}.{extension}").into())
 }
 
-/// One line on what the policy added to what was recorded; `None` if it added nothing.
+/// One line about the names that the policy added; `None` if it added none.
 pub(super) fn additions(document: &Document<'_>, policy: Policy) -> Option<String> {
     let generated = &document.generated;
     let added: std::collections::BTreeSet<_> =
@@ -146,13 +146,13 @@ pub(super) fn additions(document: &Document<'_>, policy: Policy) -> Option<Strin
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// What the user must know about a profile: what it can't allow, and what it may lack.
+/// Warnings about a profile: calls that it can't allow, and calls that may be missing.
 pub(super) fn warnings(document: &Document<'_>) -> Vec<String> {
     let unnamed = document.generated.unnamed.iter();
     let unnamed = unnamed.map(|call| format!("the profile can't allow {call}"));
     let incomplete = document.generated.incomplete.iter();
     let incomplete = incomplete.map(|run| format!("calls may be missing: {run}"));
     let lost = document.written.lost.iter();
-    let lost = lost.map(|lost| format!("the profile doesn't say {lost}"));
+    let lost = lost.map(|lost| format!("the profile leaves out {lost}"));
     unnamed.chain(incomplete).chain(lost).collect()
 }

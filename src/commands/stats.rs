@@ -101,7 +101,10 @@ fn text(recording: &Recording, stats: &Stats, ascii: bool) -> String {
     );
     match incidence.chao2() {
         None => {
-            let _ = writeln!(text, "not seen yet           can't be told from one run");
+            let _ = writeln!(
+                text,
+                "not seen yet           unknown: one run is not enough"
+            );
         }
         Some(unseen) => {
             let _ = match unseen.interval {
@@ -145,12 +148,12 @@ fn text(recording: &Recording, stats: &Stats, ascii: bool) -> String {
     text
 }
 
-/// What it comes to, and what to do next.
+/// The conclusion, and what to do next.
 fn verdict(stats: &Stats) -> String {
     let runs = stats.steps.len();
     let incidence = stats.incidence;
     let Some(unseen) = incidence.chao2() else {
-        return "one run tells nothing of what other runs do: record more, on other paths through the program".to_owned();
+        return "one run can't show what other runs do: record more, on other paths through the program".to_owned();
     };
     let last = stats.last_new().unwrap_or(runs);
     let expect = rounded(unseen.estimate);
@@ -176,7 +179,7 @@ fn verdict(stats: &Stats) -> String {
     )
 }
 
-/// How many calls were seen by equal steps of time.
+/// The number of calls seen at equal steps of time.
 fn over_time(stats: &Stats, end_ms: u64) -> Vec<usize> {
     const STEPS: u64 = 60;
     (1..=STEPS)

@@ -42,7 +42,7 @@ pub(super) fn render(report: &Report<'_>) -> anyhow::Result<String> {
     }
     let stale = problem("unused").filter(|problem| !(problem.patched && report.updated));
     add(
-        "all that is allowed is called",
+        "every allowed name is called",
         stale.map(|problem| ("unused", problem.what)),
     );
     if let Subject::Run(_) = report.subject {

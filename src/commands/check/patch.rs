@@ -51,7 +51,7 @@ impl Patch {
         }
     }
 
-    /// Changes the file, unless somebody else did.
+    /// Changes the file, unless it was changed since it was read.
     pub(super) fn apply(&self, file: &ProfileFile) -> anyhow::Result<()> {
         let Patch::Text { new, .. } = self else {
             return Ok(());

@@ -27,7 +27,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
         let names = delta.tolerated.iter().map(name);
         line(
             &mut text,
-            &format!("  not allowed, as it may be: {}", list(names)),
+            &format!("  not allowed, but tolerated: {}", list(names)),
         );
     }
     unused(&mut text, &delta.unused);
@@ -43,10 +43,14 @@ pub(super) fn render(report: &Report<'_>) -> String {
         }
         Patch::Text { diff, .. } => {
             let all = report.problems().iter().all(|problem| problem.patched);
-            let right = if all { "it" } else { "what a patch can put" };
+            let fixes = if all {
+                "fixes this"
+            } else {
+                "fixes what a patch can fix"
+            };
             line(
                 &mut text,
-                &format!("sc-record: this patch puts {right} right (--update applies it):"),
+                &format!("sc-record: this patch {fixes} (--update applies it):"),
             );
             text += diff;
         }
@@ -54,7 +58,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
     text
 }
 
-/// What is said even if nothing else is: why the result can't be relied on.
+/// The warnings that are printed even with -q: why the result is not reliable.
 pub(super) fn warnings(report: &Report<'_>) -> String {
     troubles(report)
 }
@@ -76,7 +80,7 @@ fn headline(report: &Report<'_>) -> String {
     };
     let but = match delta.undecided.len() {
         0 => String::new(),
-        count => format!("; of {count} more it can't be told"),
+        count => format!("; {count} more are undecided"),
     };
     line(
         &mut text,
@@ -162,10 +166,7 @@ fn called_by(finding: &Finding, caller: &Caller) -> String {
 
 fn unused(text: &mut String, unused: &Unused) {
     if let Unused::Unknown(why) = unused {
-        line(
-            text,
-            &format!("  what is allowed but never called is not known: {why}"),
-        );
+        line(text, &format!("  unused names are unknown: {why}"));
         return;
     }
     let conditional = |unused: &&UnusedName| unused.conditional;
@@ -186,7 +187,7 @@ fn unused(text: &mut String, unused: &Unused) {
         let arches = unused.arches().iter().map(|arch| arch.name().to_owned());
         line(
             text,
-            &format!("  listed, but nothing called by it: {}", list(arches)),
+            &format!("  listed architectures without a call: {}", list(arches)),
         );
     }
 }
@@ -201,7 +202,7 @@ fn said<'a>(text: &mut String, what: &str, names: impl Iterator<Item = &'a Unuse
     }
 }
 
-/// Why the result isn't the whole truth.
+/// Why calls may be missing from the result.
 fn troubles(report: &Report<'_>) -> String {
     let mut text = String::new();
     for because in report.delta.incomplete.values().flatten() {
@@ -213,15 +214,13 @@ fn troubles(report: &Report<'_>) -> String {
     if let Some(failure) = report.failure() {
         line(
             &mut text,
-            &format!(
-                "sc-record: the workload {failure}: what it would have called after that is not known"
-            ),
+            &format!("sc-record: the workload {failure}: its later calls are unknown"),
         );
     }
     text
 }
 
-/// The name of a call; with its ABI where that isn't the usual one.
+/// The name of a call, with its ABI unless that is the native one.
 pub(super) fn name(finding: &Finding) -> String {
     let syscall = finding.syscall;
     if syscall.arch == Arch::NATIVE {

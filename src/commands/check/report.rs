@@ -10,7 +10,7 @@ use sc_record::review::check::{Because, Caller, Delta, Finding};
 use super::ProfileFile;
 use super::patch::Patch;
 
-/// What was compared, and what came of it.
+/// The comparison and its result.
 pub(super) struct Report<'a> {
     pub(super) file: &'a ProfileFile,
     pub(super) subject: Subject,
@@ -23,7 +23,7 @@ pub(super) struct Report<'a> {
     pub(super) tolerance: Tolerance,
 }
 
-/// What the profile was compared with.
+/// The object of the comparison.
 pub(super) enum Subject {
     /// A workload that was run for it.
     Run(Box<Run>),
@@ -31,7 +31,7 @@ pub(super) enum Subject {
     Recordings { name: String, runs: usize },
 }
 
-/// What makes a check fail.
+/// The findings that make a check fail.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tolerance {
     /// Unused names, and calls that can't be decided on.
@@ -49,7 +49,7 @@ pub(super) struct Problem {
     pub(super) kind: &'static str,
     /// A sentence for people without its full stop.
     pub(super) what: String,
-    /// The patch puts it right.
+    /// The patch fixes it.
     pub(super) patched: bool,
 }
 
@@ -94,9 +94,7 @@ impl Report<'_> {
         if let Some(failure) = self.failure().filter(|_| !self.tolerance.failure) {
             problems.push(Problem {
                 kind: "workload",
-                what: format!(
-                    "the workload {failure}: what it would have called after that is not known"
-                ),
+                what: format!("the workload {failure}: its later calls are unknown"),
                 patched: false,
             });
         }
@@ -144,7 +142,7 @@ fn allowed_but(count: usize) -> String {
 
 pub(super) use crate::ui::summary::count as plural;
 
-/// What the profile answers, in words.
+/// The profile's answer, in words.
 pub(super) fn answers(finding: &Finding) -> String {
     let actions: Vec<_> = finding.actions.iter().map(ToString::to_string).collect();
     actions.join(" or ")
@@ -171,7 +169,7 @@ pub(super) fn why(finding: &Finding) -> String {
         ),
         Because::NoName => "has no name, so no profile can allow it".to_owned(),
         Because::UnknownArguments { rules } => format!(
-            "is allowed with some arguments only, and they are not known here ({})",
+            "is allowed with some arguments only, and its arguments are unknown ({})",
             of(rules)
         ),
         Because::Contradiction { rules } => {

@@ -51,8 +51,8 @@ pub(super) fn lint(args: &LintArgs) -> anyhow::Result<u8> {
         return Ok(exit_status::CLEAN);
     }
     let version = args.libseccomp.or_else(Version::current);
-    let version =
-        version.context("this machine's libseccomp doesn't tell its version: give --libseccomp")?;
+    let version = version
+        .context("the version of this machine's libseccomp is unknown: give --libseccomp")?;
     let recording = args
         .recording
         .as_deref()

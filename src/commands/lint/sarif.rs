@@ -69,7 +69,7 @@ fn uri(path: &Path) -> String {
                             uri.push(char::from(*byte));
                         }
                         byte => {
-                            // A string takes whatever is written.
+                            // Writing to a string can't fail.
                             let _ = write!(uri, "%{byte:02X}");
                         }
                     }

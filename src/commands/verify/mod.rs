@@ -26,10 +26,10 @@ use super::run::Compiled;
 use crate::cli::{Compared, Verbosity, VerifyArgs, When};
 use crate::ui::observation::Observation;
 
-/// This very program.
+/// This program.
 const MYSELF: &str = "/proc/self/exe";
 
-/// Runs the workload under the profile, reports what became of it, and gives the exit status.
+/// Runs the workload under the profile, reports the outcome, and returns the exit status.
 pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     let given = Compiled::load(&args.enforce, args.verbosity.quiet)?;
     let injected = inject_all(args, &given)?;
@@ -77,7 +77,7 @@ fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Verif
         Some(baseline(args, path, directory.path())?)
     };
 
-    // Whatever format it was read from, and however its conditions were resolved.
+    // As OCI, with its conditions resolved, whatever format it was read from.
     let resolved = directory.path().join("profile.json");
     std::fs::write(&resolved, format::render(Format::Oci, &given.profile)?)
         .with_context(|| format!("cannot write {}", resolved.display()))?;
@@ -88,7 +88,7 @@ fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Verif
     };
     let observation = Observation::prepare(&target, verbosity, When::Never)?;
     let backend: [Box<dyn Backend>; 1] = [Box::new(Ptrace {
-        // A recording filter beside the profile's would change what becomes of calls.
+        // A recording filter beside the profile's would change the outcome of calls.
         no_filter: true,
         interest: Some(Interest::in_all_but(given.profile.allowed())),
     })];
@@ -116,7 +116,7 @@ fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Verif
     })
 }
 
-/// Runs the workload without the profile. What it writes is for comparisons only, and ^C ends all.
+/// Runs the workload without the profile. Its output is only compared, and ^C ends everything.
 fn baseline(args: &VerifyArgs, path: &Path, directory: &Path) -> anyhow::Result<TrialResult> {
     if !args.verbosity.quiet {
         say!("sc-record: running once without the profile (skip with --no-baseline)");
@@ -202,7 +202,7 @@ fn inject_all(args: &VerifyArgs, given: &Compiled) -> anyhow::Result<Vec<Injecte
     Ok(injected)
 }
 
-/// What is read of the workload's output.
+/// The streams of the workload that are read.
 fn streams(compare: ComparedStreams) -> Vec<Stream> {
     let mut streams = Vec::new();
     if compare.stdout {

@@ -13,11 +13,11 @@ use sc_record::trial::{
 };
 use serde_json::{Value, json};
 
-/// What became of the workload.
+/// The outcome of the workload.
 pub(super) struct VerifiedRun {
     /// How it ended under the profile.
     pub(super) exit: TrialEnd,
-    /// How it ended without it, if it was run so.
+    /// How it ended without it, if it ran without it.
     pub(super) baseline: Option<TrialEnd>,
     /// How the results differ.
     pub(super) differs: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct Report {
     pub(super) injected: Vec<Injected>,
 }
 
-/// What an action does to a call, in the words of a report.
+/// The effect of an action on a call, for reports.
 fn heading(action: Action) -> &'static str {
     match action {
         Action::KillProcess => "process killed",
@@ -62,7 +62,7 @@ fn times(count: u64) -> String {
 }
 
 impl Report {
-    /// Whether there is something to look into.
+    /// Whether there are findings.
     pub(super) fn has_findings(&self) -> bool {
         let run = self.run.as_ref().is_some_and(|run| {
             run.differs.is_some()
@@ -105,7 +105,7 @@ impl Report {
 }
 
 impl VerifiedRun {
-    // A string can be written to.
+    // Writing to a string can't fail.
     fn write(&self, text: &mut String, profile: &str) {
         let verified = &self.verified;
         for denial in &verified.denials {
@@ -234,7 +234,7 @@ fn denial_json(denial: &Denial) -> Value {
     })
 }
 
-/// What a process got for an injected call.
+/// The result of an injected call.
 fn got(outcome: InjectOutcome) -> String {
     match outcome {
         InjectOutcome::Returned(value) => match i32::try_from(-value) {
@@ -244,7 +244,9 @@ fn got(outcome: InjectOutcome) -> String {
         InjectOutcome::Killed(signal) => format!("was {}", DenialOutcome::Killed(signal)),
         InjectOutcome::Ended => "was ended by it".to_owned(),
         InjectOutcome::Waits => "waits in it".to_owned(),
-        InjectOutcome::NotMade => "did not make it: this machine can't, of that ABI".to_owned(),
+        InjectOutcome::NotMade => {
+            "did not make it: this program can't make calls of that ABI".to_owned()
+        }
     }
 }
 

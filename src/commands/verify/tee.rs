@@ -34,8 +34,8 @@ impl Stream {
     }
 }
 
-/// Whether stderr can be read on its way: it is no terminal, and nothing else goes to the same place, so that the order
-/// of what is there stays.
+/// Whether stderr can be copied without a visible effect: it is no terminal, and no other stream goes to the same place, so
+/// the order of output doesn't change.
 pub(super) fn stderr_is_apart() -> bool {
     use std::io::IsTerminal;
     let place = |fd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
@@ -43,7 +43,7 @@ pub(super) fn stderr_is_apart() -> bool {
     !io::stderr().is_terminal() && stdout != stderr
 }
 
-/// Copies what goes to this process's own stdout and stderr, which the workload inherits.
+/// Copies the output to this process's stdout and stderr, which the workload inherits.
 pub(super) struct Tee {
     copies: Vec<Copy>,
     stdout: PathBuf,
@@ -57,7 +57,7 @@ struct Copy {
 }
 
 impl Tee {
-    /// From here on what is to be compared goes through pipes, and into files of this directory.
+    /// Sends the compared streams through pipes from now on, and copies them into files of this directory.
     pub(super) fn start(directory: &Path, compare: ComparedStreams) -> anyhow::Result<Tee> {
         let mut tee = Tee {
             copies: Vec::new(),
@@ -80,7 +80,7 @@ impl Tee {
         Ok(tee)
     }
 
-    /// Everything goes where it went before; gives the files of stdout and stderr.
+    /// Restores the streams, and returns the files of stdout and stderr.
     pub(super) fn end(self) -> anyhow::Result<(PathBuf, PathBuf)> {
         for copy in self.copies {
             copy.end().context("cannot copy the command's output")?;
@@ -106,7 +106,7 @@ impl Copy {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
                 };
-                // A reader that went away: the workload finds that out when it writes next.
+                // The reader is gone: the workload's next write fails.
                 if open && to.write_all(&buffer[..length]).is_err() {
                     open = false;
                 }
