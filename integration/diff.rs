@@ -133,7 +133,7 @@ fn an_error_names_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     profile(&folder.join("a.json"), &json!([allow(&["read"])]));
-    std::fs::write(folder.join("broken.json"), "{\"schema\": 1,\n").unwrap();
+    std::fs::write(folder.join("broken.json"), "{\"schema\": 1, \"runs\": [\n").unwrap();
     recording(&folder.join("empty.json"), &[]);
     let check = |args: &str, expected: &str| {
         let output = sc_record(folder, args);

@@ -103,7 +103,7 @@ fn a_recording_shows_excess_and_missing_calls() {
     let args = "lint faulty.json --libseccomp 2.6.0 --target crun --recording r.json";
     let (text, _) = report(folder.path(), args);
     assert!(
-        text.contains("no run of app called on x86 [SCR031"),
+        text.contains("no run of app made a call of x86 [SCR031"),
         "{text}"
     );
     assert!(

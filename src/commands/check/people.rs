@@ -80,6 +80,7 @@ fn headline(report: &Report<'_>) -> String {
     };
     let but = match delta.undecided.len() {
         0 => String::new(),
+        1 => "; 1 more is undecided".to_owned(),
         count => format!("; {count} more are undecided"),
     };
     line(

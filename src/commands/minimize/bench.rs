@@ -256,6 +256,9 @@ impl<'a> Bench<'a> {
                 argv.push(option.into());
             }
         }
+        if let Some(runtime) = self.args.enforce.like.runtime() {
+            argv.extend(["--like".into(), runtime.to_string().into()]);
+        }
         argv.extend([profile.into(), "--".into()]);
         argv.extend(self.args.command.iter().cloned());
         Trial {

@@ -204,7 +204,8 @@ fn digest(args: &MinimizeArgs, profile: &[u8]) -> Uuid {
         u8::from(args.enforce.allow_new_privs),
         u8::from(args.enforce.ignore_unknown),
     ]);
-    let options = (&args.compare, &args.test, &args.enforce.read);
+    let enforce = &args.enforce;
+    let options = (&args.compare, &args.test, &enforce.read, enforce.like);
     add(format!("{options:?} {:?}", args.timeout).as_bytes());
     for arg in &args.command {
         add(arg.as_bytes());
