@@ -70,8 +70,6 @@ impl Kernel {
         let btf = Btf::from_sys_fs().map_err(|_| {
             Unavailable::Feature("type information (BTF, /sys/kernel/btf/vmlinux)".to_owned())
         })?;
-        let exec = |name| ARCHES.map(|arch| number(arch, name));
-        let (execve, execveat) = (exec("execve"), exec("execveat"));
         let (root, cgroups) = match begin {
             Begin::Waiting(task) | Begin::Running(task) => (task.0.cast_unsigned(), &[][..]),
             Begin::Cgroups(cgroups) => (0, &cgroups[..]),
@@ -82,9 +80,7 @@ impl Kernel {
             .btf(Some(&btf))
             .allow_unsupported_maps()
             .override_global("root", &root, true)
-            .override_global("root_is_waiting", &is_waiting, true)
-            .override_global("execve", &execve[..], true)
-            .override_global("execveat", &execveat[..], true);
+            .override_global("root_is_waiting", &is_waiting, true);
         let mut ebpf = loader.load(OBJECT).map_err(of_loading)?;
 
         let mut in_scope: BpfHashMap<_, CgroupKey, u8> =
@@ -261,11 +257,6 @@ fn boot_time() -> SystemTime {
 fn has_vsyscall_page() -> bool {
     std::fs::read("/proc/self/maps")
         .is_ok_and(|maps| memchr::memmem::find(&maps, b"[vsyscall]").is_some())
-}
-
-/// The number of a call in an ABI; one that nothing has if the ABI lacks the call.
-fn number(arch: Arch, name: &str) -> u32 {
-    Syscall::from_name(arch, name).map_or(u32::MAX, |syscall| syscall.nr.cast_unsigned())
 }
 
 fn named<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Unavailable>

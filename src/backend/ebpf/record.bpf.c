@@ -192,8 +192,11 @@ struct image_key {
 struct member {
     // What it executes; 0: not known.
     u32 image;
-    // It has not executed the command yet: only the calls that do so count.
+    // It has not executed the command yet: only the call that does so counts.
     u32 is_waiting;
+    // Its latest call while it waits.
+    u32 abi;
+    u32 nr;
     // It is in a call that sys_enter showed.
     u8 is_inside;
     // Its last call was refused, and is counted.
@@ -220,10 +223,6 @@ struct totals totals = {0};
 // it runs already, with its descendants. 0: the tasks of the cgroups.
 volatile const u32 root = 0;
 volatile const u8 root_is_waiting = 0;
-// The numbers in each ABI.
-volatile const u32 execve[2] = {0, 0};
-volatile const u32 execveat[2] = {0, 0};
-
 struct {
     __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -312,8 +311,11 @@ static __always_inline u32 abi_of(struct task_struct *task)
 static __always_inline void entered(struct task_struct *task, struct member *member, u32 nr)
 {
     u32 abi = abi_of(task);
-    if (member->is_waiting && nr != execve[abi & 1] && nr != execveat[abi & 1])
+    if (member->is_waiting) {
+        member->abi = abi;
+        member->nr = nr;
         return;
+    }
     count(member->image, abi, nr);
 }
 
@@ -475,8 +477,11 @@ int BPF_PROG(executed, struct task_struct *task, int old_pid, struct linux_binpr
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
     if (!member)
         return 0;
-    member->is_waiting = 0;
     member->image = image_of(task);
+    // The call that starts the command is credited to the command.
+    if (member->is_waiting)
+        count(member->image, member->abi, member->nr);
+    member->is_waiting = 0;
     return 0;
 }
 
