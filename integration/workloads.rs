@@ -245,6 +245,8 @@ workloads! {
     what_needs_no_new_privs: "no_new_privs" {
         varies: &["futex", "wait4"],
         certain: &[("x86_64/sched_get_priority_max", 7)],
+        // `run` sets no_new_privs.
+        under_profile: UnderProfile::Ends(0),
     }
     own_filter_answers_errno_by_prctl: "own_filter_errno" {
         args: &["prctl"],
