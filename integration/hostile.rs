@@ -78,3 +78,19 @@ fn a_panic_of_the_recorder_does_not_end_the_workload() {
         assert_eq!(run.calls().get(&clone3), Some(&46), "after the panic");
     }
 }
+
+#[apply(test)]
+fn calls_of_the_vsyscall_page_that_a_profile_allows_fail_no_verification() {
+    let room = Room::new();
+    let program = programs::workload("vsyscall");
+    let (ended, files) = recorder::record(&room, &["--policy", "exact"], &[program.clone()]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let mut verify = Command::new(PROGRAM);
+    verify
+        .arg("verify")
+        .arg(&files.profile)
+        .arg("--")
+        .arg(program);
+    let ended = room.run(&mut verify);
+    assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
+}

@@ -22,7 +22,7 @@ use crate::event::{CallOutcome, Event, Sink, Task};
 use crate::panic;
 use crate::recording::Exit;
 use crate::sys::ptrace::{self, SyscallInfo, SyscallOp};
-use crate::syscall::Syscall;
+use crate::syscall::{Arch, Syscall};
 
 /// The command of the target, as far as it came.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub(super) struct Engine<'a> {
     /// Of those that ended in a call that makes a task, whose first stop may be yet to come.
     undos_of_the_dead: VecDeque<Undo>,
     specials: SpecialTable,
-    /// Where no task has the recording filter.
+    /// Where no task has the recording filter, and the calls of the vsyscall page matter.
     vsyscall: Option<Vsyscall>,
     /// Who makes calls, if anybody asked.
     sites: Option<Sites>,
@@ -104,8 +104,8 @@ impl<'a> Engine<'a> {
             undos_of_the_dead: VecDeque::new(),
             specials: SpecialTable::new(),
             vsyscall: match filter {
-                Some(_) => None,
-                None => Vsyscall::new(),
+                None if interest.is_none_or(wants_vsyscalls) => Vsyscall::new(),
+                _ => None,
             },
             sites: interest.cloned().map(Sites::new),
             waiter: Waiter::default(),
@@ -804,6 +804,13 @@ impl<'a> Engine<'a> {
     fn lost(&mut self, why: String) {
         self.sink.event(Event::Lost { count: None, why });
     }
+}
+
+/// Whether calls through the vsyscall page matter to who records.
+fn wants_vsyscalls(interest: &Interest) -> bool {
+    let calls = ["gettimeofday", "time", "getcpu"];
+    let mut calls = (calls.iter()).filter_map(|name| Syscall::from_name(Arch::X86_64, name));
+    calls.any(|call| interest.wants(call))
 }
 
 /// Whether a signal is a fault of the init of a pid namespace that it doesn't handle.
