@@ -83,7 +83,11 @@ fn a_panic_of_the_recorder_does_not_end_the_workload() {
 fn calls_of_the_vsyscall_page_that_a_profile_allows_fail_no_verification() {
     let room = Room::new();
     let program = programs::workload("vsyscall");
-    let (ended, files) = recorder::record(&room, &["--policy", "exact"], &[program.clone()]);
+    let (ended, files) = recorder::record(
+        &room,
+        &["--policy", "exact"],
+        std::slice::from_ref(&program),
+    );
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let mut verify = Command::new(PROGRAM);
     verify
