@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sc_record::profile::Runtime;
 use sc_record::syscall::Arch;
 
 use super::groups::{ProfileArgs, Verbosity};
-use super::values::{ContainerRuntime, Destination};
+use super::values::Destination;
 
 #[derive(Debug, Args)]
 pub(crate) struct AgentArgs {
@@ -18,10 +19,10 @@ pub(crate) struct AgentArgs {
     #[arg(long)]
     pub(crate) print_profile: bool,
 
-    /// Runtime that loads the profile. With runc, some calls can't be recorded, and the recording
+    /// Runtime that loads the profile, runc or crun. With runc, some calls can't be recorded, and the recording
     /// says which
-    #[arg(long, value_enum, requires = "print_profile", default_value_t = ContainerRuntime::Runc)]
-    pub(crate) runtime: ContainerRuntime,
+    #[arg(long, value_name = "RUNTIME", requires = "print_profile", default_value_t = Runtime::Runc)]
+    pub(crate) runtime: Runtime,
 
     /// Name of the recordings of containers under the profile, as its `listenerMetadata`
     /// [default: the container's annotation `sc-record.name`, its image, or its id]

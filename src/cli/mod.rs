@@ -1,6 +1,7 @@
 //! The definitions of the command line, one file per verb. They do nothing: [`crate::commands`] gives them their meaning.
 
 mod agent;
+mod baseline;
 mod check;
 mod completions;
 mod convert;
@@ -27,6 +28,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use sc_record::nearest::nearest;
 
 pub(crate) use self::agent::AgentArgs;
+pub(crate) use self::baseline::BaselineArgs;
 pub(crate) use self::check::CheckArgs;
 pub(crate) use self::completions::CompletionsArgs;
 pub(crate) use self::convert::ConvertArgs;
@@ -134,6 +136,8 @@ fn nearest_verb(text: &str, more: &[&str]) -> Option<String> {
 pub(crate) enum Verb {
     /// Record containers, by the seccomp notifications that their runtimes hand over
     Agent(Box<AgentArgs>),
+    /// Measure what a container runtime calls before it executes the program
+    Baseline(BaselineArgs),
     /// Merge recordings, keeping each run once
     Merge(MergeArgs),
     /// Generate the profile of a recording

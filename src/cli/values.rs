@@ -297,22 +297,3 @@ mod tests {
         assert!(argument("1=x").is_err());
     }
 }
-
-/// A container runtime, which loads profiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ContainerRuntime {
-    Runc,
-    Crun,
-}
-
-impl ContainerRuntime {
-    /// Calls that it can't notify a listener of. runc refuses `write`. It makes the others itself before it has handed the
-    /// listener over, and would wait forever: its threads wake each other by futex(2), and a signal of Go's scheduler is
-    /// returned from. crun hands over from another process.
-    pub(crate) fn not_observed(self) -> &'static [&'static str] {
-        match self {
-            ContainerRuntime::Runc => &["write", "futex", "rt_sigreturn"],
-            ContainerRuntime::Crun => &[],
-        }
-    }
-}

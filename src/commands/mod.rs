@@ -1,6 +1,7 @@
 //! What each verb does: one file per verb. The only place that joins the library's parts.
 
 mod agent;
+mod baseline;
 mod check;
 mod completions;
 mod convert;
@@ -32,6 +33,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.verb {
         None => record::record(&cli.record),
         Some(Verb::Agent(args)) => agent::agent(&args),
+        Some(Verb::Baseline(args)) => baseline::baseline(&args),
         Some(Verb::Merge(args)) => merge::merge(&args),
         Some(Verb::Generate(args)) => generate::generate(&args),
         Some(Verb::LogProfile(args)) => log_profile::log_profile(&args),

@@ -6,6 +6,7 @@
 mod action;
 pub(crate) mod arg_width;
 mod audit;
+pub mod baseline;
 mod edit;
 pub(crate) mod families;
 mod generate;
@@ -16,6 +17,7 @@ pub(crate) mod strategies;
 
 pub use action::{Action, ErrnoRet};
 pub use arg_width::TooWide;
+pub use baseline::{Baseline, Runtime, RuntimeCalls};
 pub use edit::Edit;
 pub use generate::{GenerateError, Generated, Incomplete, Reason, Unnamed, generate};
 pub use policy::{Extent, Policy};

@@ -164,8 +164,16 @@ impl Container {
                     (Some(before), Some(now)) => before != now,
                     _ => task == process,
                 };
+                if !is_executed && execs {
+                    // A signal interrupted it, or it failed and another path is tried.
+                    return sink(Event::Syscall {
+                        task: process,
+                        syscall,
+                        site: None,
+                    });
+                }
                 if !is_executed {
-                    if task == process && !execs {
+                    if task == process {
                         // The execve(2) failed.
                         self.phase = Phase::Runtime;
                     }
