@@ -15,6 +15,7 @@ use crate::support::recordings::{repository, sc_record};
 const VERBS: &[&str] = &[
     "",
     "agent",
+    "baseline",
     "check",
     "completions",
     "convert",

@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sc_record::profile::Runtime;
 
 use super::groups::{ExeArgs, ProfileArgs, Quiet};
 use super::values::Destination;
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub(crate) struct GenerateArgs {
     /// Recordings; the profile allows the calls of all their runs
     #[arg(value_name = "RECORDING", required = true, value_hint = clap::ValueHint::FilePath)]
@@ -22,6 +27,20 @@ pub(crate) struct GenerateArgs {
 
     #[command(flatten)]
     pub(crate) exe: ExeArgs,
+
+    /// Allow what this container runtime (runc, crun) calls before it executes the program, instead of
+    /// what the runtimes of recorded containers called
+    #[arg(long, value_name = "RUNTIME")]
+    pub(crate) runtime: Option<Runtime>,
+
+    /// With --runtime: for containers with `no_new_privs` only, which need less
+    #[arg(long, requires = "runtime")]
+    pub(crate) no_new_privs: bool,
+
+    /// With --runtime: also what it calls to execute further processes, as `docker exec` and health
+    /// checks do
+    #[arg(long, requires = "runtime")]
+    pub(crate) exec: bool,
 
     /// Log all other calls (`SCMP_ACT_LOG`) instead of denying them, for --log-mode to find what
     /// is missing [default output: profiles/NAME.audit.json]

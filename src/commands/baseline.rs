@@ -22,6 +22,9 @@ use serde_json::{Value, json};
 use super::exit_status;
 use crate::cli::BaselineArgs;
 
+/// Where measured baselines are, unless options say otherwise.
+pub(super) const DIRECTORY: &str = "profiles/baselines";
+
 /// How long a container may take to start and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -96,7 +99,13 @@ fn measure(
         machine: std::env::consts::ARCH.to_owned(),
         runs: 0,
         syscalls: BTreeMap::new(),
-        not_observed: args.runtime.not_observed().iter().map(ToString::to_string).collect(),
+        needed: BTreeSet::new(),
+        not_observed: args
+            .runtime
+            .not_observed()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
     };
     let container = if args.exec {
         Some(bundle.start_container()?)
@@ -109,7 +118,10 @@ fn measure(
         if without_new >= args.saturation {
             break;
         }
-        anyhow::ensure!(measured.runs < MAX_RUNS, "after {MAX_RUNS} starts, there are still new calls");
+        anyhow::ensure!(
+            measured.runs < MAX_RUNS,
+            "after {MAX_RUNS} starts, there are still new calls"
+        );
         let started: Vec<_> = (0..at_once)
             .map(|index| bundle.start(measured.runs + index, container.as_ref()))
             .collect::<Result<_, _>>()?;
@@ -121,17 +133,41 @@ fn measure(
                 args.runtime,
                 String::from_utf8_lossy(&output.stderr).trim()
             );
-            let run = runs.recv_timeout(PATIENCE).context("a container was not recorded")?;
+            let run = runs
+                .recv_timeout(PATIENCE)
+                .context("a container was not recorded")?;
             let known = measured.syscalls.len();
             for name in run.runtime.keys().filter_map(|call| call.name()) {
                 *measured.syscalls.entry(name.into_owned()).or_default() += 1;
             }
             measured.runs += 1;
-            without_new = if measured.syscalls.len() == known { without_new + 1 } else { 0 };
+            without_new = if measured.syscalls.len() == known {
+                without_new + 1
+            } else {
+                0
+            };
         }
+    }
+    if !args.exec {
+        let calls: Vec<&str> = measured.calls().collect();
+        let mut needed = BTreeSet::new();
+        for call in &calls {
+            let others = calls.iter().filter(|other| *other != call);
+            let others: Vec<&str> = others.chain(&PROGRAM).copied().collect();
+            if !bundle.always_starts_under(&others)? {
+                needed.insert((*call).to_owned());
+            }
+        }
+        measured.needed = needed;
     }
     Ok(measured)
 }
+
+/// What executing the program takes, and what it calls itself.
+const PROGRAM: [&str; 3] = ["execve", "exit", "exit_group"];
+
+/// How often a container is started to see whether a call is needed: runc's threads don't always make the same calls.
+const TRIALS: u32 = 4;
 
 /// The version, as the runtime says it.
 fn version(runtime: Runtime) -> anyhow::Result<String> {
@@ -139,7 +175,9 @@ fn version(runtime: Runtime) -> anyhow::Result<String> {
     let said = said.with_context(|| format!("can't execute {runtime}"))?;
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
     let version = text.lines().next().and_then(|line| line.split(' ').nth(2));
-    Ok(version.context("the runtime doesn't say its version")?.to_owned())
+    Ok(version
+        .context("the runtime doesn't say its version")?
+        .to_owned())
 }
 
 /// A bundle whose program does nothing.
@@ -158,7 +196,9 @@ struct Container<'a>(&'a Bundle<'a>, &'static str);
 
 impl<'a> Bundle<'a> {
     fn make(room: &'a Path, socket: &Path, args: &BaselineArgs) -> anyhow::Result<Bundle<'a>> {
-        let socket = socket.to_str().context("the path of temporary files is not text")?;
+        let socket = socket
+            .to_str()
+            .context("the path of temporary files is not text")?;
         let listener = Listener::new(socket.to_owned(), None).context("there is no path")?;
         let not_observed: BTreeSet<_> = args.runtime.not_observed().iter().copied().collect();
         let profile = Profile::notify_all([Arch::NATIVE], listener, &not_observed);
@@ -172,13 +212,21 @@ impl<'a> Bundle<'a> {
             fs::create_dir_all(room.join(directory))?;
         }
         let program = room.join("rootfs/program");
-        fs::write(&program, program_file().context("there is no program for this architecture")?)?;
+        fs::write(
+            &program,
+            program_file().context("there is no program for this architecture")?,
+        )?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         Ok(bundle)
     }
 
     /// The directory of a bundle: they share their root.
-    fn directory(&self, name: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+    fn directory(
+        &self,
+        name: &str,
+        arguments: &[&str],
+        seccomp: &Value,
+    ) -> anyhow::Result<PathBuf> {
         let directory = self.room.join(name);
         fs::create_dir_all(&directory)?;
         let namespaces = ["pid", "mount", "ipc", "uts", "network"];
@@ -192,7 +240,7 @@ impl<'a> Bundle<'a> {
             ],
             "linux": {
                 "namespaces": namespaces.map(|kind| json!({"type": kind})),
-                "seccomp": self.seccomp,
+                "seccomp": seccomp,
             },
         });
         fs::write(directory.join("config.json"), config.to_string())?;
@@ -216,7 +264,10 @@ impl<'a> Bundle<'a> {
     fn runtime(&self) -> Command {
         let mut command = Command::new(self.runtime.name());
         command.arg("--root").arg(self.room.join("state"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -224,7 +275,7 @@ impl<'a> Bundle<'a> {
         const ID: &str = "sc-record-baseline";
         let process = self.process(&["/program"]).to_string();
         fs::write(self.room.join(PROCESS), process)?;
-        let directory = self.directory(ID, &["/program", "waits"])?;
+        let directory = self.directory(ID, &["/program", "waits"], &self.seccomp)?;
         let mut run = self.runtime();
         run.args(["run", "--detach", "--bundle"]).arg(&directory);
         // What runs on would keep a pipe open.
@@ -232,6 +283,26 @@ impl<'a> Bundle<'a> {
         let container = Container(self, ID);
         anyhow::ensure!(status.success(), "{} can't start a container", self.runtime);
         Ok(container)
+    }
+
+    /// Whether containers start under a profile that allows these calls, and answers EPERM to the others.
+    fn always_starts_under(&self, names: &[&str]) -> anyhow::Result<bool> {
+        let id = format!("sc-record-baseline-{}-trial", std::process::id());
+        let seccomp = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "architectures": [Arch::NATIVE.oci_name()],
+            "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+        });
+        let directory = self.directory(&id, &["/program"], &seccomp)?;
+        for _ in 0..TRIALS {
+            let mut run = self.runtime();
+            run.args(["run", "--bundle"]).arg(&directory).arg(&id);
+            if !run.output()?.status.success() {
+                let _ = self.runtime().args(["delete", "--force", &id]).output();
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Starts a container whose program ends at once, or such a program in a container.
@@ -246,7 +317,7 @@ impl<'a> Bundle<'a> {
             command.arg("exec").arg("--process").arg(process).arg(id);
         } else {
             let id = format!("sc-record-baseline-{}-{number}", std::process::id());
-            let directory = self.directory(&id, &["/program"])?;
+            let directory = self.directory(&id, &["/program"], &self.seccomp)?;
             command.args(["run", "--bundle"]).arg(directory).arg(id);
         }
         Ok(command.spawn()?)
@@ -256,7 +327,11 @@ impl<'a> Bundle<'a> {
 impl Drop for Container<'_> {
     fn drop(&mut self) {
         // The container is of no use to anyone.
-        let _ = self.0.runtime().args(["delete", "--force", self.1]).output();
+        let _ = self
+            .0
+            .runtime()
+            .args(["delete", "--force", self.1])
+            .output();
     }
 }
 

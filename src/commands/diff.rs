@@ -88,6 +88,7 @@ fn as_profile(input: Input, args: &DiffArgs) -> anyhow::Result<Profile> {
             let policy = Policy {
                 extent: args.policy.into(),
                 enosys_probes: false,
+                runtime: None,
             };
             let generated = generate(&recording, policy).with_context(|| {
                 format!(

@@ -282,6 +282,7 @@ fn origin_in_words(origin: &Origin) -> String {
             let _ = write!(text, ": {why}");
             text
         }
+        Origin::Container { why } => format!("for containers: {why}"),
         Origin::Probe { why } => format!("--enosys-probes: {why}"),
         Origin::OtherArch => "in the profile for another architecture".to_owned(),
         Origin::Unexplained => {
@@ -422,6 +423,7 @@ fn origin_json(origin: &Origin) -> Value {
             "why": why,
             "for": for_recorded,
         }),
+        Origin::Container { why } => json!({"origin": "container", "why": why}),
         Origin::Probe { why } => json!({"origin": "enosys-probe", "why": why}),
         Origin::OtherArch => json!({"origin": "other-architecture"}),
         Origin::Unexplained => json!({"origin": "unexplained"}),

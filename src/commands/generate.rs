@@ -1,10 +1,13 @@
 //! `sc-record generate recordings/NAME.json…`: generates the profile of earlier recordings.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 
 use sc_record::format::Document;
-use sc_record::profile::{Policy, Reason};
+use sc_record::profile::baseline::KNOWN;
+use sc_record::profile::{Baseline, Policy, Reason, RuntimeCalls};
 use sc_record::recording::{MergedName, Recording};
 use sc_record::syscall::Arch;
 use serde_json::{Value, json};
@@ -32,7 +35,17 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
         !(args.json && output == Destination::Stdout),
         "--json and the profile can't both go to stdout: use -o FILE"
     );
-    let mut document = profile::of(&recording, args.profile)?;
+    let runtime = args.runtime.map(|runtime| {
+        let known = baselines(Path::new(super::baseline::DIRECTORY));
+        let calls = RuntimeCalls::of(&known, runtime, args.no_new_privs, args.exec);
+        // It lives as long as the program.
+        &*Box::leak(Box::new(calls))
+    });
+    let policy = Policy {
+        runtime,
+        ..args.profile.into()
+    };
+    let mut document = profile::of_policy(&recording, args.profile, policy)?;
     if args.audit {
         let audit = document.generated.profile.audit();
         document = profile::with_profile(document, audit, args.profile, &recording)?;
@@ -53,6 +66,16 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
         say!("sc-record: warning: {warning}");
     }
     Ok(exit_status::CLEAN)
+}
+
+/// The baselines that this build has, and those that were measured here.
+fn baselines(measured: &Path) -> Vec<Baseline> {
+    let files = fs::read_dir(measured).into_iter().flatten().flatten();
+    let measured = files.filter_map(|file| {
+        let text = fs::read(file.path()).ok()?;
+        serde_json::from_slice(&text).ok()
+    });
+    KNOWN.iter().cloned().chain(measured).collect()
 }
 
 fn text(
@@ -97,6 +120,7 @@ fn json(
     let added = generated.additions().map(|(name, arch, reason)| {
         let (why, for_recorded) = match reason {
             Reason::Added { why, for_recorded } => (*why, for_recorded.clone()),
+            Reason::Container { why } => (*why, BTreeSet::new()),
             Reason::Recorded(_) => ("", BTreeSet::new()),
         };
         json!({"name": name, "arch": arch.name(), "why": why, "for": for_recorded})

@@ -30,6 +30,7 @@ impl From<ProfileArgs> for Policy {
         Policy {
             extent: args.policy.into(),
             enosys_probes: args.enosys_probes,
+            runtime: None,
         }
     }
 }
@@ -44,6 +45,15 @@ pub(super) const WRITING: Writing<'_> = Writing {
 
 /// The profile of a recording, with the options of the command line.
 pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_>, DocumentError> {
+    of_policy(recording, args, args.into())
+}
+
+/// The profile of a recording under a policy that says more than the options.
+pub(super) fn of_policy(
+    recording: &Recording,
+    args: ProfileArgs,
+    policy: Policy,
+) -> Result<Document<'_>, DocumentError> {
     let on_unnamed = if args.skip_unnamed {
         OnUnnamed::Skip
     } else {
@@ -54,7 +64,7 @@ pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_
         lossy: args.lossy,
         ..WRITING
     };
-    document(recording, args.into(), format, on_unnamed, &writing)
+    document(recording, policy, format, on_unnamed, &writing)
 }
 
 /// The profile of `--assume`.
@@ -138,6 +148,14 @@ pub(super) fn additions(document: &Document<'_>, policy: Policy) -> Option<Strin
             policy.extent,
             names.len(),
             names.join(", ")
+        ));
+    }
+    let for_containers: Vec<_> = generated.for_containers().into_iter().collect();
+    if !for_containers.is_empty() {
+        parts.push(format!(
+            "for containers {}: {}",
+            for_containers.len(),
+            for_containers.join(", ")
         ));
     }
     if !generated.probes.is_empty() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::baseline::RuntimeCalls;
 use super::policy::Policy;
 use super::{Action, ErrnoRet, Profile, Rule};
 use crate::recording::{Recording, RunId, Seen};
@@ -35,6 +36,15 @@ impl<'a> Generated<'a> {
             added.map(|(&arch, reason)| (name.as_str(), arch, reason))
         })
     }
+
+    /// The names that are allowed on some ABI for a container alone: its runtime calls them, or they passed unseen.
+    #[must_use]
+    pub fn for_containers(&self) -> BTreeSet<&str> {
+        let is_of_container = |reason: &Reason<'_>| matches!(reason, Reason::Container { .. });
+        let names = self.names.iter();
+        let names = names.filter(|(_, reasons)| reasons.values().any(is_of_container));
+        names.map(|(name, _)| name.as_str()).collect()
+    }
 }
 
 /// Why a name is allowed on an ABI.
@@ -48,6 +58,11 @@ pub enum Reason<'a> {
         why: &'static str,
         /// The recorded calls that it can stand for; empty where it needs none.
         for_recorded: BTreeSet<String>,
+    },
+    /// The container runtime calls it, or the recording let it pass unseen.
+    Container {
+        /// The end of the sentence "NAME is allowed because …".
+        why: &'static str,
     },
 }
 
@@ -127,6 +142,31 @@ const NOT_OBSERVED: &str =
 const RUNTIME: &str =
     "the container runtime called it under the profile, before the program was executed";
 
+/// The calls that containers need although nobody saw the workload make them, and why.
+fn container_calls(
+    recording: &Recording,
+    policy: Policy,
+    arches: &BTreeSet<Arch>,
+) -> Vec<(Syscall, &'static str)> {
+    let runs = || recording.runs.values();
+    let not_observed = runs().flat_map(|run| &run.not_observed);
+    let mut calls: Vec<_> = not_observed.map(|&call| (call, NOT_OBSERVED)).collect();
+    match policy.runtime {
+        None => {
+            let runtime = runs().flat_map(|run| run.runtime.keys());
+            calls.extend(runtime.map(|&call| (call, RUNTIME)));
+        }
+        Some(RuntimeCalls { runtime, names }) => {
+            let on_all = arches.iter().flat_map(|&arch| {
+                let names = names.iter();
+                names.filter_map(move |name| Syscall::from_name(arch, name))
+            });
+            calls.extend(on_all.map(|call| (call, runtime.why())));
+        }
+    }
+    calls
+}
+
 /// Generates the profile of a workload from its recording.
 ///
 /// The profile denies with EPERM what it does not allow. It depends on the set of calls and on the policy alone.
@@ -162,19 +202,14 @@ pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated<'_>, 
         }
     }
     let arches: BTreeSet<Arch> = recorded.into_keys().collect();
-    for run in recording.runs.values() {
-        let not_observed = run.not_observed.iter().map(|call| (call, NOT_OBSERVED));
-        let runtime = run.runtime.keys().map(|call| (call, RUNTIME));
-        for (call, why) in not_observed.chain(runtime) {
-            let Some(name) = call.name().filter(|_| arches.contains(&call.arch)) else {
-                continue;
-            };
-            let reasons = names.entry(name.into_owned()).or_default();
-            reasons.entry(call.arch).or_insert(Reason::Added {
-                why,
-                for_recorded: BTreeSet::new(),
-            });
-        }
+    for (call, why) in container_calls(recording, policy, &arches) {
+        let Some(name) = call.name().filter(|_| arches.contains(&call.arch)) else {
+            continue;
+        };
+        let reasons = names.entry(name.into_owned()).or_default();
+        reasons
+            .entry(call.arch)
+            .or_insert(Reason::Container { why });
     }
     let probes = policy.probes(&arches, |name| names.contains_key(name));
     let incomplete = (recording.runs.values()).filter(|run| !run.is_complete());
@@ -266,6 +301,7 @@ mod tests {
         let policy = Policy {
             extent,
             enosys_probes: false,
+            runtime: None,
         };
         // It lives as long as the test does.
         generate(Box::leak(Box::new(recording(&[run(calls)]))), policy).unwrap()
@@ -362,6 +398,7 @@ mod tests {
         let policy = |extent| Policy {
             extent,
             enosys_probes: true,
+            runtime: None,
         };
         let recording = recording(&[run(&["x86_64:clone", "x86_64:statx"])]);
         let safe = generate(&recording, policy(Extent::Safe)).unwrap();

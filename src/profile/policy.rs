@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::baseline::RuntimeCalls;
 use super::families::{FAMILIES, PROBES, SAFE};
 use crate::syscall::{Arch, Syscall};
 
@@ -14,6 +15,8 @@ pub struct Policy {
     /// Whether newer calls that libc tries before older ones answer ENOSYS where they are not allowed. The answer to all
     /// other calls is EPERM, which libc takes as the result.
     pub enosys_probes: bool,
+    /// What a container runtime calls under the profile. It takes the place of what the recorded containers' runtimes called.
+    pub runtime: Option<&'static RuntimeCalls>,
 }
 
 /// How far a profile goes beyond what was recorded.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::{ByDocker, Risk, by_docker, risk};
-use crate::profile::{Extent, Generated, Policy, Profile, Reason, generate};
+use crate::profile::{Extent, Generated, Policy, Profile, Reason, baseline, generate};
 use crate::recording::Recording;
 use crate::review::diff::{All, Answers};
 use crate::syscall::{Arch, Syscall};
@@ -48,6 +48,11 @@ pub enum Origin {
         why: &'static str,
         /// The recorded calls that it can stand for.
         for_recorded: BTreeSet<String>,
+    },
+    /// The container runtime calls it, or the recording let it pass unseen.
+    Container {
+        /// The end of the sentence "NAME is allowed because …".
+        why: &'static str,
     },
     /// It answers ENOSYS because of `--enosys-probes`.
     Probe {
@@ -141,6 +146,7 @@ impl<'a> ByPolicy<'a> {
             let policy = Policy {
                 extent,
                 enosys_probes: true,
+                runtime: None,
             };
             // A recording without calls explains nothing.
             Some((extent, generate(recording, policy).ok()?))
@@ -196,14 +202,21 @@ impl<'a> ByPolicy<'a> {
                         for_recorded: for_recorded.clone(),
                     };
                 }
+                Some(Reason::Container { why }) => return Origin::Container { why },
                 None => {}
             }
         }
         let probe = self.policies.first();
-        match probe.and_then(|(_, generated)| generated.probes.get(name)) {
-            Some(why) => Origin::Probe { why },
-            None => Origin::Unexplained,
+        if let Some(why) = probe.and_then(|(_, generated)| generated.probes.get(name)) {
+            return Origin::Probe { why };
         }
+        // As `generate --runtime` adds it.
+        let mut baselines = baseline::KNOWN.iter();
+        let of_runtime = baselines
+            .find(|baseline| arch == Arch::NATIVE && baseline.calls().any(|call| call == name));
+        of_runtime.map_or(Origin::Unexplained, |baseline| Origin::Container {
+            why: baseline.runtime.why(),
+        })
     }
 }
 
@@ -225,7 +238,7 @@ mod tests {
         #[test]
         fn whatever_a_policy_writes_is_explained(recording in strategies::recording(), probes: bool) {
             for extent in [Extent::Exact, Extent::Safe, Extent::Portable] {
-                let policy = Policy { extent, enosys_probes: probes };
+                let policy = Policy { extent, enosys_probes: probes, runtime: None };
                 let Ok(generated) = generate(&recording, policy) else { continue };
                 let explained = explain(&generated.profile, Some(&recording), Arch::NATIVE);
                 prop_assert_eq!(explained.names.len(), generated.names.len() + generated.probes.len());
@@ -235,8 +248,9 @@ mod tests {
                         let fits = match (origin, expected) {
                             (Origin::Recorded { count, .. }, Some(Reason::Recorded(seen))) => *count == seen.count,
                             (Origin::Added { policy, .. }, Some(Reason::Added { .. })) => *policy <= extent,
+                            (Origin::Container { .. }, Some(Reason::Container { .. }) | None)
+                            | (Origin::Probe { .. } | Origin::OtherArch, None) => true,
                             (Origin::Added { policy, .. }, None) => *policy > extent,
-                            (Origin::Probe { .. } | Origin::OtherArch, None) => true,
                             _ => false,
                         };
                         prop_assert!(fits, "{} {arch}: {origin:?}, not {expected:?}", one.name);

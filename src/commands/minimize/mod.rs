@@ -161,6 +161,7 @@ impl TestPlan {
         let policy = Policy {
             extent: args.policy.into(),
             enosys_probes: false,
+            runtime: None,
         };
         let asked = |name: &String| args.only.is_empty() || args.only.contains(name);
         let (used, unused): (SyscallNames, SyscallNames) = (allowed_names(profile).into_iter())

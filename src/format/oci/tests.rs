@@ -344,6 +344,7 @@ fn text_of(extent: Extent, enosys_probes: bool) -> String {
     let policy = Policy {
         extent,
         enosys_probes,
+        runtime: None,
     };
     let recording = recording();
     let document = document(

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::libseccomp::{Since, since};
 use super::{Context, Found, Target};
+use crate::profile::baseline::needed;
 use crate::profile::families::PROBES;
-use crate::profile::{Action, ErrnoRet, Place};
+use crate::profile::{Action, ErrnoRet, Place, Runtime};
 use crate::review::{Risk, RiskClass, risk};
 use crate::syscall::Syscall;
 
@@ -51,65 +52,40 @@ fn is_or_are(names: &[&str]) -> String {
     format!("{} {verb}", names.join(" and "))
 }
 
-/// What each runtime calls under the filter: loaded before capabilities are dropped without `no_new_privs`, which is how
-/// containers start by default. Only what every current version needs; `capset` and the change of user are in runc's
-/// `finalizeNamespace` (`libcontainer/init_linux.go`) and crun's `container_init` (`src/libcrun/container.c`).
-const RUNC: &[&str] = &[
-    "capset",
-    "chdir",
-    "close",
-    "execve",
-    "fcntl",
-    "fstat",
-    "futex",
-    "getcwd",
-    "getpid",
-    "getppid",
-    "prctl",
-    "read",
-    "setgid",
-    "setgroups",
-    "setuid",
-    "write",
-];
-const CRUN: &[&str] = &[
-    "capset",
-    "chdir",
-    "close",
-    "execve",
-    "prctl",
-    "read",
-    "setgroups",
-    "setresgid",
-    "setresuid",
-    "write",
-];
-
 pub(super) fn missing_runtime_call(context: &Context<'_>) -> Vec<Found> {
     if context.profile.rules().is_empty() {
         return Vec::new();
     }
     let mut found = Vec::new();
     let runtimes = [
-        ("runc", context.target.may_be_runc(), RUNC),
-        ("crun", context.target.may_be_crun(), CRUN),
+        (Runtime::Runc, context.target.may_be_runc()),
+        (Runtime::Crun, context.target.may_be_crun()),
     ];
     let several = context.target.may_be_runc() && context.target.may_be_crun();
-    for (runtime, used, calls) in runtimes {
-        let missing: Vec<_> = calls
-            .iter()
-            .copied()
-            .filter(|name| !may(context, name))
+    for (runtime, _) in runtimes.into_iter().filter(|(_, used)| *used) {
+        let is_missing = |name: &&str| !may(context, name);
+        let with: Vec<_> = (needed(runtime, true).into_iter())
+            .filter(is_missing)
             .collect();
-        if used && !missing.is_empty() {
+        let mut without: Vec<_> = needed(runtime, false)
+            .into_iter()
+            .filter(is_missing)
+            .collect();
+        without.retain(|name| !with.contains(name));
+        let parts = [
+            (!with.is_empty()).then(|| with.join(", ")),
+            (!without.is_empty()).then(|| format!("without no_new_privs {}", without.join(", "))),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        if !parts.is_empty() {
             let when = if several {
                 format!("if it is {runtime}, the runtime")
             } else {
-                runtime.to_owned()
+                runtime.to_string()
             };
             found.push(Found::whole(format!(
                 "{when} calls {} before it starts the program",
-                missing.join(", ")
+                parts.join(", and ")
             )));
         }
     }
