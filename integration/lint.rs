@@ -89,7 +89,7 @@ fn a_rule_can_be_left_out_and_notes_are_no_findings() {
     );
     assert_eq!(status, 0);
     calls.push("mouunt");
-    profile(&path, &json!([allow(&calls)]));
+    profile(&path, &json!([allow(&calls), enosys]));
     assert_eq!(report(folder.path(), "lint a.json --libseccomp 2.5.4").1, 1);
     for name in [
         "SCR003",
@@ -253,6 +253,10 @@ fn the_committed_profiles_have_no_errors_except_for_calls_of_containers() {
     // They were recorded outside of containers, so a runtime's own calls aren't in them.
     for entry in std::fs::read_dir(repository().join("profiles")).unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();
+        // The measured calls of runtimes.
+        if file == "baselines" {
+            continue;
+        }
         let args =
             format!("lint profiles/{file} --recording recordings/{file} --libseccomp 2.6.0 --json");
         let (json, _) = report(&repository(), &args);
