@@ -282,7 +282,7 @@ fn origin_in_words(origin: &Origin) -> String {
             let _ = write!(text, ": {why}");
             text
         }
-        Origin::Container { why } => format!("for containers: {why}"),
+        Origin::Container { why } => format!("not recorded, for containers: {why}"),
         Origin::Probe { why } => format!("--enosys-probes: {why}"),
         Origin::OtherArch => "in the profile for another architecture".to_owned(),
         Origin::Unexplained => {
