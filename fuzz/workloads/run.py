@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 HERE = Path(__file__).resolve().parent
-MODES = ["native", "default", "--no-filter", "--until exit"]
+MODES = ["native", "default", "--no-filter", "--until exit", "--backend ebpf"]
 # The layout of `struct shared` in random.c.
 ABIS = ["x86_64", "x86", "x32"]
 NUMBERS = 512
@@ -95,7 +95,7 @@ def run(options, folder, seed):
     program = str(folder / "random")
     arguments = [program, str(seed), str(operations), str(mask)]
     if options.mode != "native":
-        flags = {"default": [], "--no-filter": ["--no-filter"], "--until exit": ["--until", "exit"]}[options.mode]
+        flags = [] if options.mode == "default" else options.mode.split()
         recorder = [options.sc_record, "-q", "--progress", "never", "-r", str(recording), "-o", "none", *flags, "--"]
         arguments = recorder + arguments
 

@@ -119,6 +119,7 @@ struct css_set {
 
 struct task_struct {
     u32 flags;
+    int exit_code;
     struct css_set *cgroups;
     struct thread_info thread_info;
     struct mm_struct *mm;
@@ -345,6 +346,15 @@ static __always_inline void refused(struct task_struct *task, struct member *mem
         entered(task, member, nr);
 }
 
+// Whether a task exits because of the call that it is in.
+static __always_inline int is_ended_by_filter(struct task_struct *task)
+{
+    // The kernel marks it since Linux 5.17, and with SIGSYS where it isn't strict mode.
+    const int SIGSYS = 31, FILTER = 2, DEAD = 3;
+    int mode = task->seccomp.mode;
+    return number_of(task) >= 0 && (mode == DEAD || (mode == FILTER && task->exit_code == SIGSYS));
+}
+
 // Writes the path of a file as its names, from the last to the first, across mounts.
 static __always_inline void write_path(struct image_path *out, struct file *file)
 {
@@ -491,8 +501,8 @@ int BPF_PROG(exited, struct task_struct *task)
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
     if (!member)
         return 0;
-    // SECCOMP_RET_KILL_THREAD, and strict mode: the call never ends.
-    if (!member->is_inside && !member->is_refused && task->seccomp.mode && number_of(task) >= 0)
+    // SECCOMP_RET_KILL_THREAD and strict mode: the call never ends.
+    if (!member->is_inside && !member->is_refused && is_ended_by_filter(task))
         refused(task, member);
     if (__sync_lock_test_and_set(&member->is_living, 0) && __sync_fetch_and_sub(&totals.living, 1) == 1) {
         u32 any = 0;

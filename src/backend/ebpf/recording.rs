@@ -162,12 +162,14 @@ fn follow(
 ) -> Result<(), Error> {
     let mut command_is_over = over.is_none();
     loop {
-        kernel.read(run).map_err(unavailable)?;
         let is_over = match until {
             Until::Exit => command_is_over,
             Until::All => command_is_over && kernel.living() == 0,
         };
-        if is_over || (stop.is_requested() && command_is_over) {
+        let is_over = is_over || (stop.is_requested() && command_is_over);
+        // After the last look at who lives: it holds what the last of them called.
+        kernel.read(run).map_err(unavailable)?;
+        if is_over {
             return Ok(());
         }
         let mut fds = vec![PollFd::new(kernel.as_fd(), PollFlags::POLLIN)];
