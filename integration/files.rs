@@ -212,3 +212,89 @@ fn nothing_from_a_hostile_file_reaches_the_terminal_in_any_verb() {
         assert!(spoke || ended.code() == 0, "{line}: {ended:?}");
     }
 }
+
+/// A program of 2047 instructions: comparisons of arguments, which double the paths, between comparisons of the number and the ABI.
+fn slow_program() -> Vec<u8> {
+    let mut program = Vec::new();
+    let mut instruction = |code: u16, jt: u8, jf: u8, k: u32| {
+        program.extend(code.to_ne_bytes());
+        program.extend([jt, jf]);
+        program.extend(k.to_ne_bytes());
+    };
+    let arches = [
+        0xc000_003e_u32,
+        0x4000_0003,
+        0xc000_00b7,
+        0x4000_0028,
+        0xc000_00f3,
+        0x8000_0016,
+    ];
+    for number in 0..341_u32 {
+        // A different word and value each time: neither side of a branch decides another.
+        instruction(0x20, 0, 0, 16 + number % 12 * 4);
+        instruction(0x15, 0, 0, number / 12);
+        instruction(0x20, 0, 0, 4);
+        instruction(0x15, 0, 0, arches[number as usize % arches.len()]);
+        instruction(0x20, 0, 0, 0);
+        instruction(0x15, 0, 0, number * 3);
+    }
+    instruction(0x06, 0, 0, 0x7fff_0000);
+    program
+}
+
+#[apply(test)]
+#[needs(program("prlimit"))]
+fn no_small_file_takes_long() {
+    let room = Room::new();
+    let write = |name: &str, bytes: &[u8]| fs::write(room.path().join(name), bytes).unwrap();
+    let names: Vec<String> = (0..20_000)
+        .map(|number| format!("unknown_{number}"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    profile(&room.path().join("names"), &json!([allow(&names)]));
+    let values = (0..20_000).map(|value| json!({
+        "names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"}],
+    }));
+    let values: Vec<_> = values.collect();
+    profile(&room.path().join("values"), &json!(values));
+    profile(&room.path().join("other"), &json!([allow(&["read"])]));
+    recording(&room.path().join("recording"), &[run(1, &["read"])]);
+    write("bpf", &slow_program());
+    let groups: String = (0..10_000)
+        .map(|number| format!("SystemCallFilter=@g{number}\n"))
+        .collect();
+    let removals: String = (0..10_000)
+        .map(|number| format!("SystemCallFilter=~@g{number}\n"))
+        .collect();
+    write("unit", format!("[Service]\n{groups}{removals}").as_bytes());
+    let unfinished: String = (0..40_000)
+        .map(|pid| format!("{} read(0,  <unfinished ...>\n", pid + 100_000))
+        .collect();
+    write("strace", unfinished.as_bytes());
+    let lines = [
+        "lint names",
+        "check names recording",
+        "check names recording --github --strict",
+        "check names recording --update --remove-unused",
+        "diff values other",
+        "inspect bpf",
+        "convert bpf -f oci --lossy",
+        "diff bpf other",
+        "convert unit -f oci --lossy",
+        "import strace strace -n app",
+    ];
+    for line in lines {
+        let mut command = Command::new("prlimit");
+        // Processor time, which others on the machine don't use up; a debug build needs a few seconds.
+        command
+            .args(["--cpu=40"])
+            .arg(PROGRAM)
+            .args(line.split_whitespace());
+        let ended = room.run(&mut command);
+        assert!(
+            ended.code() < 128 && ended.code() != 101,
+            "{line}: {}",
+            ended.code()
+        );
+    }
+}

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::disassemble::data_word;
 use super::emulate::action_of;
-use super::walk::{BitConstraint, Constraints, FULL, Path, Ranges, SymbolicValue};
+use super::walk::{BitConstraint, Budget, Constraints, FULL, Path, Ranges, SymbolicValue};
 use crate::profile::Action;
 
 /// A filter's answer to a system call.
@@ -40,11 +40,12 @@ impl FilterAnswer {
 
     /// Merges paths with the same action where that makes the conditions simpler. The action that would need the most cases
     /// becomes `otherwise`. `narrow`: the ABI's arguments have 32 bits, so upper halves are 0.
-    pub(super) fn of(paths: Vec<Path>, narrow: bool) -> FilterAnswer {
+    /// `None` if that takes more than the budget.
+    pub(super) fn of(paths: Vec<Path>, narrow: bool, budget: &mut Budget) -> Option<FilterAnswer> {
         let mut cases: BTreeMap<Action, Vec<Vec<Condition>>> = BTreeMap::new();
         for path in paths {
             let SymbolicValue::Known(value) = path.returned else {
-                return FilterAnswer::Unknown;
+                return Some(FilterAnswer::Unknown);
             };
             let cases = cases.entry(action_of(value)).or_default();
             cases.extend(conditions(&path.constraints, narrow));
@@ -52,22 +53,24 @@ impl FilterAnswer {
         if cases.len() == 1
             && let Some((action, _)) = cases.first_key_value()
         {
-            return FilterAnswer::Always(*action);
+            return Some(FilterAnswer::Always(*action));
         }
-        cases.values_mut().for_each(merge_cases);
+        for cases in cases.values_mut() {
+            merge_cases(cases, budget)?;
+        }
         // Of several, the strictest.
         let most = cases.values().map(Vec::len).max();
         let otherwise = cases.iter().find(|(_, cases)| Some(cases.len()) == most);
         let Some((&otherwise, _)) = otherwise else {
-            return FilterAnswer::Always(Action::KillProcess);
+            return Some(FilterAnswer::Always(Action::KillProcess));
         };
         cases.remove(&otherwise);
         let cases = (cases.into_iter().rev())
             .flat_map(|(action, cases)| cases.into_iter().map(move |case| (case, action)));
-        FilterAnswer::Depends {
+        Some(FilterAnswer::Depends {
             cases: cases.collect(),
             otherwise,
-        }
+        })
     }
 }
 
@@ -288,25 +291,33 @@ fn bit_conditions(constraints: &BTreeSet<BitConstraint>) -> Vec<Condition> {
 }
 
 /// Merges cases with the same action until no two can be merged.
-fn merge_cases(cases: &mut Vec<Vec<Condition>>) {
+fn merge_cases(cases: &mut Vec<Vec<Condition>>, budget: &mut Budget) -> Option<()> {
     cases.sort();
     cases.dedup();
-    while let Some((first, second, merged)) = find_mergeable(cases) {
+    while let Some((first, second, merged)) = find_mergeable(cases, budget)? {
         cases.remove(second);
         cases[first] = merged;
     }
     cases.sort();
+    Some(())
 }
 
-fn find_mergeable(cases: &[Vec<Condition>]) -> Option<(usize, usize, Vec<Condition>)> {
+/// Two cases and the one for both; `None` within if there are none, and outside if the budget is used up.
+#[expect(clippy::option_option, reason = "two reasons to have none")]
+fn find_mergeable(
+    cases: &[Vec<Condition>],
+    budget: &mut Budget,
+) -> Option<Option<(usize, usize, Vec<Condition>)>> {
     for first in 0..cases.len() {
         for second in first + 1..cases.len() {
+            let [one, other] = [first, second].map(|case| cases[case].len());
+            budget.take(1 + one * other)?;
             if let Some(merged) = merge_two(&cases[first], &cases[second]) {
-                return Some((first, second, merged));
+                return Some(Some((first, second, merged)));
             }
         }
     }
-    None
+    Some(None)
 }
 
 /// One case for two that differ in the ranges of one field, or of which one includes the other.

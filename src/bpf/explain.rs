@@ -8,7 +8,7 @@ use super::conditions::FilterAnswer;
 use super::instruction::{Instruction, Operand};
 use super::program::Program;
 use super::samples;
-use super::walk::paths;
+use super::walk::{Budget, paths};
 use crate::profile::arg_width::has_32_bit_args;
 use crate::syscall::{Arch, Syscall};
 
@@ -31,11 +31,14 @@ impl ArchAnswers {
     }
 }
 
-/// The answers of a filter, for each ABI that it distinguishes.
+/// The answers of a filter, for each ABI that it distinguishes. All take a bounded time: what would take longer is
+/// [`FilterAnswer::Unknown`].
 #[must_use]
 pub fn explain(program: &Program) -> Vec<ArchAnswers> {
+    let mut budget = Budget::new();
     let arches = arches(program).into_iter();
-    arches.map(|arch| explain_arch(program, arch)).collect()
+    let answers = arches.map(|arch| explain_within(program, arch, &mut budget));
+    answers.collect()
 }
 
 /// The ABIs that a program compares with, and x32 where it shares the `AUDIT_ARCH_*` value of one; the native one if the
@@ -99,18 +102,22 @@ fn compared_constants(program: &Program) -> Vec<(u32, Origins)> {
 #[must_use]
 pub fn explain_other_arches(program: &Program) -> FilterAnswer {
     // No ABI has the value 0.
-    answer(program, 0, 0, false)
+    answer(program, 0, 0, false, &mut Budget::new())
 }
 
 /// The answers to the calls of an ABI.
 #[must_use]
 pub fn explain_arch(program: &Program, arch: Arch) -> ArchAnswers {
+    explain_within(program, arch, &mut Budget::new())
+}
+
+fn explain_within(program: &Program, arch: Arch, budget: &mut Budget) -> ArchAnswers {
     // libseccomp compares the lower halves for x32 and MIPS n32 too, but their registers have 64 bits.
     let narrow =
         has_32_bit_args(arch) && !matches!(arch, Arch::X32 | Arch::Mips64n32 | Arch::Mipsel64n32);
-    let of = |nr| {
+    let mut of = |nr| {
         let syscall = Syscall { arch, nr };
-        answer(program, arch.audit(), syscall.audit_nr(), narrow)
+        answer(program, arch.audit(), syscall.audit_nr(), narrow, budget)
     };
     let rest = of(UNUSED_NR);
     let calls = numbers(program, arch).into_iter();
@@ -125,11 +132,16 @@ pub fn explain_arch(program: &Program, arch: Arch) -> ArchAnswers {
 }
 
 /// The answer to one call. `narrow`: the arguments have no upper halves.
-fn answer(program: &Program, audit_arch: u32, nr: i32, narrow: bool) -> FilterAnswer {
-    let paths = paths(program, audit_arch, nr);
-    paths.map_or(FilterAnswer::Unknown, |paths| {
-        FilterAnswer::of(paths, narrow)
-    })
+fn answer(
+    program: &Program,
+    audit_arch: u32,
+    nr: i32,
+    narrow: bool,
+    budget: &mut Budget,
+) -> FilterAnswer {
+    let paths = paths(program, audit_arch, nr, budget);
+    let answer = paths.and_then(|paths| FilterAnswer::of(paths, narrow, budget));
+    answer.unwrap_or(FilterAnswer::Unknown)
 }
 
 /// The numbers that an ABI's calls can have, and those that the program compares with, with their neighbours.

@@ -60,8 +60,35 @@ pub(super) struct BitConstraint {
     pub(super) equal: bool,
 }
 
-/// All paths of a system call; `None` if there are more than [`MAX_PATHS`].
-pub(super) fn paths(program: &Program, audit_arch: u32, nr: i32) -> Option<Vec<Path>> {
+/// How much work all questions about a program may take together, in steps of about the same time. Large programs of
+/// container engines need a few million.
+#[derive(Debug)]
+pub(super) struct Budget(u64);
+
+impl Budget {
+    pub(super) fn new() -> Budget {
+        Budget(1 << 26)
+    }
+
+    /// Takes steps; `None` if there are no more.
+    pub(super) fn take(&mut self, steps: usize) -> Option<()> {
+        let left = self.0.checked_sub(steps as u64);
+        // What did not suffice once is used up.
+        self.0 = left.unwrap_or(0);
+        left.map(|_| ())
+    }
+}
+
+/// The steps that a copy of the machine's state takes.
+const COPY: usize = 32;
+
+/// All paths of a system call; `None` if there are more than [`MAX_PATHS`], or if the budget is used up.
+pub(super) fn paths(
+    program: &Program,
+    audit_arch: u32,
+    nr: i32,
+    budget: &mut Budget,
+) -> Option<Vec<Path>> {
     let zero = SymbolicValue::Known(0);
     let mut pending = vec![Walker {
         next: 0,
@@ -72,7 +99,7 @@ pub(super) fn paths(program: &Program, audit_arch: u32, nr: i32) -> Option<Vec<P
     }];
     let mut paths = Vec::new();
     while let Some(mut walker) = pending.pop() {
-        let returned = walker.walk(program, audit_arch, nr, &mut pending)?;
+        let returned = walker.walk(program, audit_arch, nr, &mut pending, budget)?;
         paths.push(Path {
             constraints: walker.constraints,
             returned,
@@ -102,11 +129,13 @@ impl Walker {
         audit_arch: u32,
         nr: i32,
         pending: &mut Vec<Walker>,
+        budget: &mut Budget,
     ) -> Option<SymbolicValue> {
         use SymbolicValue::{Computed, Known, Word};
         loop {
             let instruction = program.instructions().get(self.next).copied();
             self.next += 1;
+            budget.take(1)?;
             // A valid program returns.
             match instruction.unwrap_or(Instruction::Return(0)) {
                 Instruction::LoadData(0) => self.a = Known(nr.cast_unsigned()),
@@ -136,8 +165,10 @@ impl Walker {
                 Instruction::Jump(offset) => self.next += offset,
                 Instruction::Branch(comparison, operand, jt, jf) => {
                     let operand = self.value(operand);
+                    budget.take(self.constraints.size_for(&self.a))?;
                     let holds = self.constraints.decide(comparison, &self.a, &operand);
                     if holds.is_none() {
+                        budget.take(COPY + self.constraints.size())?;
                         let mut other = self.clone();
                         (other.constraints).learn(comparison, &self.a, &operand, false);
                         other.next += jf;
@@ -198,6 +229,20 @@ impl Constraints {
             },
             SymbolicValue::Computed(_) => None,
         }
+    }
+
+    /// What a decision about a value goes through.
+    fn size_for(&self, a: &SymbolicValue) -> usize {
+        match a {
+            SymbolicValue::Word(offset) => self.ranges_of(*offset).len() + self.bits.len(),
+            SymbolicValue::Bits(..) => self.bits.len(),
+            SymbolicValue::Known(_) | SymbolicValue::Computed(_) => 0,
+        }
+    }
+
+    fn size(&self) -> usize {
+        let ranges = self.ranges.values().map(Vec::len).sum::<usize>();
+        ranges + self.bits.len() + self.others.len()
     }
 
     fn ranges_of(&self, offset: u32) -> &[(u32, u32)] {

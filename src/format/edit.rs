@@ -71,10 +71,15 @@ pub(super) fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<St
     match Edit::target(profile) {
         Some(rule) => {
             let mut names = profile.rules().get(rule)?.names().to_vec();
+            let mut new = Vec::new();
+            let is_sorted = names.is_sorted();
             for name in edit.new_in(profile.rules().get(rule)?) {
-                let at = Edit::place(&names, name);
+                let at = Edit::place(&names, is_sorted, name);
                 names.insert(at, name.clone());
-                text = insert(&text, &names_of(&text, rule)?, at, &name)?;
+                new.push((at, name));
+            }
+            if !new.is_empty() {
+                text = insert_all(&text, &names_of(&text, rule)?, &new)?;
             }
         }
         None if edit.allow.is_empty() => {}
@@ -96,11 +101,8 @@ pub(super) fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<St
             text = remove(&text, &list(&text, SYSCALLS)?, rule)?;
             continue;
         }
-        let gone = names.iter().enumerate().rev();
-        let gone = gone.filter(|(_, name)| edit.remove[&rule].contains(*name));
-        for (at, _) in gone {
-            text = remove(&text, &names_of(&text, rule)?, at)?;
-        }
+        let gone: Vec<bool> = names.iter().map(|name| gone.contains(name)).collect();
+        text = remove_all(&text, &names_of(&text, rule)?, &gone)?;
     }
     Some(text)
 }
@@ -201,6 +203,64 @@ fn insert(text: &str, list: &List, at: usize, value: &impl Serialize) -> Option<
     }
     let end = items.last()?.end;
     splice(text, end..end, &(separator + &value))
+}
+
+/// Puts strings into a list, one after another, as [`insert`] does.
+fn insert_all(text: &str, list: &List, new: &[(usize, &String)]) -> Option<String> {
+    let Some((first, last)) = list.items.first().zip(list.items.last()) else {
+        let names: Vec<String> = new.iter().try_fold(Vec::new(), |mut names, (at, name)| {
+            names.insert(*at, compact(name)?);
+            Some(names)
+        })?;
+        return splice(text, list.inside.clone(), &names.join(","));
+    };
+    let items = list.items.iter().map(|item| text.get(item.clone()));
+    let mut items: Vec<Cow<'_, str>> = items
+        .map(|item| item.map(Cow::Borrowed))
+        .collect::<Option<_>>()?;
+    let between = list
+        .items
+        .windows(2)
+        .map(|two| text.get(two[0].end..two[1].start));
+    let mut separators: Vec<Cow<'_, str>> = between
+        .map(|between| between.map(Cow::Borrowed))
+        .collect::<Option<_>>()?;
+    for &(at, name) in new {
+        let left = at.saturating_sub(1).min(items.len().saturating_sub(2));
+        let separator = match separators.get(left) {
+            Some(separator) => separator.clone(),
+            None => format!(",{}", text.get(list.inside.start..first.start)?).into(),
+        };
+        // A string is on one line.
+        items.insert(at, compact(name)?.into());
+        separators.insert(at.min(separators.len()), separator);
+    }
+    let mut all = String::new();
+    for (number, item) in items.iter().enumerate() {
+        if let Some(before) = number.checked_sub(1) {
+            all += separators.get(before)?;
+        }
+        all += item;
+    }
+    splice(text, first.start..last.end, &all)
+}
+
+/// Takes items out of a list, but not all.
+fn remove_all(text: &str, list: &List, gone: &[bool]) -> Option<String> {
+    let items = &list.items;
+    let last_kept = gone.iter().rposition(|gone| !gone)?;
+    let mut new = String::new();
+    let mut copied = 0;
+    for at in (0..items.len()).filter(|at| gone.get(*at) == Some(&true)) {
+        let cut = if at < last_kept {
+            items[at].start..items[at + 1].start
+        } else {
+            items[at - 1].end..items[at].end
+        };
+        new += text.get(copied..cut.start)?;
+        copied = cut.end;
+    }
+    Some(new + text.get(copied..)?)
 }
 
 /// Removes an item from a list.

@@ -425,17 +425,21 @@ impl UnitReader<'_, '_> {
         name: &str,
         position: Position,
     ) -> Result<(), ParseError> {
-        if name.starts_with('@') && list.keys().all(|known| known.starts_with('@')) {
-            let others = list.keys().any(|known| known != name);
+        // Keys are sorted, so groups are side by side.
+        let is_group = |entry: Option<(&String, _)>| {
+            entry.is_none_or(|(known, _): (&String, &_)| known.starts_with('@'))
+        };
+        if name.starts_with('@')
+            && is_group(list.first_key_value())
+            && is_group(list.last_key_value())
+        {
             list.remove(name);
-            if !others {
+            if list.is_empty() {
                 return Ok(());
             }
         }
-        let groups: Vec<String> = (list.keys())
-            .filter(|known| known.starts_with('@'))
-            .cloned()
-            .collect();
+        let groups = list.range("@".to_owned().."A".to_owned());
+        let groups: Vec<String> = groups.map(|(known, _)| known.clone()).collect();
         for group in groups {
             if let Some((action, at)) = list.remove(&group) {
                 for call in self.expand(&group, at)? {

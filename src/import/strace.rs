@@ -12,7 +12,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -84,6 +84,7 @@ pub fn import_strace(
         names: StraceNames::new(options.native),
         images: TracedImages::default(),
         tasks: HashMap::new(),
+        forking: BTreeSet::new(),
         first: None,
         exits: false,
         clock: None,
@@ -114,6 +115,8 @@ struct StraceImporter<'a> {
     names: StraceNames,
     images: TracedImages,
     tasks: HashMap<i32, TracedTask>,
+    /// Those whose pending call creates a task.
+    forking: BTreeSet<i32>,
     first: Option<i32>,
     /// Whether strace prints the ends of tasks (not with -qq).
     exits: bool,
@@ -253,11 +256,17 @@ impl StraceImporter<'_> {
             return;
         };
         task.called = true;
+        let forks = matches!(name, "clone" | "clone2" | "clone3" | "fork" | "vfork");
         task.pending = Some(Pending {
             name: name.into(),
             executable: matches!(name, "execve" | "execveat").then(|| executable(name, rest)),
-            forks: matches!(name, "clone" | "clone2" | "clone3" | "fork" | "vfork"),
+            forks,
         });
+        if forks {
+            self.forking.insert(id);
+        } else {
+            self.forking.remove(&id);
+        }
         let (image, noted, latest) = (task.image, task.noted, task.latest);
         if found.is_empty() {
             return;
@@ -310,6 +319,7 @@ impl StraceImporter<'_> {
         let Some(pending) = task.and_then(|task| task.pending.take()) else {
             return;
         };
+        self.forking.remove(&id);
         let Some(result) = line::result(rest) else {
             return;
         };

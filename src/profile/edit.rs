@@ -32,8 +32,9 @@ impl Edit {
         for (index, rule) in profile.rules.iter().enumerate() {
             let mut names = rule.names().to_vec();
             if Some(index) == target {
+                let is_sorted = names.is_sorted();
                 for name in self.new_in(rule) {
-                    names.insert(Edit::place(&names, name), name.clone());
+                    names.insert(Edit::place(&names, is_sorted, name), name.clone());
                 }
             }
             if let Some(gone) = self.remove.get(&index) {
@@ -85,8 +86,8 @@ impl Edit {
     }
 
     /// Where a name goes in a list: where it belongs in a sorted one, else behind the last.
-    pub(crate) fn place(names: &[String], new: &str) -> usize {
-        if names.is_sorted() {
+    pub(crate) fn place(names: &[String], is_sorted: bool, new: &str) -> usize {
+        if is_sorted {
             names.partition_point(|name| name.as_str() < new)
         } else {
             names.len()

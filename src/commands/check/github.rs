@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use sc_record::escape::Line;
+use sc_record::format::Positions;
 use sc_record::profile::{Edit, Place};
 use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Because, Finding};
@@ -13,6 +14,7 @@ use super::report::{Report, answers, place, why};
 pub(super) fn render(report: &Report<'_>) -> String {
     let mut text = String::new();
     let delta = report.delta;
+    let positions = report.file.positions();
     let rule = Edit::target(report.file.profile()).map(|rule| Place::Name { rule, name: 0 });
     let level = if report.updated {
         Level::Notice
@@ -46,7 +48,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
         let level = if patched { Level::Notice } else { Level::Error };
         let title = format!("{} is not allowed", name(finding));
         let place = rule_of(finding).or(rule);
-        text += &annotation(report, level, place, &title, &what);
+        text += &annotation(report, &positions, level, place, &title, &what);
     }
     let doubtful = if report.tolerance.strict {
         Level::Error
@@ -57,7 +59,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
         let title = format!("{} may not be allowed", name(finding));
         let what = format!("{} {}", name(finding), why(finding));
         let place = rule_of(finding).or(rule);
-        text += &annotation(report, doubtful, place, &title, &what);
+        text += &annotation(report, &positions, doubtful, place, &title, &what);
     }
     for unused in delta.unused.stale() {
         let place = Place::Name {
@@ -71,7 +73,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
         };
         let what = format!("{} is allowed{with} but was never called", unused.name);
         let title = format!("{} is not used", unused.name);
-        text += &annotation(report, doubtful, Some(place), &title, &what);
+        text += &annotation(report, &positions, doubtful, Some(place), &title, &what);
     }
     for problem in report.problems() {
         if matches!(problem.kind, "workload" | "incomplete") {
@@ -82,6 +84,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
             let what = [&[problem.what.as_str()], &because[..]].concat().join("; ");
             text += &annotation(
                 report,
+                &positions,
                 Level::Error,
                 None,
                 "The check is not complete",
@@ -114,6 +117,7 @@ enum Level {
 
 fn annotation(
     report: &Report<'_>,
+    positions: &Positions<'_>,
     level: Level,
     place: Option<Place>,
     title: &str,
@@ -124,7 +128,9 @@ fn annotation(
         Level::Warning => "warning",
         Level::Error => "error",
     };
-    let line = place.and_then(|place| report.file.line(place)).unwrap_or(1);
+    let line = place
+        .and_then(|place| positions.of(place))
+        .map_or(1, |position| position.line);
     let file = property(&report.profile());
     let title = property(title);
     format!(

@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
 use sc_record::escape::Lines;
-use sc_record::format::Parsed;
-use sc_record::profile::{Edit, Place, Policy, Profile};
+use sc_record::format::{Parsed, Positions};
+use sc_record::profile::{Edit, Policy, Profile};
 use sc_record::recording::MergedName;
 use sc_record::review::check::{self, Answers, Evidence, Terms};
 
@@ -110,9 +110,9 @@ impl ProfileFile {
         &self.parsed.profile
     }
 
-    /// The line of a part of the profile.
-    fn line(&self, place: Place) -> Option<usize> {
-        Some(self.parsed.positions(&self.bytes).of(place)?.line)
+    /// Where the parts of the profile are.
+    fn positions(&self) -> Positions<'_> {
+        self.parsed.positions(&self.bytes)
     }
 }
 

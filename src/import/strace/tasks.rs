@@ -69,10 +69,8 @@ impl StraceImporter<'_> {
         if self.tasks.contains_key(&id) {
             return;
         }
-        let forking =
-            |task: &&TracedTask| task.pending.as_ref().is_some_and(|pending| pending.forks);
-        let mut parents = self.tasks.iter().filter(|(_, task)| forking(task));
-        if let (Some((&parent, _)), None) = (parents.next(), parents.next()) {
+        let mut parents = self.forking.iter();
+        if let (Some(&parent), None) = (parents.next(), parents.next()) {
             self.forked(parent, id);
             return;
         }
@@ -146,6 +144,10 @@ impl StraceImporter<'_> {
         let Some(thread) = self.tasks.remove(&by) else {
             return;
         };
+        self.forking.remove(&id);
+        if self.forking.remove(&by) {
+            self.forking.insert(id);
+        }
         if let Some(gone) = self.tasks.insert(id, thread) {
             let held = self.images.leave(gone.image);
             self.release(id, held, self.names.native());
@@ -163,6 +165,7 @@ impl StraceImporter<'_> {
     }
 
     fn end_task(&mut self, id: i32) {
+        self.forking.remove(&id);
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };

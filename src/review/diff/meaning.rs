@@ -152,16 +152,53 @@ fn simplest(alternatives: &BTreeSet<All>) -> BTreeSet<All> {
         _ => None,
     };
     let singles: Vec<ArgCmp> = alternatives.iter().filter_map(single).collect();
-    let covered = (singles.iter().enumerate())
-        .any(|(number, one)| (singles[..number].iter()).any(|other| cover(one, other)));
-    if covered {
+    if cover_all(&singles) {
         return BTreeSet::from([All::new()]);
     }
-    let included = |all: &&All| {
-        let mut others = alternatives.iter();
-        !others.any(|other| other != *all && other.is_subset(all))
-    };
+    let included = |all: &&All| !includes_a_part(alternatives, all);
     alternatives.iter().filter(included).cloned().collect()
+}
+
+/// Whether two of these comparisons hold together whatever the argument is. Time that is linear: of each argument, only the
+/// widest comparisons are compared with the others.
+fn cover_all(singles: &[ArgCmp]) -> bool {
+    let widest = |op, pick: fn(&ArgCmp, &ArgCmp) -> bool| {
+        let mut widest = BTreeMap::<usize, ArgCmp>::new();
+        for one in singles.iter().filter(|one| one.op() == op) {
+            let known = widest.entry(one.index()).or_insert(*one);
+            if pick(one, known) {
+                *known = *one;
+            }
+        }
+        widest
+    };
+    // Two `!=` of one argument differ in their values, and cover all.
+    let unequal = widest(Op::Ne, |_, _| false);
+    let up_to = widest(Op::Le, |one, known| one.value() > known.value());
+    let from = widest(Op::Ge, |one, known| one.value() < known.value());
+    let covers = |wide: &BTreeMap<usize, ArgCmp>, one: &ArgCmp| {
+        wide.get(&one.index())
+            .is_some_and(|wide| wide != one && cover(wide, one))
+    };
+    singles
+        .iter()
+        .any(|one| covers(&unequal, one) || covers(&up_to, one) || covers(&from, one))
+}
+
+/// Whether another alternative has some of these comparisons and no other.
+fn includes_a_part(alternatives: &BTreeSet<All>, all: &All) -> bool {
+    /// From this length on, all alternatives are compared instead of all parts looked up: no small file has many of them.
+    const MANY: usize = 9;
+    if all.len() >= MANY {
+        let mut others = alternatives.iter();
+        return others.any(|other| other != all && other.is_subset(all));
+    }
+    let whole = (1_u32 << all.len()) - 1;
+    (0..whole).any(|chosen| {
+        let parts = all.iter().enumerate();
+        let part = parts.filter(|(number, _)| chosen >> number & 1 == 1);
+        alternatives.contains(&part.map(|(_, arg)| *arg).collect::<All>())
+    })
 }
 
 /// Whether one of two comparisons holds for every argument. Two `!=` of different values do, though their author meant
@@ -178,5 +215,54 @@ fn cover(one: &ArgCmp, other: &ArgCmp) -> bool {
         (Op::Le, Op::Ge) => values.1 <= values.0.saturating_add(1),
         (Op::Ge, Op::Le) => values.0 <= values.1.saturating_add(1),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    /// [`simplest`] as its definition says, by comparing each with each.
+    fn by_definition(alternatives: &BTreeSet<All>) -> BTreeSet<All> {
+        let singles = alternatives.iter().filter(|all| all.len() == 1).flatten();
+        let singles: Vec<_> = singles.collect();
+        let covered = (singles.iter().enumerate())
+            .any(|(number, one)| singles[..number].iter().any(|other| cover(one, other)));
+        if covered {
+            return BTreeSet::from([All::new()]);
+        }
+        let included = |all: &&All| {
+            let mut others = alternatives.iter();
+            !others.any(|other| other != *all && other.is_subset(all))
+        };
+        alternatives.iter().filter(included).cloned().collect()
+    }
+
+    fn comparison() -> impl Strategy<Value = ArgCmp> {
+        let op = select(vec![
+            Op::Eq,
+            Op::Eq,
+            Op::Eq,
+            Op::Ne,
+            Op::Le,
+            Op::Ge,
+            Op::MaskedEq,
+        ]);
+        (0..2_u64, op, 0..6_u64, 0..6_u64).prop_filter_map("valid", |(index, op, value, two)| {
+            let two = (op == Op::MaskedEq).then_some(two & value);
+            ArgCmp::new(index, op, value, two).ok()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_simplest_alternatives_are_those_by_definition(
+            alternatives in prop::collection::btree_set(prop::collection::btree_set(comparison(), 0..4), 0..8),
+        ) {
+            prop_assert_eq!(simplest(&alternatives), by_definition(&alternatives));
+        }
     }
 }
