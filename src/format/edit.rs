@@ -206,19 +206,19 @@ fn insert(text: &str, list: &List, at: usize, value: &impl Serialize) -> Option<
 }
 
 /// Puts strings into a list, one after another, as [`insert`] does.
-fn insert_all(text: &str, list: &List, new: &[(usize, &String)]) -> Option<String> {
-    let Some((first, last)) = list.items.first().zip(list.items.last()) else {
+fn insert_all(text: &str, into: &List, new: &[(usize, &String)]) -> Option<String> {
+    let Some((first, last)) = into.items.first().zip(into.items.last()) else {
         let names: Vec<String> = new.iter().try_fold(Vec::new(), |mut names, (at, name)| {
             names.insert(*at, compact(name)?);
             Some(names)
         })?;
-        return splice(text, list.inside.clone(), &names.join(","));
+        return splice(text, into.inside.clone(), &names.join(","));
     };
-    let items = list.items.iter().map(|item| text.get(item.clone()));
+    let items = into.items.iter().map(|item| text.get(item.clone()));
     let mut items: Vec<Cow<'_, str>> = items
         .map(|item| item.map(Cow::Borrowed))
         .collect::<Option<_>>()?;
-    let between = list
+    let between = into
         .items
         .windows(2)
         .map(|two| text.get(two[0].end..two[1].start));
@@ -229,7 +229,7 @@ fn insert_all(text: &str, list: &List, new: &[(usize, &String)]) -> Option<Strin
         let left = at.saturating_sub(1).min(items.len().saturating_sub(2));
         let separator = match separators.get(left) {
             Some(separator) => separator.clone(),
-            None => format!(",{}", text.get(list.inside.start..first.start)?).into(),
+            None => format!(",{}", text.get(into.inside.start..first.start)?).into(),
         };
         // A string is on one line.
         items.insert(at, compact(name)?.into());
