@@ -260,18 +260,19 @@ fn no_small_file_takes_long() {
     profile(&room.path().join("other"), &json!([allow(&["read"])]));
     recording(&room.path().join("recording"), &[run(1, &["read"])]);
     write("bpf", &slow_program());
-    let groups: String = (0..10_000)
-        .map(|number| format!("SystemCallFilter=@g{number}\n"))
-        .collect();
-    let removals: String = (0..10_000)
-        .map(|number| format!("SystemCallFilter=~@g{number}\n"))
-        .collect();
-    write("unit", format!("[Service]\n{groups}{removals}").as_bytes());
-    let unfinished: String = (0..40_000)
-        .map(|pid| format!("{} read(0,  <unfinished ...>\n", pid + 100_000))
-        .collect();
+    let lines =
+        |count, line: &dyn Fn(u32) -> String| (0..count).map(line).collect::<Vec<_>>().join("\n");
+    let groups = lines(10_000, &|number| format!("SystemCallFilter=@g{number}"));
+    let removals = lines(10_000, &|number| format!("SystemCallFilter=~@g{number}"));
+    write(
+        "unit",
+        format!("[Service]\n{groups}\n{removals}\n").as_bytes(),
+    );
+    let unfinished = lines(40_000, &|number| {
+        format!("{} read(0,  <unfinished ...>", number + 100_000)
+    });
     write("strace", unfinished.as_bytes());
-    let lines = [
+    let command_lines = [
         "lint names",
         "check names recording",
         "check names recording --github --strict",
@@ -283,7 +284,7 @@ fn no_small_file_takes_long() {
         "convert unit -f oci --lossy",
         "import strace strace -n app",
     ];
-    for line in lines {
+    for line in command_lines {
         let mut command = Command::new("prlimit");
         // Processor time, which others on the machine don't use up; a debug build needs a few seconds.
         command
