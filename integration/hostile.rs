@@ -6,6 +6,7 @@ use sc_record::syscall::{Arch, Syscall};
 
 use crate::support::process::Room;
 use crate::support::recorder::{self, Files, PROGRAM};
+use crate::support::recordings::repository;
 use crate::support::{Calls, programs};
 
 fn distinct(calls: &Calls) -> u64 {
@@ -97,4 +98,21 @@ fn calls_of_the_vsyscall_page_that_a_profile_allows_fail_no_verification() {
         .arg(program);
     let ended = room.run(&mut verify);
     assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
+}
+
+/// Each random program knows which calls it makes (`fuzz/workloads/`).
+#[apply(test)]
+#[needs(ebpf(), architecture("x86_64"), program("python3"))]
+fn random_workloads_are_counted_whole() {
+    let room = Room::new();
+    let mut command = Command::new("python3");
+    command.arg(repository().join("fuzz/workloads/run.py"));
+    command.args(["--mode", "--backend ebpf", "--sc-record", PROGRAM]);
+    let ended = room.run(command.args(["1", "120"]));
+    assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
+    assert!(
+        ended.stdout.contains("119 runs, 0 with findings"),
+        "{}",
+        ended.stdout
+    );
 }

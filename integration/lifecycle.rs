@@ -506,7 +506,7 @@ fn a_process_that_can_not_be_attached_to_is_named() {
     let room = Room::new();
     let fails = |pid: &str, expect: &str| {
         let mut command = Command::new(PROGRAM);
-        command.args(["-r", "none", "-o", "none", "-p", pid]);
+        command.args(["--backend", "ptrace", "-r", "none", "-o", "none", "-p", pid]);
         let ended = room.spawn(&mut command).wait(&room);
         assert_eq!(ended.code(), 125, "{}", ended.stderr);
         assert!(ended.stderr.contains(expect), "{}", ended.stderr);

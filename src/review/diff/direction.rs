@@ -77,14 +77,53 @@ pub(super) fn of_actions(from: Action, to: Action) -> Direction {
     Direction::between(&reach(from), &reach(to))
 }
 
+/// How many alternatives a call can have before they are compared as they are written: trying arguments takes time that
+/// grows with the fourth power.
+const MANY: usize = 64;
+
 /// The direction of one call's change, found by arguments around every value that either side compares with. If rules
 /// contradict one another, the most permissive one counts.
 pub(super) fn of_call(from: (&Answers, Action), to: (&Answers, Action)) -> Direction {
+    if from
+        .0
+        .values()
+        .chain(to.0.values())
+        .map(BTreeSet::len)
+        .sum::<usize>()
+        > MANY
+    {
+        return of_many(from, to);
+    }
     let points = points(from.0, to.0);
     let directions = points.iter().map(|args| {
         Direction::between(&furthest(from.0, from.1, args), &furthest(to.0, to.1, args))
     });
     directions.fold(Direction::Other, Direction::and)
+}
+
+/// The direction by which alternatives were added and removed; [`Direction::Mixed`] where that alone can't tell.
+fn of_many(from: (&Answers, Action), to: (&Answers, Action)) -> Direction {
+    let default = reach(from.1);
+    let actions = from.0.keys().chain(to.0.keys());
+    let mut reaches: BTreeSet<Reach> = actions.map(|&action| reach(action)).collect();
+    // One kind of alternatives, all of which go further than the rest: each that is added only adds arguments.
+    reaches.insert(default);
+    if reach(to.1) != default || reaches.len() != 2 || reaches.first() != Some(&default) {
+        return Direction::Mixed;
+    }
+    let alternatives = |answers: &Answers| -> BTreeSet<All> {
+        let further = answers
+            .iter()
+            .filter(|(action, _)| reach(**action) > default);
+        further.flat_map(|(_, all)| all.iter().cloned()).collect()
+    };
+    let (from, to) = (alternatives(from.0), alternatives(to.0));
+    match (to.is_subset(&from), from.is_subset(&to)) {
+        (true, true) => Direction::Other,
+        (true, false) => Direction::Narrower,
+        (false, true) => Direction::Wider,
+        (false, false) => Direction::Mixed,
+    }
 }
 
 fn furthest(answers: &Answers, default: Action, args: &[u64; ARGS]) -> Reach {
@@ -148,5 +187,31 @@ fn around(arg: &ArgCmp) -> Vec<u64> {
             values
         }
         _ => vec![value, value.wrapping_sub(1), value.wrapping_add(1)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(values: std::ops::Range<u64>) -> Answers {
+        let alternative = |value| All::from([ArgCmp::new(0, Op::Eq, value, None).unwrap()]);
+        Answers::from([(Action::Allow, values.map(alternative).collect())])
+    }
+
+    #[test]
+    fn many_alternatives_have_the_direction_that_few_have() {
+        let denied = Action::KillProcess;
+        for (from, to, expect) in [
+            (0..3, 0..4, Direction::Wider),
+            (0..4, 1..4, Direction::Narrower),
+            (0..3, 1..4, Direction::Mixed),
+        ] {
+            for factor in [1, 50] {
+                let side = |range: &std::ops::Range<u64>| allowed(range.start..range.end * factor);
+                let (from, to) = (side(&from), side(&to));
+                assert_eq!(of_call((&from, denied), (&to, denied)), expect);
+            }
+        }
     }
 }
