@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 pub use answers::{Answer, Answers};
-pub use watch::{Caller, MAX_CALLERS, Tally, Watch, Watched};
+pub use watch::{Caller, MAX_CALLERS, Watch, Watched, WatchedCalls};
 
 use crate::profile::Policy;
 use crate::profile::{Action, Edit, Profile, Rule};
@@ -315,17 +315,17 @@ impl Call {
             };
         }
         let answer = answers.answer(syscall, None);
-        let tally = Tally {
+        let tally = WatchedCalls {
             count: self.count,
             actions: answer.actions.clone(),
             rules: answer.rules.clone(),
             by_others: self.count,
-            ..Tally::default()
+            ..WatchedCalls::default()
         };
         let (denied, undecided) = match answer.executes() {
-            Some(true) => (Tally::default(), Tally::default()),
-            Some(false) => (tally, Tally::default()),
-            None => (Tally::default(), tally),
+            Some(true) => (WatchedCalls::default(), WatchedCalls::default()),
+            Some(false) => (tally, WatchedCalls::default()),
+            None => (WatchedCalls::default(), tally),
         };
         Outcomes {
             held: answer.rules,
@@ -337,15 +337,15 @@ impl Call {
 
 struct Outcomes {
     held: BTreeSet<usize>,
-    denied: Tally,
-    undecided: Tally,
+    denied: WatchedCalls,
+    undecided: WatchedCalls,
 }
 
 fn because(
     profile: &Profile,
     answers: &Answers,
     syscall: Syscall,
-    tally: &Tally,
+    tally: &WatchedCalls,
     decided: bool,
 ) -> Because {
     let answer = answers.answer(syscall, None);

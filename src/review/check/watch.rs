@@ -35,14 +35,14 @@ pub struct Watched {
     /// The rules that applied then.
     pub held: BTreeSet<usize>,
     /// How often it was made and not allowed.
-    pub denied: Tally,
+    pub denied: WatchedCalls,
     /// How often it was made and is undecided.
-    pub undecided: Tally,
+    pub undecided: WatchedCalls,
 }
 
 /// Calls with one outcome.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct WatchedCalls {
     /// How many.
     pub count: u64,
     /// When the first was made, since the start of the run.
@@ -140,7 +140,7 @@ impl Watch {
     }
 }
 
-impl Tally {
+impl WatchedCalls {
     fn add(
         &mut self,
         task: Task,

@@ -1,0 +1,293 @@
+//! The entries of calls: counted, and those that are special or wait for other tracees handled.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use nix::sys::ptrace as requests;
+use nix::unistd::Pid;
+
+use super::{Alarm, Delayed, Engine, Held};
+use crate::backend::proc;
+use crate::backend::ptrace::arch::{Entry, MACHINE};
+use crate::backend::ptrace::special_calls;
+use crate::backend::ptrace::special_table::Special;
+use crate::backend::ptrace::stop::{Died, Stopped};
+use crate::backend::ptrace::tracee::{OnExit, Seccomp, Sleeping, Stops};
+use crate::event::{CallOutcome, Event, Task};
+use crate::panic;
+use crate::sys::ptrace::{SyscallInfo, SyscallOp};
+use crate::syscall::Syscall;
+
+impl Engine<'_> {
+    /// The entry of a call, by a filter: by ours, unless the workload has one that asks for a tracer too.
+    pub(super) fn at_filter(&mut self, stopped: Stopped) -> Result<(), Died> {
+        let message = stopped.message()?;
+        let filter = self.tracees.filter;
+        let tracee = self.tracee(stopped.task());
+        let counted = std::mem::take(&mut tracee.counted);
+        if let Some(filter) = filter
+            && tracee.seccomp != Seccomp::Filter
+        {
+            return match filter.decode(message) {
+                _ if counted => self.resume(stopped, 0),
+                Some(syscall) => self.entered(stopped, syscall, None),
+                None => {
+                    let info = stopped.syscall_info()?;
+                    self.entered_by(stopped, info)
+                }
+            };
+        }
+        let info = stopped.syscall_info()?;
+        let ours = match (info.op, filter) {
+            (SyscallOp::Entry { nr, .. }, Some(filter)) => Syscall::from_audit(info.arch, nr)
+                .is_none_or(|syscall| filter.gave(message, syscall)),
+            _ => false,
+        };
+        if !ours {
+            special_calls::refuse_without_tracer(&stopped)?;
+        }
+        if counted {
+            self.resume(stopped, 0)
+        } else {
+            self.entered_by(stopped, info)
+        }
+    }
+
+    /// A syscall-enter-stop or a syscall-exit-stop.
+    pub(super) fn at_syscall(&mut self, stopped: Stopped) -> Result<(), Died> {
+        let info = stopped.syscall_info()?;
+        let tracee = self.tracee(stopped.task());
+        match info.op {
+            // The filter stops it again, in a moment.
+            SyscallOp::Entry { .. } if tracee.stops == Stops::Filter => self.resume(stopped, 0),
+            SyscallOp::Entry { .. } => {
+                tracee.counted = true;
+                self.entered_by(stopped, info)
+            }
+            SyscallOp::Exit { value } => {
+                tracee.counted = false;
+                if std::mem::take(&mut tracee.reports_outcome) {
+                    let task = stopped.task();
+                    let outcome = CallOutcome::Returned(value);
+                    self.sink.event(Event::Outcome { task, outcome });
+                }
+                if let Some(on_exit) = self.tracee(stopped.task()).on_exit.take() {
+                    let tracees = &mut self.tracees;
+                    let loss = special_calls::at_exit(tracees, &stopped, on_exit, value)?;
+                    if let Some(why) = loss {
+                        self.lost(why.to_owned());
+                    }
+                }
+                self.resume(stopped, 0)
+            }
+            SyscallOp::None => self.resume(stopped, 0),
+        }
+    }
+
+    pub(super) fn entered_by(&mut self, stopped: Stopped, info: SyscallInfo) -> Result<(), Died> {
+        let SyscallOp::Entry { nr, .. } = info.op else {
+            return self.resume(stopped, 0);
+        };
+        if let Some(syscall) = Syscall::from_audit(info.arch, nr) {
+            if !MACHINE.abis.contains(&syscall.arch) {
+                self.lost(format!(
+                    "calls of {} can't be handled specially on this machine",
+                    syscall.arch
+                ));
+            }
+            return self.entered(stopped, syscall, Some(info));
+        }
+        self.lost(format!(
+            "call {nr} of the unknown architecture {:#x} can't be named",
+            info.arch
+        ));
+        self.resume(stopped, 0)
+    }
+
+    /// Counts a call at its entry and does what it needs.
+    pub(super) fn entered(
+        &mut self,
+        stopped: Stopped,
+        syscall: Syscall,
+        info: Option<SyscallInfo>,
+    ) -> Result<(), Died> {
+        let task = stopped.task();
+        if !self.command.executed && self.is_command(task) {
+            self.command.launching = Some(syscall);
+            return self.resume(stopped, 0);
+        }
+        let again = self.tracee(task).again.take();
+        let info = match again {
+            Some(_) if info.is_none() => Some(stopped.syscall_info()?),
+            _ => info,
+        };
+        let is_again = again.is_some_and(|again| {
+            again.syscall == syscall && info.is_some_and(|info| info.ip == again.ip)
+        });
+        if !is_again {
+            self.count(&stopped, syscall, info)?;
+        }
+        if let Some(SyscallOp::Entry { args, .. }) = info.map(|info| info.op) {
+            self.report_unseen(|vsyscall| vsyscall.called(task, syscall, args));
+        }
+        if self.tracee(task).seccomp == Seccomp::Strict {
+            special_calls::enforce_strict_mode(&stopped, syscall)?;
+        }
+        let special = match self.specials.get(syscall) {
+            None => return self.resume(stopped, 0),
+            Some(Special::Sleep(_)) if !MACHINE.result_replaces_argument => {
+                return self.entered_sleep(stopped, None);
+            }
+            Some(special) => special,
+        };
+        if special == Special::Prctl
+            && let Some(sites) = &mut self.sites
+        {
+            sites.renamed(task);
+        }
+        let info = match info {
+            Some(info) => info,
+            None => stopped.syscall_info()?,
+        };
+        let SyscallOp::Entry { args, .. } = info.op else {
+            return self.resume(stopped, 0);
+        };
+        if let Special::Sleep(_) = special {
+            let entry = Entry {
+                argument: args[0],
+                ip: info.ip,
+            };
+            return self.entered_sleep(stopped, Some(entry));
+        }
+        self.entered_special(stopped, special, syscall, args)
+    }
+
+    /// A call that wasn't entered before.
+    pub(super) fn count(
+        &mut self,
+        stopped: &Stopped,
+        syscall: Syscall,
+        info: Option<SyscallInfo>,
+    ) -> Result<(), Died> {
+        let task = stopped.task();
+        let site = match &mut self.sites {
+            None => None,
+            Some(sites) => sites.of_call(stopped, syscall, info)?,
+        };
+        #[cfg(debug_assertions)]
+        panic::on_request(&syscall.to_string());
+        let tracee = self.tracee(task);
+        tracee.reports_outcome = site.is_some();
+        (tracee.sleeping, tracee.until, tracee.disturbed) = (None, None, false);
+        self.sink.event(Event::Syscall {
+            task,
+            syscall,
+            site,
+        });
+        Ok(())
+    }
+
+    pub(super) fn entered_sleep(
+        &mut self,
+        stopped: Stopped,
+        entry: Option<Entry>,
+    ) -> Result<(), Died> {
+        // The time of a call that is entered again counts from its first entry.
+        let sleeping = &mut self.tracee(stopped.task()).sleeping;
+        let since = sleeping.map_or_else(Instant::now, |sleeping| sleeping.since);
+        *sleeping = Some(Sleeping { since, entry });
+        self.resume(stopped, 0)
+    }
+
+    pub(super) fn entered_special(
+        &mut self,
+        stopped: Stopped,
+        special: Special,
+        syscall: Syscall,
+        args: [u64; 6],
+    ) -> Result<(), Died> {
+        let task = stopped.task();
+        if special == Special::Clone3
+            && let Some(room) = self.tracees.room_of(&stopped)
+            && self.tracees.copies.are_full(room)
+        {
+            self.delayed.push(Delayed {
+                caller: stopped,
+                syscall,
+                args,
+            });
+            return Ok(());
+        }
+        let on_exit = special_calls::at_entry(&mut self.tracees, &stopped, special, syscall, args)?;
+        let for_all_threads = matches!(on_exit, Some(OnExit::OwnFilter { all_threads: true }));
+        self.tracee(task).on_exit = on_exit;
+        if for_all_threads {
+            let waiting_for = self.see_all_calls_of_siblings(task);
+            if !waiting_for.is_empty() {
+                self.held.push(Held {
+                    caller: stopped,
+                    waiting_for,
+                });
+                self.release_from_sleepers();
+                return Ok(());
+            }
+        }
+        self.resume(stopped, 0)
+    }
+
+    /// A place for the arguments of clone3(2) may have become free.
+    pub(super) fn release_delayed(&mut self) {
+        for delayed in std::mem::take(&mut self.delayed) {
+            let (caller, syscall, args) = (delayed.caller, delayed.syscall, delayed.args);
+            let _: Result<(), Died> = self.entered_special(caller, Special::Clone3, syscall, args);
+        }
+    }
+
+    /// Puts the other threads of a task's process to `PTRACE_SYSCALL`, and says which of them must stop once for that.
+    pub(super) fn see_all_calls_of_siblings(&mut self, task: Task) -> HashSet<Task> {
+        let mut waiting_for = HashSet::new();
+        for (other, tracee) in self.tracees.siblings(task) {
+            if tracee.stops == Stops::Filter {
+                tracee.stops = Stops::Syscalls;
+                tracee.interrupted = true;
+                if requests::interrupt(Pid::from_raw(other.0)).is_ok() {
+                    waiting_for.insert(other);
+                }
+            }
+        }
+        waiting_for
+    }
+
+    /// A task that sleeps in the kernel stops before it runs an instruction of its own. Nobody needs to wait for it, and
+    /// must not where it sleeps until its child of vfork(2) goes on, which may wait for the one that is held.
+    pub(super) fn release_from_sleepers(&mut self) {
+        let waited_for: HashSet<Task> = (self.held.iter())
+            .flat_map(|held| held.waiting_for.iter().copied())
+            .collect();
+        for task in waited_for {
+            if proc::is_in_kernel(task) {
+                self.release_held(task);
+            }
+        }
+        if !self.held.is_empty() {
+            let soon = Instant::now() + Duration::from_millis(2);
+            self.alarms.push(Reverse((soon, Alarm::Held)));
+        }
+    }
+
+    /// This task stopped and was resumed, or is gone. The tracees held for it have one task fewer to wait for.
+    pub(super) fn release_held(&mut self, task: Task) {
+        if self.held.is_empty() {
+            return;
+        }
+        for mut held in std::mem::take(&mut self.held) {
+            held.waiting_for.remove(&task);
+            if held.waiting_for.is_empty() {
+                let _: Result<(), Died> = self.resume(held.caller, 0);
+            } else {
+                self.held.push(held);
+            }
+        }
+    }
+}
