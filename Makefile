@@ -15,7 +15,7 @@ demo: ## record a demo workload, show its profile, run it under the profile, see
 
 test: ## all tests, with real programs
 	@.ci/deps build test
-	$(CARGO) test --locked
+	$(CARGO) test --locked --no-fail-fast
 
 check: check-arm64 ## format, lints, documentation, dependencies, shell scripts, and check-arm64
 	@.ci/deps build check

@@ -69,7 +69,7 @@ fn what_makes_no_sense_is_refused() {
     check("-n a/b ls", E::ValueValidation);
     check("-n .. ls", E::ValueValidation);
     check("--frobnicate ls", E::UnknownArgument);
-    check("-b ebpf ls", E::InvalidValue);
+    check("-b dtrace ls", E::InvalidValue);
     check("merge", E::MissingRequiredArgument);
 }
 

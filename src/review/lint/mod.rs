@@ -199,7 +199,7 @@ rules! {
         "Allow exit and exit_group.";
     "SCR002" "missing-runtime-call" Error calls::missing_runtime_call,
         "The profile denies a call that the container runtime makes under the filter before it starts the program.",
-        "Allow them: generate the profile with `sc-record generate --runtime`, or from a recording of the container under your runtime.";
+        "Allow them: generate the profile with `sc-record generate --runtime runc`, or from a recording of the container under your runtime.";
     "SCR003" "unknown-call" Error calls::unknown_call,
         "No architecture has a call of this name: runc ignores it silently, crun with a warning.",
         "Correct the name, or remove it. `sc-record resolve NAME` suggests the nearest.";
