@@ -232,11 +232,13 @@ fn records_of_a_container_are_followed_by_its_cgroup() {
         .chain(inside.get_args())
         .collect();
     let enter = format!("echo $$ >{}/cgroup.procs; exec \"$@\"", cgroup.0.display());
-    let ended = room.run(
+    // The follower is in the room too, and doesn't end by itself.
+    let running = room.spawn(
         Command::new("/bin/sh")
             .args(["-c", &enter, "sh"])
             .args(inside),
     );
+    let ended = running.wait(&room);
     assert_eq!(ended.code(), 3, "{}", ended.stderr);
     let run = follower.interrupt(&room).run();
     let found = getppid(&run);
