@@ -107,7 +107,7 @@ impl Kernel {
         }
         let program: &mut Iter = named(&mut ebpf, "begin")?;
         program.load("task", &btf).map_err(of_program)?;
-        // Twice: a task that had been made, and was not in scope yet, when the first pass met its parent.
+        // Twice: the first pass may miss a task whose parent was not in scope yet when it made it.
         for _ in 0..2 {
             let link = program.attach().map_err(of_program)?;
             let link = program.take_link(link).map_err(of_program)?;
@@ -156,8 +156,8 @@ impl Kernel {
     }
 
     /// How many tasks of the scope have not exited.
-    pub(super) fn living(&self) -> u64 {
-        self.total(LIVING)
+    pub(super) fn living(&self) -> Result<u64, Unavailable> {
+        Ok(self.totals()?[LIVING])
     }
 
     /// Takes the message that nobody is left.
@@ -166,41 +166,49 @@ impl Kernel {
     }
 
     /// What may be missing, each as a sentence for the user.
-    pub(super) fn losses(&mut self) -> Vec<String> {
-        let mut losses = Vec::new();
-        let mut lost = |count: u64, what: &str| {
-            if count > 0 {
-                losses.push(format!("{what} ({count})"));
-            }
-        };
-        lost(
-            self.total(LOST_CALLS),
-            "the kernel had no memory to count calls",
-        );
-        lost(
-            self.total(LOST_TASKS),
-            "the kernel had no memory to follow tasks",
-        );
-        lost(
-            self.total(OVERWRITTEN),
-            "a tracer of the workload's skipped calls that a seccomp filter passed to it",
-        );
-        lost(
-            self.missed(),
-            "the kernel did not run the counting program for calls",
-        );
-        losses
+    pub(super) fn losses(&self) -> Result<Vec<String>, Unavailable> {
+        let totals = self.totals()?;
+        let counted = [
+            (
+                Some(totals[LOST_CALLS]),
+                "the kernel had no memory to count calls",
+            ),
+            (
+                Some(totals[LOST_TASKS]),
+                "the kernel had no memory to follow tasks",
+            ),
+            (
+                Some(totals[OVERWRITTEN]),
+                "a tracer of the workload's skipped calls that a seccomp filter passed to it",
+            ),
+            (
+                self.missed(),
+                "the kernel did not run the counting program for calls",
+            ),
+        ];
+        Ok(counted
+            .into_iter()
+            .filter_map(|(count, what)| match count {
+                Some(0) => None,
+                Some(count) => Some(format!("{what} ({count})")),
+                None => Some(format!("{what}, or does not say so (recursion_misses)")),
+            })
+            .collect())
     }
 
-    fn total(&self, index: usize) -> u64 {
-        self.totals.get(&0, 0).map_or(0, |totals| totals[index])
+    fn totals(&self) -> Result<[u64; 5], Unavailable> {
+        self.totals.get(&0, 0).map_err(of_map)
     }
 
     /// How often the kernel skipped a program because another run of it had not ended on the same processor
-    /// (`recursion_misses` in `/proc/self/fdinfo`, Linux 5.12).
-    fn missed(&self) -> u64 {
+    /// (`recursion_misses` in `/proc/self/fdinfo`, Linux 5.12); `None` if it can't be read.
+    fn missed(&self) -> Option<u64> {
         let of_program = |program: &Program| {
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let Ok(fd) = program.fd() else {
+                // Not loaded, as not needed here.
+                return Some(0);
+            };
+            let fd = fd.as_fd().as_raw_fd();
             let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
             let line = text
                 .lines()
@@ -209,7 +217,7 @@ impl Kernel {
         };
         self.ebpf
             .programs()
-            .filter_map(|(_, program)| of_program(program))
+            .map(|(_, program)| of_program(program))
             .sum()
     }
 }

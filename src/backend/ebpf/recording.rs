@@ -27,12 +27,8 @@ impl Backend for Ebpf {
     }
 
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
-        let begin = match target {
-            // No process has this id.
-            Target::Command(_) => Begin::Waiting(Task(i32::MAX)),
-            running => Begin::of(running)?,
-        };
-        Kernel::load(&begin)?;
+        // No process has this id.
+        Kernel::load(&Begin::of(target, Task(i32::MAX))?)?;
         Ok(Promise {
             detail: Detail::Aggregate,
             call_sites: false,
@@ -48,7 +44,8 @@ impl Backend for Ebpf {
     ) -> Result<(), Error> {
         if let Target::Command(command) = target {
             let launched = launch(command, None)?;
-            return match Kernel::load(&Begin::Waiting(launched.task())) {
+            let kernel = Begin::of(target, launched.task()).and_then(|begin| Kernel::load(&begin));
+            return match kernel {
                 Ok(kernel) => record_command(command, launched, kernel, target, collector, stop),
                 Err(why) => {
                     abandon(launched);
@@ -56,30 +53,30 @@ impl Backend for Ebpf {
                 }
             };
         }
-        let begin = Begin::of(target).map_err(unavailable)?;
-        let mut kernel = Kernel::load(&begin).map_err(unavailable)?;
-        if let (&Target::Process(process), 0) = (target, kernel.living()) {
+        let kernel = Begin::of(target, proc::myself()).and_then(|begin| Kernel::load(&begin));
+        let mut kernel = kernel.map_err(unavailable)?;
+        let living = kernel.living().map_err(unavailable)?;
+        if let (&Target::Process(process), 0) = (target, living) {
             return Err(Error::NoProcess(process));
         }
         let mut run = OneRun::begin(collector, target);
         run.notice(Notice::Progress(format!(
             "counting the calls of {} until the last has exited",
-            match kernel.living() {
+            match living {
                 1 => "1 task".to_owned(),
                 tasks => format!("{tasks} tasks"),
             }
         )));
         follow(&mut kernel, &mut run, stop, None, Until::All)?;
-        finish(kernel, run, stop, None);
-        Ok(())
+        finish(&kernel, run, stop, None)
     }
 }
 
 impl Begin {
-    /// What runs already of a target that is not a command.
-    fn of(target: &Target) -> Result<Begin, Unavailable> {
+    /// The begin of a target. `child` will be the command.
+    fn of(target: &Target, child: Task) -> Result<Begin, Unavailable> {
         let scope = match target {
-            Target::Command(_) => return Err(Unavailable::Target("a command as if it ran")),
+            Target::Command(_) => return Ok(Begin::Waiting(child)),
             Target::Process(process) => return Ok(Begin::Running(*process)),
             Target::Scope(scope) => scope,
         };
@@ -147,9 +144,7 @@ fn record_command(
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     command.job.ended();
-    let exit = exit?;
-    finish(kernel, run, stop, exit);
-    Ok(())
+    finish(&kernel, run, stop, exit?)
 }
 
 /// Reads the counts until the workload has ended. `over` becomes readable when its command has.
@@ -162,43 +157,43 @@ fn follow(
 ) -> Result<(), Error> {
     let mut command_is_over = over.is_none();
     loop {
-        let is_over = match until {
-            Until::Exit => command_is_over,
-            Until::All => command_is_over && kernel.living() == 0,
-        };
-        let is_over = is_over || (stop.is_requested() && command_is_over);
+        let is_enough = until == Until::Exit || stop.is_requested();
+        let is_over = command_is_over && (is_enough || kernel.living().map_err(unavailable)? == 0);
         // After the last look at who lives: it holds what the last of them called.
         kernel.read(run).map_err(unavailable)?;
         if is_over {
             return Ok(());
         }
-        let mut fds = vec![PollFd::new(kernel.as_fd(), PollFlags::POLLIN)];
-        match over {
-            Some(over) if !command_is_over => {
-                fds.push(PollFd::new(over.as_fd(), PollFlags::POLLIN));
-            }
-            _ => fds.push(PollFd::new(stop.as_fd(), PollFlags::POLLIN)),
-        }
+        // A stop ends the wait for the command too, so it needs no look of its own until then.
+        let next = match over {
+            Some(over) if !command_is_over => over.as_fd(),
+            _ => stop.as_fd(),
+        };
+        let mut fds = [kernel.as_fd(), next].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut fds, PollTimeout::from(READ_EVERY)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(source) => return Err(Error::system("poll")(source)),
         }
-        command_is_over |= over.is_some() && fds[1].any() == Some(true);
-        command_is_over |= over.is_none();
+        command_is_over |= fds[1].any() == Some(true);
         if fds[0].any() == Some(true) {
             kernel.heard();
         }
     }
 }
 
-fn finish(mut kernel: Kernel, mut run: OneRun<'_>, stop: &Stop, exit: Option<Exit>) {
-    let mut lost = |why: String| run.event(Event::Lost { count: None, why });
-    kernel.losses().into_iter().for_each(&mut lost);
-    if let Some(reason) = stop.reason() {
-        lost(reason.to_owned());
+fn finish(
+    kernel: &Kernel,
+    mut run: OneRun<'_>,
+    stop: &Stop,
+    exit: Option<Exit>,
+) -> Result<(), Error> {
+    let losses = kernel.losses().map_err(unavailable)?;
+    for why in losses.into_iter().chain(stop.reason().map(str::to_owned)) {
+        run.event(Event::Lost { count: None, why });
     }
     run.end(RunEnd {
         exit,
         no_new_privs: false,
     });
+    Ok(())
 }
