@@ -1,4 +1,4 @@
-//! Makes text from outside harmless where it is shown.
+//! Escapes text from outside where it is shown.
 //!
 //! Names, paths and reasons can hold newlines, sequences that control a terminal, characters that can't be seen or that change
 //! the direction of the text (Unicode TR 36), and commands of CI systems (`::error::`).
@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
-/// A text as one line: with everything escaped that is no plain character.
+/// A text as one line: every unsafe character is escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<T>(pub T);
 
@@ -41,26 +41,25 @@ impl<T: Display> Display for Json<T> {
 
 impl<T: Display> Display for Line<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut escaping = Escaping {
-            to: f,
-            keep: "",
-            start: Start::Blank,
-        };
-        write!(escaping, "{}", self.0)?;
-        escaping.end()
+        escape(&self.0, "", f)
     }
 }
 
 impl<T: Display> Display for Lines<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut escaping = Escaping {
-            to: f,
-            keep: "\n\t",
-            start: Start::Blank,
-        };
-        write!(escaping, "{}", self.0)?;
-        escaping.end()
+        escape(&self.0, "\n\t", f)
     }
+}
+
+/// Writes a text with all unsafe characters escaped, except those in `keep`.
+fn escape(text: &dyn Display, keep: &'static str, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut escaping = Escaping {
+        to,
+        keep,
+        start: Start::Blank,
+    };
+    write!(escaping, "{text}")?;
+    escaping.end()
 }
 
 /// Whether a text can be shown as it is.
@@ -167,32 +166,24 @@ mod tests {
             assert_eq!(Line(text).to_string(), line);
             assert_eq!(Lines(text).to_string(), lines);
         };
-        check("größe 日本", "größe 日本", "größe 日本");
+        let both = |text, escaped| check(text, escaped, escaped);
+        both("größe 日本", "größe 日本");
         check("a\nb\tc\r", "a\\nb\\tc\\r", "a\nb\tc\\r");
-        check(
-            "\u{1b}[31m\u{9b}m",
-            "\\u{1b}[31m\\u{9b}m",
-            "\\u{1b}[31m\\u{9b}m",
-        );
-        check(
+        both("\u{1b}[31m\u{9b}m", "\\u{1b}[31m\\u{9b}m");
+        both(
             "a\u{202e}b\u{200b}\u{feff}",
             "a\\u{202e}b\\u{200b}\\u{feff}",
-            "a\\u{202e}b\\u{200b}\\u{feff}",
         );
-        check("::error::x", "\\u{3a}:error::x", "\\u{3a}:error::x");
+        both("::error::x", "\\u{3a}:error::x");
         check(
             "a\n  ::error::x",
             "a\\n  ::error::x",
             "a\n  \\u{3a}:error::x",
         );
-        check("a::b :c", "a::b :c", "a::b :c");
-        check(":", ":", ":");
-        check(": a", ": a", ": a");
-        check(
-            "x ##[error] # a",
-            "x ##\\u{5b}error] # a",
-            "x ##\\u{5b}error] # a",
-        );
+        both("a::b :c", "a::b :c");
+        both(":", ":");
+        both(": a", ": a");
+        both("x ##[error] # a", "x ##\\u{5b}error] # a");
     }
 
     proptest! {

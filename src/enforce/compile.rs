@@ -3,7 +3,7 @@
 //! Like runc (`libcontainer/seccomp/seccomp_linux.go`), it leaves out rules whose action is the default action, splits a rule
 //! that compares an argument twice into one rule per comparison, and always includes the native ABI. Unlike runc, it refuses
 //! unknown names unless told to ignore them, and adds no stub that answers ENOSYS to numbers above the highest named one:
-//! [`compile_like`] does what the runtimes do.
+//! [`compile_like`](super::compile_like) does what the runtimes do.
 //!
 //! A call of an unlisted ABI kills the process. libseccomp's default, which runc keeps, kills the thread only, and the other
 //! threads can wait for it forever.
@@ -19,7 +19,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use libseccomp::error::SeccompErrno;
+use libseccomp::error::{SeccompErrno, SeccompError};
 use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
     ScmpVersion,
@@ -27,7 +27,6 @@ use libseccomp::{
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::conformance::{ExpectedArch, UNLISTED_ARCH, require_conformance};
-use super::runtime::{self, Runtime};
 use super::{CompileError, Filter, FilterNote, OnUnknown, UnknownName};
 use crate::bpf::Program;
 use crate::profile::arg_width::fit_rule;
@@ -35,7 +34,7 @@ use crate::profile::{Action, ArgCmp, Op, Place, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
 /// How long libseccomp may take. It needs milliseconds for a filter.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Compiles a profile for this machine, and checks libseccomp's result.
 ///
@@ -45,15 +44,8 @@ pub fn compile(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, Compi
     within_patience(profile, move |profile| compile_checked(profile, on_unknown))
 }
 
-/// Compiles a profile into the filter that a container runtime loads for it on this machine, with this libseccomp. Names that
-/// the runtime skips are in [`Filter::unknown`].
-pub fn compile_like(profile: &Profile, runtime: Runtime) -> Result<Filter, CompileError> {
-    within_patience(profile, move |profile| {
-        runtime::compile_like(profile, runtime)
-    })
-}
-
-fn within_patience(
+/// Calls libseccomp in a thread of its own, for [`PATIENCE`].
+pub(super) fn within_patience(
     profile: &Profile,
     compile: impl FnOnce(&Profile) -> Result<Filter, CompileError> + Send + 'static,
 ) -> Result<Filter, CompileError> {
@@ -95,12 +87,8 @@ fn compile_checked(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, C
     if profile.default_action() == Action::Notify {
         return Err(CompileError::NotifyByDefault);
     }
-    let listed = profile.listed();
-    let listed: BTreeSet<Arch> = listed.collect();
+    let listed: BTreeSet<Arch> = profile.listed().collect();
     let mut notes = Vec::new();
-    if !listed.is_empty() && !listed.contains(&Arch::NATIVE) {
-        notes.push(FilterNote::NativeNotListed);
-    }
     let mut unknown = BTreeMap::new();
     let (native, mut merged) = compile_arch(profile, Arch::NATIVE, &mut notes, &mut unknown)?;
     let mut expected = vec![native];
@@ -115,16 +103,21 @@ fn compile_checked(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, C
     if on_unknown == OnUnknown::Fail && !unknown.is_empty() {
         return Err(CompileError::UnknownNames(unknown));
     }
-    let program = Program::from_bytes(&export(&merged)?).map_err(CompileError::Invalid)?;
+    let program = export(&merged)?;
     require_conformance(&program, &expected)?;
-    Ok(Filter {
-        program,
-        flags: profile.effective_flags(),
-        notifies: (profile.rules().iter()).any(|rule| rule.action() == Action::Notify),
-        unknown,
-        notes,
-        stub_length: 0,
-    })
+    Ok(Filter::new(profile, program, unknown, notes))
+}
+
+/// The names for which libseccomp gets a rule: like runc, not those whose action is the default action.
+pub(super) fn effective_names(profile: &Profile) -> impl Iterator<Item = (Place, &Rule, &String)> {
+    let rules = profile.rules().iter().enumerate();
+    rules
+        .filter(|(_, rule)| rule.action() != profile.default_action())
+        .flat_map(|(index, rule)| {
+            let place = move |name| Place::Name { rule: index, name };
+            let names = rule.names().iter().enumerate();
+            names.map(move |(index, name)| (place(index), rule, name))
+        })
 }
 
 /// The filter of one ABI, and what it should do.
@@ -143,45 +136,36 @@ fn compile_arch(
         left_out: BTreeSet::new(),
         multiplexed: false,
     };
-    for (rule_index, rule) in expected.profile.rules().iter().enumerate() {
-        if rule.action() == profile.default_action() {
-            continue;
-        }
-        for (name_index, name) in rule.names().iter().enumerate() {
-            let place = Place::Name {
-                rule: rule_index,
-                name: name_index,
-            };
-            match resolve(name, arch) {
-                Resolved::Call(syscall) => add_rule(&mut context, rule, syscall, place, name)?,
-                Resolved::Multiplexed(syscall, through) => {
-                    expected.multiplexed = true;
-                    if !rule.args().is_empty() {
-                        notes.push(FilterNote::ArgsUnseen {
-                            place,
-                            name: name.clone(),
-                            arch,
-                        });
-                    }
-                    match through {
-                        None => add_rule(&mut context, rule, syscall, place, name)?,
-                        Some(first) => {
-                            let rule = rule.with_args(vec![first]);
-                            add_rule(&mut context, &rule, syscall, place, name)?;
-                        }
-                    }
-                }
-                Resolved::Absent => {}
-                Resolved::Unknown(on) => {
-                    expected.left_out.insert(name.clone());
-                    let unknown = unknown.entry(place).or_insert_with(|| UnknownName {
+    for (place, rule, name) in effective_names(&expected.profile) {
+        match resolve(name, arch) {
+            Resolved::Call(syscall) => add_rule(&mut context, rule, syscall, place, name)?,
+            Resolved::Multiplexed(syscall, through) => {
+                expected.multiplexed = true;
+                if !rule.args().is_empty() {
+                    notes.push(FilterNote::ArgsUnseen {
                         place,
                         name: name.clone(),
-                        arches: Vec::new(),
-                        version: version(),
+                        arch,
                     });
-                    unknown.arches.extend(on);
                 }
+                match through {
+                    None => add_rule(&mut context, rule, syscall, place, name)?,
+                    Some(first) => {
+                        let rule = rule.with_args(vec![first]);
+                        add_rule(&mut context, &rule, syscall, place, name)?;
+                    }
+                }
+            }
+            Resolved::Absent => {}
+            Resolved::Unknown(on) => {
+                expected.left_out.insert(name.clone());
+                let unknown = unknown.entry(place).or_insert_with(|| UnknownName {
+                    place,
+                    name: name.clone(),
+                    arches: Vec::new(),
+                    version: version(),
+                });
+                unknown.arches.extend(on);
             }
         }
     }
@@ -191,14 +175,9 @@ fn compile_arch(
 /// An empty filter for one ABI.
 fn context(profile: &Profile, arch: Arch) -> Result<ScmpFilterContext, CompileError> {
     let unsupported = || unsupported_arch(profile, arch);
-    let not_supported = |source| CompileError::Action {
-        place: Place::DefaultAction,
-        source,
-    };
     let scmp = arch.scmp().ok_or_else(unsupported)?;
-    let mut context =
-        ScmpFilterContext::new(action(profile.default_action())).map_err(not_supported)?;
-    (context.set_act_badarch(action(UNLISTED_ARCH))).map_err(not_supported)?;
+    let mut context = empty_context(profile)?;
+    (context.set_act_badarch(action(UNLISTED_ARCH))).map_err(default_action_refused)?;
     if arch != Arch::NATIVE {
         // libseccomp refuses unknown ABIs, and those of another byte order.
         (context.add_arch(scmp))
@@ -206,6 +185,18 @@ fn context(profile: &Profile, arch: Arch) -> Result<ScmpFilterContext, CompileEr
             .map_err(|_| unsupported())?;
     }
     Ok(context)
+}
+
+/// An empty filter for the native ABI.
+pub(super) fn empty_context(profile: &Profile) -> Result<ScmpFilterContext, CompileError> {
+    ScmpFilterContext::new(action(profile.default_action())).map_err(default_action_refused)
+}
+
+fn default_action_refused(source: SeccompError) -> CompileError {
+    CompileError::Action {
+        place: Place::DefaultAction,
+        source,
+    }
 }
 
 /// The error for an ABI that libseccomp can't put into a filter.
@@ -309,7 +300,7 @@ pub(super) fn version() -> ScmpVersion {
     ScmpVersion::current().unwrap_or(ScmpVersion::from((0, 0, 0)))
 }
 
-pub(super) fn action(action: Action) -> ScmpAction {
+fn action(action: Action) -> ScmpAction {
     match action {
         Action::KillProcess => ScmpAction::KillProcess,
         Action::KillThread => ScmpAction::KillThread,
@@ -340,8 +331,8 @@ fn comparison(arg: &ArgCmp) -> ScmpArgCompare {
     ScmpArgCompare::new(index, op, value)
 }
 
-/// The program's bytes. libseccomp before 2.6 writes them to descriptors only.
-pub(super) fn export(context: &ScmpFilterContext) -> Result<Vec<u8>, CompileError> {
+/// The program. libseccomp before 2.6 writes it to descriptors only.
+pub(super) fn export(context: &ScmpFilterContext) -> Result<Program, CompileError> {
     let mut bytes = Vec::new();
     let mut file = File::from(
         memfd_create(c"filter", MFdFlags::MFD_CLOEXEC)
@@ -350,5 +341,5 @@ pub(super) fn export(context: &ScmpFilterContext) -> Result<Vec<u8>, CompileErro
     context.export_bpf(&file).map_err(CompileError::Export)?;
     file.rewind().map_err(CompileError::Memory)?;
     file.read_to_end(&mut bytes).map_err(CompileError::Memory)?;
-    Ok(bytes)
+    Program::from_bytes(&bytes).map_err(CompileError::Invalid)
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use libseccomp::ScmpVersion;
 
 use crate::bpf::Program;
-use crate::profile::{ARGS, Action, Flag, Place};
+use crate::profile::{ARGS, Action, Flag, Place, Profile};
 use crate::syscall::{Arch, Syscall};
 
 /// A seccomp program that does what a profile says, and how to load it.
@@ -23,6 +23,27 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// The filter of a profile.
+    pub(super) fn new(
+        profile: &Profile,
+        program: Program,
+        unknown: Vec<UnknownName>,
+        mut notes: Vec<FilterNote>,
+    ) -> Filter {
+        let mut listed = profile.listed().peekable();
+        if listed.peek().is_some() && listed.all(|arch| arch != Arch::NATIVE) {
+            notes.insert(0, FilterNote::NativeNotListed);
+        }
+        Filter {
+            program,
+            flags: profile.effective_flags(),
+            notifies: (profile.rules().iter()).any(|rule| rule.action() == Action::Notify),
+            unknown,
+            notes,
+            stub_length: 0,
+        }
+    }
+
     /// The program.
     #[must_use]
     pub fn program(&self) -> &Program {

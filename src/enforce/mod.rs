@@ -9,12 +9,12 @@ mod filter;
 mod notify;
 mod runtime;
 
-pub use compile::{compile, compile_known, compile_like};
+pub use compile::{compile, compile_known};
 pub use error::CompileError;
 pub use exec::{ExecError, Privileges, exec};
 pub use filter::{Filter, FilterNote, OnUnknown, UnknownName};
 pub use notify::NotifyError;
-pub use runtime::Runtime;
+pub use runtime::{Runtime, compile_like};
 
 #[cfg(test)]
 mod tests;

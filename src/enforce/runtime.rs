@@ -7,14 +7,16 @@
 //!
 //! The result is not checked against the profile: where the runtime is wrong, so is this.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use libc::{BPF_JA, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_JSET, sock_filter};
-use libseccomp::{ScmpFilterContext, ScmpSyscall};
+use libseccomp::ScmpSyscall;
 
-use super::compile::{action, add_rule, export, unsupported_arch, version};
-use super::{CompileError, Filter, FilterNote, UnknownName};
+use super::compile::{
+    add_rule, effective_names, empty_context, export, unsupported_arch, version, within_patience,
+};
+use super::{CompileError, Filter, UnknownName};
 use crate::bpf::Program;
 use crate::bpf::assemble::{ARCH, NR, answer, jump, load, statement};
 use crate::profile::{Action, Flag, Place, Profile, Rule};
@@ -38,60 +40,46 @@ impl fmt::Display for Runtime {
     }
 }
 
-pub(super) fn compile_like(profile: &Profile, runtime: Runtime) -> Result<Filter, CompileError> {
+/// Compiles a profile into the filter that a container runtime loads for it on this machine, with this libseccomp. Names that
+/// the runtime skips are in [`Filter::unknown`].
+pub fn compile_like(profile: &Profile, runtime: Runtime) -> Result<Filter, CompileError> {
+    within_patience(profile, move |profile| compile(profile, runtime))
+}
+
+fn compile(profile: &Profile, runtime: Runtime) -> Result<Filter, CompileError> {
     require_accepted(profile, runtime)?;
     let mut unknown: BTreeMap<&str, UnknownName> = BTreeMap::new();
-    let mut context =
-        ScmpFilterContext::new(action(profile.default_action())).map_err(|source| {
-            CompileError::Action {
-                place: Place::DefaultAction,
-                source,
-            }
-        })?;
+    let mut context = empty_context(profile)?;
     for arch in profile.listed() {
         let unsupported = || unsupported_arch(profile, arch);
         let scmp = arch.scmp().ok_or_else(unsupported)?;
         context.add_arch(scmp).map_err(|_| unsupported())?;
     }
-    for (rule_index, rule) in profile.rules().iter().enumerate() {
-        if rule.action() == profile.default_action() {
+    for (place, rule, name) in effective_names(profile) {
+        if let Ok(syscall) = ScmpSyscall::from_name(name) {
+            add_rule(&mut context, rule, syscall, place, name)?;
             continue;
         }
-        for (name_index, name) in rule.names().iter().enumerate() {
-            let place = Place::Name {
-                rule: rule_index,
-                name: name_index,
-            };
-            if let Ok(syscall) = ScmpSyscall::from_name(name) {
-                add_rule(&mut context, rule, syscall, place, name)?;
-                continue;
-            }
-            let arches = profile.listed_or(Arch::NATIVE).into_iter();
-            let has = |arch: &Arch| Syscall::from_name(*arch, name).is_some();
-            unknown.entry(name).or_insert_with(|| UnknownName {
-                place,
-                name: name.clone(),
-                arches: arches.filter(has).collect(),
-                version: version(),
-            });
-        }
+        let arches = profile.listed_or(Arch::NATIVE).into_iter();
+        let has = |arch: &Arch| Syscall::from_name(*arch, name).is_some();
+        unknown.entry(name).or_insert_with(|| UnknownName {
+            place,
+            name: name.clone(),
+            arches: arches.filter(has).collect(),
+            version: version(),
+        });
     }
     let stub = match runtime {
         Runtime::Runc => stub(profile),
         Runtime::Crun => Vec::new(),
     };
-    let filter = Program::from_bytes(&export(&context)?).map_err(CompileError::Invalid)?;
     let stub_length = stub.len();
-    let program = [stub, filter.encoded().to_vec()].concat();
-    let listed: BTreeSet<Arch> = profile.listed().collect();
-    let native_not_listed = !listed.is_empty() && !listed.contains(&Arch::NATIVE);
+    let program = [stub, export(&context)?.encoded().to_vec()].concat();
+    let program = Program::new(program).map_err(CompileError::Invalid)?;
+    let unknown = unknown.into_values().collect();
     Ok(Filter {
-        program: Program::new(program).map_err(CompileError::Invalid)?,
-        flags: profile.effective_flags(),
-        notifies: (profile.rules().iter()).any(|rule| rule.action() == Action::Notify),
-        unknown: unknown.into_values().collect(),
-        notes: Vec::from_iter(native_not_listed.then_some(FilterNote::NativeNotListed)),
         stub_length,
+        ..Filter::new(profile, program, unknown, Vec::new())
     })
 }
 
