@@ -419,15 +419,20 @@ fn a_process_with_threads_of_the_kernel_is_attached_to() {
     assert_eq!(count(&files, "sched_get_priority_max"), 1);
 }
 
+/// The recorder under a filter that refuses a call.
+fn under_filter(refused: &str, recorder: &Command) -> Command {
+    let number = Syscall::from_name(Arch::NATIVE, refused).unwrap().nr;
+    let mut command = Command::new(programs::workload("under_filter"));
+    command.arg(number.to_string()).arg(recorder.get_program());
+    command.args(recorder.get_args());
+    command
+}
+
 #[apply(test)]
 fn calls_that_an_inherited_filter_refuses_are_recorded() {
     let room = Room::new();
     let files = Files::new(&room);
-    let recorder = files.command(&["-q"]);
-    let mut command = Command::new(programs::workload("under_filter"));
-    command
-        .arg(recorder.get_program())
-        .args(recorder.get_args());
+    let mut command = under_filter("sched_get_priority_max", &files.command(&["-q"]));
     let ended = room.run(command.arg(programs::workload("clone_vm")));
     assert_eq!(
         (ended.code(), ended.stdout.as_str()),
@@ -437,6 +442,26 @@ fn calls_that_an_inherited_filter_refuses_are_recorded() {
     );
     assert_eq!(count(&files, "sched_get_priority_max"), 3);
     assert_eq!(files.run().incomplete_because(), [""; 0]);
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn without_ptrace_auto_records_with_the_next_backend_and_says_so() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let options = ["--backend", "auto"];
+    let ended = room.run(under_filter("ptrace", &files.command(&options)).arg("true"));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    let backend = run.0["backend"].as_str().unwrap();
+    assert_ne!(backend, "ptrace");
+    let warning = format!(
+        "warning: recording with {backend} because ptrace can't: ptrace(2) fails (Operation not permitted), probably by \
+         the seccomp filter"
+    );
+    assert!(ended.stderr.contains(&warning), "{}", ended.stderr);
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    assert_eq!(count(&files, "execve"), 1);
 }
 
 #[apply(test)]

@@ -69,7 +69,7 @@ fn reason(error: Error, task: Task) -> Unavailable {
         },
         (Errno::EPERM | Errno::ENOSYS, _) if proc::Status::of_recorder().has_filter => {
             Unavailable::Forbidden(format!(
-                "ptrace(2) fails ({}), as the seccomp filter of sc-record itself may have it",
+                "ptrace(2) fails ({}), probably by the seccomp filter that sc-record runs under",
                 source.desc()
             ))
         }
