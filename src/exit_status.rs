@@ -25,6 +25,11 @@ pub(crate) const CANNOT_EXECUTE: u8 = 126;
 /// record, run: there is no such command.
 pub(crate) const NOT_FOUND: u8 = 127;
 
+/// The status of a verb that checks.
+pub(crate) fn of_findings(any: bool) -> u8 {
+    if any { FINDINGS } else { CLEAN }
+}
+
 /// The status of a command line that clap rejected, or answered itself (`--help`).
 pub(crate) fn of_usage(error: &clap::Error, first_argument: Option<OsString>) -> u8 {
     if !error.use_stderr() {

@@ -28,7 +28,7 @@ pub struct Session<'a> {
 /// Observes a recording while it goes on.
 pub trait Observer {
     /// The next event of a run, which its builder is about to count.
-    fn event(&mut self, event: &Event, run: &RunBuilder);
+    fn event(&mut self, _event: &Event, _run: &RunBuilder) {}
 
     /// A message for the user.
     fn notice(&mut self, notice: Notice);

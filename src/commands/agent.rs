@@ -11,16 +11,16 @@ use anyhow::Context;
 use sc_record::backend::agent::{Keeper, NAME_LABEL, keep};
 use sc_record::backend::signals::Signals;
 use sc_record::backend::{Agent, Notice, Scope, Stop, Target};
-use sc_record::event::Event;
 use sc_record::format::{Writing, write};
 use sc_record::profile::{Listener, Profile};
-use sc_record::recording::{Name, Run, RunBuilder};
+use sc_record::recording::{Name, Run};
 use sc_record::session::{Observer, Session};
 use sc_record::syscall::Arch;
 
 use super::record::keep::Keep;
 use super::{exit_status, profile};
 use crate::cli::{AgentArgs, Destination, KeepArgs, Labels, Verbosity};
+use crate::ui::observation::say_notice;
 use crate::ui::summary::Say;
 
 pub(super) fn agent(args: &AgentArgs) -> anyhow::Result<u8> {
@@ -164,13 +164,7 @@ fn save(args: &AgentArgs, run: Run) {
 struct Notices(Verbosity);
 
 impl Observer for Notices {
-    fn event(&mut self, _: &Event, _: &RunBuilder) {}
-
     fn notice(&mut self, notice: Notice) {
-        match notice {
-            Notice::Progress(text) if !self.0.quiet => say!("sc-record: {text}"),
-            Notice::Choice(text) if self.0.verbose => say!("sc-record: {text}"),
-            Notice::Progress(_) | Notice::Choice(_) => {}
-        }
+        say_notice(&notice, self.0);
     }
 }

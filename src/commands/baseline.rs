@@ -11,10 +11,9 @@ use std::time::Duration;
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
 use sc_record::backend::{Agent, Notice, Scope, Stop, Target};
-use sc_record::event::Event;
 use sc_record::format::{Format, render};
 use sc_record::profile::{Baseline, Listener, Profile, Runtime};
-use sc_record::recording::{Run, RunBuilder};
+use sc_record::recording::Run;
 use sc_record::session::{Observer, Session};
 use sc_record::syscall::Arch;
 use serde_json::{Value, json};
@@ -100,18 +99,11 @@ fn measure(
         runs: 0,
         syscalls: BTreeMap::new(),
         needed: BTreeSet::new(),
-        not_observed: args
-            .runtime
-            .not_observed()
-            .iter()
+        not_observed: (args.runtime.not_observed().iter())
             .map(ToString::to_string)
             .collect(),
     };
-    let container = if args.exec {
-        Some(bundle.start_container()?)
-    } else {
-        None
-    };
+    let container = args.exec.then(|| bundle.start_container()).transpose()?;
     let mut without_new = 0;
     // Alone, and while others start: the threads of runc then don't make the same calls.
     for at_once in [1, 4].into_iter().cycle() {
@@ -173,11 +165,10 @@ const TRIALS: u32 = 4;
 fn version(runtime: Runtime) -> anyhow::Result<String> {
     let said = Command::new(runtime.name()).arg("--version").output();
     let said = said.with_context(|| format!("can't execute {runtime}"))?;
-    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let text = String::from_utf8_lossy(&said.stdout);
     let version = text.lines().next().and_then(|line| line.split(' ').nth(2));
-    Ok(version
-        .context("the runtime doesn't say its version")?
-        .to_owned())
+    let version = version.context("the runtime doesn't say its version")?;
+    Ok(version.to_owned())
 }
 
 /// A bundle whose program does nothing.
@@ -264,10 +255,8 @@ impl<'a> Bundle<'a> {
     fn runtime(&self) -> Command {
         let mut command = Command::new(self.runtime.name());
         command.arg("--root").arg(self.room.join("state"));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(Stdio::piped());
         command
     }
 
@@ -326,12 +315,9 @@ impl<'a> Bundle<'a> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        // The container is of no use to anyone.
-        let _ = self
-            .0
-            .runtime()
-            .args(["delete", "--force", self.1])
-            .output();
+        let mut delete = self.0.runtime();
+        // The next start would report a container that could not be deleted.
+        let _ = delete.args(["delete", "--force", self.1]).output();
     }
 }
 
@@ -383,8 +369,6 @@ fn program_file() -> Option<Vec<u8>> {
 struct Ready(mpsc::Sender<()>);
 
 impl Observer for Ready {
-    fn event(&mut self, _: &Event, _: &RunBuilder) {}
-
     fn notice(&mut self, notice: Notice) {
         if let Notice::Progress(_) = notice {
             // Whoever waited has begun.

@@ -1,21 +1,22 @@
 //! `sc-record diff A B`: compares meanings.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context;
 use console::style;
+use itertools::Itertools;
 use sc_record::escape;
-use sc_record::profile::{Action, Policy, Profile, generate};
+use sc_record::profile::{Action, Listener, Policy, Profile, generate};
 use sc_record::recording::{ExecutableFilter, Recording};
-use sc_record::review::RiskClass;
 use sc_record::review::diff::{All, Answers, Change, Diff, Difference, Direction, diff as compare};
-use sc_record::review::{CallDiff, RecordingDiff};
+use sc_record::review::{CallDiff, RecordingDiff, Risk, RiskClass};
 use sc_record::syscall::Arch;
 use serde_json::{Value, json};
 
 use super::exit_status;
-use super::input::{self, Input, count};
+use super::input::{self, Input, count, times};
 use crate::cli::{DiffArgs, FailOn};
 use crate::ui::output;
 
@@ -40,11 +41,7 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
         // Its parts are escaped; what controls the terminal is its colours.
         output::print(&text)?;
     }
-    Ok(if fails {
-        exit_status::FINDINGS
-    } else {
-        exit_status::CLEAN
-    })
+    Ok(exit_status::of_findings(fails))
 }
 
 fn of_file(path: &Path, args: &DiffArgs, filter: &ExecutableFilter) -> anyhow::Result<Input> {
@@ -87,14 +84,11 @@ fn as_profile(input: Input, args: &DiffArgs) -> anyhow::Result<Profile> {
         Input::Recording(recording) => {
             let policy = Policy {
                 extent: args.policy.into(),
-                enosys_probes: false,
-                runtime: None,
+                ..Policy::default()
             };
+            let name = &recording.name;
             let generated = generate(&recording, policy).with_context(|| {
-                format!(
-                    "no profile can be generated from the recording of {}",
-                    recording.name
-                )
+                format!("no profile can be generated from the recording of {name}")
             })?;
             Ok(generated.profile)
         }
@@ -103,9 +97,7 @@ fn as_profile(input: Input, args: &DiffArgs) -> anyhow::Result<Profile> {
 
 fn profiles(args: &DiffArgs, from: &Profile, to: &Profile) -> (bool, String) {
     let diff = compare(from, to);
-    let fails = diff
-        .differences
-        .iter()
+    let fails = (diff.differences.iter())
         .any(|difference| fails(args, difference.direction, class(difference)));
     let (from, to) = (escape::path(&args.old), escape::path(&args.new));
     if args.json {
@@ -120,12 +112,10 @@ fn profiles(args: &DiffArgs, from: &Profile, to: &Profile) -> (bool, String) {
     if diff.is_empty() {
         return (fails, format!("{from} and {to} mean the same\n"));
     }
-    let counts: Vec<_> = (diff.count().into_iter())
-        .map(|(direction, count)| format!("{count} {direction}"))
-        .collect();
-    let mut text = format!("{from} -> {to}: {}\n", counts.join(", "));
-    text.push_str(&table(&diff));
-    (fails, text)
+    let mut counts =
+        (diff.count().into_iter()).map(|(direction, count)| format!("{count} {direction}"));
+    let head = format!("{from} -> {to}: {}\n", counts.join(", "));
+    (fails, head + &table(&diff))
 }
 
 fn table(diff: &Diff) -> String {
@@ -134,22 +124,13 @@ fn table(diff: &Diff) -> String {
         .map(|difference| (what(&difference.change), difference))
         .collect();
     // One long rule must not push the other lines to the right.
-    let width = what
-        .iter()
-        .map(|(what, _)| what.chars().count())
-        .filter(|&w| w <= 40)
-        .max();
-    let width = width.unwrap_or(0);
+    let widths = what.iter().map(|(what, _)| what.chars().count());
+    let width = widths.filter(|&width| width <= 40).max().unwrap_or(0);
     for (what, difference) in &what {
         let direction = painted(difference.direction);
-        let mut about = Vec::new();
-        if let Some(risk) = difference
-            .risk
-            .filter(|risk| risk.class != RiskClass::Ordinary)
-        {
-            about.push(format!("{}: {}", risk.class, risk.why));
-        }
-        about.extend(difference.note.map(str::to_owned));
+        let risk = (difference.risk).filter(|risk| risk.class != RiskClass::Ordinary);
+        let risk = risk.map(|risk| format!("{}: {}", risk.class, risk.why));
+        let mut about = risk.into_iter().chain(difference.note.map(str::to_owned));
         let line = format!("  {direction}  {what:width$}  {}", about.join("; "));
         let _ = writeln!(text, "{}", line.trim_end());
     }
@@ -174,23 +155,16 @@ fn what(change: &Change) -> String {
         Change::ArchAdded(arch) => format!("+ architecture {arch}"),
         Change::ArchRemoved(arch) => format!("- architecture {arch}"),
         Change::ArchesNamed { from, to } => {
-            let list = |arches: &Option<std::collections::BTreeSet<Arch>>| match arches {
+            let list = |arches: &Option<BTreeSet<Arch>>| match arches {
                 None => "the native one".to_owned(),
-                Some(arches) => arches
-                    .iter()
-                    .map(|a| a.name())
-                    .collect::<Vec<_>>()
-                    .join(", "),
+                Some(arches) => arches.iter().join(", "),
             };
             format!("~ architectures {} -> {}", list(from), list(to))
         }
         Change::FlagAdded(flag) => format!("+ {flag}"),
         Change::FlagRemoved(flag) => format!("- {flag}"),
         Change::Listener { from, to } => {
-            let path = |listener: &Option<sc_record::profile::Listener>| {
-                let path = listener.as_ref().map(sc_record::profile::Listener::path);
-                path.unwrap_or("none").to_owned()
-            };
+            let path = |listener| path_of(listener).unwrap_or("none");
             format!("~ listener {} -> {}", path(from), path(to))
         }
         Change::Call { name, from, to } => match (from.is_empty(), to.is_empty()) {
@@ -203,6 +177,10 @@ fn what(change: &Change) -> String {
     }
 }
 
+fn path_of(listener: &Option<Listener>) -> Option<&str> {
+    listener.as_ref().map(Listener::path)
+}
+
 /// Whether a call is simply allowed.
 fn is_plain_allow(answers: &Answers) -> bool {
     let allow = answers.get(&Action::Allow);
@@ -211,21 +189,14 @@ fn is_plain_allow(answers: &Answers) -> bool {
 
 /// `SCMP_ACT_ALLOW if arg0 == 0x1 or arg0 == 0x2`.
 pub(super) fn answers(answers: &Answers) -> String {
-    let each = answers.iter().map(|(action, alternatives)| {
-        let conditions: Vec<_> = (alternatives.iter())
-            .filter(|all| !all.is_empty())
-            .map(|all| {
-                let all: Vec<_> = all.iter().map(ToString::to_string).collect();
-                all.join(" and ")
-            })
-            .collect();
+    let mut each = answers.iter().map(|(action, alternatives)| {
         if alternatives.iter().any(All::is_empty) {
-            action.to_string()
-        } else {
-            format!("{action} if {}", conditions.join(" or "))
+            return action.to_string();
         }
+        let mut conditions = alternatives.iter().map(|all| all.iter().join(" and "));
+        format!("{action} if {}", conditions.join(" or "))
     });
-    each.collect::<Vec<_>>().join(", ")
+    each.join(", ")
 }
 
 /// Answers as JSON: a list of actions with the comparisons of each alternative.
@@ -247,12 +218,7 @@ fn difference_json(difference: &Difference) -> Value {
         Change::ArchesNamed { from, to } => ("architectures", json!(from), json!(to)),
         Change::FlagAdded(flag) => ("flag", Value::Null, json!(flag.to_string())),
         Change::FlagRemoved(flag) => ("flag", json!(flag.to_string()), Value::Null),
-        Change::Listener { from, to } => {
-            let path = |listener: &Option<sc_record::profile::Listener>| {
-                listener.as_ref().map(|listener| listener.path().to_owned())
-            };
-            ("listener", json!(path(from)), json!(path(to)))
-        }
+        Change::Listener { from, to } => ("listener", json!(path_of(from)), json!(path_of(to))),
         Change::Call { from, to, .. } => ("call", answers_json(from), answers_json(to)),
     };
     let mut value = json!({
@@ -276,14 +242,10 @@ fn difference_json(difference: &Difference) -> Value {
 fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, String) {
     let diff = from.diff(to);
     let same = diff.same_calls();
-    let directions = [
-        (Direction::Wider, &diff.new),
-        (Direction::Narrower, &diff.gone),
-    ];
-    let fails = directions.into_iter().any(|(direction, calls)| {
-        let risk = |call: &CallDiff| sc_record::review::risk(&call.syscall.to_string()).class;
-        calls.iter().any(|call| fails(args, direction, risk(call)))
-    });
+    let fails = |direction, calls: &[CallDiff]| {
+        (calls.iter()).any(|call| fails(args, direction, risk_of(call).class))
+    };
+    let fails = fails(Direction::Wider, &diff.new) || fails(Direction::Narrower, &diff.gone);
     if args.json {
         return (fails, format!("{}\n", recordings_json(args, &diff)));
     }
@@ -303,7 +265,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, Strin
     );
     for (sign, calls) in [('+', &diff.new), ('-', &diff.gone)] {
         for call in calls {
-            let risk = sc_record::review::risk(&call.syscall.to_string());
+            let risk = risk_of(call);
             let class = match risk.class {
                 RiskClass::Ordinary => String::new(),
                 class => format!("; {class}: {}", risk.why),
@@ -320,19 +282,16 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, Strin
     (fails, text)
 }
 
-/// `called 3 times in 2 runs by /usr/bin/app`.
+fn risk_of(call: &CallDiff) -> Risk {
+    sc_record::review::risk(&call.syscall.to_string())
+}
+
+/// `3 times in 2 runs by /usr/bin/app`.
 fn seen(call: &CallDiff) -> String {
-    let executables: Vec<_> = (call.executables.iter())
-        .map(|path| escape::path(path).to_string())
-        .collect();
-    let number = usize::try_from(call.count).unwrap_or(usize::MAX);
-    let mut text = format!(
-        "{}{} in {}",
-        if call.exact { "" } else { "at least " },
-        count(number, "time"),
-        count(call.runs, "run")
-    );
-    if !executables.is_empty() {
+    let times = times(call.count, call.exact);
+    let mut text = format!("{times} in {}", count(call.runs, "run"));
+    if !call.executables.is_empty() {
+        let mut executables = call.executables.iter().map(|path| escape::path(path));
         let _ = write!(text, " by {}", executables.join(", "));
     }
     text
@@ -341,11 +300,10 @@ fn seen(call: &CallDiff) -> String {
 fn recordings_json(args: &DiffArgs, diff: &RecordingDiff) -> Value {
     let calls = |calls: &[CallDiff]| -> Value {
         let each = calls.iter().map(|call| {
-            let name = call.syscall.to_string();
-            let risk = sc_record::review::risk(&name);
+            let risk = risk_of(call);
             json!({
                 "arch": call.syscall.arch.name(),
-                "name": name,
+                "name": call.syscall.to_string(),
                 "count": call.count,
                 "count_exact": call.exact,
                 "runs": call.runs,

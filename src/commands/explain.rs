@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use itertools::Itertools;
 use sc_record::escape;
 use sc_record::profile::{Action, Profile};
 use sc_record::recording::{MergedName, Recording};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::diff::{answers, answers_json};
 use super::exit_status;
-use super::input::{self, count};
+use super::input::{self, count, times};
 use crate::cli::ExplainArgs;
 use crate::ui::output;
 
@@ -33,36 +34,22 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
     });
     let recording = selected.transpose()?;
     let recording = recording.as_ref();
-    let text = if let Some(name) = &args.syscall {
+    if let Some(name) = &args.syscall {
         let known = (Arch::ALL.iter()).any(|&arch| Syscall::from_name(arch, name).is_some());
-        let named = profile
-            .rules()
-            .iter()
-            .any(|rule| rule.names().contains(name));
+        let named = (profile.rules().iter()).any(|rule| rule.names().contains(name));
         anyhow::ensure!(
             known || named,
             "no architecture has a system call {name:?}{}",
             suggestion(Arch::ALL, name)
         );
         let one = explain_one(&profile, recording, Arch::NATIVE, name);
-        if args.json {
-            format!("{}\n", explanation_json(&one))
-        } else {
-            one_in_words(&one, &profile, args, recording)
-        }
+        let words = || one_in_words(&one, &profile, args, recording);
+        output::result(args.json, || explanation_json(&one), words)?;
     } else {
         let explained = explain_all(&profile, recording, Arch::NATIVE);
         let tight = tightness(&profile, Arch::NATIVE);
-        if args.json {
-            format!("{}\n", json(&explained, &tight, recording))
-        } else {
-            all_in_words(&explained, &tight, args, recording)
-        }
-    };
-    if args.json {
-        output::print(&text)?;
-    } else {
-        output::report(&text)?;
+        let words = || all_in_words(&explained, &tight, args, recording);
+        output::result(args.json, || json(&explained, &tight, recording), words)?;
     }
     Ok(exit_status::CLEAN)
 }
@@ -95,39 +82,20 @@ fn all_in_words(
 ) -> String {
     let mut text = String::new();
     let file = escape::path(&args.profile);
-    match recording {
-        Some(recording) => {
-            let runs = count(recording.number_of_runs(), "run");
-            let _ = writeln!(
-                text,
-                "{file}, by the recording of {} ({runs})\n",
-                recording.name
-            );
-        }
-        None => {
-            let _ = writeln!(text, "{file}\n");
-        }
-    }
-    let width = explained
-        .names
-        .iter()
-        .map(|one| one.name.len())
-        .max()
-        .unwrap_or(0);
+    let by = recording.map(|recording| {
+        let runs = count(recording.number_of_runs(), "run");
+        format!(", by the recording of {} ({runs})", recording.name)
+    });
+    let _ = writeln!(text, "{file}{}\n", by.unwrap_or_default());
+    let lengths = explained.names.iter().map(|one| one.name.len());
+    let width = lengths.max().unwrap_or(0);
     for one in &explained.names {
-        let _ = writeln!(
-            text,
-            "{:width$}  {}",
-            one.name,
-            line(one, recording.is_some())
-        );
+        let line = line(one, recording.is_some());
+        let _ = writeln!(text, "{:width$}  {line}", one.name);
     }
     if !explained.refused.is_empty() {
-        let refused = explained
-            .refused
-            .iter()
-            .map(|call| format!("{}:{call}", call.arch));
-        let refused: Vec<_> = refused.collect();
+        let refused = explained.refused.iter();
+        let mut refused = refused.map(|call| format!("{}:{call}", call.arch));
         let _ = writeln!(
             text,
             "\nrecorded, but not allowed: {}\n  the recording is newer than the profile: sc-record generate writes a new one",
@@ -187,11 +155,8 @@ fn tightness_line(tight: &Tightness) -> String {
         share(*allowed, *all),
         share(*allowed_by_both, *by_docker)
     );
-    match allowed - allowed_by_both {
-        0 => {}
-        more => {
-            let _ = write!(text, ", and {more} beyond");
-        }
+    if allowed > allowed_by_both {
+        let _ = write!(text, ", and {} beyond", allowed - allowed_by_both);
     }
     text
 }
@@ -234,6 +199,9 @@ fn line(one: &Explanation, has_recording: bool) -> String {
     parts.join("; ")
 }
 
+/// How many executables are shown in one line.
+const SHOWN: usize = 3;
+
 fn origin_in_words(origin: &Origin) -> String {
     match origin {
         Origin::Recorded {
@@ -243,31 +211,19 @@ fn origin_in_words(origin: &Origin) -> String {
             first_ms,
             executables,
         } => {
-            let number = usize::try_from(*number).unwrap_or(usize::MAX);
-            let mut text = format!(
-                "recorded {}{} in {}",
-                if *exact { "" } else { "at least " },
-                count(number, "time"),
-                count(*runs, "run"),
-            );
+            let times = times(*number, *exact);
+            let mut text = format!("recorded {times} in {}", count(*runs, "run"));
             if let Some(first_ms) = first_ms {
                 let _ = write!(text, ", first at {first_ms} ms");
             }
-            let by: Vec<_> = executables
-                .iter()
-                .map(|path| escape::path(path).to_string())
-                .collect();
-            match &by[..] {
-                [] => {}
-                [first, second, third, _, ..] => {
-                    let more = by.len() - 3;
-                    let _ = write!(text, ", by {first}, {second}, {third} and {more} more");
-                }
-                some => {
-                    let _ = write!(text, ", by {}", some.join(", "));
-                }
+            let mut by = executables.iter().map(|path| escape::path(path));
+            if !executables.is_empty() {
+                let _ = write!(text, ", by {}", by.by_ref().take(SHOWN).join(", "));
             }
-            text
+            match by.count() {
+                0 => text,
+                more => format!("{text} and {more} more"),
+            }
         }
         Origin::Added {
             policy,
@@ -276,8 +232,7 @@ fn origin_in_words(origin: &Origin) -> String {
         } => {
             let mut text = format!("policy {policy} adds it");
             if !for_recorded.is_empty() {
-                let list: Vec<_> = for_recorded.iter().map(String::as_str).collect();
-                let _ = write!(text, " for {}", list.join(", "));
+                let _ = write!(text, " for {}", for_recorded.iter().join(", "));
             }
             let _ = write!(text, ": {why}");
             text
@@ -322,7 +277,7 @@ fn one_in_words(
         };
         let _ = writeln!(text, "  {arch}: {said}");
         if let Origin::Recorded { executables, .. } = origin
-            && executables.len() > 3
+            && executables.len() > SHOWN
         {
             for path in executables {
                 let _ = writeln!(text, "    {}", escape::path(path));
@@ -335,12 +290,8 @@ fn one_in_words(
             "  give its recording to see why it is there: --recording FILE"
         );
     }
-    let _ = writeln!(
-        text,
-        "  risk: {}{}",
-        one.risk.class,
-        after_colon(one.risk.why)
-    );
+    let colon = if one.risk.why.is_empty() { "" } else { ": " };
+    let _ = writeln!(text, "  risk: {}{colon}{}", one.risk.class, one.risk.why);
     let docker = match one.docker {
         ByDocker::Allowed => "allows it".to_owned(),
         ByDocker::Blocked => "blocks it".to_owned(),
@@ -349,13 +300,6 @@ fn one_in_words(
     };
     let _ = writeln!(text, "  Docker's default {docker}");
     text
-}
-
-fn after_colon(text: &str) -> String {
-    match text {
-        "" => String::new(),
-        text => format!(": {text}"),
-    }
 }
 
 fn json(explained: &Explained, tight: &[Tightness], recording: Option<&Recording>) -> Value {

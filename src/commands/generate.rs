@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use itertools::Itertools;
 use sc_record::format::Document;
 use sc_record::profile::baseline::KNOWN;
 use sc_record::profile::{Baseline, Policy, Reason, RuntimeCalls};
@@ -12,7 +13,8 @@ use sc_record::recording::{MergedName, Recording};
 use sc_record::syscall::Arch;
 use serde_json::{Value, json};
 
-use super::{input, profile};
+use super::input::{self, count};
+use super::profile;
 use crate::cli::{Destination, GenerateArgs};
 use crate::exit_status;
 
@@ -25,8 +27,7 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     let recording = input::recordings(&args.inputs, name)?;
     let file = format!("the recording of {}", recording.name);
     let recording = input::by_executables(recording, &args.exe.filter(), &file)?;
-    let output = args.output.clone();
-    let output = output.unwrap_or_else(|| {
+    let output = args.output.clone().unwrap_or_else(|| {
         // Don't overwrite the profile that is enforced.
         let audit = if args.audit { ".audit" } else { "" };
         profile::default_output(&recording.name, audit, args.profile.format)
@@ -89,8 +90,7 @@ fn text(
         let mut reasons = reasons.values();
         reasons.any(|reason| matches!(reason, Reason::Recorded(_)))
     });
-    let arches = document.generated.profile.listed();
-    let arches: Vec<_> = arches.map(Arch::name).collect();
+    let mut arches = document.generated.profile.listed();
     let mut lines = vec![format!(
         "{}: {} recorded ({}) in {}",
         recording.name,
@@ -103,11 +103,6 @@ fn text(
         lines.push(format!("profile {}", path.display()));
     }
     lines
-}
-
-fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
 }
 
 fn json(

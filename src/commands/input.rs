@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use itertools::Itertools;
 use sc_record::input::{FileKind, read_file};
 use sc_record::profile::Profile;
 use sc_record::recording::{
@@ -66,27 +67,26 @@ pub(super) fn by_executables(
     if filter.is_empty() {
         return Ok(recording);
     }
-    let all: Vec<String> = (recording.executables().iter())
-        .map(|path| path.display().to_string())
-        .collect();
+    let all = (recording.executables().iter())
+        .map(|path| path.display())
+        .join(", ");
     let left = recording.by_executables(filter);
     for named in &left.unmatched {
         let message = format!("{file}: no call was made by {}", named.display());
         if filter.only.contains(named) {
             let all = if all.is_empty() {
-                "none is recorded".to_owned()
+                "none is recorded"
             } else {
-                all.join(", ")
+                &all
             };
             anyhow::bail!("{message}; the executables are: {all}");
         }
         say!("sc-record: warning: {message}");
     }
     if !left.unattributed.is_empty() {
-        let calls = left.unattributed.iter().map(ToString::to_string);
         say!(
             "sc-record: warning: {file}: these calls stay, since no executable is recorded for them: {}",
-            calls.collect::<Vec<_>>().join(", ")
+            left.unattributed.iter().join(", ")
         );
     }
     Ok(left.recording)
@@ -96,4 +96,11 @@ pub(super) fn by_executables(
 pub(super) fn count(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
+}
+
+/// `3 times`, `at least 3 times`.
+pub(super) fn times(number: u64, exact: bool) -> String {
+    let at_least = if exact { "" } else { "at least " };
+    let number = usize::try_from(number).unwrap_or(usize::MAX);
+    format!("{at_least}{}", count(number, "time"))
 }

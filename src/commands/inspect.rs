@@ -6,16 +6,15 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use itertools::Itertools;
 use sc_record::bpf::{
     ArchAnswers, Confinement, FilterAnswer, Program, Proof, SeccompMode, TaskFilter, confinement,
     explain, explain_other_arches, filters, prove,
 };
 use sc_record::enforce::{self, OnUnknown};
-use sc_record::escape::Lines;
 use sc_record::format::detect;
 use sc_record::profile::{ARGS, Action, Profile};
 use sc_record::syscall::{Arch, Syscall, suggestion};
@@ -24,9 +23,7 @@ use serde_json::{Value, json};
 use super::input::count;
 use super::{exit_status, load};
 use crate::cli::InspectArgs;
-
-/// The maximum width of a line of names.
-const WIDTH: usize = 100;
+use crate::ui::output;
 
 /// The filters to explain, and where they come from.
 struct Inspected {
@@ -41,52 +38,38 @@ struct Inspected {
 
 pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
     let inspected = load(args)?;
-    let mut stdout = io::stdout().lock();
     if let Some(call) = &args.call {
         let call = parse_call(call)?;
         let mut values = [0; ARGS];
         for &(index, value) in &args.args {
             values[index] = value;
         }
-        let text = if args.json {
-            format!("{}\n", question_json(&inspected, call, &values))
-        } else {
-            question(&inspected, call, &values)
-        };
-        let text = if args.json {
-            text
-        } else {
-            Lines(text).to_string()
-        };
-        stdout.write_all(text.as_bytes())?;
+        output::result(
+            args.json,
+            || question_json(&inspected, call, &values),
+            || question(&inspected, call, &values),
+        )?;
         return Ok(exit_status::CLEAN);
     }
-    let proofs = if args.prove {
-        Some(proofs(&inspected)?)
-    } else {
-        None
-    };
-    if args.json {
-        writeln!(
-            stdout,
-            "{}",
-            json(&inspected, args.disassemble, proofs.as_deref())
-        )?;
-    } else {
-        let text = text(&inspected, args.disassemble);
-        write!(stdout, "{}", Lines(text))?;
-        for proof in proofs.iter().flatten() {
-            let arches: Vec<_> = proof.arches.iter().map(|arch| arch.name()).collect();
-            let (reached, ends) = proof.ends;
-            writeln!(
-                stdout,
-                "proven: the kernel gives the same answers to {} calls of {}, which reach {reached} of {ends} returns",
-                proof.calls,
-                arches.join(", ")
-            )?;
-        }
-    }
+    let proofs = args.prove.then(|| proofs(&inspected)).transpose()?;
+    output::result(
+        args.json,
+        || json(&inspected, args.disassemble, proofs.as_deref()),
+        || {
+            let proven = proofs.iter().flatten().map(proven);
+            text(&inspected, args.disassemble) + &proven.collect::<String>()
+        },
+    )?;
     Ok(exit_status::CLEAN)
+}
+
+fn proven(proof: &Proof) -> String {
+    let (reached, ends) = proof.ends;
+    format!(
+        "proven: the kernel gives the same answers to {} calls of {}, which reach {reached} of {ends} returns\n",
+        proof.calls,
+        proof.arches.iter().join(", ")
+    )
 }
 
 fn load(args: &InspectArgs) -> anyhow::Result<Inspected> {
@@ -310,7 +293,7 @@ fn arch_text(answers: &ArchAnswers) -> String {
     let (constant, others) = by_action(answers);
     for (action, names) in constant.iter().rev() {
         text += &format!("  {action}: {}\n", count(names.len(), "call"));
-        text += &wrapped(names);
+        text += &output::wrapped("    ", ", ", names);
     }
     for (name, answer) in &others {
         text += &format!("  {name}: {}\n", answer_text(answer));
@@ -323,20 +306,6 @@ fn arch_text(answers: &ArchAnswers) -> String {
     text + &format!("  {rest}: {}\n", answer_text(&answers.rest))
 }
 
-fn wrapped(names: &[String]) -> String {
-    let mut text = String::new();
-    let mut line = String::from("   ");
-    for (index, name) in names.iter().enumerate() {
-        let comma = if index + 1 < names.len() { "," } else { "" };
-        if line.len() + name.len() + 2 > WIDTH {
-            text += &format!("{line}\n");
-            line = String::from("   ");
-        }
-        line += &format!(" {name}{comma}");
-    }
-    text + &format!("{line}\n")
-}
-
 fn answer_text(answer: &FilterAnswer) -> String {
     match answer {
         FilterAnswer::Always(action) => action.to_string(),
@@ -344,8 +313,7 @@ fn answer_text(answer: &FilterAnswer) -> String {
         FilterAnswer::Depends { cases, otherwise } => {
             let mut text = String::new();
             for (conditions, action) in cases {
-                let conditions: Vec<String> = conditions.iter().map(ToString::to_string).collect();
-                text += &format!("{action} if {}; ", conditions.join(" && "));
+                text += &format!("{action} if {}; ", conditions.iter().join(" && "));
             }
             text + &format!("otherwise {otherwise}")
         }

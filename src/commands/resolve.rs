@@ -309,72 +309,52 @@ mod tests {
 
     #[test]
     fn unknown_calls_are_reported_with_the_architectures() {
-        let check = |asked: &str, arches: &[Arch], expected: &str| {
-            assert_eq!(found(asked, arches), Err(expected.to_owned()));
+        let check = |asked: &str, arches: &[Arch], why: &str| {
+            assert_eq!(found(asked, arches), Err(format!("{asked}: {why}")));
         };
+        let x86_64 = &[Arch::X86_64];
         check(
             "100000",
-            &[Arch::X86_64],
-            "100000: no system call of x86_64 has the number 100000",
+            x86_64,
+            "no system call of x86_64 has the number 100000",
         );
         check(
             "-5",
             &[Arch::X86],
-            "-5: no system call of x86 has the number -5",
+            "no system call of x86 has the number -5",
         );
-        check(
-            "qwertyqwerty",
-            Arch::ALL,
-            "qwertyqwerty: no system call of any of 26 architectures has this name",
-        );
-        check(
-            "vax:read",
-            Arch::ALL,
-            "vax:read: vax is not an architecture",
-        );
+        let why = "no system call of any of 26 architectures has this name";
+        check("qwertyqwerty", Arch::ALL, why);
+        check("vax:read", Arch::ALL, "vax is not an architecture");
     }
 
     #[test]
     fn the_numbers_of_a_log_get_names() {
-        let check = |line: &str, expected: &str| {
+        let check = |line: &str, expected: &str, without_name: Option<&str>| {
             let (annotated, unknown) = annotate(line.as_bytes(), Arch::X86_64);
             assert_eq!(String::from_utf8(annotated).unwrap(), expected);
-            assert_eq!(unknown, None);
+            assert_eq!(unknown.as_deref(), without_name);
         };
-        check(
-            "sig=0 arch=c000003e syscall=59 compat=0",
-            "sig=0 arch=c000003e(x86_64) syscall=59(execve) compat=0",
-        );
-        check(
-            "arch=40000003 syscall=102 x arch=c000003e syscall=1073741863",
-            "arch=40000003(x86) syscall=102(socketcall) x arch=c000003e(x32) syscall=1073741863(getpid)",
-        );
-        check(
-            "syscall=20 arch=40000003\n",
-            "syscall=20(getpid) arch=40000003(x86)\n",
-        );
-        check("syscall=39", "syscall=39(getpid)");
-        check("arch=x86_64 syscall=openat", "arch=x86_64 syscall=openat");
-        check(
+        let line = "sig=0 arch=c000003e syscall=59 compat=0";
+        let named = "sig=0 arch=c000003e(x86_64) syscall=59(execve) compat=0";
+        check(line, named, None);
+        let line = "arch=40000003 syscall=102 x arch=c000003e syscall=1073741863";
+        let named = "arch=40000003(x86) syscall=102(socketcall) x arch=c000003e(x32) syscall=1073741863(getpid)";
+        check(line, named, None);
+        let named = "syscall=20(getpid) arch=40000003(x86)\n";
+        check("syscall=20 arch=40000003\n", named, None);
+        check("syscall=39", "syscall=39(getpid)", None);
+        for line in [
+            "arch=x86_64 syscall=openat",
             "my_syscall=1 xarch=2 syscall= arch=",
-            "my_syscall=1 xarch=2 syscall= arch=",
-        );
-        check("nothing of the kind\n", "nothing of the kind\n");
-    }
-
-    #[test]
-    fn numbers_without_a_name_are_reported() {
-        let (annotated, unknown) = annotate(b"arch=c000003e syscall=100000", Arch::X86_64);
-        assert_eq!(annotated, b"arch=c000003e(x86_64) syscall=100000");
-        assert_eq!(
-            unknown.as_deref(),
-            Some("syscall=100000 of arch=c000003e has no name")
-        );
-        let (annotated, unknown) = annotate(b"arch=dead syscall=1", Arch::X86_64);
-        assert_eq!(annotated, b"arch=dead syscall=1");
-        assert_eq!(
-            unknown.as_deref(),
-            Some("syscall=1 of arch=dead has no name")
-        );
+            "nothing of the kind\n",
+        ] {
+            check(line, line, None);
+        }
+        let unknown = Some("syscall=100000 of arch=c000003e has no name");
+        let named = "arch=c000003e(x86_64) syscall=100000";
+        check("arch=c000003e syscall=100000", named, unknown);
+        let unknown = Some("syscall=1 of arch=dead has no name");
+        check("arch=dead syscall=1", "arch=dead syscall=1", unknown);
     }
 }

@@ -1,5 +1,8 @@
 //! `sc-record run PROFILE -- CMD [ARG]...`: enforcement without a container engine.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use anyhow::Context;
 use sc_record::command::find_executable;
 use sc_record::enforce::{
@@ -71,6 +74,42 @@ impl Compiled {
     }
 }
 
+/// What the command may gain.
+pub(super) fn privileges(enforce: &EnforceArgs) -> Privileges {
+    if enforce.allow_new_privs {
+        Privileges::Keep
+    } else {
+        Privileges::NoNew
+    }
+}
+
+/// This program, in any child of this process.
+pub(super) const MYSELF: &str = "/proc/self/exe";
+
+/// The command line that runs a command under a profile, which is OCI.
+pub(super) fn run_argv(
+    enforce: &EnforceArgs,
+    profile: &Path,
+    command: &[OsString],
+) -> Vec<OsString> {
+    let mut argv: Vec<OsString> = ["sc-record", "run", "-q"].map(Into::into).to_vec();
+    for (wanted, option) in [
+        (enforce.ignore_unknown, "--ignore-unknown"),
+        (enforce.allow_new_privs, "--allow-new-privs"),
+    ] {
+        if wanted {
+            argv.push(option.into());
+        }
+    }
+    if let Some(runtime) = enforce.like.runtime() {
+        argv.extend(["--like".into(), runtime.to_string().into()]);
+    }
+    argv.extend(["--from".into(), Format::Oci.name().into()]);
+    argv.extend([profile.into(), "--".into()]);
+    argv.extend_from_slice(command);
+    argv
+}
+
 /// Executes the command in this process. Returns only if the filter can't be loaded.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let Compiled {
@@ -80,12 +119,13 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     // clap requires one.
     let name = args.command.first().context("there is no command")?;
     let path = find_executable(name)?;
-    let privileges = if args.enforce.allow_new_privs {
-        Privileges::Keep
-    } else {
-        Privileges::NoNew
-    };
     let listener = profile.listener();
-    let error = exec(&filter, listener, &path, &args.command, privileges);
+    let error = exec(
+        &filter,
+        listener,
+        &path,
+        &args.command,
+        privileges(&args.enforce),
+    );
     Err(anyhow::Error::new(error).context(format!("cannot run {}", path.display())))
 }

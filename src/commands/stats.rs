@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use itertools::Itertools;
 use sc_record::recording::{MergedName, Recording};
 use sc_record::review::Stats;
 use serde_json::{Value, json};
@@ -19,34 +20,18 @@ pub(super) fn stats(args: &StatsArgs) -> anyhow::Result<u8> {
         recording.name
     );
     let stats = Stats::of(&recording);
-    let text = if args.json {
-        format!("{}\n", json(&recording, &stats))
-    } else {
-        text(&recording, &stats, args.ascii || !is_utf8())
-    };
-    if args.json {
-        output::print(&text)?;
-    } else {
-        output::report(&text)?;
-    }
-    let met = (args.fail_above).is_none_or(|percent| {
-        stats
-            .chance_of_new()
-            .is_some_and(|chance| chance * 100.0 <= percent)
+    let words = || text(&recording, &stats, args.ascii || !is_utf8());
+    output::result(args.json, || json(&recording, &stats), words)?;
+    let fails = (args.fail_above).is_some_and(|percent| {
+        (stats.chance_of_new()).is_none_or(|chance| chance * 100.0 > percent)
     });
-    Ok(if met {
-        exit_status::CLEAN
-    } else {
-        exit_status::FINDINGS
-    })
+    Ok(exit_status::of_findings(fails))
 }
 
 /// Whether the terminal shows block characters: by the locale, as setlocale(3) finds it.
 fn is_utf8() -> bool {
     let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let locale = set("LC_ALL")
-        .or_else(|| set("LC_CTYPE"))
-        .or_else(|| set("LANG"));
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
     locale.is_some_and(|locale| {
         let locale = locale.to_ascii_lowercase();
         locale.contains("utf-8") || locale.contains("utf8")
@@ -62,66 +47,36 @@ fn text(recording: &Recording, stats: &Stats, ascii: bool) -> String {
         count(incidence.seen as usize, "call"),
         count(runs, "run")
     );
-    match stats.incomplete {
-        0 => text.push('\n'),
-        some => {
-            let _ = writeln!(
-                text,
-                ", {some} of them incomplete: calls of those may be missing"
-            );
-        }
+    if stats.incomplete > 0 {
+        let some = stats.incomplete;
+        let _ = write!(
+            text,
+            ", {some} of them incomplete: calls of those may be missing"
+        );
     }
     let over_runs: Vec<usize> = stats.steps.iter().map(|step| step.seen).collect();
-    let _ = writeln!(text, "\ncalls over runs, in the order they were recorded");
-    text.push_str(&curve::draw(
-        &over_runs,
-        ("run 1", &format!("run {runs}")),
-        ascii,
-    ));
-    let _ = writeln!(
-        text,
-        "\ncalls over the time since the start of a run, all runs together"
-    );
-    let end = stats
-        .first_ms
-        .last()
-        .copied()
-        .unwrap_or(0)
-        .max(stats.longest_ms);
-    text.push_str(&curve::draw(
-        &over_time(stats, end),
-        ("0 s", &seconds(end)),
-        ascii,
-    ));
-
+    text += "\n\ncalls over runs, in the order they were recorded\n";
+    text += &curve::draw(&over_runs, ("run 1", &format!("run {runs}")), ascii);
+    text += "\ncalls over the time since the start of a run, all runs together\n";
+    let latest = stats.first_ms.last().copied().unwrap_or(0);
+    let end = latest.max(stats.longest_ms);
+    text += &curve::draw(&over_time(stats, end), ("0 s", &seconds(end)), ascii);
     let _ = writeln!(
         text,
         "\nseen in one run only   {} of {}",
         incidence.once, incidence.seen
     );
-    match incidence.chao2() {
-        None => {
-            let _ = writeln!(
-                text,
-                "not seen yet           unknown: one run is not enough"
-            );
-        }
-        Some(unseen) => {
-            let _ = match unseen.interval {
-                Some((low, high)) => writeln!(
-                    text,
-                    "not seen yet           at least {} (Chao2; 95 % interval {} to {})",
-                    rounded(unseen.estimate),
-                    rounded(low),
-                    rounded(high)
-                ),
-                None => writeln!(
-                    text,
-                    "not seen yet           0 (Chao2; no interval, since no calls are rare)"
-                ),
-            };
-        }
-    }
+    let unseen = match incidence.chao2() {
+        None => "unknown: one run is not enough".to_owned(),
+        Some(unseen) => match unseen.interval {
+            None => "0 (Chao2; no interval, since no calls are rare)".to_owned(),
+            Some((low, high)) => format!(
+                "at least {:.1} (Chao2; 95 % interval {low:.1} to {high:.1})",
+                unseen.estimate
+            ),
+        },
+    };
+    let _ = writeln!(text, "not seen yet           {unseen}");
     if let (Some(chance), Some(expected)) = (stats.chance_of_new(), incidence.expected_new()) {
         let _ = writeln!(
             text,
@@ -139,9 +94,7 @@ fn text(recording: &Recording, stats: &Stats, ascii: bool) -> String {
         );
     }
     if !stats.unique.is_empty() && runs > 1 {
-        let names: Vec<_> = (stats.unique.keys())
-            .map(|call| format!("{}:{call}", call.arch))
-            .collect();
+        let mut names = (stats.unique.keys()).map(|call| format!("{}:{call}", call.arch));
         let _ = writeln!(text, "\nin one run only: {}", names.join(", "));
     }
     let _ = writeln!(text, "\n{}", verdict(stats));

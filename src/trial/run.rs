@@ -36,6 +36,14 @@ pub struct Limits {
     pub output: u64,
 }
 
+impl Limits {
+    /// No limits.
+    pub const NONE: Limits = Limits {
+        time: None,
+        output: u64::MAX,
+    };
+}
+
 /// How a trial ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrialEnd {

@@ -27,56 +27,93 @@ pub(crate) fn of(error: &anyhow::Error, verb: Option<&str>) -> Option<String> {
     }
 }
 
-fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
-    None.or_else(|| Some(of_command(cause.downcast_ref()?)))
-        .or_else(|| of_backend(cause.downcast_ref()?))
-        .or_else(|| of_no_backend(cause.downcast_ref()?))
-        .or_else(|| of_source(cause.downcast_ref()?))
-        .or_else(|| Some(of_no_record(*cause.downcast_ref()?)))
-        .or_else(|| of_file(cause.downcast_ref()?))
-        .or_else(|| Some(of_wrong_file(cause.downcast_ref()?)))
-        .or_else(|| of_write(cause.downcast_ref()?))
-        .or_else(|| of_merge(cause.downcast_ref()?))
-        .or_else(|| of_document(cause.downcast_ref()?))
-        .or_else(|| of_render(cause.downcast_ref()?))
-        .or_else(|| of_profile(cause.downcast_ref()?))
-        .or_else(|| of_dump(cause.downcast_ref()?))
-        .or_else(|| Some(of_import(*cause.downcast_ref()?)))
-        .or_else(|| Some(of_unknown_names(cause.downcast_ref()?)))
-        .or_else(|| of_compile(cause.downcast_ref()?))
-        .or_else(|| of_exec(cause.downcast_ref()?))
+/// Returns the advice for an error, if it matches a pattern. The patterns are of different types.
+macro_rules! advise {
+    ($error:expr; $($pattern:pat => $advice:expr,)+) => {
+        $(if let Some($pattern) = $error.downcast_ref() {
+            return Some($advice.into());
+        })+
+    };
 }
 
 const NOT_EXECUTABLE: &str =
     "check that it is executable (chmod +x) and that its interpreter exists";
+const NEEDS_ROOT: &str = "run as root, or use --backend ptrace, which needs no privileges";
+const TRACED: &str = "end the other tracer first: a task can have only one";
 
-fn of_command(error: &CommandError) -> String {
-    let advice = match error {
+fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
+    advise! { cause;
         CommandError::NotFound { .. } => "a program that is not in PATH needs its path: ./NAME",
         CommandError::NotExecutable { .. } => NOT_EXECUTABLE,
-    };
-    advice.to_owned()
-}
-
-fn of_backend(error: &backend::Error) -> Option<String> {
-    let advice = match error {
         backend::Error::Exec { .. } => NOT_EXECUTABLE,
-        backend::Error::Traced { .. } => "end the other tracer first: a task can have only one",
-        backend::Error::Task {
-            source: Errno::EPERM,
-            ..
-        } => {
-            "run as root or with CAP_SYS_PTRACE; /proc/sys/kernel/yama/ptrace_scope can forbid it too"
-        }
-        backend::Error::Unavailable { backend, source } => return of_unavailable(backend, source),
+        backend::Error::Traced { .. } => TRACED,
+        backend::Error::Task { source: Errno::EPERM, .. } =>
+            "run as root or with CAP_SYS_PTRACE; /proc/sys/kernel/yama/ptrace_scope can forbid it too",
         backend::Error::Init => "name the process of the workload: pgrep -f PATTERN",
-        _ => return None,
-    };
-    Some(advice.to_owned())
-}
-
-fn of_no_record(_: NoRecord) -> String {
-    "the workload must run under a profile whose default action is SCMP_ACT_LOG".to_owned()
+        AuditSourceError::Denied { .. } | AuditSourceError::None(_) => NEEDS_ROOT,
+        AuditSourceError::DaemonRuns(_) => "use --source netlink, which reads beside it",
+        AuditSourceError::NotLogged =>
+            "as root: sysctl kernel.seccomp.actions_logged=\"$(sysctl -n kernel.seccomp.actions_logged) log\"; \
+             or use --backend ptrace",
+        AuditSourceError::Silent(_) =>
+            "the kernel prints records only while no audit daemon runs, and sends them to the initial network namespace \
+             only; audit rules can exclude them (auditctl -l); lines of syslog need --trust-syslog; --backend ptrace needs \
+             none of this",
+        NoRecord => "the workload must run under a profile whose default action is SCMP_ACT_LOG",
+        FileError::Full { .. } =>
+            "fold runs that add nothing new: sc-record merge --compact FILE -o FILE; or start over with --fresh",
+        WrongFile::Profile(path) => format!(
+            "use sc-record explain {0} to explain it, sc-record lint {0} to check it, or sc-record convert {0} to convert it",
+            path.display()
+        ),
+        WrongFile::Recording(path) => format!(
+            "write its profile first: sc-record generate {} -o PROFILE",
+            path.display()
+        ),
+        atomic_file::Error::Locked { .. } =>
+            "the lock is the file `.NAME.lock` beside it; fuser(1) shows which process holds it",
+        MergeError::Names { .. } =>
+            "merge -n NAME gives them one name; generate -o FILE writes one profile for both",
+        DocumentError::Unnamed(_) =>
+            "--skip-unnamed writes the profile without these calls, so they are refused",
+        RenderError::Unsaid { .. } => "--lossy leaves it out, with a comment that says so",
+        DumpError::Attach { .. } | DumpError::Read { .. } =>
+            "reading the filters of a process needs CAP_SYS_ADMIN, and no filter on sc-record itself: run it as root",
+        DumpError::Traced { .. } => TRACED,
+        Nothing::Record(_) =>
+            "the profile's action must be SCMP_ACT_LOG, and `log` in /proc/sys/kernel/seccomp/actions_logged",
+        Nothing::Trusted(_) =>
+            "import auditd's log, dmesg, or `journalctl -o json`; or pass --trust-syslog to believe the lines",
+        Nothing::Selected(_) => "check --comm, --exe, --pid and --allowed-only",
+        Nothing::Call(_) =>
+            "the input must be strace's output: its stderr, or the files of -o or -ff",
+        UnknownNames(_) => "--ignore-unknown leaves them out: their calls get the default action",
+        CompileError::Wrong { .. } | CompileError::Endless =>
+            "this libseccomp can't combine comparisons of one call's arguments (GHSA-4q85-33p6-j5g6): compare with fewer \
+             values, or use == and masks instead of < and >",
+        ExecError::Refused { .. } =>
+            "allow execve: `generate --policy safe` does, and so does record without `--policy exact`",
+        ExecError::NeedsCapability => "leave out --allow-new-privs, or run as root",
+    }
+    // Errors whose cause has the advice.
+    if let Some(NoBackend(all)) = cause.downcast_ref() {
+        // The preferred backend comes first.
+        return (all.iter()).find_map(|(backend, why)| of_unavailable(backend, why));
+    }
+    match cause.downcast_ref() {
+        Some(backend::Error::Unavailable { backend, source }) => of_unavailable(backend, source),
+        _ => None,
+    }
+    .or_else(|| match cause.downcast_ref()? {
+        FileError::Parse { path, problem } => of_parse(path, problem),
+        FileError::Write(error) => of_cause(error),
+        _ => None,
+    })
+    .or_else(|| match cause.downcast_ref()? {
+        DocumentError::Render(error) => of_cause(error),
+        _ => None,
+    })
+    .or_else(|| of_profile(cause.downcast_ref()?))
 }
 
 fn of_unavailable(backend: &str, error: &Unavailable) -> Option<String> {
@@ -86,56 +123,6 @@ fn of_unavailable(backend: &str, error: &Unavailable) -> Option<String> {
             Some(format!("run as root, or with {capability}"))
         }
         Unavailable::Failed(error) => of_cause(error.as_ref()),
-        _ => None,
-    }
-}
-
-/// The advice for the preferred backend.
-fn of_no_backend(error: &NoBackend) -> Option<String> {
-    (error.0.iter()).find_map(|(backend, why)| of_unavailable(backend, why))
-}
-
-const NEEDS_ROOT: &str = "run as root, or use --backend ptrace, which needs no privileges";
-
-fn of_source(error: &AuditSourceError) -> Option<String> {
-    let advice = match error {
-        AuditSourceError::Denied { .. } | AuditSourceError::None(_) => NEEDS_ROOT,
-        AuditSourceError::DaemonRuns(_) => "use --source netlink, which reads beside it",
-        AuditSourceError::NotLogged => {
-            "as root: sysctl kernel.seccomp.actions_logged=\"$(sysctl -n kernel.seccomp.actions_logged) log\"; \
-             or use --backend ptrace"
-        }
-        AuditSourceError::Silent(_) => {
-            "the kernel prints records only while no audit daemon runs, and sends them to the initial network namespace \
-             only; audit rules can exclude them (auditctl -l); lines of syslog need --trust-syslog; --backend ptrace needs \
-             none of this"
-        }
-        _ => return None,
-    };
-    Some(advice.to_owned())
-}
-
-fn of_wrong_file(file: &WrongFile) -> String {
-    match file {
-        WrongFile::Profile(path) => format!(
-            "use sc-record explain {0} to explain it, sc-record lint {0} to check it, or sc-record convert {0} to convert it",
-            path.display()
-        ),
-        WrongFile::Recording(path) => format!(
-            "write its profile first: sc-record generate {} -o PROFILE",
-            path.display()
-        ),
-    }
-}
-
-fn of_file(error: &FileError) -> Option<String> {
-    match error {
-        FileError::Parse { path, problem } => of_parse(path, problem),
-        FileError::Full { .. } => Some(
-            "fold runs that add nothing new: sc-record merge --compact FILE -o FILE; or start over with --fresh"
-                .to_owned(),
-        ),
-        FileError::Write(error) => of_write(error),
         _ => None,
     }
 }
@@ -157,45 +144,6 @@ fn of_parse(path: &Path, problem: &ParseError) -> Option<String> {
     })
 }
 
-fn of_write(error: &atomic_file::Error) -> Option<String> {
-    match error {
-        atomic_file::Error::Locked { .. } => Some(
-            "the lock is the file `.NAME.lock` beside it; fuser(1) shows which process holds it"
-                .to_owned(),
-        ),
-        _ => None,
-    }
-}
-
-fn of_merge(error: &MergeError) -> Option<String> {
-    match error {
-        MergeError::Names { .. } => Some(
-            "merge -n NAME gives them one name; generate -o FILE writes one profile for both"
-                .to_owned(),
-        ),
-        _ => None,
-    }
-}
-
-fn of_document(error: &DocumentError) -> Option<String> {
-    match error {
-        DocumentError::Unnamed(_) => Some(
-            "--skip-unnamed writes the profile without these calls, so they are refused".to_owned(),
-        ),
-        DocumentError::Render(error) => of_render(error),
-        _ => None,
-    }
-}
-
-fn of_render(error: &RenderError) -> Option<String> {
-    match error {
-        RenderError::Unsaid { .. } => {
-            Some("--lossy leaves it out, with a comment that says so".to_owned())
-        }
-        _ => None,
-    }
-}
-
 fn of_profile(error: &format::ParseError) -> Option<String> {
     let advice = match &error.kind {
         ParseErrorKind::Unsaid(_) => "convert --lossy leaves it out, and reports it",
@@ -208,58 +156,4 @@ fn of_profile(error: &format::ParseError) -> Option<String> {
         _ => return None,
     };
     Some(advice.to_owned())
-}
-
-fn of_dump(error: &DumpError) -> Option<String> {
-    let advice = match error {
-        DumpError::Attach { .. } | DumpError::Read { .. } => {
-            "reading the filters of a process needs CAP_SYS_ADMIN, and no filter on sc-record itself: run it as root"
-        }
-        DumpError::Traced { .. } => "end the other tracer first: a task can have only one",
-        _ => return None,
-    };
-    Some(advice.to_owned())
-}
-
-fn of_import(nothing: Nothing) -> String {
-    let advice = match nothing {
-        Nothing::Record(_) => {
-            "the profile's action must be SCMP_ACT_LOG, and `log` in /proc/sys/kernel/seccomp/actions_logged"
-        }
-        Nothing::Trusted(_) => {
-            "import auditd's log, dmesg, or `journalctl -o json`; or pass --trust-syslog to believe the lines"
-        }
-        Nothing::Selected(_) => "check --comm, --exe, --pid and --allowed-only",
-        Nothing::Call(_) => {
-            "the input must be strace's output: its stderr, or the files of -o or -ff"
-        }
-    };
-    advice.to_owned()
-}
-
-fn of_unknown_names(_: &UnknownNames) -> String {
-    "--ignore-unknown leaves them out: their calls get the default action".to_owned()
-}
-
-fn of_compile(error: &CompileError) -> Option<String> {
-    match error {
-        CompileError::Wrong { .. } | CompileError::Endless => Some(
-            "this libseccomp can't combine comparisons of one call's arguments (GHSA-4q85-33p6-j5g6): compare with fewer \
-             values, or use == and masks instead of < and >"
-                .to_owned(),
-        ),
-        _ => None,
-    }
-}
-
-fn of_exec(error: &ExecError) -> Option<String> {
-    match error {
-        ExecError::Refused { .. } => Some(
-            "allow execve: `generate --policy safe` does, and so does record without `--policy exact`".to_owned(),
-        ),
-        ExecError::NeedsCapability => {
-            Some("leave out --allow-new-privs, or run as root".to_owned())
-        }
-        _ => None,
-    }
 }

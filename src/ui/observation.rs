@@ -1,13 +1,15 @@
 //! Records a workload in the foreground: signals, the choice of a backend, messages, the progress line.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 
 use anyhow::Context;
-use sc_record::backend::log::AuditReading;
+use sc_record::backend::log::{AuditReading, AuditSource};
 use sc_record::backend::signals::Signals;
 use sc_record::backend::{
-    Backend, Choice, Ebpf, Interest, Log, Notice, Ptrace, Stop, Target, Until,
+    Backend, Choice, Command, Ebpf, Interest, Log, Notice, Ptrace, Stop, Target, Until,
 };
+use sc_record::command::find_executable;
 use sc_record::event::Event;
 use sc_record::recording::{Journal, Run, RunBuilder};
 use sc_record::session::{Observer, Session};
@@ -124,6 +126,15 @@ fn table(choice: &Choice<'_>) {
     }
 }
 
+/// Says what a backend notices.
+pub(crate) fn say_notice(notice: &Notice, verbosity: Verbosity) {
+    match notice {
+        Notice::Progress(text) if !verbosity.quiet => say!("sc-record: {text}"),
+        Notice::Choice(text) if verbosity.verbose => say!("sc-record: {text}"),
+        Notice::Progress(_) | Notice::Choice(_) => {}
+    }
+}
+
 /// Shows events and notices.
 struct TerminalObserver<'a> {
     progress: Option<&'a Progress>,
@@ -140,11 +151,7 @@ impl Observer for TerminalObserver<'_> {
     }
 
     fn notice(&mut self, notice: Notice) {
-        match notice {
-            Notice::Progress(text) if !self.verbosity.quiet => say!("sc-record: {text}"),
-            Notice::Choice(text) if self.verbosity.verbose => say!("sc-record: {text}"),
-            Notice::Progress(_) | Notice::Choice(_) => {}
-        }
+        say_notice(&notice, self.verbosity);
     }
 }
 
@@ -190,10 +197,19 @@ pub(crate) fn reading(args: &ObserveArgs) -> AuditReading {
     }
 }
 
-/// The end of the recording, as the library's type.
-pub(crate) fn until(args: &ObserveArgs) -> Until {
-    match args.until {
-        cli::Until::All => Until::All,
-        cli::Until::Exit => Until::Exit,
-    }
+/// A command to record.
+pub(crate) fn command(args: &ObserveArgs, argv: &[OsString]) -> anyhow::Result<Target> {
+    anyhow::ensure!(
+        args.log.source != AuditSource::Stdin,
+        "--source - takes the standard input, which is CMD's"
+    );
+    // clap requires one.
+    let name = argv.first().context("there is no command")?;
+    Ok(Target::Command(Command {
+        until: match args.until {
+            cli::Until::All => Until::All,
+            cli::Until::Exit => Until::Exit,
+        },
+        ..Command::new(find_executable(name)?, argv.to_vec())
+    }))
 }

@@ -4,10 +4,45 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use sc_record::escape::Lines;
+use serde_json::Value;
+
+/// Writes a result to stdout, as JSON or in words.
+pub(crate) fn result(
+    as_json: bool,
+    json: impl FnOnce() -> Value,
+    words: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    if as_json {
+        print(&format!("{}\n", json()))
+    } else {
+        report(&words())
+    }
+}
 
 /// Writes a report in words to stdout.
 pub(crate) fn report(text: &str) -> anyhow::Result<()> {
     print(&Lines(text).to_string())
+}
+
+/// Names in indented lines.
+pub(crate) fn wrapped(indent: &str, separator: &str, names: &[impl AsRef<str>]) -> String {
+    /// The maximum width of a line.
+    const WIDTH: usize = 100;
+    let mut text = String::new();
+    let mut line = indent.to_owned();
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 && line.len() + name.as_ref().len() + separator.len() > WIDTH {
+            text += &format!("{}\n", line.trim_end());
+            indent.clone_into(&mut line);
+        }
+        line += name.as_ref();
+        line += if index + 1 < names.len() {
+            separator
+        } else {
+            ""
+        };
+    }
+    format!("{text}{line}\n")
 }
 
 /// Writes a text to stdout as it is.

@@ -82,14 +82,8 @@ pub(super) fn render(report: &Report<'_>) -> String {
                 .map(String::as_str)
                 .collect();
             let what = [&[problem.what.as_str()], &because[..]].concat().join("; ");
-            text += &annotation(
-                report,
-                &positions,
-                Level::Error,
-                None,
-                "The check is not complete",
-                &what,
-            );
+            let title = "The check is not complete";
+            text += &annotation(report, &positions, Level::Error, None, title, &what);
         }
     }
     text

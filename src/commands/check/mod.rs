@@ -158,14 +158,7 @@ fn write(args: &CheckArgs, report: &Report<'_>) -> anyhow::Result<()> {
 impl Report<'_> {
     /// Clean if nothing was found, or if all that was found is in the file now.
     fn status(&self) -> u8 {
-        if self
-            .problems()
-            .iter()
-            .all(|problem| self.updated && problem.patched)
-        {
-            exit_status::CLEAN
-        } else {
-            exit_status::FINDINGS
-        }
+        let mut problems = self.problems().into_iter();
+        exit_status::of_findings(problems.any(|problem| !(self.updated && problem.patched)))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use itertools::Itertools;
 use sc_record::escape::{self, Line};
 use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Caller, Finding, Unused, UnusedName};
@@ -10,6 +11,13 @@ use sc_record::syscall::Arch;
 use super::patch::Patch;
 use super::report::{Report, Subject, answers, place, plural, thread, why};
 
+/// Adds a line, whatever is in the text.
+macro_rules! line {
+    ($text:expr, $($arg:tt)*) => {{
+        let _ = writeln!($text, "{}", Line(format_args!($($arg)*)));
+    }};
+}
+
 /// How many callers of a call are shown.
 const CALLERS: usize = 5;
 
@@ -17,29 +25,20 @@ const CALLERS: usize = 5;
 pub(super) fn render(report: &Report<'_>) -> String {
     let mut text = headline(report);
     let delta = report.delta;
-    for finding in &delta.denied {
-        text += &found(finding);
-    }
-    for finding in &delta.undecided {
+    for finding in delta.denied.iter().chain(&delta.undecided) {
         text += &found(finding);
     }
     if !delta.tolerated.is_empty() {
-        let names = delta.tolerated.iter().map(name);
-        line(
-            &mut text,
-            &format!("  not allowed, but tolerated: {}", list(names)),
-        );
+        let mut names = delta.tolerated.iter().map(name);
+        line!(text, "  not allowed, but tolerated: {}", names.join(", "));
     }
     unused(&mut text, &delta.unused);
     text += &troubles(report);
     match report.patch {
         Patch::None => {}
-        Patch::Impossible(why) => line(&mut text, &format!("sc-record: no patch: {why}")),
+        Patch::Impossible(why) => line!(text, "sc-record: no patch: {why}"),
         Patch::Text { .. } if report.updated => {
-            line(
-                &mut text,
-                &format!("sc-record: {} is updated", report.profile()),
-            );
+            line!(text, "sc-record: {} is updated", report.profile());
         }
         Patch::Text { diff, .. } => {
             let all = report.problems().iter().all(|problem| problem.patched);
@@ -48,10 +47,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
             } else {
                 "fixes what a patch can fix"
             };
-            line(
-                &mut text,
-                &format!("sc-record: this patch {fixes} (--update applies it):"),
-            );
+            line!(text, "sc-record: this patch {fixes} (--update applies it):");
             text += diff;
         }
     }
@@ -83,18 +79,21 @@ fn headline(report: &Report<'_>) -> String {
         1 => "; 1 more is undecided".to_owned(),
         count => format!("; {count} more are undecided"),
     };
-    line(
-        &mut text,
-        &format!("sc-record: {profile} {says} {workload} called{of}{but}"),
+    line!(
+        text,
+        "sc-record: {profile} {says} {workload} called{of}{but}"
     );
     text
 }
 
 fn found(finding: &Finding) -> String {
     let mut text = String::new();
-    line(
-        &mut text,
-        &format!("  {} {}: {}", name(finding), why(finding), answers(finding)),
+    line!(
+        text,
+        "  {} {}: {}",
+        name(finding),
+        why(finding),
+        answers(finding)
     );
     let at_least = if finding.count_is_exact {
         ""
@@ -105,32 +104,27 @@ fn found(finding: &Finding) -> String {
     if let Some(first) = finding.first {
         let _ = write!(how, ", the first after {:.3} s", first.as_secs_f64());
     }
-    let by = finding
-        .executables
-        .iter()
-        .map(|path| escape::path(path).to_string());
-    let by = list(by);
-    if finding.callers.is_empty() && !by.is_empty() {
-        let _ = write!(how, ", by {by}");
+    if finding.callers.is_empty() && !finding.executables.is_empty() {
+        let mut by = finding.executables.iter().map(|path| escape::path(path));
+        let _ = write!(how, ", by {}", by.join(", "));
     }
-    line(&mut text, &format!("    {how}"));
+    line!(text, "    {how}");
     for caller in finding.callers.iter().take(CALLERS) {
-        line(&mut text, &format!("    {}", called_by(finding, caller)));
+        line!(text, "    {}", called_by(finding, caller));
     }
     let more = finding.callers.len().saturating_sub(CALLERS);
     if more > 0 {
-        line(
-            &mut text,
-            &format!(
-                "    and from {} (--json has them)",
-                plural(more as u64, "more place")
-            ),
+        line!(
+            text,
+            "    and from {} (--json has them)",
+            plural(more as u64, "more place")
         );
     }
     if finding.by_others > 0 && !finding.callers.is_empty() {
-        line(
-            &mut text,
-            &format!("    and {} by others", plural(finding.by_others, "call")),
+        line!(
+            text,
+            "    and {} by others",
+            plural(finding.by_others, "call")
         );
     }
     text
@@ -167,7 +161,7 @@ fn called_by(finding: &Finding, caller: &Caller) -> String {
 
 fn unused(text: &mut String, unused: &Unused) {
     if let Unused::Unknown(why) = unused {
-        line(text, &format!("  unused names are unknown: {why}"));
+        line!(text, "  unused names are unknown: {why}");
         return;
     }
     let conditional = |unused: &&UnusedName| unused.conditional;
@@ -185,21 +179,15 @@ fn unused(text: &mut String, unused: &Unused) {
         unused.by_policy(),
     );
     if !unused.arches().is_empty() {
-        let arches = unused.arches().iter().map(|arch| arch.name().to_owned());
-        line(
-            text,
-            &format!("  listed architectures without a call: {}", list(arches)),
-        );
+        let arches = unused.arches().iter().join(", ");
+        line!(text, "  listed architectures without a call: {}", arches);
     }
 }
 
 fn said<'a>(text: &mut String, what: &str, names: impl Iterator<Item = &'a UnusedName>) {
-    let names: Vec<_> = names.map(|unused| unused.name.clone()).collect();
+    let names: Vec<_> = names.map(|unused| unused.name.as_str()).collect();
     if !names.is_empty() {
-        line(
-            text,
-            &format!("  {what} ({}): {}", names.len(), list(names.into_iter())),
-        );
+        line!(text, "  {what} ({}): {}", names.len(), names.join(", "));
     }
 }
 
@@ -207,15 +195,15 @@ fn said<'a>(text: &mut String, what: &str, names: impl Iterator<Item = &'a Unuse
 fn troubles(report: &Report<'_>) -> String {
     let mut text = String::new();
     for because in report.delta.incomplete.values().flatten() {
-        line(
-            &mut text,
-            &format!("sc-record: INCOMPLETE, calls may be missing: {because}"),
+        line!(
+            text,
+            "sc-record: INCOMPLETE, calls may be missing: {because}"
         );
     }
     if let Some(failure) = report.failure() {
-        line(
-            &mut text,
-            &format!("sc-record: the workload {failure}: its later calls are unknown"),
+        line!(
+            text,
+            "sc-record: the workload {failure}: its later calls are unknown"
         );
     }
     text
@@ -229,13 +217,4 @@ pub(super) fn name(finding: &Finding) -> String {
     } else {
         format!("{}:{syscall}", syscall.arch)
     }
-}
-
-fn list(items: impl Iterator<Item = String>) -> String {
-    items.collect::<Vec<_>>().join(", ")
-}
-
-fn line(text: &mut String, line: &str) {
-    let _ = write!(text, "{}", Line(line));
-    text.push('\n');
 }

@@ -5,9 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use sc_record::atomic_file::Place;
-use sc_record::backend::log::AuditSource;
-use sc_record::backend::{Command, Interest, Target};
-use sc_record::command::find_executable;
+use sc_record::backend::Interest;
 use sc_record::recording::{Earlier, Journal, Name, Recording, prepare};
 use sc_record::review::check::{Answers, Evidence, Watch};
 
@@ -19,19 +17,10 @@ use crate::ui::observation::{self, Observation};
 /// Runs the workload to its end, and reports its calls.
 pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Evidence, Subject)> {
     let options = &args.run.observe;
-    anyhow::ensure!(
-        options.log.source != AuditSource::Stdin,
-        "--source - takes the standard input, which is CMD's"
-    );
-    // clap sees to it that there is one.
-    let name = args.command.first().context("there is no command")?;
-    let target = Target::Command(Command {
-        until: observation::until(options),
-        ..Command::new(find_executable(name)?, args.command.clone())
-    });
+    let target = observation::command(options, &args.command)?;
     // Before the run, which may take hours.
     let recording = args.run.recording.as_deref();
-    let kept = recording.map(|path| Kept::prepare(path, Path::new(name), args));
+    let kept = recording.map(|path| Kept::prepare(path, args));
     let kept = kept.transpose()?;
 
     let known = answers.always_executed();
@@ -73,13 +62,15 @@ struct Kept {
 }
 
 impl Kept {
-    fn prepare(path: &Path, program: &Path, args: &CheckArgs) -> anyhow::Result<Kept> {
+    fn prepare(path: &Path, args: &CheckArgs) -> anyhow::Result<Kept> {
         let place = Place::find(path)?;
         let prepared = prepare(&place, Earlier::Keep)?;
         say_recovered(prepared.recovered.len(), args.verbosity.quiet);
         let name = match prepared.recording {
             Some(recording) => recording.name,
-            None => Name::of_command(program),
+            None => Name::of_command(Path::new(
+                args.command.first().context("there is no command")?,
+            )),
         };
         Ok(Kept { place, name })
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use console::style;
+use itertools::Itertools;
 use sc_record::escape::{self, Line};
 use sc_record::format::{self, Position};
 use sc_record::recording::Recording;
@@ -53,9 +54,7 @@ pub(super) fn lint(args: &LintArgs) -> anyhow::Result<u8> {
     let version = args.libseccomp.or_else(Version::current);
     let version = version
         .context("the version of this machine's libseccomp is unknown: give --libseccomp")?;
-    let recording = args
-        .recording
-        .as_deref()
+    let recording = (args.recording.as_deref())
         .map(input::recording)
         .transpose()?;
     let mut all = Vec::new();
@@ -72,14 +71,10 @@ pub(super) fn lint(args: &LintArgs) -> anyhow::Result<u8> {
         text(&all, args, version)
     };
     io::stdout().write_all(text.as_bytes())?;
-    let grave = all
-        .iter()
-        .any(|located| located.finding.rule.severity < Severity::Note);
-    Ok(if grave {
-        exit_status::FINDINGS
-    } else {
-        exit_status::CLEAN
-    })
+    let mut findings = all.iter().map(|located| &located.finding);
+    Ok(exit_status::of_findings(
+        findings.any(|finding| finding.rule.severity < Severity::Note),
+    ))
 }
 
 fn of_file(
@@ -157,10 +152,10 @@ fn text(all: &[Located], args: &LintArgs, version: Version) -> String {
         let _ = writeln!(text, "  fix: {}", rule.fix);
     }
     let number = |severity| {
-        let of_severity = all
-            .iter()
-            .filter(|one| one.finding.rule.severity == severity);
-        of_severity.count()
+        let findings = all.iter().map(|located| &located.finding);
+        findings
+            .filter(|finding| finding.rule.severity == severity)
+            .count()
     };
     let files = count(args.profiles.len(), "profile");
     let _ = writeln!(
@@ -183,9 +178,7 @@ fn also_at(located: &Located) -> String {
         return String::new();
     }
     let shown = others.iter().take(SHOWN);
-    let shown: Vec<_> = shown
-        .map(|at| format!("{}:{}", at.line, at.column))
-        .collect();
+    let mut shown = shown.map(|at| format!("{}:{}", at.line, at.column));
     let more = match others.len().saturating_sub(SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),

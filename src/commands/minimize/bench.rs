@@ -20,11 +20,9 @@ use sc_record::trial::{
 };
 use tempfile::TempDir;
 
+use super::super::run::{MYSELF, run_argv};
 use super::{Interrupted, is_stopped};
 use crate::cli::{Compared, MinimizeArgs};
-
-/// This program, in any child of this process.
-const MYSELF: &str = "/proc/self/exe";
 
 /// Runs the workload.
 pub(super) struct Bench<'a> {
@@ -72,10 +70,7 @@ impl<'a> Bench<'a> {
     /// Runs the workload without the profile, recorded under it, and under it with as many concurrent runs as later. All must
     /// have the same outcome.
     pub(super) fn baseline(&self, profile: &Profile) -> anyhow::Result<Baseline> {
-        let unlimited = Limits {
-            time: None,
-            output: u64::MAX,
-        };
+        let unlimited = Limits::NONE;
         let native = self.run(&self.native, &self.room()?, unlimited)?;
         if let Some(failure) = self.judge(&native, &native)? {
             anyhow::bail!("the workload does not pass even without the profile: {failure}");
@@ -145,14 +140,7 @@ impl<'a> Bench<'a> {
         under: &[TrialResult],
         differs: &str,
     ) -> anyhow::Result<anyhow::Error> {
-        let again = self.run(
-            &self.native,
-            &self.room()?,
-            Limits {
-                time: None,
-                output: u64::MAX,
-            },
-        )?;
+        let again = self.run(&self.native, &self.room()?, Limits::NONE)?;
         let advice = "compare less (--compare exit), or test the outcome with --test";
         if let Some(differs) = self.judge(native, &again)? {
             return Ok(anyhow::anyhow!(
@@ -213,8 +201,8 @@ impl<'a> Bench<'a> {
             argv,
         };
         let limits = Limits {
-            time: None,
             output: 64 << 20,
+            ..Limits::NONE
         };
         let tested = self.run(&test, &self.room()?, limits)?;
         if tested.end == TrialEnd::Exit(sc_record::recording::Exit::Code(0)) {
@@ -247,41 +235,17 @@ impl<'a> Bench<'a> {
 
     /// The workload under a profile.
     fn under(&self, profile: &Path) -> Trial {
-        let mut argv: Vec<OsString> = ["sc-record", "run", "-q"].map(Into::into).to_vec();
-        for (wanted, option) in [
-            (self.args.enforce.ignore_unknown, "--ignore-unknown"),
-            (self.args.enforce.allow_new_privs, "--allow-new-privs"),
-        ] {
-            if wanted {
-                argv.push(option.into());
-            }
-        }
-        if let Some(runtime) = self.args.enforce.like.runtime() {
-            argv.extend(["--like".into(), runtime.to_string().into()]);
-        }
-        argv.extend([profile.into(), "--".into()]);
-        argv.extend(self.args.command.iter().cloned());
         Trial {
             path: MYSELF.into(),
-            argv,
+            argv: run_argv(&self.args.enforce, profile, &self.args.command),
         }
     }
 }
 
 /// A recorded trial.
 fn recorder(recording: &Path, trial: &Trial) -> Trial {
-    let mut argv: Vec<OsString> = [
-        "sc-record",
-        "-q",
-        "--no-filter",
-        "--until",
-        "exit",
-        "--progress",
-        "never",
-    ]
-    .map(Into::into)
-    .to_vec();
-    argv.extend(["-o", "none", "-r"].map(OsString::from));
+    let options = "sc-record -q --no-filter --until exit --progress never -o none -r";
+    let mut argv: Vec<OsString> = options.split(' ').map(Into::into).collect();
     argv.push(recording.into());
     argv.extend(["--".into(), trial.path.clone().into_os_string()]);
     argv.extend(trial.argv.iter().skip(1).cloned());

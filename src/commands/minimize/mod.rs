@@ -140,11 +140,7 @@ fn search(
         }
     }
     state.remove();
-    Ok(if removable.is_empty() {
-        exit_status::CLEAN
-    } else {
-        exit_status::FINDINGS
-    })
+    Ok(exit_status::of_findings(!removable.is_empty()))
 }
 
 /// The calls to test, and those that aren't tested.
@@ -160,8 +156,7 @@ impl TestPlan {
     fn new(profile: &Profile, baseline: &Baseline, args: &MinimizeArgs) -> TestPlan {
         let policy = Policy {
             extent: args.policy.into(),
-            enosys_probes: false,
-            runtime: None,
+            ..Policy::default()
         };
         let asked = |name: &String| args.only.is_empty() || args.only.contains(name);
         let (used, unused): (SyscallNames, SyscallNames) = (allowed_names(profile).into_iter())

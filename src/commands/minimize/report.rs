@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use sc_record::escape;
 use serde_json::json;
 
+use crate::ui::output;
+
 /// Whether the workload needs a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Necessity {
@@ -47,9 +49,6 @@ pub(super) struct MinimizeReport {
     pub(super) incomplete: BTreeSet<String>,
 }
 
-/// The maximum width of lists of names.
-const WIDTH: usize = 100;
-
 impl MinimizeReport {
     /// The calls with this necessity that aren't kept.
     fn of(&self, necessity: Necessity) -> impl Iterator<Item = &CallReport> {
@@ -65,33 +64,27 @@ impl MinimizeReport {
         let mut text = String::new();
         let [unused, tolerated, needed] =
             [Necessity::Unused, Necessity::Tolerated, Necessity::Needed]
-                .map(|necessity| self.of(necessity));
-        let counts = [
-            self.of(Necessity::Unused).count(),
-            self.of(Necessity::Tolerated).count(),
-            self.of(Necessity::Needed).count(),
-            self.kept().count(),
-        ];
-        let mut list = |head: &str, calls: Vec<&CallReport>| {
+                .map(|necessity| self.of(necessity).collect::<Vec<_>>());
+        let kept: Vec<_> = self.kept().collect();
+        for (head, calls) in [
+            ("unused: never called", &unused),
+            (
+                "tolerated: the outcome is the same with all of these and the unused ones denied together",
+                &tolerated,
+            ),
+            (
+                "kept: unused or tolerated in this run, but that depends on chance (--policy exact keeps none)",
+                &kept,
+            ),
+        ] {
             if !calls.is_empty() {
-                text.push_str(head);
-                text.push('\n');
-                text.push_str(&wrapped(calls.iter().map(|call| call.name.as_str())));
+                let names: Vec<_> = calls.iter().map(|call| &call.name).collect();
+                text += &format!("{head}\n{}", output::wrapped("  ", " ", &names));
             }
-        };
-        list("unused: never called", unused.collect());
-        list(
-            "tolerated: the outcome is the same with all of these and the unused ones denied together",
-            tolerated.collect(),
-        );
-        list(
-            "kept: unused or tolerated in this run, but that depends on chance (--policy exact keeps none)",
-            self.kept().collect(),
-        );
-        let needed: Vec<&CallReport> = needed.collect();
+        }
         if let Some(width) = needed.iter().map(|call| call.name.len()).max() {
             text.push_str("needed: the outcome without it\n");
-            for call in needed {
+            for call in &needed {
                 let why = call.without_it.as_deref();
                 let why = why.unwrap_or("the outcome differs");
                 // Writing to a string can't fail.
@@ -101,7 +94,8 @@ impl MinimizeReport {
         for why in &self.incomplete {
             let _ = writeln!(text, "unused calls may have been made: {why}");
         }
-        let [unused, tolerated, needed, kept] = counts;
+        let [unused, tolerated, needed, kept] =
+            [unused, tolerated, needed, kept].map(|calls| calls.len());
         let _ = writeln!(
             text,
             "{}: {} calls: {unused} unused, {tolerated} tolerated, {needed} needed, {kept} kept; {} runs \
@@ -142,24 +136,6 @@ impl MinimizeReport {
         });
         format!("{report:#}\n")
     }
-}
-
-/// Names in indented lines.
-fn wrapped<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut text = String::new();
-    let mut line = String::from(" ");
-    for name in names {
-        if line.len() + 1 + name.len() > WIDTH {
-            text.push_str(&line);
-            text.push('\n');
-            line = String::from(" ");
-        }
-        line.push(' ');
-        line.push_str(name);
-    }
-    text.push_str(&line);
-    text.push('\n');
-    text
 }
 
 #[cfg(test)]

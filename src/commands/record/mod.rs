@@ -5,9 +5,7 @@ pub(super) mod keep;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sc_record::backend::log::AuditSource;
-use sc_record::backend::{Backend, Command, Follow, Scope, Target};
-use sc_record::command::find_executable;
+use sc_record::backend::{Backend, Follow, Scope, Target};
 use sc_record::event::Task;
 use sc_record::recording::{Journal, Name, Run};
 use sc_record::syscall::Syscall;
@@ -48,13 +46,11 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     let status = status(&run, &target, &observation);
     match args.assume.as_deref().filter(|_| !follows) {
         None => save(&keep, &observation, run, journal, args.json)?,
-        // Without a call there is nothing to keep, nor to make a profile of.
+        // Without calls there is nothing to keep.
         Some(assumed) if run.syscalls.is_empty() => lacks_nothing(assumed, &run),
         Some(assumed) => {
-            let why = format!(
-                "what {} allows was not recorded (--assume)",
-                assumed.display()
-            );
+            let assumed = assumed.display();
+            let why = format!("what {assumed} allows was not recorded (--assume)");
             run.incomplete_because.insert(why);
             save(&keep, &observation, run, journal, args.json)?;
         }
@@ -84,8 +80,7 @@ fn lacks_nothing(assumed: &Path, run: &Run) {
     }
 }
 
-/// The workload's own status. A process that was attached to has none for us; a recording that was broken off ends by the
-/// interrupt.
+/// The workload's own status. That of an attached process is unknown. An interrupted recording has the interrupt's.
 fn status(run: &Run, target: &Target, observation: &Observation<'_>) -> u8 {
     let status = match (run.exit, target) {
         (_, Target::Process(_) | Target::Scope(_)) => 0,
@@ -97,15 +92,8 @@ fn status(run: &Run, target: &Target, observation: &Observation<'_>) -> u8 {
 }
 
 fn target(args: &RecordArgs, follows: bool) -> anyhow::Result<Target> {
-    if let Some(name) = args.command.first() {
-        anyhow::ensure!(
-            args.observe.log.source != AuditSource::Stdin,
-            "--source - takes the standard input, which is CMD's"
-        );
-        return Ok(Target::Command(Command {
-            until: observation::until(&args.observe),
-            ..Command::new(find_executable(name)?, args.command.clone())
-        }));
+    if !args.command.is_empty() {
+        return observation::command(&args.observe, &args.command);
     }
     match (args.pid, &args.follow.container) {
         (Some(pid), _) => Ok(Target::process(Task(pid))?),
@@ -128,7 +116,7 @@ fn backends(args: &RecordArgs, follows: bool, known: BTreeSet<Syscall>) -> Vec<B
     observation::backends(&args.observe, known, None)
 }
 
-/// What the recording is called if the user doesn't say: as what is recorded.
+/// The default name of the recording: that of the target.
 fn default_name(args: &RecordArgs, target: &Target) -> Name {
     let follow = &args.follow;
     let program = target.program();

@@ -3,14 +3,13 @@
 mod report;
 mod tee;
 
-use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Context;
+use itertools::Itertools;
 use sc_record::atomic_file::write_atomically;
 use sc_record::backend::{Backend, Command, Interest, Ptrace, Target};
 use sc_record::command::find_executable;
-use sc_record::enforce::Privileges;
 use sc_record::event::Sink;
 use sc_record::format::{self, Format};
 use sc_record::syscall::{Arch, Syscall, suggestion};
@@ -22,12 +21,9 @@ use sc_record::trial::{
 use self::report::{Report, VerifiedRun};
 use self::tee::{Stream, Tee};
 use super::exit_status;
-use super::run::Compiled;
+use super::run::{Compiled, MYSELF, privileges, run_argv};
 use crate::cli::{Compared, Verbosity, VerifyArgs, When};
 use crate::ui::observation::Observation;
-
-/// This program.
-const MYSELF: &str = "/proc/self/exe";
 
 /// Runs the workload under the profile, reports the outcome, and returns the exit status.
 pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
@@ -60,28 +56,23 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     {
         anyhow::bail!("the command was not started under the profile ({exit})");
     }
-    Ok(if report.has_findings() {
-        exit_status::FINDINGS
-    } else {
-        exit_status::CLEAN
-    })
+    Ok(exit_status::of_findings(report.has_findings()))
 }
 
 /// Runs the workload without the profile and under it.
 fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<VerifiedRun> {
     let directory = tempfile::Builder::new().prefix("sc-record-").tempdir()?;
     let compare = Compared::all(&args.compare);
-    let baseline = if args.no_baseline {
-        None
-    } else {
-        Some(baseline(args, path, directory.path())?)
-    };
+    let baseline = (!args.no_baseline).then(|| baseline(args, path, directory.path()));
+    let baseline = baseline.transpose()?;
 
     // As OCI, with its conditions resolved, whatever format it was read from.
     let resolved = directory.path().join("profile.json");
     std::fs::write(&resolved, format::render(Format::Oci, &given.profile)?)
         .with_context(|| format!("cannot write {}", resolved.display()))?;
-    let target = Target::Command(under(args, &resolved));
+    // As users start it, under the filter that they get.
+    let argv = run_argv(&args.enforce, &resolved, &args.command);
+    let target = Target::Command(Command::new(MYSELF.into(), argv));
     let verbosity = Verbosity {
         quiet: args.verbosity.quiet,
         verbose: false,
@@ -128,40 +119,11 @@ fn baseline(args: &VerifyArgs, path: &Path, directory: &Path) -> anyhow::Result<
         path: path.to_owned(),
         argv: args.command.clone(),
     };
-    let limits = Limits {
-        time: None,
-        output: u64::MAX,
-    };
-    let tried = trial.run(&directory, limits, &|| false)?;
+    let tried = trial.run(&directory, Limits::NONE, &|| false)?;
     tried.context("the run without the profile was interrupted")
 }
 
-/// The command as `sc-record run` starts it: under the filter that users get.
-fn under(args: &VerifyArgs, profile: &Path) -> Command {
-    let mut line: Vec<OsString> = ["sc-record", "run", "-q"].map(Into::into).to_vec();
-    for (wanted, option) in [
-        (args.enforce.ignore_unknown, "--ignore-unknown"),
-        (args.enforce.allow_new_privs, "--allow-new-privs"),
-    ] {
-        if wanted {
-            line.push(option.into());
-        }
-    }
-    if let Some(runtime) = args.enforce.like.runtime() {
-        line.extend(["--like".into(), runtime.to_string().into()]);
-    }
-    line.extend(["--from".into(), Format::Oci.name().into()]);
-    line.extend([profile.into(), "--".into()]);
-    line.extend(args.command.iter().cloned());
-    Command::new(MYSELF.into(), line)
-}
-
 fn inject_all(args: &VerifyArgs, given: &Compiled) -> anyhow::Result<Vec<Injected>> {
-    let privileges = if args.enforce.allow_new_privs {
-        Privileges::Keep
-    } else {
-        Privileges::NoNew
-    };
     let mut arches: Vec<Arch> = given.profile.listed().collect();
     if !arches.contains(&Arch::NATIVE) {
         arches.insert(0, Arch::NATIVE);
@@ -172,30 +134,25 @@ fn inject_all(args: &VerifyArgs, given: &Compiled) -> anyhow::Result<Vec<Injecte
             None => (arches.clone(), text.as_str()),
             Some((arch, name)) => {
                 let known = Arch::from_any_name(arch);
-                (
-                    vec![
-                        known
-                            .with_context(|| format!("--inject {text}: there is no ABI {arch}"))?,
-                    ],
-                    name,
-                )
+                let known =
+                    known.with_context(|| format!("--inject {text}: there is no ABI {arch}"))?;
+                (vec![known], name)
             }
         };
-        let calls = arches
-            .iter()
-            .filter_map(|&arch| Syscall::from_name(arch, name));
+        let calls = (arches.iter()).filter_map(|&arch| Syscall::from_name(arch, name));
         let before = injected.len();
         for call in calls {
-            injected.push(inject(&given.profile, &given.filter, call, privileges)?);
+            injected.push(inject(
+                &given.profile,
+                &given.filter,
+                call,
+                privileges(&args.enforce),
+            )?);
         }
         anyhow::ensure!(
             injected.len() > before,
             "--inject {text}: not a system call of {}{}",
-            arches
-                .iter()
-                .map(|arch| arch.name())
-                .collect::<Vec<_>>()
-                .join(", "),
+            arches.iter().join(", "),
             suggestion(&arches, name)
         );
     }

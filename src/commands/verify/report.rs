@@ -120,7 +120,8 @@ impl VerifiedRun {
         let denied = verified.denials.iter().filter(|denial| denial.is_denied());
         let _ = match denied.map(|denial| denial.count).sum::<u64>() {
             0 => writeln!(text, "{profile} denied nothing"),
-            count => writeln!(text, "{profile} denied {}", calls(count)),
+            1 => writeln!(text, "{profile} denied 1 call"),
+            count => writeln!(text, "{profile} denied {count} calls"),
         };
         let _ = match (&self.differs, self.baseline) {
             (Some(differs), _) => {
@@ -152,13 +153,6 @@ impl VerifiedRun {
     }
 }
 
-fn calls(count: u64) -> String {
-    match count {
-        1 => "1 call".to_owned(),
-        count => format!("{count} calls"),
-    }
-}
-
 fn write_denial(text: &mut String, denial: &Denial) {
     let said_by = match denial.said_by {
         SaidBy::Rule => "a rule",
@@ -177,8 +171,7 @@ fn write_denial(text: &mut String, denial: &Denial) {
             format!("{verb} {got} {}", times(*count))
         }
     });
-    let got: Vec<_> = got.collect();
-    let got = got.join(", ");
+    let got = got.collect::<Vec<_>>().join(", ");
     let _ = writeln!(
         text,
         "{}: {} ({}, {said_by}), {}; the program {got}",
@@ -298,13 +291,18 @@ mod tests {
     use sc_record::event::{Code, Task};
     use sc_record::profile::ErrnoRet;
     use sc_record::recording::Exit;
+    use sc_record::trial::DenialOutcome::{Errno, Killed, Success, Trapped};
     use sc_record::trial::FirstDenial;
 
     use super::*;
 
-    fn denial(arch: Arch, name: &str, action: Action, got: &[(DenialOutcome, u64)]) -> Denial {
+    const ENOSYS: Action = Action::Errno(ErrnoRet::ENOSYS);
+
+    /// Denials of a call of `x86_64`, or of another ABI if that is in front.
+    fn denial(name: &str, action: Action, got: &[(DenialOutcome, u64)]) -> Denial {
+        let (arch, name) = name.split_once(':').unwrap_or(("x86_64", name));
         Denial {
-            syscall: Syscall::from_name(arch, name).unwrap(),
+            syscall: Syscall::from_name(arch.parse().unwrap(), name).unwrap(),
             action,
             said_by: match action {
                 Action::Errno(ErrnoRet::EPERM) => SaidBy::Default,
@@ -371,54 +369,14 @@ mod tests {
         let failed = "exit 1 instead of exit 0; stderr ends with: bind() failed";
         report(
             vec![
-                denial(
-                    Arch::X86_64,
-                    "uname",
-                    eperm,
-                    &[(DenialOutcome::Errno(1), 3)],
-                ),
-                denial(
-                    Arch::X86,
-                    "uname",
-                    Action::Log,
-                    &[(DenialOutcome::Success, 1)],
-                ),
-                denial(
-                    Arch::X86_64,
-                    "clone3",
-                    Action::Errno(ErrnoRet::ENOSYS),
-                    &[(DenialOutcome::Errno(38), 1)],
-                ),
-                denial(
-                    Arch::X86_64,
-                    "bind",
-                    Action::Trap,
-                    &[(DenialOutcome::Trapped, 2), (DenialOutcome::Killed(9), 1)],
-                ),
-                denial(
-                    Arch::X86_64,
-                    "mount",
-                    Action::KillThread,
-                    &[(DenialOutcome::Killed(31), 1)],
-                ),
-                denial(
-                    Arch::X86_64,
-                    "setns",
-                    Action::KillProcess,
-                    &[(DenialOutcome::Killed(31), 1)],
-                ),
-                denial(
-                    Arch::X86_64,
-                    "socket",
-                    Action::Notify,
-                    &[(DenialOutcome::Errno(13), 1)],
-                ),
-                denial(
-                    Arch::X86_64,
-                    "ptrace",
-                    Action::Trace(1),
-                    &[(DenialOutcome::Errno(38), 1)],
-                ),
+                denial("uname", eperm, &[(Errno(1), 3)]),
+                denial("x86:uname", Action::Log, &[(Success, 1)]),
+                denial("clone3", ENOSYS, &[(Errno(38), 1)]),
+                denial("bind", Action::Trap, &[(Trapped, 2), (Killed(9), 1)]),
+                denial("mount", Action::KillThread, &[(Killed(31), 1)]),
+                denial("setns", Action::KillProcess, &[(Killed(31), 1)]),
+                denial("socket", Action::Notify, &[(Errno(13), 1)]),
+                denial("ptrace", Action::Trace(1), &[(Errno(38), 1)]),
             ],
             Some(failed),
         )
@@ -447,13 +405,7 @@ mod tests {
 
     #[test]
     fn that_libc_is_told_to_take_an_older_call_is_no_finding() {
-        let enosys = Action::Errno(ErrnoRet::ENOSYS);
-        let probe = denial(
-            Arch::X86_64,
-            "clone3",
-            enosys,
-            &[(DenialOutcome::Errno(38), 1)],
-        );
+        let probe = denial("clone3", ENOSYS, &[(Errno(38), 1)]);
         let mut probed = report(vec![probe], None);
         probed.injected.clear();
         assert!(!probed.has_findings());
