@@ -164,8 +164,9 @@ fn what(change: &Change) -> String {
         Change::FlagAdded(flag) => format!("+ {flag}"),
         Change::FlagRemoved(flag) => format!("- {flag}"),
         Change::Listener { from, to } => {
-            let path = |listener| path_of(listener).unwrap_or("none");
-            format!("~ listener {} -> {}", path(from), path(to))
+            let [from, to] = [from, to].map(|listener| listener.as_ref().map(Listener::path));
+            let (from, to) = (from.unwrap_or("none"), to.unwrap_or("none"));
+            format!("~ listener {from} -> {to}")
         }
         Change::Call { name, from, to } => match (from.is_empty(), to.is_empty()) {
             (true, _) if is_plain_allow(to) => format!("+ {name}"),
@@ -175,10 +176,6 @@ fn what(change: &Change) -> String {
             _ => format!("~ {name} {} -> {}", answers(from), answers(to)),
         },
     }
-}
-
-fn path_of(listener: &Option<Listener>) -> Option<&str> {
-    listener.as_ref().map(Listener::path)
 }
 
 /// Whether a call is simply allowed.
@@ -218,7 +215,10 @@ fn difference_json(difference: &Difference) -> Value {
         Change::ArchesNamed { from, to } => ("architectures", json!(from), json!(to)),
         Change::FlagAdded(flag) => ("flag", Value::Null, json!(flag.to_string())),
         Change::FlagRemoved(flag) => ("flag", json!(flag.to_string()), Value::Null),
-        Change::Listener { from, to } => ("listener", json!(path_of(from)), json!(path_of(to))),
+        Change::Listener { from, to } => {
+            let [from, to] = [from, to].map(|listener| listener.as_ref().map(Listener::path));
+            ("listener", json!(from), json!(to))
+        }
         Change::Call { from, to, .. } => ("call", answers_json(from), answers_json(to)),
     };
     let mut value = json!({

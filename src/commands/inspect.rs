@@ -1,10 +1,5 @@
 //! `sc-record inspect`: explains the filters of a process, of a profile, or of a BPF file.
 
-#![allow(
-    clippy::format_push_string,
-    reason = "write! returns an error that can't occur"
-)]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -4,11 +4,6 @@
 //! another can't express is an error too, or, on request, omitted and listed ([`Lost`]), also in a comment of the text where
 //! the format has comments. What is written reads back as it was written.
 
-#![allow(
-    clippy::format_push_string,
-    reason = "texts are assembled from pieces; write! has errors that can't occur here"
-)]
-
 mod bpf;
 mod by_call;
 mod conditional;

@@ -198,15 +198,15 @@ pub(crate) fn reading(args: &ObserveArgs) -> AuditReading {
 }
 
 /// A command to record.
-pub(crate) fn command(args: &ObserveArgs, argv: &[OsString]) -> anyhow::Result<Target> {
+pub(crate) fn command(options: &ObserveArgs, argv: &[OsString]) -> anyhow::Result<Target> {
     anyhow::ensure!(
-        args.log.source != AuditSource::Stdin,
+        options.log.source != AuditSource::Stdin,
         "--source - takes the standard input, which is CMD's"
     );
     // clap requires one.
     let name = argv.first().context("there is no command")?;
     Ok(Target::Command(Command {
-        until: match args.until {
+        until: match options.until {
             cli::Until::All => Until::All,
             cli::Until::Exit => Until::Exit,
         },

@@ -71,8 +71,8 @@ fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Verif
     std::fs::write(&resolved, format::render(Format::Oci, &given.profile)?)
         .with_context(|| format!("cannot write {}", resolved.display()))?;
     // As users start it, under the filter that they get.
-    let argv = run_argv(&args.enforce, &resolved, &args.command);
-    let target = Target::Command(Command::new(MYSELF.into(), argv));
+    let line = run_argv(&args.enforce, &resolved, &args.command);
+    let target = Target::Command(Command::new(MYSELF.into(), line));
     let verbosity = Verbosity {
         quiet: args.verbosity.quiet,
         verbose: false,
