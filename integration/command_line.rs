@@ -18,6 +18,8 @@ const VERBS: &[&str] = &[
     "baseline",
     "check",
     "completions",
+    "container",
+    "container run",
     "convert",
     "diff",
     "explain",

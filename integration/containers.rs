@@ -97,12 +97,12 @@ fn run(bundle: &Bundle<'_>, profile: &Path, line: &str) -> (i32, String, String)
     (ended.code(), ended.stdout, ended.stderr)
 }
 
-fn names(run: &Run) -> BTreeSet<String> {
+pub(crate) fn names(run: &Run) -> BTreeSet<String> {
     run.calls().keys().map(ToString::to_string).collect()
 }
 
 /// The names of a field of calls.
-fn field(run: &Run, field: &str) -> BTreeSet<String> {
+pub(crate) fn field(run: &Run, field: &str) -> BTreeSet<String> {
     let of_arch = &run.0[field]["x86_64"];
     let keys = of_arch
         .as_object()
@@ -113,20 +113,23 @@ fn field(run: &Run, field: &str) -> BTreeSet<String> {
     keys.chain(items).collect()
 }
 
-const WORK: &str = "mkdir -p /tmp/a; echo hello >/tmp/a/b; cat /tmp/a/b; ls /tmp; (exit 7)";
+pub(crate) const WORK: &str =
+    "mkdir -p /tmp/a; echo hello >/tmp/a/b; cat /tmp/a/b; ls /tmp; (exit 7)";
 
 /// The calls of the same program outside of a container, recorded by the ptrace backend.
-fn seen_by_ptrace(room: &Room, bundle: &Bundle<'_>) -> BTreeSet<String> {
+pub(crate) fn seen_by_ptrace(
+    room: &Room,
+    bundle: &Bundle<'_>,
+    environment: &[&str],
+) -> BTreeSet<String> {
     let files = Files::new(room);
     let files_of_it = bundle.root().display().to_string();
     let line = WORK.replace("/tmp", &room.directory().display().to_string());
     let mut record = files.command(&["-q", "--policy", "exact"]);
-    record.args([
-        "env",
-        "-i",
-        &format!("PATH={files_of_it}/bin"),
-        &format!("{files_of_it}/bin/sh"),
-    ]);
+    record.args(["env", "-i", &format!("PATH={files_of_it}/bin")]);
+    record
+        .args(environment)
+        .arg(format!("{files_of_it}/bin/sh"));
     record.args(["-c", &line]);
     let ended = room.spawn(&mut record).wait(room);
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
@@ -166,7 +169,7 @@ fn round_trip(runtime: &'static str, no_new_privileges: bool) {
         _ => &[],
     };
     assert!(not_observed.iter().eq(expected));
-    let seen: BTreeSet<_> = &seen_by_ptrace(&room, &bundle) - &not_observed;
+    let seen: BTreeSet<_> = &seen_by_ptrace(&room, &bundle, &[]) - &not_observed;
     assert_eq!(names(recorded), seen);
 
     let of_runtime = field(recorded, "runtime");

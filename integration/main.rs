@@ -22,6 +22,7 @@ mod debuggers;
 mod diff;
 mod ebpf;
 mod enforce;
+mod engines;
 mod explain;
 mod files;
 mod formats;

@@ -138,6 +138,8 @@ pub enum Event {
     Runtime {
         /// What was called.
         syscall: Syscall,
+        /// How often, since the previous event for this call. At least 1.
+        count: u64,
     },
     /// A task now runs this program: execve(2) succeeded, or the task was running when the backend attached to it.
     Exec {

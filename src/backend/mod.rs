@@ -24,13 +24,13 @@ use nix::errno::Errno;
 pub use agent::Agent;
 pub use choice::{Choice, NoBackend};
 pub use collector::{Collector, Notice, OneRun, RunEnd, Workload, WorkloadId};
-pub use ebpf::Ebpf;
+pub use ebpf::{Ebpf, remove_cgroups};
 pub use interest::Interest;
 pub use job::Job;
 pub use log::{Follow, Log};
 pub use ptrace::Ptrace;
 pub use stop::{Interruptible, Stop};
-pub use target::{Command, Scope, Target, Until};
+pub use target::{Command, Scope, Target, Until, is_container_init};
 
 use crate::event::Task;
 

@@ -274,15 +274,16 @@ pub(super) fn children_of(process: Task, thread: Task) -> Vec<Task> {
         .collect()
 }
 
+/// The ids of a task per pid namespace, from that of proc(5) inward.
+pub(super) fn ids_of(task: Task) -> Option<Vec<i32>> {
+    let status = read(task, "status").ok()?;
+    let ids = field(&status, "NSpid:")?.split_ascii_whitespace();
+    ids.map(|id| id.parse().ok()).collect()
+}
+
 /// The task that `parent` created, given the id that it has in the parent's pid namespace.
 pub(super) fn created_by(parent: Task, id: i32) -> Option<Task> {
-    // The ids per namespace, from the namespace of proc(5) inward.
-    let ids = |task| -> Option<Vec<i32>> {
-        let status = read(task, "status").ok()?;
-        let ids = field(&status, "NSpid:")?.split_ascii_whitespace();
-        ids.map(|id| id.parse().ok()).collect()
-    };
-    let depth = ids(parent)?.len();
+    let depth = ids_of(parent)?.len();
     if depth == 1 {
         return Some(Task(id));
     }
@@ -294,7 +295,7 @@ pub(super) fn created_by(parent: Task, id: i32) -> Option<Task> {
             candidates.extend(children_of(relative?, thread));
         }
     }
-    let is_it = |task: &Task| ids(*task).is_some_and(|ids| ids.get(depth - 1) == Some(&id));
+    let is_it = |task: &Task| ids_of(*task).is_some_and(|ids| ids.get(depth - 1) == Some(&id));
     candidates.into_iter().find(is_it)
 }
 

@@ -106,6 +106,17 @@ impl Signals {
         *self.0.phase() = Phase::Saving { due: None };
     }
 
+    /// Another recording of the same target begins, unless a signal has asked for the end.
+    #[must_use]
+    pub fn again(&self) -> bool {
+        let mut phase = self.0.phase();
+        let may = self.interrupted_by().is_none() && matches!(*phase, Phase::Saving { due: None });
+        if may {
+            *phase = Phase::Recording;
+        }
+        may
+    }
+
     /// The run is saved: from now on signals have their default action.
     pub fn saved(&self) {
         let before = std::mem::replace(&mut *self.0.phase(), Phase::Default);

@@ -25,6 +25,8 @@ pub enum Scope {
     Cgroup(PathBuf),
     /// Those of one container: a component of their cgroup path contains this text. Container engines put the id there.
     Container(String),
+    /// Those of the container of this process: its pid namespace, and its cgroups that the recorder is not in.
+    ContainerOf(Task),
     /// Every process on the machine.
     Everything,
 }
@@ -41,6 +43,8 @@ pub struct Command {
     pub until: Until,
     /// How it takes part in the job control of the recorder's terminal.
     pub job: Arc<Job>,
+    /// What is recorded instead of the command and its descendants: the container that the command, a client, has started.
+    pub starts: Option<Scope>,
 }
 
 /// When the recording of a command ends by itself.
@@ -53,6 +57,12 @@ pub enum Until {
     Exit,
 }
 
+/// Whether a process is the first one of a pid namespace below the recorder's.
+#[must_use]
+pub fn is_container_init(process: Task) -> bool {
+    proc::ids_of(process).is_some_and(|ids| ids.len() > 1 && ids.last() == Some(&1))
+}
+
 impl Command {
     /// A command that is recorded until no task of the workload is left.
     #[must_use]
@@ -62,6 +72,7 @@ impl Command {
             argv,
             until: Until::All,
             job: Arc::default(),
+            starts: None,
         }
     }
 }
@@ -85,15 +96,30 @@ impl Target {
         Ok(Target::Process(process))
     }
 
+    /// The scope that is recorded; `None`: the processes of the command, or of the process.
+    #[must_use]
+    pub fn scope(&self) -> Option<&Scope> {
+        match self {
+            Target::Command(command) => command.starts.as_ref(),
+            Target::Process(_) => None,
+            Target::Scope(scope) => Some(scope),
+        }
+    }
+
     /// The program of the run, as it was called. Empty for a scope: there, the first program that is executed counts.
     #[must_use]
     pub fn program(&self) -> PathBuf {
         match self {
-            Target::Command(command) => command.argv.first().map(PathBuf::from).unwrap_or_default(),
+            Target::Command(Command {
+                starts: None, argv, ..
+            }) => argv.first().map(PathBuf::from).unwrap_or_default(),
             Target::Process(process) => {
                 std::fs::read_link(format!("/proc/{process}/exe")).unwrap_or_default()
             }
-            Target::Scope(_) => PathBuf::new(),
+            Target::Command(Command {
+                starts: Some(_), ..
+            })
+            | Target::Scope(_) => PathBuf::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod agent;
 mod baseline;
 mod check;
 mod completions;
+mod container;
 mod convert;
 mod diff;
 mod explain;
@@ -31,6 +32,7 @@ pub(crate) use self::agent::AgentArgs;
 pub(crate) use self::baseline::BaselineArgs;
 pub(crate) use self::check::CheckArgs;
 pub(crate) use self::completions::CompletionsArgs;
+pub(crate) use self::container::{ContainerArgs, ContainerRunArgs, ContainerWhat};
 pub(crate) use self::convert::ConvertArgs;
 pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::explain::ExplainArgs;
@@ -102,7 +104,7 @@ impl Cli {
     /// Whether a workload runs beside this program.
     pub(crate) fn runs_workload(&self) -> bool {
         match &self.verb {
-            None => true,
+            None | Some(Verb::Container(_)) => true,
             Some(Verb::Check(args)) => args.runs_workload(),
             Some(Verb::Agent(args)) => !args.print_profile,
             Some(_) => false,
@@ -136,6 +138,8 @@ fn nearest_verb(text: &str, more: &[&str]) -> Option<String> {
 pub(crate) enum Verb {
     /// Record containers, by the seccomp notifications that their runtimes hand over
     Agent(Box<AgentArgs>),
+    /// Run a container, record it, and try its profile
+    Container(ContainerArgs),
     /// Measure what a container runtime calls before it executes the program
     Baseline(BaselineArgs),
     /// Merge recordings, keeping each run once

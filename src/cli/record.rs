@@ -12,7 +12,8 @@ use super::values::duration;
 /// What to record, how, and where to write the result.
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
-    /// Attach to a running process, with its threads and children, instead of starting CMD
+    /// Attach to a running process, with its threads and children, instead of starting CMD. Of a container's
+    /// first process: everything in the container
     #[arg(short, long, value_name = "PID", conflicts_with = "container", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
 
@@ -44,7 +45,7 @@ pub(crate) struct RecordArgs {
     #[arg(
         value_name = "CMD",
         required_unless_present_any = ["pid", "log_mode", "container"],
-        conflicts_with_all = ["pid", "comms", "exes", "container", "duration", "idle"],
+        conflicts_with_all = ["pid", "comms", "exes", "duration", "idle"],
         trailing_var_arg = true,
         value_hint = clap::ValueHint::CommandWithArguments
     )]
@@ -71,7 +72,8 @@ pub(crate) struct FollowArgs {
     )]
     pub(crate) exes: Vec<OsString>,
 
-    /// Record the processes in the container with this id (or any other part of its cgroups' names)
+    /// Record the processes in the container with this id (or any other part of its cgroups' names); with CMD, which
+    /// then only starts the container, from its beginning
     #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) container: Option<String>,
 

@@ -4,6 +4,7 @@ mod agent;
 mod baseline;
 mod check;
 mod completions;
+mod container;
 mod convert;
 mod diff;
 mod explain;
@@ -33,6 +34,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.verb {
         None => record::record(&cli.record),
         Some(Verb::Agent(args)) => agent::agent(&args),
+        Some(Verb::Container(args)) => container::container(&args),
         Some(Verb::Baseline(args)) => baseline::baseline(&args),
         Some(Verb::Merge(args)) => merge::merge(&args),
         Some(Verb::Generate(args)) => generate::generate(&args),

@@ -116,6 +116,8 @@ pub struct RunBuilder {
     /// The task of the latest call and what it executes: most calls are by the same task as the one before.
     latest: Option<(Task, ExecutableIndex)>,
     counters: Counters,
+    /// Who made the first of the calls that were counted in the kernel, and when.
+    first_caller: Option<(Duration, ExecutableIndex)>,
     losses: BTreeMap<String, Loss>,
     calls: u64,
     number_of_tasks: u64,
@@ -179,6 +181,7 @@ impl RunBuilder {
             unborn_dead: HashMap::default(),
             latest: None,
             counters: Counters::default(),
+            first_caller: None,
             losses: BTreeMap::new(),
             calls: 0,
             number_of_tasks: 0,
@@ -252,7 +255,10 @@ impl RunBuilder {
             })
             .collect();
 
-        let program = path_of(&self.executables, PROGRAM);
+        let program = path_of(&self.executables, PROGRAM).or_else(|| {
+            let (_, first) = self.first_caller?;
+            path_of(&self.executables, first)
+        });
         if let (true, Some(program)) = (self.run.program.as_os_str().is_empty(), program) {
             self.run.program.clone_from(program);
         }
@@ -306,6 +312,11 @@ impl RunBuilder {
             Clock::Unset | Clock::Set { .. } => SystemTime::UNIX_EPOCH,
         };
         let first = first.map(|first| first.duration_since(since).unwrap_or_default());
+        if let Some(first) = first
+            && (self.first_caller).is_none_or(|(earlier, _)| first < earlier)
+        {
+            self.first_caller = Some((first, executable));
+        }
         let Some(counter) = self.counters.get(syscall) else {
             self.count_new(syscall, count, first, executable);
             return;
@@ -557,9 +568,9 @@ impl Sink for RunBuilder {
                 count,
                 first,
             } => self.counted(syscall, executable.as_deref(), count, first),
-            Event::Runtime { syscall } => {
-                let count = self.run.runtime.entry(syscall).or_default();
-                *count = count.saturating_add(1);
+            Event::Runtime { syscall, count } => {
+                let calls = self.run.runtime.entry(syscall).or_default();
+                *calls = calls.saturating_add(count);
             }
             Event::Exec { task, executable } => self.exec(task, &executable),
             Event::Fork { parent, child } => self.fork(parent, child),

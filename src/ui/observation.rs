@@ -7,7 +7,7 @@ use anyhow::Context;
 use sc_record::backend::log::{AuditReading, AuditSource};
 use sc_record::backend::signals::Signals;
 use sc_record::backend::{
-    Backend, Choice, Command, Ebpf, Interest, Log, Notice, Ptrace, Stop, Target, Until,
+    Backend, Choice, Command, Ebpf, Interest, Log, Notice, Ptrace, Stop, Target, Unavailable, Until,
 };
 use sc_record::command::find_executable;
 use sc_record::event::Event;
@@ -70,6 +70,11 @@ impl<'a> Observation<'a> {
         Ok(run?)
     }
 
+    /// Whether the target is to be recorded once more: no signal asked for the end.
+    pub(crate) fn again(&self) -> bool {
+        self.signals.again()
+    }
+
     /// The run is saved: from now on a signal ends this process.
     pub(crate) fn saved(&self) {
         self.signals.saved();
@@ -96,7 +101,9 @@ impl<'a> Observation<'a> {
         if self.verbosity.verbose {
             table(&choice);
         } else if !self.verbosity.quiet {
-            for (name, why) in &choice.better {
+            let lesser = choice.better.iter();
+            // Who can't record such targets at all is no better choice.
+            for (name, why) in lesser.filter(|(_, why)| !matches!(why, Unavailable::Target(_))) {
                 say!(
                     "sc-record: warning: recording with {} because {name} can't: {}",
                     choice.picked.name(),

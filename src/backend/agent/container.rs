@@ -157,7 +157,7 @@ impl Container {
                     site: None,
                 });
             }
-            Phase::Runtime => return sink(Event::Runtime { syscall }),
+            Phase::Runtime => return sink(Event::Runtime { syscall, count: 1 }),
             Phase::Execs { process, image } => {
                 // Other threads of the runtime may be making calls until execve(2) ends them.
                 let is_executed = match (image, proc::image_of(process)) {
@@ -177,7 +177,7 @@ impl Container {
                         // The execve(2) failed.
                         self.phase = Phase::Runtime;
                     }
-                    return sink(Event::Runtime { syscall });
+                    return sink(Event::Runtime { syscall, count: 1 });
                 }
                 self.phase = Phase::Workload;
                 self.executing.insert(process);

@@ -33,6 +33,13 @@ pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<CgroupKey>> {
                 directories.push(hierarchy.root.join(path));
             }
             Scope::Container(part) => find(&hierarchy.root, part, &mut directories),
+            Scope::ContainerOf(process) => {
+                let its = fs::read_to_string(format!("/proc/{process}/cgroup"))?;
+                let path = path_in(&its, hierarchy.id);
+                let path = path.filter(|path| Some(*path) != path_in(&own, hierarchy.id));
+                let path = path.and_then(|path| path.strip_prefix('/'));
+                directories.extend(path.map(|path| hierarchy.root.join(path)));
+            }
             Scope::Everything => directories.push(hierarchy.root),
         }
         // One that is gone, or not in this hierarchy.
@@ -47,6 +54,39 @@ pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<CgroupKey>> {
     Ok(keys)
 }
 
+/// Removes the cgroups with this name, and those below them that have no process.
+pub fn remove_cgroups(name: &str) {
+    let read = |file| fs::read_to_string(file).unwrap_or_default();
+    for hierarchy in hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) {
+        let mut found = Vec::new();
+        find(&hierarchy.root, name, &mut found);
+        for directory in found {
+            remove(&directory);
+        }
+    }
+}
+
+fn remove(directory: &Path) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove(&entry.path());
+    }
+    // One with processes stays.
+    let _ = fs::remove_dir(directory);
+}
+
+/// The path in a hierarchy, by `/proc/PID/cgroup`.
+fn path_in(cgroups: &str, hierarchy: u32) -> Option<&str> {
+    cgroups.lines().find_map(|line| {
+        let (id, rest) = line.split_once(':')?;
+        let (_, path) = rest.split_once(':')?;
+        (id.parse() == Ok(hierarchy)).then_some(path)
+    })
+}
+
+/// Part of the names of monitors' cgroups: `conmon`, `libpod-conmon-ID.scope`.
+const MONITOR: &str = "conmon";
+
 /// The directories whose names contain this, without those below them.
 fn find(directory: &Path, part: &str, found: &mut Vec<PathBuf>) {
     // One that is gone meanwhile has no tasks.
@@ -57,7 +97,13 @@ fn find(directory: &Path, part: &str, found: &mut Vec<PathBuf>) {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        if memchr::memmem::find(entry.file_name().as_bytes(), part.as_bytes()).is_some() {
+        let name = entry.file_name();
+        let has = |part: &str| memchr::memmem::find(name.as_bytes(), part.as_bytes()).is_some();
+        // What a container's monitor starts is no part of the container.
+        if has(MONITOR) && !part.contains(MONITOR) {
+            continue;
+        }
+        if has(part) {
             found.push(entry.path());
         } else {
             find(&entry.path(), part, found);

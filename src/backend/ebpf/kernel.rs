@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,7 +16,7 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use nix::time::{ClockId, clock_gettime};
 
 use super::cgroups::CgroupKey;
-use crate::backend::Unavailable;
+use crate::backend::{Unavailable, proc};
 use crate::event::{Event, Sink, Task};
 use crate::syscall::{Arch, Syscall};
 
@@ -28,6 +29,10 @@ type Call = [u32; 3];
 type Count = [u64; 2];
 /// `struct image_path`: the length, two flags, the names.
 type ImagePath = [u8; 8 + 4096 + 256];
+
+/// Who made a call, as bits beside the ABI.
+const RUNTIME: u32 = 2;
+const ENTERING: u32 = 4;
 
 /// The ABIs by their number in `record.bpf.c`.
 #[cfg(target_arch = "x86_64")]
@@ -42,8 +47,34 @@ pub(super) enum Begin {
     Waiting(Task),
     /// A process that runs, with its descendants.
     Running(Task),
-    /// Those of these cgroups, and those that enter them later.
-    Cgroups(Vec<CgroupKey>),
+    /// Those of a scope, and those that enter it later.
+    Inside(Inside),
+}
+
+/// A scope.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inside {
+    pub(super) cgroups: Vec<CgroupKey>,
+    /// Cgroups that are made later are in scope if their names contain this. If longer than [`MAX_NAME`], it is cut.
+    pub(super) named: Option<String>,
+    /// The inode number.
+    pub(super) pid_namespace: Option<u32>,
+    /// The container's program is not executed yet: who enters before that is a container runtime.
+    pub(super) enters: bool,
+}
+
+/// The maximum length of the text that is searched in names of cgroups: the length of an id.
+const MAX_NAME: usize = 64;
+
+/// For each byte, its places in the text, as bits; and the bit of the last one.
+fn places(text: &str) -> ([u64; 256], u64) {
+    let mut places = [0; 256];
+    let mut last = 0;
+    for (place, byte) in text.bytes().take(MAX_NAME).enumerate() {
+        last = 1 << place;
+        places[usize::from(byte)] |= last;
+    }
+    (places, last)
 }
 
 /// The programs, loaded and attached. They are gone when this is dropped, or the process ends.
@@ -55,6 +86,10 @@ pub(super) struct Kernel {
     ended: RingBuf<MapData>,
     /// What was delivered.
     delivered: HashMap<Call, u64>,
+    runtimes: BpfHashMap<MapData, u32, u8>,
+    /// Whether programs that entered the scope are recorded unless they are container runtimes. They are known at the end.
+    takes_entering: bool,
+    may_take: bool,
     executables: HashMap<u32, Option<Arc<Path>>>,
 }
 
@@ -70,22 +105,33 @@ impl Kernel {
         let btf = Btf::from_sys_fs().map_err(|_| {
             Unavailable::Feature("type information (BTF, /sys/kernel/btf/vmlinux)".to_owned())
         })?;
-        let (root, cgroups) = match begin {
-            Begin::Waiting(task) | Begin::Running(task) => (task.0.cast_unsigned(), &[][..]),
-            Begin::Cgroups(cgroups) => (0, &cgroups[..]),
+        let (root, inside) = match begin {
+            Begin::Waiting(task) | Begin::Running(task) => {
+                (task.0.cast_unsigned(), &Inside::default())
+            }
+            Begin::Inside(inside) => (0, inside),
         };
         let is_waiting = u8::from(matches!(begin, Begin::Waiting(_)));
+        let (places, last_place) = places(inside.named.as_deref().unwrap_or_default());
+        let pid_namespace = inside.pid_namespace.unwrap_or_default();
+        let own_mounts = namespace_of(proc::myself(), "mnt").unwrap_or_default();
+        let enters = u8::from(inside.enters);
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&btf))
             .allow_unsupported_maps()
             .override_global("root", &root, true)
-            .override_global("root_is_waiting", &is_waiting, true);
+            .override_global("root_is_waiting", &is_waiting, true)
+            .override_global("pid_namespace", &pid_namespace, true)
+            .override_global("own_mounts", &own_mounts, true)
+            .override_global("begins_entering", &enters, true)
+            .override_global("places", &places[..], true)
+            .override_global("last_place", &last_place, true);
         let mut ebpf = loader.load(OBJECT).map_err(of_loading)?;
 
         let mut in_scope: BpfHashMap<_, CgroupKey, u8> =
             BpfHashMap::try_from(take(&mut ebpf, "cgroups")?).map_err(of_map)?;
-        for cgroup in cgroups {
+        for cgroup in &inside.cgroups {
             in_scope.insert(cgroup, 0, 0).map_err(of_map)?;
         }
         let vsyscall = [("vsyscall_entered", "page_fault_user")];
@@ -98,9 +144,10 @@ impl Kernel {
             ("forked", "sched_process_fork"),
         ];
         let vsyscall = vsyscall.into_iter().filter(|_| has_vsyscall_page());
-        let moves = [("moved", "cgroup_attach_task")];
-        let moves = moves.into_iter().filter(|_| root == 0);
-        for (program, tracepoint) in tracepoints.into_iter().chain(vsyscall).chain(moves) {
+        let moves = (root == 0).then_some(("moved", "cgroup_attach_task"));
+        let made = (last_place != 0).then_some(("made", "cgroup_mkdir"));
+        let cgroups = moves.into_iter().chain(made);
+        for (program, tracepoint) in tracepoints.into_iter().chain(vsyscall).chain(cgroups) {
             let program: &mut BtfTracePoint = named(&mut ebpf, program)?;
             program.load(tracepoint, &btf).map_err(of_program)?;
             program.attach().map_err(of_program)?;
@@ -120,10 +167,19 @@ impl Kernel {
             totals: Array::try_from(take(&mut ebpf, ".bss")?).map_err(of_map)?,
             paths: BpfHashMap::try_from(take(&mut ebpf, "paths")?).map_err(of_map)?,
             ended: RingBuf::try_from(take(&mut ebpf, "ended")?).map_err(of_map)?,
+            runtimes: BpfHashMap::try_from(take(&mut ebpf, "runtimes")?).map_err(of_map)?,
+            takes_entering: false,
+            may_take: !inside.enters,
             ebpf,
             delivered: HashMap::new(),
             executables: HashMap::new(),
         })
+    }
+
+    /// Delivers what is left: the calls of programs that entered the scope, and did not turn out to be container runtimes.
+    pub(super) fn read_last(&mut self, sink: &mut dyn Sink) -> Result<(), Unavailable> {
+        self.takes_entering = self.may_take;
+        self.read(sink)
     }
 
     /// Delivers what was counted since the last time.
@@ -134,19 +190,26 @@ impl Kernel {
             let calls: u64 = per_cpu.iter().map(|[calls, _]| calls).sum();
             let known = self.delivered.entry(call).or_default();
             let count = calls.saturating_sub(*known);
-            if count == 0 {
+            let [image, abi, nr] = call;
+            let is_too_early = abi & ENTERING != 0
+                && (!self.takes_entering || self.runtimes.get(&image, 0).is_ok());
+            if count == 0 || is_too_early {
                 continue;
             }
             *known = calls;
-            let [image, abi, nr] = call;
+            let arch = ARCHES[usize::try_from(abi & 1).unwrap_or_default()];
+            let syscall = Syscall::from_audit_nr(arch, nr.cast_signed());
+            if abi & RUNTIME != 0 {
+                sink.event(Event::Runtime { syscall, count });
+                continue;
+            }
             let first = per_cpu.iter().filter(|[calls, _]| *calls > 0);
             let first = first.map(|[_, first]| *first).min();
             let executable = (self.executables.entry(image))
                 .or_insert_with(|| path_of(&self.paths, image))
                 .clone();
-            let arch = ARCHES[usize::try_from(abi & 1).unwrap_or_default()];
             sink.event(Event::Counted {
-                syscall: Syscall::from_audit_nr(arch, nr.cast_signed()),
+                syscall,
                 executable,
                 count,
                 first: first.map(|first| boot + Duration::from_nanos(first)),
@@ -227,6 +290,12 @@ impl AsFd for Kernel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ended.as_fd()
     }
+}
+
+/// The inode number of a namespace of a process.
+pub(super) fn namespace_of(process: Task, kind: &str) -> Option<u32> {
+    let file = std::fs::metadata(format!("/proc/{process}/ns/{kind}")).ok()?;
+    u32::try_from(file.ino()).ok()
 }
 
 /// The path that the kernel wrote down for an image; `None` if it did not have all of it.

@@ -11,6 +11,11 @@ mod missing;
 #[cfg(has_ebpf)]
 mod recording;
 
+#[cfg(has_ebpf)]
+pub use cgroups::remove_cgroups;
+#[cfg(not(has_ebpf))]
+pub use missing::remove_cgroups;
+
 /// Records by counting in the kernel. A scope ends with its last task, or by the [`Stop`](super::Stop).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ebpf;

@@ -56,6 +56,18 @@ struct vfsmount {
     struct dentry *mnt_root;
 } CORE;
 
+struct ns_common {
+    u32 inum;
+} CORE;
+
+struct mnt_namespace {
+    struct ns_common ns;
+} CORE;
+
+struct nsproxy {
+    struct mnt_namespace *mnt_ns;
+} CORE;
+
 struct mount {
     struct mount *mnt_parent;
     struct dentry *mnt_mountpoint;
@@ -75,7 +87,9 @@ struct mm_struct {
     struct file *exe_file;
 } CORE;
 
-struct pid_namespace;
+struct pid_namespace {
+    struct ns_common ns;
+} CORE;
 
 struct upid {
     int nr;
@@ -88,6 +102,7 @@ struct pid {
 } CORE;
 
 struct kernfs_node {
+    const char *name;
     u64 id;
 } CORE;
 
@@ -126,6 +141,7 @@ struct task_struct {
     struct task_struct *real_parent;
     struct task_struct *group_leader;
     struct pid *thread_pid;
+    struct nsproxy *nsproxy;
     struct seccomp seccomp;
 } CORE;
 
@@ -149,8 +165,19 @@ enum {
     ABI_COMPAT = 1,
 };
 
+// Who made a call, beside its ABI.
+enum {
+    WORKLOAD = 0,
+    // A container runtime, under the filter of the container.
+    RUNTIME = 2,
+    // What entered the scope, before it executed the container's program: a container runtime, or a program that is part
+    // of the workload from then on. The image says which (`runtimes`).
+    ENTERING = 4,
+};
+
 struct call {
     u32 image;
+    // With who made it.
     u32 abi;
     u32 nr;
 };
@@ -193,18 +220,30 @@ struct image_key {
 struct member {
     // What it executes; 0: not known.
     u32 image;
-    // It has not executed the command yet: only the call that does so counts.
-    u32 is_waiting;
+    // What it executed when it entered the scope.
+    u32 entered_as;
+    // How it waits to execute the program.
+    u32 waits;
     // Its latest call while it waits.
     u32 abi;
     u32 nr;
+    // That call has been made, and is not counted. A filter was loaded.
+    u8 is_pending;
+    u8 is_filtered;
     // It is in a call that sys_enter showed.
     u8 is_inside;
     // Its last call was refused, and is counted.
     u8 is_refused;
-    u8 unused[2];
     // It is counted as living.
     u32 is_living;
+};
+
+enum {
+    NO_MORE = 0,
+    // It has not executed the command yet: only the call that does so counts.
+    TO_BEGIN = 1,
+    // It has entered the scope.
+    TO_ENTER = 2,
 };
 
 struct totals {
@@ -221,9 +260,18 @@ struct totals {
 struct totals totals = {0};
 
 // The process that the iterator takes into scope, by its id in the pid namespace of the recorder, with its threads, and, if
-// it runs already, with its descendants. 0: the tasks of the cgroups.
+// it runs already, with its descendants. 0: the tasks of the cgroups and of the pid namespace.
 volatile const u32 root = 0;
 volatile const u8 root_is_waiting = 0;
+// The inode numbers of the pid namespace in scope, if there is one, and of the mount namespace of the recorder.
+volatile const u32 pid_namespace = 0;
+volatile const u32 own_mounts = 0;
+// The tasks of the scope have entered it, and have not executed the container's program yet.
+volatile const u8 begins_entering = 0;
+// Cgroups that are made later are in scope if their names contain this text of at most 64 bytes: for each byte the places
+// that it has in the text, as bits, and the last place. 0: there is no text.
+volatile const u64 places[256] = {};
+volatile const u64 last_place = 0;
 struct {
     __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -255,13 +303,25 @@ struct {
     __type(value, struct image_path);
 } paths SEC(".maps");
 
-// In scope with everything below them.
+// In scope with everything below them, or, if the value is not 0, out of it: the cgroups of monitors, in which Podman and
+// CRI-O start programs of their own.
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 1024);
     __type(key, struct cgroup_key);
     __type(value, u8);
 } cgroups SEC(".maps");
+
+// The same for `conmon`, which is part of the names of monitors' cgroups.
+static const u8 monitor_places[256] = {['c'] = 1, ['o'] = 1 << 1 | 1 << 4, ['n'] = 1 << 2 | 1 << 5, ['m'] = 1 << 3};
+
+// Images that are container runtimes.
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 4096);
+    __type(key, u32);
+    __type(value, u8);
+} runtimes SEC(".maps");
 
 // Too large for the stack.
 struct {
@@ -309,12 +369,35 @@ static __always_inline u32 abi_of(struct task_struct *task)
 #endif
 }
 
+// execve(2) or execveat(2).
+static __always_inline int is_exec(u32 abi, u32 nr)
+{
+#if defined(__TARGET_ARCH_x86)
+    return abi == ABI_COMPAT ? nr == 11 || nr == 358 : nr == 59 || nr == 322 || nr == (1 << 30 | 520) || nr == (1 << 30 | 545);
+#elif defined(__TARGET_ARCH_arm64)
+    return abi == ABI_COMPAT ? nr == 11 || nr == 387 : nr == 221 || nr == 281;
+#endif
+}
+
+// Counts the latest call of a task that enters the scope: it did not execute the container's program.
+static __always_inline void count_pending(struct member *member)
+{
+    if (member->waits == TO_ENTER && member->is_pending)
+        count(member->image, member->abi | (member->is_filtered ? RUNTIME : ENTERING), member->nr);
+    member->is_pending = 0;
+}
+
 static __always_inline void entered(struct task_struct *task, struct member *member, u32 nr)
 {
     u32 abi = abi_of(task);
-    if (member->is_waiting) {
+    if (member->waits) {
+        count_pending(member);
         member->abi = abi;
         member->nr = nr;
+        member->is_pending = 1;
+        member->is_filtered = task->seccomp.mode != 0;
+        if (!is_exec(abi, nr))
+            count_pending(member);
         return;
     }
     count(member->image, abi, nr);
@@ -481,17 +564,34 @@ int BPF_PROG(vsyscall_entered, unsigned long address, struct pt_regs *regs, unsi
 }
 #endif
 
+// Whether the program that a task has just executed is the container's: the filter is loaded, or the file system is another
+// one. A runtime may execute itself before that.
+static __always_inline int is_of_container(struct task_struct *task, struct member *member)
+{
+    return member->is_filtered || (own_mounts && BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) != own_mounts);
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(executed, struct task_struct *task, int old_pid, struct linux_binprm *binprm)
 {
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
     if (!member)
         return 0;
+    u32 before = member->image;
     member->image = image_of(task);
+    if (member->waits == TO_ENTER) {
+        if (!is_of_container(task, member)) {
+            count_pending(member);
+            return 0;
+        }
+        u8 any = 0;
+        bpf_map_update_elem(&runtimes, &before, &any, BPF_ANY);
+        bpf_map_update_elem(&runtimes, &member->entered_as, &any, BPF_ANY);
+    }
     // The call that starts the command is credited to the command.
-    if (member->is_waiting)
+    if (member->waits && member->is_pending)
         count(member->image, member->abi, member->nr);
-    member->is_waiting = 0;
+    member->waits = NO_MORE;
     return 0;
 }
 
@@ -504,6 +604,7 @@ int BPF_PROG(exited, struct task_struct *task)
     // SECCOMP_RET_KILL_THREAD and strict mode: the call never ends.
     if (!member->is_inside && !member->is_refused && is_ended_by_filter(task))
         refused(task, member);
+    count_pending(member);
     if (__sync_lock_test_and_set(&member->is_living, 0) && __sync_fetch_and_sub(&totals.living, 1) == 1) {
         u32 any = 0;
         bpf_ringbuf_output(&ended, &any, sizeof(any), 0);
@@ -533,8 +634,9 @@ static __always_inline int is_in_scope(struct cgroup *cgroup)
             .id = BPF_CORE_READ(cgroup, kn, id),
             .hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id),
         };
-        if (bpf_map_lookup_elem(&cgroups, &key))
-            return 1;
+        u8 *is_out = bpf_map_lookup_elem(&cgroups, &key);
+        if (is_out)
+            return !*is_out;
         struct cgroup_subsys_state *parent = BPF_CORE_READ(cgroup, self.parent);
         cgroup = parent ? BPF_CORE_READ(parent, cgroup) : 0;
     }
@@ -556,10 +658,31 @@ static __always_inline int is_of_cgroups(struct task_struct *task)
     return 0;
 }
 
+// Whether the pid namespace in which a task was born is in scope.
+static __always_inline int is_of_pid_namespace(struct task_struct *task)
+{
+    struct pid *pid = BPF_CORE_READ(task, thread_pid);
+    u32 level = BPF_CORE_READ(pid, level);
+    if (!pid_namespace || !pid || level > 32)
+        return 0;
+    struct pid_namespace *namespace = 0;
+    void *number = (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
+    bpf_probe_read_kernel(&namespace, sizeof(namespace), number + bpf_core_field_offset(struct upid, ns));
+    return BPF_CORE_READ(namespace, ns.inum) == pid_namespace;
+}
+
 static __always_inline void join_running(struct task_struct *task)
 {
     struct member running = {.image = image_of(task)};
     join(task, &running);
+}
+
+// A task enters the scope. What it calls next may be a container runtime's.
+static __always_inline void join_entering(struct task_struct *task)
+{
+    u32 image = image_of(task);
+    struct member entering = {.image = image, .entered_as = image, .waits = TO_ENTER};
+    join(task, &entering);
 }
 
 SEC("tp_btf/sched_process_fork")
@@ -567,13 +690,14 @@ int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
 {
     struct member *member = bpf_task_storage_get(&members, parent, 0, 0);
     if (!member) {
-        // CLONE_INTO_CGROUP.
-        if (root == 0 && is_of_cgroups(child))
-            join_running(child);
+        // CLONE_INTO_CGROUP, or a pid namespace that was entered by setns(2).
+        if (root == 0 && (is_of_pid_namespace(child) || is_of_cgroups(child)))
+            join_entering(child);
         return 0;
     }
     struct member inherited = *member;
     inherited.is_living = 0;
+    inherited.is_pending = 0;
     join(child, &inherited);
     return 0;
 }
@@ -582,7 +706,34 @@ SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(moved, struct cgroup *to, const char *path, struct task_struct *task)
 {
     if (!bpf_task_storage_get(&members, task, 0, 0) && is_in_scope(to))
-        join_running(task);
+        join_entering(task);
+    return 0;
+}
+
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(made, struct cgroup *cgroup, const char *path)
+{
+    char name[NAME_ROOM] = {};
+    if (bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(cgroup, kn, name)) <= 0)
+        return 0;
+    // The beginnings of the texts that end here, as bits. Without a branch, which the verifier would follow 2^256 times.
+    u64 matching = 0, is_in = 0;
+    u8 monitor_matching = 0, is_monitor = 0;
+    for (int i = 0; i < NAME_ROOM; i++) {
+        matching = (matching << 1 | 1) & places[(u8)name[i]];
+        is_in |= matching & last_place;
+        monitor_matching = (monitor_matching << 1 | 1) & monitor_places[(u8)name[i]];
+        is_monitor |= monitor_matching & 1 << 5;
+    }
+    u8 is_out = is_monitor != 0;
+    if (is_out ? is_in_scope(cgroup) : is_in) {
+        struct cgroup_key key = {
+            .id = BPF_CORE_READ(cgroup, kn, id),
+            .hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id),
+        };
+        if (bpf_map_update_elem(&cgroups, &key, &is_out, BPF_ANY))
+            __sync_fetch_and_add(&totals.lost_tasks, 1);
+    }
     return 0;
 }
 
@@ -595,7 +746,11 @@ int begin(struct bpf_iter__task *ctx)
     if (!task || task->flags & PF_EXITING || bpf_task_storage_get(&members, task, 0, 0))
         return 0;
     if (root == 0) {
-        if (is_of_cgroups(task))
+        if (!is_of_pid_namespace(task) && !is_of_cgroups(task))
+            return 0;
+        if (begins_entering)
+            join_entering(task);
+        else
             join_running(task);
         return 0;
     }
@@ -619,7 +774,7 @@ int begin(struct bpf_iter__task *ctx)
         join_running(task);
         return 0;
     }
-    struct member waiting = {.is_waiting = 1};
+    struct member waiting = {.waits = TO_BEGIN};
     join(task, &waiting);
     return 0;
 }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::cgroups;
-use super::kernel::{Begin, Kernel};
+use super::kernel::{Begin, Inside, Kernel, namespace_of};
 use super::{Ebpf, NAME};
 use crate::backend::launch::{Launched, launch, wait_for};
 use crate::backend::{
@@ -75,21 +75,38 @@ impl Backend for Ebpf {
 impl Begin {
     /// The begin of a target. `child` will be the command.
     fn of(target: &Target, child: Task) -> Result<Begin, Unavailable> {
-        let scope = match target {
-            Target::Command(_) => return Ok(Begin::Waiting(child)),
+        let (scope, will_start) = match target {
             Target::Process(process) => return Ok(Begin::Running(*process)),
-            Target::Scope(scope) => scope,
+            Target::Command(command) => match &command.starts {
+                Some(scope) => (scope, true),
+                None => return Ok(Begin::Waiting(child)),
+            },
+            Target::Scope(scope) => (scope, false),
         };
         let cgroups = cgroups::in_scope(scope).map_err(Unavailable::failed)?;
-        if cgroups.is_empty() {
-            let what = match scope {
-                Scope::Cgroup(path) => path.display().to_string(),
-                Scope::Container(part) => format!("*{part}*"),
-                Scope::Everything => "/".to_owned(),
-            };
-            return Err(Unavailable::Forbidden(format!("there is no cgroup {what}")));
+        let mut inside = Inside {
+            cgroups,
+            ..Inside::default()
+        };
+        let missing = match scope {
+            Scope::Cgroup(path) => format!("there is no cgroup {}", path.display()),
+            Scope::Everything => "there is no cgroup /".to_owned(),
+            Scope::Container(part) => {
+                inside.named = Some(part.clone());
+                format!("there is no cgroup *{part}*")
+            }
+            Scope::ContainerOf(process) => {
+                let of = |process| namespace_of(process, "pid");
+                inside.pid_namespace = of(*process).filter(|_| of(*process) != of(proc::myself()));
+                format!("process {process} is in no container")
+            }
+        };
+        inside.enters = will_start;
+        let waits = will_start && inside.named.is_some();
+        if inside.cgroups.is_empty() && inside.pid_namespace.is_none() && !waits {
+            return Err(Unavailable::Forbidden(missing));
         }
-        Ok(Begin::Cgroups(cgroups))
+        Ok(Begin::Inside(inside))
     }
 }
 
@@ -160,10 +177,10 @@ fn follow(
         let is_enough = until == Until::Exit || stop.is_requested();
         let is_over = command_is_over && (is_enough || kernel.living().map_err(unavailable)? == 0);
         // After the last look at who lives: it holds what the last of them called.
-        kernel.read(run).map_err(unavailable)?;
         if is_over {
-            return Ok(());
+            return kernel.read_last(run).map_err(unavailable);
         }
+        kernel.read(run).map_err(unavailable)?;
         // A stop ends the wait for the command too, so it needs no look of its own until then.
         let next = match over {
             Some(over) if !command_is_over => over.as_fd(),

@@ -14,8 +14,8 @@ use super::translate::Translator;
 use super::{AuditReading, AuditSourceError, Message, NAME, is_logged, lost};
 use crate::audit::{Record, Selection};
 use crate::backend::{
-    Backend, Collector, Detail, Error, Notice, OneRun, Promise, RunEnd, Stop, Target, Unavailable,
-    proc,
+    Backend, Collector, Detail, Error, Notice, OneRun, Promise, RunEnd, Scope, Stop, Target,
+    Unavailable, proc,
 };
 use crate::event::{Event, Sink, Task};
 
@@ -40,8 +40,18 @@ pub struct Follow {
 /// How often to check whether the recording must end.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-const COMMAND: Unavailable =
-    Unavailable::Target("a command: it follows programs that others start");
+/// Refuses what can't be followed.
+fn check(target: &Target) -> Result<(), Unavailable> {
+    match target {
+        Target::Command(_) => Err(Unavailable::Target(
+            "a command: it follows programs that others start",
+        )),
+        Target::Scope(Scope::ContainerOf(_)) => Err(Unavailable::Target(
+            "a container that is named by a process",
+        )),
+        Target::Process(_) | Target::Scope(_) => Ok(()),
+    }
+}
 
 impl Backend for Follow {
     fn name(&self) -> &'static str {
@@ -49,9 +59,7 @@ impl Backend for Follow {
     }
 
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
-        if let Target::Command(_) = target {
-            return Err(COMMAND);
-        }
+        check(target)?;
         let source = if self.reading.source.may_be_elsewhere() {
             self.reading.source.clone()
         } else {
@@ -70,12 +78,10 @@ impl Backend for Follow {
         collector: &mut (dyn Collector + Send),
         stop: &Stop,
     ) -> Result<(), Error> {
-        if let Target::Command(_) = target {
-            return Err(Error::Unavailable {
-                backend: NAME,
-                source: COMMAND,
-            });
-        }
+        check(target).map_err(|source| Error::Unavailable {
+            backend: NAME,
+            source,
+        })?;
         let elsewhere = self.reading.source.may_be_elsewhere();
         if !elsewhere && !is_logged() {
             return Err(AuditSourceError::NotLogged.into());

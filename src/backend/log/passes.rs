@@ -44,9 +44,9 @@ impl Backend for Log {
     }
 
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
-        let Target::Command(_) = target else {
+        if target.scope().is_some() || !matches!(target, Target::Command(_)) {
             return Err(NOT_A_COMMAND);
-        };
+        }
         let intake = Intake::probe(&self.reading)?;
         let passes = self.passes;
         Ok(Promise {
@@ -65,7 +65,7 @@ impl Backend for Log {
         collector: &mut (dyn Collector + Send),
         stop: &Stop,
     ) -> Result<(), Error> {
-        let Target::Command(command) = target else {
+        let (Target::Command(command), None) = (target, target.scope()) else {
             return Err(Error::Unavailable {
                 backend: NAME,
                 source: NOT_A_COMMAND,

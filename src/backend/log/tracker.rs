@@ -32,7 +32,9 @@ impl Tracker {
     pub(super) fn new(target: &Target) -> Result<Tracker, Error> {
         let scope = match target {
             Target::Scope(scope @ (Scope::Cgroup(_) | Scope::Container(_))) => Some(scope),
-            Target::Scope(Scope::Everything) | Target::Process(_) | Target::Command(_) => None,
+            Target::Scope(Scope::Everything | Scope::ContainerOf(_))
+            | Target::Process(_)
+            | Target::Command(_) => None,
         };
         let root = match target {
             Target::Process(process) => Some(process.0),
@@ -270,6 +272,8 @@ fn is_path_in(path: &str, scope: &Scope) -> bool {
         Scope::Everything => true,
         Scope::Cgroup(cgroup) => Path::new(path).starts_with(cgroup),
         Scope::Container(id) => path.split('/').any(|part| part.contains(id)),
+        // Such a target is refused.
+        Scope::ContainerOf(_) => false,
     }
 }
 

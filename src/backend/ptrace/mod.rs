@@ -95,6 +95,9 @@ impl Backend for Ptrace {
     /// Traces a child that executes nothing, and asks whether a running process may be traced.
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
         check_kernel()?;
+        if target.scope().is_some() {
+            return Err(SCOPE);
+        }
         let how = match target {
             Target::Command(command) => {
                 probe::trace_child()?;
@@ -123,7 +126,7 @@ impl Backend for Ptrace {
             backend: self.name(),
             source,
         };
-        if let Target::Scope(_) = target {
+        if target.scope().is_some() {
             return Err(unavailable(SCOPE));
         }
         let myself = Status::of_recorder();

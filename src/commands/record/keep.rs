@@ -25,7 +25,7 @@ pub(in crate::commands) struct Keep<'a> {
 
 /// A recording with its latest run.
 pub(in crate::commands) struct Added {
-    recording: Recording,
+    pub(in crate::commands) recording: Recording,
     latest: RunId,
 }
 

@@ -3,16 +3,17 @@
 pub(super) mod keep;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 
-use sc_record::backend::{Backend, Follow, Scope, Target};
+use sc_record::backend::{Backend, Ebpf, Follow, Scope, Target, is_container_init};
 use sc_record::event::Task;
 use sc_record::recording::{Journal, Name, Run};
 use sc_record::syscall::Syscall;
 
 use self::keep::Keep;
 use super::{exit_status, profile};
-use crate::cli::RecordArgs;
+use crate::cli::{self, RecordArgs};
 use crate::ui::failure::NoRecord;
 use crate::ui::observation::{self, Observation};
 use crate::ui::summary::Say;
@@ -30,6 +31,15 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
         keep.assume(assumed);
     }
     keep.prepare()?;
+    if let (Target::Command(command), None) = (&target, target.scope())
+        && starts_containers(&command.argv)
+    {
+        let client = Path::new(&command.argv[0]).file_name().unwrap_or_default();
+        let client = client.display();
+        say!(
+            "sc-record: warning: {client} is recorded, and not the container, which is no child of it: sc-record container run --engine {client} -- IMAGE CMD"
+        );
+    }
     let backends = backends(args, follows, known);
 
     let verbosity = args.keep.verbosity;
@@ -93,13 +103,58 @@ fn status(run: &Run, target: &Target, observation: &Observation<'_>) -> u8 {
 
 fn target(args: &RecordArgs, follows: bool) -> anyhow::Result<Target> {
     if !args.command.is_empty() {
-        return observation::command(&args.observe, &args.command);
+        let mut target = observation::command(&args.observe, &args.command)?;
+        if let Target::Command(command) = &mut target {
+            command.starts = args.follow.container.clone().map(Scope::Container);
+        }
+        return Ok(target);
     }
     match (args.pid, &args.follow.container) {
-        (Some(pid), _) => Ok(Target::process(Task(pid))?),
+        (Some(pid), _) => process(args, Task(pid)),
         (None, Some(id)) => Ok(Target::Scope(Scope::Container(id.clone()))),
         (None, None) if follows => Ok(Target::Scope(Scope::Everything)),
         (None, None) => anyhow::bail!("there is neither a command nor a process"),
+    }
+}
+
+/// Whether a command is a client that has a container engine start a program.
+fn starts_containers(argv: &[OsString]) -> bool {
+    let (Some(client), arguments) = (argv.first(), argv.get(1..).unwrap_or_default()) else {
+        return false;
+    };
+    let client = Path::new(client).file_name().unwrap_or_default();
+    let starts = |argument: &OsString| {
+        ["run", "start", "exec", "create", "compose"]
+            .iter()
+            .any(|verb| argument == verb)
+    };
+    ["docker", "podman", "nerdctl", "ctr"]
+        .iter()
+        .any(|engine| client == *engine)
+        && arguments.iter().any(starts)
+}
+
+/// A process, or the container whose first process it is.
+fn process(args: &RecordArgs, process: Task) -> anyhow::Result<Target> {
+    let alone = Target::process(process)?;
+    let counts = matches!(
+        args.observe.backend,
+        cli::Backend::Auto | cli::Backend::Ebpf
+    );
+    if args.observe.is_log_mode() || !counts || !is_container_init(process) {
+        return Ok(alone);
+    }
+    let container = Target::Scope(Scope::ContainerOf(process));
+    match Ebpf.probe(&container) {
+        Ok(_) => Ok(container),
+        Err(_) if args.observe.backend == cli::Backend::Ebpf => Ok(container),
+        Err(why) => {
+            say!(
+                "sc-record: warning: process {process} is the first of a container, and processes that enter the container later are not recorded: {}",
+                why.chain()
+            );
+            Ok(alone)
+        }
     }
 }
 
@@ -125,8 +180,11 @@ fn default_name(args: &RecordArgs, target: &Target) -> Name {
     match (name, target) {
         (Some(name), _) => Name::of_command(name),
         // As long as engines show it.
-        (None, Target::Scope(Scope::Container(id))) => {
+        (None, target) if let Some(Scope::Container(id)) = target.scope() => {
             Name::of_command(Path::new(&id.chars().take(12).collect::<String>()))
+        }
+        (None, Target::Scope(Scope::ContainerOf(process))) => {
+            Name::of_command(&Target::Process(*process).program())
         }
         (None, _) => Name::of_command(Path::new("log")),
     }

@@ -45,7 +45,7 @@ fn outcome(
             }
             Event::Lost { count, why } => writeln!(text, "lost {count:?}: {why}"),
             Event::Outcome { task, outcome } => writeln!(text, "{task} {outcome:?}"),
-            Event::Runtime { syscall } => writeln!(text, "runtime {syscall}"),
+            Event::Runtime { syscall, .. } => writeln!(text, "runtime {syscall}"),
         };
     };
     let summary = import_strace(sources, options, &mut sink, &mut |problem| {
