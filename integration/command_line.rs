@@ -24,6 +24,7 @@ const VERBS: &[&str] = &[
     "diff",
     "explain",
     "generate",
+    "hook",
     "import",
     "import audit",
     "import strace",

@@ -78,6 +78,11 @@ impl Engine {
         arguments
     }
 
+    /// Where Podman looks for hooks.
+    pub(crate) fn hooks() -> PathBuf {
+        Engines::get().directory.join("hooks.d")
+    }
+
     /// Runs the engine's client.
     pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(self, room: &Room, arguments: &[S]) -> Ended {
         room.spawn(self.command(self.client()).args(arguments))

@@ -26,7 +26,12 @@ pub enum Scope {
     /// Those of one container: a component of their cgroup path contains this text. Container engines put the id there.
     Container(String),
     /// Those of the container of this process: its pid namespace, and its cgroups that the recorder is not in.
-    ContainerOf(Task),
+    ContainerOf {
+        /// The process.
+        process: Task,
+        /// Its program runs. If not, a container runtime is about to execute it.
+        has_begun: bool,
+    },
     /// Every process on the machine.
     Everything,
 }

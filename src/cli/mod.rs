@@ -10,6 +10,7 @@ mod diff;
 mod explain;
 mod generate;
 mod groups;
+mod hook;
 mod import;
 mod inspect;
 mod lint;
@@ -40,6 +41,7 @@ pub(crate) use self::generate::GenerateArgs;
 pub(crate) use self::groups::{
     EnforceArgs, KeepArgs, Labels, ObserveArgs, ProfileArgs, ReadArgs, Verbosity,
 };
+pub(crate) use self::hook::HookArgs;
 pub(crate) use self::import::{
     FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat,
 };
@@ -140,6 +142,8 @@ pub(crate) enum Verb {
     Agent(Box<AgentArgs>),
     /// Run a container, record it, and try its profile
     Container(ContainerArgs),
+    /// Record the container that a runtime starts, as its hook: a replacement for oci-seccomp-bpf-hook
+    Hook(HookArgs),
     /// Measure what a container runtime calls before it executes the program
     Baseline(BaselineArgs),
     /// Merge recordings, keeping each run once

@@ -9,6 +9,7 @@ mod convert;
 mod diff;
 mod explain;
 mod generate;
+mod hook;
 mod import;
 mod input;
 mod inspect;
@@ -35,6 +36,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         None => record::record(&cli.record),
         Some(Verb::Agent(args)) => agent::agent(&args),
         Some(Verb::Container(args)) => container::container(&args),
+        Some(Verb::Hook(args)) => hook::hook(&args),
         Some(Verb::Baseline(args)) => baseline::baseline(&args),
         Some(Verb::Merge(args)) => merge::merge(&args),
         Some(Verb::Generate(args)) => generate::generate(&args),

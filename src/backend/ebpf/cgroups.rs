@@ -33,7 +33,7 @@ pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<CgroupKey>> {
                 directories.push(hierarchy.root.join(path));
             }
             Scope::Container(part) => find(&hierarchy.root, part, &mut directories),
-            Scope::ContainerOf(process) => {
+            Scope::ContainerOf { process, .. } => {
                 let its = fs::read_to_string(format!("/proc/{process}/cgroup"))?;
                 let path = path_in(&its, hierarchy.id);
                 let path = path.filter(|path| Some(*path) != path_in(&own, hierarchy.id));

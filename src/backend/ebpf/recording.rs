@@ -95,13 +95,14 @@ impl Begin {
                 inside.named = Some(part.clone());
                 format!("there is no cgroup *{part}*")
             }
-            Scope::ContainerOf(process) => {
+            Scope::ContainerOf { process, has_begun } => {
+                inside.enters = !has_begun;
                 let of = |process| namespace_of(process, "pid");
                 inside.pid_namespace = of(*process).filter(|_| of(*process) != of(proc::myself()));
                 format!("process {process} is in no container")
             }
         };
-        inside.enters = will_start;
+        inside.enters |= will_start;
         let waits = will_start && inside.named.is_some();
         if inside.cgroups.is_empty() && inside.pid_namespace.is_none() && !waits {
             return Err(Unavailable::Forbidden(missing));

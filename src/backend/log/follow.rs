@@ -46,7 +46,7 @@ fn check(target: &Target) -> Result<(), Unavailable> {
         Target::Command(_) => Err(Unavailable::Target(
             "a command: it follows programs that others start",
         )),
-        Target::Scope(Scope::ContainerOf(_)) => Err(Unavailable::Target(
+        Target::Scope(Scope::ContainerOf { .. }) => Err(Unavailable::Target(
             "a container that is named by a process",
         )),
         Target::Process(_) | Target::Scope(_) => Ok(()),

@@ -32,7 +32,7 @@ impl Tracker {
     pub(super) fn new(target: &Target) -> Result<Tracker, Error> {
         let scope = match target {
             Target::Scope(scope @ (Scope::Cgroup(_) | Scope::Container(_))) => Some(scope),
-            Target::Scope(Scope::Everything | Scope::ContainerOf(_))
+            Target::Scope(Scope::Everything | Scope::ContainerOf { .. })
             | Target::Process(_)
             | Target::Command(_) => None,
         };
@@ -273,7 +273,7 @@ fn is_path_in(path: &str, scope: &Scope) -> bool {
         Scope::Cgroup(cgroup) => Path::new(path).starts_with(cgroup),
         Scope::Container(id) => path.split('/').any(|part| part.contains(id)),
         // Such a target is refused.
-        Scope::ContainerOf(_) => false,
+        Scope::ContainerOf { .. } => false,
     }
 }
 

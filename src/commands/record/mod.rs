@@ -144,7 +144,10 @@ fn process(args: &RecordArgs, process: Task) -> anyhow::Result<Target> {
     if args.observe.is_log_mode() || !counts || !is_container_init(process) {
         return Ok(alone);
     }
-    let container = Target::Scope(Scope::ContainerOf(process));
+    let container = Target::Scope(Scope::ContainerOf {
+        process,
+        has_begun: true,
+    });
     match Ebpf.probe(&container) {
         Ok(_) => Ok(container),
         Err(_) if args.observe.backend == cli::Backend::Ebpf => Ok(container),
@@ -183,7 +186,7 @@ fn default_name(args: &RecordArgs, target: &Target) -> Name {
         (None, target) if let Some(Scope::Container(id)) = target.scope() => {
             Name::of_command(Path::new(&id.chars().take(12).collect::<String>()))
         }
-        (None, Target::Scope(Scope::ContainerOf(process))) => {
+        (None, Target::Scope(Scope::ContainerOf { process, .. })) => {
             Name::of_command(&Target::Process(*process).program())
         }
         (None, _) => Name::of_command(Path::new("log")),
