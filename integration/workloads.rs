@@ -288,6 +288,11 @@ workloads! {
         strace: Strace::Disturbs,
         certain: &[("x86/epoll_wait", 2), ("x86/io_uring_enter", 1)],
     }
+    a_signal_that_another_thread_takes_ends_no_timed_call: "woken_threads" {
+        // Under strace, calls end with EINTR.
+        strace: Strace::Disturbs,
+        certain: &[("x86_64/epoll_wait", 44), ("x86_64/rt_sigtimedwait", 33), ("x86_64/recvfrom", 33)],
+    }
     a_call_whose_instruction_is_overwritten: "rewritten_call" {
         varies: FUTEX,
         certain: &[("x86_64/epoll_wait", 1), ("x86_64/sched_get_priority_min", 1)],

@@ -33,6 +33,8 @@ struct filter { u32 rules; struct rule rule[RULES]; };
 
 struct task {
     u32 used, tid, parent, thread;
+    u32 process;                      /* The slot of the task that its process began as. */
+    u32 handled_by_process;           /* Of that task: what all threads of the process handled. */
     u32 begun_key, begun_abi;         /* The call that it is in, if it may not return. */
     u32 pending;
     int status;                       /* The exit status that it is about to have; -1: unknown. */
@@ -528,6 +530,7 @@ void handler(int signal, struct siginfo *info, void *context)
     (void)context;
     t->level++;
     t->handled++;
+    __atomic_add_fetch(&SHARED->task[t->process].handled_by_process, 1, __ATOMIC_SEQ_CST);
     add(&SHARED->handlers);
     if (signal == SIGSYS) {
         t->selector = 0;
@@ -584,6 +587,8 @@ static void sleeps(struct task *t)
     u64 ms = chance(t, 8) ? 15 : 1 + rnd(t, 4), time[2] = {0, ms * 1000000}, zero_mask = 0;
     u64 event[2], mask_and_size[2] = {0, 8};
     u32 kind = rnd(t, 16), handled = t->handled;
+    volatile u32 *by_process = &SHARED->task[t->process].handled_by_process;
+    u32 handled_by_process = *by_process;
     u64 before = now(t);
     long result = 0, expected = 0;
     int fd = -1;
@@ -676,8 +681,12 @@ static void sleeps(struct task *t)
         CALL1(N_CLOSE, fd);
     /* Stop signals do end some of these early (signal(7)). */
     int disturbed = t->handled != handled || may(STOPS);
-    /* A signal for a process can wake more than the thread that takes it: one that is ignored, too, where there is a tracer. */
-    disturbed |= may(THREADS) || may(FLIPS) || may(REWRITES) || may(VFORK_TSYNC);
+    /* A signal can wake one thread, and another one handles it: that may be about to. */
+    if (result == -EINTR && !disturbed && (may(THREADS) || may(FLIPS) || may(REWRITES) || may(VFORK_TSYNC))) {
+        for (int i = 0; i < 200 && *by_process == handled_by_process; i++)
+            sleep_us(t, 1000);
+        disturbed = *by_process != handled_by_process;
+    }
     /* The kernel closes a ring later, in the task that had it, which interrupts its calls. */
     disturbed |= t->had_ring && kind < 15;
     /* So does a blocked signal without a handler that a mask unblocks. */
@@ -744,6 +753,7 @@ static struct task *new_task(struct task *t, int thread)
     child->used = 1;
     child->parent = slot_of(t);
     child->thread = thread;
+    child->process = thread ? t->process : (u32)slot;
     child->random = t->random * 6364136223846793005ul + slot * 1442695040888963407ul + 1;
     child->ops = t->ops > 1 ? 1 + rnd(t, t->ops) : 1;
     child->depth = t->depth + 1;

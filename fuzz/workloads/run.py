@@ -3,7 +3,7 @@
 
     fuzz/workloads/run.py [--mode MODE] [--sc-record PROGRAM] FIRST LAST
 
-Each seed from FIRST up to LAST, without LAST, is one run of random.c. The program counts each call before it makes it (begun) and after
+Each seed from FIRST to LAST is one run of random.c. The program counts each call before it makes it (begun) and after
 it returned (returned). A finding is a difference that a complete run must not have: a call that returned and is not recorded, a
 recorded call that was not begun, another exit status than without the recorder, a loss without a cause, a run that does not end. Exit status 1:
 there are findings. To repeat one, give its seed. Needs root, x86-64 and gcc; runs in its own pid namespace.
@@ -76,7 +76,7 @@ def plan(seed, mode):
     if mask & BIT["STOPS"]:
         for kind in ["KILLS", "DEATHS", "THREADS", "FLIPS", "REWRITES", "VFORK_TSYNC"]:
             mask &= ~BIT[kind]
-    if mask & (BIT["KILLS"] | BIT["DEATHS"] | BIT["EXECS"]):
+    if mask & (BIT["KILLS"] | BIT["DEATHS"] | BIT["EXECS"] | BIT["ORPHANS"]):
         mask &= ~BIT["VFORK_TSYNC"]
     if mode != "default":
         mask &= ~BIT["VSYSCALLS"]
@@ -235,14 +235,14 @@ def main():
         flags = "-static -nostdlib -ffreestanding -fno-stack-protector -fno-pie -no-pie -mno-red-zone -fno-builtin -mgeneral-regs-only"
         source = str(HERE / "random.c")
         subprocess.run(["gcc", "-O1", *flags.split(), "-o", folder / "random", source], check=True)
-        for seed in range(options.first, options.last):
+        for seed in range(options.first, options.last + 1):
             result = run(options, folder, seed)
             found = findings(options, result)
             if found:
                 bad += 1
                 kinds = " ".join(kind for kind in KINDS if result.mask & BIT[kind])
                 print(f"seed {seed} ({kinds})", *found, sep="\n    ", flush=True)
-    print(f"{options.last - options.first} runs, {bad} with findings")
+    print(f"{options.last - options.first + 1} runs, {bad} with findings")
     return 1 if bad else 0
 
 

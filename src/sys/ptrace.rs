@@ -118,6 +118,23 @@ pub(crate) fn is_fault(task: Task) -> bool {
     info.is_ok_and(|info| info.si_code > 0)
 }
 
+/// Whether the signal in whose signal-delivery-stop a tracee is was sent to this thread, and not to its process: by tgkill(2),
+/// or by a fault.
+pub(crate) fn is_for_thread(task: Task) -> bool {
+    let faults = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+    ];
+    let info = nix::sys::ptrace::getsiginfo(Pid::from_raw(task.0));
+    info.is_ok_and(|info| {
+        info.si_code == libc::SI_TKILL || (info.si_code > 0 && faults.contains(&info.si_signo))
+    })
+}
+
 /// Whether a filter sent the SIGSYS in whose signal-delivery-stop a tracee is.
 pub(crate) fn is_of_seccomp(task: Task) -> bool {
     /// `asm-generic/siginfo.h`.

@@ -76,6 +76,13 @@ pub(super) fn at_entry(
             })
         }
         Special::Ptrace if TRACING.contains(&first) => Some(OnExit::Tracing),
+        Special::SocketOption => {
+            tracees.sockets_have_limits |= match syscall.name().as_deref() {
+                Some("socketcall") => int(first) == SYS_SETSOCKOPT,
+                _ => int(second) == SOL_SOCKET && LIMITS_OF_SOCKETS.contains(&int(third)),
+            };
+            None
+        }
         Special::Clone
         | Special::Prctl
         | Special::Ptrace
@@ -146,7 +153,8 @@ pub(super) fn at_exit(
         | OnExit::HideFilter
         | OnExit::NoNewPrivs
         | OnExit::HideNoNewPrivs
-        | OnExit::Tracing => {}
+        | OnExit::Tracing
+        | OnExit::Sleep => {}
     }
     Ok(None)
 }
@@ -254,8 +262,9 @@ fn adopt(tracees: &mut Tracees, parent: Task, value: i64) -> bool {
     let child_state = tracees.get(child);
     (child_state.stops, child_state.seccomp, child_state.room) = (stops, seccomp, room);
     (child_state.no_new_privs, child_state.early) = (no_new_privs, false);
+    child_state.has_threads = true;
     if !was_tracee {
-        child_state.interrupted = true;
+        child_state.interrupt();
         // It dies as it likes.
         let _ = requests::interrupt(Pid::from_raw(child.0));
     }
@@ -275,6 +284,12 @@ const SECCOMP_SET_MODE_FILTER: u64 = 1;
 
 /// `PTRACE_TRACEME`, `PTRACE_ATTACH`, `PTRACE_SEIZE` (linux/ptrace.h).
 const TRACING: [u64; 3] = [0, 16, 0x4206];
+
+/// `socket.h`; `SO_RCVTIMEO` and `SO_SNDTIMEO`, with either size of time.
+const SOL_SOCKET: u64 = 1;
+const LIMITS_OF_SOCKETS: [u64; 4] = [20, 21, 66, 67];
+/// `linux/net.h`.
+const SYS_SETSOCKOPT: u64 = 14;
 
 /// Strict mode excludes a filter: the recording filter would make the kernel answer EINVAL. So the call is skipped with
 /// the result 0, and the recorder, which sees every call of the task, enforces strict mode.

@@ -14,6 +14,8 @@ pub(super) enum Special {
     Seccomp,
     Ptrace,
     Landlock,
+    /// One that can give a socket a limit.
+    SocketOption,
     /// One that ends with EINTR where other calls are restarted, and that has a limit.
     Sleep(Sleep),
     /// One that ends with EINTR and must not be entered again.
@@ -45,13 +47,15 @@ pub(super) enum Limit {
     Ring,
 }
 
-const SPECIAL: [(&str, Special); 7] = [
+const SPECIAL: [(&str, Special); 9] = [
     ("clone", Special::Clone),
     ("clone3", Special::Clone3),
     ("prctl", Special::Prctl),
     ("seccomp", Special::Seccomp),
     ("ptrace", Special::Ptrace),
     ("landlock_restrict_self", Special::Landlock),
+    ("setsockopt", Special::SocketOption),
+    ("socketcall", Special::SocketOption),
     // The descriptor is gone, or another file's by now.
     ("close", Special::Final),
 ];

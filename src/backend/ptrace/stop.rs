@@ -34,8 +34,8 @@ pub(super) enum Stop {
     Seccomp,
     /// A syscall-enter-stop or syscall-exit-stop; `PTRACE_GET_SYSCALL_INFO` says which.
     Syscall,
-    /// It made a task, by fork, vfork or clone.
-    NewTask,
+    /// It made a task, by fork or vfork; or by clone(2) with another signal than SIGCHLD, as threads are made.
+    NewTask { by_clone: bool },
     /// execve(2) succeeded.
     Exec,
     /// A group-stop, by this signal.
@@ -132,9 +132,8 @@ fn alive<T>(result: nix::Result<T>) -> Result<T, Died> {
 fn classify(signal: i32, event: i32) -> Stop {
     match event {
         libc::PTRACE_EVENT_SECCOMP => Stop::Seccomp,
-        libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
-            Stop::NewTask
-        }
+        libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => Stop::NewTask { by_clone: false },
+        libc::PTRACE_EVENT_CLONE => Stop::NewTask { by_clone: true },
         libc::PTRACE_EVENT_EXEC => Stop::Exec,
         libc::PTRACE_EVENT_STOP => match signal {
             libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => Stop::Group(signal),

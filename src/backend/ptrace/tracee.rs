@@ -58,8 +58,11 @@ pub(super) struct Tracee {
     pub(super) sleeping: Option<Sleeping>,
     /// Its latest call ended, or will end, by a signal that it doesn't ignore, or by a stop.
     pub(super) disturbed: bool,
-    /// The recorder interrupted it, wherever it was.
-    pub(super) interrupted: bool,
+    /// The recorder interrupted it, wherever it was: in how many of its next stops that can show. The first one can have
+    /// been under way before.
+    pub(super) interrupted: u8,
+    /// Its process has or had other threads.
+    pub(super) has_threads: bool,
     /// It stopped before its parent stopped for having made it.
     pub(super) early: bool,
     /// The recorder makes it enter a call a second time.
@@ -82,12 +85,25 @@ impl Tracee {
             undo: None,
             sleeping: None,
             disturbed: false,
-            interrupted: false,
+            interrupted: 0,
+            has_threads: false,
             early: false,
             again: None,
             room: None,
             until: None,
         }
+    }
+
+    /// The recorder is about to interrupt it (`PTRACE_INTERRUPT`).
+    pub(super) fn interrupt(&mut self) {
+        self.interrupted = 2;
+    }
+
+    /// Whether its stop, a trap or another one, can show that the recorder interrupted it.
+    pub(super) fn may_show_interrupt(&mut self, is_trap: bool) -> bool {
+        let before = self.interrupted;
+        self.interrupted = if is_trap { 0 } else { before.saturating_sub(1) };
+        before > 0
     }
 
     /// How to resume it.
@@ -125,6 +141,8 @@ pub(super) enum OnExit {
         /// Where the kernel finds the arguments, if not in memory that the workload can change.
         copy: Option<Place>,
     },
+    /// If it ended with EINTR, find out whether a signal is the reason.
+    Sleep,
     /// Restore what was changed.
     Undo(Undo),
 }
@@ -223,6 +241,8 @@ pub(super) struct Tracees {
     pub(super) hide_no_new_privs: bool,
     pub(super) known: HashMap<Task, Tracee, FxBuildHasher>,
     pub(super) copies: Copies,
+    /// A task has given a socket a limit (`SO_RCVTIMEO`, `SO_SNDTIMEO`).
+    pub(super) sockets_have_limits: bool,
 }
 
 impl Tracees {
@@ -237,6 +257,7 @@ impl Tracees {
             hide_no_new_privs,
             known: HashMap::default(),
             copies: Copies::default(),
+            sockets_have_limits: false,
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Alarm, Delayed, Engine, Held};
 use crate::backend::proc;
 use crate::backend::ptrace::arch::{Entry, MACHINE};
 use crate::backend::ptrace::special_calls;
-use crate::backend::ptrace::special_table::Special;
+use crate::backend::ptrace::special_table::{Limit, Sleep, Special};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::backend::ptrace::tracee::{OnExit, Seccomp, Sleeping, Stops};
 use crate::event::{CallOutcome, Event, Task};
@@ -67,11 +67,15 @@ impl Engine<'_> {
             }
             SyscallOp::Exit { value } => {
                 tracee.counted = false;
-                if std::mem::take(&mut tracee.reports_outcome) {
-                    let task = stopped.task();
-                    let outcome = CallOutcome::Returned(value);
-                    self.sink.event(Event::Outcome { task, outcome });
+                if value == -i64::from(libc::EINTR)
+                    && matches!(tracee.on_exit, Some(OnExit::Sleep))
+                    && !tracee.disturbed
+                {
+                    tracee.on_exit = None;
+                    self.woken(stopped);
+                    return Ok(());
                 }
+                self.report_outcome(stopped.task(), value);
                 if let Some(on_exit) = self.tracee(stopped.task()).on_exit.take() {
                     let tracees = &mut self.tracees;
                     let loss = special_calls::at_exit(tracees, &stopped, on_exit, value)?;
@@ -136,8 +140,8 @@ impl Engine<'_> {
         }
         let special = match self.specials.get(syscall) {
             None => return self.resume(stopped, 0),
-            Some(Special::Sleep(_)) if !MACHINE.result_replaces_argument => {
-                return self.entered_sleep(stopped, None);
+            Some(Special::Sleep(sleep)) if !MACHINE.result_replaces_argument => {
+                return self.entered_sleep(stopped, sleep, None);
             }
             Some(special) => special,
         };
@@ -153,12 +157,12 @@ impl Engine<'_> {
         let SyscallOp::Entry { args, .. } = info.op else {
             return self.resume(stopped, 0);
         };
-        if let Special::Sleep(_) = special {
+        if let Special::Sleep(sleep) = special {
             let entry = Entry {
                 argument: args[0],
                 ip: info.ip,
             };
-            return self.entered_sleep(stopped, Some(entry));
+            return self.entered_sleep(stopped, sleep, Some(entry));
         }
         self.entered_special(stopped, special, syscall, args)
     }
@@ -191,13 +195,65 @@ impl Engine<'_> {
     pub(super) fn entered_sleep(
         &mut self,
         stopped: Stopped,
+        sleep: Sleep,
         entry: Option<Entry>,
     ) -> Result<(), Died> {
+        let can_end_early = match sleep.limit {
+            Limit::Receive | Limit::Send => self.tracees.sockets_have_limits,
+            _ => true,
+        };
+        let tracee = self.tracee(stopped.task());
         // The time of a call that is entered again counts from its first entry.
-        let sleeping = &mut self.tracee(stopped.task()).sleeping;
-        let since = sleeping.map_or_else(Instant::now, |sleeping| sleeping.since);
-        *sleeping = Some(Sleeping { since, entry });
+        let since = (tracee.sleeping).map_or_else(Instant::now, |sleeping| sleeping.since);
+        tracee.sleeping = Some(Sleeping { since, entry });
+        if tracee.has_threads && can_end_early {
+            tracee.on_exit = Some(OnExit::Sleep);
+        }
         self.resume(stopped, 0)
+    }
+
+    /// A call of a process with threads ended with EINTR. The signal that woke the task can be gone: another thread took it.
+    /// That is about to be reported, if it isn't yet.
+    pub(super) fn woken(&mut self, stopped: Stopped) {
+        let decided = Instant::now() + Duration::from_millis(1);
+        self.woken.push((decided, stopped));
+        self.alarms.push(Reverse((decided, Alarm::Woken)));
+    }
+
+    /// A call that was interrupted by a signal that its process handles ends, whichever thread handles it. If there was none,
+    /// the call goes on, as it would without a recorder.
+    pub(super) fn decide_woken(&mut self) {
+        let now = Instant::now();
+        let due = self.woken.extract_if(.., |(decided, _)| *decided <= now);
+        for (_, stopped) in due.collect::<Vec<_>>() {
+            let _: Result<(), Died> = self.end_or_enter_again(stopped);
+        }
+    }
+
+    fn end_or_enter_again(&mut self, stopped: Stopped) -> Result<(), Died> {
+        let task = stopped.task();
+        let handled =
+            proc::process_of(task).and_then(|process| self.handled.get(&process).copied());
+        let tracee = self.tracee(task);
+        let since = tracee.sleeping.map(|sleeping| sleeping.since);
+        if handled > since {
+            tracee.disturbed = true;
+        } else {
+            self.go_on(&stopped)?;
+        }
+        if self.tracee(task).again.is_none()
+            && let SyscallOp::Exit { value } = stopped.syscall_info()?.op
+        {
+            self.report_outcome(task, value);
+        }
+        self.resume(stopped, 0)
+    }
+
+    fn report_outcome(&mut self, task: Task, value: i64) {
+        if std::mem::take(&mut self.tracee(task).reports_outcome) {
+            let outcome = CallOutcome::Returned(value);
+            self.sink.event(Event::Outcome { task, outcome });
+        }
     }
 
     pub(super) fn entered_special(
@@ -250,7 +306,7 @@ impl Engine<'_> {
         for (other, tracee) in self.tracees.siblings(task) {
             if tracee.stops == Stops::Filter {
                 tracee.stops = Stops::Syscalls;
-                tracee.interrupted = true;
+                tracee.interrupt();
                 if requests::interrupt(Pid::from_raw(other.0)).is_ok() {
                     waiting_for.insert(other);
                 }

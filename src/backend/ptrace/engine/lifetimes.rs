@@ -9,12 +9,13 @@ use crate::event::{CallOutcome, Event, Task};
 use crate::recording::Exit;
 
 impl Engine<'_> {
-    pub(super) fn new_task(&mut self, stopped: Stopped) -> Result<(), Died> {
+    pub(super) fn new_task(&mut self, stopped: Stopped, by_clone: bool) -> Result<(), Died> {
         let parent = stopped.task();
         let Ok(child) = i32::try_from(stopped.message()?).map(Task) else {
             return self.resume(stopped, 0);
         };
         let tracee = self.tracee(parent);
+        tracee.has_threads |= by_clone;
         let (stops, seccomp, room) = (tracee.stops, tracee.seccomp, tracee.room);
         let no_new_privs = tracee.no_new_privs;
         let undo = tracee.on_exit.as_ref().and_then(OnExit::undo).cloned();
@@ -29,6 +30,7 @@ impl Engine<'_> {
             let child = self.tracee(child);
             child.room = room;
             child.no_new_privs |= no_new_privs;
+            child.has_threads |= by_clone;
             if !std::mem::take(&mut child.early) {
                 child.undo = undo;
             }
@@ -77,7 +79,8 @@ impl Engine<'_> {
             }
             self.sink.event(Event::Exit { task: former });
         }
-        self.tracee(task).room = None;
+        let tracee = self.tracee(task);
+        (tracee.room, tracee.has_threads) = (None, false);
         if let Some(sites) = &mut self.sites {
             sites.executed(task);
         }
@@ -104,6 +107,7 @@ impl Engine<'_> {
     }
 
     pub(super) fn gone(&mut self, task: Task, exit: Exit) {
+        self.handled.remove(&task);
         if let Some(tracee) = self.tracees.known.remove(&task) {
             if tracee.early {
                 self.unborn_dead.insert(task);

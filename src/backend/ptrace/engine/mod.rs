@@ -4,7 +4,7 @@ mod entries;
 mod lifetimes;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use nix::sys::ptrace::{self as requests, Options};
@@ -58,6 +58,8 @@ enum Alarm {
     Limit(Task),
     /// A tracee that is held may be let go.
     Held,
+    /// It is time to decide about a call that ended with EINTR.
+    Woken,
 }
 
 /// Follows the tracees of the calling thread.
@@ -70,6 +72,10 @@ pub(super) struct Engine<'a> {
     command: CommandEnd,
     held: Vec<Held>,
     delayed: Vec<Delayed>,
+    /// Tracees at the exit of a call that ended with EINTR, and when that is decided.
+    woken: Vec<(Instant, Stopped)>,
+    /// When a process with threads last handled a signal that was sent to no thread in particular.
+    handled: HashMap<Task, Instant, FxBuildHasher>,
     /// Of those that ended in a call that makes a task, whose first stop may be yet to come.
     undos_of_the_dead: VecDeque<Undo>,
     specials: SpecialTable,
@@ -104,6 +110,8 @@ impl<'a> Engine<'a> {
             command: CommandEnd::default(),
             held: Vec::new(),
             delayed: Vec::new(),
+            woken: Vec::new(),
+            handled: HashMap::default(),
             undos_of_the_dead: VecDeque::new(),
             specials: SpecialTable::new(),
             vsyscall: match filter {
@@ -131,7 +139,9 @@ impl<'a> Engine<'a> {
 
     /// A task that ran before it was seized.
     pub(super) fn meet_running(&mut self, task: Task) {
-        self.tracee(task).interrupted = true;
+        let tracee = self.tracee(task);
+        tracee.has_threads = true;
+        tracee.interrupt();
         let executable = proc::executable_of(task);
         self.sink.event(Event::Exec { task, executable });
         self.report_unseen(|vsyscall| vsyscall.executes(task));
@@ -187,6 +197,7 @@ impl<'a> Engine<'a> {
                 self.gone(task, exit);
                 self.held.retain(|held| held.caller.task() != task);
                 self.delayed.retain(|delayed| delayed.caller.task() != task);
+                self.woken.retain(|(_, stopped)| stopped.task() != task);
                 self.release_held(task);
             }
             Change::Interrupted => {}
@@ -223,7 +234,7 @@ impl<'a> Engine<'a> {
         // Whatever the stop is, the kernel takes it for the one that PTRACE_INTERRUPT asked for, too. Where the tracee was to
         // enter its call again before, it can be at the entry of that, or of another call.
         let tracee = self.tracee(stopped.task());
-        if std::mem::take(&mut tracee.interrupted)
+        if tracee.may_show_interrupt(stop == Stop::Trap)
             && tracee.again.is_none()
             && !matches!(stop, Stop::Signal(_))
         {
@@ -237,12 +248,16 @@ impl<'a> Engine<'a> {
         match stop {
             Stop::Seccomp => self.at_filter(stopped),
             Stop::Syscall => self.at_syscall(stopped),
-            Stop::NewTask => self.new_task(stopped),
+            Stop::NewTask { by_clone } => self.new_task(stopped, by_clone),
             Stop::Exec => self.executed(stopped),
             Stop::Signal(signal) => self.signal(stopped, signal),
             Stop::Group(signal) => {
                 let is_command = self.is_command(stopped.task());
-                self.tracee(stopped.task()).disturbed = true;
+                let tracee = self.tracee(stopped.task());
+                tracee.disturbed = true;
+                if let Some(again) = tracee.again.take() {
+                    interrupted_calls::end_sleep(&stopped, again)?;
+                }
                 stopped.listen()?;
                 if let (true, Some(job)) = (is_command, self.job) {
                     job.stopped(signal);
@@ -308,6 +323,13 @@ impl<'a> Engine<'a> {
         if signal == libc::SIGSYS && self.sites.is_some() && ptrace::is_of_seccomp(stopped.task()) {
             let (task, outcome) = (stopped.task(), CallOutcome::Trapped);
             self.sink.event(Event::Outcome { task, outcome });
+        }
+        if self.tracee(stopped.task()).has_threads
+            && !ptrace::is_for_thread(stopped.task())
+            && proc::disposition(stopped.task(), signal) == Some(Disposition::Handled)
+            && let Some(process) = proc::process_of(stopped.task())
+        {
+            self.handled.insert(process, Instant::now());
         }
         self.end_or_go_on(&stopped, signal)?;
         if crashes_init(stopped.task(), signal) {
@@ -382,11 +404,12 @@ impl<'a> Engine<'a> {
             self.alarms.pop();
             match alarm {
                 Alarm::Held => self.release_from_sleepers(),
+                Alarm::Woken => self.decide_woken(),
                 Alarm::Limit(task) => {
                     if let Some(tracee) = self.tracees.known.get_mut(&task)
                         && tracee.until == Some(when)
                     {
-                        tracee.interrupted = true;
+                        tracee.interrupt();
                         // It dies as it likes.
                         let _ = requests::interrupt(Pid::from_raw(task.0));
                     }
