@@ -149,6 +149,9 @@ static int chance(struct task *t, u32 of) { return rnd(t, of) == 0; }
 
 static int may(u32 kind) { return SHARED->mask >> kind & 1; }
 
+/* Whether processes of this run have threads. */
+static int has_threads(void) { return may(THREADS) || may(FLIPS) || may(REWRITES) || may(VFORK_TSYNC); }
+
 /* ---- messages: numbers and strings, into the one line that there is ---- */
 
 static char *put_string(char *at, char *end, const char *text)
@@ -682,7 +685,7 @@ static void sleeps(struct task *t)
     /* Stop signals do end some of these early (signal(7)). */
     int disturbed = t->handled != handled || may(STOPS);
     /* A signal can wake one thread, and another one handles it: that may be about to. */
-    if (result == -EINTR && !disturbed && (may(THREADS) || may(FLIPS) || may(REWRITES) || may(VFORK_TSYNC))) {
+    if (result == -EINTR && !disturbed && has_threads()) {
         for (int i = 0; i < 200 && *by_process == handled_by_process; i++)
             sleep_us(t, 1000);
         disturbed = *by_process != handled_by_process;
@@ -791,7 +794,8 @@ static long make(struct task *t, struct task *child, u32 abi, u32 nr, const u64 
 static void reaped(struct task *t, struct task *child, int status)
 {
     (void)t;
-    int by_seccomp = (status & 0x7f) == SIGSYS && !may(THREADS);
+    /* With threads, it can be the call of another one. */
+    int by_seccomp = (status & 0x7f) == SIGSYS && !has_threads();
     int as_said = (status & 0x7f) == 0 && child->status == (status >> 8 & 0xff);
     if ((by_seccomp || as_said) && child->pending) {
         child->pending = 0;

@@ -196,8 +196,9 @@ def findings(options, result):
         if "ptrace(2) to trace" in why and result.untold:
             continue
         complete = False
-        # The arguments of clone3 by int 0x80 stay where the program can change them.
-        if "CLONE_UNTRACED" in why and result.mask & BIT["IA32"] and result.mask & (deadly | BIT["EXECS"] | BIT["FLIPS"]):
+        # Under a filter of its own, the arguments of clone3 by int 0x80 stay where the program can change them.
+        filters = result.mask & (BIT["FILTER"] | BIT["TSYNC"])
+        if "CLONE_UNTRACED" in why and result.mask & BIT["IA32"] and result.mask & BIT["FLIPS"] and filters:
             continue
         if not (options.mode == "--until exit" and "ended before" in why):
             found.append(f"loss: {why}")

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use crate::backend::Error;
 use crate::event::Task;
 use crate::recording::Exit;
-use crate::sys::ptrace::{self, Resume, SyscallInfo};
+use crate::sys::ptrace::{self, Resume, SyscallInfo, SyscallOp};
 use crate::sys::signal::Alarm;
 use crate::sys::wait::{self, Patience, WaitStatus};
 
@@ -72,6 +72,21 @@ impl Stopped {
     /// `PTRACE_GET_SYSCALL_INFO`.
     pub(super) fn syscall_info(&self) -> Result<SyscallInfo, Died> {
         alive(ptrace::syscall_info(self.task))
+    }
+
+    /// Whether it is at the entry of a call. A tracee that was kept stopped may be another task by now: when a thread executes
+    /// a program, it gets the id of the first thread, and then it is in a stop of its own, which is yet to be reported.
+    pub(super) fn enters_call(&self) -> bool {
+        let info = self.syscall_info();
+        info.is_ok_and(|info| matches!(info.op, SyscallOp::Entry { .. }))
+    }
+
+    /// The value of the call that it returns from, if it still is at the exit of one, as above.
+    pub(super) fn returns(&self) -> Option<i64> {
+        match self.syscall_info().ok()?.op {
+            SyscallOp::Exit { value } => Some(value),
+            _ => None,
+        }
     }
 
     /// Reads its memory, as far as it could itself; EFAULT: it couldn't read all of it.

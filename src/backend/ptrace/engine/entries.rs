@@ -226,7 +226,9 @@ impl Engine<'_> {
         let now = Instant::now();
         let due = self.woken.extract_if(.., |(decided, _)| *decided <= now);
         for (_, stopped) in due.collect::<Vec<_>>() {
-            let _: Result<(), Died> = self.end_or_enter_again(stopped);
+            if stopped.returns().is_some() {
+                let _: Result<(), Died> = self.end_or_enter_again(stopped);
+            }
         }
     }
 
@@ -242,7 +244,7 @@ impl Engine<'_> {
             self.go_on(&stopped)?;
         }
         if self.tracee(task).again.is_none()
-            && let SyscallOp::Exit { value } = stopped.syscall_info()?.op
+            && let Some(value) = stopped.returns()
         {
             self.report_outcome(task, value);
         }
@@ -296,7 +298,10 @@ impl Engine<'_> {
     pub(super) fn release_delayed(&mut self) {
         for delayed in std::mem::take(&mut self.delayed) {
             let (caller, syscall, args) = (delayed.caller, delayed.syscall, delayed.args);
-            let _: Result<(), Died> = self.entered_special(caller, Special::Clone3, syscall, args);
+            if caller.enters_call() {
+                let _: Result<(), Died> =
+                    self.entered_special(caller, Special::Clone3, syscall, args);
+            }
         }
     }
 
@@ -340,7 +345,9 @@ impl Engine<'_> {
         for mut held in std::mem::take(&mut self.held) {
             held.waiting_for.remove(&task);
             if held.waiting_for.is_empty() {
-                let _: Result<(), Died> = self.resume(held.caller, 0);
+                if held.caller.enters_call() {
+                    let _: Result<(), Died> = self.resume(held.caller, 0);
+                }
             } else {
                 self.held.push(held);
             }

@@ -31,7 +31,7 @@ impl Engine<'_> {
             child.room = room;
             child.no_new_privs |= no_new_privs;
             child.has_threads |= by_clone;
-            if !std::mem::take(&mut child.early) {
+            if !std::mem::take(&mut child.early) || matches!(undo, Some(Undo::Memory { .. })) {
                 child.undo = undo;
             }
         }
@@ -69,6 +69,7 @@ impl Engine<'_> {
             && former != task
         {
             // Another thread than the leader called: it has the leader's id now, and the leader is gone.
+            self.forget_stops(task);
             if let Some(tracee) = self.tracees.known.remove(&former)
                 && let Some(leader) = self.tracees.known.insert(task, tracee)
             {
@@ -133,7 +134,7 @@ impl Engine<'_> {
         /// The first stop of a task comes soon.
         const KEPT: usize = 64;
         if let Some(OnExit::Clone3 { copy: None, undo }) = call
-            && !matches!(undo, Some(Undo::Arguments(..)))
+            && !matches!(undo, Some(Undo::Arguments { .. }))
         {
             self.lost(special_calls::ESCAPED.to_owned());
         }

@@ -195,9 +195,7 @@ impl<'a> Engine<'a> {
             }
             Change::Gone(task, exit) => {
                 self.gone(task, exit);
-                self.held.retain(|held| held.caller.task() != task);
-                self.delayed.retain(|delayed| delayed.caller.task() != task);
-                self.woken.retain(|(_, stopped)| stopped.task() != task);
+                self.forget_stops(task);
                 self.release_held(task);
             }
             Change::Interrupted => {}
@@ -206,6 +204,13 @@ impl<'a> Engine<'a> {
         self.release_delayed();
         self.ring_alarms();
         true
+    }
+
+    /// A task that was kept stopped is gone.
+    fn forget_stops(&mut self, task: Task) {
+        self.held.retain(|held| held.caller.task() != task);
+        self.delayed.retain(|delayed| delayed.caller.task() != task);
+        self.woken.retain(|(_, stopped)| stopped.task() != task);
     }
 
     /// The recorder panicked while it handled this stop. The end of the tracer would be that of the workload, so the tracee
@@ -281,7 +286,9 @@ impl<'a> Engine<'a> {
             None => {
                 let calls = self.tracees.known.values();
                 let under_way = calls.filter_map(|tracee| tracee.on_exit.as_ref()?.undo());
-                let mut undos = under_way.chain(&self.undos_of_the_dead);
+                // Memory can be that of the call, which the kernel is yet to read.
+                let mut undos = (under_way.chain(&self.undos_of_the_dead))
+                    .filter(|undo| matches!(undo, Undo::Arguments { .. }));
                 undos.any(|undo| undo.apply(stopped));
                 let inherited = self.tracees.inherited_own_filter(task);
                 let no_new_privs = self.tracees.inherited_no_new_privs(task);
