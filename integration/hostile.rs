@@ -1,5 +1,6 @@
 //! Workloads that work against the recorder: a run is complete only if nothing is missing.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use sc_record::syscall::{Arch, Syscall};
@@ -16,15 +17,20 @@ fn distinct(calls: &Calls) -> u64 {
 
 #[apply(test)]
 fn flags_that_change_let_no_child_escape() {
-    for callers in ["1", "30"] {
+    for arguments in [&["1"][..], &["30"], &["1", "int80"], &["30", "int80"]] {
         for options in [&[][..], &["--no-filter"], &["--until", "exit"]] {
             let room = Room::new();
-            let program = programs::workload("changing_flags");
-            let (ended, files) = recorder::record(&room, options, &[program, callers.into()]);
+            let mut command = vec![programs::workload("changing_flags")];
+            command.extend(arguments.iter().map(PathBuf::from));
+            let (ended, files) = recorder::record(&room, options, &command);
             assert_eq!(ended.code(), 0, "{options:?}: {}", ended.stderr);
             let run = files.run();
-            assert_eq!(run.incomplete_because(), [""; 0], "{options:?}");
-            assert_eq!(distinct(&run.calls()), 300, "{options:?}");
+            assert_eq!(
+                run.incomplete_because(),
+                [""; 0],
+                "{options:?} {arguments:?}"
+            );
+            assert_eq!(distinct(&run.calls()), 300, "{options:?} {arguments:?}");
         }
     }
 }
@@ -98,18 +104,40 @@ fn calls_of_the_vsyscall_page_that_a_profile_allows_fail_no_verification() {
 }
 
 /// Each random program knows which calls it makes (`fuzz/workloads/`).
-#[apply(test)]
-#[needs(ebpf(), architecture("x86_64"), program("python3"))]
-fn random_workloads_are_counted_whole() {
+fn random_workloads_are_counted_whole(mode: &str) {
     let room = Room::new();
     let mut command = Command::new("python3");
     command.arg(repository().join("fuzz/workloads/run.py"));
-    command.args(["--mode", "--backend ebpf", "--sc-record", PROGRAM]);
-    let ended = room.run(command.args(["1", "120"]));
+    command.arg(format!("--mode={mode}"));
+    let ended = room.run(command.args(["--sc-record", PROGRAM, "1", "120"]));
     assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
     assert!(
-        ended.stdout.contains("119 runs, 0 with findings"),
+        ended.stdout.contains("120 runs, 0 with findings"),
         "{}",
         ended.stdout
     );
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), architecture("x86_64"), program("python3"))]
+fn random_workloads_are_counted_whole_by_the_filter() {
+    random_workloads_are_counted_whole("default");
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), architecture("x86_64"), program("python3"))]
+fn random_workloads_are_counted_whole_without_a_filter() {
+    random_workloads_are_counted_whole("--no-filter");
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), architecture("x86_64"), program("python3"))]
+fn random_workloads_are_counted_whole_until_the_command_exits() {
+    random_workloads_are_counted_whole("--until exit");
+}
+
+#[apply(test)]
+#[needs(ebpf(), architecture("x86_64"), program("python3"))]
+fn random_workloads_are_counted_whole_in_the_kernel() {
+    random_workloads_are_counted_whole("--backend ebpf");
 }

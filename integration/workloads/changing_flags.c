@@ -1,9 +1,9 @@
-/* A thread repeatedly changes the flags in clone3(2)'s arguments while other threads call it. The argument is the number
- * of the others.
+/* A thread repeatedly changes the flags in clone3(2)'s arguments while other threads call it. The arguments are the number
+ * of the others, and whether they call by `int $0x80`.
  * Kernel path: the kernel copies the arguments after the entry of the call; CLONE_UNTRACED then makes a child without a
  * tracer.
  * Pitfall: relying on the arguments read at the entry. The child escapes.
- * Build: -static -pthread
+ * Build: -static -no-pie -pthread
  */
 #include "workload.h"
 #include <linux/sched.h>
@@ -13,6 +13,7 @@ enum { CHILDREN = 300 };
 
 static struct clone_args arguments = {.exit_signal = SIGCHLD};
 static volatile int done;
+static int by_int80;
 
 static void *changes(void *argument)
 {
@@ -31,7 +32,10 @@ static void *changes(void *argument)
 static long clone3(int *kept)
 {
     long result = SYS_clone3, address = (long)&arguments, size = sizeof arguments;
-    __asm__ volatile("syscall" : "+a"(result), "+D"(address), "+S"(size) : : "rcx", "r11", "memory");
+    if (by_int80)
+        __asm__ volatile("int $0x80" : "+a"(result), "+b"(address), "+c"(size) : : "r8", "r9", "r10", "r11", "memory");
+    else
+        __asm__ volatile("syscall" : "+a"(result), "+D"(address), "+S"(size) : : "rcx", "r11", "memory");
     *kept = address == (long)&arguments && size == sizeof arguments;
     return result;
 }
@@ -56,6 +60,7 @@ int main(int argc, char **argv)
 {
     int callers = argc > 1 ? atoi(argv[1]) : 1, count = CHILDREN / callers;
     pthread_t thread, caller[CHILDREN];
+    by_int80 = argc > 2;
     CHECK(pthread_create(&thread, NULL, changes, NULL) == 0);
     for (int i = 0; i < callers; i++)
         CHECK(pthread_create(&caller[i], NULL, calls, &count) == 0);

@@ -10,8 +10,10 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 
+use super::arch::width;
 use super::stop::Stopped;
 use crate::backend::proc;
+use crate::syscall::Arch;
 
 /// The bytes that one copy may take. `struct clone_args` has 88 in Linux 6.18.
 const SIZE: usize = 128;
@@ -182,6 +184,68 @@ pub(super) fn copy(
         place,
         size: known as u64,
     }
+}
+
+/// The arguments of clone(2) that make the same task, without the flags `removed`, if there are such. They are in registers.
+pub(super) fn for_clone(
+    stopped: &Stopped,
+    arch: Arch,
+    (address, size): (u64, u64),
+    removed: u64,
+) -> Option<[u64; 5]> {
+    let mut bytes = vec![
+        0;
+        usize::try_from(size)
+            .ok()
+            .filter(|size| SIZES.contains(size))?
+    ];
+    stopped.read_memory(address, &mut bytes).ok()?;
+    let fields = bytes.chunks(8).map(little_endian).collect::<Vec<_>>();
+    let mut registers = registers_of(arch, &fields)?;
+    registers[0] &= !removed;
+    Some(registers)
+}
+
+/// The arguments of clone(2) for those of clone3(2) in `struct clone_args`.
+fn registers_of(arch: Arch, fields: &[u64]) -> Option<[u64; 5]> {
+    const CLONE_PIDFD: u64 = 0x1000;
+    const CLONE_PARENT_SETTID: u64 = 0x0010_0000;
+    const CLONE_DETACHED: u64 = 0x0040_0000;
+    /// clone(2) has the signal in these bits, and no flag above 32 bits.
+    const NO_FLAGS: u64 = !0xffff_ff00 | CLONE_DETACHED;
+    let (
+        &[
+            flags,
+            pidfd,
+            child_tid,
+            parent_tid,
+            signal,
+            stack,
+            stack_size,
+            tls,
+        ],
+        rest,
+    ) = fields.split_first_chunk()?;
+    let by_clone3_only = flags & NO_FLAGS != 0
+        || rest.iter().any(|&field| field != 0)
+        || flags & CLONE_PIDFD != 0 && flags & CLONE_PARENT_SETTID != 0;
+    let is_refused = signal > 64 || (stack == 0) != (stack_size == 0);
+    if by_clone3_only || is_refused {
+        return None;
+    }
+    let parent_tid = if flags & CLONE_PIDFD == 0 {
+        parent_tid
+    } else {
+        pidfd
+    };
+    let top = stack.checked_add(stack_size)?;
+    let (fourth, fifth) = match arch {
+        Arch::X86_64 | Arch::X32 => (child_tid, tls),
+        _ => (tls, child_tid),
+    };
+    let registers = [flags | signal, top, parent_tid, fourth, fifth];
+    let fit = registers.iter().all(|&register| register <= width(arch));
+    fit.then_some(registers)
 }
 
 #[cfg(test)]

@@ -161,8 +161,12 @@ impl OnExit {
 /// A change of a tracee's registers or memory that it must not find.
 #[derive(Clone, Debug)]
 pub(super) enum Undo {
-    /// Of arguments of a call.
-    Arguments(Arch, Vec<Change>),
+    /// Of arguments of a call, and of its number, as `struct seccomp_data` has it.
+    Arguments {
+        arch: Arch,
+        changes: Vec<Change>,
+        was_call: Option<i32>,
+    },
     /// Of a word of memory.
     Memory { address: u64, was: u64, is: u64 },
 }
@@ -182,18 +186,39 @@ impl Undo {
         arch: Arch,
         changes: Vec<Change>,
     ) -> Result<Undo, Died> {
+        Undo::of_call(stopped, arch, changes, None)
+    }
+
+    /// Changes arguments of the call that a tracee enters, and makes the first of these calls the second.
+    pub(super) fn of_call(
+        stopped: &Stopped,
+        arch: Arch,
+        changes: Vec<Change>,
+        calls: Option<(Syscall, Syscall)>,
+    ) -> Result<Undo, Died> {
         let mut registers = Registers::read(stopped)?;
         for change in &changes {
             registers.set_argument(arch, change.index, change.is);
         }
+        if let Some((_, is)) = calls {
+            registers.set_call(is.audit_nr());
+        }
         registers.write(stopped)?;
-        Ok(Undo::Arguments(arch, changes))
+        Ok(Undo::Arguments {
+            arch,
+            changes,
+            was_call: calls.map(|(was, _)| was.audit_nr()),
+        })
     }
 
     /// Restores the tracee's own values, unless the tracee changed them since or died. Returns whether it did.
     pub(super) fn apply(&self, stopped: &Stopped) -> bool {
         match self {
-            Undo::Arguments(arch, changes) => {
+            Undo::Arguments {
+                arch,
+                changes,
+                was_call,
+            } => {
                 let Ok(mut registers) = Registers::read(stopped) else {
                     return false;
                 };
@@ -203,6 +228,10 @@ impl Undo {
                         return false;
                     }
                     registers.set_argument(*arch, change.index, change.was);
+                }
+                // The kernel restarts the call by its number.
+                if let Some(nr) = was_call {
+                    registers.set_call(*nr);
                 }
                 registers.write(stopped).is_ok()
             }

@@ -38,6 +38,14 @@ pub(super) struct Machine {
 /// An address that no program can have anything at, with 64 bits or cut to 32.
 pub(super) const NOTHING: u64 = 0xffff_ffff_ffff_f000;
 
+/// What an argument of an ABI can be at most.
+pub(super) fn width(arch: Arch) -> u64 {
+    match arch {
+        Arch::X86 | Arch::Arm => u32::MAX.into(),
+        _ => u64::MAX,
+    }
+}
+
 /// What is kept of the entry of a call where [`Machine::result_replaces_argument`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
