@@ -198,7 +198,8 @@ def findings(options, result):
         complete = False
         # Under a filter of its own, the arguments of clone3 by int 0x80 stay where the program can change them.
         filters = result.mask & (BIT["FILTER"] | BIT["TSYNC"])
-        if "CLONE_UNTRACED" in why and result.mask & BIT["IA32"] and result.mask & BIT["FLIPS"] and filters:
+        unsafe = deadly | BIT["EXECS"] | BIT["FLIPS"]
+        if "CLONE_UNTRACED" in why and result.mask & BIT["IA32"] and filters and result.mask & unsafe:
             continue
         if not (options.mode == "--until exit" and "ended before" in why):
             found.append(f"loss: {why}")
