@@ -21,6 +21,7 @@ mod credits;
 mod debuggers;
 mod diff;
 mod ebpf;
+mod ends;
 mod enforce;
 mod engines;
 mod explain;

@@ -1,5 +1,6 @@
 //! Recordings by root and by other users, of set-user-ID programs, and of files that can't be read.
 
+use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -208,5 +209,159 @@ fn a_set_user_id_program_that_lost_its_privileges_is_reported() {
             "{reasons}"
         );
         assert!(recorded.stderr.contains("ids-of-0"), "{}", recorded.stderr);
+    }
+}
+
+/// The user and the group of [`Room::as_nobody`].
+const NOBODY: u32 = 65534;
+
+/// A directory of nobody's, in which root records: nobody can put links there, and change it meanwhile.
+struct Theirs {
+    room: Room,
+    directory: PathBuf,
+    /// Where nobody can't write.
+    victim: PathBuf,
+}
+
+impl Theirs {
+    fn new() -> Theirs {
+        let room = Room::new();
+        let (directory, victim) = (room.directory(), room.directory());
+        set_mode(&victim, 0o755);
+        set_mode(&directory, 0o755);
+        chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        std::fs::write(victim.join("file"), "old").unwrap();
+        Theirs {
+            room,
+            directory,
+            victim,
+        }
+    }
+
+    /// What nobody does, as a shell script whose first argument is the victim.
+    fn nobody(&self, script: &str) {
+        let mut command = Room::as_nobody("sh");
+        command.current_dir(&self.directory);
+        command.args(["-c", script, "sh"]).arg(&self.victim);
+        let ended = self.room.run(&mut command);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    }
+
+    fn record(&self, options: &[&str], script: &str) -> Ended {
+        let mut command = Command::new(PROGRAM);
+        command
+            .current_dir(&self.directory)
+            .args(["-q", "-n", "app"]);
+        command
+            .args(options)
+            .args(["--", "setpriv", "--reuid=65534", "--clear-groups"]);
+        command.args(["sh", "-c", script, "sh"]).arg(&self.victim);
+        self.room.run(&mut command)
+    }
+
+    fn assert_victim_is_untouched(&self, what: &str) {
+        let entries = std::fs::read_dir(&self.victim).unwrap();
+        let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["file"], "{what}");
+        let text = std::fs::read_to_string(self.victim.join("file")).unwrap();
+        assert_eq!(text, "old", "{what}");
+    }
+}
+
+#[apply(test)]
+#[needs(capability(SETUID), capability(CHOWN), program("setpriv"))]
+fn root_follows_no_link_in_a_users_directory() {
+    let refused = [
+        "ln -s \"$1\" recordings",
+        "mkdir recordings && ln -s \"$1/file\" recordings/app.json",
+        "mkdir recordings && ln -s \"$1/new\" recordings/app.json",
+        "mkdir recordings && ln -s \"$1/file\" recordings/.app.json.lock",
+        "ln -s \"$1\" profiles",
+        "mkdir profiles && ln -s \"$1/file\" profiles/app.json",
+    ];
+    for script in refused {
+        let theirs = Theirs::new();
+        theirs.nobody(script);
+        let ended = theirs.record(&[], "echo started");
+        assert_eq!(
+            (ended.code(), ended.stdout.as_str()),
+            (125, ""),
+            "{script}: {}",
+            ended.stderr
+        );
+        theirs.assert_victim_is_untouched(script);
+    }
+    // The link that an old file would be kept behind.
+    let theirs = Theirs::new();
+    assert_eq!(theirs.record(&["-o", "none"], "").code(), 0);
+    theirs.nobody("mv recordings r && mkdir recordings && cp r/app.json recordings && ln -s \"$1/file\" recordings/app.json.bak");
+    let ended = theirs.record(&["-o", "none", "--fresh"], "");
+    assert_eq!(ended.code(), 125, "{}", ended.stderr);
+    theirs.assert_victim_is_untouched("the link of the old file");
+    // A link of root's own is followed.
+    let theirs = Theirs::new();
+    symlink(theirs.room.directory(), theirs.directory.join("recordings")).unwrap();
+    let ended = theirs.record(&["-o", "none"], "");
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(theirs.directory.join("recordings/app.json").exists());
+}
+
+#[apply(test)]
+#[needs(capability(SETUID), capability(CHOWN), program("setpriv"))]
+fn root_follows_no_link_of_another_user_in_a_sticky_directory() {
+    let theirs = Theirs::new();
+    chown(&theirs.directory, Some(0), Some(0)).unwrap();
+    set_mode(&theirs.directory, 0o1777);
+    theirs.nobody("ln -s \"$1/file\" app.json && ln -s \"$1\" d");
+    for file in ["app.json", "d/app.json"] {
+        for options in [["-r", file, "-o", "none"], ["-r", "none", "-o", file]] {
+            let ended = theirs.record(&options, "echo started");
+            assert_eq!(
+                (ended.code(), ended.stdout.as_str()),
+                (125, ""),
+                "{options:?}: {}",
+                ended.stderr
+            );
+            theirs.assert_victim_is_untouched(file);
+        }
+    }
+}
+
+#[apply(test)]
+#[needs(capability(SETUID), capability(CHOWN), program("setpriv"))]
+fn a_workload_that_swaps_the_directory_of_its_recording_leads_root_nowhere() {
+    let swaps = [
+        "mv recordings r && ln -s \"$1\" recordings",
+        "mv recordings/app.json a && ln -s \"$1/file\" recordings/app.json",
+        "ln -s \"$1/file\" recordings/.app.json.lock",
+        "ln -s \"$1/file\" recordings/app.json.bak",
+        "mv profiles p && ln -s \"$1\" profiles",
+        "mv profiles/app.json p && ln -s \"$1/file\" profiles/app.json",
+        "rm -r recordings profiles && ln -s \"$1\" recordings && ln -s \"$1\" profiles",
+    ];
+    for script in swaps {
+        let theirs = Theirs::new();
+        theirs.nobody("mkdir recordings profiles");
+        assert_eq!(theirs.record(&[], "").code(), 0);
+        theirs.nobody("for d in recordings profiles; do mv $d o && cp -r o $d && rm -rf o; done");
+        let options: &[&str] = if script.contains(".bak") {
+            &["--fresh"]
+        } else {
+            &[]
+        };
+        let ended = theirs.record(options, script);
+        // It is written where the directory is now, or refused and kept elsewhere: never lost without a word.
+        let is_said = ended.code() == 125 && ended.stderr.contains("the run is kept in ");
+        let is_profile = ended.code() == 125 && ended.stderr.contains("profiles/app.json");
+        assert!(
+            ended.code() == 0 || is_said || is_profile,
+            "{script}: {} {}",
+            ended.code(),
+            ended.stderr
+        );
+        if let Some((_, kept)) = ended.stderr.split_once("the run is kept in ") {
+            std::fs::remove_file(kept.split(' ').next().unwrap()).unwrap();
+        }
+        theirs.assert_victim_is_untouched(script);
     }
 }

@@ -114,8 +114,8 @@ impl Place {
     }
 }
 
-/// The suffix of temporary files.
-const TEMPORARY: &str = ".tmp";
+/// The suffix of temporary files. It is as long as [`JOURNAL`]: where a temporary file fits, a journal does.
+const TEMPORARY: &str = ".newfile";
 
 /// A file with an advisory lock: no other process that locks it can change it.
 ///

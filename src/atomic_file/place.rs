@@ -21,6 +21,9 @@ use super::{Error, io_error};
 /// The maximum number of symbolic links on a path: the kernel's own limit (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
+/// The maximum length of a file name (`linux/limits.h`).
+const NAME_MAX: usize = 255;
+
 /// The kind of the file at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -50,6 +53,10 @@ impl Place {
     /// the kernel allows with `fs.protected_symlinks` (proc(5)): those outside of sticky world-writable directories.
     pub fn find(path: &Path) -> Result<Place, Error> {
         let failed = |errno: Errno| io_error("write", path)(errno.into());
+        if path.as_os_str().is_empty() {
+            let path = Path::new("\"\"");
+            return Err(io_error("write", path)(Errno::ENOENT.into()));
+        }
         let start = |path: &str| openat(AT_FDCWD, path, DIRECTORY, Mode::empty()).map_err(failed);
         let mut directory = start(".")?;
         let mut pending = components(path);
@@ -81,6 +88,10 @@ impl Place {
                     let Some(name) = pending.pop() else {
                         return Err(failed(Errno::ENOENT));
                     };
+                    // The kernel would say so only once the directories are made.
+                    if pending.iter().any(|missing| missing.len() > NAME_MAX) {
+                        return Err(failed(Errno::ENAMETOOLONG));
+                    }
                     if name == ".." || pending.iter().any(|missing| missing == "..") {
                         return Err(failed(Errno::ENOENT));
                     }

@@ -3,7 +3,8 @@
 //! While the command runs, a signal from the terminal reaches the workload directly, since both are in one process
 //! group. A signal that is sent to the recorder alone (kill(1), a service manager, timeout(1)) is meant for the command
 //! and passed on. The second SIGINT or SIGTERM ends the recording; if no command runs, the first one does. Once the run
-//! is saved, signals have their default action.
+//! is saved, signals have their default action. A signal that another process sent to end the job also ends a recorder whose
+//! outputs nobody reads.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 /// Within this time, the same signal from the same sender counts once: timeout(1) signals the process and then the
 /// process group.
 const SAME_SIGNAL: Duration = Duration::from_millis(100);
+
+/// How long the outputs may take after such a signal. A pipe without a reader takes forever.
+const FOR_OUTPUTS: Duration = Duration::from_secs(5);
 
 /// Makes SIGINT and SIGTERM set a flag instead of ending the process. Must be called before the process has threads;
 /// programs that the library starts get the inherited mask back.
@@ -62,6 +66,8 @@ struct Shared {
     phase: Mutex<Phase>,
     /// The signal that ended the recording; 0: none.
     interrupted: AtomicI32,
+    /// The latest signal to end the job that another process sent while the recording went on; 0: none.
+    requested: AtomicI32,
 }
 
 /// The phase of the recorder, which determines the meaning of a signal.
@@ -86,6 +92,7 @@ impl Signals {
         let shared = Arc::new(Shared {
             phase: Mutex::new(Phase::Recording),
             interrupted: AtomicI32::new(0),
+            requested: AtomicI32::new(0),
         });
         let mut handler = Handler {
             shared: Arc::clone(&shared),
@@ -122,6 +129,15 @@ impl Signals {
         let before = std::mem::replace(&mut *self.0.phase(), Phase::Default);
         if let Phase::Saving { due: Some(signal) } = before {
             signal::take_default_action(signal);
+        }
+        let requested = self.0.requested.load(Ordering::SeqCst);
+        if requested != 0 {
+            // Without the thread, another signal is needed.
+            let thread = std::thread::Builder::new().name("outputs".to_owned());
+            let _ = thread.spawn(move || {
+                std::thread::sleep(FOR_OUTPUTS);
+                signal::take_default_action(requested);
+            });
         }
     }
 
@@ -176,6 +192,10 @@ impl Handler {
         let job = self.job.clone();
         let job = job.as_deref();
         let from_workload = is_from_workload(job, received);
+        // Who types ^C can type it again.
+        if !from_workload && received.code != libc::SI_KERNEL && ENDS_JOBS.contains(&signal) {
+            self.shared.requested.store(signal, Ordering::SeqCst);
+        }
         match job.and_then(|job| Some((job, job.command()?))) {
             Some((job, command)) => self.pass_on(received, again, from_workload, command, job),
             None if from_workload => {}
@@ -225,6 +245,9 @@ impl Handler {
         });
     }
 }
+
+/// The signals by which service managers, timeout(1) and CI systems end a job.
+const ENDS_JOBS: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
 const INTERRUPTED: &str = "the recording was interrupted";
 

@@ -34,6 +34,14 @@ pub enum FileError {
         /// Which.
         path: PathBuf,
     },
+    /// Its new content could not be read back.
+    #[error("the new content of {} can't be read back", path.display())]
+    NotReadable {
+        /// Which.
+        path: PathBuf,
+        /// Why; `None` if other calls were read than were written.
+        source: Option<ParseError>,
+    },
     /// The new runs don't fit to those in the file.
     #[error("cannot add to {}", path.display())]
     Merge {
@@ -128,7 +136,7 @@ impl Recording {
         Ok(write_atomically(path, &self.content(path)?)?)
     }
 
-    /// The content for this file, which [`Recording::load`] can read back.
+    /// The content for this file. It is read back, so that no run is written that [`Recording::load`] can't read.
     pub fn content(&self, path: &Path) -> Result<Vec<u8>, FileError> {
         let text = self.render();
         if text.len() > MAX_BYTES {
@@ -136,7 +144,20 @@ impl Recording {
                 path: path.to_owned(),
             });
         }
-        Ok(text)
+        let not_readable = |source| FileError::NotReadable {
+            path: path.to_owned(),
+            source,
+        };
+        let read = Recording::parse(&text).map_err(|problem| not_readable(Some(problem)))?;
+        let [written, read] = [self, &read].map(|recording| {
+            let runs = recording.calls_by_run();
+            runs.flat_map(|(id, calls)| calls.map(move |call| (id, call)))
+        });
+        if written.eq(read) {
+            Ok(text)
+        } else {
+            Err(not_readable(None))
+        }
     }
 }
 

@@ -57,6 +57,30 @@ fn a_run_is_added_to_those_that_are_there() {
 }
 
 #[test]
+fn content_that_can_not_be_read_back_replaces_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.json");
+    add(&path, run()).unwrap();
+    let old = fs::read(&path).unwrap();
+    let mut bad = run();
+    bad.exit = Some(crate::recording::Exit::Code(256));
+    let error = add(&path, bad.clone()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            FileError::NotReadable {
+                source: Some(_),
+                ..
+            }
+        ),
+        "{error}"
+    );
+    Recording::of(name(), bad).save(&path).unwrap_err();
+    assert_eq!(fs::read(&path).unwrap(), old);
+    assert_eq!(files(directory.path()), ["app.json"]);
+}
+
+#[test]
 fn what_is_no_recording_is_refused_and_left_untouched() {
     let directory = tempfile::tempdir().unwrap();
     let check = |bytes: &[u8], expect: &str| {

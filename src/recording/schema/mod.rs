@@ -134,6 +134,11 @@ impl ParseError {
         let message = error.to_string();
         let at = format!(" at line {line} column {column}");
         let message = message.strip_suffix(&at).unwrap_or(&message);
+        let is_json = text.trim_ascii_start().starts_with(b"{");
+        let message = match error.is_syntax() && !is_json {
+            true => &format!("it is not a recording: {message}"),
+            false => message,
+        };
         ParseError::Invalid {
             line,
             column,
