@@ -11,7 +11,7 @@ use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use sc_record::recording::Recording;
+use sc_record::recording::{Recording, Run};
 
 use crate::support::process::{Room, Running};
 use crate::support::programs;
@@ -115,7 +115,7 @@ fn a_recorder_whose_output_nobody_reads_ends_by_its_signal() {
     }
     let recording = Recording::load(&recording).unwrap();
     assert_eq!(recording.runs.len(), 2);
-    assert!(recording.runs.values().all(|run| run.is_complete()));
+    assert!(recording.runs.values().all(Run::is_complete));
 
     // A pipe that is full.
     let (_reader, writer) = nix::unistd::pipe().unwrap();
@@ -151,7 +151,7 @@ fn twenty_recorders_of_one_name_lose_no_run() {
     }
     let recording = Recording::load(&files.recording).unwrap();
     assert_eq!(recording.runs.len(), 20);
-    assert!(recording.runs.values().all(|run| run.is_complete()));
+    assert!(recording.runs.values().all(Run::is_complete));
     assert_eq!(
         names(files.recording.parent().unwrap()),
         ["profile.json", "recording.json"]
@@ -319,7 +319,7 @@ fn a_disk_that_fills_under_a_journal_loses_no_run_silently() {
         ended.stderr
     );
     let recording = Recording::load(&disk.0.join("app.json")).unwrap();
-    assert!(recording.runs.values().all(|run| run.is_complete()));
+    assert!(recording.runs.values().all(Run::is_complete));
     assert!(made.is_subset(&calls(&recording)));
 
     // Killed: the next recorder takes in what the journal has, as an incomplete run.
@@ -330,7 +330,7 @@ fn a_disk_that_fills_under_a_journal_loses_no_run_silently() {
     disk.free();
     add(&disk);
     let recording = Recording::load(&disk.0.join("app.json")).unwrap();
-    let complete = recording.runs.values().map(|run| run.is_complete());
+    let complete = recording.runs.values().map(Run::is_complete);
     assert_eq!(complete.collect::<Vec<_>>(), [false, true]);
     assert_eq!(names(&disk.0), ["app.json"]);
 
@@ -344,6 +344,6 @@ fn a_disk_that_fills_under_a_journal_loses_no_run_silently() {
     disk.free();
     add(&disk);
     let recording = Recording::load(&disk.0.join("app.json")).unwrap();
-    let complete = recording.runs.values().map(|run| run.is_complete());
+    let complete = recording.runs.values().map(Run::is_complete);
     assert_eq!(complete.collect::<Vec<_>>(), [false, true]);
 }

@@ -163,7 +163,7 @@ fn compaction_keeps_the_stats_and_adds_no_run_twice() {
     let output = merge(folder, "all.json --compact -o all.json");
     assert_eq!(
         stderr(&output),
-        "sc-record: app: 60 runs (57 folded) from 1 files, 0 incomplete\n"
+        "sc-record: app: 60 runs (57 folded) from 1 file, 0 incomplete\n"
     );
     assert_eq!(stats("all.json"), before);
     let compacted = fs::read(folder.join("all.json")).unwrap();

@@ -16,13 +16,12 @@ pub struct Choice<'a> {
 
 /// No backend can record a target, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("no backend can record this{}", list(.0))]
+#[error("no backend can record this: {}", list(.0))]
 pub struct NoBackend(pub Vec<(&'static str, Unavailable)>);
 
 fn list(missing: &[(&'static str, Unavailable)]) -> String {
-    missing.iter().fold(String::new(), |list, (name, why)| {
-        format!("{list}\n  {name}: {}", why.chain())
-    })
+    let all = (missing.iter()).map(|(name, why)| format!("{name}: {}", why.chain()));
+    all.collect::<Vec<_>>().join("; ")
 }
 
 impl Unavailable {

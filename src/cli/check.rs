@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::groups::{Labels, ObserveArgs, ReadArgs, Verbosity};
-use super::values::{Policy, call};
+use super::values::{Destination, Policy, call};
 
 #[derive(Debug, Args)]
 #[command(
@@ -88,13 +88,13 @@ pub(crate) struct CheckOutput {
     #[arg(long)]
     pub(crate) github: bool,
 
-    /// Also write the report as `JUnit` XML
+    /// Also write the report as `JUnit` XML; `-` is stdout
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) junit: Option<PathBuf>,
+    pub(crate) junit: Option<Destination>,
 
     /// Write the report (as text, or as --json or --github asks) to a file
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) report: Option<PathBuf>,
+    pub(crate) report: Option<Destination>,
 }
 
 /// How CMD is observed, and where the run goes.

@@ -124,9 +124,19 @@ pub(crate) fn suggest(error: &mut clap::Error) {
     let known = error.get(ContextKind::SuggestedSubcommand).is_some();
     if let Some(ContextValue::String(text)) = error.get(ContextKind::InvalidSubcommand)
         && !known
-        && let Some(verb) = nearest_verb(text, &[])
+        && let Some(verb) = nearest_verb(text, &["record"])
     {
-        error.insert(ContextKind::SuggestedSubcommand, ContextValue::String(verb));
+        let (kind, value) = match verb.as_str() {
+            "record" => {
+                let tip = "there is no verb for recording: see sc-record --help".to_owned();
+                (
+                    ContextKind::Suggested,
+                    ContextValue::StyledStrs(vec![tip.into()]),
+                )
+            }
+            _ => (ContextKind::SuggestedSubcommand, ContextValue::String(verb)),
+        };
+        error.insert(kind, value);
     }
 }
 

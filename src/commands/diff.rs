@@ -11,7 +11,7 @@ use sc_record::escape;
 use sc_record::profile::{Action, Listener, Policy, Profile, generate};
 use sc_record::recording::{ExecutableFilter, Recording};
 use sc_record::review::diff::{All, Answers, Change, Diff, Difference, Direction, diff as compare};
-use sc_record::review::{CallDiff, RecordingDiff, Risk, RiskClass};
+use sc_record::review::{CallDiff, RecordingDiff, Risk, RiskClass, condition};
 use sc_record::syscall::Arch;
 use serde_json::{Value, json};
 
@@ -38,8 +38,12 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
         }
     };
     if !args.quiet {
-        // Its parts are escaped; what controls the terminal is its colours.
-        output::print(&text)?;
+        if args.json {
+            output::json(&text)?;
+        } else {
+            // Its parts are escaped; what controls the terminal is its colours.
+            output::print(&text)?;
+        }
     }
     Ok(exit_status::of_findings(fails))
 }
@@ -170,10 +174,10 @@ fn what(change: &Change) -> String {
         }
         Change::Call { name, from, to } => match (from.is_empty(), to.is_empty()) {
             (true, _) if is_plain_allow(to) => format!("+ {name}"),
-            (true, _) => format!("+ {name} {}", answers(to)),
+            (true, _) => format!("+ {name} {}", answers(name, to)),
             (_, true) if is_plain_allow(from) => format!("- {name}"),
-            (_, true) => format!("- {name} {}", answers(from)),
-            _ => format!("~ {name} {} -> {}", answers(from), answers(to)),
+            (_, true) => format!("- {name} {}", answers(name, from)),
+            _ => format!("~ {name} {} -> {}", answers(name, from), answers(name, to)),
         },
     }
 }
@@ -184,13 +188,16 @@ fn is_plain_allow(answers: &Answers) -> bool {
     answers.len() == 1 && allow.is_some_and(|alternatives| alternatives.iter().any(All::is_empty))
 }
 
-/// `SCMP_ACT_ALLOW if arg0 == 0x1 or arg0 == 0x2`.
-pub(super) fn answers(answers: &Answers) -> String {
+/// `SCMP_ACT_ALLOW if domain == AF_UNIX or arg1 == 0x2`.
+pub(super) fn answers(name: &str, answers: &Answers) -> String {
     let mut each = answers.iter().map(|(action, alternatives)| {
         if alternatives.iter().any(All::is_empty) {
             return action.to_string();
         }
-        let mut conditions = alternatives.iter().map(|all| all.iter().join(" and "));
+        let mut conditions = alternatives.iter().map(|all| {
+            let mut all = all.iter().map(|arg| condition(name, arg));
+            all.join(" and ")
+        });
         format!("{action} if {}", conditions.join(" or "))
     });
     each.join(", ")

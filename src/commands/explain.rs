@@ -172,7 +172,7 @@ fn line(one: &Explanation, has_recording: bool) -> String {
     let plain = one.answers.len() == 1
         && (one.answers.get(&Action::Allow)).is_some_and(sc_record::review::reasons::unconditional);
     if !plain {
-        parts.push(answers(&one.answers));
+        parts.push(answers(&one.name, &one.answers));
     }
     let mut origins: Vec<(Vec<&str>, String)> = Vec::new();
     for (arch, origin) in &one.origins {
@@ -263,7 +263,7 @@ fn one_in_words(
             profile.default_action()
         )
     } else {
-        writeln!(text, "{}: {}", one.name, answers(&one.answers))
+        writeln!(text, "{}: {}", one.name, answers(&one.name, &one.answers))
     };
     for (arch, origin) in &one.origins {
         let said = match origin {

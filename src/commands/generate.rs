@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 
 use itertools::Itertools;
@@ -17,6 +16,7 @@ use super::input::{self, count};
 use super::profile;
 use crate::cli::{Destination, GenerateArgs};
 use crate::exit_status;
+use crate::ui::output;
 
 pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     // Several workloads can share a profile, but not its default file.
@@ -55,7 +55,7 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
 
     if args.json {
         let summary = json(&recording, &document, args, &output);
-        writeln!(io::stdout(), "{summary}")?;
+        output::json(format_args!("{summary}\n"))?;
         return Ok(exit_status::CLEAN);
     }
     if !args.verbosity.quiet {

@@ -8,14 +8,15 @@ use sc_record::audit::Selection;
 use sc_record::import::{
     AuditOptions, BadLine, ImportSource, StraceOptions, import_audit, import_strace,
 };
+use sc_record::input::{FileKind, read_file};
 use sc_record::recording::{Name, Run, RunBuilder};
 
-use super::exit_status;
 use super::record::keep::Keep;
+use super::{exit_status, load};
 use crate::cli::{
     Destination, FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat, KeepArgs,
 };
-use crate::ui::failure::Nothing;
+use crate::ui::failure::{Content, Nothing};
 use crate::ui::summary::{Say, count};
 
 /// The maximum number of unreadable lines to print.
@@ -53,7 +54,7 @@ fn audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
             (0, untrusted) => Nothing::Trusted(untrusted),
             (filtered, _) => Nothing::Selected(filtered),
         };
-        return Err(nothing.into());
+        return Err(nothing_in(&args.from, Content::Audit, nothing));
     }
     if !args.keep.verbosity.quiet {
         let not_selected = match summary.filtered {
@@ -92,7 +93,8 @@ fn strace(args: &ImportStraceArgs) -> anyhow::Result<u8> {
     })?;
     bad_lines.end();
     if summary.calls == 0 {
-        return Err(Nothing::Call(summary.lines).into());
+        let nothing = Nothing::Call(summary.lines);
+        return Err(nothing_in(&args.from, Content::Strace, nothing));
     }
     if !args.keep.verbosity.quiet {
         say!(
@@ -103,6 +105,17 @@ fn strace(args: &ImportStraceArgs) -> anyhow::Result<u8> {
     }
     let run = builder.finish(summary.exit, false);
     keep(run, &args.from, &args.keep)
+}
+
+/// The error for files without calls. It says what else the only file is.
+fn nothing_in(from: &FromArgs, wanted: Content, nothing: Nothing) -> anyhow::Error {
+    match &from.files[..] {
+        [path] if !is_stdin(path) && path.is_file() => {
+            let bytes = read_file(path, FileKind::Recording).unwrap_or_default();
+            load::not(wanted, path, &bytes, nothing.into())
+        }
+        _ => nothing.into(),
+    }
 }
 
 /// Fails early if the result can't be written.

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use itertools::Itertools;
 use sc_record::input::{FileKind, read_file};
 use sc_record::profile::Profile;
@@ -12,7 +11,7 @@ use sc_record::recording::{
 
 use super::load::{self, Loaded};
 use crate::cli::ReadArgs;
-use crate::ui::failure::WrongFile;
+use crate::ui::failure::Content;
 
 /// What a file is.
 pub(super) enum Input {
@@ -32,8 +31,7 @@ pub(super) fn either(path: &Path, args: &ReadArgs) -> anyhow::Result<Input> {
     if looks_like_recording(&bytes) {
         return parse_recording(path, &bytes).map(Input::Recording);
     }
-    let parsed = load::parse(&bytes, args, None, false);
-    let parsed = parsed.with_context(|| path.display().to_string())?;
+    let parsed = load::parse(path, &bytes, args, None, false)?;
     Ok(Input::Profile(parsed.profile))
 }
 
@@ -44,13 +42,25 @@ pub(super) fn recording(path: &Path) -> anyhow::Result<Recording> {
 
 fn parse_recording(path: &Path, bytes: &[u8]) -> anyhow::Result<Recording> {
     Recording::parse(bytes).map_err(|problem| {
-        let path = path.to_owned();
-        if !looks_like_recording(bytes) && load::is_profile(bytes) {
-            WrongFile::Profile(path).into()
-        } else {
-            FileError::Parse { path, problem }.into()
-        }
+        let file = path.to_owned();
+        let error = FileError::Parse {
+            path: file,
+            problem,
+        };
+        load::not(Content::Recording, path, bytes, error.into())
     })
+}
+
+/// The error for a recording that takes no run. It says what else the file is.
+pub(super) fn not_recording(error: FileError) -> anyhow::Error {
+    let FileError::Parse { path, .. } = &error else {
+        return error.into();
+    };
+    let path = path.clone();
+    match read_file(&path, FileKind::Recording) {
+        Ok(bytes) => load::not(Content::Recording, &path, &bytes, error.into()),
+        Err(_) => error.into(),
+    }
 }
 
 /// The runs of several recordings.

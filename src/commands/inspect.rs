@@ -80,8 +80,7 @@ fn load(args: &InspectArgs) -> anyhow::Result<Inspected> {
         let program = Program::from_bytes(&bytes).with_context(|| format!("{file}"))?;
         return Ok(of_program(format!("{file} (bpf)"), program, None));
     }
-    let source = load::parse(&bytes, &args.read, None, false);
-    let source = source.with_context(|| format!("{file}"))?;
+    let source = load::parse(path, &bytes, &args.read, None, false)?;
     let filter = enforce::compile(&source.profile, OnUnknown::Ignore)
         .with_context(|| format!("{file}: cannot compile the profile"))?;
     for unknown in filter.unknown() {

@@ -1,17 +1,19 @@
 //! Reads profiles of any format from files.
 
 use std::collections::BTreeSet;
+use std::io::Cursor;
 use std::path::Path;
+use std::time::SystemTime;
 
-use anyhow::Context;
 use sc_record::enforce::compile_known;
 use sc_record::format::{self, Format, KernelVersion, Machine, Parsed, Reading};
+use sc_record::import::{AuditOptions, ImportSource, StraceOptions, import_audit, import_strace};
 use sc_record::input::{FileKind, read_file};
-use sc_record::recording::looks_like_recording;
+use sc_record::recording::{RunBuilder, looks_like_recording};
 use sc_record::syscall::Arch;
 
 use crate::cli::ReadArgs;
-use crate::ui::failure::WrongFile;
+use crate::ui::failure::{Content, WrongFile};
 
 /// A profile, and the file that it was read from.
 pub(super) struct Loaded {
@@ -27,8 +29,7 @@ pub(super) fn load(
     lossy: bool,
 ) -> anyhow::Result<Loaded> {
     let bytes = read(path)?;
-    let parsed = parse(&bytes, args, into, lossy);
-    let parsed = parsed.with_context(|| path.display().to_string())?;
+    let parsed = parse(path, &bytes, args, into, lossy)?;
     Ok(Loaded { parsed, bytes })
 }
 
@@ -36,29 +37,67 @@ pub(super) fn load(
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let bytes = read_file(path, FileKind::Profile)?;
     if looks_like_recording(&bytes) {
-        return Err(WrongFile::Recording(path.to_owned()).into());
+        let (path, is, wanted) = (path.to_owned(), Content::Recording, Content::Profile);
+        return Err(WrongFile { path, is, wanted }.into());
     }
     Ok(bytes)
 }
 
-/// Whether the content of a file is a profile in any format.
-pub(super) fn is_profile(bytes: &[u8]) -> bool {
+/// The content of a file that is not what was wanted, if it is known.
+pub(super) fn content(bytes: &[u8]) -> Option<Content> {
+    /// A log's start shows what it is.
+    const START: usize = 64 << 10;
     let reading = Reading {
         lossy: true,
         groups: Some(format::groups_of_systemd),
         compile: Some(compile_known),
         ..Reading::default()
     };
-    format::read(bytes, None, &reading).is_ok()
+    if looks_like_recording(bytes) {
+        return Some(Content::Recording);
+    }
+    if format::read(bytes, None, &reading).is_ok() {
+        return Some(Content::Profile);
+    }
+    let start = bytes[..bytes.len().min(START)].to_vec();
+    let source = |bytes| vec![ImportSource::new("log", Cursor::new(bytes))];
+    let mut builder = RunBuilder::of_the_past("log");
+    let options = AuditOptions::default();
+    let audit = import_audit(source(start.clone()), &options, &mut builder, &mut |_| {});
+    if audit.is_ok_and(|found| found.records > 0) {
+        return Some(Content::Audit);
+    }
+    let options = StraceOptions {
+        native: Arch::NATIVE,
+        began: SystemTime::UNIX_EPOCH,
+        assume_complete: false,
+    };
+    let strace = import_strace(source(start), &options, &mut builder, &mut |_| {});
+    (strace.is_ok_and(|found| found.calls > 0)).then_some(Content::Strace)
+}
+
+/// The error for a file that can't be read as wanted.
+pub(super) fn not(
+    wanted: Content,
+    path: &Path,
+    bytes: &[u8],
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let path = path.to_owned();
+    match content(bytes).filter(|is| *is != wanted) {
+        Some(is) => WrongFile { path, is, wanted }.into(),
+        None => error,
+    }
 }
 
 /// Reads a profile from the content of a file.
 pub(super) fn parse(
+    path: &Path,
     bytes: &[u8],
     args: &ReadArgs,
     into: Option<Format>,
     lossy: bool,
-) -> Result<Parsed, format::ParseError> {
+) -> anyhow::Result<Parsed> {
     let reading = Reading {
         machine: machine(args),
         select: args.select.as_deref(),
@@ -67,7 +106,13 @@ pub(super) fn parse(
         groups: Some(format::groups_of_systemd),
         compile: Some(compile_known),
     };
-    format::read(bytes, args.from, &reading)
+    format::read(bytes, args.from, &reading).map_err(|error| {
+        let is_json = bytes.trim_ascii_start().starts_with(b"{");
+        let is_any = args.from.is_some() || is_json || format::detect(bytes) != Format::Oci;
+        let what = if is_any { "" } else { " is not a profile" };
+        let error = anyhow::Error::new(error).context(format!("{}{what}", path.display()));
+        not(Content::Profile, path, bytes, error)
+    })
 }
 
 /// The machine that conditions are resolved for.

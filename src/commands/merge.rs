@@ -1,14 +1,15 @@
 //! `sc-record merge A B … -o C`: merges recordings.
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use sc_record::atomic_file::{LockedFile, Place};
 use sc_record::recording::MergedName;
 use serde_json::json;
 
-use super::{exit_status, input};
+use super::exit_status;
+use super::input::{self, count};
 use crate::cli::{Destination, MergeArgs};
+use crate::ui::output;
 
 pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
     anyhow::ensure!(
@@ -33,7 +34,8 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
     }
     match (&args.output, &place, lock) {
         (Destination::Stdout, ..) => {
-            io::stdout().write_all(&merged.content(Path::new("stdout"))?)?;
+            let content = merged.content(Path::new("stdout"))?;
+            output::json(String::from_utf8_lossy(&content))?;
         }
         (_, Some(place), Some(lock)) => lock.replace(&merged.content(place.path())?)?,
         (_, Some(place), None) => place.write(&merged.content(place.path())?)?,
@@ -50,13 +52,14 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
             "folded": folded,
             "incomplete": incomplete,
         });
-        writeln!(io::stdout(), "{summary}")?;
+        output::json(format_args!("{summary}\n"))?;
     } else if !args.verbosity.quiet {
         let folded = match folded {
             0 => String::new(),
             some => format!(" ({some} folded)"),
         };
-        say!("sc-record: {name}: {runs} runs{folded} from {inputs} files, {incomplete} incomplete");
+        let (runs, inputs) = (count(runs, "run"), count(inputs, "file"));
+        say!("sc-record: {name}: {runs}{folded} from {inputs}, {incomplete} incomplete");
     }
     Ok(exit_status::CLEAN)
 }

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::exit_status;
 use crate::cli::{Arches, ResolveArgs};
+use crate::ui::output;
 
 pub(super) fn resolve(args: &ResolveArgs) -> anyhow::Result<u8> {
     let of_stdin = args.calls.iter().all(|call| call == "-");
     if !of_stdin {
-        return Ok(resolve_calls(args));
+        return resolve_calls(args);
     }
     anyhow::ensure!(
         !args.json,
@@ -42,7 +43,7 @@ struct Resolved<'a> {
     found: Result<Vec<Syscall>, String>,
 }
 
-fn resolve_calls(args: &ResolveArgs) -> u8 {
+fn resolve_calls(args: &ResolveArgs) -> anyhow::Result<u8> {
     let mut arches = Vec::new();
     for given in &args.arches {
         match given {
@@ -61,12 +62,15 @@ fn resolve_calls(args: &ResolveArgs) -> u8 {
         .collect();
     if args.json {
         let all: Value = answers.iter().flat_map(Resolved::json).collect();
-        println!("{all}");
+        output::json(format_args!("{all}\n"))?;
     }
     let mut status = exit_status::CLEAN;
     for answer in &answers {
         match &answer.found {
-            Ok(calls) if !args.json => calls.iter().for_each(|call| println!("{}", line(*call))),
+            Ok(calls) if !args.json => {
+                let lines: String = (calls.iter()).map(|call| line(*call) + "\n").collect();
+                output::report(&lines)?;
+            }
             Ok(_) => {}
             Err(why) => {
                 say!("sc-record: {why}");
@@ -74,7 +78,7 @@ fn resolve_calls(args: &ResolveArgs) -> u8 {
             }
         }
     }
-    status
+    Ok(status)
 }
 
 /// Finds the calls of a number or a name on the architectures that have it.

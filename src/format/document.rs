@@ -31,11 +31,21 @@ pub enum DocumentError {
     #[error(transparent)]
     Generate(#[from] GenerateError),
     /// Calls were recorded that can't be in one.
-    #[error("no profile can allow calls without a name: {}", .0.join("; "))]
+    #[error("no profile can allow calls without a name: {}", first(.0))]
     Unnamed(Vec<String>),
     /// The format can't express it.
     #[error(transparent)]
     Render(#[from] RenderError),
+}
+
+/// The first calls of a list, which can have thousands, and the number of the others.
+fn first(calls: &[String]) -> String {
+    const MOST: usize = 5;
+    let shown = calls[..calls.len().min(MOST)].join("; ");
+    match calls.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
 }
 
 /// Generates and writes the profile of a workload. The same calls give the same bytes, whichever runs recorded them. What the

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use super::by_call::{Said, calls, with_plain_names, without_loading};
 use super::docker::errno_of_name;
@@ -197,26 +198,49 @@ fn arch_name(arch: Arch) -> Option<&'static str> {
 /// The calls of a group in this machine's systemd; `None` without systemd or such a group.
 #[must_use]
 pub fn groups_of_systemd(group: &str) -> Option<Vec<String>> {
-    let mut command = Command::new("systemd-analyze");
-    command.args(["--no-pager", "syscall-filter", group]);
-    let output = (command.stdin(Stdio::null()).stderr(Stdio::null()))
-        .output()
-        .ok()?;
-    if !output.status.success() {
-        return None;
-    }
-    let text = String::from_utf8(output.stdout).ok()?;
-    let mut calls = BTreeSet::new();
-    for word in text.lines().skip(1).map(str::trim) {
-        match word.strip_prefix('@') {
-            Some(_) => calls.extend(groups_of_systemd(word)?),
-            None if word.is_empty() || word.starts_with('#') => {}
-            None => {
-                calls.insert(word.to_owned());
+    /// One process lists all: a file can name thousands of groups.
+    static ALL: OnceLock<BTreeMap<String, Vec<String>>> = OnceLock::new();
+    let all = ALL.get_or_init(|| groups(&listed_groups().unwrap_or_default()));
+    let (mut calls, mut open) = (BTreeSet::new(), vec![group]);
+    let mut seen = BTreeSet::new();
+    while let Some(group) = open.pop() {
+        for member in all.get(group)? {
+            if !member.starts_with('@') {
+                calls.insert(member.clone());
+            } else if seen.insert(member) {
+                open.push(member);
             }
         }
     }
     Some(calls.into_iter().collect())
+}
+
+/// What systemd-analyze(1) prints about all groups.
+fn listed_groups() -> Option<String> {
+    let mut command = Command::new("systemd-analyze");
+    command.args(["--no-pager", "syscall-filter"]);
+    let output = (command.stdin(Stdio::null()).stderr(Stdio::null()))
+        .output()
+        .ok()?;
+    String::from_utf8(output.stdout).ok()
+}
+
+/// The members of each group: calls, and other groups.
+fn groups(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut current = None;
+    for line in text.lines() {
+        let word = line.trim();
+        if word.is_empty() || word.starts_with('#') {
+            continue;
+        }
+        if line.starts_with('@') {
+            current = Some(groups.entry(word.to_owned()).or_default());
+        } else if let Some(members) = &mut current {
+            members.push(word.to_owned());
+        }
+    }
+    groups
 }
 
 /// The settings after the lines that were read.

@@ -1,7 +1,7 @@
-//! Calls with the names of their arguments' values: `socket(AF_ALG, SOCK_SEQPACKET, 0x0)`. Only calls whose arguments decide
-//! what they do, and that profiles compare.
+//! Calls and conditions with the names of arguments and of their values: `socket(AF_ALG, SOCK_SEQPACKET, 0x0)`,
+//! `domain == AF_ALG`. Only calls whose arguments decide what they do, and that profiles compare.
 
-use crate::profile::ARGS;
+use crate::profile::{ARGS, ArgCmp, Op};
 use crate::syscall::{Arch, Syscall};
 
 /// How the value of an argument is shown. Named arguments have 32 bits, but for clone's flags, whose upper half is unused.
@@ -75,21 +75,25 @@ const EXIT_SIGNAL: u64 = 0xff;
 /// The personality without its flags (`PER_MASK`).
 const PERSONA: u64 = 0xff;
 
-/// The arguments that a call has.
+/// The arguments that a call has, with the names of their manual pages. Clone's others differ between architectures.
 #[rustfmt::skip]
-const CALLS: &[(&str, &[Kind])] = &[
-    ("clone", &[Flags(EXIT_SIGNAL, tables::SIGNALS, tables::CLONE), Number, Number, Number, Number]),
-    ("ioctl", &[Number, One(tables::IOCTL), Number]),
-    ("mmap", &[Number, Number, Flags(0, tables::NO_PROTECTION, tables::PROTECTION), Number, Number, Number]),
-    ("mprotect", &[Number, Number, Flags(0, tables::NO_PROTECTION, tables::PROTECTION)]),
-    ("personality", &[Flags(PERSONA, tables::PERSONALITY, tables::PERSONALITY_FLAGS)]),
-    ("prctl", &[One(tables::PRCTL), Number, Number, Number, Number]),
-    ("ptrace", &[One(tables::PTRACE), Number, Number, Number]),
-    ("seccomp", &[One(tables::SECCOMP), Number, Number]),
-    ("setns", &[Number, Flags(0, &[], tables::NAMESPACES)]),
-    ("socket", &[One(tables::FAMILIES), Flags(SOCK_TYPE, tables::TYPES, tables::TYPE_FLAGS), Number]),
-    ("socketpair", &[One(tables::FAMILIES), Flags(SOCK_TYPE, tables::TYPES, tables::TYPE_FLAGS), Number, Number]),
-    ("unshare", &[Flags(0, &[], tables::NAMESPACES)]),
+const CALLS: &[(&str, &[(&str, Kind)])] = &[
+    ("clone", &[("flags", Flags(EXIT_SIGNAL, tables::SIGNALS, tables::CLONE)),
+        ("", Number), ("", Number), ("", Number), ("", Number)]),
+    ("ioctl", &[("fd", Number), ("request", One(tables::IOCTL)), ("", Number)]),
+    ("mmap", &[("addr", Number), ("length", Number), ("prot", Flags(0, tables::NO_PROTECTION, tables::PROTECTION)),
+        ("flags", Number), ("fd", Number), ("offset", Number)]),
+    ("mprotect", &[("addr", Number), ("len", Number), ("prot", Flags(0, tables::NO_PROTECTION, tables::PROTECTION))]),
+    ("personality", &[("persona", Flags(PERSONA, tables::PERSONALITY, tables::PERSONALITY_FLAGS))]),
+    ("prctl", &[("option", One(tables::PRCTL)), ("", Number), ("", Number), ("", Number), ("", Number)]),
+    ("ptrace", &[("request", One(tables::PTRACE)), ("pid", Number), ("addr", Number), ("data", Number)]),
+    ("seccomp", &[("operation", One(tables::SECCOMP)), ("flags", Number), ("args", Number)]),
+    ("setns", &[("fd", Number), ("nstype", Flags(0, &[], tables::NAMESPACES))]),
+    ("socket", &[("domain", One(tables::FAMILIES)), ("type", Flags(SOCK_TYPE, tables::TYPES, tables::TYPE_FLAGS)),
+        ("protocol", Number)]),
+    ("socketpair", &[("domain", One(tables::FAMILIES)), ("type", Flags(SOCK_TYPE, tables::TYPES, tables::TYPE_FLAGS)),
+        ("protocol", Number), ("sv", Number)]),
+    ("unshare", &[("flags", Flags(0, &[], tables::NAMESPACES))]),
 ];
 
 /// A call with its arguments, named where they have names. Of a call that isn't in the table, all registers are shown.
@@ -99,15 +103,65 @@ pub fn call_with_arguments(syscall: Syscall, args: &[u64; ARGS]) -> String {
     // s390 swaps clone's first two arguments.
     let swapped = name == "clone" && matches!(syscall.arch, Arch::S390 | Arch::S390x);
     let entry = CALLS.iter().find(|(of, _)| *of == name && !swapped);
-    let kinds = entry.map_or(&[Number; ARGS][..], |(_, kinds)| kinds);
+    let kinds = entry.map_or(&[("", Number); ARGS][..], |(_, kinds)| kinds);
     let shown = kinds
         .iter()
         .zip(args)
-        .map(|(kind, &value)| kind.show(value));
+        .map(|((_, kind), &value)| kind.show(value));
     format!("{name}({})", shown.collect::<Vec<_>>().join(", "))
 }
 
+/// The condition of a rule for the call of this name: `domain != AF_ALG`, `arg1 > 0x5`.
+#[must_use]
+pub fn condition(name: &str, arg: &ArgCmp) -> String {
+    let entry = CALLS.iter().find(|(of, _)| *of == name);
+    let Some((argument, kind)) = entry.and_then(|(_, all)| all.get(arg.index())) else {
+        return arg.to_string();
+    };
+    // An argument with a name has 32 bits; a wider value equals none.
+    let show = |value: u64| match u32::try_from(value) {
+        Ok(_) => kind.show(value),
+        Err(_) => format!("{value:#x}"),
+    };
+    let sign = match arg.op() {
+        _ if argument.is_empty() => return arg.to_string(),
+        Op::Eq => "==",
+        Op::Ne => "!=",
+        Op::MaskedEq => {
+            let (mask, expected) = (arg.value(), arg.value_two().unwrap_or(0));
+            let expected = match expected {
+                // No flag of the mask.
+                0 if mask != u64::from(u32::MAX) => "0x0".to_owned(),
+                expected => show(expected),
+            };
+            return format!("{argument} & {} == {expected}", kind.show_mask(mask));
+        }
+        // Values with names have no order.
+        _ => {
+            return arg
+                .to_string()
+                .replacen(&format!("arg{}", arg.index()), argument, 1);
+        }
+    };
+    format!("{argument} {sign} {}", show(arg.value()))
+}
+
 impl Kind {
+    /// Flags that a condition looks at.
+    fn show_mask(self, mask: u64) -> String {
+        match self {
+            Flags(.., flags) => {
+                let all = flags.iter().fold(0, |all, (_, bits)| all | bits);
+                if mask != 0 && mask & !all == 0 {
+                    format!("({})", self.show(mask))
+                } else {
+                    format!("{mask:#x}")
+                }
+            }
+            Number | One(_) => format!("{mask:#x}"),
+        }
+    }
+
     fn show(self, value: u64) -> String {
         // The upper half of a register can hold anything where the argument has 32 bits.
         let low = value & u64::from(u32::MAX);
@@ -192,10 +246,66 @@ mod tests {
     }
 
     #[test]
+    fn conditions_have_the_names_of_arguments_and_values() {
+        let check =
+            |name: &str, index: u8, op: Op, value: u64, two: Option<u64>, expected: &str| {
+                let arg = ArgCmp::new(index.into(), op, value, two).unwrap();
+                assert_eq!(condition(name, &arg), expected);
+            };
+        check("socket", 0, Op::Ne, 38, None, "domain != AF_ALG");
+        check("socket", 1, Op::Eq, 2, None, "type == SOCK_DGRAM");
+        check("socket", 0, Op::Le, 2, None, "domain <= 0x2");
+        check(
+            "socket",
+            0,
+            Op::Eq,
+            1 << 32 | 1,
+            None,
+            "domain == 0x100000001",
+        );
+        let low = u64::from(u32::MAX);
+        check(
+            "socket",
+            0,
+            Op::MaskedEq,
+            low,
+            Some(1),
+            "domain & 0xffffffff == AF_UNIX",
+        );
+        let new = 0x7e02_0000;
+        check(
+            "clone",
+            0,
+            Op::MaskedEq,
+            new,
+            Some(0),
+            "flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET) == 0x0",
+        );
+        check(
+            "clone",
+            1,
+            Op::MaskedEq,
+            new,
+            Some(0),
+            "arg1 & 0x7e020000 == 0x0",
+        );
+        check("personality", 0, Op::Eq, 0, None, "persona == PER_LINUX");
+        check(
+            "mprotect",
+            2,
+            Op::MaskedEq,
+            4,
+            Some(4),
+            "prot & (PROT_EXEC) == PROT_EXEC",
+        );
+        check("read", 0, Op::Eq, 3, None, "arg0 == 0x3");
+    }
+
+    #[test]
     fn every_call_of_the_table_exists_and_no_value_has_two_names() {
         for (name, kinds) in CALLS {
             assert!(Syscall::from_name(Arch::X86_64, name).is_some(), "{name}");
-            for kind in *kinds {
+            for (_, kind) in *kinds {
                 let names = match kind {
                     Number => continue,
                     One(names) | Flags(_, _, names) => names,

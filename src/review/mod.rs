@@ -11,7 +11,7 @@ mod recording_diff;
 mod risk;
 mod stats;
 
-pub use arguments::call_with_arguments;
+pub use arguments::{call_with_arguments, condition};
 pub use docker::{ByDocker, Tightness, by_docker, tightness};
 pub use recording_diff::{CallDiff, RecordingDiff};
 pub use risk::{Risk, RiskClass, risk};

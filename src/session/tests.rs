@@ -192,8 +192,8 @@ fn the_first_backend_that_can_is_picked_and_the_others_say_why_not() {
     let error = Choice::make(&toys, &Target::Process(Task(i32::MAX)), true);
     let message = error.err().unwrap().to_string();
     assert!(
-        message.contains("\n  ptrace: there is no process"),
+        message.contains("this: ptrace: there is no process"),
         "{message}"
     );
-    assert!(message.contains("\n  toy: it can't record anything but a scope"));
+    assert!(message.contains("; toy: it can't record anything but a scope"));
 }

@@ -6,11 +6,31 @@ use super::summary::count;
 
 /// A file has the wrong content for the verb.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum WrongFile {
-    #[error("{} is a profile, not a recording", .0.display())]
-    Profile(PathBuf),
-    #[error("{} is a recording, not a profile", .0.display())]
-    Recording(PathBuf),
+#[error("{} is {}, not {}", path.display(), is.name(), wanted.name())]
+pub(crate) struct WrongFile {
+    pub(crate) path: PathBuf,
+    pub(crate) is: Content,
+    pub(crate) wanted: Content,
+}
+
+/// The content of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Profile,
+    Recording,
+    Audit,
+    Strace,
+}
+
+impl Content {
+    fn name(self) -> &'static str {
+        match self {
+            Content::Profile => "a profile",
+            Content::Recording => "a recording",
+            Content::Audit => "an audit log",
+            Content::Strace => "the output of strace",
+        }
+    }
 }
 
 /// No selected record arrived.

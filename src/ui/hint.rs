@@ -12,7 +12,7 @@ use sc_record::format::{self, DocumentError, ParseErrorKind, RenderError};
 use sc_record::recording::{FileError, MergeError, ParseError};
 use sc_record::{atomic_file, backend, command::CommandError};
 
-use super::failure::{NoRecord, Nothing, UnknownNames, WrongFile};
+use super::failure::{Content, NoRecord, Nothing, UnknownNames, WrongFile};
 
 /// The advice for an error, if any: that for the first cause that has some. `verb` is the verb that a command was
 /// probably meant to be.
@@ -62,14 +62,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         NoRecord => "the workload must run under a profile whose default action is SCMP_ACT_LOG",
         FileError::Full { .. } =>
             "fold runs that add nothing new: sc-record merge --compact FILE -o FILE; or start over with --fresh",
-        WrongFile::Profile(path) => format!(
-            "use sc-record explain {0} to explain it, sc-record lint {0} to check it, or sc-record convert {0} to convert it",
-            path.display()
-        ),
-        WrongFile::Recording(path) => format!(
-            "write its profile first: sc-record generate {} -o PROFILE",
-            path.display()
-        ),
+        WrongFile { path, is, wanted } => of_wrong_file(&path.display(), *is, *wanted),
         atomic_file::Error::Locked { .. } =>
             "the lock is the file `.NAME.lock` beside it; fuser(1) shows which process holds it",
         MergeError::Names { .. } =>
@@ -114,6 +107,23 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         _ => None,
     })
     .or_else(|| of_profile(cause.downcast_ref()?))
+}
+
+fn of_wrong_file(path: &std::path::Display<'_>, is: Content, wanted: Content) -> String {
+    match (is, wanted) {
+        (Content::Profile, _) => format!(
+            "use sc-record explain {path} to explain it, sc-record lint {path} to check it, or sc-record convert {path} to \
+             convert it"
+        ),
+        (Content::Recording, Content::Profile) => {
+            format!("write its profile first: sc-record generate {path} -o PROFILE")
+        }
+        (Content::Recording, _) => {
+            format!("it needs no import: sc-record generate {path} writes its profile")
+        }
+        (Content::Audit, _) => format!("import it first: sc-record import audit {path}"),
+        (Content::Strace, _) => format!("import it first: sc-record import strace {path}"),
+    }
 }
 
 fn of_unavailable(backend: &str, error: &Unavailable) -> Option<String> {

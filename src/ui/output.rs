@@ -1,9 +1,10 @@
 //! Reports on stdout.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use anyhow::Context;
-use sc_record::escape::Lines;
+use sc_record::escape::{Json, Lines};
 use serde_json::Value;
 
 /// Writes a result to stdout, as JSON or in words.
@@ -13,7 +14,7 @@ pub(crate) fn result(
     words: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
     if as_json {
-        print(&format!("{}\n", json()))
+        self::json(format_args!("{}\n", json()))
     } else {
         report(&words())
     }
@@ -43,6 +44,11 @@ pub(crate) fn wrapped(indent: &str, separator: &str, names: &[impl AsRef<str>]) 
         };
     }
     format!("{text}{line}\n")
+}
+
+/// Writes JSON to stdout.
+pub(crate) fn json(text: impl Display) -> anyhow::Result<()> {
+    print(&Json(text).to_string())
 }
 
 /// Writes a text to stdout as it is.

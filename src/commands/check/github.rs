@@ -9,7 +9,7 @@ use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Because, Finding};
 
 use super::people::name;
-use super::report::{Report, answers, place, why};
+use super::report::{Report, answers, place};
 
 pub(super) fn render(report: &Report<'_>) -> String {
     let mut text = String::new();
@@ -25,7 +25,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
         let mut what = format!(
             "{} {}; the answer is {}",
             name(finding),
-            why(finding),
+            report.why(finding),
             answers(finding)
         );
         if let Some(caller) = finding.callers.first() {
@@ -57,7 +57,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
     };
     for finding in &delta.undecided {
         let title = format!("{} may not be allowed", name(finding));
-        let what = format!("{} {}", name(finding), why(finding));
+        let what = format!("{} {}", name(finding), report.why(finding));
         let place = rule_of(finding).or(rule);
         text += &annotation(report, &positions, doubtful, place, &title, &what);
     }

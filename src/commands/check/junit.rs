@@ -4,7 +4,7 @@
 use quick_junit::{NonSuccessKind, Report as JunitReport, TestCase, TestCaseStatus, TestSuite};
 
 use super::people::{self, name};
-use super::report::{Report, Subject, answers, why};
+use super::report::{Report, Subject, answers};
 
 pub(super) fn render(report: &Report<'_>) -> anyhow::Result<String> {
     let delta = report.delta;
@@ -31,12 +31,17 @@ pub(super) fn render(report: &Report<'_>) -> anyhow::Result<String> {
     }
     for finding in &delta.denied {
         let patched = report.updated && finding.because.can_be_patched();
-        let message = format!("{} {}: {}", name(finding), why(finding), answers(finding));
+        let message = format!(
+            "{} {}: {}",
+            name(finding),
+            report.why(finding),
+            answers(finding)
+        );
         let failure = (!patched).then_some(("not_allowed", message));
         add(&format!("{} is allowed", name(finding)), failure);
     }
     for finding in &delta.undecided {
-        let message = format!("{} {}", name(finding), why(finding));
+        let message = format!("{} {}", name(finding), report.why(finding));
         let failure = report.tolerance.strict.then_some(("undecided", message));
         add(&format!("{} is allowed", name(finding)), failure);
     }

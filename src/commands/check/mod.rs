@@ -13,7 +13,6 @@ mod watched;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
 use sc_record::escape::Lines;
 use sc_record::format::{Parsed, Positions};
@@ -26,7 +25,7 @@ use self::report::{Report, Subject, Tolerance};
 use super::exit_status;
 use super::input;
 use super::load::{self, Loaded};
-use crate::cli::CheckArgs;
+use crate::cli::{CheckArgs, Destination};
 use crate::ui::output;
 
 /// The profile as its file has it.
@@ -124,8 +123,10 @@ fn remove_unused(edit: &mut Edit, delta: &check::Delta) {
 }
 
 fn write(args: &CheckArgs, report: &Report<'_>) -> anyhow::Result<()> {
-    if let Some(path) = &args.output.junit {
-        write_atomically(path, junit::render(report)?.as_bytes())?;
+    let mut says_all = false;
+    if let Some(to) = &args.output.junit {
+        says_all = *to == Destination::Stdout;
+        write_to(to, &junit::render(report)?)?;
     }
     let for_people = !(args.output.json || args.output.github);
     let text = if args.output.json {
@@ -135,12 +136,12 @@ fn write(args: &CheckArgs, report: &Report<'_>) -> anyhow::Result<()> {
     } else {
         people::render(report)
     };
-    if let Some(path) = &args.output.report {
-        write_atomically(path, text.as_bytes())?;
+    if let Some(to) = &args.output.report {
+        write_to(to, &text)?;
+    } else if args.output.json {
+        output::json(&text)?;
     } else if !for_people {
-        io::stdout()
-            .write_all(text.as_bytes())
-            .context("can't write the report to stdout")?;
+        output::print(&text)?;
     } else if args.runs_workload() {
         let text = if args.verbosity.quiet {
             people::warnings(report)
@@ -149,10 +150,18 @@ fn write(args: &CheckArgs, report: &Report<'_>) -> anyhow::Result<()> {
         };
         // As say! does: nothing is to be done if stderr is closed.
         let _ = io::stderr().write_all(Lines(text).to_string().as_bytes());
-    } else if !args.verbosity.quiet {
+    } else if !args.verbosity.quiet && !says_all {
         output::report(&text)?;
     }
     Ok(())
+}
+
+fn write_to(to: &Destination, text: &str) -> anyhow::Result<()> {
+    match to {
+        Destination::File(path) => Ok(write_atomically(path, text.as_bytes())?),
+        Destination::Stdout => output::print(text),
+        Destination::Nowhere => Ok(()),
+    }
 }
 
 impl Report<'_> {

@@ -9,7 +9,7 @@ use sc_record::review::check::{Caller, Finding, Unused, UnusedName};
 use sc_record::syscall::Arch;
 
 use super::patch::Patch;
-use super::report::{Report, Subject, answers, place, plural, thread, why};
+use super::report::{Report, Subject, answers, place, plural, thread};
 
 /// Adds a line, whatever is in the text.
 macro_rules! line {
@@ -26,7 +26,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
     let mut text = headline(report);
     let delta = report.delta;
     for finding in delta.denied.iter().chain(&delta.undecided) {
-        text += &found(finding);
+        text += &found(report, finding);
     }
     if !delta.tolerated.is_empty() {
         let mut names = delta.tolerated.iter().map(name);
@@ -86,13 +86,13 @@ fn headline(report: &Report<'_>) -> String {
     text
 }
 
-fn found(finding: &Finding) -> String {
+fn found(report: &Report<'_>, finding: &Finding) -> String {
     let mut text = String::new();
     line!(
         text,
         "  {} {}: {}",
         name(finding),
-        why(finding),
+        report.why(finding),
         answers(finding)
     );
     let at_least = if finding.count_is_exact {

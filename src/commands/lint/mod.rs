@@ -3,7 +3,6 @@
 mod sarif;
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -19,6 +18,7 @@ use super::exit_status;
 use super::input::{self, count};
 use super::load::Loaded;
 use crate::cli::LintArgs;
+use crate::ui::output;
 
 /// A finding, and where it is in its file.
 struct Located {
@@ -48,7 +48,7 @@ const SHOWN: usize = 8;
 
 pub(super) fn lint(args: &LintArgs) -> anyhow::Result<u8> {
     if args.rules {
-        io::stdout().write_all(rules().as_bytes())?;
+        output::report(&rules())?;
         return Ok(exit_status::CLEAN);
     }
     let version = args.libseccomp.or_else(Version::current);
@@ -70,7 +70,12 @@ pub(super) fn lint(args: &LintArgs) -> anyhow::Result<u8> {
     } else {
         text(&all, args, version)
     };
-    io::stdout().write_all(text.as_bytes())?;
+    if args.sarif || args.json {
+        output::json(&text)?;
+    } else {
+        // Its parts are escaped; what controls the terminal is its colours.
+        output::print(&text)?;
+    }
     let mut findings = all.iter().map(|located| &located.finding);
     Ok(exit_status::of_findings(
         findings.any(|finding| finding.rule.severity < Severity::Note),

@@ -113,7 +113,7 @@ fn search(
         incomplete: baseline.incomplete.clone(),
     };
     if args.json {
-        crate::ui::output::print(&report.json())?;
+        crate::ui::output::json(report.json())?;
     } else {
         crate::ui::output::report(&report.text())?;
     }

@@ -7,7 +7,7 @@ use sc_record::profile::Profile;
 use sc_record::recording::{Earlier, Journal, Name, Recording, Run, RunId, prepare, update};
 
 use crate::cli::{Destination, KeepArgs};
-use crate::commands::profile;
+use crate::commands::{input, profile};
 use crate::ui::summary::{Say, Summary, count};
 
 /// Where a run goes.
@@ -75,7 +75,7 @@ impl Keep<'_> {
         let Some(place) = &self.recording else {
             return Ok(());
         };
-        let prepared = prepare(place, self.earlier())?;
+        let prepared = prepare(place, self.earlier()).map_err(input::not_recording)?;
         if let (Some(recording), false) = (&prepared.recording, self.args.fresh) {
             anyhow::ensure!(
                 recording.name == self.name,

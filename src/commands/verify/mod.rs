@@ -46,7 +46,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     };
     match &args.output {
         Some(file) => write_atomically(file, text.as_bytes())?,
-        None if args.json => crate::ui::output::print(&text)?,
+        None if args.json => crate::ui::output::json(&text)?,
         None if report.run.is_none() => crate::ui::output::report(&text)?,
         // stdout is the workload's.
         None => crate::ui::say::report(&text),

@@ -135,9 +135,10 @@ impl ParseError {
         let at = format!(" at line {line} column {column}");
         let message = message.strip_suffix(&at).unwrap_or(&message);
         let is_json = text.trim_ascii_start().starts_with(b"{");
-        let message = match error.is_syntax() && !is_json {
-            true => &format!("it is not a recording: {message}"),
-            false => message,
+        let message = if error.is_syntax() && !is_json {
+            &format!("it is not a recording: {message}")
+        } else {
+            message
         };
         ParseError::Invalid {
             line,
