@@ -1,7 +1,6 @@
 //! Locates the parts of Docker's dialect that plain OCI lacks. Readers of plain OCI drop them.
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::Position;
 use super::json::{Index, Path};
@@ -18,49 +17,28 @@ pub struct Conditional {
 /// The conditions of a profile in Docker's dialect, and its `archMap`; nothing for what isn't JSON.
 #[must_use]
 pub fn conditionals(bytes: &[u8]) -> Vec<Conditional> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct File {
-        arch_map: Option<Vec<IgnoredAny>>,
-        syscalls: Option<Vec<Syscall>>,
-    }
-    #[derive(Deserialize)]
-    struct Syscall {
-        includes: Option<Condition>,
-        excludes: Option<Condition>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Condition {
-        caps: Option<Vec<IgnoredAny>>,
-        arches: Option<Vec<IgnoredAny>>,
-        min_kernel: Option<IgnoredAny>,
-    }
-    let says = |condition: Option<&Condition>| {
-        condition.is_some_and(|condition| {
-            let some =
-                |list: &Option<Vec<IgnoredAny>>| list.as_ref().is_some_and(|list| !list.is_empty());
-            some(&condition.caps) || some(&condition.arches) || condition.min_kernel.is_some()
-        })
-    };
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Vec::new();
     };
-    let Ok(file) = serde_json::from_str::<File>(text) else {
+    let Ok(file) = serde_json::from_str::<Value>(text) else {
         return Vec::new();
+    };
+    let has_any = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
+    let is_condition = |value: &Value| {
+        has_any(&value["caps"]) || has_any(&value["arches"]) || !value["minKernel"].is_null()
     };
     let root = Path::default();
     let mut paths = Vec::new();
-    if file.arch_map.is_some_and(|map| !map.is_empty()) {
+    if has_any(&file["archMap"]) {
         paths.push(root.field("archMap"));
     }
-    for (index, syscall) in file.syscalls.iter().flatten().enumerate() {
+    let syscalls = file["syscalls"].as_array();
+    for (index, syscall) in syscalls.into_iter().flatten().enumerate() {
         let path = root.field("syscalls").index(index);
-        if says(syscall.includes.as_ref()) {
-            paths.push(path.field("includes"));
-        }
-        if says(syscall.excludes.as_ref()) {
-            paths.push(path.field("excludes"));
+        for field in ["includes", "excludes"] {
+            if is_condition(&syscall[field]) {
+                paths.push(path.field(field));
+            }
         }
     }
     let index = Index::of(text);
@@ -85,20 +63,16 @@ mod tests {
   {"names": ["c"], "excludes": {"minKernel": "4.8"}}
  ]}"#;
         let found = conditionals(text.as_bytes());
-        let found: Vec<_> = (found.iter())
-            .map(|found| {
-                (
-                    found.path.as_str(),
-                    found.position.map(|at| (at.line, at.column)),
-                )
-            })
-            .collect();
+        let position = |found: &Conditional| found.position.unwrap().to_string();
+        let found = found
+            .iter()
+            .map(|found| format!("{} {}", found.path, position(found)));
         assert_eq!(
-            found,
+            found.collect::<Vec<_>>(),
             [
-                ("archMap", Some((1, 13))),
-                ("syscalls[1].includes", Some((4, 32))),
-                ("syscalls[2].excludes", Some((5, 32))),
+                "archMap line 1, column 13",
+                "syscalls[1].includes line 4, column 32",
+                "syscalls[2].excludes line 5, column 32",
             ]
         );
         assert_eq!(conditionals(b"{\"syscalls\": [{\"names\": [\"a\"]}]}"), []);

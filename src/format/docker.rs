@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use oci_spec::runtime::{
-    Arch as OciArch, LinuxSeccompAction as OciAction, LinuxSeccompArg,
-    LinuxSeccompFilterFlag as OciFlag,
+    Arch as OciArch, LinuxSeccompAction as OciAction, LinuxSeccompFilterFlag as OciFlag,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +19,7 @@ use super::json::{Object, Path};
 use super::machine::{KernelVersion, Machine};
 use super::oci::{
     self, Arg, InvalidAt, form, invalid, read_action, read_arch, read_arches, read_flag,
-    read_listener, read_rule, write_action, write_arch, write_arg, write_flag,
+    read_listener, read_rule, write_action, write_arch, write_arches, write_args, write_flags,
 };
 use super::reading::{Extras, Input, Parsed, Places};
 use super::writing::Output;
@@ -98,12 +97,6 @@ struct Condition {
     min_kernel: Option<KernelVersion>,
 }
 
-impl Condition {
-    fn is_empty(&self) -> bool {
-        self.caps.is_empty() && self.arches.is_empty() && self.min_kernel.is_none()
-    }
-}
-
 impl DockerRule {
     /// Whether the rule applies: moby's `setupSeccomp`.
     fn holds(&self, machine: &Machine, format: Format) -> bool {
@@ -178,16 +171,23 @@ impl Extras for DockerProfile {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Seccomp {
     default_action: OciAction,
+    #[serde(skip_serializing_if = "Option::is_none")]
     default_errno_ret: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     default_errno: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     architectures: Option<Vec<OciArch>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     arch_map: Option<Vec<Object<ArchMapEntry>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     flags: Option<Vec<OciFlag>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     listener_path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     listener_metadata: Option<String>,
     syscalls: Option<Vec<Object<Syscall>>>,
 }
@@ -199,17 +199,24 @@ struct ArchMapEntry {
     sub_architectures: Option<Vec<OciArch>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Syscall {
+    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     names: Option<Vec<String>>,
     action: OciAction,
+    #[serde(skip_serializing_if = "Option::is_none")]
     errno_ret: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     errno: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     args: Option<Vec<Object<Arg>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     includes: Option<Object<RawCondition>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     excludes: Option<Object<RawCondition>>,
 }
 
@@ -324,10 +331,10 @@ fn profile(seccomp: Seccomp) -> Result<DockerProfile, InvalidAt> {
                 entries.map(|(index, Object(entry))| sub_arches(entry, &path.index(index)));
             Arches::Map(entries.collect::<Result<_, _>>()?)
         }
-        _ => Arches::Listed(read_arches(
-            seccomp.architectures,
-            &root.field("architectures"),
-        )?),
+        _ => {
+            let path = root.field("architectures");
+            Arches::Listed(read_arches(seccomp.architectures, &path)?)
+        }
     };
     let number = errno(seccomp.default_errno_ret, seccomp.default_errno.as_deref())
         .or_else(|error| invalid(root.field("defaultErrno"), error))?;
@@ -389,10 +396,7 @@ fn condition(raw: Option<Object<RawCondition>>, path: &Path) -> Result<Condition
         return invalid(path.field("caps").index(index), Invalid::ConditionCap(cap));
     }
     let arches = raw.arches.unwrap_or_default();
-    if let Some(index) = arches
-        .iter()
-        .position(|arch| condition_arch(arch).is_none())
-    {
+    if let Some(index) = (arches.iter()).position(|arch| condition_arch(arch).is_none()) {
         let arch = arches[index].clone();
         let path = path.field("arches").index(index);
         return invalid(path, Invalid::ConditionArch(arch));
@@ -447,46 +451,6 @@ fn errno_name(number: u32) -> Option<String> {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OutSeccomp<'a> {
-    default_action: OciAction,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    default_errno_ret: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    default_errno: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    architectures: Option<Vec<OciArch>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    arch_map: Option<Vec<ArchMapEntry>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    flags: Option<Vec<OciFlag>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listener_path: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listener_metadata: Option<&'a str>,
-    syscalls: Vec<OutSyscall<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OutSyscall<'a> {
-    names: &'a [String],
-    action: OciAction,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errno_ret: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errno: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    args: Vec<LinuxSeccompArg>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    comment: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    includes: Option<RawCondition>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    excludes: Option<RawCondition>,
-}
-
 fn render(profile: &DockerProfile, out: &mut Output<'_>) -> Result<String, RenderError> {
     let format = out.format;
     if format == Format::Podman && profile.listener.is_some() {
@@ -495,19 +459,15 @@ fn render(profile: &DockerProfile, out: &mut Output<'_>) -> Result<String, Rende
     let listener = profile.listener.as_ref();
     let listener = listener.filter(|_| format == Format::Docker);
     let (default_action, default_errno_ret) = write_action(profile.default_action);
-    let write_arches = |arches: &[Arch]| {
-        let arches = arches.iter().map(|&arch| write_arch(arch, format));
-        arches.collect::<Result<Vec<_>, _>>()
-    };
     let (architectures, arch_map) = match &profile.arches {
         Arches::Listed(None) => (None, None),
-        Arches::Listed(Some(arches)) => (Some(write_arches(arches)?), None),
+        Arches::Listed(Some(arches)) => (Some(write_arches(arches, format)?), None),
         Arches::Map(entries) => {
             let entries = entries.iter().map(|entry| {
-                Ok(ArchMapEntry {
+                Ok(Object(ArchMapEntry {
                     architecture: write_arch(entry.arch, format)?,
-                    sub_architectures: Some(write_arches(&entry.others)?),
-                })
+                    sub_architectures: Some(write_arches(&entry.others, format)?),
+                }))
             });
             (None, Some(entries.collect::<Result<_, RenderError>>()?))
         }
@@ -515,34 +475,28 @@ fn render(profile: &DockerProfile, out: &mut Output<'_>) -> Result<String, Rende
     let mut syscalls = Vec::new();
     for (index, rule) in profile.rules.iter().enumerate() {
         if let Some(syscall) = write_syscall(rule, index, out)? {
-            syscalls.push(syscall);
+            syscalls.push(Object(syscall));
         }
     }
-    let seccomp = OutSeccomp {
+    out.json(&Seccomp {
         default_action,
         default_errno_ret,
         default_errno: podman_errno(profile.default_action, format),
         architectures,
         arch_map,
-        flags: (profile.flags.as_ref())
-            .map(|flags| flags.iter().copied().map(write_flag).collect()),
-        listener_path: listener.map(Listener::path),
-        listener_metadata: listener.and_then(|listener| listener.metadata.as_deref()),
-        syscalls,
-    };
-    let text = serde_json::to_string_pretty(&seccomp).map_err(|error| RenderError::Text {
-        format,
-        why: error.to_string(),
-    })?;
-    Ok(text + "\n")
+        flags: profile.flags.as_deref().map(write_flags),
+        listener_path: listener.map(|listener| listener.path().to_owned()),
+        listener_metadata: listener.and_then(|listener| listener.metadata.clone()),
+        syscalls: Some(syscalls),
+    })
 }
 
 /// `None`: the rule has a condition that the format lacks, and is left out.
-fn write_syscall<'a>(
-    rule: &'a DockerRule,
+fn write_syscall(
+    rule: &DockerRule,
     index: usize,
     out: &mut Output<'_>,
-) -> Result<Option<OutSyscall<'a>>, RenderError> {
+) -> Result<Option<Syscall>, RenderError> {
     let format = out.format;
     let conditions = [&rule.includes, &rule.excludes];
     if format == Format::Podman && conditions.iter().any(|c| c.min_kernel.is_some()) {
@@ -551,14 +505,14 @@ fn write_syscall<'a>(
         return Ok(None);
     }
     let (action, errno_ret) = write_action(rule.rule.action());
-    let args = rule.rule.args().iter().map(write_arg);
-    Ok(Some(OutSyscall {
-        names: rule.rule.names(),
+    Ok(Some(Syscall {
+        name: None,
+        names: Some(rule.rule.names().to_vec()),
         action,
         errno_ret,
         errno: podman_errno(rule.rule.action(), format),
-        args: args.collect::<Result<_, _>>()?,
-        comment: rule.comment.as_deref(),
+        args: write_args(&rule.rule),
+        comment: rule.comment.clone(),
         includes: write_condition(&rule.includes),
         excludes: write_condition(&rule.excludes),
     }))
@@ -572,11 +526,12 @@ fn podman_errno(action: Action, format: Format) -> Option<String> {
     }
 }
 
-fn write_condition(condition: &Condition) -> Option<RawCondition> {
+fn write_condition(condition: &Condition) -> Option<Object<RawCondition>> {
     let list = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
-    (!condition.is_empty()).then(|| RawCondition {
+    let raw = RawCondition {
         caps: list(&condition.caps),
         arches: list(&condition.arches),
         min_kernel: condition.min_kernel.map(|version| version.to_string()),
-    })
+    };
+    (*condition != Condition::default()).then_some(Object(raw))
 }

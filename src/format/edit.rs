@@ -155,17 +155,13 @@ fn part<'a>(text: &'a str, path: &[Step]) -> Option<&'a str> {
     let mut part: &str = serde_json::from_str::<&RawValue>(text).ok()?.get();
     for step in path {
         part = match step {
-            Step::Field(name) => {
-                let fields: Fields = serde_json::from_str(part).ok()?;
-                fields.get(*name)?.get()
-            }
-            Step::Member(name) => {
-                let fields: Fields = serde_json::from_str(part).ok()?;
-                fields.get(name.as_str())?.get()
-            }
             Step::Index(index) => {
                 let items: Vec<&RawValue> = serde_json::from_str(part).ok()?;
                 items.get(*index)?.get()
+            }
+            step => {
+                let fields: Fields = serde_json::from_str(part).ok()?;
+                fields.get(step.name()?)?.get()
             }
         };
     }
@@ -187,10 +183,8 @@ fn insert(text: &str, list: &List, at: usize, value: &impl Serialize) -> Option<
     };
     // What is between the neighbours, or before the only one.
     let between = |left: usize| {
-        Some(
-            text.get(items.get(left)?.end..items.get(left + 1)?.start)?
-                .to_owned(),
-        )
+        let between = items.get(left)?.end..items.get(left + 1)?.start;
+        Some(text.get(between)?.to_owned())
     };
     let left = at.saturating_sub(1).min(items.len().saturating_sub(2));
     let separator = match between(left) {
@@ -214,17 +208,14 @@ fn insert_all(text: &str, into: &List, new: &[(usize, &String)]) -> Option<Strin
         })?;
         return splice(text, into.inside.clone(), &names.join(","));
     };
-    let items = into.items.iter().map(|item| text.get(item.clone()));
-    let mut items: Vec<Cow<'_, str>> = items
-        .map(|item| item.map(Cow::Borrowed))
-        .collect::<Option<_>>()?;
+    let part = |range: Range<usize>| text.get(range).map(Cow::Borrowed);
+    let items = into.items.iter().map(|item| part(item.clone()));
+    let mut items: Vec<Cow<'_, str>> = items.collect::<Option<_>>()?;
     let between = into
         .items
         .windows(2)
-        .map(|two| text.get(two[0].end..two[1].start));
-    let mut separators: Vec<Cow<'_, str>> = between
-        .map(|between| between.map(Cow::Borrowed))
-        .collect::<Option<_>>()?;
+        .map(|two| part(two[0].end..two[1].start));
+    let mut separators: Vec<Cow<'_, str>> = between.collect::<Option<_>>()?;
     for &(at, name) in new {
         let left = at.saturating_sub(1).min(items.len().saturating_sub(2));
         let separator = match separators.get(left) {
@@ -289,10 +280,8 @@ fn set_field(text: &str, name: &str, value: &impl Serialize) -> Option<String> {
     // From the brace or a value to the key that follows.
     let start = range_of(text, whole)?.start + 1;
     let to_key = |from: usize| {
-        Some(
-            text.get(from..from + text.get(from..)?.find('"')?)?
-                .to_owned(),
-        )
+        let rest = text.get(from..)?;
+        Some(rest.get(..rest.find('"')?)?.to_owned())
     };
     let separator = match values.as_slice() {
         [first, _, ..] => to_key(first.end)?,
@@ -304,11 +293,8 @@ fn set_field(text: &str, name: &str, value: &impl Serialize) -> Option<String> {
     }
     let end = values.last()?.end;
     let colon = if separator.contains('\n') { ": " } else { ":" };
-    splice(
-        text,
-        end..end,
-        &format!("{separator}\"{name}\"{colon}{value}"),
-    )
+    let field = format!("{separator}\"{name}\"{colon}{value}");
+    splice(text, end..end, &field)
 }
 
 fn splice(text: &str, range: Range<usize>, new: &str) -> Option<String> {
@@ -325,7 +311,7 @@ fn laid_out(text: &str, value: &impl Serialize, separator: &str) -> Option<Strin
     let Some((_, indent)) = separator.rsplit_once('\n') else {
         return compact(value);
     };
-    let newline = if separator.contains("\r\n") {
+    let newline = if separator.contains('\r') {
         "\r\n"
     } else {
         "\n"

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::Serialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -22,6 +23,17 @@ pub(super) enum Step {
     Member(String),
     /// An element of an array, from 0.
     Index(usize),
+}
+
+impl Step {
+    /// The name of a field.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Step::Field(name) => Some(name),
+            Step::Member(name) => Some(name),
+            Step::Index(_) => None,
+        }
+    }
 }
 
 /// The way from the whole text to a part of it.
@@ -59,11 +71,11 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.0.iter().enumerate() {
             match step {
-                Step::Field(name) if number == 0 => f.write_str(name)?,
-                Step::Field(name) => write!(f, ".{name}")?,
-                Step::Member(name) if number == 0 => f.write_str(name)?,
-                Step::Member(name) => write!(f, ".{name}")?,
                 Step::Index(index) => write!(f, "[{index}]")?,
+                Step::Field(_) | Step::Member(_) => {
+                    let dot = if number == 0 { "" } else { "." };
+                    write!(f, "{dot}{}", step.name().unwrap_or_default())?;
+                }
             }
         }
         Ok(())
@@ -123,8 +135,7 @@ impl<'a> Part<'a> {
     fn step(&self, step: &Step) -> Option<&Part<'a>> {
         match (self.parts.get_or_init(|| self.read()), step) {
             (Parts::List(parts), Step::Index(index)) => parts.get(*index),
-            (Parts::Fields(parts), Step::Field(name)) => parts.get(*name),
-            (Parts::Fields(parts), Step::Member(name)) => parts.get(name.as_str()),
+            (Parts::Fields(parts), step) => parts.get(step.name()?),
             _ => None,
         }
     }
@@ -142,7 +153,8 @@ impl<'a> Part<'a> {
 }
 
 /// A structure that is read from an object only: serde would also read its fields from an array.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

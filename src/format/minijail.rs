@@ -39,18 +39,8 @@ pub(super) const ROW: Row = Row {
 /// Whether a line is one of a policy: `read: 1`, `{ read, write }: allow`, `@include …`.
 fn is_statement(line: &str) -> bool {
     let statements = ["@include ", "@default ", "@frequency ", "@denylist"];
-    let filters = [
-        "1",
-        "arg",
-        "return",
-        "allow",
-        "kill",
-        "trap",
-        "log",
-        "trace",
-        "user-notify",
-        "{",
-    ];
+    let filters = "1 arg return allow kill trap log trace user-notify {";
+    let filters: Vec<&str> = filters.split(' ').collect();
     let begins = |text: &str, words: &[&str]| words.iter().any(|word| text.starts_with(word));
     begins(line, &statements)
         || line.split_once(':').is_some_and(|(names, filter)| {
@@ -62,15 +52,7 @@ fn is_statement(line: &str) -> bool {
 
 fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError> {
     without_loading(profile, out)?;
-    if let Some([arch, others @ ..]) = profile.architectures() {
-        let others: Vec<_> = others.iter().map(|arch| arch.name()).collect();
-        if !others.is_empty() {
-            out.lose(format!(
-                "architectures: {} besides {arch}",
-                others.join(", ")
-            ))?;
-        }
-    }
+    out.single_arch(profile)?;
     let default = match profile.default_action() {
         Action::KillProcess => "kill-process",
         Action::KillThread => "kill-thread",
@@ -113,11 +95,8 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
             }
         }
     }
-    let head = out.head(
-        "#",
-        &["A policy of minijail, for compile_seccomp_policy.py."],
-    );
-    Ok(head + &text)
+    let what = "A policy of minijail, for compile_seccomp_policy.py.";
+    Ok(out.head("#", &[what]) + &text)
 }
 
 fn answer(action: Action) -> Option<String> {
@@ -224,12 +203,10 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
                                 let all = all.into_iter();
                                 compared.extend(all.map(|args| (name.clone(), args, at)));
                             }
-                            None => input.lose(
-                                Some(at),
-                                format!(
-                                    "{name}: two comparisons of one argument that must both hold"
-                                ),
-                            )?,
+                            None => {
+                                let what = "two comparisons of one argument that must both hold";
+                                input.lose(Some(at), format!("{name}: {what}"))?;
+                            }
                         }
                     }
                 }
@@ -296,7 +273,7 @@ fn names(line: &mut Tokens) -> Result<Vec<(String, Position)>, ParseError> {
         let position = line.position();
         let name = line.word()?;
         if line.take(&Token::Sign("[")) {
-            return Err(line.error("metadata of calls aren't read".to_owned()));
+            return Err(line.error("metadata of calls aren't read"));
         }
         names.push((name, position));
         if !(braced && line.take(&Token::Sign(","))) {
@@ -329,17 +306,14 @@ fn filter(line: &mut Tokens) -> Result<Filter, ParseError> {
                 }
             }
             if line.take(&Token::Sign(";")) {
-                return Err(line.error(
-                    "an answer after an expression: minijail's library and its compiler read it in opposite ways"
-                        .to_owned(),
-                ));
+                return Err(line.error("an answer after an expression: minijail's library and its compiler read it in opposite ways"));
             }
             Ok(Filter::Allowed(clauses))
         }
         Some((Token::Sign("{"), _)) => {
-            Err(line.error("a list of filters: only the first that holds counts".to_owned()))
+            Err(line.error("a list of filters: only the first that holds counts"))
         }
-        _ => Err(line.error("a filter is missing: 1, return ERRNO, argN OP VALUE".to_owned())),
+        _ => Err(line.error("a filter is missing: 1, return ERRNO, argN OP VALUE")),
     }
 }
 
@@ -361,7 +335,7 @@ fn action(word: &str, line: &mut Tokens) -> Result<Action, ParseError> {
             };
             let errno = number.and_then(ErrnoRet::new);
             Action::Errno(errno.ok_or_else(|| {
-                line.error("return takes the name of an errno or a number of 0 to 4095".to_owned())
+                line.error("return takes the name of an errno or a number of 0 to 4095")
             })?)
         }
         other => return Err(line.error(format!("{other:?} is neither an answer nor an argument"))),
@@ -378,16 +352,14 @@ fn clause(line: &mut Tokens) -> Result<Vec<Atom>, ParseError> {
 
 fn atom(line: &mut Tokens) -> Result<Atom, ParseError> {
     let word = line.word()?;
-    let index = word
-        .strip_prefix("arg")
-        .and_then(|digits| digits.parse().ok());
+    let index = (word.strip_prefix("arg")).and_then(|digits| digits.parse().ok());
     let Some(index) = index.filter(|&index: &u64| index < 6) else {
         return Err(line.error(format!("{word} is not an argument: they are arg0 to arg5")));
     };
     let op = match line.next() {
         Some((Token::Sign(sign), _)) => sign,
         Some((Token::Word(word), _)) if word == "in" => "in",
-        _ => return Err(line.error("an operator is missing".to_owned())),
+        _ => return Err(line.error("an operator is missing")),
     };
     let value = line.value()?;
     let op = match op {
@@ -401,15 +373,14 @@ fn atom(line: &mut Tokens) -> Result<Atom, ParseError> {
         "&" => return Ok(Atom::AnyOf(index, value)),
         other => return Err(line.error(format!("{other} is not an operator of minijail"))),
     };
-    let compared = ArgCmp::new(index, op, value, None);
-    compared
-        .map(Atom::Compare)
-        .map_err(|error| line.error(error.to_string()))
+    let compared = ArgCmp::new(index, op, value, None).map(Atom::Compare);
+    compared.map_err(|error| line.error(error.to_string()))
 }
 
 /// What a conjunction compares, as rules of a profile: each compares an argument once at most. `None` where a profile can't
 /// say it.
 fn alternatives(clause: &[Atom]) -> Option<Vec<Vec<ArgCmp>>> {
+    const ANY: (u64, Vec<u64>) = (u64::MAX, Vec::new());
     let mut compares: BTreeMap<u64, ArgCmp> = BTreeMap::new();
     // For each argument: the bits that it may have, and the sets of bits one of which it must have.
     let mut masks: BTreeMap<u64, (u64, Vec<u64>)> = BTreeMap::new();
@@ -417,23 +388,13 @@ fn alternatives(clause: &[Atom]) -> Option<Vec<Vec<ArgCmp>>> {
         match *atom {
             Atom::Compare(arg) => {
                 let index = u64::try_from(arg.index()).ok()?;
-                if compares
-                    .insert(index, arg)
-                    .is_some_and(|other| other != arg)
-                {
+                let other = compares.insert(index, arg);
+                if other.is_some_and(|other| other != arg) {
                     return None;
                 }
             }
-            Atom::Within(index, allowed) => {
-                masks.entry(index).or_insert((u64::MAX, Vec::new())).0 &= allowed;
-            }
-            Atom::AnyOf(index, any) => {
-                masks
-                    .entry(index)
-                    .or_insert((u64::MAX, Vec::new()))
-                    .1
-                    .push(any);
-            }
+            Atom::Within(index, allowed) => masks.entry(index).or_insert(ANY).0 &= allowed,
+            Atom::AnyOf(index, any) => masks.entry(index).or_insert(ANY).1.push(any),
         }
     }
     let mut alternatives: Vec<Vec<ArgCmp>> = vec![compares.values().copied().collect()];

@@ -1,8 +1,7 @@
 //! `linux.seccomp` of the OCI runtime specification (`config-linux.md`, "Seccomp"), as JSON.
 //!
-//! It is written with the types of the crate `oci-spec`. They are not fit for reading: they ignore fields that they don't
-//! know, so that a profile in Docker's dialect would lose its conditions and allow more than it says. The structures for
-//! reading are here; they name what the specification names and nothing else. The enumerations are those of the crate.
+//! The enumerations are those of the crate `oci-spec`. Its structures ignore unknown fields, so that a profile in Docker's
+//! dialect would lose its conditions and allow more than it says. The structures here refuse such fields.
 //!
 //! Some things can be said in two ways, and read back in one: an absent errno is EPERM, as in runc and crun;
 //! `SCMP_ACT_KILL` is `SCMP_ACT_KILL_THREAD`; `null` is absent, as in Go.
@@ -19,11 +18,10 @@ use crate::profile::{
 };
 use crate::syscall::Arch;
 use oci_spec::runtime::{
-    Arch as OciArch, LinuxSeccomp, LinuxSeccompAction as OciAction, LinuxSeccompArg,
-    LinuxSeccompArgBuilder, LinuxSeccompFilterFlag as OciFlag, LinuxSeccompOperator as OciOp,
-    LinuxSyscall,
+    Arch as OciArch, LinuxSeccompAction as OciAction, LinuxSeccompFilterFlag as OciFlag,
+    LinuxSeccompOperator as OciOp,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) const ROW: Row = Row {
     name: "oci",
@@ -39,32 +37,40 @@ pub(super) const ROW: Row = Row {
     edit: Some(edit::edit_json),
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Seccomp {
     default_action: OciAction,
+    #[serde(skip_serializing_if = "Option::is_none")]
     default_errno_ret: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     architectures: Option<Vec<OciArch>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     flags: Option<Vec<OciFlag>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     listener_path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     listener_metadata: Option<String>,
     syscalls: Option<Vec<Object<Syscall>>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Syscall {
     names: Vec<String>,
     action: OciAction,
+    #[serde(skip_serializing_if = "Option::is_none")]
     errno_ret: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     args: Option<Vec<Object<Arg>>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Arg {
-    index: u64,
+    index: usize,
     value: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     value_two: Option<u64>,
     op: OciOp,
 }
@@ -189,7 +195,7 @@ pub(super) fn read_rule(
     let args = args.unwrap_or_default().into_iter().enumerate();
     let args = args
         .map(|(index, Object(arg))| {
-            ArgCmp::new(arg.index, read_op(arg.op), arg.value, arg.value_two)
+            ArgCmp::new(arg.index as u64, read_op(arg.op), arg.value, arg.value_two)
                 .or_else(|error| invalid(path.field("args").index(index).field("index"), error))
         })
         .collect::<Result<_, _>>()?;
@@ -211,24 +217,22 @@ pub(super) fn read_arch(arch: OciArch) -> Result<Arch, Invalid> {
 }
 
 pub(super) fn read_action(action: OciAction, errno: Option<u32>) -> Result<Action, Invalid> {
+    let number = errno.unwrap_or(u32::from(ErrnoRet::EPERM.get()));
+    let too_great = |max| Invalid::ErrnoTooGreat {
+        action: action_name(action),
+        number,
+        max,
+    };
     let plain = match action {
         OciAction::ScmpActErrno => {
-            let number = errno.unwrap_or(u32::from(ErrnoRet::EPERM.get()));
-            let too_great = Invalid::ErrnoTooGreat {
-                action: "SCMP_ACT_ERRNO",
-                number,
-                max: ErrnoRet::MAX.get(),
-            };
-            return Ok(Action::Errno(ErrnoRet::new(number).ok_or(too_great)?));
+            let errno = ErrnoRet::new(number);
+            return errno
+                .map(Action::Errno)
+                .ok_or(too_great(ErrnoRet::MAX.get()));
         }
         OciAction::ScmpActTrace => {
-            let number = errno.unwrap_or(u32::from(ErrnoRet::EPERM.get()));
-            let message = u16::try_from(number).map_err(|_| Invalid::ErrnoTooGreat {
-                action: "SCMP_ACT_TRACE",
-                number,
-                max: u16::MAX,
-            })?;
-            return Ok(Action::Trace(message));
+            let message = u16::try_from(number);
+            return message.map(Action::Trace).map_err(|_| too_great(u16::MAX));
         }
         OciAction::ScmpActKill | OciAction::ScmpActKillThread => Action::KillThread,
         OciAction::ScmpActKillProcess => Action::KillProcess,
@@ -288,14 +292,14 @@ fn other_format(text: &str, format: Format) -> Option<ParseError> {
         "this is a whole OCI runtime configuration; the profile is its linux.seccomp";
     let outline = Outline::of(text)?;
     let root = Path::default();
-    let of_file = [
+    let fields = [
         ("ociVersion", CONFIG),
         ("archMap", DIALECT),
         ("defaultErrno", DIALECT),
-    ]
-    .into_iter()
-    .find(|(field, _)| outline.has(field))
-    .map(|(field, is)| (root.field(field), is));
+    ];
+    let of_file = (fields.into_iter())
+        .find(|(field, _)| outline.has(field))
+        .map(|(field, is)| (root.field(field), is));
     let of_syscall = |(index, fields): (usize, &Fields<'_>)| {
         let path = root.field("syscalls").index(index);
         ["name", "comment", "includes", "excludes", "errno"]
@@ -304,11 +308,10 @@ fn other_format(text: &str, format: Format) -> Option<ParseError> {
             .map(|field| (path.field(field), DIALECT))
     };
     let (path, is) = of_file.or_else(|| outline.rules.iter().enumerate().find_map(of_syscall))?;
-    let field = path.to_string();
     Some(ParseError::new(
         path.locate(text),
         ParseErrorKind::OtherFormat {
-            field,
+            field: path.to_string(),
             expected: format,
             is,
         },
@@ -316,63 +319,43 @@ fn other_format(text: &str, format: Format) -> Option<ParseError> {
 }
 
 fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError> {
-    let format = out.format;
-    let rules = profile.rules().iter().map(write_rule);
-    let rules = rules.collect::<Result<_, _>>()?;
-    let mut seccomp = LinuxSeccomp::default();
-    let (action, errno) = write_action(profile.default_action());
-    seccomp
-        .set_default_action(action)
-        .set_default_errno_ret(errno)
-        .set_architectures(
-            (profile.architectures())
-                .map(|arches| {
-                    arches
-                        .iter()
-                        .map(|&arch| write_arch(arch, format))
-                        .collect()
-                })
-                .transpose()?,
-        )
-        .set_flags((profile.flags()).map(|flags| flags.iter().copied().map(write_flag).collect()))
-        .set_syscalls(Some(rules));
-    if let Some(listener) = profile.listener() {
-        seccomp
-            .set_listener_path(Some(listener.path().into()))
-            .set_listener_metadata(listener.metadata.clone());
-    }
-    let text = serde_json::to_string_pretty(&seccomp).map_err(|error| RenderError::Text {
-        format,
-        why: error.to_string(),
-    })?;
-    Ok(text + "\n")
-}
-
-fn write_rule(rule: &Rule) -> Result<LinuxSyscall, RenderError> {
-    let (action, errno) = write_action(rule.action());
-    let args = rule.args().iter().map(write_arg);
-    let args: Vec<_> = args.collect::<Result<_, _>>()?;
-    let mut syscall = LinuxSyscall::default();
-    syscall
-        .set_names(rule.names().to_vec())
-        .set_action(action)
-        .set_errno_ret(errno)
-        .set_args((!args.is_empty()).then_some(args));
-    Ok(syscall)
-}
-
-pub(super) fn write_arg(arg: &ArgCmp) -> Result<LinuxSeccompArg, RenderError> {
-    let mut written = LinuxSeccompArgBuilder::default()
-        .index(arg.index())
-        .value(arg.value())
-        .op(write_op(arg.op()));
-    if let Some(value_two) = arg.value_two() {
-        written = written.value_two(value_two);
-    }
-    written.build().map_err(|error| RenderError::Text {
-        format: Format::Oci,
-        why: error.to_string(),
+    let (default_action, default_errno_ret) = write_action(profile.default_action());
+    let arches = profile.architectures();
+    let listener = profile.listener();
+    out.json(&Seccomp {
+        default_action,
+        default_errno_ret,
+        architectures: arches
+            .map(|arches| write_arches(arches, out.format))
+            .transpose()?,
+        flags: profile.flags().map(write_flags),
+        listener_path: listener.map(|listener| listener.path().to_owned()),
+        listener_metadata: listener.and_then(|listener| listener.metadata.clone()),
+        syscalls: Some(profile.rules().iter().map(write_rule).collect()),
     })
+}
+
+fn write_rule(rule: &Rule) -> Object<Syscall> {
+    let (action, errno_ret) = write_action(rule.action());
+    Object(Syscall {
+        names: rule.names().to_vec(),
+        action,
+        errno_ret,
+        args: write_args(rule),
+    })
+}
+
+/// The comparisons of a rule, if it has any.
+pub(super) fn write_args(rule: &Rule) -> Option<Vec<Object<Arg>>> {
+    let args = rule.args().iter().map(|arg| {
+        Object(Arg {
+            index: arg.index(),
+            value: arg.value(),
+            value_two: arg.value_two(),
+            op: write_op(arg.op()),
+        })
+    });
+    (!rule.args().is_empty()).then(|| args.collect())
 }
 
 pub(super) fn write_op(op: Op) -> OciOp {
@@ -409,9 +392,20 @@ pub(super) fn write_flag(flag: Flag) -> OciFlag {
     }
 }
 
+pub(super) fn write_flags(flags: &[Flag]) -> Vec<OciFlag> {
+    flags.iter().copied().map(write_flag).collect()
+}
+
 pub(super) fn write_arch(arch: Arch, format: Format) -> Result<OciArch, RenderError> {
     let name = arch.oci_name().and_then(|name| name.parse().ok());
     name.ok_or(RenderError::Architecture { format, arch })
+}
+
+pub(super) fn write_arches(arches: &[Arch], format: Format) -> Result<Vec<OciArch>, RenderError> {
+    arches
+        .iter()
+        .map(|&arch| write_arch(arch, format))
+        .collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use itertools::Itertools;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -254,14 +255,12 @@ impl FilterReader<'_, '_> {
 
     fn action(&self, raw: RawAction, path: &Path) -> Result<Action, ParseError> {
         let too_great = |action, number, max| {
-            self.invalid(
-                path,
-                Invalid::ErrnoTooGreat {
-                    action,
-                    number,
-                    max,
-                },
-            )
+            let invalid = Invalid::ErrnoTooGreat {
+                action,
+                number,
+                max,
+            };
+            self.invalid(path, invalid)
         };
         Ok(match raw {
             RawAction::Allow => Action::Allow,
@@ -289,8 +288,7 @@ impl FilterReader<'_, '_> {
         let path = path.field("args");
         if raw.is_empty() {
             let message = "a rule without comparisons has no args: seccompiler refuses empty ones";
-            let kind = ParseErrorKind::Form(message.to_owned());
-            return Err(ParseError::new(self.at(&path), kind));
+            return Err(ParseError::form(self.at(&path), message));
         }
         let mut args: Vec<ArgCmp> = Vec::new();
         for (index, condition) in raw.into_iter().enumerate() {
@@ -340,59 +338,29 @@ struct OutFilter {
 
 fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError> {
     without_loading(profile, out)?;
-    let arch = match profile.architectures() {
-        None | Some([]) => Arch::NATIVE,
-        Some([arch]) => *arch,
-        Some([arch, others @ ..]) => {
-            let others: Vec<_> = others.iter().map(|arch| arch.name()).collect();
-            out.lose(format!(
-                "architectures: {} besides {arch}",
-                others.join(", ")
-            ))?;
-            *arch
-        }
-    };
-    let Some(mismatch_action) = write_action(profile.default_action()) else {
-        // There is nothing near it.
-        let lost = super::Lost {
-            position: None,
-            what: format!("defaultAction: {}", profile.default_action()),
-        };
-        let format = Format::Seccompiler;
-        return Err(RenderError::Unsaid { format, lost });
-    };
+    let arch = out.single_arch(profile)?.unwrap_or(Arch::NATIVE);
+    let default = profile.default_action();
+    // No other action is near those that it lacks.
+    let mismatch_action =
+        write_action(default).ok_or_else(|| out.unsaid(format!("defaultAction: {default}")))?;
     let calls = calls(profile, out)?;
     // The answer that most calls get.
-    let mut counts: BTreeMap<Action, usize> = BTreeMap::new();
-    for said in calls.values() {
-        let actions: Vec<Action> = match said {
-            Said::Always(action) => vec![*action],
-            Said::When(all) => all.iter().map(|(_, action)| *action).collect(),
-        };
-        for action in actions {
-            *counts.entry(action).or_default() += 1;
-        }
-    }
-    let counts = counts.into_iter();
+    let actions = calls.values().flat_map(|said| match said {
+        Said::Always(action) => vec![*action],
+        Said::When(all) => all.iter().map(|(_, action)| *action).collect(),
+    });
+    let counts = actions.counts().into_iter();
     let most = counts.max_by_key(|(action, count)| (*count, *action));
-    let matched = match (most, profile.default_action()) {
+    let matched = match (most, default) {
         (Some((action, _)), _) => action,
         (None, Action::Allow) => Action::KillProcess,
         (None, _) => Action::Allow,
     };
-    let Some(match_action) = write_action(matched) else {
-        let lost = super::Lost {
-            position: None,
-            what: format!("{matched}"),
-        };
-        let format = Format::Seccompiler;
-        return Err(RenderError::Unsaid { format, lost });
-    };
+    let match_action = write_action(matched).ok_or_else(|| out.unsaid(matched.to_string()))?;
     let mut filter = Vec::new();
     for (name, said) in calls {
         // Names that other ABIs have mean nothing on this one; seccompiler refuses them.
-        let here = Syscall::from_name(arch, name).is_some();
-        if !here {
+        if Syscall::from_name(arch, name).is_none() {
             let mut all = Arch::ALL.iter();
             if !all.any(|&other| Syscall::from_name(other, name).is_some()) {
                 out.lose(format!("{name} is not a system call of any known ABI"))?;
@@ -425,12 +393,7 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
         match_action,
         filter,
     };
-    let file = BTreeMap::from([(out.writing.name, filter)]);
-    let text = serde_json::to_string_pretty(&file).map_err(|error| RenderError::Text {
-        format: Format::Seccompiler,
-        why: error.to_string(),
-    })?;
-    Ok(text + "\n")
+    out.json(&BTreeMap::from([(out.writing.name, filter)]))
 }
 
 fn write_action(action: Action) -> Option<RawAction> {

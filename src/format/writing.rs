@@ -3,9 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use itertools::Itertools;
+use serde::Serialize;
+
 use super::{Format, Lost, RenderError};
 use crate::bpf::Program;
 use crate::profile::Profile;
+use crate::syscall::Arch;
 
 /// Compiles a profile to a filter. The names are those that the filter leaves out, each with its reason.
 pub type Compile = fn(&Profile) -> Result<(Program, Vec<String>), String>;
@@ -76,22 +80,36 @@ impl<'a> Output<'a> {
         if !self.writing.lossy {
             return Err(self.unsaid(what));
         }
-        self.lost.push(Lost {
-            position: None,
-            what: what.into(),
-        });
+        let (position, what) = (None, what.into());
+        self.lost.push(Lost { position, what });
         Ok(())
     }
 
     /// The error for something that can't be omitted.
     pub(super) fn unsaid(&self, what: impl Into<String>) -> RenderError {
-        RenderError::Unsaid {
+        let (format, position, what) = (self.format, None, what.into());
+        let lost = Lost { position, what };
+        RenderError::Unsaid { format, lost }
+    }
+
+    /// A value as JSON on several lines.
+    pub(super) fn json(&self, value: &impl Serialize) -> Result<String, RenderError> {
+        let text = serde_json::to_string_pretty(value).map_err(|error| RenderError::Text {
             format: self.format,
-            lost: Lost {
-                position: None,
-                what: what.into(),
-            },
+            why: error.to_string(),
+        })?;
+        Ok(text + "\n")
+    }
+
+    /// The ABI of a profile, for formats of a single one; the others are lost.
+    pub(super) fn single_arch(&mut self, profile: &Profile) -> Result<Option<Arch>, RenderError> {
+        let mut arches = profile.listed();
+        let first = arches.next();
+        let others = arches.join(", ");
+        if let (Some(arch), false) = (first, others.is_empty()) {
+            self.lose(format!("architectures: {others} besides {arch}"))?;
         }
+        Ok(first)
     }
 
     /// The head of a text with comments: what it is, and what it omits. Each line begins with `mark`.

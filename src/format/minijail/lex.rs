@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::format::{ParseError, ParseErrorKind, Position};
+use crate::format::{ParseError, Position};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
@@ -83,12 +83,8 @@ fn read_line(
         } else if first.is_ascii_digit() || (first == b'-' && rest.len() > 1) {
             let length = length(|byte| byte.is_ascii_alphanumeric());
             let number = read_number(&rest[..length]);
-            let number = number.ok_or_else(|| {
-                error(
-                    position,
-                    format!("{:?} is not a number of 64 bits", &rest[..length]),
-                )
-            })?;
+            let wrong = || format!("{:?} is not a number of 64 bits", &rest[..length]);
+            let number = number.ok_or_else(|| error(position, wrong()))?;
             (Token::Number(number), length)
         } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
             (Token::Sign(sign), sign.len())
@@ -124,8 +120,8 @@ fn read_number(text: &str) -> Option<u64> {
     (number <= 1 << 63).then(|| number.wrapping_neg())
 }
 
-fn error(position: Position, message: String) -> ParseError {
-    ParseError::new(Some(position), ParseErrorKind::Form(message))
+fn error(position: Position, message: impl Into<String>) -> ParseError {
+    ParseError::form(Some(position), message)
 }
 
 impl Tokens {
@@ -139,9 +135,8 @@ impl Tokens {
 
     /// Where the next word begins, or the line ends.
     pub(super) fn position(&self) -> Position {
-        self.tokens
-            .front()
-            .map_or(self.end, |(_, position)| *position)
+        let next = self.tokens.front();
+        next.map_or(self.end, |(_, position)| *position)
     }
 
     /// Takes the next word if it is this one.
@@ -163,8 +158,8 @@ impl Tokens {
     pub(super) fn word(&mut self) -> Result<String, ParseError> {
         match self.next() {
             Some((Token::Word(word), _)) => Ok(word),
-            Some((_, position)) => Err(error(position, "a name is missing".to_owned())),
-            None => Err(self.error("a name is missing".to_owned())),
+            Some((_, position)) => Err(error(position, "a name is missing")),
+            None => Err(self.error("a name is missing")),
         }
     }
 
@@ -209,19 +204,19 @@ impl Tokens {
                     "{name} is a constant of the machine that compiles the policy: only numbers are read"
                 ),
             )),
-            Some((_, position)) => Err(error(position, "a number is missing".to_owned())),
-            None => Err(self.error("a number is missing".to_owned())),
+            Some((_, position)) => Err(error(position, "a number is missing")),
+            None => Err(self.error("a number is missing")),
         }
     }
 
     pub(super) fn end(&mut self) -> Result<(), ParseError> {
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(self.error("more than one statement in a line".to_owned())),
+            Some(_) => Err(self.error("more than one statement in a line")),
         }
     }
 
-    pub(super) fn error(&self, message: String) -> ParseError {
+    pub(super) fn error(&self, message: impl Into<String>) -> ParseError {
         error(self.position(), message)
     }
 }
