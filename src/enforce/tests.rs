@@ -4,18 +4,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
 use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Place, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
-fn rule(names: &[&str], action: Action, args: &[(u64, Op, u64, u64)]) -> Rule {
-    let names = names.iter().map(|&name| name.to_owned()).collect();
-    let args = (args.iter())
-        .map(|&(index, op, value, two)| ArgCmp::new(index, op, value, Some(two)).unwrap());
-    Rule::new(names, action, args.collect()).unwrap()
-}
-
 fn deny(arches: &[Arch], rules: Vec<Rule>) -> Profile {
-    Profile::new(Action::Errno(ErrnoRet::EPERM))
+    Profile::new(EPERM)
         .with_architectures(Some(arches.to_vec()))
         .with_rules(rules)
 }
@@ -40,22 +34,20 @@ fn answers(filter: &Filter, arch: Arch, name: &str, args: &[u64], action: Action
     );
 }
 
-const EPERM: Action = Action::Errno(ErrnoRet::EPERM);
-
 #[test]
 fn every_action_is_compiled() {
     let actions = [
         Action::KillProcess,
         Action::KillThread,
         Action::Trap,
-        Action::Errno(ErrnoRet::ENOSYS),
+        ENOSYS,
         Action::Notify,
         Action::Trace(0xffff),
         Action::Log,
         Action::Allow,
     ];
     for action in actions {
-        let filter = compiled(&deny(&[], vec![rule(&["mount"], action, &[])]));
+        let filter = compiled(&deny(&[], vec![rule("mount", action, "")]));
         answers(&filter, Arch::NATIVE, "mount", &[], action);
         answers(&filter, Arch::NATIVE, "umount2", &[], EPERM);
     }
@@ -64,7 +56,7 @@ fn every_action_is_compiled() {
         .filter(|action| *action != Action::Notify)
     {
         let mut profile = Profile::new(action);
-        profile = profile.with_rules([rule(&["mount"], EPERM, &[])]);
+        profile = profile.with_rules([rule("mount", EPERM, "")]);
         let filter = compiled(&profile);
         answers(&filter, Arch::NATIVE, "mount", &[], EPERM);
         answers(&filter, Arch::NATIVE, "umount2", &[], action);
@@ -76,30 +68,23 @@ fn every_action_is_compiled() {
 #[test]
 fn every_comparison_is_compiled_with_whole_64_bit_values() {
     let value = 0x1_0000_0005;
-    let matching: [(Op, &[u64], &[u64]); 7] = [
-        (Op::Eq, &[value], &[5, value + 1, 0x2_0000_0005]),
-        (Op::Ne, &[5, value + 1], &[value]),
-        (Op::Lt, &[0, 5, 0xffff_ffff, value - 1], &[value, value + 1]),
-        (Op::Le, &[0, value - 1, value], &[value + 1, u64::MAX]),
+    let max = u64::MAX;
+    let matching: [(&str, &[u64], &[u64]); 7] = [
+        ("==", &[value], &[5, value + 1, 0x2_0000_0005]),
+        ("!=", &[5, value + 1], &[value]),
+        ("<", &[0, 5, 0xffff_ffff, value - 1], &[value, value + 1]),
+        ("<=", &[0, value - 1, value], &[value + 1, max]),
+        (">=", &[value, value + 1, max], &[0, 0xffff_ffff, value - 1]),
+        (">", &[value + 1, 0x2_0000_0000], &[value, 0xffff_ffff, 0]),
         (
-            Op::Ge,
-            &[value, value + 1, 0x2_0000_0000],
-            &[0, 0xffff_ffff, value - 1],
-        ),
-        (
-            Op::Gt,
-            &[value + 1, 0x2_0000_0000],
-            &[value, 0xffff_ffff, 0],
-        ),
-        (
-            Op::MaskedEq,
-            &[value, value | 0xf0, u64::MAX],
-            &[0, 5, 0x1_0000_0000],
+            "& 0x100000005 ==",
+            &[value, value | 0xf0, max],
+            &[0, 5, 1 << 32],
         ),
     ];
     for (op, good, bad) in matching {
-        let rules = vec![rule(&["mount"], Action::Allow, &[(1, op, value, value)])];
-        let filter = compiled(&deny(&[], rules));
+        let compared = rule("mount", Action::Allow, &format!("arg1 {op} {value}"));
+        let filter = compiled(&deny(&[], vec![compared]));
         for &arg in good {
             answers(&filter, Arch::NATIVE, "mount", &[0, arg], Action::Allow);
         }
@@ -111,8 +96,8 @@ fn every_comparison_is_compiled_with_whole_64_bit_values() {
 
 #[test]
 fn an_argument_compared_twice_makes_alternatives() {
-    let twice = [(0, Op::Eq, 1, 0), (0, Op::Eq, 2, 0)];
-    let filter = compiled(&deny(&[], vec![rule(&["dup"], Action::Allow, &twice)]));
+    let twice = rule("dup", Action::Allow, "arg0 == 1, arg0 == 2");
+    let filter = compiled(&deny(&[], vec![twice]));
     for (arg, action) in [(1, Action::Allow), (2, Action::Allow), (3, EPERM)] {
         answers(&filter, Arch::NATIVE, "dup", &[arg], action);
     }
@@ -120,10 +105,7 @@ fn an_argument_compared_twice_makes_alternatives() {
 
 #[test]
 fn a_rule_that_answers_what_the_default_does_is_left_out() {
-    let rules = vec![
-        rule(&["read"], EPERM, &[]),
-        rule(&["write"], Action::Allow, &[]),
-    ];
+    let rules = vec![rule("read", EPERM, ""), allow("write")];
     let filter = compiled(&deny(&[], rules));
     answers(&filter, Arch::NATIVE, "read", &[], EPERM);
     answers(&filter, Arch::NATIVE, "write", &[], Action::Allow);
@@ -135,7 +117,7 @@ mod on_x86_64 {
 
     #[test]
     fn an_abi_that_is_not_listed_ends_the_process() {
-        let rules = || vec![rule(&["read"], Action::Allow, &[])];
+        let rules = || vec![allow("read")];
         let native = compiled(&deny(&[Arch::X86_64], rules()));
         answers(&native, Arch::X86, "read", &[], Action::KillProcess);
         answers(&native, Arch::X32, "read", &[], Action::KillProcess);
@@ -149,10 +131,7 @@ mod on_x86_64 {
 
     #[test]
     fn the_native_abi_is_there_although_it_is_not_listed() {
-        let filter = compiled(&deny(
-            &[Arch::X86],
-            vec![rule(&["execve"], Action::Allow, &[])],
-        ));
+        let filter = compiled(&deny(&[Arch::X86], vec![allow("execve")]));
         answers(&filter, Arch::X86_64, "execve", &[], Action::Allow);
         assert_eq!(filter.notes(), [FilterNote::NativeNotListed]);
     }
@@ -160,7 +139,7 @@ mod on_x86_64 {
     #[test]
     fn names_hold_for_the_abis_that_have_them() {
         let names = ["socketcall", "open", "waitpid", "clock_gettime64"];
-        let rules = vec![rule(&names, Action::Allow, &[])];
+        let rules = vec![allow(&names.join(" "))];
         let filter = compiled(&deny(&[Arch::X86_64, Arch::X86], rules));
         for name in names {
             answers(&filter, Arch::X86, name, &[], Action::Allow);
@@ -170,7 +149,7 @@ mod on_x86_64 {
 
     #[test]
     fn a_socket_call_is_also_let_through_socketcall() {
-        let rules = vec![rule(&["socket"], Action::Allow, &[])];
+        let rules = vec![allow("socket")];
         let filter = compiled(&deny(&[Arch::X86_64, Arch::X86], rules));
         answers(&filter, Arch::X86, "socket", &[], Action::Allow);
         // SYS_SOCKET and SYS_BIND of linux/net.h.
@@ -181,7 +160,7 @@ mod on_x86_64 {
 
     #[test]
     fn arguments_that_socketcall_hides_are_noted() {
-        let rules = vec![rule(&["socket"], Action::Allow, &[(0, Op::Eq, 1, 0)])];
+        let rules = vec![rule("socket", Action::Allow, "arg0 == 1")];
         let filter = compiled(&deny(&[Arch::X86_64, Arch::X86], rules));
         answers(&filter, Arch::X86, "socket", &[1], Action::Allow);
         answers(&filter, Arch::X86, "socket", &[2], EPERM);
@@ -198,9 +177,9 @@ mod on_x86_64 {
     fn a_value_too_wide_for_an_abi_is_refused() {
         let rules = |value| {
             vec![rule(
-                &["personality"],
+                "personality",
                 Action::Allow,
-                &[(0, Op::Eq, value, 0)],
+                &format!("arg0 == {value}"),
             )]
         };
         let wide = deny(&[Arch::X86_64, Arch::X86], rules(0x1_0000_0001));
@@ -238,7 +217,7 @@ mod on_x86_64 {
 
 #[test]
 fn an_unknown_name_is_refused_or_ignored_as_asked() {
-    let profile = deny(&[], vec![rule(&["read", "raed"], Action::Allow, &[])]);
+    let profile = deny(&[], vec![allow("read raed")]);
     let error = compile(&profile, OnUnknown::Fail).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -254,15 +233,15 @@ fn an_unknown_name_is_refused_or_ignored_as_asked() {
 #[test]
 fn a_call_newer_than_libseccomp_is_known_by_its_number() {
     let newest = "file_setattr";
-    let filter = compiled(&deny(&[], vec![rule(&[newest], Action::Allow, &[])]));
+    let filter = compiled(&deny(&[], vec![allow(newest)]));
     answers(&filter, Arch::NATIVE, newest, &[], Action::Allow);
 }
 
 #[test]
 fn rules_that_contradict_each_other_are_refused() {
     let rules = vec![
-        rule(&["dup"], Action::Allow, &[(0, Op::Eq, 1, 0)]),
-        rule(&["dup"], Action::Log, &[(0, Op::Eq, 1, 0)]),
+        rule("dup", Action::Allow, "arg0 == 1"),
+        rule("dup", Action::Log, "arg0 == 1"),
     ];
     let error = compile(&deny(&[], rules), OnUnknown::Fail).unwrap_err();
     assert_eq!(error.place(), Some(Place::Name { rule: 1, name: 0 }));
@@ -271,13 +250,7 @@ fn rules_that_contradict_each_other_are_refused() {
 
 /// A profile of a few calls, so that rules meet, with values that differ in either half.
 fn profiles() -> impl Strategy<Value = Profile> {
-    let actions = [
-        Action::Allow,
-        Action::Log,
-        Action::Trap,
-        Action::Errno(ErrnoRet::ENOSYS),
-        EPERM,
-    ];
+    let actions = [Action::Allow, Action::Log, Action::Trap, ENOSYS, EPERM];
     let names = select(vec!["read", "dup", "openat", "socket", "semop", "waitpid"]);
     let value = prop_oneof![
         0..4_u64,
@@ -328,7 +301,7 @@ fn compares_wide_orders(profile: &Profile) -> bool {
 /// What moby's and podman's default profiles compare.
 #[test]
 fn comparisons_of_the_default_profiles_of_container_engines_are_compiled() {
-    let allow = Action::Allow;
+    let allowed = Action::Allow;
     let einval = Action::Errno(ErrnoRet::new(22).unwrap());
     let arches: &[Arch] = if cfg!(target_arch = "x86_64") {
         &[Arch::X86_64, Arch::X86, Arch::X32]
@@ -337,40 +310,39 @@ fn comparisons_of_the_default_profiles_of_container_engines_are_compiled() {
     };
     let moby = deny(
         arches,
-        [0x0, 0x8, 0x20000, 0x20008, 0xffff_ffff]
-            .map(|value| rule(&["personality"], allow, &[(0, Op::Eq, value, 0)]))
+        [0x0_u32, 0x8, 0x20000, 0x20008, 0xffff_ffff]
+            .map(|value| rule("personality", allowed, &format!("arg0 == {value}")))
             .into_iter()
             .chain([
-                rule(&["clone"], allow, &[(0, Op::MaskedEq, 2_114_060_288, 0)]),
-                rule(&["socket"], allow, &[(0, Op::Ne, 40, 0)]),
-                rule(&["clone3"], Action::Errno(ErrnoRet::ENOSYS), &[]),
+                rule("clone", allowed, "arg0 & 2114060288 == 0"),
+                rule("socket", allowed, "arg0 != 40"),
+                rule("clone3", ENOSYS, ""),
             ])
             .collect(),
     );
     let filter = compiled(&moby);
-    answers(&filter, Arch::NATIVE, "personality", &[8], allow);
+    answers(&filter, Arch::NATIVE, "personality", &[8], allowed);
     answers(&filter, Arch::NATIVE, "personality", &[9], EPERM);
-    answers(&filter, Arch::NATIVE, "clone", &[0x11], allow);
+    answers(&filter, Arch::NATIVE, "clone", &[0x11], allowed);
     answers(&filter, Arch::NATIVE, "clone", &[0x1000_0000], EPERM);
     answers(&filter, Arch::NATIVE, "socket", &[40], EPERM);
-    let audit = [(0, Op::Eq, 16, 0), (2, Op::Eq, 9, 0)];
     let podman = vec![
-        rule(&["socket"], einval, &audit),
-        rule(&["socket"], allow, &[(2, Op::Ne, 9, 0)]),
-        rule(&["socket"], allow, &[(0, Op::Ne, 16, 0)]),
+        rule("socket", einval, "arg0 == 16, arg2 == 9"),
+        rule("socket", allowed, "arg2 != 9"),
+        rule("socket", allowed, "arg0 != 16"),
     ];
     let filter = compiled(&deny(&[], podman));
     answers(&filter, Arch::NATIVE, "socket", &[16, 3, 9], einval);
-    answers(&filter, Arch::NATIVE, "socket", &[16, 3, 0], allow);
-    answers(&filter, Arch::NATIVE, "socket", &[2, 1, 9], allow);
+    answers(&filter, Arch::NATIVE, "socket", &[16, 3, 0], allowed);
+    answers(&filter, Arch::NATIVE, "socket", &[2, 1, 9], allowed);
 }
 
 #[test]
 fn a_filter_that_libseccomp_gets_wrong_is_refused() {
     // libseccomp 2.5.4; a later one may get it right.
     let rules = vec![
-        rule(&["read"], Action::Log, &[(0, Op::Lt, 0, 0)]),
-        rule(&["read"], Action::Log, &[(0, Op::Lt, 1 << 32, 0)]),
+        rule("read", Action::Log, "arg0 < 0"),
+        rule("read", Action::Log, "arg0 < 0x100000000"),
     ];
     match compile(&deny(&[], rules), OnUnknown::Fail) {
         Ok(filter) => answers(&filter, Arch::NATIVE, "read", &[0xffff_ffff], Action::Log),

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::enforce::compile_known;
-use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Rule, strategies};
+use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
+use crate::profile::{ARGS, Action, ArgCmp, Op, Rule, strategies};
 use crate::syscall::Arch;
 
 /// A profile or a schema that others published.
@@ -17,34 +18,24 @@ fn data(file: &str) -> Vec<u8> {
     std::fs::read(folder.join(file)).unwrap()
 }
 
-fn names(names: &[&str], action: Action, args: &[(u64, Op, u64, Option<u64>)]) -> Rule {
-    let args =
-        (args.iter()).map(|&(index, op, value, two)| ArgCmp::new(index, op, value, two).unwrap());
-    let names = names.iter().map(|&name| name.to_owned()).collect();
-    Rule::new(names, action, args.collect()).unwrap()
-}
-
 /// A profile with what most formats can say.
 fn sample(default_action: Action) -> Profile {
-    let masked = (0, Op::MaskedEq, 0x7e02_0000, Some(0));
     Profile::new(default_action)
         .with_architectures(Some(vec![Arch::NATIVE]))
         .with_rules([
-            names(
-                &["close", "exit_group", "read", "write"],
-                Action::Allow,
-                &[],
-            ),
-            names(&["clone"], Action::Allow, &[masked]),
-            names(
-                &["socket"],
-                Action::Allow,
-                &[(0, Op::Eq, 1, None), (1, Op::Ne, 3, None)],
-            ),
+            allow("close exit_group read write"),
+            rule("clone", Action::Allow, "arg0 & 0x7e020000 == 0"),
+            rule("socket", Action::Allow, "arg0 == 1, arg1 != 3"),
         ])
 }
 
-const EPERM: Action = Action::Errno(ErrnoRet::EPERM);
+/// The sample with a default action that the format has.
+fn sample_for(format: Format) -> Profile {
+    sample(match format {
+        Format::Minijail => Action::KillProcess,
+        _ => EPERM,
+    })
+}
 
 fn written(format: Format, profile: &Profile) -> Result<Vec<u8>, RenderError> {
     let writing = Writing {
@@ -185,9 +176,8 @@ proptest! {
         at in any::<prop::sample::Index>(), byte in any::<u8>()
     ) {
         for format in texts() {
-            let action = if format == Format::Minijail { Action::KillProcess } else { EPERM };
             let lossy = Writing { lossy: true, ..Writing::default() };
-            let mut bytes = write(format, &sample(action), &lossy).unwrap().bytes;
+            let mut bytes = write(format, &sample_for(format), &lossy).unwrap().bytes;
             let at = at.index(bytes.len());
             bytes[at] = byte;
             if let Err(error) = parse(format, &bytes) {
@@ -224,17 +214,12 @@ fn fitting() -> impl Strategy<Value = Profile> {
 #[test]
 fn each_format_of_a_profile() {
     for format in texts().chain([Format::Falco]) {
-        let action = if format == Format::Minijail {
-            Action::KillProcess
-        } else {
-            EPERM
-        };
         let lossy = Writing {
             name: "app",
             lossy: true,
             ..Writing::default()
         };
-        let written = write(format, &sample(action), &lossy).unwrap();
+        let written = write(format, &sample_for(format), &lossy).unwrap();
         let mut text = String::from_utf8(written.bytes).unwrap();
         if format == Format::Libseccomp {
             // The code is the same for all.
@@ -256,35 +241,27 @@ fn what_a_format_can_not_say_is_refused_by_name() {
         Ok(_) => String::new(),
         Err(error) => error.to_string(),
     };
+    let check = |format: Format, profile: &Profile, what: &str| {
+        let message = format!("the {format} format can't express this: {what}");
+        assert_eq!(refused(format, profile), message);
+    };
     let sample = sample(EPERM);
-    assert_eq!(
-        refused(Format::Systemd, &sample),
-        "the systemd format can't express this: clone: its rules compare arguments"
-    );
-    assert_eq!(
-        refused(Format::Minijail, &sample),
-        "the minijail format can't express this: defaultAction: SCMP_ACT_ERRNO(EPERM); the process is killed"
-    );
-    assert_eq!(
-        refused(Format::Falco, &sample),
-        "the falco format can't express this: clone: its rules compare arguments"
-    );
-    let enosys = Profile::new(Action::Errno(ErrnoRet::ENOSYS));
+    let compares = "clone: its rules compare arguments";
+    check(Format::Systemd, &sample, compares);
+    check(Format::Falco, &sample, compares);
+    let kills = "defaultAction: SCMP_ACT_ERRNO(EPERM); the process is killed";
+    check(Format::Minijail, &sample, kills);
+    let enosys = Profile::new(ENOSYS);
     assert!(refused(Format::Spo, &enosys).contains("calls without a rule get EPERM"));
     let two = Profile::new(EPERM).with_architectures(Some(vec![Arch::X86_64, Arch::X86]));
-    assert_eq!(
-        refused(Format::Seccompiler, &two),
-        "the seccompiler format can't express this: architectures: x86 besides x86_64"
+    check(
+        Format::Seccompiler,
+        &two,
+        "architectures: x86 besides x86_64",
     );
-    let big = Profile::new(EPERM).with_rules([names(
-        &["a"],
-        Action::Allow,
-        &[(0, Op::Eq, u64::MAX, None)],
-    )]);
-    assert!(
-        refused(Format::Spo, &big)
-            .contains("syscalls[0] (a): 18446744073709551615 is above 2^63-1")
-    );
+    let big = Profile::new(EPERM).with_rules([rule("a", Action::Allow, "arg0 == -1")]);
+    let above = "syscalls[0] (a): 18446744073709551615 is above 2^63-1";
+    assert!(refused(Format::Spo, &big).contains(above));
 }
 
 /// What the profile of a file can't hold.
@@ -338,10 +315,7 @@ fn conditions_of_docker_are_resolved_as_docker_does() {
     );
     assert!(allows(&amd64, "chroot") && allows(&amd64, "arch_prctl") && allows(&amd64, "ptrace"));
     assert!(!allows(&amd64, "mount") && !allows(&amd64, "riscv_flush_icache"));
-    assert_eq!(
-        amd64.answers("clone3", &[0; ARGS]),
-        [Action::Errno(ErrnoRet::ENOSYS)].into()
-    );
+    assert_eq!(amd64.answers("clone3", &[0; ARGS]), [ENOSYS].into());
     let admin = resolved(Arch::X86_64, Some(&["CAP_SYS_ADMIN"]), None);
     assert!(allows(&admin, "mount") && allows(&admin, "clone3") && !allows(&admin, "chroot"));
     let old = KernelVersion {
@@ -364,10 +338,7 @@ fn the_default_profile_of_podman_survives_a_round_trip() {
     let written = source.write(Format::Podman, &Writing::default()).unwrap();
     let again = read(&written.bytes, Some(Format::Podman), &Reading::default()).unwrap();
     assert_eq!(extras(&again), extras(&source));
-    assert_eq!(
-        source.profile.default_action(),
-        Action::Errno(ErrnoRet::ENOSYS)
-    );
+    assert_eq!(source.profile.default_action(), ENOSYS);
     let docker = source.write(Format::Docker, &Writing::default()).unwrap();
     let docker = read(&docker.bytes, Some(Format::Docker), &Reading::default()).unwrap();
     assert_eq!(extras(&docker), extras(&source));
@@ -433,14 +404,11 @@ fn a_file_with_several_profiles_needs_a_choice() {
             .map_err(|error| error.to_string())
     };
     assert_eq!(with(Some("b")), Ok("write".to_owned()));
-    assert_eq!(
-        with(None),
-        Err("line 1, column 1: there is more than one filter: a, b".to_owned())
-    );
-    assert_eq!(
-        with(Some("c")),
-        Err("line 1, column 1: there is no filter c, only: a, b".to_owned())
-    );
+    let fails = |select, why: &str| {
+        assert_eq!(with(select), Err(format!("line 1, column 1: {why}")));
+    };
+    fails(None, "there is more than one filter: a, b");
+    fails(Some("c"), "there is no filter c, only: a, b");
 }
 
 #[test]
@@ -514,22 +482,14 @@ fn expressions_of_minijail_become_comparisons() {
     assert_eq!(answer("open", [u64::MAX, 5]), Action::Allow);
     assert_eq!(answer("ptrace", [0, 0]), EPERM);
     let refused = |text: &str, message: &str| assert_eq!(read(text).unwrap_err(), message);
-    refused(
-        "@include ./other.policy\n",
-        "line 1, column 1: @include: what is in the other file",
-    );
-    refused(
-        "read: arg0 == O_RDONLY\n",
-        "line 1, column 15: O_RDONLY is a constant of the machine that compiles the policy: only numbers are read",
-    );
-    refused(
-        "read: arg6 == 1\n",
-        "line 1, column 12: arg6 is not an argument: they are arg0 to arg5",
-    );
-    refused(
-        "read: arg0 >= 1 && arg0 <= 3\n",
-        "line 1, column 1: read: two comparisons of one argument that must both hold",
-    );
+    let what = "line 1, column 1: @include: what is in the other file";
+    refused("@include ./other.policy\n", what);
+    let what = "line 1, column 15: O_RDONLY is a constant of the machine that compiles the policy: only numbers are read";
+    refused("read: arg0 == O_RDONLY\n", what);
+    let what = "line 1, column 12: arg6 is not an argument: they are arg0 to arg5";
+    refused("read: arg6 == 1\n", what);
+    let what = "line 1, column 1: read: two comparisons of one argument that must both hold";
+    refused("read: arg0 >= 1 && arg0 <= 3\n", what);
     assert!(
         read("read: arg0 == 1; return 1\n")
             .unwrap_err()
@@ -612,30 +572,11 @@ fn versions_of_linux_are_those_that_moby_reads() {
         );
         read(text.as_bytes(), Some(Format::Docker), &Reading::default()).is_ok()
     };
-    for version in [
-        "null",
-        r#""""#,
-        r#""0.5""#,
-        r#""0.50""#,
-        r#""5.0""#,
-        r#""50.0""#,
-        r#""4.15""#,
-    ] {
+    for version in r#"null "" "0.5" "0.50" "5.0" "50.0" "4.15""#.split(' ') {
         assert!(reads(version), "{version}");
     }
-    let refused = [
-        "3",
-        "3.12",
-        "true",
-        r#""0.0""#,
-        r#""3""#,
-        r#"".3""#,
-        r#""3.""#,
-        r#""true""#,
-        r#""3.12.1""#,
-        r#""4.15abc""#,
-    ];
-    for version in refused {
+    let refused = r#"3 3.12 true "0.0" "3" ".3" "3." "true" "3.12.1" "4.15abc""#;
+    for version in refused.split(' ') {
         assert!(!reads(version), "{version}");
     }
 }
@@ -645,37 +586,23 @@ fn fields_of_older_versions_of_the_operator_are_read() {
     let old = "apiVersion: security-profiles-operator.x-k8s.io/v1alpha1\nkind: SeccompProfile\n\
         metadata:\n  name: old\n  namespace: app\nspec:\n  targetWorkload: app\n  disabled: DISABLED\n  \
         defaultAction: SCMP_ACT_ERRNO\n  syscalls:\n  - action: SCMP_ACT_ERRNO\n    errnoRet: \"38\"\n    names:\n    - clone3\n";
-    let (enabled, disabled) = (
-        old.replace("DISABLED", "false"),
-        old.replace("DISABLED", "true"),
-    );
+    let [enabled, disabled] = ["false", "true"].map(|value| old.replace("DISABLED", value));
     let profile = parse(Format::Spo, enabled.as_bytes()).unwrap();
-    assert_eq!(profile.rules()[0].action(), Action::Errno(ErrnoRet::ENOSYS));
+    assert_eq!(profile.rules()[0].action(), ENOSYS);
     // A disabled profile is none, and stays disabled as a resource.
-    let error = parse(Format::Spo, disabled.as_bytes())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("spec.disabled: the profile is disabled"),
-        "{error}"
-    );
+    let fails = |text: &str, why: &str| {
+        let error = parse(Format::Spo, text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    fails(&disabled, "spec.disabled: the profile is disabled");
     let reading = Reading {
         into: Some(Format::Spo),
         ..Reading::default()
     };
     let source = read(disabled.as_bytes(), None, &reading).unwrap();
     let written = source.write(Format::Spo, &Writing::default()).unwrap();
-    assert!(
-        String::from_utf8(written.bytes)
-            .unwrap()
-            .contains("  state: Disabled\n")
-    );
+    let text = String::from_utf8(written.bytes).unwrap();
+    assert!(text.contains("  state: Disabled\n"));
     let wrong = enabled.replace("\"38\"", "ENOSYS");
-    let error = parse(Format::Spo, wrong.as_bytes())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("syscalls[0].errnoRet: not a number"),
-        "{error}"
-    );
+    fails(&wrong, "syscalls[0].errnoRet: not a number");
 }

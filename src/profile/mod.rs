@@ -13,6 +13,8 @@ mod generate;
 mod policy;
 mod rule;
 #[cfg(test)]
+pub(crate) mod shorthand;
+#[cfg(test)]
 pub(crate) mod strategies;
 
 pub use action::{Action, ErrnoRet};

@@ -331,124 +331,47 @@ pub(super) fn string(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use itertools::Itertools;
+
     use super::*;
 
-    fn check_leader(text: &str, expected: Leader) {
-        let text = format!("{text}read(3, \"\", 0) = 0");
-        let (leader, body) = parse(text.as_bytes());
-        assert_eq!(leader, expected, "{text}");
-        assert!(matches!(body, Body::Call("read", _)), "{text}");
-    }
-
     #[test]
-    fn leaders_with_pids_and_times() {
-        let check = check_leader;
-        let none = Leader::default;
-        let pid = Some(4580);
-        let since = Some(Duration::from_micros(42));
-        let day = Duration::from_secs(26 * 60 + 30);
-        let of_day = |micros| Some(Time::OfDay(day + Duration::from_micros(micros)));
-        let unix = |micros: u32| Some(Time::Unix(Duration::new(1_795_307_191, micros * 1000)));
-        check("", none());
-        check("4580  ", Leader { pid, ..none() });
-        check("[pid  4580] ", Leader { pid, ..none() });
-        check("4580<calls> ", Leader { pid, ..none() });
-        check("[pid  4580<a b>] ", Leader { pid, ..none() });
-        check(
-            "00:26:30 ",
-            Leader {
-                time: of_day(0),
-                ..none()
-            },
-        );
-        check(
-            "4580  00:26:30.574346 ",
-            Leader {
-                pid,
-                time: of_day(574_346),
-                ..none()
-            },
-        );
-        check(
-            "4580  1795307191 ",
-            Leader {
-                pid,
-                time: unix(0),
-                ..none()
-            },
-        );
-        check(
-            "1795307191.000042 ",
-            Leader {
-                time: unix(42),
-                ..none()
-            },
-        );
-        check("     0.000042 ", Leader { since, ..none() });
-        check(
-            "4580       0.000042 ",
-            Leader {
-                pid,
-                since,
-                ..none()
-            },
-        );
-        check(
-            "4580  00:26:30 (+     0.000042) ",
-            Leader {
-                pid,
-                time: of_day(0),
-                since,
-                ..none()
-            },
-        );
-    }
-
-    #[test]
-    fn leaders_with_brackets() {
-        let check = check_leader;
-        let none = Leader::default;
-        let pid = Some(4580);
-        let time = Some(Time::OfDay(Duration::from_secs(26 * 60 + 30)));
-        check(
-            "[ 257] ",
-            Leader {
-                number: Some(257),
-                ..none()
-            },
-        );
+    fn leaders_with_pids_and_times_and_brackets() {
+        let check = |text: &str, expected: &str| {
+            let text = format!("{text}read(3, \"\", 0) = 0");
+            let (leader, body) = parse(text.as_bytes());
+            assert!(matches!(body, Body::Call("read", _)), "{text}");
+            let parts = [
+                leader.pid.map(|pid| format!("pid={pid}")),
+                leader.time.map(|time| format!("{time:?}")),
+                leader.since.map(|since| format!("since={since:?}")),
+                leader.number.map(|number| format!("number={number}")),
+                leader.wide.map(|wide| format!("wide={wide}")),
+            ];
+            assert_eq!(parts.into_iter().flatten().join(" "), expected, "{text}");
+        };
+        check("", "");
+        check("4580  ", "pid=4580");
+        check("[pid  4580] ", "pid=4580");
+        check("4580<calls> ", "pid=4580");
+        check("[pid  4580<a b>] ", "pid=4580");
+        check("00:26:30 ", "OfDay(1590s)");
+        check("4580  00:26:30.574346 ", "pid=4580 OfDay(1590.574346s)");
+        check("4580  1795307191 ", "pid=4580 Unix(1795307191s)");
+        check("1795307191.000042 ", "Unix(1795307191.000042s)");
+        check("     0.000042 ", "since=42µs");
+        check("4580       0.000042 ", "pid=4580 since=42µs");
+        let both = "4580  00:26:30 (+     0.000042) ";
+        check(both, "pid=4580 OfDay(1590s) since=42µs");
+        check("[ 257] ", "number=257");
         check(
             "[pid  4580] 00:26:30 [18446744073709551611] [00435ef9] ",
-            Leader {
-                pid,
-                time,
-                number: Some(18_446_744_073_709_551_611),
-                wide: Some(false),
-                ..none()
-            },
+            "pid=4580 OfDay(1590s) number=18446744073709551611 wide=false",
         );
-        check(
-            "[00007f0f26ac8ad7] ",
-            Leader {
-                wide: Some(true),
-                ..none()
-            },
-        );
-        check(
-            "[????????????????] ",
-            Leader {
-                wide: Some(true),
-                ..none()
-            },
-        );
-        check(
-            "4580 [unconfined_u:unconfined_r] [   0] ",
-            Leader {
-                pid,
-                number: Some(0),
-                ..none()
-            },
-        );
+        check("[00007f0f26ac8ad7] ", "wide=true");
+        check("[????????????????] ", "wide=true");
+        let with_label = "4580 [unconfined_u:unconfined_r] [   0] ";
+        check(with_label, "pid=4580 number=0");
     }
 
     #[test]
@@ -459,33 +382,23 @@ mod tests {
             assert_eq!(parse(text.as_bytes()).1, expected, "{text}");
         };
         check("ioctl#64(0) = 0", Body::Call("ioctl#64", b"0) = 0"));
-        check(
-            "<... wait4 resumed>NULL) = 7",
-            Body::Resumed("wait4", b"NULL) = 7"),
-        );
-        check(
-            "<... wait4 resumed> ) = 7",
-            Body::Resumed("wait4", b" ) = 7"),
-        );
+        for rest in ["NULL) = 7", " ) = 7"] {
+            let resumed = Body::Resumed("wait4", rest.as_bytes());
+            check(&format!("<... wait4 resumed>{rest}"), resumed);
+        }
         check("????( <unfinished ...>", Body::Unavailable);
         check("+++ exited with 3 +++", Body::Exited(3));
-        check(
-            "+++ killed by SIGSEGV (core dumped) +++",
-            Body::Killed("SIGSEGV"),
-        );
+        let killed = "+++ killed by SIGSEGV (core dumped) +++";
+        check(killed, Body::Killed("SIGSEGV"));
         check("+++ superseded by execve in pid 9 +++", Body::Superseded(9));
         check("--- SIGCHLD {si_signo=SIGCHLD} ---", Body::Ignored);
         check("--- stopped by SIGSTOP ---", Body::Ignored);
         check("[ Process PID=7 runs in x32 mode. ]", Body::Mode(7, "x32"));
-        check(
-            "strace: [ Process PID=7 runs in 32 bit mode. ]",
-            Body::Mode(7, "32 bit"),
-        );
+        let mode = "strace: [ Process PID=7 runs in 32 bit mode. ]";
+        check(mode, Body::Mode(7, "32 bit"));
         check("strace: Process 9 attached", Body::Attached(9));
-        check(
-            "strace: Process 9 attached with 3 threads",
-            Body::Attached(9),
-        );
+        let attached = "strace: Process 9 attached with 3 threads";
+        check(attached, Body::Attached(9));
         check("strace: Process 9 detached", Body::Detached(9));
         check("strace: anything", Body::Ignored);
         check("hello", Body::Unknown);
@@ -502,10 +415,8 @@ mod tests {
         assert_eq!(of("child_stack=NULL) = 1235"), Some(1235));
         assert_eq!(of("child_stack=NULL)   = 1235<sh>"), Some(1235));
         assert_eq!(of("NULL) = 2 /* 1235 in strace's PID NS */"), Some(1235));
-        assert_eq!(
-            of("NULL) = -1 EAGAIN (Resource temporarily unavailable)"),
-            None
-        );
+        let failed = "NULL) = -1 EAGAIN (Resource temporarily unavailable)";
+        assert_eq!(of(failed), None);
         assert_eq!(of("NULL) = ?"), None);
         assert_eq!(of("\"a = 7\", 4 <unfinished ...>"), None);
         assert_eq!(result(b"\"x) = 7\", 4) = 0"), Some(&b"0"[..]));

@@ -132,13 +132,9 @@ fn the_same_calls_are_found_whatever_the_options() {
     let told = calls("stderr.txt");
     // Numbers and mode messages show every ABI.
     assert_eq!(calls("n-i-tt-T.log"), told);
-    assert_eq!(
-        calls("n-32.log")
-            .keys()
-            .filter(|call| call.arch == Arch::X86_64)
-            .count(),
-        1
-    );
+    let of_32 = calls("n-32.log");
+    let native = of_32.keys().filter(|call| call.arch == Arch::X86_64);
+    assert_eq!(native.count(), 1);
     // Without them, a call of another ABI counts as the program's own call of that name.
     let getpid = |arch| Syscall::from_name(arch, "getpid").unwrap();
     let mut untold = told.clone();
@@ -160,24 +156,13 @@ fn the_same_calls_are_found_whatever_the_options() {
             .is_none_or(|name| !matches!(&*name, "exit" | "exit_group" | "pause"))
             && !matches!(call.nr, -5 | 600 | 100_000)
     };
-    let table: BTreeMap<_, _> = told
-        .into_iter()
-        .filter(|(call, _)| in_table(call))
-        .collect();
+    let mut table = told;
+    table.retain(|call, _| in_table(call));
     assert_eq!(calls("c.txt"), table);
     // The two runs differ in what interrupts sleeping calls.
     assert_eq!(calls("c-U.txt"), table);
     let child = calls("single.log");
-    for name in [
-        "r.log",
-        "r-t.log",
-        "ttt.log",
-        "k.log",
-        "C.log",
-        "v-x-dump.log",
-        "unix.log",
-        "Y-yy.txt",
-    ] {
+    for name in "r.log r-t.log ttt.log k.log C.log v-x-dump.log unix.log Y-yy.txt".split(' ') {
         assert_eq!(calls(name), child, "{name}");
     }
 }
@@ -342,12 +327,10 @@ fn render(steps: &[Step], dress: &Dress) -> String {
         let _ = match dress.times {
             0 => Ok(()),
             1 => write!(text, "00:00:{:02} ", micros / 1_000_000),
-            2 => write!(
-                text,
-                "00:00:{:02}.{:06} ",
-                micros / 1_000_000,
-                micros % 1_000_000
-            ),
+            2 => {
+                let (secs, micros) = (micros / 1_000_000, micros % 1_000_000);
+                write!(text, "00:00:{secs:02}.{micros:06} ")
+            }
             3 => write!(text, "1795307191.{:06} ", micros % 1_000_000),
             4 => write!(text, "{:>6}.{:06} ", 0, 1017),
             _ => write!(text, "00:00:01 (+{:>6}.{:06}) ", 0, 1017),

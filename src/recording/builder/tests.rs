@@ -69,102 +69,68 @@ fn summary(run: &Run) -> String {
     text
 }
 
-fn check<const N: usize>(events: [Event; N], expect: &str) {
-    let shown = format!("{events:?}");
-    assert_eq!(summary(&build(events)), expect, "{shown}");
+/// Events in short: `1 read` is a call, `1 /sh` an exec, `1+2` a fork, `1-` an exit.
+fn events(text: &str) -> Vec<Event> {
+    let id = |text: &str| text.parse().unwrap();
+    let event = |text: &str| match (text.split_once(' '), text.split_once('+')) {
+        (Some((task, path)), _) if path.starts_with('/') => exec(id(task), path),
+        (Some((task, name)), _) => {
+            let syscall = Syscall::parse(Arch::X86_64, name).unwrap();
+            call(id(task), syscall.nr)
+        }
+        (None, Some((parent, child))) => fork(id(parent), id(child)),
+        (None, None) => exit(id(text.strip_suffix('-').unwrap())),
+    };
+    let events = text.split(", ").filter(|text| !text.is_empty());
+    events.map(event).collect()
+}
+
+fn check(text: &str, expect: &str) {
+    assert_eq!(summary(&build(events(text))), expect, "{text}");
 }
 
 #[test]
 fn calls_are_credited_to_what_their_task_executes() {
-    check([], "0 tasks");
-    check([call(1, READ), call(1, READ)], "1 tasks; read 2 ./app");
+    check("", "0 tasks");
+    check("1 read, 1 read", "1 tasks; read 2 ./app");
+    let expect = "1 tasks; read 1 /bin/app; execve 1 /bin/app";
+    check("1 execve, 1 /bin/app, 1 read", expect);
     check(
-        [call(1, EXECVE), exec(1, "/bin/app"), call(1, READ)],
-        "1 tasks; read 1 /bin/app; execve 1 /bin/app",
-    );
-    check(
-        [
-            call(1, EXECVE),
-            exec(1, "/bin/sh"),
-            call(1, READ),
-            fork(1, 2),
-            call(2, READ),
-            call(2, EXECVE),
-            exec(2, "/bin/cat"),
-            call(2, WRITE),
-            call(1, WRITE),
-        ],
+        "1 execve, 1 /bin/sh, 1 read, 1+2, 2 read, 2 execve, 2 /bin/cat, 2 write, 1 write",
         "2 tasks; read 2 /bin/sh; write 2 /bin/cat /bin/sh; execve 2 /bin/sh",
     );
-    check(
-        [
-            exec(1, "/a"),
-            call(1, READ),
-            exec(1, "/b"),
-            call(1, READ),
-            exec(1, "/a"),
-            call(1, READ),
-        ],
-        "1 tasks; read 3 /a /b",
-    );
+    let expect = "1 tasks; read 3 /a /b";
+    check("1 /a, 1 read, 1 /b, 1 read, 1 /a, 1 read", expect);
 }
 
 #[test]
 fn processes_that_run_already_bring_their_executables() {
     check(
-        [
-            exec(1, "/bin/server"),
-            exec(2, "/bin/helper"),
-            call(2, READ),
-            call(1, WRITE),
-        ],
+        "1 /bin/server, 2 /bin/helper, 2 read, 1 write",
         "2 tasks; read 1 /bin/helper; write 1 /bin/server",
     );
 }
 
 #[test]
 fn a_child_may_come_before_its_fork() {
-    let start = || [exec(1, "/sh"), fork(1, 2), exec(2, "/make")];
-    let all = |events: &[Event]| [&start()[..], events].concat();
-    let check = |events: &[Event], expect| assert_eq!(summary(&build(all(events))), expect);
+    let check = |text: &str, expect| check(&format!("1 /sh, 1+2, 2 /make, {text}"), expect);
     // It runs what its parent runs, not what the workload started with.
-    check(
-        &[call(3, READ), fork(2, 3), call(3, WRITE)],
-        "3 tasks; read 1 /make; write 1 /make",
-    );
+    let expect = "3 tasks; read 1 /make; write 1 /make";
+    check("3 read, 2+3, 3 write", expect);
     // Even if it has executed something else by then, ...
-    check(
-        &[call(3, READ), exec(3, "/cc"), fork(2, 3), call(3, WRITE)],
-        "3 tasks; read 1 /make; write 1 /cc",
-    );
+    let expect = "3 tasks; read 1 /make; write 1 /cc";
+    check("3 read, 3 /cc, 2+3, 3 write", expect);
     // ... is gone by then, ...
-    check(
-        &[call(3, READ), exit(3), fork(2, 3)],
-        "3 tasks; read 1 /make",
-    );
+    check("3 read, 3-, 2+3", "3 tasks; read 1 /make");
     // ... or has a child of its own by then.
-    check(
-        &[
-            call(4, READ),
-            call(3, READ),
-            fork(3, 4),
-            fork(2, 3),
-            call(4, WRITE),
-        ],
-        "4 tasks; read 2 /make; write 1 /make",
-    );
-    check(
-        &[fork(3, 4), fork(2, 3), call(4, WRITE)],
-        "4 tasks; write 1 /make",
-    );
-    // A fork that is never told: the workload's own program.
-    check(&[call(3, READ)], "3 tasks; read 1 /sh");
+    let expect = "4 tasks; read 2 /make; write 1 /make";
+    check("4 read, 3 read, 3+4, 2+3, 4 write", expect);
+    check("3+4, 2+3, 4 write", "4 tasks; write 1 /make");
+    // A fork that is never reported: the workload's own program.
+    check("3 read", "3 tasks; read 1 /sh");
     // Events that make no sense are no reason to hang.
-    check(&[call(3, READ), fork(3, 3)], "3 tasks; read 1 /sh");
-    check(
-        &[call(3, READ), call(4, READ), fork(3, 4), fork(4, 3)],
-        "4 tasks; read 2 /sh",
-    );
+    check("3 read, 3+3", "3 tasks; read 1 /sh");
+    check("3 read, 4 read, 3+4, 4+3", "4 tasks; read 2 /sh");
 }
 
 /// The parent's stop can come late, so that a child which is met first has executed another program by then. The fork
@@ -172,114 +138,65 @@ fn a_child_may_come_before_its_fork() {
 #[test]
 fn a_fork_reported_after_its_child_was_met_keeps_the_child_s_program() {
     check(
-        [
-            exec(1, "/sh"),
-            exec(2, "/sh"),
-            call(2, EXECVE),
-            exec(2, "/timeout"),
-            fork(1, 2),
-            call(2, WRITE),
-        ],
+        "1 /sh, 2 /sh, 2 execve, 2 /timeout, 1+2, 2 write",
         "2 tasks; write 1 /timeout; execve 1 /sh",
     );
 }
 
 #[test]
 fn an_id_that_is_used_again_is_another_task() {
-    check(
-        [
-            exec(1, "/sh"),
-            fork(1, 2),
-            exec(2, "/a"),
-            exit(2),
-            fork(1, 2),
-            call(2, READ),
-        ],
-        "3 tasks; read 1 /sh",
-    );
-    // The exit was not told, as that of a thread which vanishes when another one executes.
-    check(
-        [
-            exec(1, "/sh"),
-            fork(1, 2),
-            exec(2, "/a"),
-            call(2, WRITE),
-            fork(1, 2),
-            call(2, READ),
-        ],
-        "3 tasks; read 1 /sh; write 1 /a",
-    );
+    check("1 /sh, 1+2, 2 /a, 2-, 1+2, 2 read", "3 tasks; read 1 /sh");
+    // The exit was not reported, as that of a thread which vanishes when another one executes.
+    let expect = "3 tasks; read 1 /sh; write 1 /a";
+    check("1 /sh, 1+2, 2 /a, 2 write, 1+2, 2 read", expect);
 }
 
 #[test]
 fn a_thread_that_executes_takes_the_id_of_its_leader() {
-    check(
-        [
-            exec(1, "/a"),
-            fork(1, 2),
-            call(2, EXECVE),
-            exit(2),
-            exec(1, "/b"),
-            call(1, READ),
-        ],
-        "2 tasks; read 1 /b; execve 1 /a",
-    );
+    let expect = "2 tasks; read 1 /b; execve 1 /a";
+    check("1 /a, 1+2, 2 execve, 2-, 1 /b, 1 read", expect);
 }
 
 #[test]
 fn losses_are_added_up_by_their_reason() {
-    let reasons = |events: Vec<Event>| {
-        let run = build(events);
+    let check = |losses: &[(Option<u64>, &str)], expect: &[&str]| {
+        let run = build(losses.iter().map(|&(count, why)| lost(count, why)));
         assert_eq!(run.is_complete(), run.incomplete_because.is_empty());
-        run.incomplete_because.into_iter().collect::<Vec<_>>()
+        assert_eq!(reasons(&run), expect);
     };
-    assert_eq!(reasons(vec![]), [""; 0]);
-    assert_eq!(
-        reasons(vec![lost(Some(2), "full"), lost(Some(3), "full")]),
-        ["full (5 lost)"]
+    check(&[], &[]);
+    check(&[(Some(2), "full"), (Some(3), "full")], &["full (5 lost)"]);
+    check(&[(None, "gone"), (None, "gone")], &["gone"]);
+    check(
+        &[(None, "full"), (Some(3), "full"), (None, "b")],
+        &["b", "full (at least 3 lost)"],
     );
-    assert_eq!(
-        reasons(vec![lost(None, "gone"), lost(None, "gone")]),
-        ["gone"]
-    );
-    assert_eq!(
-        reasons(vec![
-            lost(None, "full"),
-            lost(Some(3), "full"),
-            lost(None, "b")
-        ]),
-        ["b", "full (at least 3 lost)"]
-    );
-    assert_eq!(
-        reasons(vec![lost(Some(u64::MAX), "full"), lost(Some(3), "full")]),
-        ["full (18446744073709551615 lost)"]
-    );
+    let most = "full (18446744073709551615 lost)";
+    check(&[(Some(u64::MAX), "full"), (Some(3), "full")], &[most]);
+}
+
+fn reasons(run: &Run) -> Vec<&str> {
+    run.incomplete_because.iter().map(String::as_str).collect()
 }
 
 #[test]
 fn what_is_shown_while_it_runs_is_up_to_date() {
     let mut builder = RunBuilder::start("./app".into(), "test");
     let mut shown = Vec::new();
-    for event in [
-        call(1, READ),
-        call(1, WRITE),
-        call(1, READ),
-        fork(1, 2),
-        call(2, -5),
-    ] {
+    for event in events("1 read, 1 write, 1 read, 1+2, 2 #-5") {
         builder.event(event);
-        let latest = builder.latest_new().map(|syscall| syscall.to_string());
-        let latest = latest.unwrap_or_default();
-        shown.push((builder.calls(), builder.distinct(), builder.tasks(), latest));
+        let (calls, distinct, tasks) = (builder.calls(), builder.distinct(), builder.tasks());
+        let latest = builder.latest_new().unwrap();
+        shown.push(format!("{calls} {distinct} {tasks} {latest}"));
     }
     let expect = [
-        (1, 1, 1, "read"),
-        (2, 2, 1, "write"),
-        (3, 2, 1, "write"),
-        (3, 2, 2, "write"),
-        (4, 3, 2, "#-5"),
+        "1 1 1 read",
+        "2 2 1 write",
+        "3 2 1 write",
+        "3 2 2 write",
+        "4 3 2 #-5",
     ];
-    assert_eq!(shown, expect.map(|(a, b, c, d)| (a, b, c, d.to_owned())));
+    assert_eq!(shown, expect);
 }
 
 #[test]
@@ -287,29 +204,25 @@ fn numbers_at_random_make_the_run_incomplete_not_endless() {
     let calls = i64::try_from(MAX_COUNTERS).unwrap() + 10;
     let run = build((0..calls).map(|nr| call(1, i32::try_from(nr).unwrap())));
     assert_eq!(run.syscalls.len(), MAX_COUNTERS);
-    let reasons: Vec<_> = run.incomplete_because.into_iter().collect();
-    assert_eq!(
-        reasons,
-        ["the workload made more than 65536 different calls (10 lost)"]
-    );
+    let why = "the workload made more than 65536 different calls (10 lost)";
+    assert_eq!(reasons(&run), [why]);
 }
 
 #[test]
 fn too_many_programs_make_the_run_incomplete_not_endless() {
     let programs = MAX_EXECUTABLES + 10;
     let run = build((0..programs).flat_map(|n| [exec(1, &format!("/{n}")), call(1, READ)]));
-    let [tally] = &run.syscalls.into_values().collect::<Vec<_>>()[..] else {
-        panic!("one call");
-    };
+    let why =
+        "the workload executed more than 16384 different programs: who made some calls is unknown";
+    assert_eq!(reasons(&run), [why]);
+    let tally = only_tally(run);
     assert_eq!(tally.count, programs as u64);
     assert_eq!(tally.executables.len(), MAX_EXECUTABLES);
-    let reasons: Vec<_> = run.incomplete_because.into_iter().collect();
-    assert_eq!(
-        reasons,
-        [
-            "the workload executed more than 16384 different programs: who made some calls is unknown"
-        ]
-    );
+}
+
+fn only_tally(run: Run) -> Tally {
+    assert_eq!(run.syscalls.len(), 1);
+    run.syscalls.into_values().next().unwrap()
 }
 
 #[test]
@@ -327,15 +240,9 @@ fn any_number_of_children_that_are_met_before_their_fork_is_credited() {
 fn reasons_are_bounded() {
     let run = build((0..1000).map(|n| lost(Some(2), &format!("reason {n}"))));
     assert_eq!(run.incomplete_because.len(), MAX_REASONS + 1);
-    let last = format!(
-        "there are more than 256 reasons ({} lost)",
-        2 * (1000 - 256)
-    );
-    assert!(
-        run.incomplete_because.contains(&last),
-        "{:?}",
-        run.incomplete_because
-    );
+    let lost = 2 * (1000 - 256);
+    let last = format!("there are more than 256 reasons ({lost} lost)");
+    assert!(reasons(&run).contains(&&*last), "{:?}", reasons(&run));
 }
 
 #[test]
@@ -343,10 +250,7 @@ fn a_run_of_the_past_has_the_times_of_its_clock_in_any_order() {
     let mut builder = RunBuilder::of_the_past("audit");
     for event in [
         clock(1000),
-        Event::Exec {
-            task: Task(7),
-            executable: "/bin/a".into(),
-        },
+        exec(7, "/bin/a"),
         call(7, 0),
         clock(1010),
         call(7, 1),
@@ -386,10 +290,7 @@ fn a_program_that_nothing_is_known_of_has_no_name() {
     assert_eq!(executables.collect::<Vec<_>>(), [0]);
     // Nor is anything known of its times.
     assert_eq!(run.duration, Duration::ZERO);
-    let [tally] = &run.syscalls.into_values().collect::<Vec<_>>()[..] else {
-        panic!("one call");
-    };
-    assert_eq!(tally.first_ms, None);
+    assert_eq!(only_tally(run).first_ms, None);
 }
 
 #[test]
@@ -417,26 +318,15 @@ fn aggregated_counts_have_neither_tasks_nor_order() {
     assert!(run.aggregated);
     assert_eq!(run.tasks, None);
     let tallies: Vec<_> = run.syscalls.values().collect();
-    let paths = |tally: &Tally| {
-        tally
-            .executables
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect::<Vec<_>>()
-    };
     let [read, write, execve] = tallies[..] else {
         panic!("{tallies:?}");
     };
-    assert_eq!(
-        (read.count, paths(read)),
-        (9, vec!["/a".to_owned(), "/b".to_owned()])
-    );
+    let both = BTreeSet::from(["/a".into(), "/b".into()]);
+    assert_eq!((read.count, &read.executables), (9, &both));
     let first = read.first_ms.unwrap();
     assert!((2000..=3000).contains(&first), "{first}");
-    assert_eq!(
-        (write.count, write.first_ms, paths(write)),
-        (u64::MAX, None, vec![])
-    );
+    assert_eq!((write.count, write.first_ms), (u64::MAX, None));
+    assert!(write.executables.is_empty());
     assert_eq!(execve.first_ms, Some(0));
 }
 
@@ -478,16 +368,10 @@ fn a_run_with_many_numbers_by_long_paths_can_be_read_back() {
     }
     let run = builder.finish(None, false);
     assert_eq!(run.syscalls.len(), 18_000);
-    assert!(
-        run.syscalls
-            .values()
-            .all(|tally| tally.count == 4 && tally.executables.is_empty())
-    );
-    let reasons: Vec<_> = run.incomplete_because.iter().collect();
-    assert_eq!(
-        reasons,
-        ["the programs that made the calls are too many to be written"]
-    );
+    let without_programs = |tally: &Tally| tally.count == 4 && tally.executables.is_empty();
+    assert!(run.syscalls.values().all(without_programs));
+    let why = "the programs that made the calls are too many to be written";
+    assert_eq!(reasons(&run), [why]);
     let recording = crate::recording::Recording::of("app".parse().unwrap(), run);
     let text = recording.content(Path::new("r.json")).unwrap();
     assert_eq!(crate::recording::Recording::parse(&text), Ok(recording));

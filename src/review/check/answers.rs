@@ -185,34 +185,21 @@ fn seen_by_filter(args: &[u64; ARGS], arch: Arch) -> [u64; ARGS] {
 mod tests {
     use super::*;
     use crate::enforce::{OnUnknown, compile};
-    use crate::profile::ErrnoRet;
-
-    const EPERM: Action = Action::Errno(ErrnoRet::EPERM);
-
-    fn rule(names: &[&str], action: Action, args: &[(u64, Op, u64, Option<u64>)]) -> Rule {
-        let names = names.iter().map(|&name| name.to_owned()).collect();
-        let args = (args.iter())
-            .map(|&(index, op, value, two)| ArgCmp::new(index, op, value, two).unwrap());
-        Rule::new(names, action, args.collect()).unwrap()
-    }
+    use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
 
     /// One with everything that makes answers differ.
     fn profile() -> Profile {
         Profile::new(EPERM)
             .with_architectures(Some(vec![Arch::X86_64, Arch::X86]))
             .with_rules([
-                rule(&["read", "connect", "sendto", "shmat"], Action::Allow, &[]),
-                rule(&["socket"], Action::Allow, &[(0, Op::Eq, 1, None)]),
-                rule(&["socket"], Action::Allow, &[(0, Op::Eq, 16, None)]),
-                rule(
-                    &["clone"],
-                    Action::Allow,
-                    &[(0, Op::MaskedEq, 0x7e02_0000, Some(0))],
-                ),
-                rule(&["clone3"], Action::Errno(ErrnoRet::ENOSYS), &[]),
-                rule(&["mount"], EPERM, &[]),
-                rule(&["ioctl"], Action::Log, &[(1, Op::Ne, 0x5412, None)]),
-                rule(&["setuid"], Action::Allow, &[(0, Op::Eq, u64::MAX, None)]),
+                allow("read connect sendto shmat"),
+                rule("socket", Action::Allow, "arg0 == 1"),
+                rule("socket", Action::Allow, "arg0 == 16"),
+                rule("clone", Action::Allow, "arg0 & 0x7e020000 == 0"),
+                rule("clone3", ENOSYS, ""),
+                rule("mount", EPERM, ""),
+                rule("ioctl", Action::Log, "arg1 != 0x5412"),
+                rule("setuid", Action::Allow, "arg0 == -1"),
             ])
     }
 
@@ -260,33 +247,16 @@ mod tests {
         assert_eq!(of(Arch::X86_64, "mount"), Some(false));
         assert_eq!(of(Arch::X86, "socketcall"), None);
         assert_eq!(of(Arch::X32, "read"), Some(false));
-        let always: Vec<_> = answers.always_executed().into_iter().collect();
-        let always: Vec<_> = (always.iter())
-            .map(|call| format!("{}:{call}", call.arch))
-            .collect();
-        assert_eq!(
-            always,
-            [
-                "x86_64:read",
-                "x86_64:shmat",
-                "x86_64:connect",
-                "x86_64:sendto",
-                "x86:read",
-                "x86:connect",
-                "x86:sendto",
-                "x86:shmat",
-            ]
-        );
+        let always = answers.always_executed().into_iter();
+        let always: Vec<_> = always.map(|call| format!("{}:{call}", call.arch)).collect();
+        let expected = "x86_64:read x86_64:shmat x86_64:connect x86_64:sendto x86:read x86:connect x86:sendto x86:shmat";
+        assert_eq!(always.join(" "), expected);
     }
 
     #[test]
     fn a_value_that_an_abi_can_t_have_is_an_error() {
         let mut profile = profile();
-        profile = profile.with_rules([rule(
-            &["read"],
-            Action::Allow,
-            &[(0, Op::Gt, 1 << 32, None)],
-        )]);
+        profile = profile.with_rules([rule("read", Action::Allow, "arg0 > 0x100000000")]);
         let error = Answers::of(&profile).unwrap_err().to_string();
         assert_eq!(
             error,

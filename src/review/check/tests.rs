@@ -3,25 +3,16 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::event::{CallSite, Code, Event, Sink, Task};
-use crate::profile::{ArgCmp, ErrnoRet, Op};
+use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
 use crate::recording::RunBuilder;
 
-fn rule(names: &[&str], action: Action, args: Vec<ArgCmp>) -> Rule {
-    let names = names.iter().map(|&name| name.to_owned()).collect();
-    Rule::new(names, action, args).unwrap()
-}
-
-fn equal(value: u64) -> Vec<ArgCmp> {
-    vec![ArgCmp::new(0, Op::Eq, value, None).unwrap()]
-}
-
 fn profile() -> Profile {
-    Profile::new(Action::Errno(ErrnoRet::EPERM))
+    Profile::new(EPERM)
         .with_architectures(Some(vec![Arch::X86_64]))
         .with_rules([
-            rule(&["read", "write", "time", "mount"], Action::Allow, vec![]),
-            rule(&["socket", "personality"], Action::Allow, equal(1)),
-            rule(&["clone3"], Action::Errno(ErrnoRet::ENOSYS), vec![]),
+            allow("read write time mount"),
+            rule("socket personality", Action::Allow, "arg0 == 1"),
+            rule("clone3", ENOSYS, ""),
         ])
 }
 
@@ -102,7 +93,7 @@ fn each_way_to_be_denied_is_told_apart() {
         ["x86_64:personality UnknownArguments 1"]
     );
     let answers: Vec<_> = delta.denied.iter().map(|f| f.actions.clone()).collect();
-    assert_eq!(answers[3], [Action::Errno(ErrnoRet::ENOSYS)].into());
+    assert_eq!(answers[3], [ENOSYS].into());
     assert_eq!(answers[4], [Action::KillProcess].into());
     // An open on x86 is missing, and x86 with it; what a rule refuses on purpose is left so.
     let allow: Vec<_> = delta.missing.allow.iter().map(String::as_str).collect();

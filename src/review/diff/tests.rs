@@ -1,11 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::profile::{ArgCmp, ErrnoRet, Op, Rule, strategies};
+use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
+use crate::profile::{Rule, strategies};
 use crate::review::RiskClass;
-
-const EPERM: Action = Action::Errno(ErrnoRet::EPERM);
-const ENOSYS: Action = Action::Errno(ErrnoRet::ENOSYS);
 
 proptest! {
     #[test]
@@ -54,14 +52,6 @@ proptest! {
     }
 }
 
-fn rule(names: &[&str], action: Action, args: &[(u64, Op, u64)]) -> Rule {
-    let names = names.iter().map(|name| (*name).to_owned()).collect();
-    let args = args
-        .iter()
-        .map(|&(index, op, value)| ArgCmp::new(index, op, value, None).unwrap());
-    Rule::new(names, action, args.collect()).unwrap()
-}
-
 fn profile(rules: Vec<Rule>) -> Profile {
     Profile::new(EPERM)
         .with_architectures(Some(vec![Arch::X86_64]))
@@ -80,42 +70,28 @@ fn direction(from: &Profile, to: &Profile) -> Option<Direction> {
 
 #[test]
 fn what_means_the_same_does_not_differ() {
-    let allow = Action::Allow;
     let same = |a: Vec<Rule>, b: Vec<Rule>| {
         let diff = diff(&profile(a), &profile(b));
         assert!(diff.is_empty(), "{diff:?}");
     };
+    let one = |name, args| vec![rule(name, Action::Allow, args)];
+    let all = |args: &[&str]| {
+        let rules = args.iter().map(|args| rule("socket", Action::Allow, args));
+        rules.collect::<Vec<_>>()
+    };
     same(
-        vec![rule(&["read", "write"], allow, &[])],
-        vec![
-            rule(&["write"], allow, &[]),
-            rule(&["read", "read"], allow, &[]),
-        ],
+        vec![allow("read write")],
+        vec![allow("write"), allow("read read")],
     );
-    same(vec![rule(&["mount"], EPERM, &[])], vec![]);
-    same(
-        vec![rule(&["ioctl"], allow, &[(1, Op::Lt, 5)])],
-        vec![rule(&["ioctl"], allow, &[(1, Op::Le, 4)])],
-    );
+    same(vec![rule("mount", EPERM, "")], vec![]);
+    same(one("ioctl", "arg1 < 5"), one("ioctl", "arg1 <= 4"));
     // One argument twice is "or".
     same(
-        vec![rule(&["socket"], allow, &[(0, Op::Eq, 1), (0, Op::Eq, 2)])],
-        vec![
-            rule(&["socket"], allow, &[(0, Op::Eq, 2)]),
-            rule(&["socket"], allow, &[(0, Op::Eq, 1)]),
-        ],
+        all(&["arg0 == 1, arg0 == 2"]),
+        all(&["arg0 == 2", "arg0 == 1"]),
     );
-    same(
-        vec![rule(&["socket"], allow, &[(0, Op::Ne, 1), (0, Op::Ne, 2)])],
-        vec![rule(&["socket"], allow, &[])],
-    );
-    same(
-        vec![
-            rule(&["socket"], allow, &[]),
-            rule(&["socket"], allow, &[(0, Op::Eq, 1)]),
-        ],
-        vec![rule(&["socket"], allow, &[(1, Op::Ge, 0)])],
-    );
+    same(all(&["arg0 != 1, arg0 != 2"]), all(&[""]));
+    same(all(&["", "arg0 == 1"]), all(&["arg1 >= 0"]));
     let listed = Profile::new(EPERM)
         .with_flags(Some(vec![Flag::SpecAllow]))
         .with_architectures(Some(vec![]));
@@ -124,74 +100,43 @@ fn what_means_the_same_does_not_differ() {
 
 #[test]
 fn each_change_is_wider_or_narrower_by_what_is_executed() {
-    let none = profile(vec![]);
-    let of = |action, args: &[_]| profile(vec![rule(&["socket"], action, args)]);
-    let allowed = of(Action::Allow, &[]);
-    let some = of(Action::Allow, &[(0, Op::Eq, 1)]);
-    let others = of(Action::Allow, &[(0, Op::Eq, 2)]);
-    assert_eq!(direction(&none, &allowed), Some(Direction::Wider));
-    assert_eq!(direction(&allowed, &none), Some(Direction::Narrower));
-    assert_eq!(direction(&allowed, &some), Some(Direction::Narrower));
-    assert_eq!(direction(&none, &some), Some(Direction::Wider));
-    assert_eq!(direction(&some, &others), Some(Direction::Mixed));
-    let stricter = of(Action::Allow, &[(0, Op::Eq, 1), (1, Op::Eq, 3)]);
-    assert_eq!(direction(&some, &stricter), Some(Direction::Narrower));
-    assert_eq!(
-        direction(&allowed, &of(Action::Log, &[])),
-        Some(Direction::Other)
-    );
-    assert_eq!(direction(&none, &of(ENOSYS, &[])), Some(Direction::Other));
-    assert_eq!(
-        direction(&none, &of(Action::Notify, &[])),
-        Some(Direction::Wider)
-    );
-    assert_eq!(
-        direction(&allowed, &of(Action::Notify, &[])),
-        Some(Direction::Narrower)
-    );
-    let masked = |mask, expected| {
-        let arg = ArgCmp::new(0, Op::MaskedEq, mask, Some(expected)).unwrap();
-        profile(vec![
-            rule(&["clone"], Action::Allow, &[]).with_args(vec![arg]),
-        ])
+    use Direction::{Mixed, Narrower, Other, Wider};
+    let check = |from: &Profile, to: &Profile, expect| {
+        assert_eq!(direction(from, to), Some(expect), "{from:?} {to:?}");
     };
-    assert_eq!(
-        direction(&masked(0x7e02_0000, 0), &masked(0x7c02_0000, 0)),
-        Some(Direction::Wider)
-    );
+    let none = profile(vec![]);
+    let of = |action, args| profile(vec![rule("socket", action, args)]);
+    let allowed = of(Action::Allow, "");
+    let some = of(Action::Allow, "arg0 == 1");
+    check(&none, &allowed, Wider);
+    check(&allowed, &none, Narrower);
+    check(&allowed, &some, Narrower);
+    check(&none, &some, Wider);
+    check(&some, &of(Action::Allow, "arg0 == 2"), Mixed);
+    check(&some, &of(Action::Allow, "arg0 == 1, arg1 == 3"), Narrower);
+    check(&allowed, &of(Action::Log, ""), Other);
+    check(&none, &of(ENOSYS, ""), Other);
+    check(&none, &of(Action::Notify, ""), Wider);
+    check(&allowed, &of(Action::Notify, ""), Narrower);
+    let masked = |args| profile(vec![rule("clone", Action::Allow, args)]);
+    let (more, fewer) = ("arg0 & 0x7e020000 == 0", "arg0 & 0x7c020000 == 0");
+    check(&masked(more), &masked(fewer), Wider);
 
     let default = |default_action| none.clone().with_default_action(default_action);
-    assert_eq!(
-        direction(&none, &default(Action::Allow)),
-        Some(Direction::Wider)
-    );
-    assert_eq!(
-        direction(&none, &default(Action::KillProcess)),
-        Some(Direction::Other)
-    );
+    check(&none, &default(Action::Allow), Wider);
+    check(&none, &default(Action::KillProcess), Other);
     let arches = |arches: &[Arch]| none.clone().with_architectures(Some(arches.to_vec()));
-    assert_eq!(
-        direction(&none, &arches(&[Arch::X86_64, Arch::X86])),
-        Some(Direction::Wider)
-    );
-    let native = none.clone().with_architectures(None);
-    assert_eq!(direction(&native, &none), Some(Direction::Other));
+    check(&none, &arches(&[Arch::X86_64, Arch::X86]), Wider);
+    check(&none.clone().with_architectures(None), &none, Other);
     let flags = |flags: &[Flag]| none.clone().with_flags(Some(flags.to_vec()));
-    assert_eq!(direction(&none, &flags(&[])), Some(Direction::Narrower));
-    assert_eq!(
-        direction(&none, &flags(&[Flag::SpecAllow, Flag::Log])),
-        Some(Direction::Other)
-    );
+    check(&none, &flags(&[]), Narrower);
+    check(&none, &flags(&[Flag::SpecAllow, Flag::Log]), Other);
 }
 
 #[test]
 fn what_is_gravest_comes_first() {
-    let from = profile(vec![rule(&["personality"], Action::Allow, &[])]);
-    let to = profile(vec![rule(
-        &["read", "ptrace", "mount", "stat64"],
-        Action::Allow,
-        &[],
-    )]);
+    let from = profile(vec![allow("personality")]);
+    let to = profile(vec![allow("read ptrace mount stat64")]);
     let diff = diff(&from, &to);
     let told: Vec<_> = (diff.differences.iter())
         .map(|difference| match &difference.change {
@@ -219,7 +164,7 @@ fn what_is_gravest_comes_first() {
 #[test]
 fn a_difference_fits_only_where_it_was_made() {
     let a = profile(vec![]);
-    let b = profile(vec![rule(&["read"], Action::Allow, &[])]);
+    let b = profile(vec![allow("read")]);
     let diff = diff(&a, &b);
     assert_eq!(
         diff.apply(&b).unwrap_err().to_string(),
@@ -229,7 +174,7 @@ fn a_difference_fits_only_where_it_was_made() {
 
 #[test]
 fn a_rule_that_says_what_the_other_default_says_changes_nothing_for_its_call() {
-    let from = profile(vec![rule(&["read"], Action::Allow, &[])]);
+    let from = profile(vec![allow("read")]);
     let to = profile(vec![]).with_default_action(Action::Allow);
     let diff = diff(&from, &to);
     let call = &diff.differences[1];
