@@ -55,7 +55,7 @@ impl Policy {
     #[must_use]
     pub fn always(self, name: &str) -> Option<&'static str> {
         let mut all = SAFE.iter().filter(|_| self.extent >= Extent::Safe);
-        all.find(|always| always.names.contains(&name))
+        all.find(|always| always.names.split(' ').any(|of| of == name))
             .map(|always| always.why)
     }
 
@@ -64,7 +64,7 @@ impl Policy {
         let mut additions = Vec::new();
         if self.extent >= Extent::Safe {
             for always in SAFE {
-                for name in always.names {
+                for name in always.names.split(' ') {
                     additions.push(Addition {
                         name,
                         why: always.why,
@@ -75,7 +75,7 @@ impl Policy {
         }
         if self.extent >= Extent::Portable {
             for family in FAMILIES {
-                let members = family.when.iter().copied();
+                let members = family.when.split(' ');
                 let for_recorded: BTreeSet<String> = members
                     .filter(|&name| recorded.contains(name))
                     .map(str::to_owned)
@@ -83,7 +83,7 @@ impl Policy {
                 if for_recorded.is_empty() {
                     continue;
                 }
-                for name in family.add {
+                for name in family.add.split(' ') {
                     additions.push(Addition {
                         name,
                         why: family.why,
