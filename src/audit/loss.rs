@@ -213,38 +213,27 @@ mod tests {
 
     #[test]
     fn notes_of_loss_are_read() {
-        let kernel = |line: &'static str| LossNote::of_kernel(line.as_bytes());
-        assert_eq!(
-            kernel("kauditd_printk_skb: 40 callbacks suppressed"),
-            Some(LossNote::Suppressed(40))
+        let kernel = |line: &str, note| assert_eq!(LossNote::of_kernel(line.as_bytes()), note);
+        let suppressed = Some(LossNote::Suppressed(40));
+        kernel("kauditd_printk_skb: 40 callbacks suppressed", suppressed);
+        let lost = "audit: audit_lost=126533574 audit_rate_limit=0 audit_backlog_limit=65536";
+        kernel(lost, Some(LossNote::LostSinceBoot(126_533_574)));
+        let overflow = Some(LossNote::Kernel("kauditd hold queue overflow"));
+        kernel("audit: kauditd hold queue overflow", overflow);
+        kernel("net_ratelimit: 4 callbacks suppressed", None);
+        kernel(
+            "audit: type=1400 audit(1.000:1): backlog limit exceeded",
+            None,
         );
-        assert_eq!(
-            kernel("audit: audit_lost=126533574 audit_rate_limit=0 audit_backlog_limit=65536"),
-            Some(LossNote::LostSinceBoot(126_533_574))
-        );
-        assert_eq!(
-            kernel("audit: kauditd hold queue overflow"),
-            Some(LossNote::Kernel("kauditd hold queue overflow"))
-        );
-        assert_eq!(kernel("net_ratelimit: 4 callbacks suppressed"), None);
-        assert_eq!(
-            kernel("audit: type=1400 audit(1.000:1): backlog limit exceeded"),
-            None
-        );
-        let daemon = |line: &'static str| LossNote::of_daemon(line.as_bytes());
-        assert_eq!(
-            daemon("Nov 21 23:48:13 host systemd-journald[316]: Missed 12 kernel messages"),
-            Some(LossNote::Journald(12))
-        );
-        assert_eq!(
-            daemon(
-                "Nov 21 23:48:13 host auditd[9]: Audit daemon is suspending logging due to low disk space."
-            ),
-            Some(LossNote::Auditd("suspended logging"))
-        );
-        assert_eq!(
-            daemon("Nov 21 23:48:13 host x[316]: Missed 12 kernel messages"),
-            None
-        );
+        let daemon = |line: &str, note| {
+            let line = format!("Nov 21 23:48:13 host {line}");
+            assert_eq!(LossNote::of_daemon(line.as_bytes()), note);
+        };
+        let missed = Some(LossNote::Journald(12));
+        daemon("systemd-journald[316]: Missed 12 kernel messages", missed);
+        let suspended = Some(LossNote::Auditd("suspended logging"));
+        let line = "auditd[9]: Audit daemon is suspending logging due to low disk space.";
+        daemon(line, suspended);
+        daemon("x[316]: Missed 12 kernel messages", None);
     }
 }

@@ -3,34 +3,18 @@
 use crate::input::text::nr_of;
 use crate::syscall::{Arch, Syscall};
 
+const POWERPC: &[Arch] = &[Arch::Ppc, Arch::Ppc64, Arch::Ppc64le];
+
+#[rustfmt::skip]
+const WITHOUT_64: &[Arch] = &[
+    Arch::X86_64, Arch::Aarch64, Arch::Ppc, Arch::Ppc64, Arch::Ppc64le, Arch::S390, Arch::S390x,
+];
+
 /// Names of libaudit 3.0 and 4.0 (`lib/*_table.h`) that differ from the kernel's (`asm/unistd.h`).
+#[rustfmt::skip]
 const SYSCALLS: &[(&[Arch], &str, &str)] = &[
-    (
-        &[
-            Arch::X86_64,
-            Arch::Aarch64,
-            Arch::Ppc,
-            Arch::Ppc64,
-            Arch::Ppc64le,
-            Arch::S390,
-            Arch::S390x,
-        ],
-        "pread",
-        "pread64",
-    ),
-    (
-        &[
-            Arch::X86_64,
-            Arch::Aarch64,
-            Arch::Ppc,
-            Arch::Ppc64,
-            Arch::Ppc64le,
-            Arch::S390,
-            Arch::S390x,
-        ],
-        "pwrite",
-        "pwrite64",
-    ),
+    (WITHOUT_64, "pread", "pread64"),
+    (WITHOUT_64, "pwrite", "pwrite64"),
     (&[Arch::Aarch64], "getdents", "getdents64"),
     (&[Arch::Aarch64], "newfstat", "fstat"),
     (&[Arch::Arm], "llseek", "_llseek"),
@@ -38,22 +22,10 @@ const SYSCALLS: &[(&[Arch], &str, &str)] = &[
     (&[Arch::Arm], "sysctl", "_sysctl"),
     (&[Arch::Arm], "fadvise64_64", "arm_fadvise64_64"),
     (&[Arch::Arm], "sync_file_range", "arm_sync_file_range"),
-    (
-        &[Arch::Arm, Arch::X86],
-        "sched_rr_get_interval64",
-        "sched_rr_get_interval_time64",
-    ),
+    (&[Arch::Arm, Arch::X86], "sched_rr_get_interval64", "sched_rr_get_interval_time64"),
     (&[Arch::X86], "sys_kexec_load", "kexec_load"),
-    (
-        &[Arch::Ppc, Arch::Ppc64, Arch::Ppc64le],
-        "timerfd",
-        "timerfd_create",
-    ),
-    (
-        &[Arch::Ppc, Arch::Ppc64, Arch::Ppc64le],
-        "perf_counter_open",
-        "perf_event_open",
-    ),
+    (POWERPC, "timerfd", "timerfd_create"),
+    (POWERPC, "perf_counter_open", "perf_event_open"),
     (&[Arch::Ppc64, Arch::Ppc64le], "fstatat64", "newfstatat"),
 ];
 

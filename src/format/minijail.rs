@@ -198,16 +198,13 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
                 }
                 Filter::Allowed(clauses) => {
                     for clause in clauses {
-                        match alternatives(clause) {
-                            Some(all) => {
-                                let all = all.into_iter();
-                                compared.extend(all.map(|args| (name.clone(), args, at)));
-                            }
-                            None => {
-                                let what = "two comparisons of one argument that must both hold";
-                                input.lose(Some(at), format!("{name}: {what}"))?;
-                            }
-                        }
+                        let Some(all) = alternatives(clause) else {
+                            let what = "two comparisons of one argument that must both hold";
+                            input.lose(Some(at), format!("{name}: {what}"))?;
+                            continue;
+                        };
+                        let all = all.into_iter();
+                        compared.extend(all.map(|args| (name.clone(), args, at)));
                     }
                 }
             }

@@ -104,49 +104,39 @@ fn signed(value: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::shorthand::arg;
 
-    fn fitted(op: Op, value: u64, value_two: Option<u64>) -> Option<(u64, Option<u64>)> {
-        let arg = ArgCmp::new(0, op, value, value_two).unwrap();
-        fit_arg(&arg).map(|arg| (arg.value(), arg.value_two()))
+    fn check(compared: &str, fitted: Option<&str>) {
+        let found = fit_arg(&arg(compared)).map(|arg| arg.to_string());
+        assert_eq!(found.as_deref(), fitted, "{compared}");
     }
 
     #[test]
     fn values_that_fit_are_unchanged() {
-        for op in [Op::Eq, Op::Ne, Op::Lt, Op::Le, Op::Ge, Op::Gt] {
-            assert_eq!(fitted(op, 0xffff_ffff, None), Some((0xffff_ffff, None)));
+        for sign in ["==", "!=", "<", "<=", ">=", ">"] {
+            let compared = format!("arg0 {sign} 0xffffffff");
+            check(&compared, Some(&compared));
         }
-        assert_eq!(
-            fitted(Op::MaskedEq, 0xff, Some(0x12)),
-            Some((0xff, Some(0x12)))
-        );
+        check("arg0 & 0xff == 0x12", Some("arg0 & 0xff == 0x12"));
     }
 
     #[test]
     fn a_negative_int_is_the_same_at_both_widths() {
-        let minus_two = (-2_i64).cast_unsigned();
-        assert_eq!(fitted(Op::Eq, minus_two, None), Some((0xffff_fffe, None)));
-        assert_eq!(
-            fitted(Op::MaskedEq, u64::MAX, Some(minus_two)),
-            Some((0xffff_ffff, Some(0xffff_fffe)))
-        );
+        let minus_two = "0xfffffffffffffffe";
+        check(&format!("arg0 == {minus_two}"), Some("arg0 == 0xfffffffe"));
+        let masked = "arg0 & 0xffffffff == 0xfffffffe";
+        check(&format!("arg0 & -1 == {minus_two}"), Some(masked));
         // Greater than all 32-bit arguments, so an order comparison would change its meaning.
-        assert_eq!(fitted(Op::Gt, minus_two, None), None);
+        check(&format!("arg0 > {minus_two}"), None);
     }
 
     #[test]
     fn values_that_do_not_fit_are_refused() {
-        for op in [Op::Eq, Op::Ne, Op::Lt, Op::Le, Op::Ge, Op::Gt] {
-            assert_eq!(fitted(op, 1 << 32, None), None);
+        for sign in ["==", "!=", "<", "<=", ">=", ">", "& -1 =="] {
+            check(&format!("arg0 {sign} 0x100000000"), None);
         }
-        assert_eq!(fitted(Op::MaskedEq, u64::MAX, Some(1 << 32)), None);
         // The mask leaves out the upper half.
-        assert_eq!(
-            fitted(Op::MaskedEq, 0xff, Some(1 << 32)),
-            Some((0xff, Some(0)))
-        );
-        assert_eq!(
-            fitted(Op::MaskedEq, 0xff << 32, Some(0)),
-            Some((0, Some(0)))
-        );
+        check("arg0 & 0xff == 0x100000000", Some("arg0 & 0xff == 0x0"));
+        check("arg0 & 0xff00000000 == 0x0", Some("arg0 & 0x0 == 0x0"));
     }
 }

@@ -139,22 +139,16 @@ fn rule(names: BTreeSet<String>, action: Action) -> Option<Rule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{ArgCmp, Op};
-
-    fn rule(names: &[&str], action: Action, args: Vec<ArgCmp>) -> Rule {
-        let names = names.iter().map(|&name| name.to_owned()).collect();
-        Rule::new(names, action, args).unwrap()
-    }
+    use crate::profile::shorthand::{EPERM, allow, rule};
 
     fn profile() -> Profile {
-        let equal = ArgCmp::new(0, Op::Eq, 1, None).unwrap();
-        Profile::new(Action::Errno(ErrnoRet::EPERM))
+        Profile::new(EPERM)
             .with_architectures(Some(vec![Arch::X86_64]))
             .with_rules([
-                rule(&["write", "read", "close"], Action::Allow, Vec::new()),
-                rule(&["socket"], Action::Allow, vec![equal]),
-                rule(&["close"], Action::Errno(ErrnoRet::EPERM), vec![equal]),
-                rule(&["clone3"], Action::Errno(ErrnoRet::EPERM), Vec::new()),
+                allow("write read close"),
+                rule("socket", Action::Allow, "arg0 == 1"),
+                rule("close", EPERM, "arg0 == 1"),
+                rule("clone3", EPERM, ""),
             ])
     }
 
@@ -162,14 +156,9 @@ mod tests {
     fn an_audit_profile_logs_all_that_is_not_allowed_with_any_arguments() {
         let audit = profile().audit();
         assert_eq!(audit.default_action, Action::Log);
-        assert_eq!(
-            audit.architectures,
-            Some(vec![Arch::X86_64, Arch::X86, Arch::X32])
-        );
-        assert_eq!(
-            audit.rules,
-            [rule(&["read", "write"], Action::Allow, Vec::new())]
-        );
+        let arches = vec![Arch::X86_64, Arch::X86, Arch::X32];
+        assert_eq!(audit.architectures, Some(arches));
+        assert_eq!(audit.rules, [allow("read write")]);
         assert_eq!(Profile::log_all([Arch::Riscv64]).rules, []);
     }
 
@@ -183,18 +172,12 @@ mod tests {
 
     #[test]
     fn a_union_keeps_what_both_allow_and_what_the_first_refuses() {
-        let mut new = Profile::new(Action::Errno(ErrnoRet::EPERM));
+        let mut new = Profile::new(EPERM);
         new.architectures = Some(vec![Arch::X86]);
-        new.rules = vec![rule(&["mmap"], Action::Allow, Vec::new())];
+        new.rules = vec![allow("mmap")];
         let union = new.or_allowed_by(&profile());
         assert_eq!(union.architectures, Some(vec![Arch::X86_64, Arch::X86]));
-        let equal = ArgCmp::new(0, Op::Eq, 1, None).unwrap();
-        assert_eq!(
-            union.rules,
-            [
-                rule(&["mmap", "read", "write"], Action::Allow, Vec::new()),
-                rule(&["socket"], Action::Allow, vec![equal]),
-            ]
-        );
+        let socket = rule("socket", Action::Allow, "arg0 == 1");
+        assert_eq!(union.rules, [allow("mmap read write"), socket]);
     }
 }

@@ -264,17 +264,11 @@ impl fmt::Display for ArgCmp {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn rule(args: &[(u64, Op, u64)]) -> Rule {
-        let args = args
-            .iter()
-            .map(|&(index, op, value)| ArgCmp::new(index, op, value, None).unwrap());
-        Rule::new(vec!["clone".to_owned()], Action::Allow, args.collect()).unwrap()
-    }
+    use crate::profile::shorthand::{arg, rule};
 
     #[test]
     fn comparisons_of_different_arguments_must_all_hold() {
-        let rule = rule(&[(0, Op::Eq, 1), (2, Op::Gt, 5)]);
+        let rule = rule("clone", Action::Allow, "arg0 == 1, arg2 > 5");
         assert!(rule.holds(&[1, 0, 6, 0, 0, 0]));
         assert!(!rule.holds(&[1, 0, 5, 0, 0, 0]));
         assert!(!rule.holds(&[2, 0, 6, 0, 0, 0]));
@@ -282,7 +276,7 @@ mod tests {
 
     #[test]
     fn an_argument_compared_twice_makes_each_comparison_an_alternative() {
-        let rule = rule(&[(0, Op::Eq, 1), (0, Op::Eq, 2), (1, Op::Eq, 3)]);
+        let rule = rule("clone", Action::Allow, "arg0 == 1, arg0 == 2, arg1 == 3");
         assert!(rule.holds(&[1, 0, 0, 0, 0, 0]));
         assert!(rule.holds(&[2, 0, 0, 0, 0, 0]));
         assert!(rule.holds(&[0, 3, 0, 0, 0, 0]));
@@ -291,36 +285,26 @@ mod tests {
 
     #[test]
     fn without_comparisons_a_rule_always_holds() {
-        assert!(rule(&[]).holds(&[7; ARGS]));
+        assert!(rule("clone", Action::Allow, "").holds(&[7; ARGS]));
     }
 
     #[test]
     fn a_mask_hides_bits_of_the_argument_and_of_what_is_expected() {
-        let masked = ArgCmp::new(0, Op::MaskedEq, 0xff, Some(0x101)).unwrap();
+        let masked = arg("arg0 & 0xff == 0x101");
         assert!(masked.holds(0xffff_ff01));
         assert!(!masked.holds(0x02));
-        assert!(
-            ArgCmp::new(0, Op::MaskedEq, 0xff, None)
-                .unwrap()
-                .holds(0x100)
-        );
+        assert!(arg("arg0 & 0xff").holds(0x100));
     }
 
     #[test]
     fn what_makes_no_rule_is_refused() {
-        assert_eq!(
-            Rule::new(vec![], Action::Allow, vec![]),
-            Err(RuleError::NoNames)
-        );
-        assert_eq!(
-            Rule::new(vec!["a".into(), String::new()], Action::Allow, vec![]),
-            Err(RuleError::EmptyName { index: 1 })
-        );
+        let of = |names| Rule::new(names, Action::Allow, vec![]);
+        assert_eq!(of(vec![]), Err(RuleError::NoNames));
+        let empty = of(vec!["a".into(), String::new()]);
+        assert_eq!(empty, Err(RuleError::EmptyName { index: 1 }));
         for index in [6, 255, 256, u64::MAX] {
-            assert_eq!(
-                ArgCmp::new(index, Op::Eq, 0, None),
-                Err(NoSuchArg { index })
-            );
+            let compared = ArgCmp::new(index, Op::Eq, 0, None);
+            assert_eq!(compared, Err(NoSuchArg { index }));
         }
     }
 }

@@ -207,42 +207,33 @@ mod tests {
 
     #[test]
     fn values_that_decide_what_a_call_does_have_their_names() {
-        assert_eq!(
-            shown("socket", &[38, 0x80005]),
-            "socket(AF_ALG, SOCK_SEQPACKET|SOCK_CLOEXEC, 0x0)"
+        let check = |name: &str, args: &[u64], expected: &str| {
+            assert_eq!(shown(name, args), format!("{name}({expected})"));
+        };
+        check(
+            "socket",
+            &[38, 0x80005],
+            "AF_ALG, SOCK_SEQPACKET|SOCK_CLOEXEC, 0x0",
         );
-        assert_eq!(
-            shown("socket", &[0xdead_0000_0001, 2]),
-            "socket(AF_UNIX, SOCK_DGRAM, 0x0)"
+        check("socket", &[0xdead_0000_0001, 2], "AF_UNIX, SOCK_DGRAM, 0x0");
+        check("socket", &[99, 7], "0x63, 0x7, 0x0");
+        check("unshare", &[0x1002_0000], "CLONE_NEWNS|CLONE_NEWUSER");
+        check("unshare", &[0], "0x0");
+        check(
+            "mprotect",
+            &[0x1000, 4096, 5],
+            "0x1000, 0x1000, PROT_READ|PROT_EXEC",
         );
-        assert_eq!(shown("socket", &[99, 7]), "socket(0x63, 0x7, 0x0)");
-        assert_eq!(
-            shown("unshare", &[0x1002_0000]),
-            "unshare(CLONE_NEWNS|CLONE_NEWUSER)"
+        check("mprotect", &[0x1000, 4096, 0], "0x1000, 0x1000, PROT_NONE");
+        check("prctl", &[38, 1], "PR_SET_NO_NEW_PRIVS, 0x1, 0x0, 0x0, 0x0");
+        check("personality", &[0x4_0000], "ADDR_NO_RANDOMIZE");
+        check("personality", &[8], "PER_LINUX32");
+        check(
+            "clone",
+            &[0x120_0011],
+            "SIGCHLD|CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID, 0x0, 0x0, 0x0, 0x0",
         );
-        assert_eq!(shown("unshare", &[0]), "unshare(0x0)");
-        assert_eq!(
-            shown("mprotect", &[0x1000, 4096, 5]),
-            "mprotect(0x1000, 0x1000, PROT_READ|PROT_EXEC)"
-        );
-        assert_eq!(
-            shown("mprotect", &[0x1000, 4096, 0]),
-            "mprotect(0x1000, 0x1000, PROT_NONE)"
-        );
-        assert_eq!(
-            shown("prctl", &[38, 1]),
-            "prctl(PR_SET_NO_NEW_PRIVS, 0x1, 0x0, 0x0, 0x0)"
-        );
-        assert_eq!(
-            shown("personality", &[0x4_0000]),
-            "personality(ADDR_NO_RANDOMIZE)"
-        );
-        assert_eq!(shown("personality", &[8]), "personality(PER_LINUX32)");
-        assert_eq!(
-            shown("clone", &[0x120_0011]),
-            "clone(SIGCHLD|CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID, 0x0, 0x0, 0x0, 0x0)"
-        );
-        assert_eq!(shown("read", &[3]), "read(0x3, 0x0, 0x0, 0x0, 0x0, 0x0)");
+        check("read", &[3], "0x3, 0x0, 0x0, 0x0, 0x0, 0x0");
     }
 
     #[test]

@@ -95,13 +95,8 @@ fn runs_of_one_recording_interleave_and_end_on_their_own() {
         collector.event(b, call("write"));
         collector.event(a, call("close"));
         let exit = Some(Exit::Code(3));
-        collector.end(
-            a,
-            RunEnd {
-                exit,
-                no_new_privs: true,
-            },
-        );
+        let no_new_privs = true;
+        collector.end(a, RunEnd { exit, no_new_privs });
         // An id can be reused.
         collector.begin(a, workload("third"));
         collector.end(a, RunEnd::default());

@@ -168,30 +168,15 @@ mod tests {
             let found = difference(&a, &b, compare, &UsualStderr::default()).unwrap();
             assert_eq!(found.as_deref(), expected);
         };
-        let stdout = ComparedStreams {
-            stdout: true,
-            stderr: false,
-        };
-        let both = ComparedStreams {
-            stdout: true,
-            stderr: true,
-        };
-        let nothing = ComparedStreams::default();
+        let [nothing, stdout, both] = [(false, false), (true, false), (true, true)]
+            .map(|(stdout, stderr)| ComparedStreams { stdout, stderr });
         check("echo a", "echo b", nothing, None);
         check("echo a", "echo b", stdout, Some("stdout differs in line 1"));
-        check(
-            "echo a; echo b",
-            "echo a",
-            stdout,
-            Some("stdout differs in line 2"),
-        );
+        let in_2 = Some("stdout differs in line 2");
+        check("echo a; echo b", "echo a", stdout, in_2);
         check("echo a >&2", "echo b >&2", stdout, None);
-        check(
-            "echo a >&2",
-            "echo b >&2",
-            both,
-            Some("stderr differs in line 1"),
-        );
+        let on_stderr = Some("stderr differs in line 1");
+        check("echo a >&2", "echo b >&2", both, on_stderr);
         let failed = Some("exit 1 instead of exit 0; stderr ends with: no such luck");
         check("exit 0", "echo no such luck >&2; exit 1", nothing, failed);
         check("kill -9 $$", "exit 137", nothing, None);

@@ -145,11 +145,7 @@ pub fn inject(
 mod tests {
     use super::*;
     use crate::enforce::{OnUnknown, compile};
-    use crate::profile::{ArgCmp, ErrnoRet, Op, Rule};
-
-    fn rule(name: &str, action: Action, args: Vec<ArgCmp>) -> Rule {
-        Rule::new(vec![name.to_owned()], action, args).unwrap()
-    }
+    use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
 
     fn expect(
         profile: &Profile,
@@ -167,49 +163,41 @@ mod tests {
 
     #[test]
     fn every_answer_is_distinguished_from_the_kernel_s_own_errors() {
-        let eperm = Action::Errno(ErrnoRet::EPERM);
-        let mut profile = Profile::new(eperm);
+        let mut profile = Profile::new(EPERM);
         profile = profile.with_rules([
-            rule("setns", Action::Allow, vec![]),
-            rule("unshare", Action::Log, vec![]),
-            rule("acct", Action::KillProcess, vec![]),
-            rule("swapon", Action::KillThread, vec![]),
-            rule("reboot", Action::Trap, vec![]),
-            rule("syslog", Action::Trace(7), vec![]),
-            rule("uname", Action::Errno(ErrnoRet::ENOSYS), vec![]),
-            rule("pause", Action::Allow, vec![]),
-            rule("exit", Action::Allow, vec![]),
+            allow("setns"),
+            rule("unshare", Action::Log, ""),
+            rule("acct", Action::KillProcess, ""),
+            rule("swapon", Action::KillThread, ""),
+            rule("reboot", Action::Trap, ""),
+            rule("syslog", Action::Trace(7), ""),
+            rule("uname", ENOSYS, ""),
+            allow("pause"),
+            allow("exit"),
         ]);
         let errno = |errno: i32| InjectOutcome::Returned(-i64::from(errno));
         let sigsys = InjectOutcome::Killed(libc::SIGSYS);
         let (stopped, through) = (InjectVerdict::Stopped, InjectVerdict::LetThrough);
         let native = Arch::NATIVE;
         let cases = [
-            ("mount", eperm, errno(libc::EPERM), stopped),
+            ("mount", EPERM, errno(libc::EPERM), stopped),
             ("setns", Action::Allow, errno(libc::EBADF), through),
             ("unshare", Action::Log, errno(libc::EINVAL), through),
             ("acct", Action::KillProcess, sigsys, stopped),
             ("swapon", Action::KillThread, sigsys, stopped),
             ("reboot", Action::Trap, sigsys, stopped),
             ("syslog", Action::Trace(7), errno(libc::ENOSYS), stopped),
-            (
-                "uname",
-                Action::Errno(ErrnoRet::ENOSYS),
-                errno(libc::ENOSYS),
-                stopped,
-            ),
+            ("uname", ENOSYS, errno(libc::ENOSYS), stopped),
             ("exit", Action::Allow, InjectOutcome::Ended, through),
         ];
         for (name, action, outcome, verdict) in cases {
             expect(&profile, native, name, (action, outcome, verdict));
         }
         #[cfg(target_arch = "x86_64")]
-        expect(
-            &profile,
-            native,
-            "pause",
-            (Action::Allow, InjectOutcome::Waits, through),
-        );
+        {
+            let waits = (Action::Allow, InjectOutcome::Waits, through);
+            expect(&profile, native, "pause", waits);
+        }
     }
 
     /// vfork(2) returns twice on one stack, and `rt_sigreturn` reads registers from the stack.
@@ -233,9 +221,8 @@ mod tests {
 
     #[test]
     fn conditions_on_other_arguments_are_reported() {
-        let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
-        let zero = ArgCmp::new(0, Op::Eq, 0, None).unwrap();
-        profile = profile.with_rules([rule("unshare", Action::Allow, vec![zero])]);
+        let mut profile = Profile::new(EPERM);
+        profile = profile.with_rules([rule("unshare", Action::Allow, "arg0 == 0")]);
         let eperm = InjectOutcome::Returned(-i64::from(libc::EPERM));
         let expected = (profile.default_action(), eperm, InjectVerdict::Stopped);
         let injected = expect(&profile, Arch::NATIVE, "unshare", expected);
@@ -245,25 +232,18 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn calls_of_i386_are_made_too() {
-        let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
+        let mut profile = Profile::new(EPERM);
         profile = profile.with_architectures(Some(vec![Arch::X86_64, Arch::X86]));
-        profile = profile.with_rules([rule("setns", Action::Allow, vec![])]);
+        profile = profile.with_rules([allow("setns")]);
         let errno = |errno: i32| InjectOutcome::Returned(-i64::from(errno));
         let allowed = (Action::Allow, errno(libc::EBADF), InjectVerdict::LetThrough);
         expect(&profile, Arch::X86, "setns", allowed);
-        let refused = (
-            profile.default_action(),
-            errno(libc::EPERM),
-            InjectVerdict::Stopped,
-        );
+        let refused = (EPERM, errno(libc::EPERM), InjectVerdict::Stopped);
         expect(&profile, Arch::X86, "mount", refused);
         // A call of an unlisted ABI kills the process.
         profile = profile.with_architectures(Some(vec![Arch::X86_64]));
-        let killed = (
-            Action::KillProcess,
-            InjectOutcome::Killed(libc::SIGSYS),
-            InjectVerdict::Stopped,
-        );
+        let killed = InjectOutcome::Killed(libc::SIGSYS);
+        let killed = (Action::KillProcess, killed, InjectVerdict::Stopped);
         expect(&profile, Arch::X86, "setns", killed);
         expect(&profile, Arch::X32, "setns", killed);
     }

@@ -311,8 +311,8 @@ mod tests {
 
     use super::*;
 
-    fn names(names: &[&str]) -> SyscallNames {
-        names.iter().map(|&name| name.to_owned()).collect()
+    fn names(names: &str) -> SyscallNames {
+        names.split(' ').map(str::to_owned).collect()
     }
 
     fn numbered(range: std::ops::Range<usize>) -> SyscallNames {
@@ -339,7 +339,7 @@ mod tests {
     fn unused_calls_cost_one_question() {
         let candidates = Candidates {
             unused: numbered(0..300),
-            used: names(&["read"]),
+            used: names("read"),
         };
         let (result, asked) = find(&candidates, 1, &|denied| !denied.contains("read"));
         assert_eq!(result.denied, candidates.unused);
@@ -351,13 +351,13 @@ mod tests {
     fn a_call_that_is_needed_only_with_another_allowed_is_found_at_the_end() {
         let candidates = Candidates {
             unused: SyscallNames::new(),
-            used: names(&["fork", "pipe", "read"]),
+            used: names("fork pipe read"),
         };
         // Without fork it waits forever, unless it has no pipe to wait on.
         let (result, asked) = find(&candidates, 1, &|denied| {
             !denied.contains("read") && (!denied.contains("fork") || denied.contains("pipe"))
         });
-        assert_eq!(result.denied, names(&["fork", "pipe"]));
+        assert_eq!(result.denied, names("fork pipe"));
         assert!(asked <= 7, "{asked}");
     }
 
@@ -368,7 +368,7 @@ mod tests {
             used: SyscallNames::new(),
         };
         let (result, asked) = find(&candidates, 1, &|denied| !denied.contains("call5"));
-        assert_eq!(result.needed, names(&["call5"]));
+        assert_eq!(result.needed, names("call5"));
         assert_eq!(result.denied.len(), 15);
         assert!(asked <= 10, "{asked}");
     }
@@ -378,7 +378,7 @@ mod tests {
         for width in [1, 2, 3, 8] {
             let candidates = Candidates {
                 unused: SyscallNames::new(),
-                used: names(&["readlink", "readlinkat", "read"]),
+                used: names("readlink readlinkat read"),
             };
             let (result, _) = find(&candidates, width, &|denied| {
                 let both = ["readlink", "readlinkat"];
@@ -395,7 +395,7 @@ mod tests {
             unused: SyscallNames::new(),
             used: numbered(0..256),
         };
-        let needed = names(&["call3", "call77", "call200"]);
+        let needed = names("call3 call77 call200");
         let (result, asked) = find(&candidates, 1, &|denied| denied.is_disjoint(&needed));
         assert_eq!(result.needed, needed);
         assert!(asked < 60, "{asked}");
@@ -439,19 +439,15 @@ mod tests {
 
     #[test]
     fn a_profile_without_calls_keeps_other_rules_for_them() {
-        use crate::profile::{Action, ErrnoRet};
-        let rule = |names: &[&str], action| {
-            let names = names.iter().map(|&name| name.to_owned()).collect();
-            Rule::new(names, action, Vec::new()).unwrap()
-        };
-        let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
-        profile = profile.with_rules([
-            rule(&["read", "write"], Action::Allow),
-            rule(&["mount"], Action::Log),
-            rule(&["write", "clone3"], Action::Errno(ErrnoRet::ENOSYS)),
+        use crate::profile::Action;
+        use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
+        let profile = Profile::new(EPERM).with_rules([
+            allow("read write"),
+            rule("mount", Action::Log, ""),
+            rule("write clone3", ENOSYS, ""),
         ]);
-        assert_eq!(allowed_names(&profile), names(&["mount", "read", "write"]));
-        let less = without_names(&profile, &names(&["write", "mount", "clone3"]));
+        assert_eq!(allowed_names(&profile), names("mount read write"));
+        let less = without_names(&profile, &names("write mount clone3"));
         assert_eq!(less.rules()[0].names(), ["read"]);
         assert_eq!(less.rules()[1], profile.rules()[2]);
         assert_eq!(less.rules().len(), 2);

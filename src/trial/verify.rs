@@ -388,36 +388,33 @@ impl Sink for Verifier<'_> {
 
 #[cfg(test)]
 mod tests {
+    use itertools::Itertools;
+
     use super::*;
     use crate::enforce::{OnUnknown, compile};
-    use crate::profile::Rule;
+    use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
     use crate::syscall::Arch;
 
     /// A profile with rules of every kind.
     fn profile() -> Profile {
-        let rule = |name: &str, action| Rule::new(vec![name.into()], action, Vec::new()).unwrap();
-        let mut profile = Profile::new(Action::Errno(ErrnoRet::EPERM));
-        profile = profile.with_rules([
-            rule("execve", Action::Allow),
-            rule("read", Action::Allow),
-            rule("clone3", Action::Errno(ErrnoRet::ENOSYS)),
-            rule("mount", Action::KillProcess),
-            rule("unshare", Action::Trap),
-            rule("setns", Action::Log),
-        ]);
-        profile
+        Profile::new(EPERM).with_rules([
+            allow("execve read"),
+            rule("clone3", ENOSYS, ""),
+            rule("mount", Action::KillProcess, ""),
+            rule("unshare", Action::Trap, ""),
+            rule("setns", Action::Log, ""),
+        ])
     }
 
     const LAUNCHER: Task = Task(10);
 
-    struct Scene {
-        events: Vec<Event>,
-    }
+    /// Events in order.
+    struct Scene(Vec<Event>);
 
     impl Scene {
         /// The events until the launcher has executed the command.
         fn new() -> Scene {
-            let mut scene = Scene { events: Vec::new() };
+            let mut scene = Scene(Vec::new());
             scene.call(LAUNCHER, "execve");
             scene.exec(LAUNCHER, "/usr/bin/sc-record");
             scene.call(LAUNCHER, "mount");
@@ -442,7 +439,7 @@ mod tests {
                 process: Some(Task(7)),
                 thread: Some(Arc::from(&b"worker"[..])),
             };
-            self.events.push(Event::Syscall {
+            self.0.push(Event::Syscall {
                 task,
                 syscall,
                 site: Some(Box::new(site)),
@@ -450,14 +447,14 @@ mod tests {
         }
 
         fn exec(&mut self, task: Task, path: &str) {
-            self.events.push(Event::Exec {
+            self.0.push(Event::Exec {
                 task,
                 executable: path.into(),
             });
         }
 
         fn outcome(&mut self, task: Task, outcome: CallOutcome) {
-            self.events.push(Event::Outcome { task, outcome });
+            self.0.push(Event::Outcome { task, outcome });
         }
 
         fn returned(&mut self, task: Task, value: i64) {
@@ -469,27 +466,18 @@ mod tests {
             let profile = profile();
             let filter = compile(&profile, OnUnknown::Fail).unwrap();
             let mut verifier = Verifier::new(&profile, &filter);
-            for event in self.events {
+            for event in self.0 {
                 verifier.event(event);
             }
             let outcome = verifier.finish();
             assert!(outcome.started);
             let line = |denial: &Denial| {
-                let got: Vec<_> = (denial.got.iter())
-                    .map(|(got, times)| format!("{got} x{times}"))
-                    .collect();
+                let got = denial.got.iter();
+                let got = got.map(|(got, times)| format!("{got} x{times}")).join(", ");
                 let mark = if denial.is_finding() { "!" } else { "" };
-                let Denial {
-                    syscall,
-                    action,
-                    executable,
-                    ..
-                } = denial;
-                format!(
-                    "{mark}{syscall} {action} by {}: {}",
-                    executable.display(),
-                    got.join(", ")
-                )
+                let (syscall, action) = (denial.syscall, denial.action);
+                let executable = denial.executable.display();
+                format!("{mark}{syscall} {action} by {executable}: {got}")
             };
             outcome.denials.iter().map(line).collect()
         }
@@ -504,17 +492,18 @@ mod tests {
     fn denials_have_the_results_of_their_calls() {
         let mut scene = Scene::new();
         let (task, child) = (LAUNCHER, Task(11));
-        for _ in 0..2 {
-            scene.call(task, "uname");
-            scene.returned(task, -1);
+        let made = [
+            ("uname", -1),
+            ("uname", -1),
+            ("read", -9),
+            ("clone3", -38),
+            ("setns", -9),
+        ];
+        for (name, result) in made {
+            scene.call(task, name);
+            scene.returned(task, result);
         }
-        scene.call(task, "read");
-        scene.returned(task, -9);
-        scene.call(task, "clone3");
-        scene.returned(task, -38);
-        scene.call(task, "setns");
-        scene.returned(task, -9);
-        scene.events.push(Event::Fork {
+        scene.0.push(Event::Fork {
             parent: task,
             child,
         });
@@ -527,7 +516,7 @@ mod tests {
         scene.call(child, "mount");
         scene.returned(child, 165);
         scene.outcome(child, CallOutcome::Died(Exit::Signal(libc::SIGSYS)));
-        scene.events.push(Event::Exit { task: child });
+        scene.0.push(Event::Exit { task: child });
         assert_eq!(
             scene.verify(),
             [
@@ -545,9 +534,7 @@ mod tests {
     fn the_result_of_a_call_in_which_the_task_ends_is_unknown() {
         let mut scene = Scene::new();
         scene.call(LAUNCHER, "uname");
-        assert_eq!(
-            scene.verify(),
-            ["!uname SCMP_ACT_ERRNO(EPERM) by /bin/app: unknown x1"]
-        );
+        let denial = "!uname SCMP_ACT_ERRNO(EPERM) by /bin/app: unknown x1";
+        assert_eq!(scene.verify(), [denial]);
     }
 }

@@ -417,7 +417,7 @@ impl Model {
         if text.iter().all(is_plain) {
             return format!("\"{}\"", String::from_utf8_lossy(text));
         }
-        text.iter().map(|byte| format!("{byte:02X}")).collect()
+        text.iter().map(|byte| format!("{byte:02X}")).join("")
     }
 
     /// `audit_seccomp` (kernel/auditsc.c), without the header.

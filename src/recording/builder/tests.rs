@@ -240,8 +240,10 @@ fn any_number_of_children_that_are_met_before_their_fork_is_credited() {
 fn reasons_are_bounded() {
     let run = build((0..1000).map(|n| lost(Some(2), &format!("reason {n}"))));
     assert_eq!(run.incomplete_because.len(), MAX_REASONS + 1);
-    let lost = 2 * (1000 - 256);
-    let last = format!("there are more than 256 reasons ({lost} lost)");
+    let last = format!(
+        "there are more than 256 reasons ({} lost)",
+        2 * (1000 - 256)
+    );
     assert!(reasons(&run).contains(&&*last), "{:?}", reasons(&run));
 }
 

@@ -17,9 +17,9 @@ fn clean() -> Profile {
 }
 
 /// The clean profile, and this.
-fn with(rules: Vec<Rule>) -> Profile {
+fn with(rules: &[Rule]) -> Profile {
     let clean = clean();
-    let rules = [clean.rules(), &rules].concat();
+    let rules = [clean.rules(), rules].concat();
     clean.with_rules(rules)
 }
 
@@ -102,14 +102,14 @@ fn case(profile: Profile) -> Case {
 
 /// The clean profile, and a rule.
 fn plus(names: &str, action: Action, args: &str) -> Case {
-    case(with(vec![rule(names, action, args)]))
+    case(with(&[rule(names, action, args)]))
 }
 
 /// For each rule a profile on which it fires, and one as near as can be on which it doesn't.
 fn cases() -> Vec<(&'static str, Case, Case)> {
-    let allowing = |names| case(with(vec![allow(names)]));
+    let allowing = |names| case(with(&[allow(names)]));
     let comparing = |name, args| plus(name, Action::Allow, args);
-    let notify = |name| with(vec![rule(name, Action::Notify, "")]);
+    let notify = |name| with(&[rule(name, Action::Notify, "")]);
     let listening = |profile: Profile| profile.with_listener(Listener::new("/run/a".into(), None));
     let on = |case: Case, arches: &[Arch]| Case {
         profile: case.profile.with_architectures(Some(arches.to_vec())),
@@ -118,7 +118,7 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
     let arches = |arches: &[Arch]| on(case(clean()), arches);
     let flags = |flags: &[Flag]| case(clean().with_flags(Some(flags.to_vec())));
     let default = |default_action| case(clean().with_default_action(default_action));
-    let cachestat = || case(with(vec![allow("cachestat")]).with_default_action(EPERM));
+    let cachestat = || case(with(&[allow("cachestat")]).with_default_action(EPERM));
     let namespaces = || rule("clone", Action::Allow, "arg0 & 0x7e020000 == 0");
     let lseek = |args| rule("lseek", Action::Allow, args);
     let included = || case(clean()).conditional("syscalls[3].includes");
@@ -137,7 +137,7 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
     add("SCR007", kill("read"), kill("sync"));
     add("SCR008", plus("sync", ENOSYS, ""), plus("sync", EPERM, ""));
     add("SCR009", allowing("mount"), plus("mount", ENOSYS, ""));
-    let clone3 = case(with(vec![namespaces(), allow("clone3")]));
+    let clone3 = case(with(&[namespaces(), allow("clone3")]));
     add("SCR010", clone3, allowing("clone clone3"));
     let on_x86 = on(allowing("socketcall"), &[Arch::X86]);
     add("SCR011", on_x86, allowing("socketcall"));
@@ -159,10 +159,10 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
     );
     let sendto = comparing("sendto", "arg4 == 0");
     add("SCR023", comparing("openat", "arg1 == 0x1000"), sendto);
-    let clone = || case(with(vec![namespaces()]));
+    let clone = || case(with(&[namespaces()]));
     add("SCR024", on(clone(), &[Arch::X86_64, Arch::S390x]), clone());
-    let two = case(with(vec![lseek("arg1 <= 5"), lseek("arg1 == 9")]));
-    let one = case(with(vec![lseek("arg1 <= 5")]));
+    let two = case(with(&[lseek("arg1 <= 5"), lseek("arg1 == 9")]));
+    let one = case(with(&[lseek("arg1 <= 5")]));
     add("SCR025", two.libseccomp("2.6.0"), one.libseccomp("2.6.0"));
     let masked = |args| comparing("lseek", args);
     add(
@@ -251,7 +251,7 @@ fn only(case: &Case) -> Finding {
 
 #[test]
 fn findings_lead_to_their_place() {
-    let profile = with(vec![allow("sync mouunt")]);
+    let profile = with(&[allow("sync mouunt")]);
     let finding = only(&case(profile));
     assert_eq!(finding.places, [Place::Name { rule: 1, name: 1 }]);
     let message = "no architecture has a call named \"mouunt\"";
@@ -260,7 +260,7 @@ fn findings_lead_to_their_place() {
 
 #[test]
 fn the_trap_names_what_falls_into_it() {
-    let profile = with(vec![allow("cachestat")]).with_default_action(EPERM);
+    let profile = with(&[allow("cachestat")]).with_default_action(EPERM);
     let message = only(&case(profile)).message;
     assert!(
         message.starts_with("cachestat is 451 on x86_64"),
@@ -288,7 +288,7 @@ fn the_runtimes_calls_are_among_those_that_were_measured() {
 
 #[test]
 fn a_rule_has_one_finding_with_all_names_and_places() {
-    let profile = with(vec![
+    let profile = with(&[
         allow("mouunt sync"),
         allow("umouunt mouunt"),
         rule("socket", Action::Allow, "arg0 == 1"),
@@ -311,7 +311,7 @@ fn a_rule_has_one_finding_with_all_names_and_places() {
 #[test]
 fn a_call_of_an_unlisted_architecture_needs_no_newer_libseccomp() {
     // Of riscv64 only, since libseccomp 2.5.5.
-    let profile = || with(vec![allow("riscv_hwprobe")]);
+    let profile = || with(&[allow("riscv_hwprobe")]);
     assert!(!case(profile()).libseccomp("2.5.4").ids().contains("SCR004"));
     let listed = profile().with_architectures(Some(vec![Arch::X86_64, Arch::Riscv64]));
     assert!(case(listed).libseccomp("2.5.4").ids().contains("SCR004"));
