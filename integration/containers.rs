@@ -361,10 +361,15 @@ fn a_second_agent_does_not_take_the_socket_of_the_first() {
 }
 
 /// A profile of what busybox calls on the host, for a runtime.
-fn profile_from_host(room: &Room, bundle: &Bundle<'_>, options: &[&str]) -> PathBuf {
+pub(crate) fn profile_from_host(
+    room: &Room,
+    bundle: &Bundle<'_>,
+    options: &[&str],
+    line: &str,
+) -> PathBuf {
     let (files, profile) = (Files::new(room), room.fresh("p"));
     let its_root = bundle.root().display().to_string();
-    let line = WORK.replace("/tmp", &room.directory().display().to_string());
+    let line = line.replace("/tmp", &room.directory().display().to_string());
     let mut record = files.command(&["-q", "-n", "host"]);
     record.args(["env", "-i", &format!("PATH={its_root}/bin")]);
     record.args([&format!("{its_root}/bin/sh"), "-c", &line]);
@@ -385,17 +390,17 @@ fn works_with_its_baseline(runtime: &'static str) {
         bundle.no_new_privileges = no_new_privileges;
         let mut options = vec!["--runtime", runtime];
         options.extend(no_new_privileges.then_some("--no-new-privs"));
-        let profile = profile_from_host(&room, &bundle, &options);
+        let profile = profile_from_host(&room, &bundle, &options, WORK);
         for _ in 0..10 {
             let (code, stdout, stderr) = run(&bundle, &profile, WORK);
             assert_eq!((code, stdout.as_str()), (7, "hello\na\n"), "{stderr}");
         }
     }
     // Without the baseline, the runtime can't start the container.
-    let alone = profile_from_host(&room, &bundle, &[]);
+    let alone = profile_from_host(&room, &bundle, &[], WORK);
     assert_ne!(run(&bundle, &alone, WORK).0, 7);
 
-    let profile = profile_from_host(&room, &bundle, &["--runtime", runtime]);
+    let profile = profile_from_host(&room, &bundle, &["--runtime", runtime], WORK);
     let mut lint = Command::new(PROGRAM);
     lint.args(["lint", "--target", runtime]).arg(&profile);
     let ended = room.spawn(&mut lint).wait(&room);

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::containers::{WORK, field, names, seen_by_ptrace};
+use crate::containers::{WORK, field, names, profile_from_host, seen_by_ptrace};
 use crate::support::bundle::Bundle;
 use crate::support::engines::{Engine, running};
 use crate::support::process::{Ended, Room, Running, until};
@@ -40,11 +40,11 @@ impl<'a> Place<'a> {
         self.room.spawn(&mut command)
     }
 
-    fn record(&self, engine: Engine, options: &[&str], line: &str) -> Ended {
-        let mut arguments: Vec<String> = ["container", "run", "--policy", "exact", "--engine"]
-            .map(str::to_owned)
-            .into();
-        arguments.extend([engine.client(), "-n", "app", "--"].map(str::to_owned));
+    fn record(&self, engine: Engine, options: &[&str], more: &[&str], line: &str) -> Ended {
+        let arguments = ["container", "run", "-n", "app", "--engine", engine.client()];
+        let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
+        arguments.extend(more.iter().map(ToString::to_string));
+        arguments.push("--".to_owned());
         arguments.extend(engine.arguments(options, &self.name, line));
         self.spawn(engine, &arguments).wait(self.room)
     }
@@ -85,7 +85,7 @@ fn seen(room: &Room, engine: Engine) -> BTreeSet<String> {
 fn round_trip(engine: Engine, options: &[&str]) {
     let room = Room::new();
     let place = Place::new(&room);
-    let ended = place.record(engine, options, WORK);
+    let ended = place.record(engine, options, EXACT, WORK);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let said = "the container runs under its profile: nothing was denied, and it ended with status 7 again";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
@@ -114,6 +114,7 @@ fn round_trip(engine: Engine, options: &[&str]) {
 
 /// Without this capability the kernel itself would refuse unshare(2).
 const ADMIN: &str = "--cap-add=SYS_ADMIN";
+const EXACT: &[&str] = &["--policy", "exact"];
 const NO_NEW_PRIVILEGES: &str = "--security-opt=no-new-privileges";
 
 #[apply(test)]
@@ -153,7 +154,7 @@ fn what_only_a_later_run_calls_is_added_to_the_profile() {
     // The second run calls what the first did not: it ends differently where that is denied.
     let line =
         "if [ -e /shared/a ]; then mkdir /shared/b || [ -e /shared/b ]; else touch /shared/a; fi";
-    let ended = place.record(Engine::Docker, &[&volume], line);
+    let ended = place.record(Engine::Docker, &[&volume], EXACT, line);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     assert!(
         ended.stderr.contains("the profile lacked 1 call: mkdir")
@@ -172,7 +173,7 @@ fn a_container_that_ends_differently_under_its_profile_is_a_finding() {
     let place = Place::new(&room);
     let volume = format!("--volume={}:/shared", room.directory().display());
     let line = "[ ! -e /shared/a ] && touch /shared/a";
-    let ended = place.record(Engine::Docker, &[&volume], line);
+    let ended = place.record(Engine::Docker, &[&volume], EXACT, line);
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     let said = "ended with status 1, and with status 0 without";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
@@ -434,4 +435,59 @@ fn the_hook_records_containers_of_podman_with_runc() {
 #[needs(ebpf(), program("dockerd"), program("podman"), program("crun"))]
 fn the_hook_records_containers_of_podman_with_crun() {
     hook(Engine::PodmanCrun);
+}
+
+/// A profile with the measured calls of a runtime: containers always start, and so do processes in them.
+fn is_enough(engine: Engine, profile: &Path) {
+    let room = Room::new();
+    let place = Place::new(&room);
+    let profiles = place.directory.join("profiles");
+    fs::create_dir(&profiles).unwrap();
+    fs::copy(profile, profiles.join("app.json")).unwrap();
+    for _ in 0..5 {
+        let ended = place.run_under_profile(engine, &[], WORK);
+        assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    }
+    let line = "until [ -e /tmp/go ]; do sleep 0.1; done; (exit 7)";
+    let ended = place.run_under_profile(engine, &["--detach"], line);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let id = running(engine, &room, &place.name);
+    for command in ["cat /bin/busybox >/dev/null", "ls /tmp", "echo x >/tmp/go"] {
+        let ended = engine.run(&room, &["exec", &id, "sh", "-c", command]);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    }
+    until("the container to be removed", || {
+        engine.run(&room, &["inspect", &id]).code() != 0
+    });
+}
+
+#[apply(test)]
+#[needs(ebpf(), program("dockerd"), program("podman"), program("runc"))]
+fn a_recording_of_the_host_works_in_docker_with_the_calls_of_its_runtime() {
+    let room = Room::new();
+    let bundle = Bundle::new(&room, "runc");
+    let line =
+        format!("{WORK}; until [ -e /tmp/x ]; do sleep 0.01; echo x >/tmp/x; done; (exit 7)");
+    let options = ["--runtime", "docker", "--exec"];
+    is_enough(
+        Engine::Docker,
+        &profile_from_host(&room, &bundle, &options, &line),
+    );
+    let options = ["--runtime", "podman", "--exec"];
+    is_enough(
+        Engine::PodmanCrun,
+        &profile_from_host(&room, &bundle, &options, &line),
+    );
+}
+
+#[apply(test)]
+#[needs(ebpf(), program("dockerd"), program("podman"), program("runc"))]
+fn processes_start_in_a_container_under_a_profile_with_exec() {
+    let room = Room::new();
+    let place = Place::new(&room);
+    let line =
+        format!("{WORK}; until [ -e /tmp/x ]; do sleep 0.01; echo x >/tmp/x; done; (exit 7)");
+    let ended = place.record(Engine::Docker, &[], &["--exec", "--policy", "safe"], &line);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    is_enough(Engine::Docker, &place.directory.join("profiles/app.json"));
 }

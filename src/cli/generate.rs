@@ -28,8 +28,8 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) exe: ExeArgs,
 
-    /// Allow what this container runtime (runc, crun) calls before it executes the program, instead of
-    /// what the runtimes of recorded containers called
+    /// Allow what this container runtime (runc or docker, containerd, kubernetes; crun or podman, cri-o) calls before
+    /// it executes the program, instead of what the runtimes of recorded containers called
     #[arg(long, value_name = "RUNTIME")]
     pub(crate) runtime: Option<Runtime>,
 

@@ -10,10 +10,11 @@ use anyhow::Context;
 use sc_record::backend::{self, Backend, Ebpf, Scope, Target, remove_cgroups};
 use sc_record::command::find_executable;
 use sc_record::format::{Format, render};
-use sc_record::profile::{Action, Policy, Profile};
+use sc_record::profile::{Action, Profile, Runtime, RuntimeCalls};
 use sc_record::recording::{Exit, Name, Run};
 use sc_record::syscall::{Arch, Syscall};
 
+use super::generate::baselines;
 use super::record::keep::Keep;
 use super::{exit_status, profile};
 use crate::cli::{ContainerArgs, ContainerRunArgs, ContainerWhat, When};
@@ -105,12 +106,26 @@ impl Engine {
             Kind::Podman => "{{.Host.CgroupManager}}",
             Kind::Docker | Kind::Ctr => "{{.CgroupDriver}}",
         };
+        self.info(format) == "systemd"
+    }
+
+    /// The runtime that it starts, if baselines of it are known.
+    fn runtime(&self) -> Option<Runtime> {
+        let name = match self.kind {
+            Kind::Ctr => return Some(Runtime::Runc),
+            Kind::Podman => self.info("{{.Host.OCIRuntime.Name}}"),
+            Kind::Docker => self.info("{{.DefaultRuntime}}"),
+        };
+        name.parse().ok()
+    }
+
+    fn info(&self, format: &str) -> String {
         let mut info = Command::new(&self.path);
         info.args(["info", "--format", format])
             .stdin(Stdio::null())
             .stderr(Stdio::null());
-        info.output()
-            .is_ok_and(|output| output.stdout.trim_ascii() == b"systemd")
+        let output = info.output().map(|output| output.stdout);
+        String::from_utf8_lossy(output.unwrap_or_default().trim_ascii()).into_owned()
     }
 }
 
@@ -132,7 +147,7 @@ fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
             "{text}: sc-record gives this option itself"
         );
     }
-    let keep = Keep::new(&args.keep, default_name(args)?)?;
+    let mut keep = Keep::new(&args.keep, default_name(args)?)?;
     keep.prepare()?;
 
     let room = tempfile::Builder::new().prefix("sc-record-").tempdir()?;
@@ -168,9 +183,21 @@ fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
         ended(first.exit)
     );
     let expected = first.exit;
-    let mut added = keep.add(first, None)?;
-    keep.report(&added, Say::Text)?;
-    let mut allowed = allowed(&added.recording, args)?;
+    let measured = measured(&engine, &first, args.exec);
+    let mut keep_run = |run| -> anyhow::Result<Profile> {
+        let added = keep.add(run, None)?;
+        if let Some(measured) = &measured {
+            let calls = measured.clone().with_recorded(&added.recording);
+            // It lives as long as the program.
+            keep.runtime(Box::leak(Box::new(calls)));
+        }
+        keep.report(&added, Say::Text)?;
+        let mut as_oci = args.keep.profile;
+        as_oci.format = Format::Oci;
+        let document = profile::of_policy(&added.recording, as_oci, keep.policy())?;
+        Ok(document.generated.profile)
+    };
+    let mut allowed = keep_run(first)?;
     for pass in 1..=args.passes {
         if !observation.again() {
             say!("sc-record: interrupted: the container was not run under its profile");
@@ -193,9 +220,7 @@ fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
             count(lacks.len() as u64, "call"),
             lacks.join(", ")
         );
-        added = keep.add(run, None)?;
-        keep.report(&added, Say::Text)?;
-        allowed = self::allowed(&added.recording, args)?;
+        allowed = keep_run(run)?;
         if pass == args.passes {
             say!(
                 "sc-record: the profile has them now, but the container was not run under it: that was the last of {}",
@@ -226,15 +251,17 @@ fn default_name(args: &ContainerRunArgs) -> anyhow::Result<Name> {
     }
 }
 
-/// The profile as every engine reads it.
-fn allowed(
-    recording: &sc_record::recording::Recording,
-    args: &ContainerRunArgs,
-) -> anyhow::Result<Profile> {
-    let mut as_oci = args.keep.profile;
-    as_oci.format = Format::Oci;
-    let document = profile::of_policy(recording, as_oci, Policy::from(as_oci))?;
-    Ok(document.generated.profile)
+/// What the runtime of an engine was measured to call. One run shows a part of it, since the threads of runc make varying
+/// calls.
+fn measured(engine: &Engine, run: &Run, exec: bool) -> Option<RuntimeCalls> {
+    let runtime = engine.runtime()?;
+    let known = baselines(Path::new(super::baseline::DIRECTORY));
+    // With no_new_privs, runtimes give up their privileges before they load the filter.
+    let no_new_privs = run
+        .runtime
+        .keys()
+        .all(|call| call.name().as_deref() != Some("capset"));
+    Some(RuntimeCalls::of(&known, runtime, no_new_privs, exec))
 }
 
 /// The calls of a run that a profile denies.

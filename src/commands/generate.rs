@@ -70,7 +70,7 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
 }
 
 /// The baselines that this build has, and those that were measured here.
-fn baselines(measured: &Path) -> Vec<Baseline> {
+pub(super) fn baselines(measured: &Path) -> Vec<Baseline> {
     let files = fs::read_dir(measured).into_iter().flatten().flatten();
     let measured = files.filter_map(|file| {
         let text = fs::read(file.path()).ok()?;

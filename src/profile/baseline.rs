@@ -10,6 +10,8 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::recording::Recording;
+
 /// A runtime that baselines are known of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -57,18 +59,21 @@ impl fmt::Display for Runtime {
     }
 }
 
-/// A name that no runtime has.
+/// A name that neither a runtime nor an engine has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no baseline is known for {0:?}")]
 pub struct UnknownRuntime(String);
 
+/// By its name, or by that of an engine that starts it by default.
 impl FromStr for Runtime {
     type Err = UnknownRuntime;
 
     fn from_str(name: &str) -> Result<Runtime, UnknownRuntime> {
-        let all = [Runtime::Runc, Runtime::Crun];
-        let found = all.into_iter().find(|runtime| runtime.name() == name);
-        found.ok_or_else(|| UnknownRuntime(name.to_owned()))
+        match name {
+            "runc" | "docker" | "containerd" | "kubernetes" => Ok(Runtime::Runc),
+            "crun" | "podman" | "cri-o" => Ok(Runtime::Crun),
+            _ => Err(UnknownRuntime(name.to_owned())),
+        }
     }
 }
 
@@ -126,6 +131,16 @@ pub struct RuntimeCalls {
 }
 
 impl RuntimeCalls {
+    /// Adds what this runtime called in a recording.
+    #[must_use]
+    pub fn with_recorded(mut self, recording: &Recording) -> Self {
+        let runs = recording.runs.values();
+        let recorded = runs.flat_map(|run| run.runtime.keys());
+        let names = recorded.filter_map(|call| call.name());
+        self.names.extend(names.map(std::borrow::Cow::into_owned));
+        self
+    }
+
     /// What a runtime calls, at the start of a container and, with `exec`, of further processes in it.
     #[must_use]
     pub fn of(baselines: &[Baseline], runtime: Runtime, no_new_privs: bool, exec: bool) -> Self {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sc_record::atomic_file::Place;
-use sc_record::profile::Profile;
+use sc_record::profile::{Policy, Profile, RuntimeCalls};
 use sc_record::recording::{Earlier, Journal, Name, Recording, Run, RunId, prepare, update};
 
 use crate::cli::{Destination, KeepArgs};
@@ -21,6 +21,8 @@ pub(in crate::commands) struct Keep<'a> {
     profile: Option<Place>,
     /// What the profile allows besides.
     assumed: Option<Profile>,
+    /// What the container's runtime calls.
+    runtime: Option<&'static RuntimeCalls>,
 }
 
 /// A recording with its latest run.
@@ -59,12 +61,26 @@ impl Keep<'_> {
             output,
             profile,
             assumed: None,
+            runtime: None,
         })
     }
 
     /// The run is only what this profile lacks: the profile that is written has both.
     pub(in crate::commands) fn assume(&mut self, profile: Profile) {
         self.assumed = Some(profile);
+    }
+
+    /// The profile also allows what a container runtime calls.
+    pub(in crate::commands) fn runtime(&mut self, calls: &'static RuntimeCalls) {
+        self.runtime = Some(calls);
+    }
+
+    /// How the profile is generated.
+    pub(in crate::commands) fn policy(&self) -> Policy {
+        Policy {
+            runtime: self.runtime,
+            ..self.args.profile.into()
+        }
     }
 
     /// Fails if the run could not be added to the recording, or its profile not be written, before the run.
@@ -140,7 +156,7 @@ impl Keep<'_> {
         if self.output == Destination::Nowhere {
             return Ok(Vec::new());
         }
-        let mut document = profile::of(recording, self.args.profile)?;
+        let mut document = profile::of_policy(recording, self.args.profile, self.policy())?;
         if let Some(assumed) = &self.assumed {
             let both = document.generated.profile.or_allowed_by(assumed);
             document = profile::with_profile(document, both, self.args.profile, recording)?;
@@ -151,7 +167,7 @@ impl Keep<'_> {
         }
         // The summary tells why the latest run is incomplete.
         (document.generated.incomplete).retain(|incomplete| incomplete.run != latest);
-        let additions = profile::additions(&document, self.args.profile.into());
+        let additions = profile::additions(&document, self.policy());
         let additions = additions.filter(|_| !self.args.verbosity.quiet);
         let warnings = profile::warnings(&document).into_iter();
         let warnings = warnings.map(|warning| format!("warning: {warning}"));
