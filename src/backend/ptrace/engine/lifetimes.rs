@@ -30,7 +30,7 @@ impl Engine<'_> {
             let child = self.tracee(child);
             child.room = room;
             child.no_new_privs |= no_new_privs;
-            child.has_threads |= by_clone;
+            child.has_threads = by_clone || (child.has_threads && !child.early);
             if !std::mem::take(&mut child.early) || matches!(undo, Some(Undo::Memory { .. })) {
                 child.undo = undo;
             }

@@ -294,6 +294,8 @@ impl<'a> Engine<'a> {
                 let no_new_privs = self.tracees.inherited_no_new_privs(task);
                 let tracee = self.tracee(task);
                 (tracee.early, tracee.no_new_privs) = (true, no_new_privs);
+                // It can be a thread.
+                tracee.has_threads = true;
                 if inherited == Some(true) {
                     tracee.seccomp = Seccomp::Filter;
                 }
