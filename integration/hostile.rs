@@ -57,6 +57,21 @@ fn a_workload_that_hides_proc_hides_no_call() {
 }
 
 #[apply(test)]
+#[needs(capability(SYS_ADMIN))]
+fn an_init_that_crashes_does_not_escape() {
+    for options in [&[][..], &["--no-filter"], &["--until", "exit"]] {
+        let room = Room::new();
+        let program = programs::workload("init_escapes");
+        let (ended, files) = recorder::record(&room, options, &[program]);
+        assert_eq!(ended.code(), 0, "{options:?}: {}", ended.stderr);
+        let run = files.run();
+        let went_on = ended.stdout.trim().parse::<u64>().unwrap();
+        assert_eq!(run.incomplete_because(), [""; 0], "{options:?}");
+        assert_eq!(distinct(&run.calls()), went_on, "{options:?}");
+    }
+}
+
+#[apply(test)]
 fn a_panic_of_the_recorder_does_not_end_the_workload() {
     for options in [&["-q"][..], &["-q", "--no-filter"]] {
         let room = Room::new();

@@ -355,7 +355,7 @@ workloads! {
     }
     namespaces: "namespaces" { varies: WAIT, certain: &[("x86_64/sched_get_priority_max", 2), ("x86_64/unshare", 1)] }
     inits_of_namespaces_crash: "init_crashes" {
-        certain: &[("x86_64/unshare", 4), ("x86_64/clone", 8)],
+        certain: &[("x86_64/unshare", 7), ("x86_64/clone", 14), ("x86_64/sched_get_priority_max", 1)],
         // It never ends under strace: the init faults repeatedly.
         strace: Strace::Disturbs,
     }

@@ -1,10 +1,12 @@
-/* The init of a pid namespace crashes: by SIGSEGV, abort(3), SIGILL and SIGFPE, each in its own namespace.
+/* The init of a pid namespace crashes: by SIGSEGV, abort(3), SIGILL, SIGFPE, SIGTRAP, and SIGSYS of a filter and of user
+ * dispatch, each in its own namespace.
  * Kernel path: force_sig_info_to_task() makes an init killable by its own fault, but not while it is traced.
  * Pitfall: the kernel ignores the signal, and the init faults for ever.
  * Build: -static
  */
 #include "workload.h"
 
+#include <linux/prctl.h>
 #include <sys/resource.h>
 
 static void crash(int how)
@@ -22,6 +24,19 @@ static void crash(int how)
     case 3:
         __asm__ volatile("xor %%ecx, %%ecx\n div %%ecx" ::: "eax", "ecx", "edx");
         break;
+    case 4:
+        __asm__ volatile("int3");
+        break;
+    case 5:
+        CHECK(own_filter(SYS_sched_get_priority_max, SECCOMP_RET_TRAP, 0) == 0);
+        distinct_1();
+        break;
+    case 6: {
+        static char blocked = SYSCALL_DISPATCH_FILTER_BLOCK;
+        CHECK(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &blocked) == 0);
+        distinct_2();
+        break;
+    }
     }
     _exit(97);
 }
@@ -30,7 +45,7 @@ int main(void)
 {
     const struct rlimit none = {0, 0};
     CHECK(setrlimit(RLIMIT_CORE, &none) == 0);
-    for (int how = 0; how < 4; how++) {
+    for (int how = 0; how < 7; how++) {
         pid_t pid = fork();
         CHECK(pid >= 0);
         if (pid == 0) {

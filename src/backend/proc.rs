@@ -368,6 +368,18 @@ pub(super) fn mapping_named(task: Task, name: &[u8]) -> Option<Range<u64>> {
     Some(found.range)
 }
 
+/// Whether a task maps memory that another process can have too, or it can't be found out.
+pub(super) fn has_shared_mappings(task: Task) -> bool {
+    let maps = read_bytes(task, "maps").unwrap_or_default();
+    let mut lines = maps.split(|&byte| byte == b'\n').peekable();
+    let is_shared = |line: &[u8]| {
+        line.split(|&byte| byte == b' ')
+            .nth(1)
+            .is_some_and(|mode| mode.ends_with(b"s"))
+    };
+    lines.peek().is_none_or(|line| line.is_empty()) || lines.any(is_shared)
+}
+
 /// The code that a task has mapped at an address.
 pub(super) fn code_at(task: Task, address: u64) -> Code {
     open(task, "maps").map_or(Code::Unknown, |maps| {

@@ -118,6 +118,20 @@ pub(crate) fn is_fault(task: Task) -> bool {
     info.is_ok_and(|info| info.si_code > 0)
 }
 
+/// Whether two tasks have the same memory (kcmp(2)), or that can't be found out.
+pub(crate) fn share_memory(one: Task, other: Task) -> bool {
+    /// `linux/kcmp.h`.
+    const KCMP_VM: libc::c_int = 1;
+    // SAFETY: all arguments are passed by value.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, one.0, other.0, KCMP_VM, 0, 0) };
+    match Errno::result(order) {
+        // One is gone.
+        Err(Errno::ESRCH) => false,
+        Ok(order) => order == 0,
+        Err(_) => true,
+    }
+}
+
 /// Whether the signal in whose signal-delivery-stop a tracee is was sent to this thread, and not to its process: by tgkill(2),
 /// or by a fault.
 pub(crate) fn is_for_thread(task: Task) -> bool {

@@ -159,6 +159,13 @@ impl CallRegisters for Registers {
     fn fault(&mut self) {
         self.set(self.pc(), NOTHING);
     }
+
+    fn back_to_breakpoint(&mut self, stopped: &Stopped) -> bool {
+        /// `brk`, with any immediate. The program counter is still there.
+        const BRK: u64 = 0xd420_0000;
+        let code = stopped.read_word(self.get(self.pc()));
+        code.is_some_and(|code| code & 0xffe0_001f == BRK)
+    }
 }
 
 /// No page of this architecture makes calls that ptrace(2) doesn't show.

@@ -93,4 +93,7 @@ pub(super) trait CallRegisters: Sized {
 
     /// Makes the tracee raise SIGSEGV instead of going on: there is no code at the end of the address space.
     fn fault(&mut self);
+
+    /// Moves the program counter to the breakpoint that has just raised SIGTRAP. Returns whether there is one.
+    fn back_to_breakpoint(&mut self, stopped: &Stopped) -> bool;
 }

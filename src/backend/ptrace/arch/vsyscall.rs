@@ -89,7 +89,7 @@ impl Vsyscall {
         };
         Some(format!(
             "{} {error}{may} call through the vsyscall page (gettimeofday, time, getcpu), which is seen only by the \
-             recording filter",
+             recording filter; a profile that allows all three misses none",
             name.display()
         ))
     }

@@ -116,4 +116,11 @@ impl CallRegisters for Registers {
     fn fault(&mut self) {
         self.0.rip = NOTHING;
     }
+
+    fn back_to_breakpoint(&mut self, stopped: &Stopped) -> bool {
+        const INT1: u64 = 0xf1;
+        const INT3: u64 = 0xcc;
+        self.0.rip = self.0.rip.wrapping_sub(1);
+        (stopped.read_word(self.0.rip)).is_some_and(|code| [INT1, INT3].contains(&(code & 0xff)))
+    }
 }

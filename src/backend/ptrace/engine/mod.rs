@@ -1,5 +1,6 @@
 //! The loop that handles one stop of a tracee after another.
 
+mod crashes;
 mod entries;
 mod lifetimes;
 
@@ -8,11 +9,10 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use nix::sys::ptrace::{self as requests, Options};
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustc_hash::FxBuildHasher;
 
-use super::arch::{CallRegisters, Registers, Vsyscall};
+use super::arch::Vsyscall;
 use super::call_sites::Sites;
 use super::interrupted_calls;
 use super::recording_filter::RecordingFilter;
@@ -341,34 +341,10 @@ impl<'a> Engine<'a> {
             self.handled.insert(process, Instant::now());
         }
         self.end_or_go_on(&stopped, signal)?;
-        if crashes_init(stopped.task(), signal) {
+        if crashes::crashes_init(stopped.task(), signal) {
             return self.let_crash(stopped, signal);
         }
         self.resume(stopped, signal)
-    }
-
-    /// The init of a pid namespace crashes. The kernel lets it die of that only if it has no tracer
-    /// (`force_sig_info_to_task`): otherwise it would fault for ever. So it is released to fault once more.
-    fn let_crash(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
-        let task = stopped.task();
-        match signal {
-            libc::SIGSEGV => {
-                let mut registers = Registers::read(&stopped)?;
-                registers.fault();
-                registers.write(&stopped)?;
-            }
-            // The program counter is still at the instruction.
-            libc::SIGILL | libc::SIGFPE | libc::SIGBUS => {}
-            // It isn't, and without a tracer the next call would fail.
-            _ => {
-                // Its wait status follows.
-                let _ = kill(stopped.pid(), Signal::SIGKILL);
-                return Ok(());
-            }
-        }
-        stopped.detach()?;
-        self.gone(task, Exit::Signal(signal));
-        Ok(())
     }
 
     /// What a signal means for the call from which the tracee is just returning, or which it is about to enter again.
@@ -449,20 +425,4 @@ fn wants_vsyscalls(interest: &Interest) -> bool {
     let calls = ["gettimeofday", "time", "getcpu"];
     let mut calls = (calls.iter()).filter_map(|name| Syscall::from_name(Arch::X86_64, name));
     calls.any(|call| interest.wants(call))
-}
-
-/// Whether a signal is a fault of the init of a pid namespace that it doesn't handle.
-fn crashes_init(task: Task, signal: i32) -> bool {
-    let faults = [
-        libc::SIGSEGV,
-        libc::SIGILL,
-        libc::SIGFPE,
-        libc::SIGBUS,
-        libc::SIGTRAP,
-        libc::SIGSYS,
-    ];
-    faults.contains(&signal)
-        && ptrace::is_fault(task)
-        && proc::disposition(task, signal) == Some(Disposition::Default)
-        && proc::is_init(task)
 }
