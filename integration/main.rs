@@ -14,6 +14,7 @@ extern crate macro_rules_attribute;
 #[macro_use]
 mod support;
 
+mod arguments;
 mod check;
 mod command_line;
 mod containers;

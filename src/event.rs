@@ -106,6 +106,14 @@ pub enum Event {
         /// The call site, if wanted.
         site: Option<Box<CallSite>>,
     },
+    /// The arguments of the call of the latest [`Event::Syscall`]: the six registers. Those of clone3(2) begin with the flags,
+    /// which it has in memory. For calls in whose arguments the [`Interest`](crate::backend::Interest) is.
+    Arguments {
+        /// The call.
+        syscall: Syscall,
+        /// The registers.
+        args: [u64; 6],
+    },
     /// The outcome of a task's latest call that was reported with its call site. Backends that stop tasks only once per
     /// call don't report it.
     Outcome {

@@ -3,6 +3,7 @@
 //! The names come from the tables of the crate `syscalls`; libseccomp provides those that they lack (x32, the MIPS and
 //! s390 variants, numbers newer than the tables).
 
+pub mod arguments;
 pub(crate) mod multiplexed;
 
 use std::borrow::Cow;

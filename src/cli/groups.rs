@@ -10,7 +10,8 @@ use sc_record::recording::{ExecutableFilter, Name};
 use sc_record::syscall::Arch;
 
 use super::values::{
-    Backend, Caps, Destination, Like, Policy, Until, When, arch, caps, formats, kernel, label,
+    ArgRules, Backend, Caps, Destination, Like, Policy, Until, When, arch, caps, formats, kernel,
+    label,
 };
 
 /// How much is printed on stderr.
@@ -144,6 +145,11 @@ pub(crate) struct ProfileArgs {
     /// What the profile may allow beyond the recorded calls
     #[arg(long, value_enum, default_value_t = Policy::Safe)]
     pub(crate) policy: Policy,
+
+    /// Record the arguments that decide what a call does (only with ptrace), and allow calls only with the recorded values, or
+    /// with what they stand for [safe, if the option has no value]
+    #[arg(long, value_enum, value_name = "RULES", num_args = 0..=1, require_equals = true, default_value_t = ArgRules::Off, default_missing_value = "safe")]
+    pub(crate) args: ArgRules,
 
     /// Format of the profile
     #[arg(short, long, value_parser = formats(), default_value = "oci")]

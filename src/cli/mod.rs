@@ -56,7 +56,7 @@ pub(crate) use self::resolve::ResolveArgs;
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::stats::StatsArgs;
 pub(crate) use self::values::{
-    Arches, Backend, Compared, Destination, FailOn, Policy, Until, When,
+    Arches, ArgRules, Backend, Compared, Destination, FailOn, Policy, Until, When,
 };
 pub(crate) use self::verify::VerifyArgs;
 

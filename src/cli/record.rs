@@ -27,6 +27,10 @@ pub(crate) struct RecordArgs {
     #[arg(long)]
     pub(crate) keep_argv: bool,
 
+    /// With --args: also record the flags of open and openat and the clocks of `clock_gettime`
+    #[arg(long, requires = "args")]
+    pub(crate) all_args: bool,
+
     /// Print the summary as JSON on stderr
     #[arg(long)]
     pub(crate) json: bool,

@@ -36,6 +36,17 @@ pub(crate) enum Policy {
     Portable,
 }
 
+/// Which rules arguments get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ArgRules {
+    /// Any arguments
+    Off,
+    /// Where enough runs agree: what matters of the recorded values
+    Safe,
+    /// The recorded values
+    Exact,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Until {
     /// CMD itself exits; its descendants keep running

@@ -34,6 +34,7 @@ pub(super) fn agent(args: &AgentArgs) -> anyhow::Result<u8> {
         "{} is not an absolute path: runtimes would look for the socket elsewhere",
         args.socket.display()
     );
+    profile::without_arguments(args.profile, "the agent doesn't record arguments")?;
     if args.print_profile {
         print_profile(args)?;
     } else {

@@ -147,6 +147,10 @@ fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
             "{text}: sc-record gives this option itself"
         );
     }
+    profile::without_arguments(
+        args.keep.profile,
+        "the ebpf backend doesn't record arguments",
+    )?;
     let mut keep = Keep::new(&args.keep, default_name(args)?)?;
     keep.prepare()?;
 

@@ -15,8 +15,8 @@ use sc_record::syscall::{Arch, Syscall, suggestion};
 use serde_json::{Value, json};
 
 use super::diff::{answers, answers_json};
-use super::exit_status;
 use super::input::{self, count, times};
+use super::{exit_status, explain_arguments};
 use crate::cli::ExplainArgs;
 use crate::ui::output;
 
@@ -44,7 +44,14 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
         );
         let one = explain_one(&profile, recording, Arch::NATIVE, name);
         let words = || one_in_words(&one, &profile, args, recording);
-        output::result(args.json, || explanation_json(&one), words)?;
+        let json = || {
+            let mut explained = explanation_json(&one);
+            if let Some(recording) = recording {
+                explained["arguments"] = explain_arguments::json_of_call(name, recording);
+            }
+            explained
+        };
+        output::result(args.json, json, words)?;
     } else {
         let explained = explain_all(&profile, recording, Arch::NATIVE);
         let tight = tightness(&profile, Arch::NATIVE);
@@ -102,6 +109,7 @@ fn all_in_words(
             refused.join(", ")
         );
     }
+    text.push_str(&recording.map(explain_arguments::all).unwrap_or_default());
     text.push_str(&by_docker_in_words(explained));
     for tight in tight {
         let _ = writeln!(text, "{}", tightness_line(tight));
@@ -283,6 +291,12 @@ fn one_in_words(
                 let _ = writeln!(text, "    {}", escape::path(path));
             }
         }
+    }
+    for line in recording
+        .iter()
+        .flat_map(|recording| explain_arguments::of_call(&one.name, recording))
+    {
+        let _ = writeln!(text, "  {line}");
     }
     if recording.is_none() {
         let _ = writeln!(

@@ -9,6 +9,7 @@ use sc_record::format::Document;
 use sc_record::profile::baseline::KNOWN;
 use sc_record::profile::{Baseline, Policy, Reason, RuntimeCalls};
 use sc_record::recording::{MergedName, Recording};
+use sc_record::review::dangerous_values;
 use sc_record::syscall::Arch;
 use serde_json::{Value, json};
 
@@ -65,6 +66,9 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     }
     for warning in profile::warnings(&document) {
         say!("sc-record: warning: {warning}");
+    }
+    for value in dangerous_values(&recording) {
+        say!("sc-record: warning: dangerous: {value}");
     }
     Ok(exit_status::CLEAN)
 }
@@ -142,6 +146,7 @@ fn json(
         "enosys": probes.collect::<Vec<_>>(),
         "unnamed": unnamed.collect::<Vec<_>>(),
         "incomplete": incomplete.collect::<Vec<_>>(),
+        "dangerous": dangerous_values(recording).iter().map(ToString::to_string).collect::<Vec<_>>(),
         "profile": match output {
             Destination::File(path) => json!(path.to_string_lossy()),
             Destination::Nowhere | Destination::Stdout => Value::Null,

@@ -34,6 +34,7 @@ const MAX_STATE: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn hook(args: &HookArgs) -> anyhow::Result<u8> {
+    profile::without_arguments(args.profile, "the ebpf backend doesn't record arguments")?;
     if args.print_config {
         print_config(args)?;
     } else if let Some([process, annotation]) = args.record.as_deref() {

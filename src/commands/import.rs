@@ -12,7 +12,7 @@ use sc_record::input::{FileKind, read_file};
 use sc_record::recording::{Name, Run, RunBuilder};
 
 use super::record::keep::Keep;
-use super::{exit_status, load};
+use super::{exit_status, load, profile};
 use crate::cli::{
     Destination, FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat, KeepArgs,
 };
@@ -30,6 +30,7 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<u8> {
 }
 
 fn audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
+    profile::without_arguments(args.keep.profile, "audit records have no arguments")?;
     let options = AuditOptions {
         selection: Selection {
             pids: args.pids.clone(),
@@ -79,6 +80,7 @@ fn audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
 }
 
 fn strace(args: &ImportStraceArgs) -> anyhow::Result<u8> {
+    profile::without_arguments(args.keep.profile, "arguments are not imported from strace")?;
     let options = StraceOptions {
         native: args.arch,
         began: SystemTime::now(),

@@ -8,6 +8,7 @@ mod container;
 mod convert;
 mod diff;
 mod explain;
+mod explain_arguments;
 mod generate;
 mod hook;
 mod import;

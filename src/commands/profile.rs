@@ -9,7 +9,7 @@ use sc_record::enforce::compile_known;
 use sc_record::format::{
     self, Document, DocumentError, Format, OnUnnamed, Reading, Writing, Written, document,
 };
-use sc_record::profile::{Action, Extent, Generated, Policy, Profile};
+use sc_record::profile::{Action, ArgumentRules, Extent, Generated, Policy, Profile};
 use sc_record::recording::{Name, Recording};
 
 use super::load;
@@ -30,9 +30,23 @@ impl From<ProfileArgs> for Policy {
         Policy {
             extent: args.policy.into(),
             enosys_probes: args.enosys_probes,
-            runtime: None,
+            arguments: match args.args {
+                cli::ArgRules::Off => ArgumentRules::Off,
+                cli::ArgRules::Safe => ArgumentRules::Safe,
+                cli::ArgRules::Exact => ArgumentRules::Exact,
+            },
+            ..Policy::default()
         }
     }
+}
+
+/// Fails where arguments can't be recorded.
+pub(super) fn without_arguments(args: ProfileArgs, why: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        args.args == cli::ArgRules::Off,
+        "{why}, so --args can't be used"
+    );
+    Ok(())
 }
 
 /// How every verb writes profiles, unless options say otherwise.

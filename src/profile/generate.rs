@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::arguments::{self, ArgumentRule};
 use super::baseline::RuntimeCalls;
-use super::policy::Policy;
-use super::{Action, ErrnoRet, Profile, Rule};
+use super::policy::{ArgumentRules, Policy};
+use super::{Action, ArgCmp, ErrnoRet, Profile, Rule};
 use crate::recording::{Recording, RunId, Seen};
 use crate::syscall::{Arch, Syscall};
 
@@ -20,6 +21,8 @@ pub struct Generated<'a> {
     pub names: BTreeMap<String, BTreeMap<Arch, Reason<'a>>>,
     /// The names that answer ENOSYS, and why.
     pub probes: BTreeMap<String, &'static str>,
+    /// What was decided about the arguments of the allowed names that carry a choice. Empty if no rules were asked for.
+    pub arguments: BTreeMap<String, Vec<ArgumentRule>>,
     /// Calls that were recorded and can't be in a profile. The profile denies them.
     pub unnamed: Vec<Unnamed<'a>>,
     /// The runs that may lack calls.
@@ -211,10 +214,15 @@ pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated<'_>, 
             .entry(call.arch)
             .or_insert(Reason::Container { why });
     }
-    let probes = policy.probes(&arches, |name| names.contains_key(name));
+    let arguments = argument_rules(recording, policy, &arches, &mut names);
+    let mut probes = policy.probes(&arches, |name| names.contains_key(name));
+    if has_rule(&arguments, "clone") {
+        names.remove("clone3");
+        probes.insert("clone3".to_owned(), CLONE3);
+    }
     let incomplete = (recording.runs.values()).filter(|run| !run.is_complete());
     Ok(Generated {
-        profile: profile(arches, names.keys(), probes.keys())?,
+        profile: profile(arches, names.keys(), probes.keys(), &arguments)?,
         unnamed,
         incomplete: incomplete
             .map(|run| Incomplete {
@@ -224,20 +232,94 @@ pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated<'_>, 
             .collect(),
         names,
         probes,
+        arguments,
     })
 }
+
+/// Decides about the arguments of all allowed names. A rule for clone(2) replaces clone3(2).
+fn argument_rules(
+    recording: &Recording,
+    policy: Policy,
+    arches: &BTreeSet<Arch>,
+    names: &mut BTreeMap<String, BTreeMap<Arch, Reason<'_>>>,
+) -> BTreeMap<String, Vec<ArgumentRule>> {
+    if policy.arguments == ArgumentRules::Off {
+        return BTreeMap::new();
+    }
+    let of_containers: BTreeSet<Syscall> = (container_calls(recording, policy, arches).into_iter())
+        .map(|(call, _)| call)
+        .collect();
+    let decide = |name: &str, reasons: &BTreeMap<Arch, Reason>| {
+        let on: BTreeSet<Arch> = reasons.keys().copied().collect();
+        let of_container = |&arch: &Arch| {
+            Syscall::from_name(arch, name).is_some_and(|call| of_containers.contains(&call))
+        };
+        let is_added = |reason: &Reason| !matches!(reason, Reason::Recorded(_));
+        let other_callers = policy.always(name).is_some()
+            || on.iter().any(of_container)
+            || name != "clone" && reasons.values().any(is_added);
+        arguments::rules(recording, name, &on, policy.arguments, other_callers)
+    };
+    let mut rules: BTreeMap<String, Vec<ArgumentRule>> = (names.iter())
+        .map(|(name, reasons)| (name.clone(), decide(name, reasons)))
+        .filter(|(_, rules)| !rules.is_empty())
+        .collect();
+    if let (Some(of_clone3), false) = (names.get("clone3"), names.contains_key("clone")) {
+        let added = Reason::Added {
+            why: "libraries call it instead of clone3, which answers ENOSYS",
+            for_recorded: BTreeSet::from(["clone3".to_owned()]),
+        };
+        let reasons: BTreeMap<Arch, Reason> =
+            (of_clone3.keys().map(|&arch| (arch, added.clone()))).collect();
+        rules.insert("clone".to_owned(), decide("clone", &reasons));
+        if has_rule(&rules, "clone") {
+            names.insert("clone".to_owned(), reasons);
+        } else {
+            rules.remove("clone");
+        }
+    }
+    rules
+}
+
+fn has_rule(arguments: &BTreeMap<String, Vec<ArgumentRule>>, name: &str) -> bool {
+    let rules = arguments.get(name).into_iter().flatten();
+    rules.into_iter().any(|rule| rule.values.is_ok())
+}
+
+/// Why clone3(2) answers ENOSYS, as the end of the sentence "NAME answers ENOSYS because …".
+const CLONE3: &str = "its flags are in memory, which no filter can read: libraries fall back to clone, whose flags are compared";
 
 /// The profile that allows the one names, answers ENOSYS to the others, and EPERM to the rest.
 fn profile<'a>(
     arches: BTreeSet<Arch>,
     allowed: impl Iterator<Item = &'a String>,
     probes: impl Iterator<Item = &'a String>,
+    arguments: &BTreeMap<String, Vec<ArgumentRule>>,
 ) -> Result<Profile, GenerateError> {
     let rule = |names: Vec<String>, action| {
         // A name comes from a table and is not empty; so the one thing that can be missing is names.
         Rule::new(names, action, Vec::new()).map_err(|_| GenerateError::NoCalls)
     };
-    let mut rules = vec![rule(allowed.cloned().collect(), Action::Allow)?];
+    let mut any = Vec::new();
+    // Calls with the same comparisons share a rule.
+    let mut compared: BTreeMap<Vec<ArgCmp>, Vec<String>> = BTreeMap::new();
+    for name in allowed {
+        let alternatives = arguments
+            .get(name)
+            .map(|rules| arguments::alternatives(rules));
+        match alternatives.unwrap_or_default() {
+            none if none.is_empty() => any.push(name.clone()),
+            alternatives => {
+                for alternative in alternatives {
+                    compared.entry(alternative).or_default().push(name.clone());
+                }
+            }
+        }
+    }
+    let mut rules = vec![rule(any, Action::Allow)?];
+    for (args, names) in compared {
+        rules.push(rule(names, Action::Allow)?.with_args(args));
+    }
     let probes: Vec<String> = probes.cloned().collect();
     if !probes.is_empty() {
         rules.push(rule(probes, Action::Errno(ErrnoRet::ENOSYS))?);
@@ -264,6 +346,7 @@ mod tests {
                 count: 2,
                 first_ms: None,
                 executables: BTreeSet::from(["/usr/bin/app".into()]),
+                args: BTreeMap::new(),
             };
             (Syscall::parse(arch, name).unwrap(), tally)
         });
@@ -301,7 +384,7 @@ mod tests {
         let policy = Policy {
             extent,
             enosys_probes: false,
-            runtime: None,
+            ..Policy::default()
         };
         // It lives as long as the test does.
         generate(Box::leak(Box::new(recording(&[run(calls)]))), policy).unwrap()
@@ -381,6 +464,92 @@ mod tests {
         assert!(!direct.names.contains_key("socketcall"));
     }
 
+    /// Adds values of an argument to a call of every run.
+    fn with_values(
+        mut recording: Recording,
+        name: &str,
+        register: u8,
+        values: &[u64],
+    ) -> Recording {
+        let call = Syscall::from_name(Arch::X86_64, name).unwrap();
+        for run in recording.runs.values_mut() {
+            let tally = run.syscalls.get_mut(&call).unwrap();
+            let value = crate::recording::ValueTally {
+                count: 1,
+                first_ms: None,
+                executables: BTreeSet::new(),
+            };
+            let values = values.iter().map(|&of| (of, value.clone())).collect();
+            let values = crate::recording::ArgumentValues::Each(values);
+            tally.args.insert(register, values);
+        }
+        recording
+    }
+
+    fn answer(profile: &Profile, name: &str, first: u64) -> Vec<Action> {
+        let answers = profile.answers(name, &[first, 1, 0, 0, 0, 0]);
+        answers.into_iter().collect()
+    }
+
+    const WITH_RULES: Policy = Policy {
+        extent: Extent::Safe,
+        enosys_probes: false,
+        runtime: None,
+        arguments: ArgumentRules::Safe,
+    };
+
+    #[test]
+    fn a_program_that_makes_threads_with_clone3_gets_a_rule_for_clone() {
+        let runs = [(); 3].map(|()| run(&["x86_64:clone3", "x86_64:read"]));
+        let recording = with_values(recording(&runs), "clone3", 0, &[0x3d_0f00]);
+        let generated = generate(&recording, WITH_RULES).unwrap();
+        let profile = &generated.profile;
+        assert_eq!(answer(profile, "clone", 0x3d_0f00), [Action::Allow]);
+        let denied = [Action::Errno(ErrnoRet::EPERM)];
+        assert_eq!(answer(profile, "clone", 0x1000_0011), denied);
+        assert_eq!(
+            answer(profile, "clone3", 0),
+            [Action::Errno(ErrnoRet::ENOSYS)]
+        );
+        assert!(generated.names.contains_key("clone") && !generated.names.contains_key("clone3"));
+        // Without values there is no rule, and clone3 stays.
+        let policy = Policy {
+            arguments: ArgumentRules::Off,
+            ..WITH_RULES
+        };
+        let off = generate(&recording, policy).unwrap().profile;
+        assert_eq!(answer(&off, "clone3", 0), [Action::Allow]);
+        assert_eq!(answer(&off, "clone", 0), denied);
+    }
+
+    #[test]
+    fn calls_with_equal_comparisons_share_a_rule_and_those_of_others_have_none() {
+        let calls = ["x86_64:socket", "x86_64:socketpair", "x86_64:prctl"];
+        let mut runs = [(); 3].map(|()| run(&calls));
+        runs[0]
+            .runtime
+            .insert(Syscall::from_name(Arch::X86_64, "prctl").unwrap(), 1);
+        let mut recording = recording(&runs);
+        for name in ["socket", "socketpair"] {
+            for (register, value) in [(0, 1), (1, 1), (2, 0)] {
+                recording = with_values(recording, name, register, &[value]);
+            }
+        }
+        recording = with_values(recording, "prctl", 0, &[15]);
+        let generated = generate(&recording, WITH_RULES).unwrap();
+        let rules = generated.profile.rules();
+        assert_eq!(rules.len(), 2, "{rules:?}");
+        assert_eq!(rules[1].names(), ["socket", "socketpair"]);
+        assert_eq!(rules[1].args().len(), 3);
+        let prctl = &generated.arguments["prctl"][0].values;
+        assert_eq!(*prctl, Err(super::super::AnyValue::OtherCallers));
+        assert_eq!(answer(&generated.profile, "socket", 1), [Action::Allow]);
+        assert_eq!(
+            answer(&generated.profile, "socket", 38),
+            [Action::Errno(ErrnoRet::EPERM)]
+        );
+    }
+
     #[test]
     fn every_name_has_a_reason_and_every_reason_a_name() {
         for extent in [Extent::Exact, Extent::Safe, Extent::Portable] {
@@ -398,7 +567,7 @@ mod tests {
         let policy = |extent| Policy {
             extent,
             enosys_probes: true,
-            runtime: None,
+            ..Policy::default()
         };
         let recording = recording(&[run(&["x86_64:clone", "x86_64:statx"])]);
         let safe = generate(&recording, policy(Extent::Safe)).unwrap();

@@ -5,6 +5,7 @@
 
 mod action;
 pub(crate) mod arg_width;
+mod arguments;
 mod audit;
 pub mod baseline;
 mod edit;
@@ -19,10 +20,11 @@ pub(crate) mod strategies;
 
 pub use action::{Action, ErrnoRet};
 pub use arg_width::TooWide;
+pub use arguments::{AllowedValues, AnyValue, ArgumentRule, MAX_EXPECTED_NEW, MIN_RUNS};
 pub use baseline::{Baseline, Runtime, RuntimeCalls};
 pub use edit::Edit;
 pub use generate::{GenerateError, Generated, Incomplete, Reason, Unnamed, generate};
-pub use policy::{Extent, Policy};
+pub use policy::{ArgumentRules, Extent, Policy};
 pub use rule::{ARGS, ArgCmp, NoSuchArg, Op, Rule, RuleError};
 
 use std::collections::BTreeSet;
@@ -191,6 +193,21 @@ impl Profile {
             about |= rule.args().is_empty();
         }
         !about && self.default_action.executes()
+    }
+
+    /// Whether the profile makes libraries call another one instead: clone3(2), whose flags no filter can read, answers ENOSYS,
+    /// and clone(2) is allowed with some flags.
+    #[must_use]
+    pub fn replaces(&self, name: &str) -> bool {
+        let compared = |rule: &Rule| {
+            rule.action().executes()
+                && !rule.args().is_empty()
+                && rule.names().iter().any(|name| name == "clone")
+        };
+        let enosys = BTreeSet::from([Action::Errno(ErrnoRet::ENOSYS)]);
+        name == "clone3"
+            && self.rules.iter().any(compared)
+            && self.answers(name, &[0; ARGS]) == enosys
     }
 
     /// The answers that the profile may give to a call: those of the rules that hold, or the default action where none

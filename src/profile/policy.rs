@@ -17,6 +17,20 @@ pub struct Policy {
     pub enosys_probes: bool,
     /// What a container runtime calls under the profile. It takes the place of what the recorded containers' runtimes called.
     pub runtime: Option<&'static RuntimeCalls>,
+    /// Which rules arguments get.
+    pub arguments: ArgumentRules,
+}
+
+/// Which rules the arguments of allowed calls get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum ArgumentRules {
+    /// None: any arguments are allowed.
+    #[default]
+    Off,
+    /// Where the recorded values are saturated, what they have in common for the kernel.
+    Safe,
+    /// The recorded values.
+    Exact,
 }
 
 /// How far a profile goes beyond what was recorded.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustc_hash::FxBuildHasher;
 
+use super::argument_values::CallValues;
 use super::counters::{Counter, Counters, ExecutableIndex, IndexSet, MAX_COUNTERS, NOBODY};
 use super::journal::{Journal, RunJournal};
 use super::schema::{text_length, whole_ms};
@@ -266,10 +267,15 @@ impl RunBuilder {
             .map(|counter| {
                 let executables = counter.executables.iter();
                 let paths = executables.filter_map(|index| path_of(&self.executables, index));
+                let path_of = |index| path_of(&self.executables, index);
+                let values = counter.values.as_ref();
                 let tally = Tally {
                     count: counter.count,
                     first_ms: (counter.first).map(|first| whole_ms(first.saturating_sub(start))),
                     executables: paths.cloned().collect(),
+                    args: values.map_or_else(BTreeMap::new, |values| {
+                        values.finish(counter.count, start, path_of)
+                    }),
                 };
                 (counter.syscall, tally)
             })
@@ -325,6 +331,20 @@ impl RunBuilder {
         counter.first = earliest(counter.first, first);
         if counter.credit(executable) {
             self.journal_call(syscall, executable);
+        }
+    }
+
+    /// Adds the arguments of the latest call.
+    fn arguments(&mut self, syscall: Syscall, args: &[u64; 6]) {
+        let now = self.clock.now();
+        let executable = self.latest.map_or(NOBODY, |(_, executable)| executable);
+        if let Some(counter) = self.counters.get(syscall) {
+            if counter.values.is_none() {
+                counter.values = CallValues::new(syscall).map(Box::new);
+            }
+            if let Some(values) = &mut counter.values {
+                values.add(args, now, executable);
+            }
         }
     }
 
@@ -497,16 +517,19 @@ impl RunBuilder {
         let lengths: Vec<usize> = paths
             .map(|path| path.map_or(0, |path| text_length(path)))
             .collect();
-        let all = self
-            .counters
-            .iter_mut()
-            .flat_map(|counter| counter.executables.iter());
-        let length = all
-            .map(|index| lengths[index])
-            .fold(0, usize::saturating_add);
+        let mut length = 0_usize;
+        for counter in self.counters.iter_mut() {
+            let values = counter.values.iter_mut();
+            let values = values.flat_map(|values| values.executables());
+            for executables in values.chain([&mut counter.executables]) {
+                let lengths = executables.iter().map(|index| lengths[index]);
+                length = lengths.fold(length, usize::saturating_add);
+            }
+        }
         if length > MAX_CREDITS {
             for counter in self.counters.iter_mut() {
                 counter.executables = IndexSet::default();
+                counter.values = None;
             }
             let why = "the programs that made the calls are too many to be written".to_owned();
             self.lost(None, why);
@@ -577,6 +600,7 @@ impl Sink for RunBuilder {
             Event::Exit { task } => self.exit(task),
             Event::Clock { now } => self.clock.set(now),
             Event::Lost { count, why } => self.lost(count, why),
+            Event::Arguments { syscall, args } => self.arguments(syscall, &args),
             Event::Outcome { .. } => {}
         }
     }

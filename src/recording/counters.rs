@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 
+use super::argument_values::CallValues;
 use crate::syscall::Syscall;
 
 /// Numbers below this one have a place in a table. Those of every ABI that has names do (MIPS n32 ends below 6500).
@@ -37,7 +38,7 @@ impl IndexSet {
     }
 
     /// Returns whether the index was in the set.
-    fn remove(&mut self, index: usize) -> bool {
+    pub(super) fn remove(&mut self, index: usize) -> bool {
         let (word, bit) = (index / 64, index % 64);
         let Some(word) = self.0.get_mut(word) else {
             return false;
@@ -66,6 +67,8 @@ pub(super) struct Counter {
     /// The executable of the latest call, already in `executables`: most calls are by the same program as the one before.
     latest: ExecutableIndex,
     pub(super) executables: IndexSet,
+    /// If arguments were reported.
+    pub(super) values: Option<Box<CallValues>>,
 }
 
 impl Counter {
@@ -81,6 +84,7 @@ impl Counter {
             first,
             latest: NOBODY,
             executables: IndexSet::default(),
+            values: None,
         };
         counter.credit(executable);
         counter
@@ -150,6 +154,15 @@ impl Counters {
             if counter.executables.remove(from) {
                 counter.latest = NOBODY;
                 counter.credit(to);
+            }
+            for executables in counter
+                .values
+                .iter_mut()
+                .flat_map(|values| values.executables())
+            {
+                if executables.remove(from) && to != NOBODY {
+                    executables.insert(to);
+                }
             }
         }
     }

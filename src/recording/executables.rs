@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::folded::Footprint;
-use super::{Recording, RunId};
+use super::{ArgumentValues, Recording, RunId};
 use crate::syscall::Syscall;
 
 /// Which executables' calls count.
@@ -72,7 +72,14 @@ impl Recording {
             .filter(|named| !executables.iter().any(|one| is_named(one, named)));
         let unmatched = unmatched.cloned().collect();
         for run in self.runs.values_mut() {
-            (run.syscalls).retain(|_, tally| filter.keep(&mut tally.executables));
+            run.syscalls.retain(|_, tally| {
+                for values in tally.args.values_mut() {
+                    if let ArgumentValues::Each(values) = values {
+                        values.retain(|_, value| filter.keep(&mut value.executables));
+                    }
+                }
+                filter.keep(&mut tally.executables)
+            });
         }
         let folded = &mut self.folded;
         (folded.seen.syscalls).retain(|_, call| filter.keep(&mut call.executables));

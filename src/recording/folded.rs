@@ -125,7 +125,9 @@ impl Recording {
                 not_observed.extend(&run.not_observed);
             }
             let all = calls.len() + reasons.len() + runtime.len() + not_observed.len();
-            if run.is_some() && all == known {
+            // Folded runs don't keep values of arguments.
+            let folds = |run: &Run| run.syscalls.values().all(|tally| tally.args.is_empty());
+            if run.is_some_and(folds) && all == known {
                 folded.push(id);
             }
         }
@@ -265,6 +267,7 @@ mod tests {
                     count: 1,
                     first_ms: None,
                     executables: BTreeSet::new(),
+                    args: std::collections::BTreeMap::new(),
                 };
                 run.syscalls.insert(Syscall { arch, nr }, tally);
             }

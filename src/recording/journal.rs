@@ -246,6 +246,7 @@ impl Batch<'_> {
                         count: 1,
                         first_ms,
                         executables: BTreeSet::new(),
+                        args: BTreeMap::new(),
                     });
                     tally.executables.extend(executable);
                 }

@@ -110,7 +110,7 @@ mod tests {
             for run in changed.runs.values_mut() {
                 if run.syscalls.remove(&call).is_none() {
                     let executables = BTreeSet::new();
-                    run.syscalls.insert(call, crate::recording::Tally { count: 1, first_ms: None, executables });
+                    run.syscalls.insert(call, crate::recording::Tally { count: 1, first_ms: None, executables, args: std::collections::BTreeMap::new() });
                 }
             }
             changed.runs.retain(|id, _| !folded.runs.contains_key(id));

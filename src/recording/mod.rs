@@ -1,10 +1,12 @@
 //! What was recorded of a workload: [`Recording`]s of [`Run`]s, and how events become one.
 
+mod argument_values;
 mod builder;
 mod counters;
 mod executables;
 mod file;
 mod folded;
+mod incidence;
 mod journal;
 mod merge;
 mod name;
@@ -18,10 +20,11 @@ pub use builder::RunBuilder;
 pub use executables::{ByExecutables, ExecutableFilter};
 pub use file::{Earlier, FileError, MergedName, Prepared, looks_like_recording, prepare, update};
 pub use folded::{Calls, Folded, FoldedCall, FoldedSeen, Footprint};
+pub use incidence::{Incidence, Unseen};
 pub use journal::Journal;
 pub use merge::MergeError;
 pub use name::{BadName, Name};
-pub use run::{Exit, Run, RunId, Tally};
+pub use run::{ArgumentValues, Exit, MAX_VALUES, Run, RunId, Tally, ValueTally};
 pub use schema::ParseError;
 pub use seen::Seen;
 

@@ -61,6 +61,32 @@ pub struct Tally {
     pub first_ms: Option<u64>,
     /// The executables of the tasks that called it.
     pub executables: BTreeSet<PathBuf>,
+    /// The values of its arguments that carry a choice, by register. Empty if the arguments of any of the calls were not
+    /// recorded.
+    pub args: BTreeMap<u8, ArgumentValues>,
+}
+
+/// The maximum number of values of an argument that a run keeps.
+pub const MAX_VALUES: usize = 64;
+
+/// What one run recorded of one argument of a system call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArgumentValues {
+    /// Every value.
+    Each(BTreeMap<u64, ValueTally>),
+    /// More than [`MAX_VALUES`].
+    Many,
+}
+
+/// What one run recorded of one value of an argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueTally {
+    /// How many calls had it. At least 1.
+    pub count: u64,
+    /// When it was first seen, in milliseconds since the start of the run, if known.
+    pub first_ms: Option<u64>,
+    /// The executables of the tasks that used it.
+    pub executables: BTreeSet<PathBuf>,
 }
 
 /// One execution of a workload.

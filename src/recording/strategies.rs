@@ -1,6 +1,6 @@
 //! Random recordings for property tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::{Exit, Folded, Name, Recording, Run, RunId, Tally};
+use super::{ArgumentValues, Exit, Folded, Name, Recording, Run, RunId, Tally, ValueTally};
 use crate::syscall::{Arch, Syscall};
 
 /// Any recording, with up to 4 runs, some of which may be folded.
@@ -150,9 +150,23 @@ pub(crate) fn syscall() -> impl Strategy<Value = Syscall> {
 }
 
 fn tally() -> impl Strategy<Value = Tally> {
+    let values = prop_oneof![
+        3 => btree_map(0..4_u64, value(), 0..3).prop_map(ArgumentValues::Each),
+        1 => Just(ArgumentValues::Many),
+    ];
+    let args = prop_oneof![3 => Just(BTreeMap::new()), 1 => btree_map(0..6_u8, values, 0..3)];
+    (value(), args).prop_map(|(of_all, args)| Tally {
+        count: of_all.count,
+        first_ms: of_all.first_ms,
+        executables: of_all.executables,
+        args,
+    })
+}
+
+fn value() -> impl Strategy<Value = ValueTally> {
     let count = prop_oneof![1..1_000_u64, Just(u64::MAX)];
     (count, option::of(any::<u64>()), btree_set(bytes(), 0..3)).prop_map(
-        |(count, first_ms, executables)| Tally {
+        |(count, first_ms, executables)| ValueTally {
             count,
             first_ms,
             executables: executables.into_iter().map(PathBuf::from).collect(),

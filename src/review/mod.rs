@@ -11,8 +11,12 @@ mod recording_diff;
 mod risk;
 mod stats;
 
-pub use arguments::{call_with_arguments, condition};
+pub use crate::recording::{Incidence, Unseen};
+pub use arguments::{
+    DangerousValue, SeenArgument, call_with_value, condition, dangerous_values, safe_rules,
+    seen_arguments,
+};
 pub use docker::{ByDocker, Tightness, by_docker, tightness};
 pub use recording_diff::{CallDiff, RecordingDiff};
 pub use risk::{Risk, RiskClass, risk};
-pub use stats::{Incidence, Stats, Step, Unseen};
+pub use stats::{Stats, Step};

@@ -95,7 +95,8 @@ pub fn explain(profile: &Profile, recording: Option<&Recording>, native: Arch) -
     let calls = recording.map(Recording::syscalls).unwrap_or_default();
     let refused = calls.into_keys().filter(|call| {
         let name = call.name();
-        !arches.contains(&call.arch) || !name.is_some_and(|name| profile.may_execute(&name))
+        let works = |name: &str| profile.may_execute(name) || profile.replaces(name);
+        !arches.contains(&call.arch) || !name.is_some_and(|name| works(&name))
     });
     Explained {
         refused: refused.collect(),
@@ -146,7 +147,7 @@ impl<'a> ByPolicy<'a> {
             let policy = Policy {
                 extent,
                 enosys_probes: true,
-                runtime: None,
+                ..Policy::default()
             };
             // A recording without calls explains nothing.
             Some((extent, generate(recording, policy).ok()?))
@@ -238,7 +239,7 @@ mod tests {
         #[test]
         fn whatever_a_policy_writes_is_explained(recording in strategies::recording(), probes: bool) {
             for extent in [Extent::Exact, Extent::Safe, Extent::Portable] {
-                let policy = Policy { extent, enosys_probes: probes, runtime: None };
+                let policy = Policy { extent, enosys_probes: probes, ..Policy::default() };
                 let Ok(generated) = generate(&recording, policy) else { continue };
                 let explained = explain(&generated.profile, Some(&recording), Arch::NATIVE);
                 prop_assert_eq!(explained.names.len(), generated.names.len() + generated.probes.len());
@@ -276,6 +277,7 @@ mod tests {
             count: 1,
             first_ms: Some(5),
             executables: BTreeSet::new(),
+            args: std::collections::BTreeMap::new(),
         };
         run.syscalls.insert(read, tally);
         let recording = Recording::of("app".parse().unwrap(), run);

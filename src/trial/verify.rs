@@ -377,7 +377,8 @@ impl Sink for Verifier<'_> {
             Event::Lost { why, .. } => {
                 self.lost.insert(why);
             }
-            Event::Outcome { .. }
+            Event::Arguments { .. }
+            | Event::Outcome { .. }
             | Event::Runtime { .. }
             | Event::Calls { .. }
             | Event::Counted { .. }

@@ -48,6 +48,7 @@ use crate::sys::launch::Filter;
 use crate::sys::ptrace::Resume;
 use crate::sys::signal;
 use crate::sys::wait::{self, Patience};
+use crate::syscall::Arch;
 use engine::Engine;
 use recording_filter::RecordingFilter;
 
@@ -56,8 +57,13 @@ use recording_filter::RecordingFilter;
 pub struct Ptrace {
     /// Never load the recording filter.
     pub no_filter: bool,
-    /// The calls whose [`CallSite`](crate::event::CallSite) is reported. `None`: no call.
+    /// The calls whose [`CallSite`](crate::event::CallSite) or arguments are reported. `None`: no call.
     pub interest: Option<Interest>,
+}
+
+/// The ABIs of this machine.
+pub(super) fn abis() -> &'static [Arch] {
+    arch::MACHINE.abis
 }
 
 /// How tasks are stopped at their calls.

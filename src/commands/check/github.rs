@@ -5,8 +5,8 @@ use std::fmt::Write;
 use sc_record::escape::Line;
 use sc_record::format::Positions;
 use sc_record::profile::{Edit, Place};
-use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Because, Finding};
+use sc_record::syscall::arguments::call_with_arguments;
 
 use super::people::name;
 use super::report::{Report, answers, place};

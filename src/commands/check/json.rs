@@ -2,8 +2,8 @@
 
 use sc_record::event::Code;
 use sc_record::recording::Exit;
-use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Because, Caller, Finding, Unused};
+use sc_record::syscall::arguments::call_with_arguments;
 use serde_json::{Value, json};
 
 use super::report::{Report, Subject, thread};

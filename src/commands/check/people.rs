@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use itertools::Itertools;
 use sc_record::escape::{self, Line};
-use sc_record::review::call_with_arguments;
 use sc_record::review::check::{Caller, Finding, Unused, UnusedName};
 use sc_record::syscall::Arch;
+use sc_record::syscall::arguments::call_with_arguments;
 
 use super::patch::Patch;
 use super::report::{Report, Subject, answers, place, plural, thread};

@@ -6,14 +6,16 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
-use sc_record::backend::{Backend, Ebpf, Follow, Scope, Target, is_container_init};
+use sc_record::backend::{
+    Backend, Ebpf, Follow, Interest, Ptrace, Scope, Target, is_container_init,
+};
 use sc_record::event::Task;
 use sc_record::recording::{Journal, Name, Run};
 use sc_record::syscall::Syscall;
 
 use self::keep::Keep;
 use super::{exit_status, profile};
-use crate::cli::{self, RecordArgs};
+use crate::cli::{self, ArgRules, RecordArgs};
 use crate::ui::failure::NoRecord;
 use crate::ui::observation::{self, Observation};
 use crate::ui::summary::Say;
@@ -40,7 +42,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
             "sc-record: warning: {client} is recorded, and not the container, which is no child of it: sc-record container run --engine {client} -- IMAGE CMD"
         );
     }
-    let backends = backends(args, follows, known);
+    let backends = backends(args, follows, known)?;
 
     let verbosity = args.keep.verbosity;
     let observation = Observation::prepare(&target, verbosity, args.observe.progress)?;
@@ -161,17 +163,38 @@ fn process(args: &RecordArgs, process: Task) -> anyhow::Result<Target> {
     }
 }
 
-fn backends(args: &RecordArgs, follows: bool, known: BTreeSet<Syscall>) -> Vec<Box<dyn Backend>> {
+fn backends(
+    args: &RecordArgs,
+    follows: bool,
+    known: BTreeSet<Syscall>,
+) -> anyhow::Result<Vec<Box<dyn Backend>>> {
+    if args.keep.profile.args != ArgRules::Off {
+        anyhow::ensure!(
+            !args.observe.is_log_mode(),
+            "log mode can't record arguments: the kernel's records have none; use --backend ptrace"
+        );
+        anyhow::ensure!(
+            matches!(
+                args.observe.backend,
+                cli::Backend::Auto | cli::Backend::Ptrace
+            ) && args.follow.container.is_none(),
+            "the ebpf backend doesn't record arguments; use --backend ptrace"
+        );
+        return Ok(vec![Box::new(Ptrace {
+            no_filter: args.observe.no_filter,
+            interest: Some(Interest::in_arguments(args.all_args)),
+        })]);
+    }
     if follows {
-        return vec![Box::new(Follow {
+        return Ok(vec![Box::new(Follow {
             reading: observation::reading(&args.observe),
             comms: args.follow.comms.clone(),
             exes: args.follow.exes.clone(),
             duration: args.follow.duration,
             idle: args.follow.idle,
-        })];
+        })]);
     }
-    observation::backends(&args.observe, known, None)
+    Ok(observation::backends(&args.observe, known, None))
 }
 
 /// The default name of the recording: that of the target.

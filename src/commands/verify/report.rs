@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use sc_record::enforce::Runtime;
 use sc_record::escape;
 use sc_record::profile::Action;
-use sc_record::review::call_with_arguments;
+use sc_record::syscall::arguments::call_with_arguments;
 use sc_record::syscall::{Arch, Syscall};
 use sc_record::trial::{
     Denial, DenialOutcome, InjectOutcome, InjectVerdict, Injected, SaidBy, TrialEnd, Verified,

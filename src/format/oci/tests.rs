@@ -313,6 +313,7 @@ fn recording() -> Recording {
             count: 1,
             first_ms: None,
             executables: BTreeSet::from([PathBuf::from("/usr/bin/app")]),
+            args: std::collections::BTreeMap::new(),
         };
         let syscall = crate::syscall::Syscall::from_name(arch, name);
         (syscall.unwrap(), tally)
@@ -344,7 +345,7 @@ fn text_of(extent: Extent, enosys_probes: bool) -> String {
     let policy = Policy {
         extent,
         enosys_probes,
-        runtime: None,
+        ..Policy::default()
     };
     let recording = recording();
     let document = document(

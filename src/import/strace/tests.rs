@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::syscall::Syscall;
+use crate::syscall::arguments::call_with_arguments;
 
 const OPTIONS: StraceOptions = StraceOptions {
     native: Arch::X86_64,
@@ -46,6 +47,9 @@ fn outcome(
             Event::Lost { count, why } => writeln!(text, "lost {count:?}: {why}"),
             Event::Outcome { task, outcome } => writeln!(text, "{task} {outcome:?}"),
             Event::Runtime { syscall, .. } => writeln!(text, "runtime {syscall}"),
+            Event::Arguments { syscall, args } => {
+                writeln!(text, "{}", call_with_arguments(syscall, &args))
+            }
         };
     };
     let summary = import_strace(sources, options, &mut sink, &mut |problem| {

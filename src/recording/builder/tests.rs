@@ -3,6 +3,7 @@ use std::fmt::Write;
 use proptest::prelude::*;
 
 use super::*;
+use crate::recording::ArgumentValues;
 use crate::syscall::Arch;
 
 fn call(task: i32, nr: i32) -> Event {
@@ -461,4 +462,63 @@ proptest! {
         }
         prop_assert_eq!(summary(&build(late)), summary(&build(events)));
     }
+}
+
+/// `socket` with this domain.
+fn socket(task: i32, domain: u64) -> [Event; 2] {
+    let syscall = Syscall {
+        arch: Arch::X86_64,
+        nr: 41,
+    };
+    // The upper half of an int can hold anything.
+    let args = [0xdead_0000_0000 | domain, 1, 0, 0, 0, 0];
+    [call(task, 41), Event::Arguments { syscall, args }]
+}
+
+fn domains(run: &Run) -> Option<&ArgumentValues> {
+    let syscall = Syscall {
+        arch: Arch::X86_64,
+        nr: 41,
+    };
+    run.syscalls[&syscall].args.get(&0)
+}
+
+#[test]
+fn the_values_of_arguments_have_their_counts_and_executables() {
+    let events = [exec(1, "/bin/a"), fork(1, 2), exec(2, "/bin/b")];
+    let calls = [socket(1, 2), socket(2, 2), socket(1, 10)];
+    let run = build(events.into_iter().chain(calls.into_iter().flatten()));
+    let Some(ArgumentValues::Each(values)) = domains(&run) else {
+        panic!("{run:?}")
+    };
+    let shown: Vec<_> = (values.iter())
+        .map(|(value, tally)| (*value, tally.count, tally.executables.len()))
+        .collect();
+    assert_eq!(shown, [(2, 2, 2), (10, 1, 1)]);
+}
+
+#[test]
+fn too_many_values_are_many() {
+    for (values, many) in [(64, false), (65, true)] {
+        let calls = (0..values).flat_map(|domain| socket(1, domain));
+        let run = build([exec(1, "/bin/a")].into_iter().chain(calls));
+        assert_eq!(domains(&run) == Some(&ArgumentValues::Many), many);
+    }
+}
+
+#[test]
+fn values_of_some_of_the_calls_only_are_not_kept() {
+    let calls = socket(1, 2).into_iter().chain([call(1, 41)]);
+    let run = build([exec(1, "/bin/a")].into_iter().chain(calls));
+    assert_eq!(domains(&run), None);
+}
+
+#[test]
+fn a_value_is_credited_to_the_parent_s_executable_once_it_is_known() {
+    let early = socket(2, 2).into_iter().chain([fork(1, 2)]);
+    let run = build([exec(1, "/bin/a")].into_iter().chain(early));
+    let Some(ArgumentValues::Each(values)) = domains(&run) else {
+        panic!("{run:?}")
+    };
+    assert_eq!(values[&2].executables, BTreeSet::from(["/bin/a".into()]));
 }

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::RunText;
 use crate::recording::{
-    BadName, Exit, Folded, FoldedCall, FoldedSeen, Footprint, Name, Run, RunId, Tally,
+    ArgumentValues, BadName, Exit, Folded, FoldedCall, FoldedSeen, Footprint, MAX_VALUES, Name,
+    Run, RunId, Tally, ValueTally,
 };
 use crate::syscall::{Arch, Syscall, UnknownArch};
 
@@ -297,6 +298,101 @@ pub(super) struct TallyText {
     )]
     first_ms: Option<u64>,
     executables: Vec<Bytes>,
+    #[serde(
+        default,
+        deserialize_with = "registers",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    args: BTreeMap<u8, ValuesText>,
+}
+
+fn registers<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<u8, ValuesText>, D::Error> {
+    unique(d, |key| match key.as_bytes() {
+        [register @ b'0'..=b'5'] => Ok((register - b'0', PhantomData)),
+        _ => Err(format!("{key:?} is not a register from 0 to 5")),
+    })
+}
+
+/// The values of an argument, each with its tally, or `null` if there are too many.
+#[derive(Serialize, Deserialize)]
+struct ValuesText(Option<ValueTallies>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "the tally of a value")]
+struct ValueTallyText {
+    #[serde(deserialize_with = "count")]
+    count: u64,
+    #[serde(
+        default,
+        deserialize_with = "some",
+        skip_serializing_if = "Option::is_none"
+    )]
+    first_ms: Option<u64>,
+    executables: Vec<Bytes>,
+}
+
+/// The tallies of values, which are hexadecimal numbers.
+struct ValueTallies(BTreeMap<u64, ValueTallyText>);
+
+impl Serialize for ValueTallies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let values = self.0.iter();
+        serializer.collect_map(values.map(|(value, tally)| (format!("{value:#x}"), tally)))
+    }
+}
+
+impl<'de> Deserialize<'de> for ValueTallies {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ValueTallies, D::Error> {
+        let values = unique(deserializer, |key| {
+            let digits = key.strip_prefix("0x");
+            let value = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            match value.filter(|value| format!("{value:#x}") == key) {
+                Some(value) => Ok((value, PhantomData)),
+                None => Err(format!("{key:?} is not a value such as 0x1f")),
+            }
+        })?;
+        if values.len() > MAX_VALUES {
+            let problem = format!("an argument has more than {MAX_VALUES} values");
+            return Err(de::Error::custom(problem));
+        }
+        Ok(ValueTallies(values))
+    }
+}
+
+impl From<&ArgumentValues> for ValuesText {
+    fn from(values: &ArgumentValues) -> ValuesText {
+        ValuesText(match values {
+            ArgumentValues::Many => None,
+            ArgumentValues::Each(values) => {
+                let values = values.iter().map(|(&value, tally)| {
+                    let text = ValueTallyText {
+                        count: tally.count,
+                        first_ms: tally.first_ms,
+                        executables: texts(&tally.executables),
+                    };
+                    (value, text)
+                });
+                Some(ValueTallies(values.collect()))
+            }
+        })
+    }
+}
+
+impl From<ValuesText> for ArgumentValues {
+    fn from(text: ValuesText) -> ArgumentValues {
+        let Some(ValueTallies(values)) = text.0 else {
+            return ArgumentValues::Many;
+        };
+        let values = values.into_iter().map(|(value, text)| {
+            let tally = ValueTally {
+                count: text.count,
+                first_ms: text.first_ms,
+                executables: paths(text.executables),
+            };
+            (value, tally)
+        });
+        ArgumentValues::Each(values.collect())
+    }
 }
 
 /// A call that was not seen is not in the file.
@@ -310,6 +406,12 @@ impl From<&Tally> for TallyText {
             count: tally.count,
             first_ms: tally.first_ms,
             executables: texts(&tally.executables),
+            args: convert(
+                tally
+                    .args
+                    .iter()
+                    .map(|(&register, values)| (register, values)),
+            ),
         }
     }
 }
@@ -320,6 +422,7 @@ impl From<TallyText> for Tally {
             count: text.count,
             first_ms: text.first_ms,
             executables: paths(text.executables),
+            args: convert(text.args),
         }
     }
 }

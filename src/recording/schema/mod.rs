@@ -4,7 +4,7 @@
 //! rewritten, and what isn't understood would be lost. A new field means a new schema number. Files of every older schema
 //! are read:
 //!
-//! - 1 has no `folded`, `aggregated`, `runtime` and `not_observed`, and `tasks` and `first_ms` have a value.
+//! - 1 has no `folded`, `aggregated`, `runtime`, `not_observed` and `args`, and `tasks` and `first_ms` have a value.
 
 mod fields;
 mod layout;
@@ -345,6 +345,9 @@ impl<const N: u64> TryFrom<RunText<N>> for Run {
             runtime: convert(text.runtime.map(|calls| calls.0).unwrap_or_default()),
             not_observed: text.not_observed.map(|calls| calls.0).unwrap_or_default(),
         };
+        if N == 1 && run.syscalls.values().any(|tally| !tally.args.is_empty()) {
+            return Err("schema 1 has no `args`");
+        }
         let untimed = run.syscalls.values().any(|tally| tally.first_ms.is_none());
         if N == 1 && (run.tasks.is_none() || untimed) {
             return Err("in schema 1, `tasks` and `first_ms` have a value");

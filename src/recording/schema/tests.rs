@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::recording::{Exit, Folded, Name, RunId, Tally, strategies};
+use crate::recording::{ArgumentValues, Exit, Folded, Name, RunId, Tally, ValueTally, strategies};
 use crate::syscall::{Arch, Syscall};
 
 /// The recording of every field, and of every way to write one.
@@ -12,6 +12,7 @@ fn example() -> Recording {
             count,
             first_ms: Some(first_ms),
             executables,
+            args: BTreeMap::new(),
         };
         (Syscall { arch, nr }, tally)
     };
@@ -66,6 +67,24 @@ fn newest() -> Recording {
         arch: Arch::X86_64,
         nr: 0,
     };
+    let socket = Syscall {
+        arch: Arch::X86_64,
+        nr: 41,
+    };
+    let value = ValueTally {
+        count: 1,
+        first_ms: Some(2),
+        executables: BTreeSet::from(["/usr/bin/cat".into()]),
+    };
+    let values = BTreeMap::from([(2, value.clone()), (10, value)]);
+    let of_socket = Tally {
+        count: 2,
+        first_ms: Some(2),
+        executables: BTreeSet::from(["/usr/bin/cat".into()]),
+        args: BTreeMap::from([(0, ArgumentValues::Each(values)), (1, ArgumentValues::Many)]),
+    };
+    let with_args = recording.runs.values_mut().next().unwrap();
+    with_args.syscalls.insert(socket, of_socket);
     let run = |number: u8, duration_ms| {
         let id = format!("0198c0de-0000-7000-8000-0000000000{number:02}");
         let mut run = Run {
@@ -203,6 +222,11 @@ fn what_is_wrong_is_said_with_line_and_column() {
         ),
         ("-8000-000000000011", "-8000-000000000012"),
         ("-8000-000000000011", "-8000-000000000013"),
+        (r#""0x2": "#, r#""2": "#),
+        (r#""0x2": "#, r#""0x02": "#),
+        (r#""0x2": "#, r#""0xa": "#),
+        (r#""args": {"0""#, r#""args": {"6""#),
+        (r#""args": {"0""#, r#""args": {"1""#),
         (r#""longest_ms": 2500,"#, ""),
         (r#""longest_ms": 2500"#, r#""longest_ms": 2500, "more": 1"#),
         (r#""schema": 2"#, r#""schema": 0"#),

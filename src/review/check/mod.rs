@@ -285,7 +285,8 @@ pub fn check(profile: &Profile, answers: &Answers, evidence: &Evidence, terms: &
                 callers: tally.callers.clone(),
                 by_others: tally.by_others,
             };
-            if terms.tolerated.contains(&syscall.to_string()) {
+            let name = syscall.to_string();
+            if terms.tolerated.contains(&name) || profile.replaces(&name) {
                 delta.tolerated.push(finding);
             } else if decided {
                 delta.missing.add(&finding);

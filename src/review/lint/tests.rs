@@ -73,6 +73,7 @@ impl Case {
                 count: 1,
                 first_ms: None,
                 executables: BTreeSet::new(),
+                args: std::collections::BTreeMap::new(),
             };
             run.syscalls.insert(call, tally);
         }

@@ -175,6 +175,11 @@ impl Engine<'_> {
         info: Option<SyscallInfo>,
     ) -> Result<(), Died> {
         let task = stopped.task();
+        let wants_arguments = self.interest.wants_arguments(syscall);
+        let info = match info {
+            None if wants_arguments => Some(stopped.syscall_info()?),
+            known => known,
+        };
         let site = match &mut self.sites {
             None => None,
             Some(sites) => sites.of_call(stopped, syscall, info)?,
@@ -189,6 +194,18 @@ impl Engine<'_> {
             syscall,
             site,
         });
+        if let Some(SyscallOp::Entry { mut args, .. }) = info.map(|info| info.op)
+            && wants_arguments
+        {
+            if self.specials.get(syscall) == Some(Special::Clone3) {
+                // `struct clone_args` begins with them.
+                let Some(flags) = stopped.read_word(args[0]) else {
+                    return Ok(());
+                };
+                args[0] = flags;
+            }
+            self.sink.event(Event::Arguments { syscall, args });
+        }
         Ok(())
     }
 

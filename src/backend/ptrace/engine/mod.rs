@@ -83,6 +83,7 @@ pub(super) struct Engine<'a> {
     vsyscall: Option<Vsyscall>,
     /// Who makes calls, if anybody asked.
     sites: Option<Sites>,
+    interest: Interest,
     waiter: Waiter,
     alarms: BinaryHeap<Reverse<(Instant, Alarm)>>,
     sink: &'a mut dyn Sink,
@@ -101,6 +102,7 @@ impl<'a> Engine<'a> {
         stop: &'a StopRequest,
         job: Option<&'a Job>,
     ) -> Engine<'a> {
+        let sites = interest.filter(|interest| interest.has_sites());
         let hide_no_new_privs =
             filter.is_some() && !myself.can_load_filters && !myself.no_new_privs;
         Engine {
@@ -115,10 +117,11 @@ impl<'a> Engine<'a> {
             undos_of_the_dead: VecDeque::new(),
             specials: SpecialTable::new(),
             vsyscall: match filter {
-                None if interest.is_none_or(wants_vsyscalls) => Vsyscall::new(),
+                None if sites.is_none_or(wants_vsyscalls) => Vsyscall::new(),
                 _ => None,
             },
-            sites: interest.cloned().map(Sites::new),
+            sites: sites.cloned().map(Sites::new),
+            interest: interest.cloned().unwrap_or_default(),
             waiter: Waiter::default(),
             alarms: BinaryHeap::new(),
             sink,

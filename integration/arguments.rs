@@ -1,0 +1,170 @@
+//! `--args`: rules for arguments, from the recording to the kernel.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::process::{Ended, Room};
+use crate::support::programs;
+use crate::support::recorder::{Files, PROGRAM};
+
+const REFUSED: &str = "Operation not permitted";
+
+/// The profile of three runs that only make a thread and a socket.
+fn recorded(room: &Room) -> (Files, PathBuf) {
+    let files = Files::new(room);
+    let program = programs::workload("arguments");
+    for _ in 0..3 {
+        let ended = room.run(files.command(&["--args"]).arg(&program));
+        assert_eq!(
+            (ended.code(), &*ended.stdout),
+            (0, "AF_INET ok\n"),
+            "{}",
+            ended.stderr
+        );
+    }
+    (files, program)
+}
+
+fn sc_record(room: &Room, args: &[&str], files: &[&PathBuf]) -> Ended {
+    let mut command = Command::new(PROGRAM);
+    room.run(command.args(args).args(files))
+}
+
+fn profile_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[apply(test)]
+fn a_profile_allows_the_arguments_that_were_used_and_what_is_equal_to_them() {
+    let room = Room::new();
+    let (files, program) = recorded(&room);
+    let mut command = Command::new(PROGRAM);
+    command
+        .arg("run")
+        .arg(&files.profile)
+        .arg("--")
+        .arg(program)
+        .arg("try");
+    let ended = room.run(&mut command);
+    let expected = format!(
+        "AF_INET ok\nSOCK_CLOEXEC ok\nupper half ok\nAF_ALG {REFUSED}\nSOCK_RAW {REFUSED}\nW+X {REFUSED}\n\
+         CLONE_NEWUSER {REFUSED}\n"
+    );
+    assert_eq!(ended.stdout, expected, "{}", ended.stderr);
+}
+
+#[apply(test)]
+fn the_kernel_gives_each_answer_of_the_rules() {
+    let room = Room::new();
+    let (files, _) = recorded(&room);
+    let proved = sc_record(&room, &["inspect", "--prove"], &[&files.profile]);
+    assert_eq!(proved.code(), 0, "{}{}", proved.stdout, proved.stderr);
+}
+
+#[apply(test)]
+fn without_enough_runs_safe_leaves_arguments_free_and_explain_says_so() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let program = programs::workload("arguments");
+    room.run(files.command(&["--args"]).arg(&program));
+    let compared = |args: &[&str]| {
+        let args = [&["generate", "-o", "-"], args].concat();
+        let profile = profile_of(&sc_record(&room, &args, &[&files.recording]).stdout);
+        let rules = profile["syscalls"].as_array().unwrap().clone();
+        rules
+            .iter()
+            .filter(|rule| rule.get("args").is_some())
+            .count()
+    };
+    assert_eq!(compared(&["--args"]), 0);
+    assert_eq!(compared(&[]), 0);
+    assert!(compared(&["--args=exact"]) > 0);
+    let recording = files.recording.to_str().unwrap();
+    let explained = sc_record(
+        &room,
+        &["explain", "--recording", recording],
+        &[&files.profile],
+    );
+    let why = "  socket domain: only 1 of 3 runs that are needed have the call\n";
+    assert!(explained.stdout.contains(why), "{}", explained.stdout);
+}
+
+#[apply(test)]
+fn explain_names_the_values_and_the_rules() {
+    let room = Room::new();
+    let (files, _) = recorded(&room);
+    let recording = files.recording.to_str().unwrap();
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["explain", "--recording", recording])
+        .arg(&files.profile)
+        .arg("socket");
+    let explained = room.run(&mut command).stdout;
+    for line in [
+        "socket: SCMP_ACT_ALLOW if domain == AF_INET and type == SOCK_STREAM and protocol == 0x0\n",
+        "argument domain: AF_INET 3 times\n",
+        "argument type: --args safe allows SOCK_STREAM\n",
+    ] {
+        assert!(explained.contains(line), "{explained}");
+    }
+    let all = sc_record(
+        &room,
+        &["explain", "--recording", recording],
+        &[&files.profile],
+    )
+    .stdout;
+    assert!(
+        all.contains("clone3 answers ENOSYS under --args safe"),
+        "{all}"
+    );
+    assert!(!all.contains("recorded, but not allowed"), "{all}");
+}
+
+#[apply(test)]
+fn dangerous_values_are_warned_about_with_their_cve() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let program = programs::workload("arguments");
+    room.run(files.command(&["--args"]).arg(&program).arg("try"));
+    let generated = sc_record(&room, &["generate", "-o", "none"], &[&files.recording]);
+    for warning in [
+        "dangerous: socket(AF_ALG, …) reaches the kernel's crypto code without privileges (CVE-2026-31431)\n",
+        "dangerous: mmap(…, PROT_WRITE|PROT_EXEC, …) makes memory that is writable and executable\n",
+        "dangerous: clone(SIGCHLD|CLONE_NEWUSER, …) gives all capabilities in a new user namespace (CVE-2022-0185)\n",
+    ] {
+        assert!(generated.stderr.contains(warning), "{}", generated.stderr);
+    }
+}
+
+#[apply(test)]
+fn backends_that_see_no_arguments_say_so() {
+    let room = Room::new();
+    for (options, why) in [
+        (
+            &["--args", "--log-mode"][..],
+            "log mode can't record arguments",
+        ),
+        (
+            &["--args", "--backend", "ebpf"],
+            "the ebpf backend doesn't record arguments",
+        ),
+    ] {
+        let files = Files::new(&room);
+        let ended = room.run(files.command(options).arg("true"));
+        assert_eq!(ended.code(), 125);
+        assert!(ended.stderr.contains(why), "{}", ended.stderr);
+    }
+}
+
+#[apply(test)]
+fn flags_of_files_are_recorded_on_request() {
+    let room = Room::new();
+    for (options, recorded) in [(&["--args"][..], false), (&["--args", "--all-args"], true)] {
+        let files = Files::new(&room);
+        room.run(files.command(options).arg("true"));
+        let openat = &files.run().0["syscalls"]["x86_64"]["openat"];
+        assert_eq!(openat["args"].is_object(), recorded, "{openat}");
+    }
+}
