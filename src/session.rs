@@ -21,11 +21,11 @@ pub struct Session<'a> {
     pub target: &'a Target,
     /// Ends the recording early.
     pub stop: &'a Stop,
-    /// The journal for new calls while the recording goes on.
+    /// The journal for new calls.
     pub journal: Option<&'a Journal>,
 }
 
-/// Observes a recording while it goes on.
+/// Observes a recording.
 pub trait Observer {
     /// The next event of a run, which its builder is about to count.
     fn event(&mut self, _event: &Event, _run: &RunBuilder) {}

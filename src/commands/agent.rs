@@ -67,7 +67,7 @@ fn print_profile(args: &AgentArgs) -> anyhow::Result<()> {
 }
 
 fn listen(args: &AgentArgs) -> anyhow::Result<()> {
-    // Before signals are blocked, which it would inherit.
+    // First, since it would inherit blocked signals.
     let (keeper, mut process) = start_keeper(&args.socket).context("can't start the keeper")?;
     let target = Target::Scope(Scope::Everything);
     let stop = Stop::new().context("can't handle signals")?;
@@ -89,7 +89,7 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
         scope.spawn(move || runs.into_iter().for_each(|run| save(args, run)));
         let mut say = Notices(args.verbosity);
         session.record_each(&mut say, &mut move |run| {
-            // The other end lives as long as there is anything to be saved.
+            // The receiver lives until the last run is saved.
             let _ = ended.send(run);
         })
     });
@@ -108,8 +108,8 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
     Ok(recorded?)
 }
 
-/// Starts the process that answers when this one has ended. It is in a process group of its own: what ends the agent from the
-/// terminal doesn't reach it.
+/// Starts the process that answers when this one has ended. It has its own process group, so that ^C in the terminal ends
+/// only the agent.
 fn start_keeper(socket: &Path) -> anyhow::Result<(Keeper, Child)> {
     let (keeper, theirs) = Keeper::pair()?;
     let mut command = Command::new("/proc/self/exe");
@@ -123,7 +123,7 @@ fn start_keeper(socket: &Path) -> anyhow::Result<(Keeper, Child)> {
     Ok((keeper, command.spawn()?))
 }
 
-/// Adds a container's run to the recording of its name, and says so.
+/// Adds a container's run to the recording of its name, and reports it.
 fn save(args: &AgentArgs, run: Run) {
     let said = |key: &str| run.labels.get(key).cloned().unwrap_or_default();
     let (container, asked) = (said("container"), said(NAME_LABEL));

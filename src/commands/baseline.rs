@@ -51,11 +51,11 @@ pub(super) fn baseline(args: &BaselineArgs) -> anyhow::Result<u8> {
         let recording = scope.spawn(move || {
             let mut ready = Ready(listening);
             session.record_each(&mut ready, &mut |run| {
-                // Nobody waits for what comes later.
+                // Fails once the measurement is over.
                 let _ = ended.send(run);
             })
         });
-        // It fails if the agent could not begin, and has said why.
+        // It fails if the agent could not begin: the thread returns the reason.
         let measured = is_listening.recv().is_ok().then(|| {
             let bundle = Bundle::make(room.path(), &socket, args)?;
             measure(args, &bundle, &runs)
@@ -105,7 +105,7 @@ fn measure(
     };
     let container = args.exec.then(|| bundle.start_container()).transpose()?;
     let mut without_new = 0;
-    // Alone, and while others start: the threads of runc then don't make the same calls.
+    // One at a time, and concurrently: runc's threads then make other calls.
     for at_once in [1, 4].into_iter().cycle() {
         if without_new >= args.saturation {
             break;
@@ -164,7 +164,7 @@ const PROGRAM: [&str; 3] = ["execve", "exit", "exit_group"];
 /// How often a container is started to see whether a call is needed: runc's threads don't always make the same calls.
 const TRIALS: u32 = 4;
 
-/// The version, as the runtime says it.
+/// The version that the runtime prints.
 fn version(runtime: Runtime) -> anyhow::Result<String> {
     let said = Command::new(runtime.name()).arg("--version").output();
     let said = said.with_context(|| format!("can't execute {runtime}"))?;
@@ -270,7 +270,7 @@ impl<'a> Bundle<'a> {
         let directory = self.directory(ID, &["/program", "waits"], &self.seccomp)?;
         let mut run = self.runtime();
         run.args(["run", "--detach", "--bundle"]).arg(&directory);
-        // What runs on would keep a pipe open.
+        // The container would keep a pipe open.
         let status = run.arg(ID).stderr(Stdio::inherit()).status()?;
         let container = Container(self, ID);
         anyhow::ensure!(status.success(), "{} can't start a container", self.runtime);
@@ -399,7 +399,7 @@ struct Ready(mpsc::Sender<()>);
 impl Observer for Ready {
     fn notice(&mut self, notice: Notice) {
         if let Notice::Progress(_) = notice {
-            // Whoever waited has begun.
+            // Fails if the receiver has gone.
             let _ = self.0.send(());
         }
     }

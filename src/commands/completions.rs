@@ -7,9 +7,9 @@ use super::exit_status;
 use crate::cli::{Cli, CompletionsArgs};
 use crate::ui::output;
 
-/// What is replaced in the script for bash that `clap_complete` 4.6.11 generates.
+/// Replacements in the script for bash that `clap_complete` 4.6.11 generates.
 const BASH: &[(&str, &str)] = &[
-    // It writes the dash of the name in two ways, so that no verb is found.
+    // It spells the name's dash in two ways, so that no verb is found.
     ("sc__subcmd__record", "sc__record"),
     // What follows `--` is a command line of its own: a function of bash-completion completes it. Without that, bash
     // completes file names.

@@ -176,7 +176,7 @@ fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
         Ok(run)
     };
 
-    // A filter that allows everything: it tells when the runtime has loaded the profile.
+    // A filter that allows everything: its notification shows when the runtime has loaded the profile.
     let arches = Profile::log_all([Arch::NATIVE]).listed().collect();
     let everything = Profile::new(Action::Allow).with_architectures(Some(arches));
     let first = record(&everything)?;

@@ -40,7 +40,7 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     let runtime = args.runtime.map(|runtime| {
         let known = baselines(Path::new(super::baseline::DIRECTORY));
         let calls = RuntimeCalls::of(&known, runtime, args.no_new_privs, args.exec);
-        // It lives as long as the program.
+        // Used until the program ends.
         &*Box::leak(Box::new(calls))
     });
     let policy = Policy {
@@ -73,7 +73,7 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     Ok(exit_status::CLEAN)
 }
 
-/// The baselines that this build has, and those that were measured here.
+/// The built-in baselines, and those measured on this machine.
 pub(super) fn baselines(measured: &Path) -> Vec<Baseline> {
     let files = fs::read_dir(measured).into_iter().flatten().flatten();
     let measured = files.filter_map(|file| {

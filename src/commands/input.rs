@@ -26,7 +26,7 @@ pub(super) fn profile(path: &Path, args: &ReadArgs) -> anyhow::Result<Loaded> {
 
 /// Reads a profile or a recording.
 pub(super) fn either(path: &Path, args: &ReadArgs) -> anyhow::Result<Input> {
-    // Once, since it may be a pipe.
+    // Read once, since it may be a pipe.
     let bytes = read_file(path, FileKind::Recording)?;
     if looks_like_recording(&bytes) {
         return parse_recording(path, &bytes).map(Input::Recording);

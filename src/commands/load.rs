@@ -21,7 +21,7 @@ pub(super) struct Loaded {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Reads a profile. `into` is the format that it will be written in, if any; `lossy` omits what no profile holds.
+/// Reads a profile. `into` is the format to write it in, if any; with `lossy`, parts that no profile can hold are omitted.
 pub(super) fn load(
     path: &Path,
     args: &ReadArgs,

@@ -28,7 +28,6 @@ mod stats;
 mod verify;
 
 use crate::cli::{Cli, Verb};
-// For the verbs.
 use crate::exit_status;
 
 /// Executes the command line, and returns the exit status.

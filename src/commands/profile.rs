@@ -62,7 +62,7 @@ pub(super) fn of(recording: &Recording, args: ProfileArgs) -> Result<Document<'_
     of_policy(recording, args, args.into())
 }
 
-/// The profile of a recording under a policy that says more than the options.
+/// The profile of a recording, with a policy that the options alone don't determine.
 pub(super) fn of_policy(
     recording: &Recording,
     args: ProfileArgs,

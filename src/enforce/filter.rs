@@ -129,7 +129,7 @@ pub enum FilterNote {
     /// with a native call.
     NativeNotListed,
     /// A call can also be made through socketcall(2) or ipc(2), which have its arguments behind a pointer. Made that way, it
-    /// matches the rule whatever the arguments are, as in runc.
+    /// matches the rule with any arguments, as in runc.
     ArgsUnseen {
         /// The call's place in the profile.
         place: Place,

@@ -66,7 +66,7 @@ fn parse(bytes: &[u8], input: &mut Input<'_>) -> Result<Parsed, ParseError> {
     Ok(Parsed::new(Format::Bpf, profile, places))
 }
 
-/// What one ABI says of a name.
+/// The answers of one ABI, by name.
 type Answers = BTreeMap<String, FilterAnswer>;
 
 fn profile(program: &Program, input: &mut Input<'_>) -> Result<Profile, ParseError> {
@@ -97,7 +97,7 @@ fn profile(program: &Program, input: &mut Input<'_>) -> Result<Profile, ParseErr
     let mut rules = Rules::default();
     let names: BTreeSet<&String> = answers.values().flat_map(Answers::keys).collect();
     for name in names {
-        // What goes through socketcall(2) and ipc(2) comes from the names of the calls.
+        // These rules come from the names of the calls that can be made through them.
         if matches!(name.as_str(), "socketcall" | "ipc") && multiplexes(&answers, name) {
             continue;
         }
@@ -134,8 +134,8 @@ fn multiplexes(answers: &BTreeMap<Arch, Answers>, name: &str) -> bool {
     outcomes.any(|outcome| outcome.always().is_none())
 }
 
-/// Comparisons of 32-bit ABIs have no upper halves, so they differ from the native ones although one rule makes both. Which
-/// one is right shows when the profile is compiled again.
+/// One rule makes different comparisons on 32-bit and 64-bit ABIs, since the former have no upper halves. Compiling the
+/// profile again shows whether one rule did.
 fn same_narrow(outcomes: &[Option<&FilterAnswer>]) -> bool {
     outcomes
         .iter()
@@ -160,7 +160,7 @@ fn named(table: &ArchAnswers, input: &mut Input<'_>) -> Result<Answers, ParseErr
     Ok(answers)
 }
 
-/// Rules that are being put together.
+/// The rules so far.
 #[derive(Default)]
 struct Rules {
     plain: BTreeMap<Action, Vec<String>>,
@@ -205,7 +205,7 @@ impl Rules {
     }
 }
 
-/// Conditions as comparisons: a list for each alternative. `None` where a profile can't compare so.
+/// Conditions as comparisons: a list for each alternative. `None` if no profile has such comparisons.
 fn alternatives(conditions: &[Condition]) -> Option<Vec<Vec<ArgCmp>>> {
     let mut alternatives: Vec<Vec<ArgCmp>> = vec![Vec::new()];
     let mut seen = BTreeSet::new();
@@ -249,7 +249,7 @@ fn alternatives(conditions: &[Condition]) -> Option<Vec<Vec<ArgCmp>>> {
     Some(alternatives)
 }
 
-/// The comparisons one of which holds for the numbers in ranges.
+/// The alternative comparisons that hold for the numbers in ranges.
 fn comparisons(index: u8, ranges: &[(u64, u64)], greatest: u64) -> Option<Vec<ArgCmp>> {
     let compare = |op, value| ArgCmp::new(index.into(), op, value, None).ok();
     if let [(0, below), (above, last)] = ranges[..]
@@ -281,7 +281,7 @@ fn verify(
         let what = format!("the profile can't be verified: {why}");
         ParseError::new(Some(at(0)), ParseErrorKind::Unsaid(what))
     };
-    // What is left out is compared again, since rules for one call can make others (socketcall).
+    // Compared again without them, since a rule for one call can make others (socketcall).
     for _ in 0..2 {
         let (compiled, _) = compiled(profile, input.reading.compile).map_err(failed)?;
         let mut wrong = BTreeSet::new();

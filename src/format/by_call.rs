@@ -6,17 +6,17 @@ use super::RenderError;
 use super::writing::Output;
 use crate::profile::{Action, ArgCmp, Flag, Place, Profile, Rule};
 
-/// What a profile says of one call beside its default.
+/// A profile's answer to one call, if it isn't always the default action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said<'a> {
-    /// The same whatever the arguments are.
+    /// The same for all arguments.
     Always(Action),
-    /// This for each of the alternatives whose comparisons hold, otherwise the default.
+    /// The action of the alternative whose comparisons hold; the default action if none does.
     When(Vec<(&'a [ArgCmp], Action)>),
 }
 
-/// The calls of a profile, by name. Rules that answer what the default action does are left out, as runc does. A call
-/// that rules contradict each other about is lost.
+/// The calls of a profile, by name. Like runc, it leaves out rules with the default action. A call with contradicting rules
+/// is lost.
 pub(super) fn calls<'a>(
     profile: &'a Profile,
     out: &mut Output<'_>,
@@ -60,7 +60,7 @@ pub(super) fn calls<'a>(
     Ok(calls)
 }
 
-/// Loses what only matters to a container runtime: flags other than the usual one, and a listener.
+/// Loses the parts for container runtimes only: flags other than the usual one, and a listener.
 pub(super) fn without_loading(profile: &Profile, out: &mut Output<'_>) -> Result<(), RenderError> {
     for flag in profile.flags().into_iter().flatten() {
         if *flag != Flag::SpecAllow {
@@ -73,7 +73,7 @@ pub(super) fn without_loading(profile: &Profile, out: &mut Output<'_>) -> Result
     Ok(())
 }
 
-/// Whether a name can stand in a text without quotes. Anything else could be read as something else.
+/// Whether a name can be written without quotes.
 pub(super) fn is_plain(name: &str) -> bool {
     let first = name.bytes().next();
     first.is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')

@@ -14,7 +14,7 @@ pub struct Conditional {
     pub position: Option<Position>,
 }
 
-/// The conditions of a profile in Docker's dialect, and its `archMap`; nothing for what isn't JSON.
+/// The conditions of a profile in Docker's dialect, and its `archMap`; none for a file that isn't JSON.
 #[must_use]
 pub fn conditionals(bytes: &[u8]) -> Vec<Conditional> {
     let Ok(text) = std::str::from_utf8(bytes) else {

@@ -32,8 +32,7 @@ impl Outline<'_> {
     }
 }
 
-/// The format of a file, as far as its content shows. A file in none of the formats gets one whose reader can say what is
-/// wrong with it.
+/// The format of a file by its content. For a file in no known format, it is one whose reader reports the problem.
 #[must_use]
 pub fn detect(bytes: &[u8]) -> Format {
     let formats = || Format::ALL.iter().copied();

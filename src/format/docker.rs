@@ -5,7 +5,7 @@
 //! A [`DockerProfile`] holds all of it. Engines resolve it for the container, here a [`Machine`], before they give it to
 //! the runtime.
 //!
-//! Empty comments, conditions and lists of arguments have no meaning and are not kept.
+//! Empty comments, conditions and lists of arguments are not kept.
 
 use std::sync::Arc;
 
@@ -261,7 +261,7 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
     let path = move |place: Place| {
         let mut place = place;
         let legacy = match &mut place {
-            // They can come from the map, where the number means something else.
+            // They may come from the map, where indices mean something else.
             Place::Architecture(_) => return Some(Path::default().field("architectures")),
             Place::DefaultAction => false,
             Place::Rule(rule) | Place::Name { rule, .. } | Place::Arg { rule, .. } => {
@@ -491,7 +491,7 @@ fn render(profile: &DockerProfile, out: &mut Output<'_>) -> Result<String, Rende
     })
 }
 
-/// `None`: the rule has a condition that the format lacks, and is left out.
+/// `None` if the rule is left out, since the format lacks its condition.
 fn write_syscall(
     rule: &DockerRule,
     index: usize,

@@ -181,7 +181,7 @@ fn insert(text: &str, list: &List, at: usize, value: &impl Serialize) -> Option<
     let Some(first) = items.first() else {
         return splice(text, list.inside.clone(), &compact(value)?);
     };
-    // What is between the neighbours, or before the only one.
+    // The text between the neighbours, or before the only item.
     let between = |left: usize| {
         let between = items.get(left)?.end..items.get(left + 1)?.start;
         Some(text.get(between)?.to_owned())
@@ -199,7 +199,7 @@ fn insert(text: &str, list: &List, at: usize, value: &impl Serialize) -> Option<
     splice(text, end..end, &(separator + &value))
 }
 
-/// Puts strings into a list, one after another, as [`insert`] does.
+/// Inserts several strings, each as [`insert`] does.
 fn insert_all(text: &str, into: &List, new: &[(usize, &String)]) -> Option<String> {
     let Some((first, last)) = into.items.first().zip(into.items.last()) else {
         let names: Vec<String> = new.iter().try_fold(Vec::new(), |mut names, (at, name)| {
@@ -236,7 +236,7 @@ fn insert_all(text: &str, into: &List, new: &[(usize, &String)]) -> Option<Strin
     splice(text, first.start..last.end, &all)
 }
 
-/// Takes items out of a list, but not all.
+/// Removes some items of a list.
 fn remove_all(text: &str, list: &List, gone: &[bool]) -> Option<String> {
     let items = &list.items;
     let last_kept = gone.iter().rposition(|gone| !gone)?;
@@ -325,7 +325,7 @@ fn laid_out(text: &str, value: &impl Serialize, separator: &str) -> Option<Strin
     Some(pretty.replace('\n', &format!("{newline}{indent}")))
 }
 
-/// By how much a text indents: what its first key is indented by.
+/// The indentation of a text: that of its first key.
 fn indent_of(text: &str) -> &str {
     let lines = text.lines().skip(1);
     let mut indents = lines.map(|line| &line[..line.len() - line.trim_start().len()]);

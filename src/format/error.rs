@@ -117,20 +117,20 @@ pub enum ParseErrorKind {
     /// The file is longer than any profile.
     #[error("the file is longer than {} MiB, the limit for a profile", .0 >> 20)]
     TooLong(usize),
-    /// It says more than a profile can.
+    /// It has a part that no profile can hold.
     #[error("{0}")]
     Unsaid(String),
-    /// It says what is invalid in any profile.
+    /// It has a part that is invalid in any profile.
     #[error("{path}: {invalid}")]
     Invalid {
-        /// The part that says it, in the words of the format.
+        /// The part, as a path in the format.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         invalid: Invalid,
     },
 }
 
-/// What is invalid in any profile.
+/// Why a part is invalid in any profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
@@ -206,7 +206,7 @@ pub enum RenderError {
         /// The ABI.
         arch: Arch,
     },
-    /// The profile says what the format can't.
+    /// The format can't express a part of the profile.
     #[error("the {format} format can't express this: {lost}")]
     Unsaid {
         /// The format.

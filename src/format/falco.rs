@@ -1,6 +1,5 @@
-//! A rule of Falco that reports what a profile doesn't allow. Falco watches and refuses nothing. So the
-//! rule holds the list of expected calls, and not the action for the others. A file is read as the profile that logs every
-//! call outside the list.
+//! A rule of Falco that reports calls outside a profile. Falco refuses nothing, so the rule has the list of expected calls,
+//! but no action for the others. A file is read as the profile that logs every other call.
 //!
 //! The list is a Falco list, so that it can be read back and appended to elsewhere. A macro selects the containers; the user
 //! has to adapt it to the deployment. Falco must watch all calls (`base_syscalls`, or `-A` in older versions).
@@ -95,7 +94,7 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
     ))
 }
 
-/// The condition that selects the workload's processes: by what they execute, as a recording has it, or by the name.
+/// The condition that selects the workload's processes: by the recorded executables, or by the name.
 fn processes(out: &mut Output<'_>) -> Result<String, RenderError> {
     let quotable =
         |text: &str| !text.contains(['\'', '"', '\\']) && !text.contains(char::is_control);
@@ -120,7 +119,7 @@ fn problem<T>(position: Option<Position>, message: String) -> Result<T, ParseErr
     Err(ParseError::form(position, message))
 }
 
-/// An element of a file of rules; what isn't asked for here may be anything.
+/// An element of a file of rules. Other fields are ignored.
 #[derive(Deserialize)]
 struct Element {
     list: Option<Spanned<String>>,
@@ -206,7 +205,7 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
     Ok(Parsed::new(Format::Falco, profile, Places::Noted(noted)))
 }
 
-/// What stands in the parentheses of `not syscall.type in (…)`, or of `evt.type`.
+/// The list in `not syscall.type in (…)` or `not evt.type in (…)`.
 fn expected(condition: &str) -> Option<&str> {
     let words = ["not syscall.type in", "not evt.type in"];
     let rest = words.iter().find_map(|words| {

@@ -1,4 +1,4 @@
-//! Paths into a JSON text and where they lead, for every format that is JSON.
+//! Paths into a JSON text and their positions, for every format that is JSON.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -41,17 +41,17 @@ impl Step {
 pub(super) struct Path(Vec<Step>);
 
 impl Path {
-    /// The path that goes on with a field.
+    /// The path of a field.
     pub(super) fn field(&self, name: &'static str) -> Path {
         self.join(Step::Field(name))
     }
 
-    /// The path that goes on with a field whose name a file chose.
+    /// The path of a field whose name a file chose.
     pub(super) fn member(&self, name: &str) -> Path {
         self.join(Step::Member(name.to_owned()))
     }
 
-    /// The path that goes on with an element.
+    /// The path of an element.
     pub(super) fn index(&self, index: usize) -> Path {
         self.join(Step::Index(index))
     }
@@ -152,7 +152,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// A structure that is read from an object only: serde would also read its fields from an array.
+/// A structure that is read only from an object. Serde would also read it from an array.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(super) struct Object<T>(pub(super) T);

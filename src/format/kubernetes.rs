@@ -1,6 +1,6 @@
 //! Kubernetes: the kubelet hands a profile of type `Localhost` to the runtime, which reads plain OCI. So the profile is
-//! written and read as OCI, with all conditions resolved (containerd would drop them, and let their rules hold always),
-//! and the part of the pod that uses it comes with it.
+//! written and read as OCI, with all conditions resolved (containerd would drop them, so that their rules always apply),
+//! together with the part of the pod that refers to it.
 
 use super::yaml::scalar;
 use super::{Companion, Row, oci};

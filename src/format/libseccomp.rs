@@ -151,7 +151,7 @@ fn write_rule(rule: &Rule, all: &[ArgCmp]) -> String {
     text
 }
 
-/// A string of C: anything unusual in octal, which can't run into what comes after it.
+/// A string of C, with unusual bytes in octal, which always has three digits.
 fn quoted(name: &str) -> String {
     let mut text = String::from("\"");
     for byte in name.bytes() {
@@ -180,8 +180,8 @@ fn attributes(profile: &Profile) -> String {
     text + "\t{ 0, 0 },\n};\n\n"
 }
 
-/// The numbers that libseccomp doesn't give: of calls that it is too old for, and of those for which it gives a pseudo
-/// number although the ABI has them.
+/// The numbers that libseccomp doesn't know: of newer calls, and of those for which it returns a pseudo number although the
+/// ABI has them.
 fn numbers(profile: &Profile) -> String {
     let names: BTreeSet<&String> = profile.rules().iter().flat_map(Rule::names).collect();
     let listed = profile.listed();
@@ -301,7 +301,7 @@ impl Tokens<'_> {
         takes
     }
 
-    /// Goes on after a line.
+    /// Skips to the end of a line.
     fn after(&mut self, line: &str) -> Result<(), ParseError> {
         let place = self.rest().find(line);
         let place = place.ok_or_else(|| self.error(&format!("{:?}", line.trim())))?;
@@ -457,7 +457,7 @@ fn rule(
     rule.map(Some).map_err(|_| tokens.error("a name"))
 }
 
-/// `None` for what an absent list means.
+/// `None` if they are those of an absent list.
 fn flags(tokens: &mut Tokens<'_>) -> Result<Option<Vec<Flag>>, ParseError> {
     let mut flags = Vec::new();
     loop {
@@ -480,8 +480,8 @@ fn flags(tokens: &mut Tokens<'_>) -> Result<Option<Vec<Flag>>, ParseError> {
     Ok((flags != [Flag::SpecAllow]).then_some(flags))
 }
 
-/// The text must be what is written for the profile: code that was changed could do anything. The comments on what was left
-/// out are no code, and the numbers depend on the version of libseccomp.
+/// Fails if the text differs from what is written for the profile, since changed code could do anything. Comments on
+/// omitted parts may differ, and so may the numbers, which depend on the version of libseccomp.
 fn unchanged(text: &str, profile: &Profile) -> Result<(), ParseError> {
     let mut out = Output::new(Format::Libseccomp, &Writing::default());
     let written =
@@ -506,7 +506,7 @@ fn unchanged(text: &str, profile: &Profile) -> Result<(), ParseError> {
     }
 }
 
-/// The lines that don't depend on who wrote them, with their numbers from 1.
+/// The lines that every machine writes the same, with their numbers from 1.
 fn fixed_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut in_numbers = false;
     (text.lines().enumerate())

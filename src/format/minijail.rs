@@ -20,7 +20,7 @@ use crate::profile::{Action, ArgCmp, ErrnoRet, Op, Place, Profile, Rule};
 mod lex;
 use lex::{Token, Tokens};
 
-/// How many alternatives an expression may have once the bits of `&` are told apart.
+/// The maximum number of alternatives of an expression, with one for each bit of `&`.
 const MAX_ALTERNATIVES: usize = 64;
 
 pub(super) const ROW: Row = Row {
@@ -79,7 +79,7 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
                         let all: BTreeSet<&ArgCmp> = all.iter().collect();
                         let atoms: Vec<String> = all.into_iter().flat_map(atoms).collect();
                         clauses.push(match &atoms[..] {
-                            // Nothing is compared under an empty mask.
+                            // Under an empty mask, nothing is compared.
                             [] => "1".to_owned(),
                             atoms => atoms.join(" && "),
                         });
@@ -125,7 +125,7 @@ fn atoms(arg: &ArgCmp) -> Vec<String> {
         Op::Gt => ">",
         Op::MaskedEq if value == 0 => return Vec::new(),
         Op::MaskedEq => {
-            // Those of the mask's bits that are expected are set, and the others aren't.
+            // The expected bits of the mask are set, the others aren't.
             let set = arg.value_two().unwrap_or(0) & value;
             let unset = value & !set;
             let mut atoms = Vec::new();
@@ -150,7 +150,7 @@ enum Atom {
     AnyOf(u64, u64),
 }
 
-/// What a line says of its calls.
+/// The filter in a line.
 enum Filter {
     Always(Action),
     Allowed(Vec<Vec<Atom>>),
@@ -171,10 +171,10 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
             line.next();
             match word.as_str() {
                 "@default" => default_action = default(&mut line)?,
-                // It says how frequent calls are, not how they are answered.
+                // The frequency of calls doesn't change their answers.
                 "@frequency" => continue,
                 "@include" => {
-                    input.lose(Some(position), "@include: what is in the other file")?;
+                    input.lose(Some(position), "@include: the rules of the other file")?;
                     continue;
                 }
                 "@denylist" => default_action = Action::Allow,
@@ -241,7 +241,7 @@ fn profile(
         let rule = rules.len();
         places.insert(Place::Rule(rule), at);
         places.insert(Place::Name { rule, name: 0 }, at);
-        // An expression that holds for all arguments is no comparison.
+        // Without comparisons if the expression always holds.
         rules.push(made(Some(at), Rule::new(vec![name], Action::Allow, args))?);
     }
     let profile = Profile::new(default_action).with_rules(rules);
@@ -374,8 +374,8 @@ fn atom(line: &mut Tokens) -> Result<Atom, ParseError> {
     compared.map_err(|error| line.error(error.to_string()))
 }
 
-/// What a conjunction compares, as rules of a profile: each compares an argument once at most. `None` where a profile can't
-/// say it.
+/// A conjunction as alternative rules of a profile, each with at most one comparison per argument. `None` if profiles can't
+/// express it.
 fn alternatives(clause: &[Atom]) -> Option<Vec<Vec<ArgCmp>>> {
     const ANY: (u64, Vec<u64>) = (u64::MAX, Vec::new());
     let mut compares: BTreeMap<u64, ArgCmp> = BTreeMap::new();
@@ -399,7 +399,7 @@ fn alternatives(clause: &[Atom]) -> Option<Vec<Vec<ArgCmp>>> {
         if compares.contains_key(&index) {
             return None;
         }
-        // One bit of each set has to be there: which one is another alternative.
+        // One bit of each set must be set: an alternative for each.
         let mut chosen = BTreeSet::from([0_u64]);
         for any in sets {
             let bits = (0..64).map(|bit| 1_u64 << bit);
@@ -416,7 +416,7 @@ fn alternatives(clause: &[Atom]) -> Option<Vec<Vec<ArgCmp>>> {
             for &set in &chosen {
                 let mut args = args.clone();
                 let mask = !within | set;
-                // Without a bit to look at it always holds.
+                // A comparison without a bit always holds.
                 if mask != 0 {
                     args.push(ArgCmp::new(index, Op::MaskedEq, mask, Some(set)).ok()?);
                 }

@@ -1,8 +1,8 @@
 //! The file formats of profiles. Each is one file and one row of the table here.
 //!
-//! Reading is strict: what a format does not have is an error with its position, never ignored. What one format says and
-//! another can't express is an error too, or, on request, omitted and listed ([`Lost`]), also in a comment of the text where
-//! the format has comments. What is written reads back as it was written.
+//! Reading is strict: an unknown part is an error with its position, never ignored. A part that another format can't express
+//! is an error too, or, on request, omitted and listed ([`Lost`]), also in a comment where the format has comments. Written
+//! profiles read back unchanged.
 
 mod bpf;
 mod by_call;
@@ -45,7 +45,7 @@ use error::Lines;
 use reading::Input;
 use writing::Output;
 
-/// A row of the table: all that is known of a format.
+/// A row of the table of formats.
 struct Row {
     /// The name on the command line.
     name: &'static str,

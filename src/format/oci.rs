@@ -3,7 +3,7 @@
 //! The enumerations are those of the crate `oci-spec`. Its structures ignore unknown fields, so that a profile in Docker's
 //! dialect would lose its conditions and allow more than it says. The structures here refuse such fields.
 //!
-//! Some things can be said in two ways, and read back in one: an absent errno is EPERM, as in runc and crun;
+//! Of two spellings, one is written: an absent errno is EPERM, as in runc and crun;
 //! `SCMP_ACT_KILL` is `SCMP_ACT_KILL_THREAD`; `null` is absent, as in Go.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) const ROW: Row = Row {
     extension: "json",
     about: "OCI runtime JSON: Docker, Podman, containerd, CRI-O, Kubernetes",
     is_oci: true,
-    // It is the format of JSON that is in no other one.
+    // The format of JSON that has no marks of another.
     json: |_| false,
     line: |_| false,
     read: Reader::Text(parse),
@@ -102,7 +102,7 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
         .map_err(|error| other_format(text, format).unwrap_or_else(|| form(&error)))?;
     let listed: Vec<OciArch> = (seccomp.architectures.iter().flatten().copied()).collect();
     let profile = profile(seccomp).map_err(|invalid| invalid.in_text(text))?;
-    // A file may list an ABI twice, a profile doesn't.
+    // A file may list an ABI twice.
     let mut arches: Vec<usize> = Vec::new();
     for (index, arch) in listed.iter().enumerate() {
         if !arches.iter().any(|&earlier| listed[earlier] == *arch) {
@@ -185,7 +185,7 @@ pub(super) fn read_listener(
     }
 }
 
-/// A rule of an action that was read.
+/// Reads the rest of a rule.
 pub(super) fn read_rule(
     names: Vec<String>,
     action: Action,
@@ -284,7 +284,7 @@ pub(super) fn read_op(op: OciOp) -> Op {
     }
 }
 
-/// The error that says which other kind of file a text is, if it is one that is known.
+/// The error for a file of another known kind.
 fn other_format(text: &str, format: Format) -> Option<ParseError> {
     const DIALECT: &str =
         "this is a profile in the dialect of Docker and Podman, not plain OCI JSON";

@@ -11,7 +11,7 @@ use super::{Format, Lost, ParseError, ParseErrorKind, Position, RenderError};
 use crate::input::FileKind;
 use crate::profile::{Place, Profile};
 
-/// The longest file that is read as a profile, so that memory stays bounded whatever file is given.
+/// The maximum length of a profile's file, which bounds memory.
 pub const MAX_BYTES: usize = FileKind::Profile.max_bytes();
 
 /// Returns the calls of a group of systemd's; `None` if there is no such group.
@@ -24,7 +24,7 @@ pub struct Reading<'a> {
     pub machine: Machine,
     /// Which of several profiles in one file: the thread of a seccompiler file, the name of a resource, a Falco rule.
     pub select: Option<&'a str>,
-    /// The format that it will be written in: what that format can express too is kept, and not lost.
+    /// The format to write it in: parts that this format has too are kept.
     pub into: Option<Format>,
     /// Whether to omit what no profile can hold, instead of failing.
     pub lossy: bool,
@@ -115,7 +115,7 @@ impl Positions<'_> {
     }
 }
 
-/// What a reader works with: the options, and what it has omitted.
+/// The state of a reader: the options, and the omitted parts.
 #[derive(Debug)]
 pub(super) struct Input<'a> {
     pub(super) format: Format,

@@ -1,8 +1,8 @@
 //! The JSON of seccompiler (rust-vmm, Firecracker): a filter for each thread, `{mismatch_action, match_action, filter}`.
 //!
-//! A filter has one answer for what its rules hold for, and one ABI, which the file doesn't name: it is compiled for one
-//! (`seccompiler-bin --target-arch`). A call that has both a rule with comparisons and one without gets only the one with:
-//! such files are refused. `dword` compares the lower half of an argument only.
+//! A filter has one action for matching calls and one ABI, which the file doesn't name (`seccompiler-bin --target-arch`).
+//! Of the rules for a call with and without comparisons, seccompiler ignores the latter: such files are refused. `dword`
+//! compares only the lower half of an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -42,7 +42,7 @@ pub(super) const ROW: Row = Row {
     edit: None,
 };
 
-/// The filters of a file by thread. A thread that is there twice is an error.
+/// The filters of a file by thread. Duplicate threads are an error.
 struct Filters(BTreeMap<String, Object<Filter>>);
 
 impl<'de> Deserialize<'de> for Filters {
@@ -279,7 +279,7 @@ impl FilterReader<'_, '_> {
         })
     }
 
-    /// The comparisons of a rule; `None` if the rule is left out, because a profile can't compare so.
+    /// The comparisons of a rule; `None` if the rule is left out, since profiles lack such a comparison.
     fn args(
         &mut self,
         raw: Vec<Condition>,
@@ -311,7 +311,7 @@ impl FilterReader<'_, '_> {
     }
 }
 
-/// What a condition compares, as a profile compares; `None` where it can't.
+/// A condition as a profile's comparison; `None` if profiles lack such a comparison.
 fn compared(condition: &Condition) -> Option<(Op, u64, Option<u64>)> {
     const LOWER: u64 = 0xffff_ffff;
     let value = condition.val;
@@ -340,11 +340,11 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
     without_loading(profile, out)?;
     let arch = out.single_arch(profile)?.unwrap_or(Arch::NATIVE);
     let default = profile.default_action();
-    // No other action is near those that it lacks.
+    // No other action resembles one that it lacks.
     let mismatch_action =
         write_action(default).ok_or_else(|| out.unsaid(format!("defaultAction: {default}")))?;
     let calls = calls(profile, out)?;
-    // The answer that most calls get.
+    // The most frequent action.
     let actions = calls.values().flat_map(|said| match said {
         Said::Always(action) => vec![*action],
         Said::When(all) => all.iter().map(|(_, action)| *action).collect(),
@@ -359,7 +359,7 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
     let match_action = write_action(matched).ok_or_else(|| out.unsaid(matched.to_string()))?;
     let mut filter = Vec::new();
     for (name, said) in calls {
-        // Names that other ABIs have mean nothing on this one; seccompiler refuses them.
+        // seccompiler refuses names of other ABIs, which have no effect on this one.
         if Syscall::from_name(arch, name).is_none() {
             let mut all = Arch::ALL.iter();
             if !all.any(|&other| Syscall::from_name(other, name).is_some()) {
@@ -386,7 +386,7 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
             }
         }
     }
-    // Those without comparisons first, as they are read.
+    // Rules without comparisons come first, as in a profile that is read.
     filter.sort_by_key(|rule| rule.args.is_some());
     let filter = OutFilter {
         mismatch_action,

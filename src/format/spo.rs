@@ -2,9 +2,8 @@
 //! Kubernetes. It differs in what it can say: no errno for the default action, no values above 2^63-1, at most 6
 //! comparisons in a rule, no repetitions in lists, some ABIs less.
 //!
-//! What the API server adds to a resource (`status`, `uid`, …) is read over. What the resource says beside the profile is
-//! in [`SpoProfile`]. A base profile adds calls that aren't in the file: the profile alone is not all that holds then, nor
-//! is it if it's disabled.
+//! Fields that the API server adds to a resource (`status`, `uid`, …) are skipped. The other parts of the resource are in
+//! [`SpoProfile`]. With a base profile, or if it is disabled, the resource means something else than its profile.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -44,7 +43,7 @@ const GROUP: &str = "security-profiles-operator.x-k8s.io/";
 const VERSION: &str = "security-profiles-operator.x-k8s.io/v1";
 const KIND: &str = "SeccompProfile";
 
-/// Where the schema lets a listener be.
+/// The directory that the schema allows for listeners.
 const LISTENERS: &str = "/var/run/security-profiles-operator/";
 
 /// A `SeccompProfile`.
@@ -219,7 +218,7 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
     };
     let resource = select(resources, reading.select, &reader)?;
     let spec = resource.spec;
-    // They are kept if it stays a resource.
+    // A resource keeps them.
     if reading.into != Some(Format::Spo) {
         if let Some(base) = &spec.base_profile_name {
             let what = format!(
@@ -258,7 +257,7 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
     })
 }
 
-/// The one resource that is meant.
+/// The selected resource, or the only one.
 fn select(
     resources: Vec<Resource>,
     name: Option<&str>,

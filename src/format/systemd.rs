@@ -337,7 +337,7 @@ impl UnitReader<'_, '_> {
                 let Some(list) = value.strip_prefix('~') else {
                     return self.input.lose(
                         Some(position),
-                        "SystemCallLog= with a list of what is logged: a profile can't log and refuse at once",
+                        "SystemCallLog= with a list of logged calls: a profile can't log and refuse at once",
                     );
                 };
                 for word in list.split_whitespace() {

@@ -482,7 +482,7 @@ fn expressions_of_minijail_become_comparisons() {
     assert_eq!(answer("open", [u64::MAX, 5]), Action::Allow);
     assert_eq!(answer("ptrace", [0, 0]), EPERM);
     let refused = |text: &str, message: &str| assert_eq!(read(text).unwrap_err(), message);
-    let what = "line 1, column 1: @include: what is in the other file";
+    let what = "line 1, column 1: @include: the rules of the other file";
     refused("@include ./other.policy\n", what);
     let what = "line 1, column 15: O_RDONLY is a constant of the machine that compiles the policy: only numbers are read";
     refused("read: arg0 == O_RDONLY\n", what);

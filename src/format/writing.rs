@@ -58,7 +58,7 @@ pub struct Companion {
     pub text: String,
 }
 
-/// What a writer works with: the options, and what it has omitted.
+/// The state of a writer: the options, and the omitted parts.
 #[derive(Debug)]
 pub(super) struct Output<'a> {
     pub(super) format: Format,

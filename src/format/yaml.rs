@@ -35,7 +35,7 @@ fn form(error: &Error, text: &str) -> ParseError {
         .location()
         .and_then(|location| Places::of(text).position(location));
     let message = error.to_string();
-    // It tells the place at the end, and further lines help those who see no position.
+    // The first line ends with the position; further lines repeat it.
     let first = message.lines().next().unwrap_or_default();
     let message = match first.rfind(" at line ") {
         Some(place) => &first[..place],
@@ -44,7 +44,7 @@ fn form(error: &Error, text: &str) -> ParseError {
     ParseError::form(position, message)
 }
 
-/// A string as a scalar: plain where it can't be taken for anything else, otherwise in double quotes, as in JSON.
+/// A string as a scalar: plain if it is unambiguous, otherwise in double quotes, as in JSON.
 pub(super) fn scalar(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
     let first = text.bytes().next();
@@ -61,7 +61,7 @@ pub(super) fn scalar(text: &str) -> String {
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
-            // What YAML takes for printable, without what editors and older readers stumble over.
+            // YAML's printable characters, except some that editors and older readers don't accept.
             ' '..='~'
             | '\u{a1}'..='\u{2027}'
             | '\u{202f}'..='\u{d7ff}'
@@ -74,7 +74,7 @@ pub(super) fn scalar(text: &str) -> String {
     quoted
 }
 
-/// What a plain scalar means something else than itself for: in YAML 1.1 or 1.2, as `no` for Norway.
+/// Whether a plain scalar means a value in YAML 1.1 or 1.2, as `no` for Norway.
 fn is_word_of_yaml(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let words = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];

@@ -294,7 +294,7 @@ impl StraceImporter<'_> {
             likely.next().filter(|_| likely.next().is_none())
         };
         match known {
-            // An x32 call says nothing about the other calls.
+            // The ABI of other calls doesn't follow from an x32 call.
             Some(Arch::X32) => self.called(id, choose(&found, Arch::X32), 1),
             Some(arch) => {
                 let held = self.images.resolve(image, arch);

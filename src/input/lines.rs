@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read};
 
 use memchr::memchr;
 
-/// How much to read at once.
+/// The size of a read.
 const CHUNK: usize = 256 << 10;
 
 /// Splits input into lines.

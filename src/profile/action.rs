@@ -56,7 +56,7 @@ impl fmt::Display for Action {
 pub struct ErrnoRet(u16);
 
 impl ErrnoRet {
-    /// "Operation not permitted": what runtimes answer unless told otherwise.
+    /// "Operation not permitted": the default of runtimes.
     pub const EPERM: ErrnoRet = ErrnoRet(1);
     /// "Function not implemented": what callers take as the sign to do without the call.
     pub const ENOSYS: ErrnoRet = ErrnoRet(38);

@@ -83,7 +83,7 @@ impl FromStr for Runtime {
 pub struct Baseline {
     /// The runtime.
     pub runtime: Runtime,
-    /// Its version, as it says itself.
+    /// Its version, as it prints it.
     pub version: String,
     /// Whether a process was executed in a container that ran already (`runc exec`), not the container's first.
     pub exec: bool,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Action, Profile, Rule};
 use crate::syscall::Arch;
 
-/// What is to be changed of a profile.
+/// A change of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edit {
     /// Calls to be allowed with any arguments.
@@ -17,7 +17,7 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// Whether nothing is to be changed.
+    /// Whether it changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.allow.is_empty() && self.arches.is_empty() && self.remove.is_empty()

@@ -10,7 +10,7 @@ use crate::syscall::{Arch, Syscall};
 /// What [`generate`](super::generate()) may add to what was recorded, and how it denies the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// What is allowed.
+    /// The calls that are allowed.
     pub extent: Extent,
     /// Whether newer calls that libc tries before older ones answer ENOSYS where they are not allowed. The answer to all
     /// other calls is EPERM, which libc takes as the result.

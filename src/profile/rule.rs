@@ -135,7 +135,7 @@ pub enum Op {
     Ge,
     /// Greater than.
     Gt,
-    /// Equal under a mask: the first value is the mask, the second what is expected.
+    /// Equal under a mask: the first value is the mask, the second the expected value.
     MaskedEq,
 }
 
@@ -218,7 +218,7 @@ impl ArgCmp {
         self.value
     }
 
-    /// What is expected under the mask of [`Op::MaskedEq`]. Files may give it with other ops, which ignore it.
+    /// The expected value under the mask of [`Op::MaskedEq`]. Files may have it with other ops, which ignore it.
     #[must_use]
     pub fn value_two(&self) -> Option<u64> {
         self.value_two

@@ -33,8 +33,8 @@ const MAX_CREDITS: usize = 64 << 20;
 #[derive(Debug)]
 enum Executable {
     Path(PathBuf),
-    /// The task made a call before any event said where it came from. The fork event of its parent may still come, and
-    /// then the task executed what its parent executes.
+    /// The task made a call before its fork or exec was reported. The fork event of its parent may still come; then the
+    /// task executed its parent's program.
     OfParent {
         /// Children of the task executed the same.
         inherited: bool,
@@ -58,7 +58,7 @@ struct Life {
 
 /// The source of the times of events.
 enum Clock {
-    /// Events happen when they arrive. The start of the run.
+    /// The start of the run. Events happen when they arrive.
     Running(Instant),
     /// Events are of the past, and no [`Event::Clock`] came yet.
     Unset,

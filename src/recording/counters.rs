@@ -57,7 +57,7 @@ impl IndexSet {
     }
 }
 
-/// The count of one call while the run goes on.
+/// The count of one call during the run.
 #[derive(Clone, Debug)]
 pub(super) struct Counter {
     pub(super) syscall: Syscall,

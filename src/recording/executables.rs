@@ -10,9 +10,9 @@ use crate::syscall::Syscall;
 /// Which executables' calls count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecutableFilter {
-    /// Only these; empty for all. With a slash, the path as it was recorded; without one, a file name.
+    /// Only these; empty for all. With a slash, a recorded path; without one, a file name.
     pub only: Vec<PathBuf>,
-    /// Not these, with the same spelling. An executable in both lists doesn't count.
+    /// Except these, spelled the same way. An executable in both lists doesn't count.
     pub without: Vec<PathBuf>,
 }
 
@@ -127,7 +127,7 @@ mod tests {
                 prop_assert_eq!(&left.unmatched, &Vec::<PathBuf>::new());
                 let left_calls = left.recording.syscalls();
                 for (syscall, seen) in recording.syscalls() {
-                    // Of runs that know the executables of a call and runs that don't, the latter keep it.
+                    // A run that doesn't know the executables of the call keeps it.
                     let by_unknown = recording.runs.values().any(|run| {
                         run.syscalls.get(&syscall).is_some_and(|tally| tally.executables.is_empty())
                     }) || recording.folded.seen.syscalls.get(&syscall).is_some_and(|call| call.executables.is_empty());

@@ -21,7 +21,7 @@ pub struct Folded {
     pub seen: FoldedSeen,
 }
 
-/// What is kept of each folded run. Runs with the same footprint are a group.
+/// The data that is kept of each folded run. Runs with the same footprint are a group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Footprint {
     /// Whether the run was complete.
@@ -30,7 +30,7 @@ pub struct Footprint {
     pub calls: BTreeSet<Syscall>,
 }
 
-/// What is kept of all folded runs together.
+/// The data that is kept of all folded runs together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoldedSeen {
     /// The keys of their labels.
@@ -41,7 +41,7 @@ pub struct FoldedSeen {
     pub syscalls: BTreeMap<Syscall, FoldedCall>,
 }
 
-/// What is kept of one call of folded runs. Counts are not: they couldn't be merged.
+/// The data that is kept of one call of folded runs: no counts, since they couldn't be merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoldedCall {
     /// The earliest time since the start of a run, in milliseconds.

@@ -1,4 +1,4 @@
-//! What was recorded of a workload: [`Recording`]s of [`Run`]s, and how events become one.
+//! [`Recording`]s of [`Run`]s of a workload, and how events become a run.
 
 mod argument_values;
 mod builder;

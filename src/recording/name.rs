@@ -11,7 +11,7 @@ use crate::escape::is_unsafe;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(String);
 
-/// The maximum length. With what is put around it, a file name has at most 255 bytes.
+/// The maximum length: with its prefix and suffix, a file name has at most 255 bytes.
 const MAX_BYTES: usize = 200;
 
 impl Name {

@@ -98,13 +98,13 @@ pub struct Run {
     pub started: SystemTime,
     /// How long it took, in whole milliseconds.
     pub duration: Duration,
-    /// What recorded it: `sc-record 0.1.0`.
+    /// The recorder: `sc-record 0.1.0`.
     pub tool: String,
     /// The program that was run, as it was called.
     pub program: PathBuf,
     /// The whole command line, kept on request only: command lines carry secrets.
     pub argv: Option<Vec<OsString>>,
-    /// What the user says about the run.
+    /// The user's labels.
     pub labels: BTreeMap<String, String>,
     /// The backend: `ptrace`, `log`, …
     pub backend: String,
@@ -126,7 +126,7 @@ pub struct Run {
     pub syscalls: BTreeMap<Syscall, Tally>,
     /// What the container runtime called under the workload's filter before it executed the program, and how often.
     pub runtime: BTreeMap<Syscall, u64>,
-    /// Calls that were let pass without being recorded. The workload may have made them.
+    /// Calls that were allowed without being recorded. The workload may have made them.
     pub not_observed: BTreeSet<Syscall>,
 }
 

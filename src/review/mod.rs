@@ -1,5 +1,5 @@
 //! Judgements of profiles and recordings: whether they are current, how they differ, why each call is there, how complete
-//! a recording is, and what is likely to go wrong.
+//! a recording is, and likely problems.
 
 mod arguments;
 pub mod check;

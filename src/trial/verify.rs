@@ -23,7 +23,7 @@ use crate::syscall::Syscall;
 /// The result of a call that the filter didn't just allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DenialOutcome {
-    /// This errno, whatever its cause.
+    /// This errno, whether the filter or the kernel caused it.
     Errno(i32),
     /// Success.
     Success,

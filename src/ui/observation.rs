@@ -94,7 +94,7 @@ impl<'a> Observation<'a> {
             backends,
         ) {
             (Ok(choice), _) => choice,
-            // Its own error says more.
+            // The backend's own error is more precise.
             (Err(_), [only]) => return Ok(only.as_ref()),
             (Err(none), _) => return Err(none.into()),
         };
@@ -102,7 +102,7 @@ impl<'a> Observation<'a> {
             table(&choice);
         } else if !self.verbosity.quiet {
             let lesser = choice.better.iter();
-            // Who can't record such targets at all is no better choice.
+            // A backend for other targets would not have been a better choice.
             for (name, why) in lesser.filter(|(_, why)| !matches!(why, Unavailable::Target(_))) {
                 say!(
                     "sc-record: warning: recording with {} because {name} can't: {}",

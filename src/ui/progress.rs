@@ -59,7 +59,7 @@ impl Progress {
         let shared = Arc::clone(&figures);
         let thread = std::thread::Builder::new().name("progress".to_owned());
         let thread = thread.spawn(move || draw(target, &shared));
-        // If the thread can't be started, there is no line; the recording goes on.
+        // If the thread can't be started, there is no line.
         Some(Progress {
             figures,
             thread: thread.ok(),

@@ -12,7 +12,7 @@ macro_rules! say {
     };
 }
 
-/// Writes one line to stderr, whatever is in the text.
+/// Writes one line to stderr, with its text escaped.
 pub(crate) fn line(text: std::fmt::Arguments<'_>) {
     write(&Line(text));
 }

@@ -38,7 +38,7 @@ struct ProfileFile {
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let file = ProfileFile::read(args)?;
-    // clap doesn't look at what an option requires where that conflicts with something else.
+    // clap doesn't check `requires` where the required argument conflicts with another.
     anyhow::ensure!(
         args.runs_workload() || !args.any_status && args.run.recording.is_none(),
         "--any-status and --recording are about a run of CMD, and there is no CMD"
@@ -148,7 +148,7 @@ fn write(args: &CheckArgs, report: &Report<'_>) -> anyhow::Result<()> {
         } else {
             text
         };
-        // As say! does: nothing is to be done if stderr is closed.
+        // Errors are ignored, as by say!.
         let _ = io::stderr().write_all(Lines(text).to_string().as_bytes());
     } else if !args.verbosity.quiet && !says_all {
         output::report(&text)?;
@@ -165,7 +165,7 @@ fn write_to(to: &Destination, text: &str) -> anyhow::Result<()> {
 }
 
 impl Report<'_> {
-    /// Clean if nothing was found, or if all that was found is in the file now.
+    /// Clean if there are no findings, or if the applied patch fixes all.
     fn status(&self) -> u8 {
         let mut problems = self.problems().into_iter();
         exit_status::of_findings(problems.any(|problem| !(self.updated && problem.patched)))

@@ -12,16 +12,16 @@ use super::ProfileFile;
 
 /// The patch of a profile, if there is one.
 pub(super) enum Patch {
-    /// Nothing is to be changed.
+    /// No change is needed.
     None,
-    /// What is to be changed.
+    /// The change.
     Text {
         /// A unified diff, for `patch -p1` and `git apply`.
         diff: String,
-        /// The file that comes of it.
+        /// The changed file.
         new: String,
     },
-    /// There would be one, but the file can't be changed.
+    /// A change is needed, but the file can't be changed.
     Impossible(EditError),
 }
 
@@ -81,7 +81,7 @@ fn unified(path: &Path, old: &str, new: &str) -> String {
     diff.to_string()
 }
 
-/// The path from the directory where the patch is to be applied: this one, or the root of the file system.
+/// The path relative to the directory where the patch applies: the current one, or the root of the file system.
 fn name(path: &Path) -> String {
     let here = std::env::current_dir().ok();
     let relative = here.and_then(|here| path.strip_prefix(here).ok());

@@ -11,7 +11,7 @@ use sc_record::syscall::arguments::call_with_arguments;
 use super::patch::Patch;
 use super::report::{Report, Subject, answers, place, plural, thread};
 
-/// Adds a line, whatever is in the text.
+/// Adds a line, and escapes its text.
 macro_rules! line {
     ($text:expr, $($arg:tt)*) => {{
         let _ = writeln!($text, "{}", Line(format_args!($($arg)*)));

@@ -49,14 +49,14 @@ pub(super) struct Tolerance {
 pub(super) struct Problem {
     /// A word for programs.
     pub(super) kind: &'static str,
-    /// A sentence for people without its full stop.
+    /// A sentence without its full stop.
     pub(super) what: String,
     /// The patch fixes it.
     pub(super) patched: bool,
 }
 
 impl Report<'_> {
-    /// Everything for which the check isn't clean, the worst first.
+    /// Why the check isn't clean, the worst first.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let has_patch = self.patch.text().is_some();

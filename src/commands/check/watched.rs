@@ -24,13 +24,13 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
     let kept = kept.transpose()?;
 
     let known = answers.always_executed();
-    // Names that are never called show only where all calls are seen.
+    // Only a run with all calls shows which names are never called.
     let see_all = args.strict || args.remove_unused || recording.is_some();
     let interest = Interest::in_all_but(known.iter().copied());
     let not_logged = if see_all { BTreeSet::new() } else { known };
     let backends = observation::backends(options, not_logged, Some(&interest));
     let observation = Observation::prepare(&target, args.verbosity, options.progress)?;
-    // Its times are those since the first event, not since the backends were probed.
+    // It starts at the first event, since probing the backends takes time.
     let start = || Watch::start(answers.clone());
     let mut watch = None;
     let journal = kept.as_ref().map(|kept| {

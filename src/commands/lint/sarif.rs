@@ -44,7 +44,7 @@ fn result(located: &Located) -> Value {
         "ruleIndex": RULES.iter().position(|rule| rule.id == finding.rule.id),
         "level": finding.rule.severity.name(),
         "message": {"text": format!("{}. {}", finding.message, finding.rule.fix)},
-        // To correct the finding, every one of them is changed.
+        // A fix changes all of them.
         "locations": positions.iter().map(|at| json!({"physicalLocation": {
             "artifactLocation": {"uri": uri(&located.file)},
             "region": {"startLine": at.line, "startColumn": at.column.max(1)},

@@ -148,7 +148,7 @@ struct TestPlan {
     candidates: Candidates,
     /// Unused, and not tested.
     unused: SyscallNames,
-    /// Keeps some calls whatever the result.
+    /// Some calls are kept even if they are dispensable.
     policy: Policy,
 }
 

@@ -19,7 +19,7 @@ pub(in crate::commands) struct Keep<'a> {
     output: Destination,
     /// That of `output`, if it is a file.
     profile: Option<Place>,
-    /// What the profile allows besides.
+    /// A profile whose calls the written profile allows too.
     assumed: Option<Profile>,
     /// What the container's runtime calls.
     runtime: Option<&'static RuntimeCalls>,
@@ -48,7 +48,7 @@ impl Keep<'_> {
         let output = args.output.clone();
         let output =
             output.unwrap_or_else(|| profile::default_output(&name, "", args.profile.format));
-        // Found before the workload runs, which could put links in their way.
+        // Before the workload runs, since it could replace directories by links.
         let recording = recording.as_deref().map(Place::find).transpose()?;
         let profile = match &output {
             Destination::File(path) => Some(Place::find(path)?),
@@ -65,7 +65,7 @@ impl Keep<'_> {
         })
     }
 
-    /// The run is only what this profile lacks: the profile that is written has both.
+    /// Sets the profile that the run lacks: the written profile allows the calls of both.
     pub(in crate::commands) fn assume(&mut self, profile: Profile) {
         self.assumed = Some(profile);
     }
@@ -105,7 +105,7 @@ impl Keep<'_> {
         Ok(())
     }
 
-    /// Starts to write what is new of the run while it goes on.
+    /// Starts the journal of the run's new calls.
     pub(in crate::commands) fn journal(&self) -> anyhow::Result<Option<Journal>> {
         let labels = self.args.labels.to_map();
         let start = |place| Journal::start(place, self.name.clone(), labels);
@@ -120,7 +120,7 @@ impl Keep<'_> {
         }
     }
 
-    /// Adds the run to the recording's file, and gives all that is there then.
+    /// Adds the run to the recording's file, and returns the whole recording.
     pub(in crate::commands) fn add(
         &self,
         run: Run,
@@ -151,7 +151,7 @@ impl Keep<'_> {
         Ok(())
     }
 
-    /// Writes the profile of all runs, and gives what is to be said about it.
+    /// Writes the profile of all runs, and returns messages about it.
     fn write_profile(&self, recording: &Recording, latest: RunId) -> anyhow::Result<Vec<String>> {
         if self.output == Destination::Nowhere {
             return Ok(Vec::new());
@@ -165,7 +165,7 @@ impl Keep<'_> {
             Some(place) => profile::write_at(&document.written, place)?,
             None => profile::write(&document.written, &self.output)?,
         }
-        // The summary tells why the latest run is incomplete.
+        // The summary says why the latest run is incomplete.
         (document.generated.incomplete).retain(|incomplete| incomplete.run != latest);
         let additions = profile::additions(&document, self.policy());
         let additions = additions.filter(|_| !self.args.verbosity.quiet);
@@ -186,10 +186,10 @@ impl Keep<'_> {
     }
 }
 
-/// The size that a profile probably has.
+/// The usual size of a profile.
 const PROFILE_BYTES: u64 = 16 << 10;
 
-/// Adds a run to the recording of a file, and gives all that is there then. The journal goes once the run is saved.
+/// Adds a run to a recording's file, and returns the whole recording. Removes the journal once the run is saved.
 pub(in crate::commands) fn add(
     place: &Place,
     earlier: Earlier,
@@ -219,7 +219,7 @@ pub(in crate::commands) fn add(
     }
 }
 
-/// Says that runs of killed recorders were taken in.
+/// Reports runs of killed recorders that were recovered.
 pub(in crate::commands) fn say_recovered(runs: usize, quiet: bool) {
     if runs > 0 && !quiet {
         say!(
@@ -229,8 +229,8 @@ pub(in crate::commands) fn say_recovered(runs: usize, quiet: bool) {
     }
 }
 
-/// Keeps a run that its recording can't take, in a file of its own: it may have taken hours. Gives where, and whether it
-/// could be kept.
+/// Saves a run that can't be added to its recording to its own file, since it may have taken hours. Returns a message, and
+/// whether it was saved.
 fn rescue(run: &Recording, recording: &str) -> (String, bool) {
     let id = run.runs.keys().next().map(RunId::to_string);
     let file = format!("{}.{}.json", run.name, id.unwrap_or_default());

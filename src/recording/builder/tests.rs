@@ -291,7 +291,7 @@ fn a_program_that_nothing_is_known_of_has_no_name() {
     let run = builder.finish(None, false);
     let executables = run.syscalls.values().map(|tally| tally.executables.len());
     assert_eq!(executables.collect::<Vec<_>>(), [0]);
-    // Nor is anything known of its times.
+    // Its times are unknown too.
     assert_eq!(run.duration, Duration::ZERO);
     assert_eq!(only_tally(run).first_ms, None);
 }
@@ -422,7 +422,7 @@ fn history() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-/// Who does what an event tells.
+/// The task that an event is about.
 fn actor(event: &Event) -> Option<Task> {
     match event {
         Event::Syscall { task, .. } | Event::Exec { task, .. } | Event::Exit { task } => {

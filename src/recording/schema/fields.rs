@@ -144,8 +144,7 @@ impl TryFrom<String> for Timestamp {
     }
 }
 
-/// A path or an argument. They are bytes, and JSON has only text: a byte that is not UTF-8 is `\xHH`, and a backslash
-/// is `\\`.
+/// A path or an argument, which are bytes. In JSON, a byte that is not UTF-8 is `\xHH`, and a backslash is `\\`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub(super) struct Bytes(pub(super) OsString);
@@ -266,7 +265,7 @@ impl<'de, const N: u64> Deserialize<'de> for Runs<N> {
                     let id = text.id.0;
                     let run = Run::try_from(text)
                         .map_err(|error| de::Error::custom(format!("run {id}: {error}")))?;
-                    // The same run twice is what a merge by hand can leave, and says nothing new.
+                    // A merge by hand can leave the same run twice.
                     match runs.entry(id) {
                         Entry::Occupied(entry) if *entry.get() != run => {
                             let problem = format!("two different runs have the id {id}");
@@ -395,7 +394,7 @@ impl From<ValuesText> for ArgumentValues {
     }
 }
 
-/// A call that was not seen is not in the file.
+/// The file has no calls with a count of 0.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     NonZeroU64::deserialize(deserializer).map(NonZeroU64::get)
 }
@@ -649,7 +648,7 @@ fn unknown(error: impl fmt::Display) -> String {
     format!("{error}; a newer sc-record or libseccomp may know it")
 }
 
-/// Reads an object of which no key is there twice.
+/// Reads an object without duplicate keys.
 pub(super) fn unique_keys<'de, D, T>(deserializer: D) -> Result<BTreeMap<String, T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -658,8 +657,8 @@ where
     unique(deserializer, |key| Ok((key.to_owned(), PhantomData)))
 }
 
-/// Reads an object of which no key is there twice: taking the last value would lose the others. `parse` converts a key,
-/// and gives what reads its value.
+/// Reads an object without duplicate keys, since taking the last value would lose the others. `parse` converts a key, and
+/// returns the seed that reads its value.
 fn unique<'de, D, K, S>(
     deserializer: D,
     parse: impl Fn(&str) -> Result<(K, S), String>,

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::ser::Formatter;
 
-/// What is nested deeper than this is on one line: the tally of a call. The levels are the recording, its runs, a run,
-/// its calls, an ABI, a tally. A diff then shows a call as a line.
+/// The deepest level with a line per element: each tally is one line, so that a diff shows a call as a line. The levels are
+/// the recording, its runs, a run, its calls, an ABI, a tally.
 const LEVELS_WITH_LINES: usize = 5;
 
 /// Indents by two spaces, down to [`LEVELS_WITH_LINES`].

@@ -1,7 +1,7 @@
 //! The text of a recording: JSON of a fixed schema, whose bytes depend on the recording alone.
 //!
 //! Only this module knows the fields. Unknown fields, duplicate keys and values out of range are errors: the file is
-//! rewritten, and what isn't understood would be lost. A new field means a new schema number. Files of every older schema
+//! rewritten, and an unknown part would be lost. A new field means a new schema number. Files of every older schema
 //! are read:
 //!
 //! - 1 has no `folded`, `aggregated`, `runtime`, `not_observed` and `args`, and `tasks` and `first_ms` have a value.
@@ -127,7 +127,7 @@ impl ParseError {
             }
         }
         let (line, column) = match error.line() {
-            // What is wrong is how parts fit together.
+            // The parts are valid, but don't fit together.
             0 => (text.split(|&byte| byte == b'\n').count() - 1, 1),
             line => (line, error.column()),
         };
@@ -337,7 +337,7 @@ impl<const N: u64> TryFrom<RunText<N>> for Run {
             no_new_privs: text.no_new_privs,
             exit: text.exit.map(|exit| exit.0),
             tasks: text.tasks,
-            // Someone else may have written them.
+            // A file that another program wrote can have some.
             incomplete_because: (text.incomplete_because.iter())
                 .map(|why| Line(why).to_string())
                 .collect(),

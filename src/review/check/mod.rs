@@ -244,7 +244,7 @@ pub struct UnusedName {
     pub policy: Option<&'static str>,
 }
 
-/// Exceptions: what is not a finding.
+/// Exceptions from the findings.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     /// Names that it adds to such a recording are not stale.

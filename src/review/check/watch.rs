@@ -51,7 +51,7 @@ pub struct WatchedCalls {
     pub actions: BTreeSet<Action>,
     /// The rules that apply, or may apply.
     pub rules: BTreeSet<usize>,
-    /// Who made them; at most [`MAX_CALLERS`].
+    /// Their callers; at most [`MAX_CALLERS`].
     pub callers: Vec<Caller>,
     /// How many were made by others.
     pub by_others: u64,

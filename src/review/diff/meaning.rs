@@ -19,7 +19,7 @@ pub type Answers = BTreeMap<Action, BTreeSet<All>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meaning {
     pub(super) default_action: Action,
-    /// `None` is the native ABI, whatever that is.
+    /// `None` is the native ABI.
     pub(super) architectures: Option<BTreeSet<Arch>>,
     pub(super) flags: BTreeSet<Flag>,
     pub(super) listener: Option<Listener>,

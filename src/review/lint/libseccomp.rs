@@ -50,7 +50,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// What is no version.
+/// A text is not a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a version of libseccomp is like 2.5.4")]
 pub struct NoVersion;
@@ -86,7 +86,7 @@ pub enum Since {
 }
 
 impl Since {
-    /// Whether a release knows it. Of releases after 2.6.0 nothing is said.
+    /// Whether a release knows it. Releases after 2.6.0 are unknown.
     #[must_use]
     pub fn known_to(self, version: Version) -> bool {
         match self {

@@ -114,7 +114,7 @@ impl Found {
         }
     }
 
-    /// One finding for all names, each with what is said about it; none without names.
+    /// One finding for all names; none without names.
     fn names(names: Vec<(Place, String)>, message: impl FnOnce(&str) -> String) -> Vec<Found> {
         let (places, names): (Vec<Place>, Vec<String>) = names.into_iter().unzip();
         let names: Vec<String> = (names.iter().enumerate())
@@ -129,7 +129,7 @@ impl Found {
     }
 }
 
-/// What is likely to go wrong, by one rule.
+/// A likely problem, found by one rule.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// By which rule.
@@ -138,7 +138,7 @@ pub struct Finding {
     pub places: Vec<Place>,
     /// The paths of parts of the file that aren't places of the profile.
     pub paths: Vec<String>,
-    /// What is wrong there.
+    /// The problem.
     pub message: String,
 }
 

@@ -10,9 +10,9 @@ pub enum Target {
     Docker,
     /// Podman: its dialect; crun, or runc.
     Podman,
-    /// runc by itself.
+    /// runc.
     Runc,
-    /// crun by itself.
+    /// crun.
     Crun,
     /// containerd: plain OCI; runc.
     Containerd,

@@ -27,7 +27,7 @@ fn without(name: &str) -> Profile {
     clean().with_names(|_, kept| kept != name)
 }
 
-/// What is looked at, and for whom.
+/// The input of lint.
 struct Case {
     profile: Profile,
     target: Target,
