@@ -148,7 +148,7 @@ fn a_patch_applies_with_patch_and_git_and_update_and_all_make_the_same() {
     assert_eq!(fs::read_to_string(&file).unwrap(), by_patch);
     insta::assert_snapshot!(by_patch);
 
-    // Options tolerate what remains.
+    // Options tolerate the rest.
     let (text, status) = report(
         folder.path(),
         &format!("{CHECK} --tolerate clone3,#9999 --allow-incomplete"),

@@ -276,7 +276,7 @@ fn a_container_outlives_a_killed_agent_and_the_next_one_says_what_is_missing() {
     agent.running.signal(Signal::SIGKILL);
     agent.running.wait(&room);
 
-    // Without an agent, its calls go on.
+    // Without an agent, its calls are still answered.
     let go = || File::create(bundle.root().join("tmp/go")).unwrap();
     let next = Agent::start_at(&room, agent.socket, agent.directory);
     until("the next agent to have the container", || {
@@ -360,7 +360,7 @@ fn a_second_agent_does_not_take_the_socket_of_the_first() {
     agent.interrupt(&room);
 }
 
-/// A profile of what busybox calls on the host, for a runtime.
+/// A profile of busybox's calls on the host, for a runtime.
 pub(crate) fn profile_from_host(
     room: &Room,
     bundle: &Bundle<'_>,

@@ -1,4 +1,4 @@
-//! Calls are credited to the program that made them, in whatever order parents and children stop.
+//! Calls are credited to the program that made them, in any order of stops of parents and children.
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -27,7 +27,7 @@ fn shell(room: &Room, script: &str) -> (Files, Run, String) {
     (files, run, ended.stdout)
 }
 
-/// What makes calls that nothing else here makes, until it is told to stop: so many of each.
+/// A process that waits for a file, makes two calls that nothing else here makes, and waits for another file.
 fn caller(room: &Room) -> (Running, PathBuf, PathBuf) {
     let (go, stop) = (room.fresh("go"), room.fresh("stop"));
     let wait = |file: &PathBuf| format!("until [ -e {} ]; do sleep 0.02; done", file.display());
@@ -36,7 +36,7 @@ fn caller(room: &Room) -> (Running, PathBuf, PathBuf) {
     (running, go, stop)
 }
 
-/// Starts a recording of what runs already, and waits until it says that it counts.
+/// Starts a recording of running processes, and waits until it counts.
 fn start(room: &Room, files: &Files, target: &[&str]) -> Running {
     let mut recorder = Command::new(PROGRAM);
     recorder.args(["--backend", "ebpf", "--progress", "never"]);

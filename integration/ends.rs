@@ -249,7 +249,7 @@ fn on_full_disk(room: &Room, disk: &Disk, temporary: &Path) -> Running {
     disk.fill();
     let calls = |text: String| text.lines().count();
     let before = calls(running.stdout());
-    // Many times what fits into a journal's last block.
+    // Many times the size of a journal's last block.
     room.until("more calls", || calls(running.stdout()) > before + 400);
     running
 }
@@ -322,7 +322,7 @@ fn a_disk_that_fills_under_a_journal_loses_no_run_silently() {
     assert!(recording.runs.values().all(Run::is_complete));
     assert!(made.is_subset(&calls(&recording)));
 
-    // Killed: the next recorder takes in what the journal has, as an incomplete run.
+    // Killed: the next recorder adds the journal's calls as an incomplete run.
     let disk = Disk::new(&room);
     let running = on_full_disk(&room, &disk, &temporary);
     running.signal(Signal::SIGKILL);

@@ -151,7 +151,7 @@ fn what_only_a_later_run_calls_is_added_to_the_profile() {
     let place = Place::new(&room);
     let shared = room.directory();
     let volume = format!("--volume={}:/shared", shared.display());
-    // The second run calls what the first did not: it ends differently where that is denied.
+    // The second run makes calls that the first did not: it ends differently where they are denied.
     let line =
         "if [ -e /shared/a ]; then mkdir /shared/b || [ -e /shared/b ]; else touch /shared/a; fi";
     let ended = place.record(Engine::Docker, &[&volume], EXACT, line);
@@ -238,7 +238,7 @@ fn a_recording_of_the_client_says_that_it_is_not_the_container() {
     assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
 }
 
-/// A container that runs until it is told to go on: its first process calls chroot(2), one that is executed later
+/// A container that waits for a signal: its first process calls chroot(2), one that is executed later
 /// sync(2).
 fn follows(engine: Engine, target: impl Fn(&str, i64) -> Vec<String>) {
     let room = Room::new();
@@ -377,7 +377,7 @@ fn hook(engine: Engine) {
         let names = allowed(&profile);
         assert!(names.is_superset(&seen), "{names:?}");
         assert!(!names.contains("pivot_root"), "{names:?}");
-        // The threads of runc make varying calls: what another run calls is added.
+        // The threads of runc make varying calls, so the calls of another run are added.
         let works = (0..6).any(|_| {
             let options = [privileges, &[ADMIN]].concat();
             let ended = place.run_under_profile(engine, &options, WORK);
@@ -411,7 +411,7 @@ fn hook(engine: Engine) {
     };
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
 
-    // What is executed later is recorded too.
+    // Programs executed later are recorded too.
     let detached = [of.as_str(), "--detach"];
     let line = "until [ -e /tmp/go ]; do sleep 0.05; done";
     assert_eq!(run(&detached, line).code(), 0);

@@ -160,7 +160,7 @@ fn the_profile_of_one_executable_has_none_of_the_calls_that_only_others_made() {
     let made = |options: &[&str]| {
         let line = [&["app-0a.json", "--policy", "exact", "-q"], options].concat();
         let said = stderr(&generate(folder.path(), &line, 0));
-        // Nobody knows who called futex.
+        // The caller of futex is unknown.
         assert!(
             said.contains("these calls stay, since no executable is recorded for them: futex"),
             "{said}"
@@ -196,7 +196,7 @@ fn an_executable_that_made_no_call_is_an_error_with_those_that_did() {
         ),
         "{said}"
     );
-    // To leave out what isn't there changes nothing.
+    // Excluding an absent executable changes nothing.
     let said = stderr(&generate(
         folder.path(),
         &["app-0a.json", "--exclude-exe", "bash"],

@@ -25,7 +25,7 @@ impl Shell {
         let mut bash = Command::new("bash");
         bash.args(["--norc", "--noprofile", "--noediting", "-i"]);
         let (mut terminal, running) = Terminal::start(&room, &bash);
-        // Without echo, typed text isn't shown, so the job printed whatever is shown.
+        // Without echo, typed text isn't shown, so the job printed all shown text.
         terminal.type_in("stty -echo; PS1=; echo started $?\n");
         terminal.shows("started 0\r\n");
         Shell {

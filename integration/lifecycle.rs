@@ -100,7 +100,7 @@ fn a_recorder_killed_at_any_moment_of_a_storm_leaves_nothing_behind() {
         let files = Files::new(&room);
         let begun = room.fresh("f");
         let mut command = files.command(&["-q"]);
-        // It doesn't end by itself.
+        // It doesn't end on its own.
         command.args(["sh", "-c", "echo >$0; while :; do \"$1\"; done"]);
         let recorder = room.spawn(command.arg(&begun).arg(&storm));
         until("the storm to begin", || begun.exists());
@@ -221,7 +221,7 @@ fn a_stopped_process_stays_stopped_while_a_recorder_comes_and_goes() {
     let tree = Tree::new(&room);
     let native = room.spawn(Command::new(&tree.command()[0]).arg(&tree.counts));
     tree.works();
-    // The first two tasks are its threads. Its children are other processes and go on: a child's progress shows how
+    // The first two tasks are its threads. Its children are other processes and keep running: a child's progress shows how
     // much time the threads had.
     let stands_still = || {
         let before = tree.read();

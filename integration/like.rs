@@ -12,84 +12,17 @@ use crate::support::programs;
 use crate::support::recorder::PROGRAM;
 use crate::support::recordings::{sc_record, write};
 
-/// What runc, crun, busybox's shell and the program `calls` need with `noNewPrivileges`, of old numbers only.
+/// The calls that runc, crun, busybox's shell and the program `calls` need with `noNewPrivileges`, with old numbers only.
+#[rustfmt::skip]
 const NEEDED: &[&str] = &[
-    "access",
-    "arch_prctl",
-    "brk",
-    "capget",
-    "capset",
-    "chdir",
-    "clone",
-    "clone3",
-    "close",
-    "dup2",
-    "dup3",
-    "epoll_create1",
-    "epoll_ctl",
-    "epoll_pwait",
-    "epoll_wait",
-    "eventfd2",
-    "execve",
-    "exit",
-    "exit_group",
-    "faccessat",
-    "faccessat2",
-    "fcntl",
-    "fstat",
-    "fstatfs",
-    "futex",
-    "getcwd",
-    "getdents64",
-    "getegid",
-    "geteuid",
-    "getgid",
-    "getpid",
-    "getppid",
-    "getrandom",
-    "gettid",
-    "getuid",
-    "ioctl",
-    "lseek",
-    "lstat",
-    "madvise",
-    "mmap",
-    "mprotect",
-    "munmap",
-    "nanosleep",
-    "newfstatat",
-    "open",
-    "openat",
-    "pipe2",
-    "poll",
-    "prctl",
-    "pread64",
-    "prlimit64",
-    "pselect6",
-    "read",
-    "readlink",
-    "readlinkat",
-    "rseq",
-    "rt_sigaction",
-    "rt_sigprocmask",
-    "rt_sigreturn",
-    "sched_getaffinity",
-    "sched_yield",
-    "set_robust_list",
-    "set_tid_address",
-    "setgid",
-    "setgroups",
-    "setuid",
-    "sigaltstack",
-    "stat",
-    "statfs",
-    "statx",
-    "tgkill",
-    "umask",
-    "uname",
-    "wait4",
-    "write",
-    "writev",
+    "access", "arch_prctl", "brk", "capget", "capset", "chdir", "clone", "clone3", "close", "dup2", "dup3",
+    "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_wait", "eventfd2", "execve", "exit", "exit_group",
+    "faccessat", "faccessat2", "fcntl", "fstat", "fstatfs", "futex", "getcwd", "getdents64", "getegid", "geteuid",
+    "getgid", "getpid", "getppid", "getrandom", "gettid", "getuid", "ioctl", "lseek", "lstat", "madvise", "mmap",
+    "mprotect", "munmap", "nanosleep", "newfstatat", "open", "openat", "pipe2", "poll", "prctl", "pread64",
+    "prlimit64", "pselect6", "read", "readlink", "readlinkat", "rseq", "rt_sigaction", "rt_sigprocmask",
+    "rt_sigreturn", "sched_getaffinity", "sched_yield", "set_robust_list", "set_tid_address", "setgid", "setgroups",
+    "setuid", "sigaltstack", "stat", "statfs", "statx", "tgkill", "umask", "uname", "wait4", "write", "writev",
 ];
 
 /// A profile with the needed calls, other rules, and the additions of a test.
@@ -130,7 +63,7 @@ fn numbers(profile: &Value, arch: Arch) -> Vec<String> {
         .collect()
 }
 
-/// What becomes of the calls in the runtime, and under `sc-record run --like` it.
+/// The results of the calls in the runtime, and under `sc-record run --like`.
 fn both(runtime: &'static str, profile: &Value, calls: &[String]) -> (Ended, Ended) {
     let room = Room::new();
     let file = room.path().join("profile.json");
@@ -173,7 +106,7 @@ fn same_in_both(other: &Value, arches: &[Arch]) {
             assert!(calls.len() > 400);
             let got = same(runtime, &profile, &calls);
             assert_eq!(got.lines().count(), calls.len(), "{got}");
-            // The highest number answers what no rule and no default does: that is runc's stub.
+            // The answer to the highest number is neither a rule's nor the default: it is runc's stub's.
             let enosys = got.trim_end().ends_with("errno 38");
             assert_eq!(enosys, runtime == "runc", "{arch}: {got}");
         }
@@ -190,7 +123,7 @@ fn same_in_both(other: &Value, arches: &[Arch]) {
 )]
 fn every_number_has_the_result_of_the_runtime() {
     same_in_both(&json!({}), &[Arch::X86_64]);
-    // A call that only a rule with the default's answer names counts for the stub too.
+    // A call in a rule with the default's action counts for the stub too.
     let other =
         json!({"syscalls": [{"names": ["landlock_restrict_self"], "action": "SCMP_ACT_ERRNO"}]});
     same_in_both(&other, &[Arch::X86_64]);

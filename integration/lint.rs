@@ -60,7 +60,7 @@ fn a_rule_can_be_left_out_and_notes_are_no_findings() {
                  newfstatat openat prctl read setgid setgroups setuid write";
     let mut calls: Vec<&str> = calls.split_whitespace().collect();
     let path = folder.path().join("a.json");
-    // What libc probes for and runc's faccessat2 (439) would get EPERM for.
+    // Newer calls, such as runc's faccessat2 (439), would get EPERM.
     let probes = [
         "clone3",
         "close_range",

@@ -238,7 +238,7 @@ impl Theirs {
         }
     }
 
-    /// What nobody does, as a shell script whose first argument is the victim.
+    /// A shell script for the user nobody, whose first argument is the victim.
     fn nobody(&self, script: &str) {
         let mut command = Room::as_nobody("sh");
         command.current_dir(&self.directory);

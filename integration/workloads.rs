@@ -20,7 +20,7 @@ struct Workload {
     exit: i32,
     /// Calls of every run whose number varies. Each row says why.
     varies: &'static [&'static str],
-    /// Calls, as `ABI/NAME`, with exact counts that are known by construction, whatever strace reports.
+    /// Calls, as `ABI/NAME`, with exact counts that are known by construction, even if strace reports others.
     certain: &'static [(&'static str, u64)],
     strace: Strace,
     /// The number of processes and threads, if it is the same on every run.
@@ -421,7 +421,7 @@ workloads! {
     }
 }
 
-/// What a workload does without the recorder.
+/// The behaviour of a workload without the recorder.
 struct Natively<'a> {
     workload: &'a Workload,
     stdout: String,

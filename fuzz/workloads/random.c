@@ -1,7 +1,7 @@
 /* A random program: every task of it executes operations that a seed chooses, and counts each call in shared memory before
- * it makes it (begun) and after it returned (returned). Without libc, so that there is no call that isn't counted.
+ * it makes it (begun) and after it returned (returned). It has no libc, so that every call is counted.
  * Kernel path: fork, vfork, clone, clone3, exec, exit, signals, seccomp, strict mode, user dispatch, ptrace, namespaces.
- * Pitfall: whatever run.py finds.
+ * Pitfall: those that run.py finds.
  * Build: -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie -no-pie -mno-red-zone -fno-builtin -mgeneral-regs-only
  */
 #include <linux/audit.h>
@@ -16,13 +16,13 @@
 typedef uint64_t u64;
 typedef uint32_t u32;
 
-/* What run.py reads, in this order. */
+/* The shared memory that run.py reads. */
 enum { X86_64, X86, X32, ABIS };
 enum { NRS = 512, ODDS = 8, KEYS = NRS + ODDS, TASKS = 160, LINE = 240, CHILDREN = 12, FILTERS = 6, RULES = 4 };
-/* Numbers that no table has: the last ODDS keys. */
+/* Numbers outside the table: the last ODDS keys. */
 static const u32 odd_numbers[ODDS] = {9999, 100000, 0xfffffff9, 0xffffffff, 0x3fffffff, 600, 4095, 4096};
 
-/* Which operations a run may have: the bits of the mask. */
+/* The bits of the mask: the operations that a run may have. */
 enum {
     CALLS, FORKS, THREADS, EXECS, SIGNALS, SLEEPS, FILTER, TSYNC, STRICT, DISPATCH, TRACING, NAMESPACES, FLIPS, REWRITES,
     STOPS, KILLS, STORMS, VSYSCALLS, UNTRACED, IA32, DEATHS, ORPHANS, MISC, VFORK_TSYNC, HIDE_PROC, FORGE, SHARE_VM, KINDS
@@ -33,11 +33,11 @@ struct filter { u32 rules; struct rule rule[RULES]; };
 
 struct task {
     u32 used, tid, parent, thread;
-    u32 process;                      /* The slot of the task that its process began as. */
-    u32 handled_by_process;           /* Of that task: what all threads of the process handled. */
+    u32 process;                      /* The slot of its process's first task. */
+    u32 handled_by_process;           /* In that slot: signals that any thread of the process handled. */
     u32 begun_key, begun_abi;         /* The call that it is in, if it may not return. */
     u32 pending;
-    int status;                       /* The exit status that it is about to have; -1: unknown. */
+    int status;                       /* Its future exit status; -1: unknown. */
     u64 random;
     int ops, depth;
     u32 handled, finished, credited, level, trapped;
@@ -64,7 +64,7 @@ struct shared {
 #define SHARED ((struct shared *)0x10000000ul)
 #define STACKS 0x20000000ul
 #define STACK 0x10000ul
-/* Where a 64-bit reading of a 32-bit pointer with junk above it ends. */
+/* The address that a 32-bit pointer with junk in its upper half has in 64 bits. */
 #define DECOY 0x100000000ul
 #define SHARED_FD 100
 #define SELF_FD 101
@@ -90,7 +90,7 @@ __asm__(
     ".globl _start\n_start: mov %rsp, %rdi; and $-16, %rsp; call start\n"
     "enter64: mov %rdi, %rax; mov %rsi, %r11\n" LOAD64 "syscall; ret\n"
     "enter32: push %rbx; push %rbp; mov %rdi, %rax; mov %rsi, %r11\n" LOAD32 "int $0x80; pop %rbp; pop %rbx; ret\n"
-    /* A child never touches the stack that its parent has. */
+    /* A child never touches its parent's stack. */
     "spawn64: push %rbx; push %rbp; push %r12; mov %rdi, %rax; mov %rsi, %r11; mov %rdx, %rbx; mov %rcx, %rbp\n" LOAD64
     "syscall; test %rax, %rax; jz 1f; pop %r12; pop %rbp; pop %rbx; ret\n"
     "1: mov %rbx, %rdi; mov %rbp, %rsp; xor %ebp, %ebp; call child_main\n"
@@ -125,7 +125,7 @@ static void add(u64 *counter) { __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST)
 
 static u64 stack_of(u32 slot) { return STACKS + (slot + 1) * STACK - 64; }
 
-/* Every task is on a stack of its own from its first C function on, and its handlers too. */
+/* Every task and its handlers have their own stack from the first C function on. */
 static struct task *me(void)
 {
     u64 stack;
@@ -152,7 +152,7 @@ static int may(u32 kind) { return SHARED->mask >> kind & 1; }
 /* Whether processes of this run have threads. */
 static int has_threads(void) { return may(THREADS) || may(FLIPS) || may(REWRITES) || may(VFORK_TSYNC); }
 
-/* ---- messages: numbers and strings, into the one line that there is ---- */
+/* ---- messages: numbers and strings, in one line ---- */
 
 static char *put_string(char *at, char *end, const char *text)
 {
@@ -230,7 +230,7 @@ static void end(struct task *t, u32 abi, u32 nr)
     returned(abi, key_of(nr));
     if (t->level == 0) {
         t->pending = 0;
-        /* All handlers that came before this have returned. */
+        /* All earlier handlers have returned. */
         for (; t->credited < t->finished; t->credited++)
             returned(X86_64, 15);
     }
@@ -246,7 +246,7 @@ static long enter(struct task *t, u32 abi, u32 nr, const u64 *arguments)
             wide[i] = (arguments[i] & 0xffffffff) | junk(t);
         return (int)enter32(nr | junk(t), wide);
     }
-    /* The kernel takes an int of the number, too. */
+    /* The kernel cuts the number to an int too. */
     return enter64((abi == X32 ? nr | 0x40000000 : nr) | (t->level == 0 && chance(t, 8) ? 0xdead00000000ul : 0), arguments);
 }
 
@@ -292,7 +292,7 @@ enum {
     SIGCHLD = 17, SIGCONT = 18, SIGSTOP = 19, SIGURG = 23, SIGWINCH = 28, SIGSYS = 31, SIGRT = 40,
 };
 
-/* ---- the workload's own filters, as far as it must know them to know what its calls return ---- */
+/* ---- the workload's own filters, as far as they determine the results of its calls ---- */
 
 static u32 rank(u32 action)
 {
@@ -327,7 +327,7 @@ static u32 answer(const struct task *t, u32 abi, u32 nr)
     return strongest;
 }
 
-/* Harmless calls, and what they return: ANY, or the value. */
+/* Harmless calls, and their results: ANY, or a value. */
 enum { ANY = -4096 };
 static const struct plain { u32 nr64, nr32; u64 a; int value; } plains[] = {
     {N_GETPID, 20, 0, ANY}, {N_GETTID, 224, 0, ANY}, {N_GETPPID, 64, 0, ANY}, {102, 199, 0, ANY}, {104, 200, 0, ANY},
@@ -419,7 +419,7 @@ static u32 random_action(struct task *t, u32 nr)
     case 4:
         if (!may(FORGE))
             return SECCOMP_RET_TRACE | rnd(t, 4);
-        /* As a recorder's own messages may look. */
+        /* Like a recorder's own messages. */
         switch (rnd(t, 5)) {
         case 0: return SECCOMP_RET_TRACE | 0x1000 | N_GETPID;
         case 1: return SECCOMP_RET_TRACE | 0x1000 | (nr & 0xfff);
@@ -459,7 +459,7 @@ static u32 assemble(struct sock_filter *code, const struct filter *filter)
     return at - code;
 }
 
-/* A filter for all threads is about to be loaded: they can't rely any more on what they know. */
+/* Before a filter is loaded for all threads: the filters that they know of are no longer all. */
 static void forget_filters(void)
 {
     for (u32 i = 0; i < TASKS; i++)
@@ -481,7 +481,7 @@ static void load_filter(struct task *t)
         if (chance(t, 10) && rule->abi == X86_64)
             rule->nr = odd_numbers[rnd(t, ODDS)];
         rule->action = random_action(t, rule->nr);
-        /* The kernel asks no filter about -1 in every version. */
+        /* Not every kernel runs filters for -1. */
         if (rule->nr == 0xffffffff)
             rule->action = SECCOMP_RET_ALLOW;
     }
@@ -584,7 +584,7 @@ static void sleep_us(struct task *t, u64 us)
     CALL2(N_NANOSLEEP, time, 0);
 }
 
-/* A call that ends by a time, which nothing but a handler may end earlier. */
+/* A call with a time limit, which only a handler may end earlier. */
 static void sleeps(struct task *t)
 {
     u64 ms = chance(t, 8) ? 15 : 1 + rnd(t, 4), time[2] = {0, ms * 1000000}, zero_mask = 0;
@@ -654,7 +654,7 @@ static void sleeps(struct task *t)
         if (!t->has_handlers || may(NAMESPACES) || may(THREADS) || may(SHARE_VM))
             return;
         what = "pause";
-        /* What a handler ends. The timer comes again, should it have come too early. */
+        /* A handler ends this. The timer repeats, in case it fired too early. */
         set_timer(t, ms * 1000, 2000);
         if (chance(t, 2))
             result = CALL0(N_PAUSE);
@@ -682,28 +682,28 @@ static void sleeps(struct task *t)
     u64 took = now(t) - before;
     if (fd >= 0)
         CALL1(N_CLOSE, fd);
-    /* Stop signals do end some of these early (signal(7)). */
+    /* Stop signals end some of these early (signal(7)). */
     int disturbed = t->handled != handled || may(STOPS);
-    /* A signal can wake one thread, and another one handles it: that may be about to. */
+    /* A signal can wake one thread and be handled later by another. */
     if (result == -EINTR && !disturbed && has_threads()) {
         for (int i = 0; i < 200 && *by_process == handled_by_process; i++)
             sleep_us(t, 1000);
         disturbed = *by_process != handled_by_process;
     }
-    /* The kernel closes a ring later, in the task that had it, which interrupts its calls. */
+    /* The kernel closes a ring later, in its task, and interrupts the task's calls. */
     disturbed |= t->had_ring && kind < 15;
-    /* So does a blocked signal without a handler that a mask unblocks. */
+    /* So does unblocking a signal without a handler. */
     disturbed |= may(MISC) && (kind == 3 || kind == 5 || kind == 7 || kind == 8);
     if (result != expected && !(disturbed && result == -EINTR))
         fail("%s returned %d", what, result);
-    /* Those of sockets are counted in ticks of the kernel. */
+    /* Time limits of sockets count in ticks of the kernel. */
     if (!disturbed && kind != 11 && kind != 12 && took + 100 < ms * 1000)
         fail("%s took %d us instead of %d", what, took, ms * 1000);
     if (took > 10000000)
         fail("%s took %d us instead of %d", what, took, ms * 1000);
 }
 
-/* Only this calls kill(2): a process id can be what a filter answers, and must not become a group, or everybody. */
+/* The only caller of kill(2): a process id can be a filter's answer, and must not mean a group or every process. */
 static void signal_process(struct task *t, long pid, int signal)
 {
     if (pid > 0)
@@ -723,7 +723,7 @@ static void random_signal(struct task *t)
     int signal = harmless[rnd(t, 7)];
     if (!t->has_handlers)
         signal = harmless[3 + rnd(t, 4)];
-    /* A child could have no handlers: it gets only what it ignores, unless deaths are allowed. */
+    /* A child may have no handlers: unless deaths are allowed, it gets only ignored signals. */
     switch (rnd(t, 4)) {
     case 0: signal_myself(t, signal); break;
     case 1: CALL3(N_TGKILL, CALL0(N_GETPID), CALL0(N_GETTID), signal); break;
@@ -770,7 +770,7 @@ static struct task *new_task(struct task *t, int thread)
     return child;
 }
 
-/* A call that makes a task. Returns what it returns in the parent. */
+/* A call that creates a task. Returns the parent's result. */
 static long make(struct task *t, struct task *child, u32 abi, u32 nr, const u64 *arguments)
 {
     begin(t, abi, nr);
@@ -790,11 +790,11 @@ static long make(struct task *t, struct task *child, u32 abi, u32 nr, const u64 
     return result;
 }
 
-/* The outcome of a child that was waited for. */
+/* The outcome of a reaped child. */
 static void reaped(struct task *t, struct task *child, int status)
 {
     (void)t;
-    /* With threads, it can be the call of another one. */
+    /* With threads, it can be another one's call. */
     int by_seccomp = (status & 0x7f) == SIGSYS && !has_threads();
     int as_said = (status & 0x7f) == 0 && child->status == (status >> 8 & 0xff);
     if ((by_seccomp || as_said) && child->pending) {
@@ -959,7 +959,7 @@ static void executes(struct task *t)
             fail("execve of nothing returned %d", result);
         return;
     }
-    /* A signal before the new image has handlers would end it. */
+    /* Without handlers yet, the new image would be ended by a signal. */
     if (may(STORMS) && may(THREADS))
         return;
     if (t->stormy)
@@ -970,7 +970,7 @@ static void executes(struct task *t)
     u32 nr = abi == X86 ? M_EXECVEAT : N_EXECVEAT;
     t->executing = (u64)abi << 32 | nr | 1ul << 63;
     t->has_handlers = 0;
-    /* What the new image maps before it can count. */
+    /* Calls of the new image before it can count. */
     for (int i = 0; i < 3; i++)
         add(&SHARED->begun[X86_64][N_MMAP]);
     begin(t, abi, nr);
@@ -1007,7 +1007,7 @@ static void leave(struct task *t, int with_group)
 
 /* ---- the rest of the operations ---- */
 
-/* Strict mode, in a process of its own: it ends in it. */
+/* Strict mode, in its own process, which ends in it. */
 static void strict(struct task *t)
 {
     struct task *child = new_task(t, 0);
@@ -1038,7 +1038,7 @@ static void be_strict(struct task *t)
     int kind = t->ops;
     char byte;
     long result = kind & 1 ? CALL3(N_PRCTL, 22, 1, 0) : CALL3(N_SECCOMP, 0, 0, 0);
-    /* A filter that it has already is in the way. */
+    /* An earlier filter prevents it. */
     if (t->filters == 0 && !t->unpredictable && result != 0)
         fail("strict mode: %d", result);
     result = CALL3(N_READ, -1, &byte, 1);
@@ -1081,7 +1081,7 @@ static void dispatch(struct task *t)
     CALL4(N_SIGPROCMASK, 2, &before, 0, 8);
 }
 
-/* What a recorder can't grant: to be traced, and to trace. */
+/* Operations that fail under a recorder: being traced, and tracing. */
 static void traces(struct task *t)
 {
     struct task *child = new_task(t, 0);
@@ -1146,7 +1146,7 @@ static void be_flipper(struct task *t)
     }
 }
 
-/* A thread sleeps in a call whose instruction becomes nothing meanwhile; then comes another call. */
+/* A thread sleeps in a call whose instruction is overwritten meanwhile; then it makes another call. */
 static void rewrites(struct task *t)
 {
     struct task *sleeper = new_task(t, 1);
@@ -1178,7 +1178,7 @@ static void be_sleeper(struct task *t)
     begin(t, X86_64, 146);
     u32 forbidden = answer(t, X86_64, 146);
     long result = run_code((void *)t->executing, (u64[6]){fd, (u64)event, 1, 10, 0, 0});
-    /* Whether epoll_wait came before its instruction went isn't known. */
+    /* epoll_wait may or may not have begun before its instruction was overwritten. */
     end(t, X86_64, 146);
     if (forbidden == SECCOMP_RET_ALLOW && !t->unpredictable && result != 99)
         fail("after a rewritten call: %d", result);
@@ -1272,7 +1272,7 @@ static void misc(struct task *t)
         break;
     }
     default: {
-        /* Ignored, or back to the default. */
+        /* Ignored, or the default. */
         struct kernel_sigaction action = {chance(t, 2), 0x04000000, (u64)restorer, 0};
         /* Children without a wait free their ids for unrelated tasks. */
         int waits = may(KILLS) || may(STOPS);
@@ -1378,7 +1378,7 @@ static u64 number(const char *text)
     return value;
 }
 
-/* Before there is anything shared: counted later. */
+/* Before the shared memory exists: counted later. */
 static void must_map(u64 address, u64 size, u64 protection, u64 flags, int fd)
 {
     u64 arguments[6] = {address, size, protection, flags, fd, 0};
@@ -1434,7 +1434,7 @@ void stack_main(u32 slot)
     install_handlers(t);
     t->tid = CALL0(N_GETTID);
     if (!SHARED->go && slot == 0) {
-        /* A tree to attach to. */
+        /* A process tree to attach to. */
         for (int i = 0; i < 3; i++)
             if (chance(t, 2) && may(THREADS))
                 threads(t);

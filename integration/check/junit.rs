@@ -1,6 +1,6 @@
 //! `check --junit` writes what Jenkins' plugin xUnit accepts (`junit-10.xsd` of jenkinsci/xunit-plugin).
 //!
-//! The schema itself is not here. Asserted is what it says of the elements that it has: the attributes that each must and may
+//! The schema itself is not here. The test asserts its rules for each element: the attributes that it must and may
 //! have, the elements that each may contain, which of them hold text, and the pattern of times.
 
 use std::path::Path;
@@ -11,7 +11,7 @@ use quick_xml::events::{BytesStart, Event};
 use super::{CHECK, workspace};
 use crate::support::recordings::sc_record;
 
-/// What the schema says of an element.
+/// The schema's rules for an element.
 struct Element {
     name: &'static str,
     required: &'static [&'static str],

@@ -13,7 +13,7 @@ use crate::support::bundle::Bundle;
 use crate::support::process::{Ended, Room};
 use crate::support::recorder::PROGRAM;
 
-/// A container, and what is recorded of it.
+/// A container, and its recording.
 struct Container<'a> {
     room: &'a Room,
     bundle: Bundle<'a>,

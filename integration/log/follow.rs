@@ -71,7 +71,7 @@ impl Follower {
     }
 }
 
-/// Runs a command to its end with all its calls logged, while other processes of the room go on.
+/// Runs a command to its end with all its calls logged, while other processes of the room run.
 fn run_logged(room: &Room, command: &[&str]) {
     let ended = room.spawn(&mut logged(room, command)).wait(room);
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
@@ -232,7 +232,7 @@ fn records_of_a_container_are_followed_by_its_cgroup() {
         .chain(inside.get_args())
         .collect();
     let enter = format!("echo $$ >{}/cgroup.procs; exec \"$@\"", cgroup.0.display());
-    // The follower is in the room too, and doesn't end by itself.
+    // The follower in the room doesn't end on its own.
     let running = room.spawn(
         Command::new("/bin/sh")
             .args(["-c", &enter, "sh"])

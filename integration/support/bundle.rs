@@ -52,7 +52,7 @@ impl<'a> Bundle<'a> {
 
     /// Runs a shell command in it, under a profile.
     pub(crate) fn run(&self, profile: &Path, line: &str) -> Ended {
-        // Other processes of the room go on.
+        // Other processes of the room keep running.
         self.room
             .spawn(&mut self.command(profile, line))
             .wait(self.room)
@@ -61,7 +61,7 @@ impl<'a> Bundle<'a> {
     /// The command that runs a shell command in it, under a profile.
     pub(crate) fn command(&self, profile: &Path, line: &str) -> Command {
         let profile: Value = serde_json::from_slice(&std::fs::read(profile).unwrap()).unwrap();
-        // Without CAP_SYS_ADMIN the kernel would refuse unshare(2) by itself.
+        // Without CAP_SYS_ADMIN, the kernel itself would refuse unshare(2).
         let capabilities = json!(["CAP_SYS_ADMIN"]);
         let namespaces = ["pid", "mount", "ipc", "uts", "network"];
         let config = json!({

@@ -92,7 +92,7 @@ impl Engine {
 
 struct Engines {
     directory: PathBuf,
-    /// A shell that ends dockerd and removes the directory when this process has ended, in whatever way.
+    /// A shell that ends dockerd and removes the directory when this process has ended, however it ends.
     _janitor: Child,
 }
 

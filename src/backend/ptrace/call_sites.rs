@@ -1,8 +1,8 @@
-//! Who makes a call, and from where, for the calls in the [`Interest`].
+//! Reports the caller and the call site of each call in the [`Interest`].
 //!
 //! Reading proc(5) costs many times as much as a stop. So it is read once per task and per address that the task calls from,
 //! and not at all once enough tasks with the same image had the same code at an address. Memory that is unmapped and then
-//! used for something else is reported as what it was first.
+//! used for other code later is reported as the first.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -30,7 +30,7 @@ const AGREEMENT: u32 = 16;
 /// The number of addresses, over all images, whose agreement is kept.
 const AGREEMENTS: usize = 4096;
 
-/// Finds out who makes calls.
+/// Finds the callers of calls.
 pub(super) struct Sites {
     interest: Interest,
     tasks: FxHashMap<Task, Caller>,
@@ -151,7 +151,7 @@ impl Sites {
     /// A task runs a new program.
     pub(super) fn executed(&mut self, task: Task) {
         self.tasks.remove(&task);
-        // So that its children know what they run.
+        // Its children inherit the executable.
         caller(&mut self.tasks, &mut self.images, task);
     }
 

@@ -128,12 +128,12 @@ impl Drop for Place {
     }
 }
 
-/// What came of the arguments of a call.
+/// The result of copying a call's arguments.
 #[derive(Debug)]
 pub(super) enum Arguments {
     /// The kernel can read them at this place, with this size.
     Copied { place: Place, size: u64 },
-    /// The kernel refuses a structure of this size, whatever is in it.
+    /// The kernel refuses every structure of this size.
     Refused,
     /// They can't be read: EFAULT.
     Unreadable,
@@ -164,7 +164,7 @@ pub(super) fn copy(
         Err(Errno::EFAULT) => return Arguments::Unreadable,
         Err(_) => return Arguments::InPlace,
     }
-    // What a longer structure has beyond must be 0, unless the kernel knows it.
+    // The rest of a longer structure must be 0, unless the kernel knows it.
     let known = size.min(SIZE);
     let Some(place) = copies
         .place(room)

@@ -139,7 +139,7 @@ impl Backend for Ptrace {
         check_kernel().map_err(unavailable)?;
         signal::keep_children().map_err(Error::system("sigaction"))?;
         let mut run = OneRun::begin(collector, target);
-        // ptrace binds tracees to a thread. When it ends, the kernel lets go of those that are left: sleeping ones
+        // ptrace binds tracees to a thread. When it exits, the kernel detaches the remaining ones: sleeping ones
         // aren't even woken, which no request could promise.
         let end = std::thread::scope(|scope| {
             let tracer = std::thread::Builder::new().name("tracer".to_owned());

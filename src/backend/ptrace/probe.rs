@@ -16,7 +16,7 @@ pub(super) fn trace_child() -> Result<(), Unavailable> {
     let task = child.task();
     let traced = attach::seize(task, Options::empty());
     let reason = traced.map_err(|error| reason(error, task));
-    // Its gate closes, and it exits.
+    // Closes its gate, so that it exits.
     drop(child);
     while matches!(
         wait::wait_child(task),
@@ -47,7 +47,7 @@ pub(super) fn may_trace(process: Task) -> Result<(), Unavailable> {
     Err(reason(error, process))
 }
 
-/// What refuses to trace, as far as it shows.
+/// Why tracing is refused, as far as it is known.
 fn reason(error: Error, task: Task) -> Unavailable {
     let Error::Task { source, .. } = &error else {
         return match error {

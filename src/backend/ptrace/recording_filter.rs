@@ -1,4 +1,4 @@
-//! The recording filter: a seccomp program that stops a task at every call, and says in the stop's message which it is.
+//! The recording filter: a seccomp program that stops a task at every call, and identifies the call in the stop's message.
 //!
 //! `SECCOMP_RET_TRACE` carries 16 bits for the tracer (`PTRACE_GETEVENTMSG`). They hold the number and the ABI of the call,
 //! so that one cheap request per call is enough; where they can't, they say so. A filter of the workload's own can answer
@@ -66,7 +66,7 @@ impl RecordingFilter {
         )
     }
 
-    /// What a stop's message says of its call; `None`: ask the kernel.
+    /// The call that a stop's message identifies; `None`: ask the kernel.
     pub(super) fn decode(self, message: u64) -> Option<Syscall> {
         let message = u32::try_from(message).ok()? ^ self.key;
         let index = (message / NUMBERS).checked_sub(1)?;

@@ -117,7 +117,7 @@ impl SpecialTable {
                 add(name, special);
             }
             for (name, mut limit, timed_out) in SLEEPS {
-                // What has two forms on the others has one here.
+                // Calls that have two forms on other ABIs have one here.
                 if let Limit::Timespec { is_64_bit, .. } = &mut limit {
                     *is_64_bit |= !matches!(arch, Arch::X86 | Arch::Arm);
                 }

@@ -46,7 +46,7 @@ pub(super) enum Stop {
     Signal(i32),
 }
 
-/// What waiting brought.
+/// The result of waiting.
 #[derive(Debug)]
 pub(super) enum Change {
     /// A tracee stopped.
@@ -208,7 +208,7 @@ impl Waiter {
                     self.in_vain = 0;
                     return Ok(found);
                 }
-                // The sleep that follows says so again.
+                // The next wait reports it again.
                 Err(Errno::EINTR | Errno::ECHILD) => return Ok(None),
                 Err(source) => return Err(wait_error(source)),
             }

@@ -16,7 +16,7 @@ use crate::event::Task;
 use crate::sys::ptrace::Resume;
 use crate::syscall::{Arch, Syscall};
 
-/// What stops a task at its calls.
+/// How a task stops at its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stops {
     /// The recording filter: once, at the entry.
@@ -44,7 +44,7 @@ pub(super) struct Tracee {
     pub(super) stops: Stops,
     /// Its current call was counted at the syscall-enter-stop.
     pub(super) counted: bool,
-    /// The outcome of its current call is to be reported.
+    /// Whether to report the outcome of its current call.
     pub(super) reports_outcome: bool,
     /// The mode that it set itself.
     pub(super) seccomp: Seccomp,
@@ -125,9 +125,9 @@ pub(super) enum OnExit {
     HideFilter,
     /// If it succeeded, `no_new_privs` is set by the workload.
     NoNewPrivs,
-    /// Hide what the recording filter needed from `PR_GET_NO_NEW_PRIVS`.
+    /// Hide the recording filter's `no_new_privs` from `PR_GET_NO_NEW_PRIVS`.
     HideNoNewPrivs,
-    /// The recorder made it fail: it must not succeed because of what the recording filter needed.
+    /// The recorder made it fail: it must not succeed because of the recording filter's `no_new_privs`.
     Refused {
         undo: Undo,
         fails: Errno,

@@ -25,7 +25,7 @@ const LENGTH: usize = 34 * size_of::<u64>();
 /// The length of the set of a 32-bit tracee (`compat_elf_gregset_t`): r0 to r15, cpsr, the original r0.
 const COMPAT_LENGTH: usize = 18 * size_of::<u32>();
 
-/// The bit of cpsr that says that the code is Thumb (`PSR_AA32_T_BIT`).
+/// The bit of cpsr for Thumb code (`PSR_AA32_T_BIT`).
 const THUMB: u64 = 0x20;
 
 /// The general registers, in the tracee's own layout.

@@ -23,7 +23,7 @@ compile_error!("the ptrace backend needs a file for this architecture in src/bac
 use super::stop::{Died, Stopped};
 use crate::syscall::Arch;
 
-/// What the kernel of a machine does.
+/// How a machine's kernel differs from others.
 pub(super) struct Machine {
     /// The ABIs whose calls it runs. A call of another ABI is counted, but can't be handled specially.
     pub(super) abis: &'static [Arch],
@@ -38,7 +38,7 @@ pub(super) struct Machine {
 /// An address that no program can have anything at, with 64 bits or cut to 32.
 pub(super) const NOTHING: u64 = 0xffff_ffff_ffff_f000;
 
-/// What an argument of an ABI can be at most.
+/// The maximum value of an ABI's argument.
 pub(super) fn width(arch: Arch) -> u64 {
     match arch {
         Arch::X86 | Arch::Arm => u32::MAX.into(),
@@ -46,7 +46,7 @@ pub(super) fn width(arch: Arch) -> u64 {
     }
 }
 
-/// What is kept of the entry of a call where [`Machine::result_replaces_argument`].
+/// The data kept from the entry of a call where [`Machine::result_replaces_argument`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// The first argument.

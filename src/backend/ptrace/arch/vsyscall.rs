@@ -23,7 +23,7 @@ const NEEDLE: [u8; 2] = [0x60, 0xff];
 /// The second lowest byte: gettimeofday, time, getcpu.
 const CALLS: [u8; 3] = [0x00, 0x04, 0x08];
 
-/// How much of a file is looked through at once.
+/// How much of a file is searched at once.
 const CHUNK: usize = 1 << 20;
 /// The bytes before and after [`NEEDLE`] that decide.
 const BEFORE: usize = 5;
@@ -33,7 +33,7 @@ const AFTER: usize = 4;
 const PROT_EXEC: u64 = 0x4;
 const MAP_ANONYMOUS: u64 = 0x20;
 
-/// Looks through what tasks execute.
+/// Searches the files that tasks execute.
 #[derive(Debug)]
 pub(in crate::backend::ptrace) struct Vsyscall {
     /// The call that brings in libraries. Only 64-bit code reaches the page.
@@ -53,14 +53,14 @@ impl Vsyscall {
         })
     }
 
-    /// Looks through the files that a task executes, and says which of them may call unseen, as reasons for the user.
+    /// Searches the files that a task executes. Returns, as reasons for the user, those that may make unseen calls.
     pub(in crate::backend::ptrace) fn executes(&mut self, task: Task) -> Vec<String> {
         let files = proc::executable_files_of(task);
         let look = |name: PathBuf| self.look(proc::open_as_seen_by(task, &name), &name);
         files.into_iter().filter_map(look).collect()
     }
 
-    /// The same of a file that a task maps to execute it, if that is what it calls.
+    /// The same for a file that a task maps to execute it, if its call does that.
     pub(in crate::backend::ptrace) fn called(
         &mut self,
         task: Task,
@@ -82,7 +82,7 @@ impl Vsyscall {
     fn look(&mut self, file: io::Result<File>, name: &Path) -> Option<String> {
         let (may, error) = match file.and_then(|file| self.may_call(file)) {
             Ok(false) => return None,
-            // Who executed it is gone, or it is: nothing is left to look at.
+            // The task or the file is gone.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Ok(true) => ("can", String::new()),
             Err(error) => ("may", format!("can't be read ({error}) and ")),
@@ -115,7 +115,7 @@ fn has_address(mut file: impl Read) -> io::Result<bool> {
         if finder.find_iter(&bytes).any(|at| is_address(&bytes, at)) {
             return Ok(true);
         }
-        // What the end of this chunk and the beginning of the next have together.
+        // An address can begin in this chunk and end in the next.
         let rest = bytes.len().saturating_sub(BEFORE + NEEDLE.len() + AFTER);
         bytes.drain(..rest);
     }
@@ -177,7 +177,7 @@ mod tests {
             known: HashSet::new(),
         };
         let reasons = vsyscall.executes(Task(nix::unistd::getpid().as_raw()));
-        // Of what this process executes only this program has the addresses: those of the test above.
+        // Of this process's files, only this program has the addresses: those of the test above.
         let myself = std::env::current_exe().unwrap();
         let myself = format!("{} can call", myself.display());
         assert!(

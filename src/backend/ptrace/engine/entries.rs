@@ -109,7 +109,7 @@ impl Engine<'_> {
         self.resume(stopped, 0)
     }
 
-    /// Counts a call at its entry and does what it needs.
+    /// Counts a call at its entry and handles special calls.
     pub(super) fn entered(
         &mut self,
         stopped: Stopped,

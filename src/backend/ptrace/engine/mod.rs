@@ -31,7 +31,7 @@ use crate::syscall::{Arch, Syscall};
 #[derive(Debug, Default)]
 pub(super) struct CommandEnd {
     task: Option<Task>,
-    /// It is the workload: what it called before was the launcher.
+    /// It is the workload: its earlier calls were the launcher's.
     pub(super) executed: bool,
     /// The latest call of the launcher: in the end the execve(2) that succeeds.
     launching: Option<Syscall>,
@@ -51,12 +51,12 @@ struct Delayed {
     args: [u64; 6],
 }
 
-/// What is to be looked at, at a time.
+/// A check that is due at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
     /// The limit of the call that this task is in may be up.
     Limit(Task),
-    /// A tracee that is held may be let go.
+    /// A held tracee may be resumed.
     Held,
     /// It is time to decide about a call that ended with EINTR.
     Woken,
@@ -81,7 +81,7 @@ pub(super) struct Engine<'a> {
     specials: SpecialTable,
     /// Where no task has the recording filter, and the calls of the vsyscall page matter.
     vsyscall: Option<Vsyscall>,
-    /// Who makes calls, if anybody asked.
+    /// The callers of calls, if requested.
     sites: Option<Sites>,
     interest: Interest,
     waiter: Waiter,
@@ -406,7 +406,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Tells what may call unseen, where that can be.
+    /// Reports files that may make unseen calls, where that is possible.
     fn report_unseen<R: IntoIterator<Item = String>>(
         &mut self,
         look: impl FnOnce(&mut Vsyscall) -> R,
@@ -423,7 +423,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// Whether calls through the vsyscall page matter to who records.
+/// Whether calls through the vsyscall page are of interest.
 fn wants_vsyscalls(interest: &Interest) -> bool {
     let calls = ["gettimeofday", "time", "getcpu"];
     let mut calls = (calls.iter()).filter_map(|name| Syscall::from_name(Arch::X86_64, name));
