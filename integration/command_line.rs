@@ -54,6 +54,36 @@ fn every_verb_has_its_help() {
     }
 }
 
+#[apply(test)]
+fn every_verb_has_a_manual_page_with_all_its_options() {
+    let folder = TempDir::new().unwrap();
+    let output = sc_record(
+        &repository(),
+        &format!("manpages {}", folder.path().display()),
+    );
+    assert!(output.status.success(), "{output:?}");
+    for verb in VERBS {
+        let name = format!("sc-record {verb}").trim_end().replace(' ', "-");
+        let page = fs::read_to_string(folder.path().join(format!("{name}.1")));
+        let page = page.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let page = page.replace("\\-", "-");
+        let mut help = Command::new(PROGRAM);
+        let help = help.args(verb.split_whitespace()).arg("--help").output();
+        let help = String::from_utf8(help.unwrap().stdout).unwrap();
+        let options = help
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with('-'));
+        let options = options.filter_map(|line| {
+            let mut words = line.split([' ', ',', '=']);
+            words.find(|word| word.starts_with("--"))
+        });
+        for option in options {
+            assert!(page.contains(option), "{name}: {option}");
+        }
+    }
+}
+
 /// Its stderr and its status.
 fn refusal(line: &str) -> (String, Option<i32>) {
     let output = sc_record(&repository(), line);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use sc_record::enforce::Runtime;
 use sc_record::format::{Format, KernelVersion};
+use sc_record::profile::Runtime;
 use sc_record::review::RiskClass;
 use sc_record::review::lint::{LintRule, RULES, Target, rule};
 use sc_record::syscall::{Arch, Syscall, suggestion};

@@ -5,10 +5,10 @@ use std::fmt;
 use libseccomp::ScmpVersion;
 use libseccomp::error::SeccompError;
 
-use super::{Runtime, UnknownName};
+use super::UnknownName;
 use crate::bpf::InvalidProgram;
 use crate::bpf::samples::hex;
-use crate::profile::{ARGS, Action, Place, TooWide};
+use crate::profile::{ARGS, Action, Place, Runtime, TooWide};
 use crate::syscall::{Arch, Syscall};
 
 /// Why a profile can't be compiled.

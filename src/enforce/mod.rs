@@ -14,7 +14,7 @@ pub use error::CompileError;
 pub use exec::{ExecError, Privileges, exec};
 pub use filter::{Filter, FilterNote, OnUnknown, UnknownName};
 pub use notify::NotifyError;
-pub use runtime::{Runtime, compile_like};
+pub use runtime::compile_like;
 
 #[cfg(test)]
 mod tests;

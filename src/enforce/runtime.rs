@@ -8,7 +8,6 @@
 //! The result is not checked against the profile: where the runtime is wrong, so is this.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use libc::{BPF_JA, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_JSET, sock_filter};
 use libseccomp::ScmpSyscall;
@@ -19,26 +18,8 @@ use super::compile::{
 use super::{CompileError, Filter, UnknownName};
 use crate::bpf::Program;
 use crate::bpf::assemble::{ARCH, NR, answer, jump, load, statement};
-use crate::profile::{Action, Flag, Place, Profile, Rule};
+use crate::profile::{Action, Flag, Place, Profile, Rule, Runtime};
 use crate::syscall::{Arch, Syscall};
-
-/// A container runtime that loads profiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runtime {
-    /// runc, of Docker and containerd.
-    Runc,
-    /// crun, of Podman and CRI-O.
-    Crun,
-}
-
-impl fmt::Display for Runtime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Runtime::Runc => "runc",
-            Runtime::Crun => "crun",
-        })
-    }
-}
 
 /// Compiles a profile into the filter that a container runtime loads for it on this machine, with this libseccomp. Names that
 /// the runtime skips are in [`Filter::unknown`].

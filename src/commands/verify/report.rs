@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use sc_record::enforce::Runtime;
 use sc_record::escape;
 use sc_record::profile::Action;
 use sc_record::syscall::arguments::call_with_arguments;
