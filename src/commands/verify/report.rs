@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use sc_record::escape;
-use sc_record::profile::Action;
+use sc_record::profile::{Action, Runtime};
 use sc_record::syscall::arguments::call_with_arguments;
 use sc_record::syscall::{Arch, Syscall};
 use sc_record::trial::{
