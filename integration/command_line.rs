@@ -126,6 +126,8 @@ fn a_mistyped_name_is_answered_with_the_nearest() {
     check("record -- git", 127, "there is no verb for recording");
     check("recrod -- git", 127, "there is no verb for recording");
     check("help genrate", 2, "'generate'");
+    check("help record", 2, "there is no verb for recording");
+    check("help recrod", 2, "there is no verb for recording");
     check("import adit x", 2, "'audit'");
     // Calls.
     check("resolve opnat", 1, "did you mean openat?");

@@ -1,5 +1,7 @@
 //! Files of the wrong kind for a verb.
 
+mod work;
+
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
@@ -38,7 +40,14 @@ fn each(lines: &[&str], file: &str, check: impl Fn(&str, &Ended)) {
     let room = Room::new();
     recording(&room.path().join("recording"), &[run(1, &["read"])]);
     profile(&room.path().join("profile"), &json!([allow(&["read"])]));
-    fs::write(room.path().join("empty"), "").unwrap();
+    let write = |name: &str, text: &str| fs::write(room.path().join(name), text).unwrap();
+    write("empty", "");
+    write("text", "Nothing of all this.\n");
+    write("unit", "[Service]\nSystemCallFilter=read\n");
+    write("strace", "read(0, \"\", 1) = 0\n+++ exited with 0 +++\n");
+    let record = "type=SECCOMP msg=audit(1.0:1): auid=0 uid=0 gid=0 ses=1 pid=1 comm=\"a\" exe=\"/bin/a\" sig=0 \
+                  arch=c000003e syscall=0 compat=0 ip=0x7f code=0x7ffc0000\n";
+    write("audit", record);
     fs::write(room.path().join("mark"), "\u{feff}{}").unwrap();
     File::create(room.path().join("large"))
         .unwrap()
@@ -71,45 +80,176 @@ fn a_file_of_the_wrong_kind_is_refused_in_every_verb_before_it_is_read() {
     }
 }
 
+/// What a verb wants a file to be.
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    Profile,
+    Recording,
+    /// Either of them.
+    Both,
+    /// Results that `minimize` saved.
+    State,
+    Audit,
+    Strace,
+}
+
+/// The lines of [`READERS`], and others, with what they want.
+const WANTED: &[(Wanted, &str)] = &[
+    (Wanted::Recording, "merge FILE -o out.json"),
+    (Wanted::Recording, "merge recording FILE -o out.json"),
+    (Wanted::Recording, "generate FILE -o out.json"),
+    (Wanted::Recording, "stats FILE"),
+    (Wanted::Recording, "check profile FILE"),
+    (Wanted::Recording, "explain profile --recording FILE"),
+    (Wanted::Recording, "lint profile --recording FILE"),
+    (Wanted::Recording, "-q -r FILE -o none -n app -- true"),
+    (
+        Wanted::Recording,
+        "import strace strace -q -r FILE -o none -n app",
+    ),
+    (Wanted::Both, "diff FILE profile"),
+    (Wanted::Both, "diff recording FILE"),
+    (Wanted::Profile, "check FILE recording"),
+    (Wanted::Profile, "check FILE -- true"),
+    (Wanted::Profile, "explain FILE"),
+    (Wanted::Profile, "lint FILE"),
+    (Wanted::Profile, "convert FILE -f oci"),
+    (Wanted::Profile, "inspect FILE"),
+    (Wanted::Profile, "run FILE -- true"),
+    (Wanted::Profile, "verify FILE -- true"),
+    (Wanted::Profile, "minimize FILE -- true"),
+    (
+        Wanted::Profile,
+        "-q -r other -o none --log-mode --assume FILE -- true",
+    ),
+    (Wanted::Profile, "log-profile --assume FILE -o out.json"),
+    (Wanted::State, "minimize profile --state FILE -- true"),
+    (
+        Wanted::Audit,
+        "import audit FILE -r out.json -o none -n app",
+    ),
+    (
+        Wanted::Strace,
+        "import strace FILE -r out.json -o none -n app",
+    ),
+];
+
 #[apply(test)]
 #[needs(program("prlimit"))]
-fn a_profile_given_as_a_recording_is_called_a_profile_and_the_reverse() {
-    let of_recordings = [
-        "merge FILE -o out.json",
-        "generate FILE -o out.json",
-        "stats FILE",
-        "check profile FILE",
-        "explain profile --recording FILE",
-        "lint profile --recording FILE",
+fn every_verb_says_what_a_file_of_another_kind_is() {
+    let kinds = [
+        ("profile", "a profile", "sc-record convert profile"),
+        ("unit", "a profile", "sc-record convert unit"),
+        ("recording", "a recording", "sc-record generate recording"),
+        ("audit", "an audit log", "sc-record import audit audit"),
+        (
+            "strace",
+            "the output of strace",
+            "sc-record import strace strace",
+        ),
+        ("text", "", ""),
     ];
-    each(&of_recordings, "profile", |line, ended| {
-        let expect = "profile is a profile, not a recording\n  hint: ";
-        assert!(ended.stderr.contains(expect), "{line}: {}", ended.stderr);
-        assert!(ended.stderr.contains("sc-record convert"), "{line}");
-    });
-    let of_profiles = [
-        "check FILE recording",
-        "explain FILE",
-        "lint FILE",
-        "convert FILE -f oci",
-        "inspect FILE",
-        "run FILE -- true",
-        "verify FILE -- true",
-        "minimize FILE -- true",
-        "-q -r recording -o none --log-mode --assume FILE -- true",
-    ];
-    each(&of_profiles, "recording", |line, ended| {
-        let expect = "recording is a recording, not a profile\n  hint: ";
-        assert!(ended.stderr.contains(expect), "{line}: {}", ended.stderr);
-        assert!(
-            ended.stderr.contains("sc-record generate recording"),
-            "{line}"
-        );
-    });
+    for (file, is, advice) in kinds {
+        let fits = |wanted| match wanted {
+            Wanted::Profile => is == "a profile",
+            Wanted::Recording => is == "a recording",
+            Wanted::Both => is == "a profile" || is == "a recording",
+            Wanted::State => false,
+            Wanted::Audit => file == "audit",
+            Wanted::Strace => file == "strace",
+        };
+        for (wanted, line) in WANTED.iter().filter(|(wanted, _)| !fits(*wanted)) {
+            let name = match wanted {
+                Wanted::Profile | Wanted::Both => "a profile",
+                Wanted::Recording => "a recording",
+                Wanted::State => "a file of saved results",
+                Wanted::Audit => "an audit log",
+                Wanted::Strace => "the output of strace",
+            };
+            each(&[line], file, |_, ended| {
+                let said = &ended.stderr;
+                let expect = match (wanted, is) {
+                    (Wanted::Audit, "" | "the output of strace") => "no seccomp record".to_owned(),
+                    (Wanted::Strace, "" | "an audit log") if is.is_empty() => {
+                        "no system call".to_owned()
+                    }
+                    (Wanted::Recording, "") => "it is not a recording".to_owned(),
+                    (Wanted::State, _) | (_, "") => format!("{file} is not {name}"),
+                    _ => format!("{file} is {is}, not {name}\n  hint: "),
+                };
+                let named = said.contains(&expect)
+                    || said.contains(&format!("{file} is {is}, not {name}\n  hint: "));
+                assert!(named, "{line}: {said}");
+                let advised = *wanted == Wanted::State || !said.contains(", not a");
+                assert!(advised || said.contains(advice), "{line}: {said}");
+                assert!(!said.contains("version control"), "{line}: {said}");
+            });
+        }
+    }
 }
 
 /// Text that controls a terminal, hides itself, or is a command of a CI system: in paths, names and reasons.
 const HOSTILE: &str = "x\n::error::forged\u{1b}[2J\u{9b}2J\u{202e}\u{200b}##[error]\u{7f}\u{e0041}";
+
+/// Lines whose words in capitals stand for hostile files.
+const HOSTILE_LINES: &[&str] = &[
+    "merge RECORDING -o out.json",
+    "merge RECORDING",
+    "merge RECORDING --json -o out.json",
+    "merge RECORDING PROFILE -o out.json",
+    "generate RECORDING -o -",
+    "generate RECORDING -f falco -o -",
+    "generate RECORDING -f libseccomp -o -",
+    "generate RECORDING --json -o out.json",
+    "generate RECORDING -o out.json",
+    "generate PROFILE",
+    "stats RECORDING",
+    "stats RECORDING --json",
+    "check PROFILE RECORDING",
+    "check PROFILE RECORDING --github",
+    "check PROFILE RECORDING --json",
+    "check PROFILE RECORDING --junit -",
+    "check PROFILE --json -- PROGRAM",
+    "check NAMES RECORDING",
+    "check PROFILE -- PROGRAM",
+    "diff PROFILE RECORDING",
+    "diff RECORDING PROFILE",
+    "diff RECORDING RECORDING",
+    "diff RECORDING PROFILE --json",
+    "diff NAMES PROFILE",
+    "explain PROFILE --recording RECORDING",
+    "explain PROFILE read --recording RECORDING",
+    "explain PROFILE --recording RECORDING --json",
+    "explain KEYS",
+    "lint PROFILE --recording RECORDING",
+    "lint PROFILE --recording RECORDING --json",
+    "lint PROFILE --recording RECORDING --sarif",
+    "lint NAMES",
+    "lint KEYS",
+    "convert PROFILE -f systemd",
+    "convert KEYS -f systemd",
+    "convert TEXT -f oci",
+    "inspect PROFILE",
+    "inspect PROFILE --json",
+    "inspect TEXT",
+    "run NAMES -- true",
+    "run PROFILE -- PROGRAM",
+    "verify PROFILE -- PROGRAM",
+    "verify PROFILE --json -- PROGRAM",
+    "verify PROFILE -- /bin/true",
+    "minimize PROFILE -- /bin/true",
+    "resolve TEXT",
+    "import audit LOG",
+    "import strace LOG -o none",
+    "import strace LOG -n TEXT",
+    "import strace LOG -n app -r NEW -o none --json",
+    "--json -r NEW -o none -n app -- PROGRAM",
+    "-r RECORDING -o none -- /bin/true",
+    "-r PROFILE -o none -- /bin/true",
+    "-r NOTHING -o none -n TEXT -- /bin/true",
+    "-o PROFILE -r NOTHING -- PROGRAM",
+    "-- NOTHING",
+];
 
 #[apply(test)]
 fn nothing_from_a_hostile_file_reaches_the_terminal_in_any_verb() {
@@ -140,51 +280,10 @@ fn nothing_from_a_hostile_file_reaches_the_terminal_in_any_verb() {
     let lines = "type=SECCOMP msg=audit(1.0:1): x\u{1b}[2J\u{202e}\n::error::x\u{9b}2J\nwrite(1, \"\u{1b}\u{9b}\") = ?\n";
     fs::write(at("log"), lines).unwrap();
 
-    let lines = [
-        "merge RECORDING -o out.json",
-        "merge RECORDING PROFILE -o out.json",
-        "generate RECORDING -o out.json",
-        "generate PROFILE",
-        "stats RECORDING",
-        "stats RECORDING --json",
-        "check PROFILE RECORDING",
-        "check PROFILE RECORDING --github",
-        "check NAMES RECORDING",
-        "check PROFILE -- PROGRAM",
-        "diff PROFILE RECORDING",
-        "diff RECORDING PROFILE",
-        "diff RECORDING RECORDING",
-        "diff NAMES PROFILE",
-        "explain PROFILE --recording RECORDING",
-        "explain PROFILE read --recording RECORDING",
-        "explain KEYS",
-        "lint PROFILE --recording RECORDING",
-        "lint NAMES",
-        "lint KEYS",
-        "convert PROFILE -f systemd",
-        "convert KEYS -f systemd",
-        "convert TEXT -f oci",
-        "inspect PROFILE",
-        "inspect TEXT",
-        "run NAMES -- true",
-        "run PROFILE -- PROGRAM",
-        "verify PROFILE -- PROGRAM",
-        "verify PROFILE -- /bin/true",
-        "minimize PROFILE -- /bin/true",
-        "resolve TEXT",
-        "import audit LOG",
-        "import strace LOG -o none",
-        "import strace LOG -n TEXT",
-        "-r RECORDING -o none -- /bin/true",
-        "-r PROFILE -o none -- /bin/true",
-        "-r NOTHING -o none -n TEXT -- /bin/true",
-        "-o PROFILE -r NOTHING -- PROGRAM",
-        "-- NOTHING",
-    ];
     // A program whose path is one line after another.
     let program = at("program");
     room.copy(Path::new("/bin/true"), &program);
-    for line in lines {
+    for line in HOSTILE_LINES {
         let mut command = Command::new(PROGRAM);
         for word in line.split_whitespace() {
             match word.to_lowercase().as_str() {
@@ -195,8 +294,7 @@ fn nothing_from_a_hostile_file_reaches_the_terminal_in_any_verb() {
         let ended = room.run(&mut command);
         for text in [&ended.stdout, &ended.stderr] {
             let bad = |c: char| sc_record::escape::is_unsafe(c) && !"\n\t".contains(c);
-            let is_json = line.contains("--json");
-            assert!(is_json || !text.contains(bad), "{line}: {text:?}");
+            assert!(!text.contains(bad), "{line}: {text:?}");
             for line_of_text in text.lines() {
                 let start = line_of_text.trim_start();
                 let is_command = start.starts_with("::")
@@ -205,7 +303,7 @@ fn nothing_from_a_hostile_file_reaches_the_terminal_in_any_verb() {
                     && !line.contains("--github");
                 assert!(!is_command, "{line}: {text:?}");
                 assert!(!start.starts_with("::error::"), "{line}: {text:?}");
-                assert!(is_json || !start.contains("##["), "{line}: {text:?}");
+                assert!(!start.contains("##["), "{line}: {text:?}");
             }
         }
         let spoke = ended.stdout.len() + ended.stderr.len() > 0;
@@ -213,89 +311,117 @@ fn nothing_from_a_hostile_file_reaches_the_terminal_in_any_verb() {
     }
 }
 
-/// A program of 2047 instructions: comparisons of arguments, which double the paths, between comparisons of the number and the ABI.
-fn slow_program() -> Vec<u8> {
-    let mut program = Vec::new();
-    let mut instruction = |code: u16, jt: u8, jf: u8, k: u32| {
-        program.extend(code.to_ne_bytes());
-        program.extend([jt, jf]);
-        program.extend(k.to_ne_bytes());
+/// Lines that write to stdout.
+const REPORTS: &[&str] = &[
+    "merge recording",
+    "merge recording -o out.json --json",
+    "generate recording -o -",
+    "generate recording -o out.json --json",
+    "stats recording",
+    "check profile recording",
+    "check profile recording --json",
+    "check profile recording --github --strict",
+    "check profile recording --junit -",
+    "diff profile recording",
+    "explain profile",
+    "explain profile --json",
+    "lint profile",
+    "lint profile --sarif",
+    "lint --rules",
+    "convert profile -f systemd",
+    "inspect profile",
+    "inspect profile --json",
+    "resolve read",
+    "resolve read --json",
+    "log-profile -o -",
+    "import strace strace -n app -r new -o none --json",
+    "completions bash",
+    "-q -r none -o - -- true",
+];
+
+#[apply(test)]
+fn a_report_that_can_not_be_written_is_an_error_that_says_so() {
+    let room = Room::new();
+    recording(&room.path().join("recording"), &[run(1, &["read"])]);
+    profile(&room.path().join("profile"), &json!([allow(&["read"])]));
+    fs::write(room.path().join("strace"), "read(0, \"\", 1) = 0\n").unwrap();
+    let shell = |script: &str, line: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, PROGRAM]);
+        room.run(command.args(line.split_whitespace()))
     };
-    let arches = [
-        0xc000_003e_u32,
-        0x4000_0003,
-        0xc000_00b7,
-        0x4000_0028,
-        0xc000_00f3,
-        0x8000_0016,
-    ];
-    for number in 0..341_u32 {
-        // A different word and value each time: neither side of a branch decides another.
-        instruction(0x20, 0, 0, 16 + number % 12 * 4);
-        instruction(0x15, 0, 0, number / 12);
-        instruction(0x20, 0, 0, 4);
-        instruction(0x15, 0, 0, arches[number as usize % arches.len()]);
-        instruction(0x20, 0, 0, 0);
-        instruction(0x15, 0, 0, number * 3);
+    for line in REPORTS {
+        let full = shell("exec \"$0\" \"$@\" >/dev/full", line);
+        let writes = !line.starts_with("check") || line.contains("--j") || !full.stderr.is_empty();
+        if writes && !line.contains("--github") {
+            assert!(matches!(full.code(), 2 | 125), "{line}: {full:?}");
+            assert!(full.stderr.contains("stdout"), "{line}: {full:?}");
+            assert!(full.stderr.contains("No space left"), "{line}: {full:?}");
+        }
+        // A reader that is gone ends the writer by SIGPIPE, and a recorder by an error.
+        let gone = shell("{ sleep 0.3; \"$0\" \"$@\"; echo $? >&2; } | :", line);
+        let status = gone.stderr.lines().last().unwrap_or_default();
+        assert!(
+            ["0", "1", "125", "141"].contains(&status),
+            "{line}: {gone:?}"
+        );
+        let closed = shell("exec \"$0\" \"$@\" <&- >&- 2>&-", line);
+        assert!(matches!(closed.code(), 0..=2), "{line}: {closed:?}");
+        for ended in [full, gone, closed] {
+            assert!(!ended.stderr.contains("panicked"), "{line}: {ended:?}");
+        }
     }
-    instruction(0x06, 0, 0, 0x7fff_0000);
-    program
 }
 
 #[apply(test)]
-#[needs(program("prlimit"))]
-fn no_small_file_takes_long() {
+fn file_names_of_any_bytes_are_accepted_in_every_verb() {
+    use std::os::unix::ffi::OsStrExt;
     let room = Room::new();
-    let write = |name: &str, bytes: &[u8]| fs::write(room.path().join(name), bytes).unwrap();
-    let names: Vec<String> = (0..20_000)
-        .map(|number| format!("unknown_{number}"))
-        .collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    profile(&room.path().join("names"), &json!([allow(&names)]));
-    let values = (0..20_000).map(|value| json!({
-        "names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"}],
-    }));
-    let values: Vec<_> = values.collect();
-    profile(&room.path().join("values"), &json!(values));
-    profile(&room.path().join("other"), &json!([allow(&["read"])]));
-    recording(&room.path().join("recording"), &[run(1, &["read"])]);
-    write("bpf", &slow_program());
-    let lines =
-        |count, line: &dyn Fn(u32) -> String| (0..count).map(line).collect::<Vec<_>>().join("\n");
-    let groups = lines(10_000, &|number| format!("SystemCallFilter=@g{number}"));
-    let removals = lines(10_000, &|number| format!("SystemCallFilter=~@g{number}"));
-    write(
-        "unit",
-        format!("[Service]\n{groups}\n{removals}\n").as_bytes(),
+    let name = |bytes: &[u8]| room.path().join(std::ffi::OsStr::from_bytes(bytes));
+    let (of_profile, of_recording, program) = (name(b"p\xff\xc3"), name(b"r\xff"), name(b"x\xff"));
+    recording(&of_recording, &[run(1, &["read"])]);
+    profile(
+        &of_profile,
+        &json!([allow(&["read", "execve", "exit_group"])]),
     );
-    let unfinished = lines(40_000, &|number| {
-        format!("{} read(0,  <unfinished ...>", number + 100_000)
-    });
-    write("strace", unfinished.as_bytes());
-    let command_lines = [
-        "lint names",
-        "check names recording",
-        "check names recording --github --strict",
-        "check names recording --update --remove-unused",
-        "diff values other",
-        "inspect bpf",
-        "convert bpf -f oci --lossy",
-        "diff bpf other",
-        "convert unit -f oci --lossy",
-        "import strace strace -n app",
+    room.copy(Path::new("/bin/true"), &program);
+    let lines = [
+        ("merge R -o NEW", 0),
+        ("generate R -o NEW", 0),
+        ("stats R", 0),
+        ("stats R --json", 0),
+        ("check P R", 0),
+        ("check P R --json", 0),
+        ("check P R --github", 0),
+        ("diff P R", 1),
+        ("explain P --recording R", 0),
+        ("lint P --sarif", 1),
+        ("convert P -f systemd", 0),
+        ("convert P -f falco", 0),
+        ("inspect P", 0),
+        ("-q -r NEW2 -o NEW3 -- X", 0),
+        ("-q -r NEW2 -o NEW3 -- X", 0),
+        ("generate NEW2 -f falco --lossy -o NEW4", 0),
+        ("run NEW3 -- X", 0),
+        ("verify NEW3 -- X", 0),
+        ("check NEW3 -- X", 0),
     ];
-    for line in command_lines {
-        let mut command = Command::new("prlimit");
-        // Processor time, which others on the machine don't use up; a debug build needs a few seconds.
-        command
-            .args(["--cpu=40"])
-            .arg(PROGRAM)
-            .args(line.split_whitespace());
+    for (line, code) in lines {
+        let mut command = Command::new("env");
+        // Without any of what programs expect in their environment.
+        command.args(["-i", "LANG=C", PROGRAM]);
+        for word in line.split(' ') {
+            match word {
+                "P" => command.arg(&of_profile),
+                "R" => command.arg(&of_recording),
+                "X" => command.arg(&program),
+                new if new.starts_with("NEW") => {
+                    command.arg(name(&[new.as_bytes(), b"\xff"].concat()))
+                }
+                word => command.arg(word),
+            };
+        }
         let ended = room.run(&mut command);
-        assert!(
-            ended.code() < 128 && ended.code() != 101,
-            "{line}: {}",
-            ended.code()
-        );
+        assert_eq!(ended.code(), code, "{line}: {ended:?}");
     }
 }

@@ -537,6 +537,16 @@ fn a_process_that_can_not_be_attached_to_is_named() {
         assert!(ended.stderr.contains(expect), "{}", ended.stderr);
     };
     fails("999999999", "no process 999999999");
+    fails(
+        "1",
+        "process 1 is init: every process here descends from it",
+    );
+    if std::fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
+        fails(
+            "2",
+            "process 2 (kthreadd) is a kernel thread, which makes no system calls",
+        );
+    }
     let sleep = room.spawn(Command::new("sleep").arg("100"));
     let pid = sleep.pid().to_string();
     let strace = room.spawn(Command::new("strace").args(["-o", "/dev/null", "-p", &pid]));

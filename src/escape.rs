@@ -26,8 +26,12 @@ pub struct Json<T>(pub T);
 
 impl<T: Display> Display for Json<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut hashes = 0;
         for character in self.0.to_string().chars() {
-            if character == '\n' || !is_unsafe(character) {
+            // `##[` begins a command of GitHub's runner anywhere in a line, and occurs in strings only.
+            let is_command = hashes > 1 && character == '[';
+            hashes = if character == '#' { hashes + 1 } else { 0 };
+            if character == '\n' || !is_unsafe(character) && !is_command {
                 f.write_char(character)?;
                 continue;
             }
@@ -184,6 +188,15 @@ mod tests {
         both(":", ":");
         both(": a", ": a");
         both("x ##[error] # a", "x ##\\u{5b}error] # a");
+    }
+
+    #[test]
+    fn json_keeps_its_meaning_and_has_nothing_that_a_terminal_or_a_runner_would_act_on() {
+        let text = "\u{1b}\u{9b}\u{202e}\u{e0041}\u{7f} ##[error] [#";
+        let json = Json(serde_json::json!({ text: [text] })).to_string();
+        assert!(is_plain(&json) && !json.contains("##["), "{json}");
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, serde_json::json!({ text: [text] }));
     }
 
     proptest! {

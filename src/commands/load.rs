@@ -106,9 +106,19 @@ pub(super) fn parse(
         groups: Some(format::groups_of_systemd),
         compile: Some(compile_known),
     };
-    format::read(bytes, args.from, &reading).map_err(|error| {
+    read_as(path, bytes, args.from, &reading)
+}
+
+/// Reads a profile from the content of a file. The error says what else the file is.
+pub(super) fn read_as(
+    path: &Path,
+    bytes: &[u8],
+    from: Option<Format>,
+    reading: &Reading<'_>,
+) -> anyhow::Result<Parsed> {
+    format::read(bytes, from, reading).map_err(|error| {
         let is_json = bytes.trim_ascii_start().starts_with(b"{");
-        let is_any = args.from.is_some() || is_json || format::detect(bytes) != Format::Oci;
+        let is_any = from.is_some() || is_json || format::detect(bytes) != Format::Oci;
         let what = if is_any { "" } else { " is not a profile" };
         let error = anyhow::Error::new(error).context(format!("{}{what}", path.display()));
         not(Content::Profile, path, bytes, error)

@@ -90,8 +90,7 @@ pub(super) fn assumed(path: &Path) -> anyhow::Result<Profile> {
         compile: Some(compile_known),
         ..Reading::default()
     };
-    let source = format::read(&bytes, None, &reading).with_context(|| format!("{file}"))?;
-    let profile = source.profile;
+    let profile = load::read_as(path, &bytes, None, &reading)?.profile;
     anyhow::ensure!(
         profile.default_action() != Action::Allow,
         "{file} allows every call that it doesn't name, so there is nothing to record",

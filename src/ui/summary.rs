@@ -59,16 +59,20 @@ impl<'a> Summary<'a> {
         }
     }
 
-    pub(crate) fn print(&self, say: Say, verbosity: Verbosity) {
+    pub(crate) fn print(&self, say: Say, verbosity: Verbosity) -> anyhow::Result<()> {
         let lines = match say {
-            Say::JsonOnStderr => return super::say::json(&self.json()),
-            Say::JsonOnStdout => return println!("{}", self.json()),
+            Say::JsonOnStderr => {
+                super::say::json(&self.json());
+                return Ok(());
+            }
+            Say::JsonOnStdout => return super::output::json(format_args!("{}\n", self.json())),
             Say::Text if verbosity.quiet => self.warnings(),
             Say::Text => self.text(),
         };
         for line in lines {
             say!("sc-record: {line}");
         }
+        Ok(())
     }
 
     fn distinct(&self) -> BTreeMap<Arch, usize> {

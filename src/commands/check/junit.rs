@@ -3,12 +3,14 @@
 
 use quick_junit::{NonSuccessKind, Report as JunitReport, TestCase, TestCaseStatus, TestSuite};
 
+use sc_record::escape::{Line, Lines};
+
 use super::people::{self, name};
 use super::report::{Report, Subject, answers};
 
 pub(super) fn render(report: &Report<'_>) -> anyhow::Result<String> {
     let delta = report.delta;
-    let mut suite = TestSuite::new(report.profile().as_ref());
+    let mut suite = TestSuite::new(Line(report.profile()).to_string());
     let mut add = |case: &str, failure: Option<(&str, String)>| {
         let status = match failure {
             None => TestCaseStatus::success(),
@@ -62,7 +64,7 @@ pub(super) fn render(report: &Report<'_>) -> anyhow::Result<String> {
         .collect();
     let incomplete = problem("incomplete").map(|_| ("incomplete", because.join("; ")));
     add("no call was missed", incomplete);
-    suite.set_system_out(people::render(report));
+    suite.set_system_out(Lines(people::render(report)).to_string());
     let mut junit = JunitReport::new("sc-record check");
     if let Subject::Run(run) = &report.subject {
         suite.set_time(run.duration);

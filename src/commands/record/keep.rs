@@ -141,7 +141,8 @@ impl Keep<'_> {
         let Added { recording, latest } = added;
         let said = self.write_profile(recording, *latest);
         if let Some(run) = recording.runs.get(latest) {
-            Summary::new(run, recording, &self.files(said.is_ok())).print(say, self.args.verbosity);
+            Summary::new(run, recording, &self.files(said.is_ok()))
+                .print(say, self.args.verbosity)?;
         }
         for line in said? {
             if say == Say::Text {
