@@ -168,3 +168,47 @@ fn flags_of_files_are_recorded_on_request() {
         assert_eq!(openat["args"].is_object(), recorded, "{openat}");
     }
 }
+
+#[apply(test)]
+fn verify_injects_a_value_of_an_argument() {
+    let room = Room::new();
+    let (files, _) = recorded(&room);
+    let inject = |calls: &str| {
+        let mut command = Command::new(PROGRAM);
+        command
+            .arg("verify")
+            .args(["--inject", calls])
+            .arg(&files.profile);
+        let ended = room.run(&mut command);
+        (ended.code(), ended.stdout + &ended.stderr)
+    };
+    let (status, said) = inject(
+        "socket:AF_ALG,x86_64:socket:type=SOCK_RAW,clone:CLONE_NEWUSER,mmap:PROT_WRITE|PROT_EXEC",
+    );
+    assert_eq!(status, 0, "{said}");
+    for line in [
+        "socket(AF_ALG, …): stopped",
+        "socket(…, SOCK_RAW, …): stopped",
+        "clone(CLONE_NEWUSER, …): stopped",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let (status, said) = inject("socket:AF_INET");
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains("socket(AF_INET, …): LET THROUGH"), "{said}");
+    for (wrong, why) in [
+        (
+            "socket:AF_NONE",
+            "no argument of socket has the value AF_NONE",
+        ),
+        ("read:1", "no argument of read carries a choice"),
+        (
+            "clone3:CLONE_NEWUSER",
+            "no argument of clone3 carries a choice",
+        ),
+    ] {
+        let (status, said) = inject(wrong);
+        assert_eq!(status, 2, "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+}

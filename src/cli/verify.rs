@@ -28,7 +28,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) no_baseline: bool,
 
     /// Make these calls under the profile and check that it stops them, on every ABI of the profile
-    /// that has them or on one (x86:mount); CMD is optional then
+    /// that has them or on one (x86:mount), with a value of an argument if one is given (`socket:AF_ALG`,
+    /// `socket:type=SOCK_RAW`); CMD is optional then
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) inject: Vec<String>,
 

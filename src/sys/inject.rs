@@ -29,17 +29,18 @@ pub(crate) enum CallEnd {
     NotLoaded(Errno),
 }
 
-/// Makes a call under a filter, with all arguments -1 and this time limit.
+/// Makes a call under a filter, with these arguments and this time limit.
 pub(crate) fn call_under_filter(
     filter: &LoadFilter<'_>,
     entry: Entry,
     nr: i32,
+    args: [u64; 6],
     at_most: Duration,
 ) -> io::Result<CallEnd> {
     let shared = SharedWords::new(3)?;
     // SAFETY: the child is async-signal-safe and never returns.
     let pid = match Errno::result(unsafe { libc::fork() })? {
-        0 => be_the_child(&shared, filter, entry, nr),
+        0 => be_the_child(&shared, filter, entry, nr, args),
         pid => pid,
     };
     let (status, in_time) = wait(pid, at_most)?;
@@ -81,7 +82,13 @@ fn wait(pid: i32, at_most: Duration) -> nix::Result<(Option<WaitStatus>, bool)> 
 }
 
 /// Async-signal-safe.
-fn be_the_child(shared: &SharedWords, filter: &LoadFilter<'_>, entry: Entry, nr: i32) -> ! {
+fn be_the_child(
+    shared: &SharedWords,
+    filter: &LoadFilter<'_>,
+    entry: Entry,
+    nr: i32,
+    args: [u64; 6],
+) -> ! {
     inherited::restore_signals();
     crash_plainly();
     // SAFETY: no pointers; this process uses none of the descriptors.
@@ -97,7 +104,7 @@ fn be_the_child(shared: &SharedWords, filter: &LoadFilter<'_>, entry: Entry, nr:
         exit_process(1);
     }
     // SAFETY: this child holds nothing but its memory, of which the parent reads only the shared words.
-    unsafe { call_and_exit(entry, nr, value, done) }
+    unsafe { call_and_exit(entry, nr, args, value, done) }
 }
 
 #[cfg(test)]
@@ -125,7 +132,10 @@ mod tests {
             };
             let end = |name| {
                 let nr = Syscall::from_name(arch, name)?.nr;
-                Some(call_under_filter(&filter, entry, nr, Duration::from_secs(10)).unwrap())
+                Some(
+                    call_under_filter(&filter, entry, nr, [u64::MAX; 6], Duration::from_secs(10))
+                        .unwrap(),
+                )
             };
             for name in ["fork", "vfork", "getpid"] {
                 let end = end(name);

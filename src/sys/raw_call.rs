@@ -146,7 +146,7 @@ unsafe fn int80(nr: i32, args: [u64; 6]) -> i64 {
     i64::from(result)
 }
 
-/// Makes a call with all arguments -1, stores its result in `value` and 1 in `done`, and ends the process.
+/// Makes a call with these arguments, stores its result in `value` and 1 in `done`, and ends the process.
 ///
 /// It can be any call, and the kernel may execute it. So the code doesn't use the stack: vfork(2) returns twice on the
 /// same one, and `rt_sigreturn` reads registers from it. The stack pointer is 0, with which `rt_sigreturn` raises
@@ -157,12 +157,13 @@ unsafe fn int80(nr: i32, args: [u64; 6]) -> i64 {
 pub(super) unsafe fn call_and_exit(
     entry: Entry,
     nr: i32,
+    args: [u64; 6],
     value: &AtomicI64,
     done: &AtomicI64,
 ) -> ! {
     #[cfg(target_arch = "x86_64")]
     macro_rules! and_exit {
-        ($enter:literal) => {
+        ($enter:literal, $rdi:expr, $rsi:expr) => {
             std::arch::asm!(
                 "xor esp, esp",
                 $enter,
@@ -175,13 +176,14 @@ pub(super) unsafe fn call_and_exit(
                 "syscall",
                 "ud2",
                 in("rax") i64::from(nr),
-                in("rdi") -1_i64,
-                in("rsi") -1_i64,
-                in("rdx") -1_i64,
-                in("rcx") -1_i64,
-                in("r8") -1_i64,
-                in("r9") -1_i64,
-                in("r10") -1_i64,
+                in("rdi") $rdi,
+                in("rsi") $rsi,
+                in("rdx") args[2],
+                in("rcx") args[1],
+                in("r8") args[4],
+                in("r9") args[5],
+                in("r10") args[3],
+                in("r14") args[0],
                 in("r12") value.as_ptr(),
                 in("r13") done.as_ptr(),
                 options(noreturn),
@@ -191,10 +193,16 @@ pub(super) unsafe fn call_and_exit(
     match entry {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller guarantees it. The block doesn't return, so it need not restore registers.
-        Entry::Native => unsafe { and_exit!("syscall") },
+        Entry::Native => unsafe { and_exit!("syscall", args[0], args[1]) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Entry::Int80 => unsafe { and_exit!("mov ebx, -1\nmov ebp, -1\nint 0x80\nmovsxd rax, eax") },
+        Entry::Int80 => unsafe {
+            and_exit!(
+                "mov ebx, r14d\nmov ebp, r9d\nint 0x80\nmovsxd rax, eax",
+                args[4],
+                args[3]
+            )
+        },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
         Entry::Native => unsafe {
@@ -211,12 +219,12 @@ pub(super) unsafe fn call_and_exit(
                 "mov x8, 93",
                 "svc 0",
                 "udf 0",
-                in("x0") -1_i64,
-                in("x1") -1_i64,
-                in("x2") -1_i64,
-                in("x3") -1_i64,
-                in("x4") -1_i64,
-                in("x5") -1_i64,
+                in("x0") args[0],
+                in("x1") args[1],
+                in("x2") args[2],
+                in("x3") args[3],
+                in("x4") args[4],
+                in("x5") args[5],
                 in("x8") i64::from(nr),
                 in("x9") value.as_ptr(),
                 in("x10") done.as_ptr(),

@@ -3,7 +3,8 @@
 //! The emulator gives the filter's answer, and a process under the filter makes the call and reports the result. Only both
 //! together prove that the profile stopped the call, since the kernel itself returns EPERM too.
 //!
-//! Every argument is -1, with which no call does harm. With 0, some do (`sethostname`, `acct`).
+//! Every argument is -1, with which no call does harm. With 0, some do (`sethostname`, `acct`). If a value is injected, arguments
+//! that rules compare too get values with which the rules hold, so that the value decides.
 
 use std::io;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::enforce::{Filter, Privileges};
-use crate::profile::{ARGS, Action, Profile};
+use crate::profile::{ARGS, Action, Op, Profile, Rule};
 use crate::sys::inject::{CallEnd, call_under_filter};
 use crate::sys::raw_call::Entry;
 use crate::sys::seccomp::LoadFilter;
@@ -31,6 +32,8 @@ pub struct Injected {
     pub outcome: InjectOutcome,
     /// Whether the profile may allow it with other arguments.
     pub depends_on_args: bool,
+    /// The injected value of an argument, by its register.
+    pub value: Option<(u8, u64)>,
 }
 
 /// The result of a call in a process.
@@ -102,18 +105,15 @@ pub enum InjectError {
     Load(#[source] Errno),
 }
 
-/// Makes a call under a profile's filter.
+/// Makes a call under a profile's filter, with a value of an argument, by its register, if one is given.
 pub fn inject(
     profile: &Profile,
     filter: &Filter,
     syscall: Syscall,
+    value: Option<(u8, u64)>,
     privileges: Privileges,
 ) -> Result<Injected, InjectError> {
-    let args = match syscall.arch {
-        // 32-bit registers.
-        Arch::X86 => [u64::from(u32::MAX); ARGS],
-        _ => [u64::MAX; ARGS],
-    };
+    let args = arguments(profile, syscall, value);
     let name = syscall.name().unwrap_or_default();
     let depends_on_args = (profile.rules().iter())
         .any(|rule| !rule.args().is_empty() && rule.names().iter().any(|n| *n == name));
@@ -124,7 +124,7 @@ pub fn inject(
     };
     let outcome = match Entry::of(syscall.arch) {
         None => InjectOutcome::NotMade,
-        Some(entry) => match call_under_filter(&load, entry, syscall.audit_nr(), PATIENCE) {
+        Some(entry) => match call_under_filter(&load, entry, syscall.audit_nr(), args, PATIENCE) {
             Err(errno) => return Err(InjectError::Process(syscall, errno)),
             Ok(CallEnd::NotLoaded(errno)) => return Err(InjectError::Load(errno)),
             Ok(CallEnd::Returned(value)) => InjectOutcome::Returned(value),
@@ -138,7 +138,46 @@ pub fn inject(
         action: filter.action(syscall, &args),
         outcome,
         depends_on_args,
+        value,
     })
+}
+
+fn arguments(profile: &Profile, syscall: Syscall, value: Option<(u8, u64)>) -> [u64; ARGS] {
+    let harmless = match syscall.arch {
+        // 32-bit registers.
+        Arch::X86 => [u64::from(u32::MAX); ARGS],
+        _ => [u64::MAX; ARGS],
+    };
+    let Some((register, value)) = value else {
+        return harmless;
+    };
+    let name = syscall.name().unwrap_or_default();
+    let rules = profile.rules().iter();
+    let rules = rules.filter(|rule| rule.names().iter().any(|of| *of == name));
+    let with_rules = rules.flat_map(Rule::alternatives).map(|all| {
+        let mut args = harmless;
+        for comparison in all {
+            args[comparison.index()] = match comparison.op() {
+                Op::MaskedEq => comparison.value_two().unwrap_or(0),
+                Op::Gt => comparison.value().wrapping_add(1),
+                Op::Lt | Op::Ne => comparison.value().wrapping_sub(1),
+                Op::Eq | Op::Le | Op::Ge => comparison.value(),
+            };
+        }
+        args[usize::from(register)] = value;
+        args
+    });
+    let mut candidates: Vec<[u64; ARGS]> = with_rules.collect();
+    let mut alone = harmless;
+    alone[usize::from(register)] = value;
+    candidates.push(alone);
+    let executes = |args: &&[u64; ARGS]| {
+        let answers = profile.answers(&name, args);
+        answers.iter().any(|action| action.executes())
+    };
+    // If any rule lets the value through, that is what counts.
+    let found = candidates.iter().find(executes).or(candidates.first());
+    found.copied().unwrap_or(alone)
 }
 
 #[cfg(test)]
@@ -155,7 +194,7 @@ mod tests {
     ) -> Injected {
         let filter = compile(profile, OnUnknown::Fail).unwrap();
         let syscall = Syscall::from_name(arch, name).unwrap();
-        let injected = inject(profile, &filter, syscall, Privileges::NoNew).unwrap();
+        let injected = inject(profile, &filter, syscall, None, Privileges::NoNew).unwrap();
         let got = (injected.action, injected.outcome, injected.verdict());
         assert_eq!(got, expected, "{arch} {name}");
         injected
@@ -208,7 +247,7 @@ mod tests {
         let filter = compile(&profile, OnUnknown::Fail).unwrap();
         for _ in 0..20 {
             let vfork = Syscall::from_name(Arch::X86_64, "vfork").unwrap();
-            let injected = inject(&profile, &filter, vfork, Privileges::NoNew).unwrap();
+            let injected = inject(&profile, &filter, vfork, None, Privileges::NoNew).unwrap();
             let InjectOutcome::Returned(pid) = injected.outcome else {
                 panic!("{injected:?}");
             };

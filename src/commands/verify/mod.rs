@@ -12,6 +12,7 @@ use sc_record::backend::{Backend, Command, Interest, Ptrace, Target};
 use sc_record::command::find_executable;
 use sc_record::event::Sink;
 use sc_record::format::{self, Format};
+use sc_record::syscall::arguments::Call;
 use sc_record::syscall::{Arch, Syscall, suggestion};
 use sc_record::trial::{
     ComparedStreams, Injected, Limits, Trial, TrialEnd, TrialResult, UsualStderr, Verifier,
@@ -130,33 +131,57 @@ fn inject_all(args: &VerifyArgs, given: &Compiled) -> anyhow::Result<Vec<Injecte
     }
     let mut injected = Vec::new();
     for text in &args.inject {
-        let (arches, name) = match text.split_once(':') {
-            None => (arches.clone(), text.as_str()),
-            Some((arch, name)) => {
-                let known = Arch::from_any_name(arch);
-                let known =
-                    known.with_context(|| format!("--inject {text}: there is no ABI {arch}"))?;
-                (vec![known], name)
-            }
+        let parts: Vec<&str> = text.split(':').collect();
+        let (arches, name, value) = match (
+            &parts[..],
+            parts.first().and_then(|one| Arch::from_any_name(one)),
+        ) {
+            ([_, name], Some(arch)) => (vec![arch], *name, None),
+            ([_, name, value], Some(arch)) => (vec![arch], *name, Some(*value)),
+            ([name], None) => (arches.clone(), *name, None),
+            ([name, value], None) => (arches.clone(), *name, Some(*value)),
+            _ => anyhow::bail!("--inject {text}: not CALL, ABI:CALL or CALL:VALUE"),
         };
-        let calls = (arches.iter()).filter_map(|&arch| Syscall::from_name(arch, name));
-        let before = injected.len();
-        for call in calls {
-            injected.push(inject(
-                &given.profile,
-                &given.filter,
-                call,
-                privileges(&args.enforce),
-            )?);
-        }
+        let calls: Vec<Syscall> = (arches.iter())
+            .filter_map(|&arch| Syscall::from_name(arch, name))
+            .collect();
         anyhow::ensure!(
-            injected.len() > before,
+            !calls.is_empty(),
             "--inject {text}: not a system call of {}{}",
             arches.iter().join(", "),
             suggestion(&arches, name)
         );
+        for call in calls {
+            let value = value.map(|value| argument(call, value)).transpose();
+            let value = value.with_context(|| format!("--inject {text}"))?;
+            let privileges = privileges(&args.enforce);
+            injected.push(inject(
+                &given.profile,
+                &given.filter,
+                call,
+                value,
+                privileges,
+            )?);
+        }
     }
     Ok(injected)
+}
+
+/// The register and the value of an argument: `AF_ALG`, `type=SOCK_RAW`. A number is that of the first one.
+fn argument(syscall: Syscall, text: &str) -> anyhow::Result<(u8, u64)> {
+    let name = syscall.to_string();
+    let call = Call::named(&name).filter(|call| !call.is_in_memory());
+    let call = call.with_context(|| format!("no argument of {name} carries a choice"))?;
+    let (asked, value) = match text.split_once('=') {
+        Some((argument, value)) => (Some(argument), value),
+        None => (None, text),
+    };
+    let mut registers = call.registers(&name, syscall.arch);
+    let found = registers.find_map(|(register, argument)| {
+        let is_asked = asked.is_none_or(|asked| asked == argument.name);
+        Some((register, argument.parse(value).filter(|_| is_asked)?))
+    });
+    found.with_context(|| format!("no argument of {name} has the value {text}"))
 }
 
 /// The streams of the workload that are read.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use sc_record::escape;
 use sc_record::profile::{Action, Runtime};
+use sc_record::review::call_with_value;
 use sc_record::syscall::arguments::call_with_arguments;
 use sc_record::syscall::{Arch, Syscall};
 use sc_record::trial::{
@@ -254,12 +255,15 @@ fn verdict(verdict: InjectVerdict) -> &'static str {
 fn injected_line(injected: &Injected) -> String {
     let mut line = format!(
         "{}: {} (the filter answers {}; the process {})",
-        call(injected.syscall),
+        match injected.value {
+            Some((register, value)) => call_with_value(injected.syscall, register, value),
+            None => call(injected.syscall),
+        },
         verdict(injected.verdict()),
         injected.action,
         got(injected.outcome)
     );
-    if injected.depends_on_args {
+    if injected.depends_on_args && injected.value.is_none() {
         line.push_str("; with other arguments, the filter may answer otherwise");
     }
     line
@@ -278,6 +282,7 @@ fn injected_json(injected: &Injected) -> Value {
         "action": injected.action.to_string(),
         "outcome": got(injected.outcome),
         "depends_on_args": injected.depends_on_args,
+        "value": injected.value.map(|(register, value)| json!({"register": register, "value": value})),
     })
 }
 
@@ -331,6 +336,7 @@ mod tests {
             action,
             outcome,
             depends_on_args,
+            value: None,
         };
         let eperm = Action::Errno(ErrnoRet::EPERM);
         let returned = |errno: i64| InjectOutcome::Returned(-errno);
@@ -413,6 +419,7 @@ mod tests {
             action: Action::Allow,
             outcome: InjectOutcome::Returned(-9),
             depends_on_args: false,
+            value: None,
         });
         assert!(probed.has_findings());
     }
