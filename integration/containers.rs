@@ -14,7 +14,7 @@ use crate::support::process::{Room, Running, until};
 use crate::support::recorder::{Files, PROGRAM, Run};
 
 /// A listening agent.
-struct Agent {
+pub(crate) struct Agent {
     running: Running,
     socket: PathBuf,
     /// The directory for recordings and profiles.
@@ -23,7 +23,7 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(room: &Room) -> Agent {
+    pub(crate) fn start(room: &Room) -> Agent {
         Agent::start_at(room, room.fresh("s"), room.directory())
     }
 
@@ -51,7 +51,7 @@ impl Agent {
     }
 
     /// The profile for containers to record.
-    fn profile(&self, room: &Room, options: &[&str]) -> PathBuf {
+    pub(crate) fn profile(&self, room: &Room, options: &[&str]) -> PathBuf {
         let profile = room.fresh("p");
         let mut print = Command::new(PROGRAM);
         print.args(["agent", "--print-profile", "--socket"]);
@@ -66,7 +66,7 @@ impl Agent {
     }
 
     /// The runs of a name, once there are this many.
-    fn runs(&self, name: &str, number: usize) -> Vec<Run> {
+    pub(crate) fn runs(&self, name: &str, number: usize) -> Vec<Run> {
         let path = self.file("recordings", name);
         let runs = || {
             let text = std::fs::read(&path).unwrap_or_default();
@@ -80,7 +80,7 @@ impl Agent {
     }
 
     /// Ends it as Ctrl-C does, and returns its messages.
-    fn interrupt(self, room: &Room) -> String {
+    pub(crate) fn interrupt(self, room: &Room) -> String {
         self.running.signal(Signal::SIGINT);
         let errors = self.errors.clone();
         let ended = self.running.wait(room);

@@ -133,10 +133,12 @@ impl Engines {
                 echo failed
             fi
             read -r _
-            for id in $(docker ps -aq); do docker rm -f "$id"; done >/dev/null 2>&1
+            for id in $(docker ps -aq); do timeout 20 docker -H "unix://$0/docker.sock" rm -f "$id"; done >/dev/null 2>&1
             podman rm -af >/dev/null 2>&1
             kill $!
             wait
+            # Of containers that are stuck, after a test that failed.
+            for stuck in $(pgrep -f "^[^ ]*(containerd-shim|runc|conmon)[^ ]* .*$0/"); do kill -KILL "$stuck"; done
             umount podman/overlay docker/overlay2 2>/dev/null
             cd /
             rm -rf --one-file-system "$0"
@@ -231,4 +233,17 @@ pub(crate) fn running(engine: Engine, room: &Room, name: &str) -> String {
         !id.is_empty()
     });
     id
+}
+
+/// The bundle's configuration of a container of Docker, once it is written.
+pub(crate) fn docker_config() -> Option<String> {
+    let tasks = Engines::get()
+        .directory
+        .join("exec/containerd/daemon/io.containerd.runtime.v2.task/sc-record-tests");
+    let bundles = fs::read_dir(tasks).ok()?.flatten();
+    let mut texts = bundles.filter_map(|bundle| {
+        let text = fs::read_to_string(bundle.path().join("config.json")).ok()?;
+        text.contains("SCMP_ACT_NOTIFY").then_some(text)
+    });
+    texts.next()
 }
