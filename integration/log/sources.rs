@@ -300,9 +300,17 @@ fn a_setting_that_changes_meanwhile_makes_the_run_incomplete() {
 fn logging_that_is_off_for_a_moment_makes_the_run_incomplete() {
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
-    for how in ["actions", "rule"] {
+    let program = programs::workload("logging_off");
+    let set_audit = |enabled: bool| {
+        let value = u8::from(enabled).to_string();
+        room.run(Command::new(&program).arg(value)).code() == 1
+    };
+    for how in ["actions", "unaudited", "rule"] {
         let options = ["--source", "netlink"];
-        let (ended, files) = record(&room, &options, &programs::workload("logging_off"), &[how]);
+        // The workload's own change of that would be recorded.
+        let before = set_audit(how != "unaudited");
+        let (ended, files) = record(&room, &options, &program, &[how]);
+        set_audit(before);
         assert_eq!(ended.code(), 0, "{}", ended.stderr);
         let because = files.run().incomplete_because();
         assert!(

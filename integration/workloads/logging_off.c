@@ -1,6 +1,7 @@
 /* Disables the kernel's logging for a moment, in which it calls umask: "actions"
- * (/proc/sys/kernel/seccomp/actions_logged) or "rule" (an audit rule that excludes seccomp records). Prints nothing.
- * Kernel path: seccomp_log, audit_filter of the exclude list. The kernel records such changes while audit is on.
+ * (/proc/sys/kernel/seccomp/actions_logged), "unaudited" (the same with audit disabled) or "rule" (an audit rule that excludes
+ * seccomp records). With 0 or 1, it only disables or enables audit, and exits with what that was before. Prints nothing.
+ * Kernel path: seccomp_log, audit_filter of the exclude list. The kernel records such changes while audit is enabled.
  * Pitfall: checking the settings only at the start and at the end.
  * Build: -static
  */
@@ -58,8 +59,10 @@ static uint32_t set_audit(uint32_t enabled)
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
-    uint32_t before = set_audit(1);
-    if (strcmp(argv[1], "actions") == 0) {
+    if (argv[1][0] <= '1')
+        return set_audit(argv[1][0] - '0');
+    uint32_t before = set_audit(strcmp(argv[1], "unaudited") != 0);
+    if (strcmp(argv[1], "rule") != 0) {
         char logged[300] = {0};
         int fd = open(LOGGED, O_RDONLY);
         CHECK(fd >= 0 && read(fd, logged, sizeof logged - 1) > 0);

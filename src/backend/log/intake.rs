@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::inotify::Inotify;
 
 use super::audit_source::{AuditReading, AuditSource, AuditSourceError, Opened};
 use super::batch::{Batch, ParsedItem};
@@ -15,7 +16,7 @@ use super::fence::Fence;
 use super::ledger::Ledger;
 use super::reader::Reader;
 use super::socket::{AuditSocket, AuditStatus};
-use super::{Message, lost};
+use super::{Message, SETTINGS_CHANGED, lost};
 use crate::audit::{Classifier, Record};
 use crate::backend::{Stop, errno_of};
 use crate::event::{Event, Sink};
@@ -54,6 +55,8 @@ pub(super) struct Intake {
     /// Its executable as records name it.
     own_exe: Vec<u8>,
     before: Before,
+    /// Shows writes to `actions_logged`: the kernel records them only while audit is enabled.
+    writes: Option<Inotify>,
     /// When reading began, if the source may not be this kernel's.
     begun: Option<Instant>,
     /// How long the source may take to deliver a fence.
@@ -143,6 +146,7 @@ impl Intake {
             own_process: None,
             own_exe: Vec::new(),
             before: Before::default(),
+            writes: super::watch_settings().ok(),
             begun: None,
             tried: Vec::new(),
         })
@@ -427,6 +431,11 @@ impl Intake {
         }
         if !super::is_logged() {
             lost(sink, AuditSourceError::NotLogged.to_string());
+        }
+        if let Some(writes) = &self.writes
+            && writes.read_events().is_ok()
+        {
+            lost(sink, SETTINGS_CHANGED);
         }
     }
 }

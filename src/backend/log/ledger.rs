@@ -1,5 +1,6 @@
 //! Proves that no record is missing between two fences, or reports the loss.
 
+use super::SETTINGS_CHANGED;
 use crate::audit::{Gaps, LossNote};
 use crate::event::{Event, Sink};
 
@@ -74,7 +75,7 @@ impl Ledger {
             LossNote::Auditd(what) => self.say(format!("auditd {what}")),
             LossNote::SettingChanged(serial) => {
                 self.serial(serial);
-                self.say("the kernel's logging settings were changed meanwhile".to_owned());
+                self.say(SETTINGS_CHANGED.to_owned());
             }
         }
     }

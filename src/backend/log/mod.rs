@@ -42,6 +42,8 @@ pub use audit_source::{
 pub use follow::Follow;
 pub use passes::Log;
 
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
 use self::batch::Batch;
 use self::login::LoginSession;
 use super::{Error, Unavailable, proc};
@@ -79,6 +81,18 @@ impl From<AuditSourceError> for Error {
             source: error.into(),
         }
     }
+}
+
+const SETTINGS_CHANGED: &str = "the kernel's logging settings were changed meanwhile";
+
+/// Watches for writes to `actions_logged`.
+fn watch_settings() -> nix::Result<Inotify> {
+    let writes = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    writes.add_watch(
+        "/proc/sys/kernel/seccomp/actions_logged",
+        AddWatchFlags::IN_MODIFY,
+    )?;
+    Ok(writes)
 }
 
 /// Whether the kernel logs the calls that a filter wants logged.
