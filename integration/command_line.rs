@@ -303,6 +303,14 @@ fn fish_completes_verbs_options_and_commands() {
 
 #[apply(test)]
 fn options_that_conflict_are_refused() {
+    let (said, _) = refusal("--pid -1");
+    assert!(said.contains("-1 is not in 1.."), "{said}");
+    let (said, code) = refusal(&"x".repeat(300));
+    assert!(
+        said.contains("File name too long") && !said.contains("chmod"),
+        "{said}"
+    );
+    assert_eq!(code, Some(126));
     let (said, code) = refusal("--log-mode --pid 1 --container abc");
     assert!(said.contains("cannot be used with"), "{said}");
     assert_eq!(code, Some(125));

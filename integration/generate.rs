@@ -267,3 +267,21 @@ fn a_rule_of_falco_selects_the_recorded_executables() {
     assert!(rule.contains(condition), "{rule}");
     assert!(!rule.contains("proc.name = "), "{rule}");
 }
+
+#[apply(test)]
+fn hundreds_of_calls_without_a_name_are_counted_and_not_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let calls: Vec<String> = (10_000..10_300)
+        .map(|number| format!("#{number}"))
+        .collect();
+    let named = calls.iter().map(String::as_str);
+    let calls: Vec<&str> = named.chain(["read"]).collect();
+    recording(folder.path(), "app", "0a", &calls, &[]);
+    let output = generate(folder.path(), &["app-0a.json"], 2);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("10004") && !said.contains("10005"), "{said}");
+    assert!(
+        said.contains("; and 295 more\n  hint: --skip-unnamed"),
+        "{said}"
+    );
+}

@@ -14,7 +14,7 @@ use super::values::duration;
 pub(crate) struct RecordArgs {
     /// Attach to a running process, with its threads and children, instead of starting CMD. Of a container's
     /// first process: everything in the container
-    #[arg(short, long, value_name = "PID", conflicts_with = "container", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(allow_negative_numbers = true, short, long, value_name = "PID", conflicts_with = "container", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
 
     #[command(flatten)]

@@ -44,7 +44,7 @@ const TRACED: &str = "end the other tracer first: a task can have only one";
 fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
     advise! { cause;
         CommandError::NotFound { .. } => "a program that is not in PATH needs its path: ./NAME",
-        CommandError::NotExecutable { .. } => NOT_EXECUTABLE,
+        CommandError::NotExecutable { errno: Errno::EACCES, .. } => NOT_EXECUTABLE,
         backend::Error::Exec { .. } => NOT_EXECUTABLE,
         backend::Error::Traced { .. } => TRACED,
         backend::Error::Task { source: Errno::EPERM, .. } =>
