@@ -8,7 +8,7 @@ use crate::recording::RunBuilder;
 /// A profile under which nothing is found, for any target.
 fn clean() -> Profile {
     let runtimes = "capget capset chdir close execve exit exit_group faccessat2 fcntl fstat fstatfs futex getcwd \
-                    getdents64 getpid getppid newfstatat openat prctl read rt_sigaction rt_sigprocmask setgid \
+                    getdents64 getpid getppid newfstatat openat prctl pselect6 read rt_sigaction rt_sigprocmask setgid \
                     setgroups setresgid setresuid setuid write";
     // runc calls faccessat2, so EPERM would be what older calls get too that libc probes for.
     Profile::new(ENOSYS)
