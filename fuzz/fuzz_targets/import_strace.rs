@@ -23,6 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
         native,
         began: SystemTime::UNIX_EPOCH,
         assume_complete: false,
+    arguments: true,
     };
     let mut builder = RunBuilder::of_the_past("strace");
     let mut calls = 0_u64;

@@ -14,7 +14,8 @@ use sc_record::recording::{Name, Run, RunBuilder};
 use super::record::keep::Keep;
 use super::{exit_status, load, profile};
 use crate::cli::{
-    Destination, FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat, KeepArgs,
+    ArgRules, Destination, FromArgs, ImportArgs, ImportAuditArgs, ImportStraceArgs, ImportWhat,
+    KeepArgs,
 };
 use crate::ui::failure::{Content, Nothing};
 use crate::ui::summary::{Say, count};
@@ -80,11 +81,11 @@ fn audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
 }
 
 fn strace(args: &ImportStraceArgs) -> anyhow::Result<u8> {
-    profile::without_arguments(args.keep.profile, "arguments are not imported from strace")?;
     let options = StraceOptions {
         native: args.arch,
         began: SystemTime::now(),
         assume_complete: args.from.assume_complete,
+        arguments: args.keep.profile.args != ArgRules::Off,
     };
     require_possible(&args.from, &args.keep)?;
     let mut builder = RunBuilder::of_the_past("strace");

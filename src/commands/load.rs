@@ -71,6 +71,7 @@ pub(super) fn content(bytes: &[u8]) -> Option<Content> {
         native: Arch::NATIVE,
         began: SystemTime::UNIX_EPOCH,
         assume_complete: false,
+        arguments: false,
     };
     let strace = import_strace(source(start), &options, &mut builder, &mut |_| {});
     (strace.is_ok_and(|found| found.calls > 0)).then_some(Content::Strace)

@@ -3,6 +3,7 @@
 //! strace prints the names of calls, but not their ABI; `image.rs` determines it. Calls that its options left out
 //! (`-e trace=…`) don't show, so only the user can know that a trace is complete: [`StraceOptions::assume_complete`].
 
+mod arguments;
 mod image;
 mod line;
 mod log;
@@ -46,6 +47,8 @@ pub struct StraceOptions {
     pub began: SystemTime,
     /// The user guarantees that every call of the workload was traced. Losses that the trace shows count nevertheless.
     pub assume_complete: bool,
+    /// Whether the values of arguments that carry a choice are imported.
+    pub arguments: bool,
 }
 
 /// What an import found.
@@ -279,7 +282,7 @@ impl StraceImporter<'_> {
             if let (Some((arch, _)), Some(task)) = (chosen, self.tasks.get_mut(&id)) {
                 task.latest = Some(arch);
             }
-            self.called(id, chosen, 1);
+            self.called(id, chosen, rest);
             return;
         }
         let arches = || found.iter().map(|(arch, _)| *arch);
@@ -295,11 +298,11 @@ impl StraceImporter<'_> {
         };
         match known {
             // The ABI of other calls doesn't follow from an x32 call.
-            Some(Arch::X32) => self.called(id, choose(&found, Arch::X32), 1),
+            Some(Arch::X32) => self.called(id, choose(&found, Arch::X32), rest),
             Some(arch) => {
                 let held = self.images.resolve(image, arch);
                 self.release(id, held, arch);
-                self.called(id, choose(&found, arch), 1);
+                self.called(id, choose(&found, arch), rest);
             }
             None => {
                 if !self.images.hold(image, name, found, self.clock) {
@@ -358,14 +361,22 @@ impl StraceImporter<'_> {
         let now = self.clock;
         for held in held {
             self.set_clock(held.first);
-            self.called(id, held.calls(arch), held.count);
+            if let Some((_, calls)) = held.calls(arch) {
+                self.count(id, calls, held.count);
+            }
         }
         self.set_clock(now);
     }
 
-    fn called(&mut self, id: i32, chosen: Option<(Arch, Calls)>, count: u64) {
-        if let Some((_, calls)) = chosen {
-            self.count(id, calls, count);
+    fn called(&mut self, id: i32, chosen: Option<(Arch, Calls)>, rest: &[u8]) {
+        let Some((_, calls)) = chosen else {
+            return;
+        };
+        self.count(id, calls, 1);
+        for syscall in calls.iter().filter(|_| self.options.arguments) {
+            if let Some(args) = arguments::registers(syscall, rest) {
+                self.output.event(Event::Arguments { syscall, args });
+            }
         }
     }
 

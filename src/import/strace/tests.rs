@@ -12,6 +12,7 @@ const OPTIONS: StraceOptions = StraceOptions {
     native: Arch::X86_64,
     began: SystemTime::UNIX_EPOCH,
     assume_complete: true,
+    arguments: false,
 };
 
 /// The result of an import: the events of tasks, and how often each call was made.
@@ -417,5 +418,29 @@ proptest! {
         }
         bytes.truncate(cut.index(bytes.len()));
         outcome(vec![("log", bytes)], &OPTIONS);
+    }
+}
+
+#[test]
+fn arguments_are_imported_on_request() {
+    let trace = b"execve(\"/bin/app\", [\"app\"], 0x7ffd0d3c2e98 /* 9 vars */) = 0\n\
+        brk(NULL) = 0x55d5d5a5e000\n\
+        socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP) = 3\n\
+        socket(AF_STRANGE, SOCK_STREAM, 0) = 3\n\
+        +++ exited with 0 +++\n";
+    for (arguments, expected) in [(true, vec![2]), (false, vec![])] {
+        let options = StraceOptions {
+            arguments,
+            ..OPTIONS
+        };
+        let source = ImportSource::new("trace", Cursor::new(trace.to_vec()));
+        let mut domains = Vec::new();
+        let mut sink = |event| {
+            if let Event::Arguments { args, .. } = event {
+                domains.push(args[0]);
+            }
+        };
+        import_strace(vec![source], &options, &mut sink, &mut |_| {}).unwrap();
+        assert_eq!(domains, expected);
     }
 }
