@@ -46,6 +46,16 @@ recordings: ## record the real programs again until no new calls appear; writes 
 	$(CARGO) build --release --locked
 	sh integration/recordings.sh "$${CARGO_TARGET_DIR:-target}/release/sc-record"
 
+# Debian's libseccomp and glibc: both packages have the static libraries, so nothing else must be built or kept up to date.
+HOST = $(shell rustc --print host-tuple)
+STATIC_PROFILE = release
+static: ## the program without shared libraries, for any image: target/static/sc-record
+	@.ci/deps build
+	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH="$$(pkg-config --variable=libdir libseccomp)" \
+		RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static" \
+		$(CARGO) build --locked --profile $(STATIC_PROFILE) --target $(HOST) --target-dir target/static
+	ln -f target/static/$(HOST)/$(if $(filter dev,$(STATIC_PROFILE)),debug,$(STATIC_PROFILE))/sc-record target/static/sc-record
+
 install: ## install the program, its manual pages and completions to PREFIX (default /usr/local)
 	@.ci/deps build
 	$(CARGO) build --release --locked
@@ -57,4 +67,4 @@ install: ## install the program, its manual pages and completions to PREFIX (def
 		bin/sc-record completions fish >share/fish/vendor_completions.d/sc-record.fish && \
 		bin/sc-record manpages share/man/man1
 
-.PHONY: help demo test check check-arm64 advisories bench fuzz recordings install
+.PHONY: help demo test check check-arm64 advisories bench fuzz recordings static install

@@ -33,6 +33,8 @@ const VERBS: &[&str] = &[
     "log-profile",
     "merge",
     "minimize",
+    "pull",
+    "push",
     "resolve",
     "run",
     "stats",

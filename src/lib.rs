@@ -32,6 +32,7 @@ pub mod nearest;
 mod panic;
 pub mod profile;
 pub mod recording;
+pub mod registry;
 pub mod review;
 pub mod session;
 pub mod sys;

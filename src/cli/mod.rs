@@ -19,6 +19,7 @@ mod manpages;
 mod merge;
 mod minimize;
 mod record;
+mod registry;
 mod resolve;
 mod run;
 mod stats;
@@ -52,6 +53,7 @@ pub(crate) use self::manpages::ManpagesArgs;
 pub(crate) use self::merge::MergeArgs;
 pub(crate) use self::minimize::MinimizeArgs;
 pub(crate) use self::record::RecordArgs;
+pub(crate) use self::registry::{PullArgs, PushArgs, RegistryArgs};
 pub(crate) use self::resolve::ResolveArgs;
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::stats::StatsArgs;
@@ -184,6 +186,10 @@ pub(crate) enum Verb {
     Stats(StatsArgs),
     /// Convert a profile to another format
     Convert(ConvertArgs),
+    /// Push a profile to a registry, as the OCI artifact that Kubernetes and its runtimes pull
+    Push(PushArgs),
+    /// Pull a profile from a registry
+    Pull(PullArgs),
     /// Show what the filters of a process, a profile or a file answer to each call
     Inspect(InspectArgs),
     /// Print a shell completion script

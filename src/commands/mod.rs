@@ -22,6 +22,7 @@ mod merge;
 mod minimize;
 mod profile;
 mod record;
+mod registry;
 mod resolve;
 mod run;
 mod stats;
@@ -52,6 +53,8 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Lint(args)) => lint::lint(&args),
         Some(Verb::Stats(args)) => stats::stats(&args),
         Some(Verb::Convert(args)) => convert::convert(&args),
+        Some(Verb::Push(args)) => registry::push(&args),
+        Some(Verb::Pull(args)) => registry::pull(&args),
         Some(Verb::Inspect(args)) => inspect::inspect(&args),
         Some(Verb::Completions(args)) => completions::completions(&args),
         Some(Verb::Manpages(args)) => manpages::manpages(&args),

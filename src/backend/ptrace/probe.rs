@@ -69,7 +69,8 @@ fn reason(error: Error, task: Task) -> Unavailable {
         },
         (Errno::EPERM | Errno::ENOSYS, _) if proc::Status::of_recorder().has_filter => {
             Unavailable::Forbidden(format!(
-                "ptrace(2) fails ({}), probably by the seccomp filter that sc-record runs under",
+                "ptrace(2) fails ({}), probably by the seccomp filter that sc-record runs under; in a container of Docker or \
+                 Podman, --cap-add SYS_PTRACE changes its default",
                 source.desc()
             ))
         }
