@@ -17,7 +17,9 @@ fn program() -> &'static Path {
     BUILT.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut build = Command::new("make");
-        build.args(["static", "STATIC_PROFILE=dev"]).current_dir(root);
+        build
+            .args(["static", "STATIC_PROFILE=dev"])
+            .current_dir(root);
         let made = build.output().unwrap();
         assert!(
             made.status.success(),

@@ -141,6 +141,8 @@ impl Collector for Runs<'_> {
             let mut run = open.builder.finish(end.exit, end.no_new_privs);
             run.labels = open.labels;
             run.not_observed = open.not_observed;
+            run.not_observed
+                .retain(|call| !run.syscalls.contains_key(call));
             (self.each)(run);
         }
     }

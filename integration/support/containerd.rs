@@ -31,14 +31,14 @@ impl<'a> Containerd<'a> {
             directory,
             running: None,
         };
-        let at = |name: &str| containerd.directory.join(name);
+        let at = |name: &str| containerd.directory.join(name).display().to_string();
         // Without CAP_SYS_RESOURCE the scores of the pause container can't be lowered.
         let config = format!(
             "version = 2\nroot = {:?}\nstate = {:?}\n[grpc]\naddress = {:?}\n\
              [plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"{IMAGE}\"\nrestrict_oom_score_adj = true\n",
             at("root"),
             at("state"),
-            containerd.socket()
+            containerd.socket().display().to_string()
         );
         std::fs::write(at("config.toml"), config).unwrap();
         let mut command = Command::new("containerd");
@@ -127,7 +127,7 @@ END
         let log = std::fs::read_to_string(logs.join("log")).unwrap_or_default();
         // TIME STREAM F TEXT
         let lines = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
-        let output = lines.map(|line| format!("{line}\n")).collect();
+        let output = lines.flat_map(|line| [line, "\n"]).collect();
         Ok(Ended {
             code: ended?,
             output,
@@ -221,10 +221,10 @@ impl Drop for Containerd<'_> {
 fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value > 0x7f {
-        bytes.push((value & 0x7f) as u8 | 0x80);
+        bytes.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    bytes.push(value as u8);
+    bytes.push(value.to_le_bytes()[0]);
     bytes
 }
 

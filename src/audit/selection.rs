@@ -12,7 +12,7 @@ pub struct Selection {
     pub pids: Vec<i32>,
     /// Names of threads. The kernel keeps 15 bytes of a name, so only these are compared.
     pub comms: Vec<OsString>,
-    /// Files that the process executes.
+    /// Files that the process executes: paths, or names of files in any directory.
     pub exes: Vec<OsString>,
     /// Only calls that the filter allowed.
     pub allowed_only: bool,
@@ -27,7 +27,13 @@ impl Selection {
             let comm = comm.as_bytes();
             comm[..comm.len().min(COMM)] == *record.comm
         };
-        let is_exe = |exe: &OsString| record.exe.as_deref() == Some(exe.as_bytes());
+        let is_exe = |exe: &OsString| {
+            let exe = exe.as_bytes();
+            record.exe.as_deref().is_some_and(|path| {
+                let is_name = !exe.contains(&b'/');
+                path == exe || is_name && path.rsplit(|&byte| byte == b'/').next() == Some(exe)
+            })
+        };
         (!self.allowed_only || record.was_allowed())
             && (self.pids.is_empty() || self.pids.contains(&record.pid))
             && (self.comms.is_empty() || self.comms.iter().any(is_comm))

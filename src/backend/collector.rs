@@ -72,8 +72,18 @@ impl<'a> OneRun<'a> {
 
     /// Begins the run of a target.
     pub fn begin(collector: &'a mut (dyn Collector + Send), target: &Target) -> OneRun<'a> {
+        OneRun::begin_without(collector, target, BTreeSet::new())
+    }
+
+    /// Begins the run of a target, in which these calls pass unseen.
+    pub fn begin_without(
+        collector: &'a mut (dyn Collector + Send),
+        target: &Target,
+        not_observed: BTreeSet<Syscall>,
+    ) -> OneRun<'a> {
         let workload = Workload {
             program: target.program(),
+            not_observed,
             ..Workload::default()
         };
         collector.begin(OneRun::ID, workload);

@@ -17,6 +17,8 @@ pub mod signals;
 mod stop;
 mod target;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -192,6 +194,12 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// No record of the target arrived.
+    #[error("no matching seccomp audit record arrived{}", OfOthers(.others))]
+    NoRecord {
+        /// The programs whose records arrived, with their containers, and how many each had.
+        others: BTreeMap<String, u64>,
+    },
     /// The recording was stopped before anything was recorded.
     #[error("nothing was recorded: {0}")]
     Stopped(String),
@@ -209,11 +217,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the workload failed to start.
+    /// Whether there was no workload: it failed to start, or was never seen.
     pub(crate) fn is_start_failure(&self) -> bool {
         matches!(
             self,
-            Error::Exec { .. } | Error::Nul { .. } | Error::Fork(_) | Error::Filter(_)
+            Error::Exec { .. }
+                | Error::Nul { .. }
+                | Error::Fork(_)
+                | Error::Filter(_)
+                | Error::NoRecord { .. }
         )
     }
 
@@ -241,4 +253,24 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |chain, cause| {
         format!("{chain}: {cause}")
     })
+}
+
+/// The records of other programs, as the end of a sentence.
+struct OfOthers<'a>(&'a BTreeMap<String, u64>);
+
+impl fmt::Display for OfOthers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 8;
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let programs: Vec<_> = self.0.keys().take(MOST).map(String::as_str).collect();
+        let more = if self.0.len() > MOST { ", …" } else { "" };
+        let records: u64 = self.0.values().sum();
+        write!(
+            f,
+            ", but {records} of others: {}{more}",
+            programs.join(", ")
+        )
+    }
 }

@@ -274,6 +274,14 @@ pub(super) fn children_of(process: Task, thread: Task) -> Vec<Task> {
         .collect()
 }
 
+/// The id of the container of a task, as short as engines show it: 64 hexadecimal digits in the name of a cgroup.
+pub(super) fn container_of(task: Task) -> Option<String> {
+    let cgroups = read(task, "cgroup").ok()?;
+    let mut numbers = cgroups.split(|c: char| !c.is_ascii_hexdigit());
+    let id = numbers.find(|number| number.len() == 64)?;
+    Some(id[..12].to_owned())
+}
+
 /// The ids of a task per pid namespace, from that of proc(5) inward.
 pub(super) fn ids_of(task: Task) -> Option<Vec<i32>> {
     let status = read(task, "status").ok()?;

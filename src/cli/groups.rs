@@ -92,7 +92,7 @@ pub(crate) struct LogArgs {
 
     /// Run CMD at most N times. Each pass logs only calls not seen yet, until a pass finds nothing
     /// new and loses nothing
-    #[arg(long, help_heading = LOG_MODE, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, help_heading = LOG_MODE, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) passes: u32,
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct RecordArgs {
     pub(crate) json: bool,
 
     /// Don't log calls that this profile allows: the run then shows only what it lacks, and the
-    /// written profile has both
+    /// written profile has both. Without CMD: the profile of the programs (generate --audit) doesn't
     #[arg(
         long,
         value_name = "PROFILE",
@@ -67,7 +67,7 @@ pub(crate) struct FollowArgs {
     #[arg(long = "comm", value_name = "NAME", requires = "log_mode")]
     pub(crate) comms: Vec<OsString>,
 
-    /// Follow only processes that execute this file (repeatable)
+    /// Follow only processes that execute this file: its path as recorded, or its file name (repeatable)
     #[arg(
         long = "exe",
         value_name = "FILE",

@@ -27,7 +27,11 @@ pub(super) fn log_profile(args: &LogProfileArgs) -> anyhow::Result<u8> {
         name: "log",
         ..profile::WRITING
     };
-    let written = write(args.format, &made, &writing)?;
+    let written = write(args.format, &made, &writing).or_else(|error| {
+        // Some formats have no conditions. Without any, every prctl(2) is logged.
+        let plain = made.with_names(|rule, _| rule.args().is_empty());
+        write(args.format, &plain, &writing).map_err(|_| error)
+    })?;
     let stdout = Destination::Stdout;
     profile::write(&written, args.output.as_ref().unwrap_or(&stdout))?;
     Ok(exit_status::CLEAN)

@@ -54,6 +54,10 @@ fn text(recording: &Recording, stats: &Stats, ascii: bool) -> String {
             ", {some} of them incomplete: calls of those may be missing"
         );
     }
+    if stats.partial > 0 {
+        let some = count(stats.partial, "partial run");
+        let _ = write!(text, "; {some} not counted (--assume)");
+    }
     let over_runs: Vec<usize> = stats.steps.iter().map(|step| step.seen).collect();
     text += "\n\ncalls over runs, in the order they were recorded\n";
     text += &curve::draw(&over_runs, ("run 1", &format!("run {runs}")), ascii);
@@ -177,6 +181,7 @@ fn json(recording: &Recording, stats: &Stats) -> Value {
         "name": recording.name.as_str(),
         "runs": incidence.runs,
         "incomplete_runs": stats.incomplete,
+        "partial_runs": stats.partial,
         "calls": incidence.seen,
         "in_one_run": incidence.once,
         "in_two_runs": incidence.twice,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::{Action, ErrnoRet, Listener, Profile, Rule};
+use super::{Action, ArgCmp, ErrnoRet, Listener, Op, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
 /// The ABIs of one kernel. A filter kills callers of an unlisted ABI instead of logging them.
@@ -17,11 +17,15 @@ const TOGETHER: &[&[Arch]] = &[
     &[Arch::Parisc64, Arch::Parisc],
 ];
 
+/// The calls that can load a filter.
+const CAN_LOAD_FILTER: [&str; 2] = ["prctl", "seccomp"];
+
 /// More numbers than any ABI has calls, those of MIPS with their offset included.
 const NUMBERS: i32 = 8000;
 
 impl Profile {
-    /// The profile that logs every call, on all ABIs of a kernel that has these.
+    /// The profile that logs every call, on all ABIs of a kernel that has these. prctl(2) is logged only where it may load
+    /// a filter: records have no arguments, and otherwise each could hide the calls that such a filter refuses.
     #[must_use]
     pub fn log_all(arches: impl IntoIterator<Item = Arch>) -> Profile {
         let mut all = BTreeSet::new();
@@ -29,7 +33,18 @@ impl Profile {
             let together = TOGETHER.iter().find(|together| together.contains(&arch));
             all.extend(together.map_or(std::slice::from_ref(&arch), |together| together));
         }
-        Profile::new(Action::Log).with_architectures(Some(all.into_iter().collect()))
+        Profile::new(Action::Log)
+            .with_architectures(Some(all.into_iter().collect()))
+            .with_rules(prctl_without_filter())
+    }
+
+    /// The calls that pass unlogged under [`Profile::log_all`], at least with some arguments.
+    #[must_use]
+    pub fn never_logged(arches: impl IntoIterator<Item = Arch>) -> BTreeSet<Syscall> {
+        let all = Profile::log_all(arches);
+        all.listed()
+            .filter_map(|arch| Syscall::from_name(arch, "prctl"))
+            .collect()
     }
 
     /// The profile that notifies a listener of every call that has a name, on all ABIs of a kernel that has these, except for
@@ -60,9 +75,11 @@ impl Profile {
     /// The profile that logs the calls that this one doesn't simply allow.
     #[must_use]
     pub fn audit(&self) -> Profile {
+        let mut names = self.names_allowed();
+        names.retain(|name| !CAN_LOAD_FILTER.contains(&name.as_str()));
         Profile::log_all(self.listed_or(Arch::NATIVE))
             .with_flags(self.flags.clone())
-            .with_rules(allow(self.names_allowed()))
+            .with_rules(allow(names).into_iter().chain(prctl_without_filter()))
     }
 
     /// The calls that are allowed with any arguments, by a rule.
@@ -123,6 +140,18 @@ impl Profile {
     }
 }
 
+/// Rules that allow prctl(2) with operations up to 127 but `PR_SET_SECCOMP`, and with most others: an operation differs from it
+/// in one of the lower seven bits. The upper half of the argument may be junk.
+fn prctl_without_filter() -> impl Iterator<Item = Rule> {
+    let filter = u64::from(libc::PR_SET_SECCOMP.cast_unsigned());
+    (0..7).filter_map(move |bit| {
+        let mask = 1 << bit;
+        // A mask with a value is complete, and the name is one.
+        let differs = ArgCmp::new(0, Op::MaskedEq, mask, Some(!filter & mask)).ok()?;
+        Rule::new(vec!["prctl".to_owned()], Action::Allow, vec![differs]).ok()
+    })
+}
+
 fn is_plain(rule: &Rule) -> bool {
     rule.action() == Action::Allow && rule.args().is_empty()
 }
@@ -158,8 +187,28 @@ mod tests {
         assert_eq!(audit.default_action, Action::Log);
         let arches = vec![Arch::X86_64, Arch::X86, Arch::X32];
         assert_eq!(audit.architectures, Some(arches));
-        assert_eq!(audit.rules, [allow("read write")]);
-        assert_eq!(Profile::log_all([Arch::Riscv64]).rules, []);
+        let (plain, conditional): (Vec<_>, Vec<_>) =
+            audit.rules.iter().partition(|rule| is_plain(rule));
+        assert_eq!(plain, [&allow("read write")]);
+        assert!(conditional.iter().all(|rule| rule.names() == ["prctl"]));
+    }
+
+    #[test]
+    fn prctl_is_logged_where_it_loads_a_filter_and_seccomp_always() {
+        let can = allow("prctl seccomp read");
+        let audit = profile().with_rules([can]).audit();
+        for profile in [audit, Profile::log_all([Arch::X86_64])] {
+            let log = BTreeSet::from([Action::Log]);
+            let of = |name: &str, arg: u64| profile.answers(name, &[arg, 0, 0, 0, 0, 0]);
+            let filter = u64::from(libc::PR_SET_SECCOMP.cast_unsigned());
+            assert_eq!(of("prctl", filter), log);
+            assert_eq!(of("prctl", filter | 7 << 32), log);
+            for operation in (0..128).filter(|&operation| operation != filter) {
+                let allowed = BTreeSet::from([Action::Allow]);
+                assert_eq!(of("prctl", operation), allowed, "{operation}");
+            }
+            assert_eq!(of("seccomp", 1), log);
+        }
     }
 
     #[test]

@@ -136,4 +136,11 @@ impl Run {
     pub fn is_complete(&self) -> bool {
         self.incomplete_because.is_empty()
     }
+
+    /// Whether the run was recorded to find what a profile lacks: calls that every program makes passed unseen.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        let mut passed = self.not_observed.iter();
+        passed.any(|call| call.name().as_deref() == Some("execve"))
+    }
 }

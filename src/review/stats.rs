@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::recording::{Incidence, Recording, RunId};
+use crate::recording::{Incidence, Recording, Run, RunId};
 use crate::syscall::Syscall;
 
 /// A step of the discovery curve: one run.
@@ -32,6 +32,8 @@ pub struct Stats {
     pub longest_ms: u64,
     /// The number of runs that may lack calls.
     pub incomplete: usize,
+    /// The number of runs that count nowhere, since they have only the calls that a profile lacked.
+    pub partial: usize,
 }
 
 impl Stats {
@@ -40,7 +42,10 @@ impl Stats {
     pub fn of(recording: &Recording) -> Stats {
         let mut in_runs = BTreeMap::<Syscall, (u32, RunId)>::new();
         let mut steps = Vec::new();
-        for (run, calls) in recording.calls_by_run() {
+        let is_partial = |id: &RunId| recording.runs.get(id).is_some_and(Run::is_partial);
+        let (partial, whole): (Vec<_>, Vec<_>) =
+            (recording.calls_by_run()).partition(|(id, _)| is_partial(id));
+        for (run, calls) in whole {
             let mut new = Vec::new();
             for call in calls {
                 let (runs, _) = in_runs.entry(call).or_insert_with(|| {
@@ -73,6 +78,7 @@ impl Stats {
             first_ms,
             longest_ms: u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
             incomplete: recording.incomplete_runs(),
+            partial: partial.len(),
         }
     }
 

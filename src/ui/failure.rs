@@ -33,11 +33,6 @@ impl Content {
     }
 }
 
-/// No selected record arrived.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no matching seccomp audit record arrived")]
-pub(crate) struct NoRecord;
-
 /// Names that can't be compiled into the filter, each with its place in the file.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("; "))]

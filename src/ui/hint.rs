@@ -12,7 +12,7 @@ use sc_record::format::{self, DocumentError, ParseErrorKind, RenderError};
 use sc_record::recording::{FileError, MergeError, ParseError};
 use sc_record::{atomic_file, backend, command::CommandError};
 
-use super::failure::{Content, NoRecord, Nothing, UnknownNames, WrongFile};
+use super::failure::{Content, Nothing, UnknownNames, WrongFile};
 
 /// The advice for an error, if any: that for the first cause that has some. `verb` is the verb that a command was
 /// probably meant to be.
@@ -59,7 +59,13 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
             "the kernel prints records only while no audit daemon runs, and sends them to the initial network namespace \
              only; audit rules can exclude them (auditctl -l); lines of syslog need --trust-syslog; --backend ptrace needs \
              none of this",
-        NoRecord => "the workload must run under a profile whose default action is SCMP_ACT_LOG",
+        backend::Error::NoRecord { others } => if others.is_empty() {
+            "the workload must run under a profile whose default action is SCMP_ACT_LOG; audit rules can exclude its records \
+             (auditctl -l); with --assume PROFILE, a container without records lacks nothing"
+        } else {
+            "--container takes the id (docker inspect -f '{{.Id}}' NAME), --exe the path as recorded or the file's name; the \
+             workload must run under a profile whose default action is SCMP_ACT_LOG"
+        },
         FileError::Full { .. } =>
             "fold runs that add nothing new: sc-record merge --compact FILE -o FILE; or start over with --fresh",
         WrongFile { path, is, wanted } => of_wrong_file(&path.display(), *is, *wanted),

@@ -175,7 +175,8 @@ impl AuditReading {
 
 impl AuditSource {
     /// Whether the records may be another machine's.
-    pub(super) fn may_be_elsewhere(&self) -> bool {
+    #[must_use]
+    pub fn may_be_elsewhere(&self) -> bool {
         matches!(self, AuditSource::File(_) | AuditSource::Stdin)
     }
 }

@@ -1,10 +1,11 @@
 //! Follows the records of programs that others start (pods, containers, services) under a profile whose default action is
 //! `SCMP_ACT_LOG`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::intake::Intake;
@@ -13,11 +14,15 @@ use super::tracker::Tracker;
 use super::translate::Translator;
 use super::{AuditReading, AuditSourceError, Message, NAME, is_logged, lost};
 use crate::audit::{Record, Selection};
+use crate::backend::launch::{launch, wait_for};
 use crate::backend::{
-    Backend, Collector, Detail, Error, Notice, OneRun, Promise, RunEnd, Scope, Stop, Target,
-    Unavailable, proc,
+    Backend, Collector, Command, Detail, Error, Notice, OneRun, Promise, RunEnd, Scope, Stop,
+    Target, Unavailable, Until, proc,
 };
 use crate::event::{Event, Sink, Task};
+use crate::recording::Exit;
+use crate::sys::wait;
+use crate::syscall::Syscall;
 
 /// Records the logged calls of a process or a scope that runs under a filter with `SCMP_ACT_LOG`.
 ///
@@ -31,6 +36,10 @@ pub struct Follow {
     pub comms: Vec<OsString>,
     /// If not empty: only processes that execute one of these files.
     pub exes: Vec<OsString>,
+    /// Calls that the profile of the target lets pass without a record.
+    pub unlogged: BTreeSet<Syscall>,
+    /// Whether that profile is known to log all others: a target without a record then made none of them.
+    pub logs_others: bool,
     /// Ends the recording after this time.
     pub duration: Option<Duration>,
     /// Ends the recording after this time without a record of the target.
@@ -43,13 +52,13 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// Refuses what can't be followed.
 fn check(target: &Target) -> Result<(), Unavailable> {
     match target {
-        Target::Command(_) => Err(Unavailable::Target(
+        Target::Command(Command { starts: None, .. }) => Err(Unavailable::Target(
             "a command: it follows programs that others start",
         )),
-        Target::Scope(Scope::ContainerOf { .. }) => Err(Unavailable::Target(
-            "a container that is named by a process",
-        )),
-        Target::Process(_) | Target::Scope(_) => Ok(()),
+        target if matches!(target.scope(), Some(Scope::ContainerOf { .. })) => Err(
+            Unavailable::Target("a container that is named by a process"),
+        ),
+        Target::Command(_) | Target::Process(_) | Target::Scope(_) => Ok(()),
     }
 }
 
@@ -101,27 +110,60 @@ impl Backend for Follow {
             },
             translator: Translator::new(),
             already: filtered_processes(),
+            taken: 0,
             unknown: 0,
+            others: BTreeMap::new(),
+            in_containers: false,
         };
-        let mut run = OneRun::begin(collector, target);
+        let mut run = OneRun::begin_without(collector, target, self.unlogged.clone());
         run.notice(Notice::Progress(format!(
             "following audit records from {} until {}",
             intake.source(),
             self.ends(target)
         )));
-        self.follow(&mut intake, &mut taker, &mut run, stop);
+        let exit = match target {
+            Target::Command(command) => {
+                self.follow_command(command, &mut intake, &mut taker, &mut run, stop)?
+            }
+            Target::Process(_) | Target::Scope(_) => {
+                self.follow(&mut intake, &mut taker, &mut run, stop, None);
+                None
+            }
+        };
         intake.close(None, &mut run, &mut |sink, record| {
             taker.take(record, sink);
         });
+        // Without a record, only a filter that would have left one shows that none was to come.
+        if taker.taken == 0 && !(self.logs_others && taker.tracker.saw_filtered()) {
+            return Err(Error::NoRecord {
+                others: taker.others,
+            });
+        }
+        if taker.in_containers {
+            run.notice(Notice::Progress(
+                "these programs run in containers, and the calls of the runtime before them are not among theirs: generate \
+                 --runtime adds them; --container records them"
+                    .to_owned(),
+            ));
+        }
         if taker.unknown > 0 {
             run.event(Event::Lost {
                 count: Some(taker.unknown),
                 why: "records of processes that ended before they could be identified".to_owned(),
             });
         }
-        run.end(RunEnd::default());
+        run.end(RunEnd {
+            exit,
+            ..RunEnd::default()
+        });
         Ok(())
     }
+}
+
+/// A command that has a container started.
+struct Client {
+    until: Until,
+    has_ended: AtomicBool,
 }
 
 impl Follow {
@@ -131,7 +173,8 @@ impl Follow {
         let idle = (self.idle).map(|time| format!("none has arrived for {time:?}"));
         let process = match target {
             Target::Process(process) => Some(format!("process {process} and its children end")),
-            Target::Command(_) | Target::Scope(_) => None,
+            Target::Command(_) => Some("the container ends".to_owned()),
+            Target::Scope(_) => None,
         };
         let ends = [
             Some("it is interrupted".to_owned()),
@@ -142,7 +185,62 @@ impl Follow {
         ends.into_iter().flatten().collect::<Vec<_>>().join(", or ")
     }
 
-    fn follow(&self, intake: &mut Intake, taker: &mut Taker, sink: &mut dyn Sink, stop: &Stop) {
+    /// Follows the container that a command starts. Returns how the command ended.
+    fn follow_command(
+        &self,
+        command: &Command,
+        intake: &mut Intake,
+        taker: &mut Taker,
+        sink: &mut dyn Sink,
+        stop: &Stop,
+    ) -> Result<Option<Exit>, Error> {
+        let mut launched = launch(command, None)?;
+        let task = launched.task();
+        (command.job).started(task, move |sender| {
+            proc::ancestors(sender).any(|ancestor| ancestor == task)
+        });
+        let client = Client {
+            until: command.until,
+            has_ended: AtomicBool::new(false),
+        };
+        let exit = std::thread::scope(|scope| {
+            let client = &client;
+            let waiter = std::thread::Builder::new().name("waiter".to_owned());
+            let waiter = waiter.spawn_scoped(scope, move || {
+                let ended = launched.release().and_then(|()| match launched.failure() {
+                    None => wait_for(command, task, stop),
+                    Some(error) => {
+                        // It is gone, or about to be.
+                        let _ = wait::wait_child(task);
+                        Err(error)
+                    }
+                });
+                client.has_ended.store(true, Ordering::Relaxed);
+                ended
+            });
+            let waiter = waiter.map_err(Error::io("starting a thread"))?;
+            self.follow(intake, taker, sink, stop, Some(client));
+            (waiter.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        command.job.ended();
+        exit
+    }
+
+    fn follow(
+        &self,
+        intake: &mut Intake,
+        taker: &mut Taker,
+        sink: &mut dyn Sink,
+        stop: &Stop,
+        client: Option<&Client>,
+    ) {
+        let is_over = |tracker: &mut Tracker| match client {
+            None => tracker.tree_has_ended(),
+            Some(client) => {
+                let has_ended = client.has_ended.load(Ordering::Relaxed);
+                has_ended && (client.until == Until::Exit || !tracker.scope_has_processes())
+            }
+        };
         let start = Instant::now();
         let mut latest = start;
         while !stop.is_requested() && !intake.is_over() {
@@ -164,7 +262,7 @@ impl Follow {
                         latest = Instant::now();
                     }
                 }
-                None if taker.tracker.tree_has_ended() => break,
+                None if is_over(&mut taker.tracker) => break,
                 Some(_) | None => {}
             }
         }
@@ -178,19 +276,31 @@ struct Taker {
     translator: Translator,
     /// Processes that may have made calls under their filter before the recording began.
     already: HashSet<i32>,
+    taken: u64,
     /// How many records can't be assigned to a process.
     unknown: u64,
+    /// The programs, with their containers, of other records, and how many each had.
+    others: BTreeMap<String, u64>,
+    /// Whether programs were selected of which some run in a container.
+    in_containers: bool,
 }
+
+/// How many other programs to keep.
+const MAX_OTHERS: usize = 100;
 
 impl Taker {
     /// Takes a record if it is the target's, and returns whether it is.
     fn take(&mut self, record: &Record<'_>, sink: &mut dyn Sink) -> bool {
         if !self.by_record.includes(record) {
+            self.other(record);
             return false;
         }
         match self.tracker.is_member(record.pid) {
             Some(true) => {}
-            Some(false) => return false,
+            Some(false) => {
+                self.other(record);
+                return false;
+            }
             // Another recorder has just started this process.
             None if record
                 .ses
@@ -214,8 +324,25 @@ impl Taker {
                 ),
             );
         }
+        let selects = !(self.by_record.comms.is_empty() && self.by_record.exes.is_empty());
+        if selects && !self.in_containers {
+            self.in_containers = proc::ids_of(Task(record.pid)).is_some_and(|ids| ids.len() > 1);
+        }
+        self.taken += 1;
         self.translator.translate(record, sink);
         true
+    }
+
+    /// Counts a record that isn't the target's.
+    fn other(&mut self, record: &Record<'_>) {
+        let exe = record.exe.as_deref().unwrap_or(&record.comm);
+        let mut program = OsStr::from_bytes(exe).display().to_string();
+        if let Some(container) = proc::container_of(Task(record.pid)) {
+            program = format!("{program} in {container}");
+        }
+        if self.others.len() < MAX_OTHERS || self.others.contains_key(&program) {
+            *self.others.entry(program).or_default() += 1;
+        }
     }
 }
 

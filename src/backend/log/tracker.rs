@@ -30,11 +30,9 @@ struct Known {
 impl Tracker {
     /// Starts to track the processes of a target.
     pub(super) fn new(target: &Target) -> Result<Tracker, Error> {
-        let scope = match target {
-            Target::Scope(scope @ (Scope::Cgroup(_) | Scope::Container(_))) => Some(scope),
-            Target::Scope(Scope::Everything | Scope::ContainerOf { .. })
-            | Target::Process(_)
-            | Target::Command(_) => None,
+        let scope = match target.scope() {
+            Some(scope @ (Scope::Cgroup(_) | Scope::Container(_))) => Some(scope),
+            Some(Scope::Everything | Scope::ContainerOf { .. }) | None => None,
         };
         let root = match target {
             Target::Process(process) => Some(process.0),
@@ -69,6 +67,26 @@ impl Tracker {
     /// Whether a process belongs to the target; `None` if it is gone and this is unknown.
     pub(super) fn is_member(&mut self, process: i32) -> Option<bool> {
         lock(&self.known).is_member(process)
+    }
+
+    /// Whether a process of the target was seen under a seccomp filter.
+    pub(super) fn saw_filtered(&mut self) -> bool {
+        let mut known = lock(&self.known);
+        known.catch_up();
+        let tree = known.tree.iter().flatten().copied();
+        let has_filter = tree.map(Task).any(proc::has_filter);
+        has_filter || known.members.as_mut().is_some_and(Membership::saw_filtered)
+    }
+
+    /// Whether a process is in the scope now.
+    pub(super) fn scope_has_processes(&self) -> bool {
+        let known = lock(&self.known);
+        let scope = known.members.as_ref().map(|members| &members.scope);
+        scope.is_some_and(|scope| {
+            parents()
+                .into_keys()
+                .any(|process| is_in(process, scope) == Some(true))
+        })
     }
 
     /// Whether every process of the tree has ended.
@@ -164,6 +182,8 @@ struct Membership {
     strangers: HashSet<i32>,
     /// The parent of each process that was created: a process that is gone was in the cgroup of its parent.
     parents: HashMap<i32, i32>,
+    /// Whether a member ran under a filter when it executed its program.
+    filtered: bool,
 }
 
 /// How many generations of ancestors to look through.
@@ -176,7 +196,18 @@ impl Membership {
             inside: HashSet::new(),
             strangers: HashSet::new(),
             parents: HashMap::new(),
+            filtered: false,
         }
+    }
+
+    /// Whether a member was seen under a filter, or is now.
+    fn saw_filtered(&mut self) -> bool {
+        if !self.filtered {
+            let all = parents().into_keys();
+            let mut inside = all.filter(|&process| is_in(process, &self.scope) == Some(true));
+            self.filtered = inside.any(|process| proc::has_filter(Task(process)));
+        }
+        self.filtered
     }
 
     fn created(&mut self, parent: i32, child: i32) {
@@ -190,6 +221,7 @@ impl Membership {
     fn executes(&mut self, process: i32) {
         if is_in(process, &self.scope) == Some(true) {
             self.inside.insert(process);
+            self.filtered |= proc::has_filter(Task(process));
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Translator {
     kinds: HashMap<Syscall, Kind>,
     /// Whether to report call sites.
     pub(super) sites: bool,
+    /// Whether programs are followed that others start, under a filter that isn't the recorder's.
+    follows: bool,
     /// The executables that were checked for privileges that `no_new_privs` takes away; `None`: it takes none.
     privileged: Option<HashSet<PathBuf>>,
 }
@@ -74,6 +76,7 @@ impl Translator {
             known: BTreeSet::new(),
             kinds: HashMap::new(),
             sites: false,
+            follows: true,
             privileged: None,
         }
     }
@@ -90,6 +93,7 @@ impl Translator {
                 own_exe: own_exe.to_vec(),
             },
             known,
+            follows: false,
             privileged: privileges_lost.then(HashSet::new),
             ..Translator::new()
         }
@@ -182,8 +186,16 @@ impl Translator {
     }
 
     fn own_filter(&mut self, syscall: Syscall, sink: &mut dyn Sink) {
+        if self.follows {
+            lost(
+                sink,
+                format!(
+                    "{syscall} may have loaded a seccomp filter of the workload, and calls that it refuses are not logged (under a \
+                     profile of log-profile or generate --audit, prctl is logged only then)"
+                ),
+            );
         // A known call is logged only if it loads a filter.
-        if self.known.contains(&syscall) {
+        } else if self.known.contains(&syscall) {
             lost(
                 sink,
                 "the workload loaded its own seccomp filter, or tried to: calls that it refuses are not logged, and strict \

@@ -10,19 +10,20 @@ use sc_record::backend::{
     Backend, Ebpf, Follow, Interest, Ptrace, Scope, Target, is_container_init,
 };
 use sc_record::event::Task;
+use sc_record::profile::Profile;
 use sc_record::recording::{Journal, Name, Run};
-use sc_record::syscall::Syscall;
+use sc_record::syscall::{Arch, Syscall};
 
 use self::keep::Keep;
 use super::{exit_status, profile};
 use crate::cli::{self, ArgRules, RecordArgs};
-use crate::ui::failure::NoRecord;
 use crate::ui::observation::{self, Observation};
 use crate::ui::summary::Say;
 
 /// Records, and gives the exit status of the workload.
 pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
-    let follows = args.observe.is_log_mode() && args.command.is_empty();
+    let follows =
+        args.observe.is_log_mode() && (args.command.is_empty() || args.follow.container.is_some());
     let target = target(args, follows)?;
     let mut keep = Keep::new(&args.keep, default_name(args, &target))?;
     let mut known = BTreeSet::new();
@@ -42,28 +43,31 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
             "sc-record: warning: {client} is recorded, and not the container, which is no child of it: sc-record container run --engine {client} -- IMAGE CMD"
         );
     }
-    let backends = backends(args, follows, known)?;
+    let selects = target.scope() != Some(&Scope::Everything)
+        || args.observe.log.source.may_be_elsewhere()
+        || !(args.follow.comms.is_empty() && args.follow.exes.is_empty());
+    if !selects {
+        say!(
+            "sc-record: warning: the logged calls of every program on this machine go into one recording: --container, --pid, --exe and --comm select"
+        );
+    }
+    let backends = backends(args, follows, known.clone())?;
 
     let verbosity = args.keep.verbosity;
     let observation = Observation::prepare(&target, verbosity, args.observe.progress)?;
     let journal = keep.journal()?;
     let mut run = observation.record(&backends, journal.as_ref(), &mut |_| {})?;
-    if follows && run.syscalls.is_empty() {
-        return Err(NoRecord.into());
-    }
     run.labels = args.keep.labels.to_map();
     if let (true, Target::Command(command)) = (args.keep_argv, &target) {
         run.argv = Some(command.argv.clone());
     }
     let status = status(&run, &target, &observation);
-    match args.assume.as_deref().filter(|_| !follows) {
+    match args.assume.as_deref() {
         None => save(&keep, &observation, run, journal, args.json)?,
         // Without calls there is nothing to keep.
         Some(assumed) if run.syscalls.is_empty() => lacks_nothing(assumed, &run),
-        Some(assumed) => {
-            let assumed = assumed.display();
-            let why = format!("what {assumed} allows was not recorded (--assume)");
-            run.incomplete_because.insert(why);
+        Some(_) => {
+            run.not_observed.extend(known);
             save(&keep, &observation, run, journal, args.json)?;
         }
     }
@@ -190,6 +194,8 @@ fn backends(
             reading: observation::reading(&args.observe),
             comms: args.follow.comms.clone(),
             exes: args.follow.exes.clone(),
+            logs_others: !known.is_empty(),
+            unlogged: &known | &Profile::never_logged([Arch::NATIVE]),
             duration: args.follow.duration,
             idle: args.follow.idle,
         })]);
