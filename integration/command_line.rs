@@ -77,7 +77,7 @@ fn every_verb_has_a_manual_page_with_all_its_options() {
             .map(str::trim)
             .filter(|line| line.starts_with('-'));
         let options = options.filter_map(|line| {
-            let mut words = line.split([' ', ',', '=']);
+            let mut words = line.split([' ', ',', '=', '[']);
             words.find(|word| word.starts_with("--"))
         });
         for option in options {
