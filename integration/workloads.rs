@@ -413,6 +413,45 @@ workloads! {
         exit: 5,
         certain: &[("x86_64/execve", 2), ("x86/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
     }
+    known_calls_with_all_registers_and_numbers: "known_calls" {
+        args: &["registers"],
+        certain: &[
+            ("x86_64/sched_get_priority_max", 1),
+            ("x86_64/sched_get_priority_min", 1),
+            ("x86_64/#-5", 100),
+            ("x86_64/#100000", 100),
+            ("x86_64/#511", 100),
+            ("x32/getppid", 100),
+        ],
+        // As above, numbers without a name.
+        under_profile: UnderProfile::Ends(99),
+    }
+    jumps_to_known_calls_with_other_numbers: "known_calls" {
+        args: &["jumps"],
+        // Natively there is nothing to jump to.
+        varies: &["read"],
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
+    }
+    memory_behind_known_calls_changes: "known_calls" {
+        args: &["maps"],
+        varies: &["read", "wait4"],
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
+    }
+    signals_during_known_calls: "known_calls" {
+        args: &["handlers"],
+        // The number of signals depends on the elapsed time; calls restart after each.
+        varies: &["rt_sigreturn", "read", "write", "futex", "clone3"],
+        tasks: Some(7),
+    }
+    own_filter_traps_known_calls: "known_calls" { args: &["filter"], certain: &[("x86_64/getuid", 200), ("x86_64/rt_sigreturn", 100)] }
+    known_calls_of_a_part_of_the_code: "known_calls" { args: &["dispatch"], varies: &["read"] }
+    known_calls_of_tasks_that_share_memory: "known_calls" {
+        args: &["tasks"],
+        varies: WAIT,
+        tasks: Some(16),
+        certain: &[("x86_64/sched_get_priority_max", 5), ("x86_64/sched_get_priority_min", 5)],
+    }
+    sleeps_that_are_known_calls: "known_calls" { args: &["sleeps"], varies: &["wait4", "restart_syscall", "nanosleep"] }
     shells_in_shells: "/bin/sh" {
         args: &["-c", "[ $1 -gt 0 ] || exit 9; sh -c \"$0\" \"$0\" $(($1 - 1)); echo up $1 $?; exit $1",
             "[ $1 -gt 0 ] || exit 9; sh -c \"$0\" \"$0\" $(($1 - 1)); echo up $1 $?; exit $1", "12"],
@@ -490,6 +529,32 @@ fn check_ebpf(workload: &Workload) {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
+/// With calls that are made without a stop, the same behaviour, and the same calls of the same programs.
+fn check_fast_path(natively: &Natively, room: &Room, when: &str, unpatched: &recorder::Run) {
+    let how = format!("with the fast path {when}");
+    let workload = natively.workload;
+    let files = recorder::Files::new(room);
+    let mut command = files.command(&["--quiet", "--patch", "--policy", "exact", "--skip-unnamed"]);
+    command.env("SC_RECORD_TEST_FAST_PATH", when);
+    let ended = room.run(command.args(workload.command(room)));
+    natively.behaves(&how, &ended);
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0], "{how}");
+    assert_eq!(
+        workload.tasks.and(run.0["tasks"].as_u64()),
+        workload.tasks,
+        "tasks, {how}"
+    );
+    let varies = |call: &str| workload.varies.contains(&call);
+    let callers = |run: &recorder::Run| -> Vec<_> {
+        let callers = run.callers().into_iter();
+        callers
+            .filter(|(call, _)| !varies(&call.to_string()))
+            .collect()
+    };
+    assert_eq!(callers(&run), callers(unpatched), "{how}");
+}
+
 fn check(workload: &Workload) {
     let room = Room::new();
     let natively = Natively::of(workload, &room);
@@ -515,6 +580,11 @@ fn check(workload: &Workload) {
             assert_eq!(run.0["tasks"].as_u64(), Some(tasks), "tasks, {how}");
         }
         natively.called(how, &run);
+        if profile.is_none() {
+            for when in ["", "at once", "at random"] {
+                check_fast_path(&natively, &room, when, &run);
+            }
+        }
         profile.get_or_insert(files.profile);
     }
 

@@ -174,6 +174,8 @@ pub enum Event {
         /// The time.
         now: SystemTime,
     },
+    /// From here on, calls that were reported for an executable may be made again without a report.
+    CountsAreLowerBounds,
     /// Calls may be missing from the events. A run with such an event is incomplete.
     Lost {
         /// How many, if known.

@@ -1,5 +1,6 @@
 //! The recorder under test, used only by its command line and files.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -65,6 +66,25 @@ impl Run {
             }
         }
         calls
+    }
+
+    /// The names of the programs that made each call.
+    pub(crate) fn callers(&self) -> BTreeMap<Syscall, Vec<String>> {
+        let file_name = |path: &Value| {
+            let path = path.as_str().unwrap();
+            path.rsplit('/').next().unwrap().to_owned()
+        };
+        let arches = self.0["syscalls"].as_object().unwrap().iter();
+        let calls = arches.flat_map(|(arch, of_arch)| {
+            let arch: Arch = arch.parse().unwrap();
+            let calls = of_arch.as_object().unwrap().iter();
+            calls.map(move |(name, tally)| {
+                let syscall = Syscall::parse(arch, name).unwrap();
+                let programs = tally["executables"].as_array().unwrap();
+                (syscall, programs.iter().map(file_name).collect())
+            })
+        });
+        calls.collect()
     }
 
     /// Why it is incomplete; empty if it is complete.

@@ -178,6 +178,15 @@ pub(super) fn open_memory(process: Task) -> io::Result<File> {
     open(process, "mem")
 }
 
+/// Opens the memory of a task for reading and writing.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn open_memory_for_writing(task: Task) -> io::Result<File> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let path = format!("{task}/mem");
+    let opened = nix::fcntl::openat(held()?, path.as_str(), flags, Mode::empty())?;
+    Ok(File::from(opened))
+}
+
 /// Yama's limit on tracing (`Documentation/admin-guide/LSM/Yama.rst`); `None` without Yama.
 pub(super) fn ptrace_scope() -> Option<u8> {
     let text = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
@@ -368,10 +377,16 @@ pub(super) fn name_of(task: Task) -> Option<Vec<u8>> {
     Some(name)
 }
 
+/// The mappings of a task; none if they can't be read.
+pub(super) fn mappings(task: Task) -> Vec<Mapping> {
+    let maps = read_bytes(task, "maps").unwrap_or_default();
+    let mappings = maps.split(|&byte| byte == b'\n').filter_map(Mapping::parse);
+    mappings.collect()
+}
+
 /// The first mapping of a task with this name, such as `[vdso]`.
 pub(super) fn mapping_named(task: Task, name: &[u8]) -> Option<Range<u64>> {
-    let maps = read_bytes(task, "maps").ok()?;
-    let mut mappings = maps.split(|&byte| byte == b'\n').filter_map(Mapping::parse);
+    let mut mappings = mappings(task).into_iter();
     let found = mappings.find(|mapping| mapping.name == name)?;
     Some(found.range)
 }
@@ -386,6 +401,16 @@ pub(super) fn has_shared_mappings(task: Task) -> bool {
             .is_some_and(|mode| mode.ends_with(b"s"))
     };
     lines.peek().is_none_or(|line| line.is_empty()) || lines.any(is_shared)
+}
+
+/// How large the stack of a task can become (`RLIMIT_STACK`); `None` if that is unlimited or unknown.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn stack_limit(task: Task) -> Option<u64> {
+    let limits = read(task, "limits").ok()?;
+    let soft = field(&limits, "Max stack size")?
+        .split_ascii_whitespace()
+        .next()?;
+    soft.parse().ok()
 }
 
 /// The code that a task has mapped at an address.
@@ -403,11 +428,14 @@ fn find_code(maps: impl BufRead, address: u64) -> Code {
 }
 
 /// A line of `/proc/PID/maps`.
-struct Mapping {
-    range: Range<u64>,
-    offset: u64,
+pub(super) struct Mapping {
+    pub(super) range: Range<u64>,
+    /// Such as `r-xp`.
+    pub(super) permissions: [u8; 4],
+    pub(super) offset: u64,
+    pub(super) inode: u64,
     /// As the kernel prints it: newlines are `\012`.
-    name: Vec<u8>,
+    pub(super) name: Vec<u8>,
 }
 
 impl Mapping {
@@ -417,11 +445,15 @@ impl Mapping {
         let range = fields.next()?;
         let dash = range.iter().position(|&byte| byte == b'-')?;
         let (start, end) = (hex(&range[..dash])?, hex(&range[dash + 1..])?);
-        let offset = hex(fields.nth(1)?)?;
-        let name = fields.nth(2)?.trim_ascii_start();
+        let permissions = fields.next()?.try_into().ok()?;
+        let offset = hex(fields.next()?)?;
+        let inode = str::from_utf8(fields.nth(1)?).ok()?.parse().ok()?;
+        let name = fields.next()?.trim_ascii_start();
         Some(Mapping {
             range: start..end,
+            permissions,
             offset,
+            inode,
             name: name.to_vec(),
         })
     }

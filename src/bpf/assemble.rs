@@ -9,6 +9,9 @@ use libc::{BPF_ABS, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
 pub(crate) const NR: u32 = 0;
 /// The offset of the `AUDIT_ARCH_*` value.
 pub(crate) const ARCH: u32 = 4;
+/// The offset of the lower half of the address after the call.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const IP_LOWER: u32 = 8;
 
 /// The offset of the lower half of an argument.
 pub(crate) const fn arg_lower(index: u32) -> u32 {

@@ -23,6 +23,13 @@ impl SeccompData {
         SeccompData(bytes)
     }
 
+    /// The same call from another place.
+    #[cfg(all(test, target_arch = "x86_64"))]
+    pub(crate) fn at(mut self, ip: u64) -> SeccompData {
+        self.0[8..16].copy_from_slice(&ip.to_ne_bytes());
+        self
+    }
+
     /// The word at an offset; 0 for an offset that no valid program loads.
     fn word(&self, offset: u32) -> u32 {
         let bytes = usize::try_from(offset).ok();

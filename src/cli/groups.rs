@@ -49,6 +49,10 @@ pub(crate) struct ObserveArgs {
     #[arg(long)]
     pub(crate) no_filter: bool,
 
+    /// Change the workload's code in memory so that known calls are made without a stop: faster, but counts are lower bounds
+    #[arg(long)]
+    pub(crate) patch: bool,
+
     /// Show a live line on the terminal
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
     pub(crate) progress: When,

@@ -360,6 +360,7 @@ mod tests {
             labels: BTreeMap::new(),
             backend: "ptrace".into(),
             aggregated: false,
+            lower_bounds: false,
             kernel: "6.18".into(),
             machine: "x86_64".into(),
             no_new_privs: false,

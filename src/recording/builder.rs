@@ -171,6 +171,7 @@ impl RunBuilder {
                 no_new_privs: false,
                 exit: None,
                 aggregated: false,
+                lower_bounds: false,
                 tasks: None,
                 incomplete_because: BTreeSet::new(),
                 syscalls: BTreeMap::new(),
@@ -601,6 +602,7 @@ impl Sink for RunBuilder {
             Event::Clock { now } => self.clock.set(now),
             Event::Lost { count, why } => self.lost(count, why),
             Event::Arguments { syscall, args } => self.arguments(syscall, &args),
+            Event::CountsAreLowerBounds => self.run.lower_bounds = true,
             Event::Outcome { .. } => {}
         }
     }

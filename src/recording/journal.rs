@@ -326,6 +326,7 @@ fn add(runs: &mut BTreeMap<RunId, Run>, new: Run) {
     };
     run.duration = run.duration.max(new.duration);
     run.aggregated |= new.aggregated;
+    run.lower_bounds |= new.lower_bounds;
     run.incomplete_because.extend(new.incomplete_because);
     for (syscall, tally) in new.syscalls {
         match run.syscalls.get_mut(&syscall) {

@@ -110,6 +110,8 @@ pub struct Run {
     pub backend: String,
     /// The backend counted in the kernel: it saw no order of calls.
     pub aggregated: bool,
+    /// Calls that were seen once for an executable may have been made more often than counted.
+    pub lower_bounds: bool,
     /// The kernel's release (uname(2)).
     pub kernel: String,
     /// The machine's hardware name (uname(2)).

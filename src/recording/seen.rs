@@ -10,8 +10,10 @@ use crate::syscall::Syscall;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen<'a> {
     /// How often it was entered in all runs together that are not folded (at most `u64::MAX`): a lower bound if folded runs
-    /// have the call, since they keep no counts.
+    /// have the call, since they keep no counts, or if a run has only lower bounds.
     pub count: u64,
+    /// Whether a run that is not folded has only a lower bound.
+    pub is_lower_bound: bool,
     /// The runs with the call that are not folded.
     pub runs: BTreeSet<RunId>,
     /// The number of folded runs with the call.
@@ -26,7 +28,7 @@ impl Seen<'_> {
     /// Whether the count is exact, not a lower bound.
     #[must_use]
     pub fn count_is_exact(&self) -> bool {
-        self.folded_runs == 0
+        self.folded_runs == 0 && !self.is_lower_bound
     }
 
     /// The number of runs with the call, folded ones included.
@@ -45,6 +47,7 @@ impl Recording {
             for (&syscall, tally) in &run.syscalls {
                 let seen = all.entry(syscall).or_default();
                 seen.count = seen.count.saturating_add(tally.count);
+                seen.is_lower_bound |= run.lower_bounds;
                 seen.runs.insert(run.id);
                 seen.first_ms = earliest(seen.first_ms, tally.first_ms);
                 (seen.executables).extend(tally.executables.iter().map(AsRef::<Path>::as_ref));

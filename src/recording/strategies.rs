@@ -65,7 +65,7 @@ fn run() -> impl Strategy<Value = Run> {
         1 => btree_set(any::<String>().prop_map(|why| crate::escape::Line(why).to_string()), 0..3),
         1 => Just(BTreeSet::from(["lost".to_owned()])),
     ];
-    let reasons = (reasons, any::<bool>());
+    let reasons = (reasons, any::<bool>(), any::<bool>());
     let container = (
         btree_map(syscall(), 1..=u64::MAX, 0..3),
         btree_set(syscall(), 0..3),
@@ -89,7 +89,7 @@ fn run() -> impl Strategy<Value = Run> {
                 labels,
                 argv,
                 (exit, no_new_privs, tasks),
-                (incomplete_because, aggregated),
+                (incomplete_because, aggregated, lower_bounds),
                 (syscalls, (runtime, not_observed)),
             )| Run {
                 id: RunId(uuid::Uuid::from_u128(id)),
@@ -101,6 +101,7 @@ fn run() -> impl Strategy<Value = Run> {
                 labels,
                 backend,
                 aggregated,
+                lower_bounds,
                 kernel,
                 machine,
                 no_new_privs,

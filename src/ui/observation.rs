@@ -177,6 +177,7 @@ pub(crate) fn backends(
     if wanted(cli::Backend::Ptrace) {
         backends.push(Box::new(Ptrace {
             no_filter: args.no_filter,
+            patch: args.patch,
             interest: interest.cloned(),
         }));
     }

@@ -100,9 +100,14 @@ impl<'a> Summary<'a> {
         };
         let by = (self.run.tasks).map(|tasks| format!(" by {}", count(tasks, "task")));
         let mut lines = vec![format!(
-            "{} ({}); {}{} in {:.1} s",
+            "{} ({}); {}{}{} in {:.1} s",
             count(self.run.syscalls.len() as u64, "distinct system call"),
             arches.join(", "),
+            if self.run.lower_bounds {
+                "at least "
+            } else {
+                ""
+            },
             count(self.calls(), "call"),
             by.unwrap_or_default(),
             self.run.duration.as_secs_f64(),

@@ -57,6 +57,8 @@ use recording_filter::RecordingFilter;
 pub struct Ptrace {
     /// Never load the recording filter.
     pub no_filter: bool,
+    /// Change the workload's code so that known calls are made without a stop.
+    pub patch: bool,
     /// The calls whose [`CallSite`](crate::event::CallSite) or arguments are reported. `None`: no call.
     pub interest: Option<Interest>,
 }
@@ -198,7 +200,11 @@ impl Ptrace {
         let (recording_filter, filter) = match self.stopping(command.until, myself) {
             Stopping::EveryCall(_) => (None, None),
             Stopping::Filter { no_new_privs } => {
-                let recording_filter = RecordingFilter::new();
+                let recording_filter = RecordingFilter::new(
+                    self.patch
+                        && !self.interest.as_ref().is_some_and(Interest::has_sites)
+                        && arch::can_allow(),
+                );
                 let filter = Filter {
                     program: recording_filter.program(),
                     no_new_privs,

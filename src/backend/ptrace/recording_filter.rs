@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use libc::{BPF_ALU, BPF_JEQ, BPF_JGE, BPF_K, BPF_RET, BPF_XOR, SECCOMP_RET_TRACE, sock_filter};
 
-use super::arch::MACHINE;
+use super::arch::{MACHINE, known_calls};
 use crate::bpf::assemble::{ARCH, NR, answer, jump, load, statement};
 use crate::syscall::Syscall;
 
@@ -24,25 +24,41 @@ const ASK: u32 = 0xffff;
 pub(super) struct RecordingFilter {
     /// Every message is combined with it by an exclusive or.
     key: u32,
+    /// Calls that are known are allowed; see [`FastPath`](super::arch::FastPath).
+    allows_known: bool,
 }
 
 impl RecordingFilter {
-    pub(super) fn new() -> RecordingFilter {
+    pub(super) fn new(allows_known: bool) -> RecordingFilter {
         let random = RandomState::new().hash_one(0).to_le_bytes();
         let [low, high, ..] = random;
         RecordingFilter {
             key: u16::from_le_bytes([low, high]).into(),
+            allows_known,
         }
     }
 
-    /// The program. It looks at nothing but the ABI and the number.
+    /// Whether calls that are known may be allowed.
+    pub(super) fn allows_known(self) -> bool {
+        self.allows_known
+    }
+
+    /// The program. It looks at the ABI, the number, and at the address if known calls are allowed.
     pub(super) fn program(self) -> Vec<sock_filter> {
         let ask = SECCOMP_RET_TRACE | (ASK ^ self.key);
         let mut program = vec![load(ARCH)];
         for (index, arch) in (1..).zip(MACHINE.abis_by_audit) {
-            // Not this ABI: over the five instructions of its block, to the next one.
+            let known = if self.allows_known {
+                known_calls(*arch)
+            } else {
+                Vec::new()
+            };
+            #[allow(clippy::cast_possible_truncation)] // There are ten.
+            let length = known.len() as u8;
+            // Not this ABI: over the instructions of its block, to the next one.
+            program.push(jump(BPF_JEQ, arch.audit(), 0, 5 + length));
+            program.extend(known);
             program.extend([
-                jump(BPF_JEQ, arch.audit(), 0, 5),
                 load(NR),
                 // Too large, negative, or x32: an unsigned comparison is enough.
                 jump(BPF_JGE, NUMBERS, 2, 0),
@@ -89,9 +105,9 @@ mod tests {
             .iter()
             .map(|arch| arch.audit())
             .chain([0xdead_beef]);
-        let filter = RecordingFilter::new();
-        let program = Program::new(filter.program()).unwrap();
-        for audit in audits {
+        for (audit, allows_known) in audits.flat_map(|audit| [(audit, false), (audit, true)]) {
+            let filter = RecordingFilter::new(allows_known);
+            let program = Program::new(filter.program()).unwrap();
             for nr in (0..5000).chain([-1, -5, i32::MIN, i32::MAX, 0x4000_0000, 0x4000_0208]) {
                 let (_, value) = program.run(&SeccompData::new(audit, nr, &[0; 6]));
                 assert_eq!(
@@ -108,6 +124,37 @@ mod tests {
                 let expected = Syscall::from_audit(audit, nr).filter(|_| small && known);
                 assert_eq!(told, expected, "{audit:#x} {nr}");
             }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_call_is_allowed_only_where_the_address_is_that_of_its_number() {
+        let program = Program::new(RecordingFilter::new(true).program()).unwrap();
+        let allowed = |audit, nr, ip| {
+            let data = SeccompData::new(audit, nr, &[0; 6]).at(ip);
+            program.run(&data).1 == libc::SECCOMP_RET_ALLOW
+        };
+        let audit = Arch::X86_64.audit();
+        let address = |nr: u64| 0x7f12_7000_4016 + nr * 32;
+        for nr in 0..600 {
+            let number = i32::try_from(nr).unwrap();
+            assert_eq!(allowed(audit, number, address(nr)), nr < 512, "{nr}");
+            let others = [
+                number + 1,
+                number | 0x4000_0000,
+                -1,
+                number - 512,
+                number + 512,
+            ];
+            let others = others
+                .iter()
+                .any(|&other| allowed(audit, other, address(nr)) && nr < 512);
+            assert!(!others, "{nr}");
+            for off in (1..32).chain([1 << 18, 1 << 20, 1 << 29]) {
+                assert!(!allowed(audit, number, address(nr) + off), "{nr} {off}");
+            }
+            assert!(!allowed(Arch::X86.audit(), number, address(nr)), "{nr}");
         }
     }
 }

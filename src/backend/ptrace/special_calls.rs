@@ -154,6 +154,7 @@ pub(super) fn at_exit(
         | OnExit::NoNewPrivs
         | OnExit::HideNoNewPrivs
         | OnExit::Tracing
+        | OnExit::FastPath(_)
         | OnExit::Sleep => {}
     }
     Ok(None)

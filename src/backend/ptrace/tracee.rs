@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::ptrace::Options;
 use rustc_hash::FxBuildHasher;
 
-use super::arch::{CallRegisters, Entry, Registers};
+use super::arch::{AtExit, CallRegisters, Entry, Registers};
 use super::clone_args::{Copies, Place, Room};
 use super::recording_filter::RecordingFilter;
 use super::stop::{Died, Stopped};
@@ -67,6 +67,8 @@ pub(super) struct Tracee {
     pub(super) early: bool,
     /// The recorder makes it enter a call a second time.
     pub(super) again: Option<Again>,
+    /// Its latest call was made into another one and is entered again: the call and the address after it.
+    pub(super) replayed: Option<(Syscall, u64)>,
     /// Where its process has room for arguments of clone3(2), as far as known.
     pub(super) room: Option<Room>,
     /// When the recorder ends its current call, because the limit of that call is up.
@@ -89,6 +91,7 @@ impl Tracee {
             has_threads: false,
             early: false,
             again: None,
+            replayed: None,
             room: None,
             until: None,
         }
@@ -145,6 +148,8 @@ pub(super) enum OnExit {
     Sleep,
     /// Restore what was changed.
     Undo(Undo),
+    /// The fast path has to do with it.
+    FastPath(AtExit),
 }
 
 impl OnExit {

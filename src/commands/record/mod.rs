@@ -186,6 +186,7 @@ fn backends(
         );
         return Ok(vec![Box::new(Ptrace {
             no_filter: args.observe.no_filter,
+            patch: args.observe.patch,
             interest: Some(Interest::in_arguments(args.all_args)),
         })]);
     }

@@ -82,6 +82,7 @@ fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<Verif
     let backend: [Box<dyn Backend>; 1] = [Box::new(Ptrace {
         // A recording filter beside the profile's would change the outcome of calls.
         no_filter: true,
+        patch: false,
         interest: Some(Interest::in_all_but(given.profile.allowed())),
     })];
     let tee = Tee::start(directory.path(), compare)?;

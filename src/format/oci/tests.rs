@@ -328,6 +328,7 @@ fn recording() -> Recording {
         labels: BTreeMap::new(),
         backend: String::new(),
         aggregated: false,
+        lower_bounds: false,
         kernel: String::new(),
         machine: String::new(),
         no_new_privs: false,

@@ -51,6 +51,7 @@ fn outcome(
             Event::Arguments { syscall, args } => {
                 writeln!(text, "{}", call_with_arguments(syscall, &args))
             }
+            Event::CountsAreLowerBounds => writeln!(text, "counts are lower bounds"),
         };
     };
     let summary = import_strace(sources, options, &mut sink, &mut |problem| {

@@ -202,6 +202,13 @@ fn bad_escape(text: &str) -> String {
     format!(r"in {text:?}, a backslash is neither `\\` nor `\x` and two hexadecimal digits")
 }
 
+/// What the counts of a run are, if not exact.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum CountsText {
+    LowerBound,
+}
+
 /// How a run ended: one of both.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "how a run ended")]

@@ -4,7 +4,7 @@
 //! rewritten, and an unknown part would be lost. A new field means a new schema number. Files of every older schema
 //! are read:
 //!
-//! - 1 has no `folded`, `aggregated`, `runtime`, `not_observed` and `args`, and `tasks` and `first_ms` have a value.
+//! - 1 has no `folded`, `aggregated`, `runtime`, `not_observed`, `args` and `counts`, and `tasks` and `first_ms` have a value.
 
 mod fields;
 mod layout;
@@ -19,8 +19,8 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use self::fields::{
-    Bytes, ExitText, FoldedText, Id, NameText, Runs, SchemaNumber, SyscallSet, Syscalls, TallyText,
-    Timestamp, convert,
+    Bytes, CountsText, ExitText, FoldedText, Id, NameText, Runs, SchemaNumber, SyscallSet,
+    Syscalls, TallyText, Timestamp, convert,
 };
 pub(super) use self::fields::{text_length, timestamp, whole_ms};
 use self::layout::Layout;
@@ -251,6 +251,12 @@ struct RunText<const N: u64> {
     backend: String,
     #[serde(default, deserialize_with = "fields::since_2::<N, _, _>")]
     aggregated: Option<bool>,
+    #[serde(
+        default,
+        deserialize_with = "fields::since_2::<N, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    counts: Option<CountsText>,
     kernel: String,
     machine: String,
     no_new_privs: bool,
@@ -289,6 +295,7 @@ impl<const N: u64> From<&Run> for RunText<N> {
             labels: run.labels.clone(),
             backend: run.backend.clone(),
             aggregated: Some(run.aggregated),
+            counts: run.lower_bounds.then_some(CountsText::LowerBound),
             kernel: run.kernel.clone(),
             machine: run.machine.clone(),
             no_new_privs: run.no_new_privs,
@@ -332,6 +339,7 @@ impl<const N: u64> TryFrom<RunText<N>> for Run {
             labels: text.labels,
             backend: text.backend,
             aggregated: text.aggregated.unwrap_or_default(),
+            lower_bounds: text.counts.is_some(),
             kernel: text.kernel,
             machine: text.machine,
             no_new_privs: text.no_new_privs,

@@ -28,6 +28,7 @@ fn example() -> Recording {
         labels: BTreeMap::from([("shard".to_owned(), "1/2".to_owned())]),
         backend: "ptrace".to_owned(),
         aggregated: false,
+        lower_bounds: false,
         kernel: "6.18.0".to_owned(),
         machine: "x86_64".to_owned(),
         no_new_privs: false,
@@ -110,6 +111,7 @@ fn newest() -> Recording {
     last.syscalls
         .insert(Syscall { nr: 39, ..read }, last.syscalls[&read].clone());
     last.runtime = BTreeMap::from([(Syscall { nr: 157, ..read }, 3)]);
+    last.lower_bounds = true;
     last.not_observed = BTreeSet::from([Syscall { nr: 1, ..read }]);
     recording.runs.insert(last.id, last);
     recording
@@ -149,7 +151,7 @@ fn a_file_of_schema_1_is_read() {
         r#""folded": {}, "runs""#,
         "schema 1 has no such field",
     );
-    for field in ["runtime", "not_observed"] {
+    for field in ["runtime", "counts", "not_observed"] {
         check(
             r#""tasks": 2"#,
             &format!(r#""{field}": {{}}, "tasks": 2"#),

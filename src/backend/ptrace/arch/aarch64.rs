@@ -3,6 +3,8 @@
 use nix::errno::Errno;
 
 use super::{CallRegisters, Entry, Machine, NOTHING};
+use crate::backend::Interest;
+use crate::backend::ptrace::special_table::SpecialTable;
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::event::Task;
 use crate::sys::ptrace::{read_register_set, write_register_set};
@@ -186,6 +188,110 @@ impl Vsyscall {
         _syscall: Syscall,
         _args: [u64; 6],
     ) -> Option<String> {
+        match *self {}
+    }
+}
+
+/// Calls always stop on this architecture.
+pub(in crate::backend::ptrace) enum FastPath {}
+
+/// See [`FastPath`].
+#[derive(Debug)]
+pub(in crate::backend::ptrace) enum AtExit {}
+
+/// What the engine is to do with a call.
+#[derive(Debug)]
+#[expect(dead_code, reason = "no FastPath makes one")]
+pub(in crate::backend::ptrace) enum Entered {
+    Nothing,
+    Then(AtExit),
+    SeeAll,
+}
+
+/// See [`FastPath`].
+pub(in crate::backend::ptrace) fn can_allow() -> bool {
+    false
+}
+
+/// The recording filter allows no call.
+pub(in crate::backend::ptrace) fn known_calls(_arch: Arch) -> Vec<libc::sock_filter> {
+    Vec::new()
+}
+
+impl FastPath {
+    pub(in crate::backend::ptrace) fn new(
+        _allowed: bool,
+        _specials: &SpecialTable,
+        _interest: Option<&Interest>,
+    ) -> Option<FastPath> {
+        None
+    }
+
+    pub(in crate::backend::ptrace) fn is_used(&mut self) -> bool {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn executed(&mut self, _stopped: &Stopped) -> (bool, bool) {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn forked(&mut self, _stopped: &Stopped, _child: Task) {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn met_early(&mut self, _task: Task) {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn gone(&mut self, _task: Task) {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn sharers(&self, _task: Task) -> Vec<Task> {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn entered(
+        &mut self,
+        _stopped: &Stopped,
+        _syscall: Syscall,
+        _may_change: bool,
+    ) -> Result<Entered, Died> {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn exited(
+        &mut self,
+        _stopped: &Stopped,
+        at_exit: AtExit,
+        _value: i64,
+    ) -> Result<(Option<(Syscall, u64)>, bool), Died> {
+        match at_exit {}
+    }
+
+    pub(in crate::backend::ptrace) fn end(&mut self) {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn close(&mut self, _stopped: &Stopped) -> Result<(), Died> {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn stopped(&mut self, _stopped: &Stopped) -> Result<bool, Died> {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn show_original(
+        &mut self,
+        _stopped: &Stopped,
+    ) -> Result<(), Died> {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn ran_into_change(
+        &mut self,
+        _stopped: &Stopped,
+    ) -> Result<bool, Died> {
         match *self {}
     }
 }

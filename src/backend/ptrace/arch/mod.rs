@@ -6,12 +6,18 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "x86_64")]
+mod fast_path;
+#[cfg(target_arch = "x86_64")]
 mod vsyscall;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
-pub(super) use aarch64::{MACHINE, Registers, Vsyscall};
+pub(super) use aarch64::{
+    AtExit, Entered, FastPath, MACHINE, Registers, Vsyscall, can_allow, known_calls,
+};
+#[cfg(target_arch = "x86_64")]
+pub(super) use fast_path::{AtExit, Entered, FastPath, can_allow, filter as known_calls};
 #[cfg(target_arch = "x86_64")]
 pub(super) use vsyscall::Vsyscall;
 #[cfg(target_arch = "x86_64")]

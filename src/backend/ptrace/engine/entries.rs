@@ -76,7 +76,11 @@ impl Engine<'_> {
                     return Ok(());
                 }
                 self.report_outcome(stopped.task(), value);
-                if let Some(on_exit) = self.tracee(stopped.task()).on_exit.take() {
+                let on_exit = self.tracee(stopped.task()).on_exit.take();
+                if let Some(OnExit::FastPath(at_exit)) = on_exit {
+                    return self.fast_path_exited(stopped, at_exit, value);
+                }
+                if let Some(on_exit) = on_exit {
                     let tracees = &mut self.tracees;
                     let loss = special_calls::at_exit(tracees, &stopped, on_exit, value)?;
                     if let Some(why) = loss {
@@ -121,14 +125,15 @@ impl Engine<'_> {
             self.command.launching = Some(syscall);
             return self.resume(stopped, 0);
         }
-        let again = self.tracee(task).again.take();
+        let tracee = self.tracee(task);
+        let again = tracee.again.take().map(|again| (again.syscall, again.ip));
+        let again = again.or(tracee.replayed.take());
         let info = match again {
             Some(_) if info.is_none() => Some(stopped.syscall_info()?),
             _ => info,
         };
-        let is_again = again.is_some_and(|again| {
-            again.syscall == syscall && info.is_some_and(|info| info.ip == again.ip)
-        });
+        let is_again = again
+            .is_some_and(|(call, ip)| call == syscall && info.is_some_and(|info| info.ip == ip));
         if !is_again {
             self.count(&stopped, syscall, info)?;
         }
@@ -138,6 +143,14 @@ impl Engine<'_> {
         if self.tracee(task).seccomp == Seccomp::Strict {
             special_calls::enforce_strict_mode(&stopped, syscall)?;
         }
+        let stopped = if is_again {
+            stopped
+        } else {
+            match self.fast_path_entered(stopped, syscall)? {
+                Some(stopped) => stopped,
+                None => return Ok(()),
+            }
+        };
         let special = match self.specials.get(syscall) {
             None => return self.resume(stopped, 0),
             Some(Special::Sleep(sleep)) if !MACHINE.result_replaces_argument => {
@@ -283,6 +296,7 @@ impl Engine<'_> {
         args: [u64; 6],
     ) -> Result<(), Died> {
         let task = stopped.task();
+        self.fast_path_special(&stopped, special, args)?;
         if special == Special::Clone3
             && let Some(room) = self.tracees.room_of(&stopped)
             && self.tracees.copies.are_full(room)
@@ -295,6 +309,9 @@ impl Engine<'_> {
             return Ok(());
         }
         let on_exit = special_calls::at_entry(&mut self.tracees, &stopped, special, syscall, args)?;
+        if let (true, Some(fast_path)) = (self.tracees.sockets_have_limits, &mut self.fast_path) {
+            fast_path.end();
+        }
         let for_all_threads = matches!(on_exit, Some(OnExit::OwnFilter { all_threads: true }));
         self.tracee(task).on_exit = on_exit;
         if for_all_threads {
@@ -324,8 +341,16 @@ impl Engine<'_> {
 
     /// Puts the other threads of a task's process to `PTRACE_SYSCALL`, and says which of them must stop once for that.
     pub(super) fn see_all_calls_of_siblings(&mut self, task: Task) -> HashSet<Task> {
+        let siblings = self.tracees.siblings(task);
+        let siblings = siblings.map(|(sibling, _)| sibling).collect();
+        self.see_all_calls_of(siblings)
+    }
+
+    /// The same of these tasks.
+    pub(super) fn see_all_calls_of(&mut self, tasks: Vec<Task>) -> HashSet<Task> {
         let mut waiting_for = HashSet::new();
-        for (other, tracee) in self.tracees.siblings(task) {
+        for other in tasks {
+            let tracee = self.tracee(other);
             if tracee.stops == Stops::Filter {
                 tracee.stops = Stops::Syscalls;
                 tracee.interrupt();

@@ -19,6 +19,10 @@ impl Engine<'_> {
         let (stops, seccomp, room) = (tracee.stops, tracee.seccomp, tracee.room);
         let no_new_privs = tracee.no_new_privs;
         let undo = tracee.on_exit.as_ref().and_then(OnExit::undo).cloned();
+        let is_dead = self.unborn_dead.contains(&child);
+        if let (false, Some(fast_path)) = (is_dead, &mut self.fast_path) {
+            fast_path.forked(&stopped, child);
+        }
         if let Some(undo) = &undo {
             undo.apply(&stopped);
         }
@@ -78,10 +82,12 @@ impl Engine<'_> {
             if let Some(sites) = &mut self.sites {
                 sites.gone(former);
             }
+            self.fast_path_gone(former);
             self.sink.event(Event::Exit { task: former });
         }
         let tracee = self.tracee(task);
         (tracee.room, tracee.has_threads) = (None, false);
+        self.fast_path_executed(&stopped);
         if let Some(sites) = &mut self.sites {
             sites.executed(task);
         }
@@ -109,6 +115,7 @@ impl Engine<'_> {
 
     pub(super) fn gone(&mut self, task: Task, exit: Exit) {
         self.handled.remove(&task);
+        self.fast_path_gone(task);
         if let Some(tracee) = self.tracees.known.remove(&task) {
             if tracee.early {
                 self.unborn_dead.insert(task);

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod entries;
+mod fast_path;
 mod lifetimes;
 
 use std::cmp::Reverse;
@@ -12,7 +13,7 @@ use nix::sys::ptrace::{self as requests, Options};
 use nix::unistd::Pid;
 use rustc_hash::FxBuildHasher;
 
-use super::arch::Vsyscall;
+use super::arch::{FastPath, Vsyscall};
 use super::call_sites::Sites;
 use super::interrupted_calls;
 use super::recording_filter::RecordingFilter;
@@ -84,6 +85,8 @@ pub(super) struct Engine<'a> {
     /// The callers of calls, if requested.
     sites: Option<Sites>,
     interest: Interest,
+    /// Where known calls may be made without a stop.
+    fast_path: Option<FastPath>,
     waiter: Waiter,
     alarms: BinaryHeap<Reverse<(Instant, Alarm)>>,
     sink: &'a mut dyn Sink,
@@ -105,6 +108,8 @@ impl<'a> Engine<'a> {
         let sites = interest.filter(|interest| interest.has_sites());
         let hide_no_new_privs =
             filter.is_some() && !myself.can_load_filters && !myself.no_new_privs;
+        let specials = SpecialTable::new();
+        let is_fast = filter.is_some_and(RecordingFilter::allows_known);
         Engine {
             privileges_lost: !myself.can_trace_privileged && !myself.no_new_privs,
             tracees: Tracees::new(filter, options, hide_no_new_privs),
@@ -115,7 +120,8 @@ impl<'a> Engine<'a> {
             woken: Vec::new(),
             handled: HashMap::default(),
             undos_of_the_dead: VecDeque::new(),
-            specials: SpecialTable::new(),
+            fast_path: FastPath::new(is_fast, &specials, interest),
+            specials,
             vsyscall: match filter {
                 None if sites.is_none_or(wants_vsyscalls) => Vsyscall::new(),
                 _ => None,
@@ -239,6 +245,9 @@ impl<'a> Engine<'a> {
 
     fn stopped(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
         self.meet(&stopped);
+        if let Stop::Signal(_) | Stop::Group(_) | Stop::Trap = stop {
+            self.fast_path_stopped(&stopped)?;
+        }
         // Whatever the stop is, the kernel takes it for the one that PTRACE_INTERRUPT asked for, too. Where the tracee was to
         // enter its call again before, it can be at the entry of that, or of another call.
         let tracee = self.tracee(stopped.task());
@@ -295,6 +304,9 @@ impl<'a> Engine<'a> {
                 undos.any(|undo| undo.apply(stopped));
                 let inherited = self.tracees.inherited_own_filter(task);
                 let no_new_privs = self.tracees.inherited_no_new_privs(task);
+                if let Some(fast_path) = &mut self.fast_path {
+                    fast_path.met_early(task);
+                }
                 let tracee = self.tracee(task);
                 (tracee.early, tracee.no_new_privs) = (true, no_new_privs);
                 // It can be a thread.
@@ -326,6 +338,9 @@ impl<'a> Engine<'a> {
 
     /// A signal is about to be delivered.
     fn signal(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
+        if self.is_of_change(&stopped, signal)? {
+            return self.resume(stopped, 0);
+        }
         if let Some(job) = self.job
             && let Ok(Some(sender)) = ptrace::sender_of_signal(stopped.task())
             && self.command.task == proc::process_of(stopped.task())
@@ -344,6 +359,7 @@ impl<'a> Engine<'a> {
             self.handled.insert(process, Instant::now());
         }
         self.end_or_go_on(&stopped, signal)?;
+        self.show_original(&stopped)?;
         if crashes::crashes_init(stopped.task(), signal) {
             return self.let_crash(stopped, signal);
         }

@@ -1,0 +1,294 @@
+/* Makes calls so often that they are known, and then what a change of its code could get wrong.
+ * Kernel path: any.
+ * Pitfall: a call that isn't recorded since its number or place is taken for known; addresses, flags, registers or memory
+ * that show the change.
+ * Build: -pthread
+ */
+#include "workload.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <ucontext.h>
+
+enum { OFTEN = 100 };
+
+/* The mapping with an address; its first line if the address is 0 and the mapping is anonymous code. */
+static int find_mapping(unsigned long address, unsigned long *start, unsigned long *end, int *has_file)
+{
+    static char text[1 << 16];
+    size_t length = 0;
+    ssize_t got;
+    int fd = open("/proc/self/maps", O_RDONLY);
+    CHECK(fd >= 0);
+    while ((got = read(fd, text + length, sizeof text - 1 - length)) > 0)
+        length += got;
+    text[length] = 0;
+    close(fd);
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        char mode[5];
+        unsigned long inode;
+        if (sscanf(line, "%lx-%lx %4s %*x %*s %lu", start, end, mode, &inode) != 4)
+            continue;
+        *has_file = inode != 0;
+        if (address != 0 ? *start <= address && address < *end : inode == 0 && strcmp(mode, "r-xp") == 0 && strchr(line, '[') == NULL)
+            return 1;
+    }
+    return 0;
+}
+
+static void call_often(void)
+{
+    for (int i = 0; i < OFTEN; i++) {
+        getppid();
+        syscall(SYS_getuid);
+        syscall(SYS_getgid);
+    }
+}
+
+/* The number is in eax, and nothing else of rax counts; flags and the red zone stay. */
+static void registers(void)
+{
+    for (int i = 0; i < OFTEN; i++) {
+        unsigned long result, flags, red = 0x1234567890abcdef, kept;
+        __asm__ volatile("mov %[red], -8(%%rsp)\n\tmov %[red], -120(%%rsp)\n\tstc\n\tsyscall\n\tpushfq\n\tpop %[flags]\n\tsub $8, %%rsp\n\t"
+                         "add $8, %%rsp\n\tmov -120(%%rsp), %[kept]"
+                         : "=a"(result), [flags] "=r"(flags), [kept] "=r"(kept)
+                         : "a"(0x5555555500000000ul | SYS_getppid), [red] "r"(red)
+                         : "rcx", "r11", "memory");
+        CHECK(result == (unsigned long)getppid() && (flags & 1) == 1 && kept == red);
+    }
+    /* One instruction, many numbers; some of them name no call. */
+    static const long numbers[] = {SYS_getppid, SYS_getuid, -5, 100000, SYS_getgid, 0x40000000 | SYS_getppid, 511, SYS_getegid};
+    for (int i = 0; i < OFTEN; i++)
+        for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++) {
+            long result = syscall(numbers[n]);
+            CHECK(n == 2 || n == 3 || n == 5 || n == 6 ? result == -1 && errno == ENOSYS : result >= 0);
+        }
+    CHECK(distinct_1() == 99 && distinct_2() == 1);
+    say("registers\n");
+}
+
+/* Jumps to wherever known calls are made, with another number. */
+static void jumps(void)
+{
+    unsigned long start, end;
+    int has_file;
+    call_often();
+    if (find_mapping(0, &start, &end, &has_file)) {
+        unsigned char present[1024];
+        for (unsigned long page = start; page < end; page += 4096) {
+            for (unsigned long at = page; at < page + 4096; at += 32) {
+                memcpy(present, (void *)at, 32);
+                unsigned known = at / 32 % 512;
+                if (present[20] != 0x0f || present[21] != 0x05)
+                    continue;
+                /* These return at once. */
+                if (known != SYS_getppid && known != SYS_getuid && known != SYS_getgid)
+                    continue;
+                long result;
+                int nr = at % 64 ? SYS_sched_get_priority_max : SYS_sched_get_priority_min;
+                __asm__ volatile("sub $128, %%rsp\n\tcall *%[to]\n\tadd $128, %%rsp"
+                                 : "=a"(result)
+                                 : "a"(nr), "D"(SCHED_FIFO), [to] "r"(at + 20)
+                                 : "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory");
+                CHECK(result == 99 || result == 1);
+            }
+        }
+    }
+    CHECK(distinct_1() == 99 && distinct_2() == 1);
+    say("jumps\n");
+}
+
+/* Takes away, replaces and makes writable what is behind known calls. */
+static void maps(void)
+{
+    unsigned long start, end;
+    int has_file;
+    call_often();
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK(find_mapping((unsigned long)dlsym(RTLD_DEFAULT, "getppid"), &start, &end, &has_file) && has_file);
+        CHECK(mprotect((void *)start, end - start, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
+        call_often();
+        CHECK(mprotect((void *)start, end - start, PROT_READ | PROT_EXEC) == 0);
+        CHECK(distinct_1() == 99);
+        _exit(0);
+    }
+    CHECK(exit_status(child) == 0);
+    while (find_mapping(0, &start, &end, &has_file))
+        CHECK(munmap((void *)start, end - start) == 0);
+    call_often();
+    CHECK(distinct_2() == 1);
+    say("maps\n");
+}
+
+static volatile int signals, strange;
+
+/* The address is in a file. */
+static void on_signal(int signal, siginfo_t *info, void *context)
+{
+    unsigned long address = ((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    Dl_info where;
+    (void)signal;
+    (void)info;
+    add_one(&signals);
+    if (dladdr((void *)address, &where) == 0 && (address & 0x7ff00000) == 0x70000000)
+        add_one(&strange);
+}
+
+static volatile int done, joining;
+
+static void *calls_much(void *argument)
+{
+    for (int i = 0; i < 300; i++) {
+        char byte = 0;
+        int ends[2];
+        CHECK(getppid() >= 0);
+        CHECK(pipe(ends) == 0 && write(ends[1], &byte, 1) == 1);
+        CHECK(read(ends[0], &byte, 1) == 1);
+        CHECK(close(ends[0]) == 0 && close(ends[1]) == 0);
+        CHECK(syscall(SYS_getuid) == getuid() && geteuid() == getuid());
+        CHECK(lseek(-1, 0, SEEK_SET) == -1 && errno == EBADF);
+        CHECK(access("/", F_OK) == 0 && umask(022) <= 0777);
+        sched_yield();
+    }
+    add_one(&done);
+    outlast(&joining);
+    return argument;
+}
+
+/* Handlers see addresses of files only, whatever they interrupt. */
+static void handlers(void)
+{
+    pthread_t threads[6];
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+    struct itimerval often = {{0, 500}, {0, 500}}, never = {{0, 0}, {0, 0}};
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    for (int i = 0; i < 6; i++)
+        CHECK(pthread_create(&threads[i], NULL, calls_much, NULL) == 0);
+    spin_until(&done, 6);
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    add_one(&joining);
+    for (int i = 0; i < 6; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    CHECK(signals > 0);
+    say("handlers, %d strange addresses\n", strange);
+}
+
+static volatile int trapped, elsewhere;
+
+static void on_sys(int signal, siginfo_t *info, void *context)
+{
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    (void)signal;
+    trapped++;
+    if ((greg_t)info->si_call_addr != registers[REG_RIP] || (registers[REG_RIP] & 0x7ff00000) == 0x70000000)
+        elsewhere++;
+    registers[REG_RAX] = 4242;
+}
+
+/* A filter of its own traps calls that are known. */
+static void filter(void)
+{
+    struct sigaction action = {.sa_sigaction = on_sys, .sa_flags = SA_SIGINFO};
+    call_often();
+    CHECK(sigaction(SIGSYS, &action, NULL) == 0);
+    CHECK(own_filter(SYS_getuid, SECCOMP_RET_TRAP, 0) == 0);
+    for (int i = 0; i < OFTEN; i++)
+        CHECK(syscall(SYS_getuid) == 4242 && getppid() >= 0);
+    CHECK(distinct_1() == 99);
+    say("filter, trapped %d, elsewhere %d\n", trapped, elsewhere);
+}
+
+/* Calls from a part of the code only are allowed. */
+static void dispatch(void)
+{
+    unsigned long start, end;
+    int has_file;
+    struct sigaction action = {.sa_sigaction = on_sys, .sa_flags = SA_SIGINFO};
+    call_often();
+    CHECK(sigaction(SIGSYS, &action, NULL) == 0);
+    CHECK(find_mapping((unsigned long)dlsym(RTLD_DEFAULT, "getppid"), &start, &end, &has_file) && has_file);
+    CHECK(prctl(59, 1, start, end - start, 0) == 0);
+    call_often();
+    CHECK(distinct_1() == 99);
+    CHECK(prctl(59, 0, 0, 0, 0) == 0);
+    say("dispatch, trapped %d\n", trapped);
+}
+
+static int count_up(void *argument)
+{
+    call_often();
+    CHECK(distinct_3() >= 0);
+    return *(int *)argument;
+}
+
+/* Tasks with the same and with a copied memory know what their maker knew, and no more. */
+static void tasks(void)
+{
+    static char stack[1 << 16];
+    int seven = 7;
+    call_often();
+    for (int i = 0; i < 5; i++) {
+        pid_t child = clone(count_up, stack + sizeof stack, CLONE_VM | SIGCHLD, &seven);
+        CHECK(child > 0 && exit_status(child) == 7);
+        child = fork();
+        if (child == 0) {
+            call_often();
+            CHECK(distinct_1() == 99);
+            _exit(8);
+        }
+        CHECK(exit_status(child) == 8);
+        child = vfork();
+        if (child == 0) {
+            getppid();
+            syscall(SYS_sched_get_priority_min, SCHED_FIFO);
+            _exit(9);
+        }
+        CHECK(exit_status(child) == 9);
+    }
+    say("tasks\n");
+}
+
+/* Sleeps last as long as asked for, whatever stops them and wherever they began. */
+static void sleeps(void)
+{
+    struct timespec moment = {0, 1000000}, left = {0, 300000000};
+    for (int i = 0; i < OFTEN; i++)
+        nanosleep(&moment, NULL);
+    pid_t parent = getpid(), child = fork();
+    if (child == 0) {
+        for (int i = 0; i < 4; i++) {
+            sleep_ms(30);
+            kill(parent, SIGWINCH);
+        }
+        _exit(0);
+    }
+    long before = now_ms();
+    CHECK(nanosleep(&left, NULL) == 0);
+    long lasted = now_ms() - before;
+    CHECK(lasted >= 299 && lasted < 1500);
+    CHECK(exit_status(child) == 0);
+    say("sleeps\n");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } all[] = {
+        {"registers", registers}, {"jumps", jumps},       {"maps", maps},   {"handlers", handlers},
+        {"filter", filter},       {"dispatch", dispatch}, {"tasks", tasks}, {"sleeps", sleeps},
+    };
+    CHECK(argc == 2);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(argv[1], all[i].name) == 0)
+            all[i].run();
+    return 0;
+}

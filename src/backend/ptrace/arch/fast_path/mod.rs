@@ -1,0 +1,671 @@
+//! The fast path: calls of a known number are made without a stop.
+//!
+//! The recording filter allows a call whose address says that it may have its number (`stub`). Once a task has called a
+//! number several times, the instruction that did it is changed into a jump to a chunk of code at such an address (`plan`
+//! says how, by the file that the code comes from; `space` does it, and keeps what was done). The chunk makes calls of this number
+//! itself, and other numbers stop as before. So the first calls of every number stop in each process image, and nothing
+//! is missing but their count.
+//!
+//! Nothing of that is done where anything is in doubt, and it is never needed: calls that stop are always right.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "an usize has as many bits as a register"
+)]
+
+mod memory;
+mod plan;
+mod space;
+mod stub;
+mod unwind;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use libc::sock_filter;
+use nix::libc::user_regs_struct;
+use nix::sys::ptrace as requests;
+use rustc_hash::FxHashMap;
+
+use self::plan::{Image, SharedImage};
+use self::space::{Looked, Space};
+use self::stub::{CALL, NUMBERS, WINDOW, overlaps_window};
+use crate::backend::Interest;
+use crate::backend::proc::{self, Mapping};
+use crate::backend::ptrace::special_table::{Limit, Sleep, Special, SpecialTable};
+use crate::backend::ptrace::stop::{Died, Stopped};
+use crate::event::Task;
+use crate::syscall::{Arch, Syscall};
+
+/// After so many calls of a number, it is worth to change code for it.
+const WORTH: u8 = 8;
+
+/// Numbers that always stop, beside the special ones: their arguments matter, they don't return as others do, or they name no
+/// call.
+const ALWAYS_STOP: [&str; 12] = [
+    "fork",
+    "vfork",
+    "execve",
+    "execveat",
+    "exit",
+    "exit_group",
+    "rt_sigreturn",
+    "restart_syscall",
+    "arch_prctl",
+    "personality",
+    "io_uring_setup",
+    "io_uring_register",
+];
+
+/// `sys/personality.h`
+const READ_IMPLIES_EXEC: u64 = 0x040_0000;
+
+/// What a call does to mappings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maps {
+    Map,
+    Unmap,
+    Protect,
+    Move,
+    Attach,
+    Remap,
+}
+
+const MAPS: [(&str, Maps); 8] = [
+    ("mmap", Maps::Map),
+    ("mmap2", Maps::Map),
+    ("munmap", Maps::Unmap),
+    ("mprotect", Maps::Protect),
+    ("pkey_mprotect", Maps::Protect),
+    ("mremap", Maps::Move),
+    ("shmat", Maps::Attach),
+    ("remap_file_pages", Maps::Remap),
+];
+
+/// What to do at the exit of a call.
+#[derive(Debug)]
+pub(in crate::backend::ptrace) enum AtExit {
+    /// The call was made into one that maps a window. It is made itself after that.
+    Window {
+        registers: Box<user_regs_struct>,
+        window: u64,
+        syscall: Syscall,
+    },
+    /// It may have mapped code of this length.
+    Mapped(u64),
+    /// Whatever it did.
+    Look,
+}
+
+/// What the engine is to do with a call.
+#[derive(Debug)]
+pub(in crate::backend::ptrace) enum Entered {
+    Nothing,
+    /// At its exit, too.
+    Then(AtExit),
+    /// From now on, all tasks with the same memory stop at all their calls; and the caller goes on when all of them have
+    /// stopped once.
+    SeeAll,
+}
+
+/// What is known of the process images of the workload.
+pub(in crate::backend::ptrace) struct FastPath {
+    always_stop: [bool; NUMBERS as usize],
+    maps: Vec<(Syscall, Maps)>,
+    personality: Option<Syscall>,
+    spaces: FxHashMap<Task, Rc<RefCell<Space>>>,
+    /// Files by device, inode, size, and times.
+    images: HashMap<[i64; 7], Option<SharedImage>>,
+    /// Something was changed.
+    is_used: bool,
+    /// Nothing is changed any more.
+    is_over: bool,
+    after: fn() -> u8,
+}
+
+/// The part of the recording filter that allows known calls of an ABI; see [`stub::filter`].
+pub(in crate::backend::ptrace) fn filter(arch: Arch) -> Vec<sock_filter> {
+    match arch {
+        Arch::X86_64 => stub::filter().to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+impl FastPath {
+    /// `None` if the recording filter allows no call.
+    pub(in crate::backend::ptrace) fn new(
+        allowed: bool,
+        specials: &SpecialTable,
+        interest: Option<&Interest>,
+    ) -> Option<FastPath> {
+        let always = ALWAYS_STOP.map(|name| Syscall::from_name(Arch::X86_64, name));
+        let mut maps = Vec::new();
+        for (name, what) in MAPS {
+            for arch in [Arch::X86_64, Arch::X86, Arch::X32] {
+                maps.extend(Syscall::from_name(arch, name).map(|syscall| (syscall, what)));
+            }
+        }
+        let always_stop = std::array::from_fn(|nr| {
+            let call = i32::try_from(nr).map(|nr| Syscall {
+                arch: Arch::X86_64,
+                nr,
+            });
+            call.is_ok_and(|call| {
+                always.contains(&Some(call))
+                    || maps.iter().any(|(of, _)| *of == call)
+                    || specials.get(call).is_some_and(always_stops)
+                    || interest.is_some_and(|of| of.wants(call) || of.wants_arguments(call))
+                    || call.name().is_none()
+            })
+        });
+        allowed.then(|| FastPath {
+            always_stop,
+            maps,
+            personality: Syscall::from_name(Arch::X86_64, "personality"),
+            spaces: HashMap::default(),
+            images: HashMap::new(),
+            is_used: false,
+            is_over: false,
+            after: after(),
+        })
+    }
+
+    /// Whether calls aren't counted any more, for the first time.
+    pub(in crate::backend::ptrace) fn is_used(&mut self) -> bool {
+        std::mem::take(&mut self.is_used)
+    }
+
+    fn space(&mut self, task: Task) -> Rc<RefCell<Space>> {
+        let unknown = || {
+            let mut space = Space::new(|| u8::MAX);
+            space.closed = true;
+            Rc::new(RefCell::new(space))
+        };
+        Rc::clone(self.spaces.entry(task).or_insert_with(unknown))
+    }
+
+    /// A task executed a program. Returns whether it must stop at all its calls, and whether it had to before only because of
+    /// where its code was.
+    pub(in crate::backend::ptrace) fn executed(&mut self, stopped: &Stopped) -> (bool, bool) {
+        let task = stopped.task();
+        let before = self.spaces.remove(&task);
+        let saw_all = before.is_some_and(|space| space.borrow().sees_all);
+        let mut space = Space::new(self.after);
+        space.executed_by = Some(task);
+        space.sees_all = has_code_in_window(&proc::mappings(task));
+        space.closed = space.sees_all || self.is_over;
+        let sees_all = space.sees_all;
+        self.spaces.insert(task, Rc::new(RefCell::new(space)));
+        (sees_all, saw_all)
+    }
+
+    /// A task made another one.
+    pub(in crate::backend::ptrace) fn forked(&mut self, stopped: &Stopped, child: Task) {
+        let executed = (self.spaces.get(&child))
+            .is_some_and(|space| space.borrow().executed_by == Some(child));
+        if executed {
+            return;
+        }
+        let space = self.space(stopped.task());
+        let space = if shares_memory(stopped) {
+            space
+        } else {
+            copy(&space)
+        };
+        self.spaces.insert(child, space);
+    }
+
+    /// A task stopped before its maker reported it.
+    pub(in crate::backend::ptrace) fn met_early(&mut self, task: Task) {
+        let process = proc::process_of(task).filter(|process| *process != task);
+        let shared = process.and_then(|process| self.spaces.get(&process));
+        let space = match shared {
+            Some(space) => Rc::clone(space),
+            None => match proc::parent_of(task).and_then(|parent| self.spaces.get(&parent)) {
+                Some(space) => copy(space),
+                None => return,
+            },
+        };
+        self.spaces.insert(task, space);
+    }
+
+    pub(in crate::backend::ptrace) fn gone(&mut self, task: Task) {
+        self.spaces.remove(&task);
+    }
+
+    /// The other tasks with the same memory.
+    pub(in crate::backend::ptrace) fn sharers(&self, task: Task) -> Vec<Task> {
+        let Some(space) = self.spaces.get(&task) else {
+            return Vec::new();
+        };
+        let others = self.spaces.iter();
+        others
+            .filter(|(other, of)| **other != task && Rc::ptr_eq(of, space))
+            .map(|(&other, _)| other)
+            .collect()
+    }
+
+    /// A task is at the entry of a call, which was counted. `may_change`: its calls may be changed.
+    pub(in crate::backend::ptrace) fn entered(
+        &mut self,
+        stopped: &Stopped,
+        syscall: Syscall,
+        may_change: bool,
+    ) -> Result<Entered, Died> {
+        let number = u16::try_from(syscall.nr).unwrap_or(NUMBERS);
+        let always = self.always_stop.get(usize::from(number));
+        if syscall.arch != Arch::X86_64 || always != Some(&false) {
+            if let Some(&(_, what)) = self.maps.iter().find(|(of, _)| *of == syscall) {
+                return self.maps(stopped, syscall, what);
+            }
+            if self.personality == Some(syscall) {
+                return self.changes_personality(stopped);
+            }
+            return Ok(Entered::Nothing);
+        }
+        if !may_change {
+            return Ok(Entered::Nothing);
+        }
+        let Some(space) = self.spaces.get(&stopped.task()) else {
+            return Ok(Entered::Nothing);
+        };
+        let space = Rc::clone(space);
+        let mut space = space.borrow_mut();
+        if space.closed || space.mapping || !space.is_due(number) {
+            return Ok(Entered::Nothing);
+        }
+        let registers = registers(stopped)?;
+        if !is_64_bit(&registers) {
+            return Ok(Entered::Nothing);
+        }
+        match self.look(&mut space, stopped.task(), number, registers.rip) {
+            Looked::Nothing | Looked::Changed => Ok(Entered::Nothing),
+            Looked::NeedsWindow(window) => {
+                if !is_free(stopped.task(), window) {
+                    space.window_mapped(window, false);
+                    return Ok(Entered::Nothing);
+                }
+                space.mapping = true;
+                let then = map_window(stopped, registers, window, syscall)?;
+                Ok(Entered::Then(then))
+            }
+        }
+    }
+
+    fn look(&mut self, space: &mut Space, task: Task, number: u16, ip: u64) -> Looked {
+        let images = &mut self.images;
+        let looked = space.look(task, number, ip, |mapping| open(images, task, mapping));
+        self.is_used |= looked == Looked::Changed;
+        looked
+    }
+
+    /// A call with an [`AtExit`] returned. Returns the call that is entered again and the address after it, and whether all tasks with this memory must stop at all
+    /// their calls from now on.
+    pub(in crate::backend::ptrace) fn exited(
+        &mut self,
+        stopped: &Stopped,
+        at_exit: AtExit,
+        value: i64,
+    ) -> Result<(Option<(Syscall, u64)>, bool), Died> {
+        let task = stopped.task();
+        let space = self.space(task);
+        match at_exit {
+            AtExit::Window {
+                mut registers,
+                window,
+                syscall,
+            } => {
+                let mut space = space.borrow_mut();
+                space.mapping = false;
+                space.window_mapped(window, value.cast_unsigned() == window);
+                let ip = registers.rip;
+                if let Ok(number) = u16::try_from(syscall.nr) {
+                    self.look(&mut space, task, number, ip);
+                }
+                // As before the call.
+                registers.rax = registers.orig_rax;
+                registers.orig_rax = u64::MAX;
+                registers.rip = ip.wrapping_sub(CALL);
+                write(stopped, *registers)?;
+                Ok((Some((syscall, ip)), false))
+            }
+            AtExit::Mapped(length) => {
+                // Not an error.
+                let start = value.cast_unsigned();
+                let aliased = !(-4095..0).contains(&value) && overlaps_window(start, length);
+                Ok((None, aliased && self.must_see_all(stopped)))
+            }
+            AtExit::Look => {
+                let aliased = has_code_in_window(&proc::mappings(task));
+                Ok((None, aliased && self.must_see_all(stopped)))
+            }
+        }
+    }
+
+    /// Code of the workload can be where calls are allowed.
+    fn must_see_all(&mut self, stopped: &Stopped) -> bool {
+        let space = self.space(stopped.task());
+        let mut space = space.borrow_mut();
+        space.close(stopped.task());
+        !std::mem::replace(&mut space.sees_all, true)
+    }
+
+    fn maps(&mut self, stopped: &Stopped, syscall: Syscall, what: Maps) -> Result<Entered, Died> {
+        const PROT_WRITE: u64 = 2;
+        const PROT_EXEC: u64 = 4;
+        const MAP_FIXED: u64 = 0x10;
+        const MREMAP_FIXED: u64 = 2;
+        const SHM_REMAP: u64 = 0o40000;
+        let space = self.space(stopped.task());
+        if syscall.arch != Arch::X86_64 {
+            // 32-bit code that changes mappings of a 64-bit program.
+            if space.borrow().is_changed() {
+                self.close(stopped)?;
+            }
+            return Ok(match what {
+                Maps::Unmap => Entered::Nothing,
+                _ => Entered::Then(AtExit::Look),
+            });
+        }
+        let r = registers(stopped)?;
+        // The kernel rounds up.
+        let range =
+            |start: u64, length: u64| start..start.saturating_add(length.saturating_add(4095));
+        let given = range(r.rdi, r.rsi);
+        let is_code = matches!(what, Maps::Map | Maps::Protect) && r.rdx & PROT_EXEC != 0;
+        let (replaced, then): (Vec<Range<u64>>, _) = match what {
+            Maps::Map if r.r10 & MAP_FIXED != 0 => (vec![given.clone()], None),
+            Maps::Map => (vec![], is_code.then_some(AtExit::Mapped(r.rsi))),
+            Maps::Unmap | Maps::Protect | Maps::Remap => (vec![given.clone()], None),
+            Maps::Move if r.r10 & MREMAP_FIXED != 0 => (
+                vec![given.clone(), range(r.r8, r.rdx)],
+                Some(AtExit::Mapped(r.rdx)),
+            ),
+            Maps::Move => (vec![given.clone()], Some(AtExit::Mapped(r.rdx))),
+            // The kernel knows how long it is.
+            Maps::Attach if r.rdx & SHM_REMAP != 0 => {
+                (vec![range(0, u64::MAX)], Some(AtExit::Look))
+            }
+            Maps::Attach => (vec![], Some(AtExit::Look)),
+        };
+        let mut space = space.borrow_mut();
+        let loses_window = replaced.iter().any(|range| space.touches_window(range));
+        let makes_writable = what == Maps::Protect
+            && (!is_code || r.rdx & PROT_WRITE != 0)
+            && replaced.iter().any(|range| space.has_sites_in(range));
+        if what != Maps::Protect {
+            for range in &replaced {
+                space.forget(range);
+            }
+        }
+        if loses_window || makes_writable {
+            drop(space);
+            self.close(stopped)?;
+            let alone = self.sharers(stopped.task()).is_empty();
+            if loses_window && !alone {
+                self.must_see_all(stopped);
+                return Ok(Entered::SeeAll);
+            }
+        } else {
+            drop(space);
+        }
+        let is_aliased = is_code && then.is_none() && overlaps_window(r.rdi, r.rsi);
+        if is_aliased && self.must_see_all(stopped) {
+            return Ok(Entered::SeeAll);
+        }
+        Ok(then.map_or(Entered::Nothing, Entered::Then))
+    }
+
+    fn changes_personality(&mut self, stopped: &Stopped) -> Result<Entered, Died> {
+        const QUERY: u64 = 0xffff_ffff;
+        let r = registers(stopped)?;
+        if r.rdi & QUERY == QUERY || r.rdi & READ_IMPLIES_EXEC == 0 {
+            return Ok(Entered::Nothing);
+        }
+        self.close(stopped)?;
+        // Also after an exec(2): not because of where code is.
+        Ok(Entered::SeeAll)
+    }
+
+    /// Restores all code, and changes no more: sockets have limits, and for calls that wait for those the time of their entry matters.
+    pub(in crate::backend::ptrace) fn end(&mut self) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            for (&task, space) in &self.spaces {
+                space.borrow_mut().close(task);
+            }
+        }
+    }
+
+    /// Restores the code of a stopped task, and changes it no more.
+    pub(in crate::backend::ptrace) fn close(&mut self, stopped: &Stopped) -> Result<(), Died> {
+        let space = self.space(stopped.task());
+        if space.borrow().closed {
+            return Ok(());
+        }
+        space.borrow_mut().close(stopped.task());
+        self.show_original(stopped)
+    }
+
+    /// A task stopped, not at a call. Returns whether it returns from a call that was made without a stop; it is then as if it
+    /// had stopped.
+    pub(in crate::backend::ptrace) fn stopped(&mut self, stopped: &Stopped) -> Result<bool, Died> {
+        let Some(space) = self.changed_space(stopped) else {
+            return Ok(false);
+        };
+        let mut registers = registers(stopped)?;
+        let place = space.borrow().as_stopping(registers.rip);
+        if let Some(place) = place {
+            registers.rip = place;
+            write(stopped, registers)?;
+        }
+        Ok(place.is_some())
+    }
+
+    /// The registers of a stopped task will be seen by the workload.
+    pub(in crate::backend::ptrace) fn show_original(
+        &mut self,
+        stopped: &Stopped,
+    ) -> Result<(), Died> {
+        let Some(space) = self.changed_space(stopped) else {
+            return Ok(());
+        };
+        let mut registers = registers(stopped)?;
+        if let Some(original) = space.borrow().original(registers.rip) {
+            registers.rip = original;
+            write(stopped, registers)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the SIGTRAP of a stopped task is of a breakpoint that was there while code was changed. It goes on then.
+    pub(in crate::backend::ptrace) fn ran_into_change(
+        &mut self,
+        stopped: &Stopped,
+    ) -> Result<bool, Died> {
+        let Some(space) = self.changed_space(stopped) else {
+            return Ok(false);
+        };
+        let mut registers = registers(stopped)?;
+        let address = registers.rip.wrapping_sub(1);
+        let is_ours = space.borrow().was_changed(address)
+            && !space::has_breakpoint(stopped.task(), address)
+            && is_of_breakpoint(stopped);
+        if is_ours {
+            registers.rip = address;
+            write(stopped, registers)?;
+        }
+        Ok(is_ours)
+    }
+
+    fn changed_space(&self, stopped: &Stopped) -> Option<Rc<RefCell<Space>>> {
+        let space = self.spaces.get(&stopped.task())?;
+        let is_changed = space.borrow().is_changed();
+        is_changed.then(|| Rc::clone(space))
+    }
+}
+
+/// Whether the signal comes from the instruction `int3`.
+fn is_of_breakpoint(stopped: &Stopped) -> bool {
+    const SI_KERNEL: i32 = 0x80;
+    requests::getsiginfo(stopped.pid()).is_ok_and(|info| info.si_code == SI_KERNEL)
+}
+
+fn copy(space: &RefCell<Space>) -> Rc<RefCell<Space>> {
+    let mut space = space.borrow().clone();
+    (space.executed_by, space.mapping) = (None, false);
+    Rc::new(RefCell::new(space))
+}
+
+fn registers(stopped: &Stopped) -> Result<user_regs_struct, Died> {
+    requests::getregs(stopped.pid()).map_err(|_| Died)
+}
+
+fn write(stopped: &Stopped, registers: user_regs_struct) -> Result<(), Died> {
+    requests::setregs(stopped.pid(), registers).map_err(|_| Died)
+}
+
+/// Whether the code segment is that of 64-bit programs.
+fn is_64_bit(registers: &user_regs_struct) -> bool {
+    registers.cs == 0x33
+}
+
+/// Makes the call that a task enters one that maps a window.
+fn map_window(
+    stopped: &Stopped,
+    registers: user_regs_struct,
+    window: u64,
+    syscall: Syscall,
+) -> Result<AtExit, Died> {
+    let mmap = Syscall::from_name(Arch::X86_64, "mmap").ok_or(Died)?;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let number = |int: i32| u64::from(int.cast_unsigned());
+    let call = user_regs_struct {
+        orig_rax: number(mmap.nr),
+        rdi: window,
+        rsi: WINDOW,
+        rdx: number(libc::PROT_READ | libc::PROT_EXEC),
+        r10: number(flags | libc::MAP_NORESERVE),
+        r8: u64::MAX,
+        r9: 0,
+        ..registers
+    };
+    write(stopped, call)?;
+    Ok(AtExit::Window {
+        registers: Box::new(registers),
+        window,
+        syscall,
+    })
+}
+
+/// Whether a window can be mapped, and nothing grows into it: the kernel itself looks for what is there already.
+fn is_free(task: Task, window: u64) -> bool {
+    const LAST: u64 = 0x7fff_ffff_0000;
+    const HEAP: u64 = 256 << 20;
+    const GUARD: u64 = 16 << 20;
+    let mappings = proc::mappings(task);
+    let end = |name: &[u8]| {
+        let mapping = mappings.iter().find(|mapping| mapping.name == name);
+        mapping.map(|mapping| mapping.range.end)
+    };
+    let into_heap = end(b"[heap]").is_some_and(|end| (end..end + HEAP).contains(&window));
+    let stack = proc::stack_limit(task)
+        .unwrap_or(u64::MAX)
+        .clamp(8 << 20, 1 << 30)
+        + GUARD;
+    let into_stack =
+        end(b"[stack]").is_some_and(|end| window < end && window + WINDOW + stack > end);
+    window + WINDOW < LAST && !into_heap && !into_stack
+}
+
+/// Whether calls of the workload can be allowed: all code is where it can be seen, because memory that isn't mapped as code can't
+/// be executed.
+pub(in crate::backend::ptrace) fn can_allow() -> bool {
+    let personality = std::fs::read_to_string("/proc/self/personality").unwrap_or_default();
+    u64::from_str_radix(personality.trim(), 16).is_ok_and(|flags| flags & READ_IMPLIES_EXEC == 0)
+}
+
+/// Whether the filter would allow calls of code that isn't a chunk.
+fn has_code_in_window(mappings: &[Mapping]) -> bool {
+    mappings.iter().any(|mapping| {
+        let length = mapping.range.end - mapping.range.start;
+        mapping.permissions[2] == b'x' && overlaps_window(mapping.range.start, length)
+    })
+}
+
+/// Whether the call that makes a task gives it the same memory. If that is not known, it is taken for a copy: what is then known of it
+/// may be incomplete, and what isn't known isn't changed.
+fn shares_memory(stopped: &Stopped) -> bool {
+    const CLONE_VM: u64 = 0x100;
+    let Ok(registers) = registers(stopped) else {
+        return false;
+    };
+    match registers.orig_rax {
+        56 => registers.rdi & CLONE_VM != 0,
+        // vfork(2), of 64 and 32 bits.
+        58 | 190 => true,
+        435 => (stopped.read_word(registers.rdi)).is_some_and(|flags| flags & CLONE_VM != 0),
+        // clone(2) of 32 bits.
+        120 => registers.rbx & CLONE_VM != 0,
+        _ => false,
+    }
+}
+
+/// Opens the file of a mapping, if it can be found and is the same.
+fn open(
+    images: &mut HashMap<[i64; 7], Option<SharedImage>>,
+    task: Task,
+    mapping: &Mapping,
+) -> Option<SharedImage> {
+    let path = str::from_utf8(&mapping.name).ok()?;
+    if !path.starts_with('/') {
+        return None;
+    }
+    let file = proc::open_as_seen_by(task, Path::new(path)).ok()?;
+    let of = file.metadata().ok()?;
+    if !of.is_file() || of.ino() != mapping.inode {
+        return None;
+    }
+    let key = [
+        of.dev().cast_signed(),
+        of.ino().cast_signed(),
+        of.size().cast_signed(),
+        of.mtime(),
+        of.mtime_nsec(),
+        of.ctime(),
+        of.ctime_nsec(),
+    ];
+    let image = images
+        .entry(key)
+        .or_insert_with(|| Image::open(file).map(|image| Rc::new(RefCell::new(image))));
+    image.clone()
+}
+
+fn always_stops(special: Special) -> bool {
+    // What has a limit among its arguments must be entered again with what is left of it, and the time of its entry is known
+    // only if it stopped.
+    let has_no_limit = |limit| matches!(limit, Limit::Receive | Limit::Send);
+    match special {
+        Special::Final => false,
+        Special::Sleep(Sleep { limit, .. }) => !has_no_limit(limit),
+        _ => true,
+    }
+}
+
+/// After how many calls of a number its code is changed. Tests want it sooner, or at random.
+fn after() -> fn() -> u8 {
+    #[cfg(debug_assertions)]
+    match std::env::var("SC_RECORD_TEST_FAST_PATH").as_deref() {
+        Ok("at once") => return || 1,
+        Ok("at random") => {
+            return || {
+                use std::hash::{BuildHasher, RandomState};
+                1 + RandomState::new().hash_one(0).to_le_bytes()[0] % 10
+            };
+        }
+        _ => {}
+    }
+    || WORTH
+}

@@ -1,0 +1,334 @@
+//! How the code around a call can be changed, by what the file has there. Any doubt means: not at all.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use std::rc::Rc;
+
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+
+use super::stub::{CALL, INT3, JUMP, MOVABLE};
+use super::unwind::{Elf, Segment};
+
+/// How far `jmp rel8` reaches, and a bit.
+const NEAR: u64 = 160;
+/// The largest function that is decoded, and the largest segment that is searched for branches.
+const LARGEST_FUNCTION: u64 = 1 << 18;
+const LARGEST_SEGMENT: u64 = 32 << 20;
+
+/// The bytes of `syscall`.
+pub(super) const SYSCALL: [u8; 2] = [0x0f, 0x05];
+
+/// How a call is replaced by a jump to a chunk. Addresses are the file's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// `jmp rel8` to this padding, which has room for `jmp rel32`.
+    Cave {
+        address: u64,
+        /// What is there.
+        padding: [u8; JUMP as usize],
+    },
+    /// `jmp rel32` instead of the instructions before the call. They set its number, and can be executed elsewhere and
+    /// again. The call becomes a jump back to the first of them.
+    Moved { instructions: Vec<u8> },
+}
+
+/// An [`Image`] that several address spaces have.
+pub(super) type SharedImage = Rc<RefCell<Image>>;
+
+/// An ELF file with its calls.
+#[derive(Debug)]
+pub(super) struct Image {
+    elf: Elf,
+    plans: HashMap<u64, Option<Plan>>,
+    caves: Vec<u64>,
+    /// The segment that was last searched for branches.
+    searched: Option<(u64, Vec<u8>)>,
+}
+
+impl Image {
+    pub(super) fn open(file: File) -> Option<Image> {
+        Some(Image {
+            elf: Elf::open(file)?,
+            plans: HashMap::new(),
+            caves: Vec::new(),
+            searched: None,
+        })
+    }
+
+    /// The address in the file's own terms of what is at this offset of the file, in a segment of code.
+    pub(super) fn address_of(&self, offset: u64) -> Option<u64> {
+        let address = |segment: &Segment| {
+            let inside = offset.checked_sub(segment.offset)?;
+            let address = segment.addresses.start.checked_add(inside)?;
+            (segment.is_code && segment.addresses.contains(&address)).then_some(address)
+        };
+        self.elf.segments.iter().find_map(address)
+    }
+
+    /// How a call at this address is replaced.
+    pub(super) fn plan(&mut self, site: u64) -> Option<Plan> {
+        if let Some(plan) = self.plans.get(&site) {
+            return plan.clone();
+        }
+        let plan = self.make_plan(site);
+        if let Some(Plan::Cave { address, .. }) = plan {
+            self.caves.push(address);
+        }
+        self.plans.insert(site, plan.clone());
+        plan
+    }
+
+    fn make_plan(&mut self, site: u64) -> Option<Plan> {
+        let mut bytes = [0; 2];
+        self.elf.read(site, &mut bytes)?;
+        // Half of a jump across two cache lines might be seen.
+        if bytes != SYSCALL || site % 64 == 63 {
+            return None;
+        }
+        let around = site.saturating_sub(NEAR)..site + NEAR;
+        let functions = if self.elf.has_functions() {
+            self.elf.functions_near(&around)?
+        } else {
+            Vec::new()
+        };
+        let Some(function) = functions.iter().find(|function| function.contains(&site)) else {
+            return self.find_run(site);
+        };
+        let instructions = self.decode(function)?;
+        let index = instructions
+            .iter()
+            .position(|instruction| instruction.ip() == site)?;
+        if instructions[index].code() != Code::Syscall {
+            return None;
+        }
+        let cave = self.find_cave(site, &functions);
+        cave.or_else(|| self.find_moved(site, &instructions[..index]))
+    }
+
+    /// All instructions of a function; `None` if they aren't valid or don't end with it.
+    fn decode(&self, function: &Range<u64>) -> Option<Vec<Instruction>> {
+        if function.end.checked_sub(function.start)? > LARGEST_FUNCTION {
+            return None;
+        }
+        let bytes = self.elf.read_range(function)?;
+        decode(&bytes, function.start)
+    }
+
+    fn take(&self, site: u64, address: u64) -> Option<Plan> {
+        // As seen from behind the jump.
+        let distance = address.wrapping_sub(site + CALL).cast_signed();
+        let is_used = |used: &u64| address < used + JUMP && *used < address + JUMP;
+        if i8::try_from(distance).is_err() || self.caves.iter().any(is_used) {
+            return None;
+        }
+        let mut padding = [0; JUMP as usize];
+        self.elf.read(address, &mut padding)?;
+        Some(Plan::Cave { address, padding })
+    }
+
+    /// Looks for padding between functions.
+    fn find_cave(&self, site: u64, functions: &[Range<u64>]) -> Option<Plan> {
+        let fits = |pair: &[Range<u64>]| {
+            let [before, after] = pair else {
+                return None;
+            };
+            let gap = before.end..after.start;
+            // Longer gaps have functions without unwind data.
+            if gap
+                .end
+                .checked_sub(gap.start)
+                .is_none_or(|length| !(JUMP..64).contains(&length))
+            {
+                return None;
+            }
+            let mut places = (gap.start..=gap.end - JUMP).filter_map(|at| self.take(site, at));
+            let plan = places.next()?;
+            let is_padding = decode(&self.elf.read_range(&gap)?, gap.start)?
+                .iter()
+                .all(is_nop);
+            // Else what is before could run into it.
+            let ends = self.decode(before)?.last().is_some_and(ends_path);
+            (is_padding && ends).then_some(plan)
+        };
+        functions.windows(2).find_map(fits)
+    }
+
+    /// Looks for a run of breakpoints up to an aligned address, which is how Go pads functions. They have no unwind data.
+    fn find_run(&self, site: u64) -> Option<Plan> {
+        const ALIGNMENT: usize = 16;
+        let start = site.saturating_sub(NEAR) & !(ALIGNMENT as u64 - 1);
+        let bytes = self.elf.read_range(&(start..start + 2 * NEAR))?;
+        let runs = (ALIGNMENT..bytes.len())
+            .step_by(ALIGNMENT)
+            .filter_map(|end| {
+                let before = &bytes[..end];
+                let length = before
+                    .iter()
+                    .rev()
+                    .take_while(|&&byte| byte == INT3)
+                    .count();
+                (length >= JUMP as usize && bytes.get(end) != Some(&INT3))
+                    .then(|| end - length..end)
+            });
+        let mut places = runs.flat_map(|run| run.start..=run.end - JUMP as usize);
+        places.find_map(|at| self.take(site, start + at as u64))
+    }
+
+    /// Looks for instructions before a call that can be moved: the first of them has room for `jmp rel32`, so that nobody
+    /// can be in the middle of that.
+    fn find_moved(&mut self, site: u64, before: &[Instruction]) -> Option<Plan> {
+        let mut sets_number = false;
+        let mut first = None;
+        // Executed again, they must do the same.
+        let (mut written, mut read) = (vec![], vec![]);
+        for instruction in before.iter().rev() {
+            if site - instruction.ip() > MOVABLE as u64 {
+                return None;
+            }
+            let (writes, reads) = can_move(instruction)?;
+            if writes == Register::RAX {
+                // Once, by the number itself.
+                if sets_number || instruction.code() != Code::Mov_r32_imm32 {
+                    return None;
+                }
+                sets_number = true;
+            }
+            written.push(writes);
+            read.extend(reads);
+            if instruction.len() as u64 >= JUMP {
+                first = Some(instruction.ip());
+                break;
+            }
+        }
+        let kept = |register: &Register| *register != Register::RAX && !written.contains(register);
+        if !read.iter().all(kept) || written.contains(&Register::RSP) {
+            return None;
+        }
+        let first = first.filter(|_| sets_number)?;
+        // All in one line of the cache.
+        if first / 64 != (site + 1) / 64 || self.is_branched_to(first + 1..site + 1)? {
+            return None;
+        }
+        let instructions = self.elf.read_range(&(first..site))?;
+        Some(Plan::Moved { instructions })
+    }
+
+    /// Whether anything in the segment can be a branch to these addresses. Takes some data for branches, too.
+    fn is_branched_to(&mut self, targets: Range<u64>) -> Option<bool> {
+        let holds = |segment: &&Segment| segment.addresses.contains(&targets.start);
+        let segment = self.elf.segments.iter().find(holds)?.addresses.clone();
+        if segment.end - segment.start > LARGEST_SEGMENT {
+            return None;
+        }
+        if (self.searched.as_ref()).is_none_or(|(start, _)| *start != segment.start) {
+            self.searched = Some((segment.start, self.elf.read_range(&segment)?));
+        }
+        let (start, bytes) = self.searched.as_ref()?;
+        let reaches = |end: usize, distance: i64| {
+            let end = start + end as u64;
+            targets.contains(&end.wrapping_add_signed(distance))
+        };
+        let near =
+            usize::try_from(targets.start.saturating_sub(NEAR).saturating_sub(*start)).ok()?;
+        let near = near..bytes.len().min(near + 2 * NEAR as usize);
+        // Jcc, LOOPcc, JRCXZ, JMP.
+        let short = near.clone().any(|at| {
+            matches!(bytes[at], 0x70..=0x7f | 0xe0..=0xe3 | 0xeb)
+                && (bytes.get(at + 1))
+                    .is_some_and(|&by| reaches(at + 2, i64::from(by.cast_signed())))
+        });
+        // CALL, JMP and Jcc end with the distance.
+        let long = bytes.windows(5).enumerate().any(|(at, window)| {
+            let [first, rest @ ..] = window else {
+                return false;
+            };
+            let is_branch = match first {
+                0xe8 | 0xe9 => true,
+                0x80..=0x8f => at > 0 && bytes[at - 1] == 0x0f,
+                _ => false,
+            };
+            is_branch
+                && rest
+                    .try_into()
+                    .is_ok_and(|distance| reaches(at + 5, i32::from_le_bytes(distance).into()))
+        });
+        Some(short || long)
+    }
+}
+
+fn decode(bytes: &[u8], address: u64) -> Option<Vec<Instruction>> {
+    let decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
+    let instructions: Vec<_> = decoder.into_iter().collect();
+    let valid = instructions
+        .iter()
+        .all(|instruction| !instruction.is_invalid());
+    valid.then_some(instructions)
+}
+
+fn is_nop(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Nop | Mnemonic::Int3)
+}
+
+/// Whether nothing behind the instruction is executed after it.
+fn ends_path(instruction: &Instruction) -> bool {
+    let mnemonic = instruction.mnemonic();
+    // A function ends with a call only if that doesn't return.
+    let ends = [
+        Mnemonic::Ret,
+        Mnemonic::Jmp,
+        Mnemonic::Call,
+        Mnemonic::Ud2,
+        Mnemonic::Hlt,
+    ];
+    ends.contains(&mnemonic)
+}
+
+/// The register that an instruction writes and those that it reads, if that is all that it does, and it does the same at another
+/// address. Half registers count as whole.
+fn can_move(instruction: &Instruction) -> Option<(Register, Vec<Register>)> {
+    let registers =
+        |count: u32| (0..count).all(|operand| instruction.op_kind(operand) == OpKind::Register);
+    let reads = match instruction.code() {
+        Code::Mov_r32_imm32 | Code::Mov_r64_imm64 => vec![],
+        Code::Mov_rm64_imm32 | Code::Mov_rm32_imm32 if registers(1) => vec![],
+        // It is 0 then.
+        Code::Xor_rm32_r32 | Code::Xor_r32_rm32
+            if registers(2) && instruction.op0_register() == instruction.op1_register() =>
+        {
+            vec![]
+        }
+        Code::Mov_rm64_r64 | Code::Mov_r64_rm64 | Code::Mov_rm32_r32 | Code::Mov_r32_rm32
+            if registers(2) =>
+        {
+            vec![instruction.op1_register()]
+        }
+        Code::Lea_r64_m if !instruction.is_ip_rel_memory_operand() => {
+            vec![instruction.memory_base(), instruction.memory_index()]
+        }
+        _ => return None,
+    };
+    let written = whole(instruction.op0_register())?;
+    let reads = reads.into_iter().filter(|read| *read != Register::None);
+    let reads: Option<Vec<_>> = reads.map(whole).collect();
+    reads.map(|reads| (written, reads))
+}
+
+/// The register that this one is, or is a half of. `None` for those that a call changes, but rax: what is moved would be
+/// executed with other values in them the second time.
+fn whole(register: Register) -> Option<Register> {
+    let first = |first: Register, of: Register| register as u32 - first as u32 + of as u32;
+    let whole = match register {
+        _ if (Register::EAX..=Register::R15D).contains(&register) => {
+            first(Register::EAX, Register::RAX)
+        }
+        _ if (Register::RAX..=Register::R15).contains(&register) => register as u32,
+        _ => return None,
+    };
+    let whole = Register::try_from(usize::try_from(whole).ok()?).ok()?;
+    (whole != Register::RCX && whole != Register::R11).then_some(whole)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,363 @@
+//! An address space and what was changed in it.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use super::memory::Memory;
+use super::plan::{Image, Plan, SYSCALL, SharedImage};
+use super::stub::{
+    CALL, CHUNK, Chunk, INT3, JUMP, NUMBERS, WINDOW, chunks, jump_to, short_jump_to, window_of,
+};
+use crate::backend::proc::{self, Mapping};
+use crate::event::Task;
+
+/// A mapping of a file's code.
+#[derive(Clone, Debug)]
+struct Module {
+    addresses: Range<u64>,
+    offset: u64,
+    image: SharedImage,
+}
+
+/// A call that goes to chunks.
+#[derive(Clone, Debug)]
+struct Site {
+    /// The numbers that have a chunk.
+    numbers: Vec<u16>,
+    /// The latest chunk.
+    last: u64,
+    /// Where the jump to the first chunk is, if not before the call.
+    cave: Option<u64>,
+    /// What was there.
+    originals: Vec<(u64, Vec<u8>)>,
+}
+
+/// The most numbers of one site.
+const MOST_NUMBERS: usize = 32;
+
+/// What was changed. Address spaces that fork(2) made share it until they differ.
+#[derive(Clone, Debug, Default)]
+struct Changes {
+    windows: Vec<u64>,
+    /// Windows that can't be had.
+    refused: Vec<u64>,
+    modules: Vec<Module>,
+    sites: FxHashMap<u64, Site>,
+    chunks: FxHashMap<u64, Chunk>,
+}
+
+/// An address space.
+#[derive(Clone, Debug)]
+pub(super) struct Space {
+    /// How often each number stops until its call is looked at.
+    left: [u8; NUMBERS as usize],
+    /// What `left` begins with the next time.
+    pause: [u8; NUMBERS as usize],
+    /// Nothing is changed any more.
+    pub(super) closed: bool,
+    /// A window is being mapped.
+    pub(super) mapping: bool,
+    /// A task that executed a program has this one.
+    pub(super) executed_by: Option<Task>,
+    /// Its tasks stop at each call whatever the filter allows.
+    pub(super) sees_all: bool,
+    changes: Rc<Changes>,
+}
+
+/// What came of a call that was looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// The next ones of this number and from the same place don't stop.
+    Changed,
+    /// Nothing can be done.
+    Nothing,
+    /// A window must be mapped first, here.
+    NeedsWindow(u64),
+}
+
+impl Space {
+    pub(super) fn new(after: impl Fn() -> u8) -> Space {
+        Space {
+            left: std::array::from_fn(|_| after()),
+            pause: [1; NUMBERS as usize],
+            closed: false,
+            mapping: false,
+            executed_by: None,
+            sees_all: false,
+            changes: Rc::default(),
+        }
+    }
+
+    pub(super) fn is_changed(&self) -> bool {
+        !self.changes.windows.is_empty()
+    }
+
+    /// Whether a call with this number, which stopped, is to be looked at.
+    pub(super) fn is_due(&mut self, number: u16) -> bool {
+        let number = usize::from(number);
+        let Some(left) = self.left.get_mut(number) else {
+            return false;
+        };
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return false;
+        }
+        // Places where nothing can be done cost less and less.
+        *left = self.pause[number];
+        self.pause[number] = self.pause[number].saturating_mul(2).min(64);
+        true
+    }
+
+    /// The chunk that this address is in, and the place in it.
+    fn chunk_at(&self, address: u64) -> Option<(u64, &Chunk)> {
+        let start = address & !(CHUNK - 1);
+        self.changes.chunks.get(&start).map(|chunk| (start, chunk))
+    }
+
+    /// For the address after a call that didn't stop: that after the one that stops, in the same chunk.
+    pub(super) fn as_stopping(&self, ip: u64) -> Option<u64> {
+        let (start, _) = self.chunk_at(ip)?;
+        (ip == Chunk::after_silent(start)).then(|| Chunk::after_stopping(start))
+    }
+
+    /// The address that the workload knows, for one that it doesn't.
+    pub(super) fn original(&self, ip: u64) -> Option<u64> {
+        if let Some((start, chunk)) = self.chunk_at(ip) {
+            return Some(chunk.original(ip - start));
+        }
+        let mut sites = self.changes.sites.iter();
+        sites.find_map(|(&site, of)| (of.cave == Some(ip)).then_some(site))
+    }
+
+    /// Whether code at this address was changed, so that there may have been a breakpoint for a moment.
+    pub(super) fn was_changed(&self, address: u64) -> bool {
+        self.chunk_at(address).is_some()
+            || self.changes.sites.values().any(|site| {
+                let mut originals = site.originals.iter();
+                originals.any(|(at, _)| *at == address)
+            })
+    }
+
+    /// Whether a range touches a window.
+    pub(super) fn touches_window(&self, range: &Range<u64>) -> bool {
+        let touches = |&window: &u64| range.start < window + WINDOW && window < range.end;
+        self.changes.windows.iter().any(touches)
+    }
+
+    pub(super) fn has_sites_in(&self, range: &Range<u64>) -> bool {
+        self.changes.sites.keys().any(|site| range.contains(site))
+    }
+
+    /// What is in this range will be gone.
+    pub(super) fn forget(&mut self, range: &Range<u64>) {
+        let overlaps = |module: &Module| {
+            module.addresses.start < range.end && range.start < module.addresses.end
+        };
+        if self.changes.modules.iter().any(overlaps) {
+            let changes = Rc::make_mut(&mut self.changes);
+            changes.modules.retain(|module| !overlaps(module));
+            changes.sites.retain(|site, _| !range.contains(site));
+        }
+    }
+
+    /// Restores the workload's code, and changes it no more.
+    pub(super) fn close(&mut self, task: Task) {
+        self.closed = true;
+        if self.changes.sites.is_empty() {
+            return;
+        }
+        let Some(memory) = Memory::open(task) else {
+            return;
+        };
+        let originals = self.changes.sites.values().flat_map(|site| &site.originals);
+        for (address, bytes) in originals {
+            memory.replace(*address, bytes);
+        }
+    }
+
+    pub(super) fn window_mapped(&mut self, window: u64, is_there: bool) {
+        let changes = Rc::make_mut(&mut self.changes);
+        let list = if is_there {
+            &mut changes.windows
+        } else {
+            &mut changes.refused
+        };
+        list.push(window);
+    }
+
+    /// Looks at the call of a stopped task with this number and this address after it. `open` opens the file of a mapping.
+    pub(super) fn look(
+        &mut self,
+        task: Task,
+        number: u16,
+        ip: u64,
+        open: impl FnMut(&Mapping) -> Option<SharedImage>,
+    ) -> Looked {
+        let site = match self.chunk_at(ip) {
+            Some((_, chunk)) => chunk.site,
+            None => ip.wrapping_sub(CALL),
+        };
+        let looked = match self.changes.sites.get(&site) {
+            // It stopped before the code was changed.
+            Some(known) if known.numbers.contains(&number) => return Looked::Nothing,
+            Some(known) => self.add_number(task, site, &known.clone(), number),
+            None => self.add_site(task, site, number, open),
+        };
+        let looked = looked.unwrap_or(Looked::Nothing);
+        if looked == Looked::Changed {
+            self.pause[usize::from(number)] = 1;
+            self.left[usize::from(number)] = 1;
+        }
+        looked
+    }
+
+    /// A free chunk for a number that code at `from` reaches, and that reaches the site.
+    fn free_chunk(&self, number: u16, from: u64, site: u64) -> Option<u64> {
+        let windows = self.changes.windows.iter();
+        let mut all = windows.flat_map(|&window| chunks(window, number));
+        all.find(|&chunk| {
+            !self.changes.chunks.contains_key(&chunk)
+                && jump_to(from, chunk).is_some()
+                && jump_to(chunk, site).is_some()
+                && jump_to(chunk + CHUNK, site).is_some()
+        })
+    }
+
+    /// Adds a number to a site that has chunks for others.
+    fn add_number(&mut self, task: Task, site: u64, known: &Site, number: u16) -> Option<Looked> {
+        if known.cave.is_none() || known.numbers.len() >= MOST_NUMBERS {
+            return None;
+        }
+        let from = Chunk::next(known.last);
+        let address = self.free_chunk(number, from, site)?;
+        let chunk = Chunk { site, moved: 0 };
+        let memory = Memory::open(task)?;
+        memory.write(address, &chunk.code(address, number, &[])?)?;
+        let changes = Rc::make_mut(&mut self.changes);
+        changes.chunks.insert(address, chunk);
+        memory.replace(from, &jump_to(from, address)?)?;
+        let known = changes.sites.get_mut(&site)?;
+        known.numbers.push(number);
+        known.last = address;
+        Some(Looked::Changed)
+    }
+
+    fn add_site(
+        &mut self,
+        task: Task,
+        site: u64,
+        number: u16,
+        open: impl FnMut(&Mapping) -> Option<SharedImage>,
+    ) -> Option<Looked> {
+        let (module, bias, plan) = self.plan(task, site, open)?;
+        let (cave, moved, from) = match &plan {
+            Plan::Cave { address, padding } => {
+                let cave = address.wrapping_add(bias);
+                (Some((cave, *padding)), &[][..], cave)
+            }
+            Plan::Moved { instructions } => {
+                let first = site - instructions.len() as u64;
+                (None, &instructions[..], first)
+            }
+        };
+        // They have the number in them, and what goes on with restart_syscall(2) has another one.
+        if !moved.is_empty() && (is_restarted(number) || !sets(moved, number)) {
+            return None;
+        }
+        let memory = Memory::open(task)?;
+        let first = site - moved.len() as u64;
+        let is_inside = |address| module.contains(&address);
+        if !memory.has(first, &[moved, &SYSCALL].concat())
+            || cave.is_some_and(|(cave, padding)| !memory.has(cave, &padding))
+            || ![first, site + CALL - 1, from, from + JUMP - 1]
+                .into_iter()
+                .all(is_inside)
+        {
+            return None;
+        }
+        let Some(address) = self.free_chunk(number, from, site) else {
+            let window = window_of(from);
+            let tried = [&self.changes.windows, &self.changes.refused];
+            let is_tried = tried.iter().any(|windows| windows.contains(&window));
+            return (!is_tried).then_some(Looked::NeedsWindow(window));
+        };
+        let chunk = Chunk {
+            site,
+            moved: u8::try_from(moved.len()).ok()?,
+        };
+        let jump = jump_to(from, address)?;
+        memory.write(address, &chunk.code(address, number, moved)?)?;
+        let mut originals = vec![(site, SYSCALL.to_vec())];
+        if moved.is_empty() {
+            memory.write(from, &jump)?;
+        } else {
+            originals.push((first, moved.get(..jump.len())?.to_vec()));
+        }
+        let changes = Rc::make_mut(&mut self.changes);
+        changes.chunks.insert(address, chunk);
+        let known = Site {
+            numbers: vec![number],
+            last: address,
+            cave: cave.map(|(cave, _)| cave),
+            originals,
+        };
+        changes.sites.insert(site, known);
+        memory.replace(site, &short_jump_to(site, from)?)?;
+        if !moved.is_empty() {
+            memory.replace(first, &jump)?;
+        }
+        Some(Looked::Changed)
+    }
+
+    /// The mapping of a site, what its addresses are more than the file's own, and the plan for it.
+    fn plan(
+        &mut self,
+        task: Task,
+        site: u64,
+        mut open: impl FnMut(&Mapping) -> Option<SharedImage>,
+    ) -> Option<(Range<u64>, u64, Plan)> {
+        let holds = |module: &&Module| module.addresses.contains(&site);
+        let module = if let Some(module) = self.changes.modules.iter().find(holds) {
+            module.clone()
+        } else {
+            let mappings = proc::mappings(task);
+            let mapping = mappings.iter().find(|m| m.range.contains(&site))?;
+            // Private, and nobody can write to it.
+            if mapping.permissions != *b"r-xp" {
+                return None;
+            }
+            let module = Module {
+                addresses: mapping.range.clone(),
+                offset: mapping.offset,
+                image: open(mapping)?,
+            };
+            Rc::make_mut(&mut self.changes).modules.push(module.clone());
+            module
+        };
+        let offset = (site - module.addresses.start).checked_add(module.offset)?;
+        let mut image = module.image.borrow_mut();
+        let image: &mut Image = &mut image;
+        let address = image.address_of(offset)?;
+        let plan = image.plan(address)?;
+        Some((module.addresses, site.wrapping_sub(address), plan))
+    }
+}
+
+/// Whether a call with this number can go on with `restart_syscall(2)`: `poll`, `nanosleep`, `futex`, `clock_nanosleep`.
+fn is_restarted(number: u16) -> bool {
+    [7, 35, 202, 230].contains(&number)
+}
+
+/// Whether `mov $NUMBER,%eax` is among these instructions.
+fn sets(moved: &[u8], number: u16) -> bool {
+    let [low, high] = number.to_le_bytes();
+    let mov = [0xb8, low, high, 0, 0];
+    moved.windows(mov.len()).any(|window| window == mov)
+}
+
+/// Whether there is a breakpoint at an address, which isn't this recorder's then.
+pub(super) fn has_breakpoint(task: Task, address: u64) -> bool {
+    Memory::open(task).is_none_or(|memory| memory.has(address, &[INT3]))
+}

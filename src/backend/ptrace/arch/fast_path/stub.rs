@@ -1,0 +1,222 @@
+//! Where known calls are made: chunks of code at addresses that tell the recording filter which number they are for.
+//!
+//! Each 2 GiB of the address space has a window that `jmp rel32` reaches from everywhere in them. It consists of blocks,
+//! and a block has one chunk per number. So the address of a call says which number it may have, and a filter that compares both
+//! is right whatever the workload does to its registers, or jumps to.
+
+use libc::{
+    BPF_ALU, BPF_AND, BPF_JEQ, BPF_K, BPF_MISC, BPF_RSH, BPF_TAX, BPF_X, SECCOMP_RET_ALLOW,
+    sock_filter,
+};
+
+use crate::bpf::assemble::{IP_LOWER, NR, answer, jump, load, statement};
+
+/// The distance between windows.
+const PERIOD: u64 = 1 << 31;
+/// Where a window begins in its period.
+const START: u64 = 0x7000_0000;
+/// The size of a window.
+pub(super) const WINDOW: u64 = 1 << 18;
+
+/// Numbers below this can have chunks.
+pub(super) const NUMBERS: u16 = 512;
+const CHUNK_BITS: u32 = 5;
+/// The size of a chunk.
+pub(super) const CHUNK: u64 = 1 << CHUNK_BITS;
+/// The size of a block.
+const BLOCK: u64 = NUMBERS as u64 * CHUNK;
+
+// Where the parts of a chunk are.
+/// A no-op that a jump to another number's chunk can replace.
+const NEXT: u64 = 8;
+/// A call that stops, for numbers that have no chunk.
+const STOPPING: u64 = 13;
+/// A call that doesn't.
+const SILENT: u64 = 20;
+/// The length of `syscall`.
+pub(super) const CALL: u64 = 2;
+/// The length of `jmp rel32`.
+pub(super) const JUMP: u64 = 5;
+
+/// How many bytes before a call can be moved into a chunk.
+pub(super) const MOVABLE: usize = 11;
+
+pub(super) const INT3: u8 = 0xcc;
+
+/// The window that code at this address reaches.
+pub(super) fn window_of(address: u64) -> u64 {
+    (address & !(PERIOD - 1)) + START
+}
+
+/// Whether a range has an address in common with any window.
+pub(super) fn overlaps_window(start: u64, length: u64) -> bool {
+    let from_start = start & (PERIOD - 1);
+    let Some(end) = from_start.checked_add(length) else {
+        return true;
+    };
+    let overlaps = |window| from_start < window + WINDOW && window < end;
+    overlaps(START) || overlaps(START + PERIOD)
+}
+
+/// The chunks for a number in a window.
+pub(super) fn chunks(window: u64, number: u16) -> impl Iterator<Item = u64> {
+    let first = window + u64::from(number) * CHUNK;
+    (0..WINDOW / BLOCK).map(move |block| first + block * BLOCK)
+}
+
+/// Instructions of the recording filter: they allow a call of this ABI that a chunk for its number makes, and otherwise go on
+/// behind them.
+pub(super) fn filter() -> [sock_filter; 10] {
+    /// The address that the filter sees is that after the call.
+    const AFTER: u64 = SILENT + CALL;
+    #[allow(clippy::cast_possible_truncation)]
+    const MASK: u32 = ((PERIOD - 1) & !(WINDOW - 1) | (CHUNK - 1)) as u32;
+    #[allow(clippy::cast_possible_truncation)]
+    const IS: u32 = (START | AFTER) as u32;
+    [
+        load(IP_LOWER),
+        statement(BPF_ALU | BPF_AND | BPF_K, MASK),
+        jump(BPF_JEQ, IS, 0, 7),
+        load(NR),
+        statement(BPF_MISC | BPF_TAX, 0),
+        load(IP_LOWER),
+        statement(BPF_ALU | BPF_RSH | BPF_K, CHUNK_BITS),
+        statement(BPF_ALU | BPF_AND | BPF_K, u32::from(NUMBERS - 1)),
+        jump(BPF_JEQ | BPF_X, 0, 0, 1),
+        answer(SECCOMP_RET_ALLOW),
+    ]
+}
+
+/// `jmp rel32` at one address to another; `None` if that is too far.
+pub(super) fn jump_to(from: u64, to: u64) -> Option<[u8; 5]> {
+    let distance = to.wrapping_sub(from.wrapping_add(JUMP)).cast_signed();
+    let [a, b, c, d] = i32::try_from(distance).ok()?.to_le_bytes();
+    Some([0xe9, a, b, c, d])
+}
+
+/// `jmp rel8` at one address to another; `None` if that is too far.
+pub(super) fn short_jump_to(from: u64, to: u64) -> Option<[u8; 2]> {
+    let distance = to.wrapping_sub(from.wrapping_add(2)).cast_signed();
+    let [distance] = i8::try_from(distance).ok()?.to_le_bytes();
+    Some([0xeb, distance])
+}
+
+/// What a chunk does for the call at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chunk {
+    /// The address of the call in the workload's code.
+    pub(super) site: u64,
+    /// The length of the instructions before the call that the chunk has instead. They set the number.
+    pub(super) moved: u8,
+}
+
+impl Chunk {
+    /// The code of a chunk at this address. It changes no register but rcx and r11, which a call changes too, no flag, and
+    /// uses no stack. `moved` are the instructions that were before the call.
+    pub(super) fn code(&self, address: u64, number: u16, moved: &[u8]) -> Option<[u8; 32]> {
+        let back = self.site + CALL;
+        let mut code = [INT3; CHUNK as usize];
+        let mut put = |at: u64, bytes: &[u8]| {
+            #[allow(clippy::cast_possible_truncation)]
+            let at = at as usize;
+            let place = code.get_mut(at..at + bytes.len());
+            place.map(|place| place.copy_from_slice(bytes))
+        };
+        if moved.is_empty() {
+            // lea -NUMBER(%rax),%ecx: the kernel looks at the lower half of rax only.
+            let [a, b, c, d] = (-i32::from(number)).to_le_bytes();
+            put(0, &[0x8d, 0x88, a, b, c, d])?;
+            // jrcxz SILENT
+            put(6, &[0xe3, (SILENT - 8) as u8])?;
+            // nopl 0(%rax,%rax,1)
+            put(NEXT, &[0x0f, 0x1f, 0x44, 0x00, 0x00])?;
+        } else {
+            put(0, moved)?;
+            let end = moved.len() as u64;
+            put(end, &short_jump_to(end, SILENT)?)?;
+        }
+        for call in [STOPPING, SILENT] {
+            put(call, &[0x0f, 0x05])?;
+            put(call + CALL, &jump_to(address + call + CALL, back)?)?;
+        }
+        Some(code)
+    }
+
+    /// Where a chunk at this address can go on for another number.
+    pub(super) fn next(address: u64) -> u64 {
+        address + NEXT
+    }
+
+    /// The address after the call that stops.
+    pub(super) fn after_stopping(address: u64) -> u64 {
+        address + STOPPING + CALL
+    }
+
+    /// The address after the call that doesn't.
+    pub(super) fn after_silent(address: u64) -> u64 {
+        address + SILENT + CALL
+    }
+
+    /// The workload's address that corresponds to this place in the chunk.
+    pub(super) fn original(&self, place: u64) -> u64 {
+        let moved = u64::from(self.moved);
+        match place {
+            _ if place < moved => self.site - moved + place,
+            place if place == STOPPING + CALL || place == SILENT + CALL => self.site + CALL,
+            _ => self.site,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_range_that_touches_a_window_overlaps_it() {
+        let check = |start, length, expected| {
+            assert_eq!(
+                overlaps_window(start, length),
+                expected,
+                "{start:#x} {length:#x}"
+            );
+        };
+        for base in [0, 0x5555_8000_0000, 0x7fff_0000_0000] {
+            check(base + START, 1, true);
+            check(base + START - 1, 1, false);
+            check(base + START - 1, 2, true);
+            check(base + START + WINDOW - 1, 1, true);
+            check(base + START + WINDOW, 1, false);
+            check(base + START + WINDOW, PERIOD - WINDOW, false);
+            check(base + START + WINDOW, PERIOD - WINDOW + 1, true);
+            check(base, PERIOD, true);
+        }
+        check(0x7fff_0000_0000, u64::MAX, true);
+    }
+
+    #[test]
+    fn a_chunk_tells_its_number_by_its_address() {
+        let window = window_of(0x7f12_3456_7890);
+        assert_eq!(window, 0x7f12_7000_0000);
+        let chunk = Chunk {
+            site: 0x7f12_3456_7890,
+            moved: 0,
+        };
+        for number in [0, 39, NUMBERS - 1] {
+            let mut all: Vec<u64> = chunks(window, number).collect();
+            all.dedup();
+            assert_eq!(all.len() as u64, WINDOW / BLOCK);
+            for address in all {
+                assert!((window..window + WINDOW).contains(&address));
+                assert_eq!(
+                    address >> CHUNK_BITS & u64::from(NUMBERS - 1),
+                    u64::from(number)
+                );
+                let code = chunk.code(address, number, &[]).unwrap();
+                assert_eq!(&code[20..22], &[0x0f, 0x05]);
+                assert_eq!(chunk.original(22), chunk.site + 2);
+                assert_eq!(chunk.original(13), chunk.site);
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the engine does for the [`FastPath`].
+
+use super::{Engine, Held};
+use crate::backend::ptrace::arch::{AtExit, Entered, FastPath};
+use crate::backend::ptrace::special_table::Special;
+use crate::backend::ptrace::stop::{Died, Stopped};
+use crate::backend::ptrace::tracee::{OnExit, Seccomp, Stops};
+use crate::event::{Event, Task};
+use crate::syscall::Syscall;
+
+// linux/prctl.h
+const PR_SET_SECCOMP: u64 = 22;
+const PR_SET_SYSCALL_USER_DISPATCH: u64 = 59;
+const PR_SET_MDWE: u64 = 65;
+
+impl Engine<'_> {
+    /// A call is entered that was counted. Returns the stop back if there is nothing else to do for it.
+    pub(super) fn fast_path_entered(
+        &mut self,
+        stopped: Stopped,
+        syscall: Syscall,
+    ) -> Result<Option<Stopped>, Died> {
+        let Some(fast_path) = &mut self.fast_path else {
+            return Ok(Some(stopped));
+        };
+        let tracee = self.tracees.get(stopped.task());
+        let may_change = tracee.stops == Stops::Filter && tracee.seccomp == Seccomp::Disabled;
+        let entered = fast_path.entered(&stopped, syscall, may_change)?;
+        self.report_fast_path();
+        match entered {
+            Entered::Nothing => Ok(Some(stopped)),
+            Entered::Then(at_exit) => {
+                let tracee = self.tracee(stopped.task());
+                tracee.on_exit = Some(OnExit::FastPath(at_exit));
+                self.resume(stopped, 0)?;
+                Ok(None)
+            }
+            Entered::SeeAll => {
+                self.see_all_calls_with(stopped)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The exit of a call that the fast path has to do with.
+    pub(super) fn fast_path_exited(
+        &mut self,
+        stopped: Stopped,
+        at_exit: AtExit,
+        value: i64,
+    ) -> Result<(), Died> {
+        let Some(fast_path) = &mut self.fast_path else {
+            return self.resume(stopped, 0);
+        };
+        let (replayed, sees_all) = fast_path.exited(&stopped, at_exit, value)?;
+        self.report_fast_path();
+        self.tracee(stopped.task()).replayed = replayed;
+        if sees_all {
+            return self.see_all_calls_with(stopped);
+        }
+        self.resume(stopped, 0)
+    }
+
+    /// Puts a task and all others with the same memory to `PTRACE_SYSCALL`, and lets it go on when all of them have stopped.
+    fn see_all_calls_with(&mut self, stopped: Stopped) -> Result<(), Died> {
+        let task = stopped.task();
+        self.tracee(task).stops = Stops::Syscalls;
+        let others = self.fast_path.as_ref().map(|of| of.sharers(task));
+        let waiting_for = self.see_all_calls_of(others.unwrap_or_default());
+        if waiting_for.is_empty() {
+            return self.resume(stopped, 0);
+        }
+        self.held.push(Held {
+            caller: stopped,
+            waiting_for,
+        });
+        self.release_from_sleepers();
+        Ok(())
+    }
+
+    /// A special call is entered that the workload's code must be its own for.
+    pub(super) fn fast_path_special(
+        &mut self,
+        stopped: &Stopped,
+        special: Special,
+        args: [u64; 6],
+    ) -> Result<(), Died> {
+        let restricts = match special {
+            Special::Seccomp => true,
+            Special::Prctl => [PR_SET_SECCOMP, PR_SET_SYSCALL_USER_DISPATCH, PR_SET_MDWE]
+                .contains(&(args[0] & 0xffff_ffff)),
+            _ => false,
+        };
+        match &mut self.fast_path {
+            Some(fast_path) if restricts => fast_path.close(stopped),
+            _ => Ok(()),
+        }
+    }
+
+    /// A task executed a program.
+    pub(super) fn fast_path_executed(&mut self, stopped: &Stopped) {
+        let Some(fast_path) = &mut self.fast_path else {
+            return;
+        };
+        let (sees_all, saw_all) = fast_path.executed(stopped);
+        let tracee = self.tracee(stopped.task());
+        if sees_all {
+            tracee.stops = Stops::Syscalls;
+        } else if saw_all && tracee.seccomp == Seccomp::Disabled {
+            tracee.stops = Stops::Filter;
+        }
+    }
+
+    /// A task stopped, not at a call.
+    pub(super) fn fast_path_stopped(&mut self, stopped: &Stopped) -> Result<(), Died> {
+        if let Some(fast_path) = &mut self.fast_path
+            && fast_path.stopped(stopped)?
+        {
+            let tracee = self.tracee(stopped.task());
+            (tracee.sleeping, tracee.until, tracee.disturbed) = (None, None, false);
+        }
+        Ok(())
+    }
+
+    /// The workload is about to see registers of a task.
+    pub(super) fn show_original(&mut self, stopped: &Stopped) -> Result<(), Died> {
+        let fast_path = self.fast_path.as_mut();
+        fast_path.map_or(Ok(()), |fast_path| fast_path.show_original(stopped))
+    }
+
+    /// Whether a signal comes from a change of the code that was under way.
+    pub(super) fn is_of_change(&mut self, stopped: &Stopped, signal: i32) -> Result<bool, Died> {
+        match &mut self.fast_path {
+            Some(fast_path) if signal == libc::SIGTRAP => fast_path.ran_into_change(stopped),
+            _ => Ok(false),
+        }
+    }
+
+    pub(super) fn fast_path_gone(&mut self, task: Task) {
+        if let Some(fast_path) = &mut self.fast_path {
+            fast_path.gone(task);
+        }
+    }
+
+    fn report_fast_path(&mut self) {
+        if self.fast_path.as_mut().is_some_and(FastPath::is_used) {
+            self.sink.event(Event::CountsAreLowerBounds);
+        }
+    }
+}
