@@ -59,7 +59,8 @@ fn of_a_running_process() {
     for _ in 0..5 {
         let files = Files::new(&room);
         let mut command = Command::new(PROGRAM);
-        command.args(["-q", "--progress", "never", "-o", "none", "-r"]);
+        command.args(["-q", "--backend", "ptrace", "--progress", "never"]);
+        command.args(["-o", "none", "-r"]);
         command
             .arg(&files.recording)
             .arg("-p")

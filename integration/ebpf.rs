@@ -89,6 +89,53 @@ fn executables_have_the_paths_that_proc_shows() {
     }
 }
 
+/// 500 short processes per second for two seconds, or for `SC_RECORD_TEST_SECONDS`.
+fn paced(room: &Room, backend: &str, command: fn(&std::path::Path) -> Command) -> (u64, Run) {
+    let seconds = std::env::var("SC_RECORD_TEST_SECONDS").map_or(2, |text| text.parse().unwrap());
+    let recorder = room.path().join("sc-record");
+    room.copy(std::path::Path::new(PROGRAM), &recorder);
+    let processes: u64 = 500 * seconds;
+    let script = format!(
+        "import os, time\nstart = time.monotonic()\nfor n in range({processes}):\n    \
+         time.sleep(max(0, start + n / 500 - time.monotonic()))\n    \
+         os.waitpid(os.posix_spawn('/bin/true', ['true'], {{}}), 0)"
+    );
+    let files = Files::new(room);
+    std::os::unix::fs::chown(files.recording.parent().unwrap(), Some(65534), None).ok();
+    let mut command = command(&recorder);
+    files.arguments(
+        &mut command,
+        &["-q", "--policy", "exact", "--backend", backend],
+    );
+    let ended = room.run(command.args(["/usr/bin/python3", "-c", &script]));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    (processes, run)
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn five_hundred_processes_a_second_lose_nothing() {
+    let room = Room::new();
+    for backend in ["ebpf", "notify", "ptrace"] {
+        let (processes, run) = paced(&room, backend, |recorder| Command::new(recorder));
+        assert_eq!(count(&run, "execve"), processes + 1, "{backend}");
+        assert_eq!(count(&run, "exit_group"), processes + 1, "{backend}");
+    }
+}
+
+#[apply(test)]
+#[needs(no_privileges())]
+fn five_hundred_processes_a_second_lose_nothing_without_privileges() {
+    let room = Room::new();
+    for backend in ["notify", "ptrace"] {
+        let (processes, run) = paced(&room, backend, |recorder| Room::as_nobody(recorder));
+        assert_eq!(count(&run, "execve"), processes + 1, "{backend}");
+        assert_eq!(count(&run, "exit_group"), processes + 1, "{backend}");
+    }
+}
+
 #[apply(test)]
 #[needs(ebpf())]
 fn short_processes_are_all_counted() {
@@ -179,12 +226,26 @@ fn a_killed_recorder_leaves_the_workload_at_work() {
         let child = children.split_whitespace().next().unwrap_or("none");
         fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm == "sh\n")
     });
+    let loaded = || {
+        let programs = aya::programs::loaded_programs();
+        let mut ids = programs
+            .map(|program| program.unwrap().id())
+            .collect::<Vec<_>>();
+        ids.sort_unstable();
+        ids
+    };
+    let with = loaded();
     recorder.signal(Signal::SIGKILL);
     fs::write(&go, "").unwrap();
     until("the workload to end", || {
         fs::read_to_string(&done).is_ok_and(|text| text == "done\n")
     });
     drop(recorder.wait(&room));
+    // Other tests can have programs loaded: ids are not used again.
+    until("the kernel to drop the programs", || {
+        let left = loaded();
+        with.iter().filter(|id| !left.contains(id)).count() >= 7
+    });
 }
 
 /// A directory of the hierarchy of version 2, or of one of version 1.
@@ -267,19 +328,215 @@ fn a_container_that_is_not_there_is_an_error() {
     );
 }
 
-#[apply(test)]
-#[needs(no_privileges())]
-fn without_privileges_the_error_says_which_are_missing() {
+/// The recorder's message as nobody with these capabilities.
+fn as_nobody_with(capabilities: &str) -> (i32, String) {
     let room = Room::new();
     let recorder = room.path().join("sc-record");
     room.copy(std::path::Path::new(PROGRAM), &recorder);
-    let mut command = Room::as_nobody(&recorder);
-    let ended =
-        room.run(command.args(["--backend", "ebpf", "-r", "none", "-o", "none", "/bin/true"]));
-    assert_eq!(ended.code(), 125);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    if !capabilities.is_empty() {
+        command.arg(format!("--inh-caps={capabilities}"));
+        command.arg(format!("--ambient-caps={capabilities}"));
+    }
+    command
+        .arg(&recorder)
+        .args(["--backend", "ebpf", "-r", "none", "-o", "none", "/bin/true"]);
+    let ended = room.run(&mut command);
+    (ended.code(), ended.stderr)
+}
+
+#[apply(test)]
+#[needs(ebpf(), capability(SETUID), capability(SETPCAP))]
+fn missing_capabilities_are_named() {
+    for (has, missing) in [
+        ("", "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)"),
+        ("+bpf", "CAP_PERFMON (or CAP_SYS_ADMIN)"),
+        ("+perfmon", "CAP_BPF (or CAP_SYS_ADMIN)"),
+    ] {
+        let (code, stderr) = as_nobody_with(has);
+        assert_eq!(code, 125, "{has}: {stderr}");
+        let expected = format!("loading eBPF programs needs {missing}, which is missing");
+        assert!(stderr.contains(&expected), "{has}: {stderr}");
+    }
+    for enough in ["+bpf,+perfmon", "+sys_admin"] {
+        let (code, stderr) = as_nobody_with(enough);
+        assert_eq!(code, 0, "{enough}: {stderr}");
+    }
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn where_the_programs_cannot_be_loaded_auto_takes_the_next_backend() {
+    let room = Room::new();
+    // A filter that lets the probe pass, which creates a map (0), and refuses to load programs (5).
+    let profile = room.path().join("no-programs.json");
+    let rule = r#"{"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 5, "op": "SCMP_CMP_EQ"}]}"#;
+    let text = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{rule}]}}"#);
+    fs::write(&profile, text).unwrap();
+    let (running, go, stop) = caller(&room);
+    let files = Files::new(&room);
+    let mut command = Command::new(PROGRAM);
+    command.arg("run").arg(&profile).arg("--").arg(PROGRAM);
+    command
+        .args(["--progress", "never", "-r"])
+        .arg(&files.recording);
+    command.args(["-o", "none", "-p", &running.pid().to_string()]);
+    let recorder = room.spawn(&mut command);
+    let tracer = format!("/proc/{}/status", running.pid());
+    until("another backend to record", || {
+        !fs::read_to_string(&tracer)
+            .unwrap()
+            .contains("TracerPid:\t0\n")
+    });
+    fs::write(go, "").unwrap();
+    fs::write(stop, "").unwrap();
+    assert_eq!(running.wait(&room).code(), 0);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let warning = "warning: ebpf failed to start, trying the next backend";
+    assert!(ended.stderr.contains(warning), "{}", ended.stderr);
+    assert_eq!(count(&files.run(), "chroot"), 1);
+}
+
+#[apply(test)]
+#[needs(ebpf(), cgroups())]
+fn a_cgroup_is_recorded_with_those_below_it_until_tasks_leave() {
+    let cgroup = Cgroup::new("sc-record-scope");
+    let below = cgroup.0.join("below");
+    fs::create_dir(&below).unwrap();
+    let room = Room::new();
+    let (member, go, stop) = caller(&room);
+    fs::write(below.join("cgroup.procs"), member.pid().to_string()).unwrap();
+    let (leaver, leaver_go, leaver_stop) = caller(&room);
+    fs::write(cgroup.0.join("cgroup.procs"), leaver.pid().to_string()).unwrap();
+    let files = Files::new(&room);
+    let recorder = start(&room, &files, &["--cgroup", cgroup.0.to_str().unwrap()]);
+
+    let outside = cgroup.0.parent().unwrap().join("cgroup.procs");
+    fs::write(&outside, leaver.pid().to_string()).unwrap();
+    fs::write(&leaver_go, "").unwrap();
+    fs::write(&leaver_stop, "").unwrap();
+    assert_eq!(leaver.wait(&room).code(), 0);
+
+    let threads = programs::workload("threads_200");
+    let script = format!(
+        "echo $$ >{}; exec {}",
+        below.join("cgroup.procs").display(),
+        threads.display()
+    );
+    // The others in the room run on.
+    let entering = room.spawn(Command::new("/bin/sh").args(["-c", &script]));
+    let ended = entering.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+
+    fs::write(&go, "").unwrap();
+    fs::write(&stop, "").unwrap();
+    assert_eq!(member.wait(&room).code(), 0);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    assert_eq!((count(&run, "chroot"), count(&run, "setpriority")), (1, 1));
+    // Those of the threads.
+    assert_eq!(count(&run, "exit"), 200);
+    fs::remove_dir(below).unwrap();
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn the_whole_machine_has_a_recording_for_each_executable() {
+    let room = Room::new();
+    let directory = room.directory();
+    let (one, two) = (directory.join("machine-one"), directory.join("machine-two"));
+    room.copy(&programs::workload("nolibc"), &one);
+    room.copy(&programs::workload("nolibc"), &two);
+    let program = directory.join("machine-recorder");
+    room.copy(std::path::Path::new(PROGRAM), &program);
+    let mut recorder = Command::new(program);
+    recorder.args([
+        "--all",
+        "--backend",
+        "ebpf",
+        "--progress",
+        "never",
+        "--skip-unnamed",
+    ]);
+    let recorder = room.spawn(recorder.current_dir(&directory));
+    until("the recorder to count", || {
+        recorder.stderr().contains("counting the calls")
+    });
+    for program in [&one, &one, &two] {
+        let running = room.spawn(&mut Command::new(program));
+        assert_eq!(running.wait(&room).code(), 33);
+    }
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let writes = |name: &str| {
+        let recording = directory.join(format!("recordings/{name}.json"));
+        let text = fs::read_to_string(recording).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        file["runs"][0]["syscalls"]["x86_64"]["write"]["count"].clone()
+    };
+    assert_eq!(
+        (writes("machine-one"), writes("machine-two")),
+        (2.into(), 1.into())
+    );
+    assert!(!directory.join("recordings/machine-recorder.json").exists());
+}
+
+#[apply(test)]
+#[needs(ebpf(), io_uring())]
+fn operations_of_io_uring_are_recorded_and_explained() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let program = programs::workload("io_workers");
+    let script = format!("echo x | {}", program.display());
+    let options = ["--backend", "ebpf"];
+    let ended = room.run(files.command(&options).args(["/bin/sh", "-c", &script]));
+    let run = files.run();
+    // One by io_uring_enter(2), one that a kernel thread submits.
     assert!(
-        ended.stderr.contains("CAP_BPF and CAP_PERFMON"),
+        run.0["io_uring"]["IORING_OP_READ"].as_u64().unwrap() >= 1,
+        "{}",
+        run.0
+    );
+    assert!(
+        ended.stderr.contains("io_uring carried out IORING_OP_"),
         "{}",
         ended.stderr
     );
+    let check = |arguments: &[&str], expected: &str| {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(&arguments[..1])
+            .arg(&files.profile)
+            .args(&arguments[1..]);
+        let ended = room.run(command.arg("--recording").arg(&files.recording));
+        assert!(ended.stdout.contains(expected), "{}", ended.stdout);
+    };
+    check(
+        &["lint"],
+        "io_uring_setup is allowed, and the workload submitted IORING_OP_",
+    );
+    check(
+        &["explain", "io_uring_setup"],
+        "which the workload submitted, go past seccomp",
+    );
+
+    // Other backends see that it is used.
+    for backend in ["ptrace", "notify"] {
+        let files = Files::new(&room);
+        let ended = room.run(
+            files
+                .command(&["--backend", backend])
+                .args(["/bin/sh", "-c", &script]),
+        );
+        assert!(
+            ended.stderr.contains("io_uring was used"),
+            "{backend}: {}",
+            ended.stderr
+        );
+    }
 }

@@ -68,7 +68,8 @@ fn status_line(pid: Pid, key: &str) -> String {
 /// Starts `sc-record -p`, and waits until it has seized the process.
 fn attach(room: &Room, files: &Files, pid: Pid) -> Running {
     let mut command = Command::new(PROGRAM);
-    command.args(["--progress", "never", "-p", &pid.to_string()]);
+    command.args(["--backend", "ptrace", "--progress", "never"]);
+    command.args(["-p", &pid.to_string()]);
     command.arg("-r").arg(&files.recording);
     command.arg("-o").arg(&files.profile);
     let recorder = room.spawn(&mut command);
@@ -297,7 +298,16 @@ fn disturbed(room: &Room, (name, arguments, code): (&str, &[&str], i32)) {
     let pid = shell.pid();
     let record = || {
         let mut command = Command::new(PROGRAM);
-        command.args(["-q", "-r", "none", "-o", "none", "-p"]);
+        command.args([
+            "-q",
+            "--backend",
+            "ptrace",
+            "-r",
+            "none",
+            "-o",
+            "none",
+            "-p",
+        ]);
         room.spawn(command.arg(pid.to_string()))
     };
     let seized = || status_line(pid, "TracerPid:") != "0";

@@ -41,6 +41,7 @@ mod lint;
 mod log;
 mod merge;
 mod minimize;
+mod notify;
 mod real;
 mod recording;
 mod registry;

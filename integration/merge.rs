@@ -121,7 +121,7 @@ fn incompatible_inputs_are_named_and_nothing_is_written() {
     );
     check(
         "newer.json",
-        "sc-record: error: newer.json: its schema is 3, and this sc-record reads up to 2: a newer sc-record wrote it\n  \
+        "sc-record: error: newer.json: its schema is 4, and this sc-record reads up to 3: a newer sc-record wrote it\n  \
          hint: use a newer sc-record",
     );
     check(

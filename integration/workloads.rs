@@ -28,6 +28,18 @@ struct Workload {
     /// Only the recording filter sees its calls.
     needs_filter: bool,
     under_profile: UnderProfile,
+    notify: Notify,
+}
+
+/// What the notify backend sees of the workload. These rows and their reasons are in docs/how-it-works.md.
+#[derive(Clone, Copy)]
+enum Notify {
+    /// All calls.
+    Sees,
+    /// Not all, and the run says so with these words. Calls that are known by construction need not be there.
+    Misses(&'static str),
+    /// The workload fails: it ends with this status, and the run says why with these words.
+    Disturbs(i32, &'static str),
 }
 
 /// The behaviour of the workload under the profile that was generated from its recording.
@@ -62,6 +74,7 @@ impl Workload {
             tasks: None,
             needs_filter: false,
             under_profile: UnderProfile::Same,
+            notify: Notify::Sees,
         }
     }
 
@@ -140,6 +153,19 @@ macro_rules! workloads {
             }
         )*
 
+        /// The same rows, by notifications.
+        mod notify {
+            use super::*;
+
+            $(
+                #[apply(test)]
+                #[needs(program("strace") $(, $need)?)]
+                fn $test() {
+                    check_notify(&Workload { $($field: $value,)* ..Workload::of($program) });
+                }
+            )*
+        }
+
         /// The same rows, counted in the kernel.
         mod ebpf {
             use super::*;
@@ -161,6 +187,11 @@ const FUTEX: &[&str] = &["futex"];
 
 // An ignored SIGCHLD interrupts a traced parent, unlike an untraced one, and the wait restarts.
 const WAIT: &[&str] = &["wait4"];
+
+// What the notify backend says of rows that it doesn't see wholly: a filter of the workload whose answer outranks
+// USER_NOTIF (ERRNO, TRAP, KILL) or is outranked by it (TRACE), PR_GET_SECCOMP, and strict mode.
+const OWN_FILTER: &str = "seccomp filter of its own";
+const STRICT: &str = "strict mode";
 
 workloads! {
     a_program_that_ends_at_once: "first_exit" { exit: 42, tasks: Some(1), certain: &[("x86_64/execve", 1), ("x86_64/exit_group", 1)] }
@@ -229,7 +260,10 @@ workloads! {
         varies: &["wait4", "kill"],
         certain: &[("x86_64/sched_get_priority_max", 40)],
     }
-    stop_of_a_process_with_threads: "stop_threads" { varies: &["sched_yield"], certain: &[("x86_64/kill", 5)] }
+    stop_of_a_process_with_threads: "stop_threads" {
+        // SIGCHLD can interrupt the last read of a traced parent, which restarts.
+        varies: &["sched_yield", "read"],
+        certain: &[("x86_64/kill", 5)] }
     waits_see_stops_and_continues: "wait_semantics" { varies: &["wait4", "waitid"] }
     sigchld_tells_each_step: "sigchld_order" {
         // Continued and exited may arrive as one signal.
@@ -243,30 +277,42 @@ workloads! {
     orphaned_daemon: "daemon" { args: &["{file}"], exit: 4, certain: &[("x86_64/sched_get_priority_max", 1)] }
     killed_by_a_timer_after_exec: "killed_after_exec" { exit: 142, certain: &[("x86_64/pause", 1)] }
     what_needs_no_new_privs: "no_new_privs" {
+        notify: Notify::Disturbs(0, OWN_FILTER),
+
         varies: &["futex", "wait4"],
         certain: &[("x86_64/sched_get_priority_max", 7)],
         // `run` sets no_new_privs.
         under_profile: UnderProfile::Ends(0),
     }
     own_filter_answers_errno_by_prctl: "own_filter_errno" {
+        notify: Notify::Misses(OWN_FILTER),
+
         args: &["prctl"],
         varies: FUTEX,
         certain: &[("x86_64/sched_get_priority_max", 5)],
     }
     own_filter_answers_errno_by_seccomp: "own_filter_errno" {
+        notify: Notify::Misses(OWN_FILTER),
+
         args: &["seccomp"],
         varies: FUTEX,
         certain: &[("x86_64/sched_get_priority_max", 5), ("x86_64/seccomp", 1)],
     }
     own_filter_kills: "own_filter_kill" {
+        notify: Notify::Misses(OWN_FILTER),
+
         certain: &[
             ("x86_64/sched_get_priority_max", 1),
             ("x86_64/sched_get_priority_min", 1),
             ("x86_64/sched_getscheduler", 1),
         ],
     }
-    own_filter_traps: "own_filter_trap" { certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/rt_sigreturn", 1)] }
-    own_filter_answers_trace: "own_filter_trace" { certain: &[("x86_64/sched_get_priority_max", 3)] }
+    own_filter_traps: "own_filter_trap" {
+        notify: Notify::Misses(OWN_FILTER),
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/rt_sigreturn", 1)] }
+    own_filter_answers_trace: "own_filter_trace" {
+        notify: Notify::Disturbs(0, OWN_FILTER),
+        certain: &[("x86_64/sched_get_priority_max", 3)] }
     kill_of_the_own_group_comes_once: "counts_signals" {
         certain: &[("x86_64/kill", 22), ("x86_64/rt_sigreturn", 22)],
         // strace is in the group.
@@ -278,7 +324,9 @@ workloads! {
         // Under strace, calls end with EINTR.
         strace: Strace::Disturbs,
     }
-    own_filter_forges_messages: "own_filter_forges" { certain: &[("x86_64/sched_get_priority_max", 80)] }
+    own_filter_forges_messages: "own_filter_forges" {
+        notify: Notify::Disturbs(0, OWN_FILTER),
+        certain: &[("x86_64/sched_get_priority_max", 80)] }
     ignored_signals_end_no_timed_call: "timed_calls" {
         // Under strace, calls end with EINTR.
         strace: Strace::Disturbs,
@@ -297,38 +345,54 @@ workloads! {
         varies: FUTEX,
         certain: &[("x86_64/epoll_wait", 1), ("x86_64/sched_get_priority_min", 1)],
     }
-    own_filters_stack: "own_filter_log" { certain: &[("x86_64/seccomp", 8), ("x86_64/sched_get_priority_max", 2)] }
+    own_filters_stack: "own_filter_log" {
+        notify: Notify::Misses(OWN_FILTER),
+        certain: &[("x86_64/seccomp", 8), ("x86_64/sched_get_priority_max", 2)] }
     strict_mode_by_prctl: "strict" {
+        notify: Notify::Disturbs(0, STRICT),
+
         args: &["prctl"],
         // A task with a filter can't enter strict mode: EINVAL.
         under_profile: UnderProfile::Ends(0),
         certain: &[("x86_64/read", 1), ("x86_64/exit", 1), ("x86_64/sched_get_priority_max", 1)],
     }
     strict_mode_of_a_thread: "strict_thread" {
+        notify: Notify::Disturbs(4, STRICT),
+
         exit: 4,
         certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1), ("x86_64/exit", 1)],
     }
     strict_mode_by_seccomp: "strict" {
+        notify: Notify::Disturbs(0, STRICT),
+
         args: &["seccomp"],
         // A task with a filter can't enter strict mode: EINVAL.
         under_profile: UnderProfile::Ends(0),
         certain: &[("x86_64/seccomp", 2), ("x86_64/exit", 1), ("x86_64/sched_get_priority_max", 1)],
     }
     own_filter_for_all_threads: "tsync" {
+        notify: Notify::Misses(OWN_FILTER),
+
         args: &["errno"],
         varies: FUTEX,
         certain: &[("x86_64/sched_get_priority_max", 2)],
     }
     own_filter_for_all_threads_while_one_waits_in_vfork: "vfork_tsync" {
+        notify: Notify::Misses(OWN_FILTER),
+
         varies: FUTEX,
         certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
     }
     own_filter_for_all_threads_answers_trace: "tsync" {
+        notify: Notify::Disturbs(0, OWN_FILTER),
+
         args: &["trace"],
         varies: FUTEX,
         certain: &[("x86_64/sched_get_priority_max", 2)],
     }
     own_listener: "user_notif" {
+        notify: Notify::Disturbs(99, "EBUSY"),
+
         certain: &[("x86_64/sched_get_priority_max", 2), ("x86_64/sched_get_priority_min", 1), ("x86_64/ioctl", 6)],
     }
     syscall_user_dispatch: "syscall_user_dispatch" { certain: &[("x86_64/sched_get_priority_min", 1)] }
@@ -355,6 +419,7 @@ workloads! {
     }
     namespaces: "namespaces" { varies: WAIT, certain: &[("x86_64/sched_get_priority_max", 2), ("x86_64/unshare", 1)] }
     inits_of_namespaces_crash: "init_crashes" {
+        notify: Notify::Misses(OWN_FILTER),
         certain: &[("x86_64/unshare", 7), ("x86_64/clone", 14), ("x86_64/sched_get_priority_max", 1)],
         // It never ends under strace: the init faults repeatedly.
         strace: Strace::Disturbs,
@@ -381,6 +446,8 @@ workloads! {
         ],
     }
     int_0x80_with_junk_above_its_arguments: "int80_wide" {
+        notify: Notify::Misses(OWN_FILTER),
+
         certain: &[
             ("x86/clone3", 1),
             ("x86/prctl", 1),
@@ -507,19 +574,45 @@ impl Natively<'_> {
 
 fn check_ebpf(workload: &Workload) {
     let room = Room::new();
-    let mut natively = Natively::of(workload, &room);
-    let options = [
-        "--quiet",
-        "--policy",
-        "exact",
-        "--skip-unnamed",
-        "--backend",
-        "ebpf",
-    ];
-    let (ended, files) = recorder::record(&room, &options, &workload.command(&room));
+    let natively = Natively::of(workload, &room);
+    let (ended, files) = record_with("ebpf", workload, &room);
     natively.behaves("counted", &ended);
     let run = files.run();
     assert_eq!(run.incomplete_because(), [""; 0]);
+    check_calls(workload, natively, &run);
+}
+
+fn check_notify(workload: &Workload) {
+    let room = Room::new();
+    let natively = Natively::of(workload, &room);
+    let (ended, files) = record_with("notify", workload, &room);
+    let run = files.run();
+    let words = match workload.notify {
+        Notify::Sees => {
+            natively.behaves("notified", &ended);
+            assert_eq!(run.incomplete_because(), [""; 0]);
+            return check_calls(workload, natively, &run);
+        }
+        Notify::Misses(words) => {
+            natively.behaves("notified", &ended);
+            words
+        }
+        Notify::Disturbs(code, words) => {
+            assert_eq!(ended.code(), code, "{}", ended.stderr);
+            words
+        }
+    };
+    let why = run.incomplete_because();
+    assert!(why.iter().any(|why| why.contains(words)), "{why:?}");
+}
+
+fn record_with(backend: &str, workload: &Workload, room: &Room) -> (Ended, recorder::Files) {
+    let options = ["--quiet", "--policy", "exact", "--skip-unnamed"];
+    let options = [&options[..], &["--backend", backend]].concat();
+    recorder::record(room, &options, &workload.command(room))
+}
+
+fn check_calls(workload: &Workload, mut natively: Natively<'_>, run: &recorder::Run) {
     // It slows the workload so little that a wait may not be needed, as it always is under strace, or the reverse.
     let mut calls = run.calls();
     let varies = |call: &Syscall| workload.varies.contains(&call.to_string().as_str());

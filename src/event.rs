@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::escape;
-use crate::syscall::Syscall;
+use crate::syscall::{Operation, Syscall};
 
 /// A thread of the workload, by its id (gettid(2)) in the pid namespace of the recorder. The kernel reuses ids: an id
 /// identifies a task from its [`Event::Fork`] to its [`Event::Exit`].
@@ -141,6 +141,15 @@ pub enum Event {
         count: u64,
         /// When the first of these calls was entered, if known.
         first: Option<SystemTime>,
+    },
+    /// The workload submitted an operation to `io_uring`: what it does goes past seccomp.
+    Submitted {
+        /// The operation.
+        operation: Operation,
+        /// The executable of the process, if known.
+        executable: Option<Arc<Path>>,
+        /// How often, since the previous event for this operation. At least 1.
+        count: u64,
     },
     /// A container runtime entered a call under the workload's filter, before it executed the workload's program.
     Runtime {

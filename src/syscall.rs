@@ -5,6 +5,7 @@
 
 pub mod arguments;
 pub(crate) mod multiplexed;
+mod operation;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,6 +13,8 @@ use std::str::FromStr;
 
 use libseccomp::{ScmpArch, ScmpSyscall};
 use serde::{Deserialize, Serialize};
+
+pub use operation::{Operation, UnknownOperation};
 
 use crate::nearest::nearest;
 

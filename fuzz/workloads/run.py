@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 HERE = Path(__file__).resolve().parent
-MODES = ["native", "default", "--no-filter", "--until exit", "--backend ebpf"]
+MODES = ["native", "default", "--no-filter", "--until exit", "--backend ebpf", "--backend notify"]
 # The layout of `struct shared` in random.c.
 ABIS = ["x86_64", "x86", "x32"]
 NUMBERS = 512

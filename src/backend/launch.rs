@@ -1,12 +1,15 @@
 //! Starts the command of a target, for every backend.
 
 use std::ffi::CString;
+use std::io::{PipeReader, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 
-use super::{Command, Error, Stop};
+use super::{Command, Error, Stop, proc};
 use crate::event::Task;
+use crate::panic;
 use crate::recording::Exit;
 use crate::sys::exec::Image;
 use crate::sys::launch::{self, Child, Failure, Filter};
@@ -46,6 +49,32 @@ impl Launched {
         (self.child.release()).map_err(Error::io("releasing the workload"))
     }
 
+    /// Lets it load a filter with a listener, which it gives, and exec. It waits until its calls are answered.
+    pub(super) fn release_to_listener(&mut self) -> Result<OwnedFd, Error> {
+        self.release()?;
+        match self.child.listener() {
+            Ok(Some(listener)) => Ok(listener),
+            // The failure says more.
+            Ok(None) => Err(Error::Filter(Errno::EINVAL)),
+            Err(source) => Err(Error::System {
+                operation: "pidfd_getfd",
+                source,
+            }),
+        }
+    }
+
+    /// Whether it has executed the command, or failed to.
+    pub(super) fn has_reported(&self) -> Result<bool, Error> {
+        self.child.has_reported(0).map_err(Error::system("poll"))
+    }
+
+    /// Ends the process, which was never released.
+    pub(super) fn abandon(self) {
+        let task = self.task();
+        drop(self);
+        while let Err(Errno::EINTR) = wait::wait_child(task) {}
+    }
+
     /// Why it did not execute the command. Call this only after the process ended without executing anything.
     pub(super) fn failure(self) -> Option<Error> {
         Some(match self.child.failure()? {
@@ -56,6 +85,49 @@ impl Launched {
             },
         })
     }
+}
+
+/// The command of a backend that doesn't trace it is about to run.
+pub(super) fn started(command: &Command, task: Task) {
+    (command.job).started(task, move |sender| {
+        proc::ancestors(sender).any(|ancestor| ancestor == task)
+    });
+}
+
+/// Releases the command of a backend that doesn't trace it, and waits for it in another thread. Meanwhile, `record` runs,
+/// with a pipe that becomes readable when the command has ended. Gives how the command ended; `None` if the recording
+/// must end first.
+pub(super) fn while_waiting(
+    command: &Command,
+    mut launched: Launched,
+    stop: &Stop,
+    record: impl FnOnce(&PipeReader) -> Result<(), Error>,
+) -> Result<Option<Exit>, Error> {
+    let task = launched.task();
+    started(command, task);
+    let exit = std::thread::scope(|scope| {
+        let (is_over, mut over) = std::io::pipe().map_err(Error::io("pipe"))?;
+        let waiter = std::thread::Builder::new().name("waiter".to_owned());
+        let waiter = waiter
+            .spawn_scoped(scope, move || {
+                let ended = launched.release().and_then(|()| match launched.failure() {
+                    None => wait_for(command, task, stop),
+                    Some(error) => {
+                        // It is gone, or about to be.
+                        let _ = wait::wait_child(task);
+                        Err(error)
+                    }
+                });
+                // The reader lives longer than this thread.
+                let _ = over.write_all(&[0]);
+                ended
+            })
+            .map_err(Error::io("starting a thread"))?;
+        record(&is_over)?;
+        panic::join(waiter.join())
+    });
+    command.job.ended();
+    exit
 }
 
 /// How the command ended; `None` if the recording must end first.

@@ -10,7 +10,9 @@ mod ebpf;
 mod interest;
 mod job;
 mod launch;
+mod listener;
 pub mod log;
+mod notify;
 mod proc;
 pub mod ptrace;
 pub mod signals;
@@ -30,6 +32,7 @@ pub use ebpf::{Ebpf, remove_cgroups};
 pub use interest::Interest;
 pub use job::Job;
 pub use log::{Follow, Log};
+pub use notify::Notify;
 pub use ptrace::Ptrace;
 pub use stop::{Interruptible, Stop};
 pub use target::{Command, Scope, Target, Until, is_container_init};
@@ -217,6 +220,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the backend failed before the command could start: another backend can still record it.
+    #[must_use]
+    pub fn is_before_start(&self) -> bool {
+        matches!(
+            self,
+            Error::Unavailable { .. }
+                | Error::Filter(_)
+                | Error::Task {
+                    operation: "PTRACE_SEIZE",
+                    ..
+                }
+        )
+    }
+
     /// Whether there was no workload: it failed to start, or was never seen.
     pub(crate) fn is_start_failure(&self) -> bool {
         matches!(

@@ -27,6 +27,10 @@ pub(super) struct Status {
     pub(super) no_new_privs: bool,
     /// `CAP_SYS_ADMIN`: a filter can be loaded without `no_new_privs`.
     pub(super) can_load_filters: bool,
+    /// `CAP_BPF`, which `CAP_SYS_ADMIN` includes.
+    can_load_ebpf: bool,
+    /// `CAP_PERFMON`, which `CAP_SYS_ADMIN` includes: eBPF programs may trace.
+    can_trace_kernel: bool,
     /// `CAP_SYS_PTRACE`: setuid programs get their privileges even when traced (ptrace(2), execve(2)).
     pub(super) can_trace_privileged: bool,
 }
@@ -34,6 +38,8 @@ pub(super) struct Status {
 /// Bits of `CapEff` (`linux/capability.h`).
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
 
 impl Status {
     /// Reads that of this process. Whatever can't be read counts as absent: the safe choice, which costs slower stops
@@ -47,7 +53,19 @@ impl Status {
             has_filter: value("Seccomp:") != Some("0"),
             no_new_privs: value("NoNewPrivs:") == Some("1"),
             can_load_filters: has(CAP_SYS_ADMIN),
+            can_load_ebpf: has(CAP_SYS_ADMIN) || has(CAP_BPF),
+            can_trace_kernel: has(CAP_SYS_ADMIN) || has(CAP_PERFMON),
             can_trace_privileged: has(CAP_SYS_PTRACE),
+        }
+    }
+
+    /// The capabilities for tracing with eBPF that are missing.
+    pub(super) fn missing_for_ebpf(self) -> Option<&'static str> {
+        match (self.can_load_ebpf, self.can_trace_kernel) {
+            (true, true) => None,
+            (false, true) => Some("CAP_BPF (or CAP_SYS_ADMIN)"),
+            (true, false) => Some("CAP_PERFMON (or CAP_SYS_ADMIN)"),
+            (false, false) => Some("CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)"),
         }
     }
 }

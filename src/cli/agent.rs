@@ -61,4 +61,8 @@ pub(crate) struct AgentArgs {
     /// Answer for the containers of the agent at the other end of stdin when it has ended
     #[arg(long, hide = true)]
     pub(crate) keeper: bool,
+
+    /// No agent will listen: the keeper answers to the end
+    #[arg(long, hide = true, requires = "keeper", conflicts_with = "socket")]
+    pub(crate) without_socket: bool,
 }

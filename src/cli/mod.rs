@@ -62,11 +62,18 @@ pub(crate) use self::values::{
 };
 pub(crate) use self::verify::VerifyArgs;
 
+const LONG_VERSION: &str = if cfg!(has_ebpf) {
+    concat!(env!("CARGO_PKG_VERSION"), " (with the ebpf backend)")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (without the ebpf backend)")
+};
+
 /// Record the system calls of a workload and write its minimal seccomp profile
 #[derive(Debug, Parser)]
 #[command(
     name = "sc-record",
     version,
+    long_version = LONG_VERSION,
     override_usage = "sc-record [OPTIONS] [--] CMD [ARG]...\n       sc-record [OPTIONS] --pid PID\n       sc-record [OPTIONS] --log-mode\n       sc-record VERB ...",
     subcommand_value_name = "VERB",
     subcommand_help_heading = "Verbs",

@@ -14,7 +14,7 @@ use super::values::duration;
 pub(crate) struct RecordArgs {
     /// Attach to a running process, with its threads and children, instead of starting CMD. Of a container's
     /// first process: everything in the container
-    #[arg(allow_negative_numbers = true, short, long, value_name = "PID", conflicts_with = "container", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(allow_negative_numbers = true, short, long, value_name = "PID", conflicts_with_all = ["container", "cgroup", "all"], value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
 
     #[command(flatten)]
@@ -48,8 +48,8 @@ pub(crate) struct RecordArgs {
     /// Program to run, and its arguments
     #[arg(
         value_name = "CMD",
-        required_unless_present_any = ["pid", "log_mode", "container"],
-        conflicts_with_all = ["pid", "comms", "exes", "duration", "idle"],
+        required_unless_present_any = ["pid", "log_mode", "container", "cgroup", "all"],
+        conflicts_with_all = ["pid", "comms", "exes", "cgroup", "all", "duration", "idle"],
         trailing_var_arg = true,
         value_hint = clap::ValueHint::CommandWithArguments
     )]
@@ -81,13 +81,16 @@ pub(crate) struct FollowArgs {
     #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) container: Option<String>,
 
-    /// End the recording after this time (90s, 10min)
-    #[arg(
-        long,
-        value_name = "TIME",
-        value_parser = duration,
-        requires = "log_mode"
-    )]
+    /// Record the processes in this cgroup and those below it: its directory, or its path from the root of the hierarchy
+    #[arg(long, value_name = "PATH", conflicts_with = "container", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) cgroup: Option<PathBuf>,
+
+    /// Record every process of the machine but this one: one recording per executable, with eBPF
+    #[arg(long, conflicts_with_all = ["container", "cgroup", "log_mode", "name", "recording", "output"])]
+    pub(crate) all: bool,
+
+    /// End the recording of what others started after this time (90s, 10min)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
 
     /// End the recording when no record has arrived for this time

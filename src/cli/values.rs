@@ -22,6 +22,9 @@ pub(crate) enum Backend {
     Ptrace,
     /// Count in the kernel with eBPF, without stopping the workload; needs `CAP_BPF` and `CAP_PERFMON`
     Ebpf,
+    /// Have every call wait for an answer (seccomp user notification); needs no privileges, and tracers
+    /// work inside
+    Notify,
     /// Let the kernel log every call and read its audit records; needs `CAP_AUDIT_READ` and `CAP_AUDIT_CONTROL`
     Log,
 }

@@ -1,6 +1,7 @@
 //! `sc-record agent`: records containers whose runtimes connect to a socket.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -17,16 +18,19 @@ use sc_record::recording::{Name, Run};
 use sc_record::session::{Observer, Session};
 use sc_record::syscall::Arch;
 
-use super::record::keep::Keep;
+use super::record::keep::one_of_many;
 use super::{exit_status, profile};
 use crate::cli::{AgentArgs, Destination, KeepArgs, Labels, Verbosity};
 use crate::ui::observation::say_notice;
-use crate::ui::summary::Say;
 
 pub(super) fn agent(args: &AgentArgs) -> anyhow::Result<u8> {
     if args.keeper {
         let agent = std::io::stdin().as_fd().try_clone_to_owned()?;
-        keep(agent, &args.socket).context("can't keep listeners")?;
+        keep(
+            agent,
+            Some(args.socket.as_path()).filter(|_| !args.without_socket),
+        )
+        .context("can't keep listeners")?;
         return Ok(exit_status::CLEAN);
     }
     anyhow::ensure!(
@@ -68,7 +72,8 @@ fn print_profile(args: &AgentArgs) -> anyhow::Result<()> {
 
 fn listen(args: &AgentArgs) -> anyhow::Result<()> {
     // First, since it would inherit blocked signals.
-    let (keeper, mut process) = start_keeper(&args.socket).context("can't start the keeper")?;
+    let (keeper, mut process) = start(&[OsStr::new("--socket"), args.socket.as_os_str()])
+        .context("can't start the keeper")?;
     let target = Target::Scope(Scope::Everything);
     let stop = Stop::new().context("can't handle signals")?;
     let signals = Signals::handle(&target, &stop).context("can't handle signals")?;
@@ -108,15 +113,19 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
     Ok(recorded?)
 }
 
-/// Starts the process that answers when this one has ended. It has its own process group, so that ^C in the terminal ends
-/// only the agent.
-fn start_keeper(socket: &Path) -> anyhow::Result<(Keeper, Child)> {
+/// Starts the process that answers for a command when this one has ended.
+pub(crate) fn start_keeper() -> std::io::Result<Keeper> {
+    start(&[OsStr::new("--without-socket")]).map(|(keeper, _)| keeper)
+}
+
+/// Starts a keeper. It has its own process group, so that ^C in the terminal ends only the recorder.
+fn start(options: &[&OsStr]) -> std::io::Result<(Keeper, Child)> {
     let (keeper, theirs) = Keeper::pair()?;
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("sc-record")
-        .args(["agent", "--keeper", "--socket"])
-        .arg(socket)
+        .args(["agent", "--keeper"])
+        .args(options)
         .process_group(0)
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null());
@@ -153,11 +162,7 @@ fn save(args: &AgentArgs, run: Run) {
         labels: Labels::default(),
         verbosity: args.verbosity,
     };
-    let saved = Keep::new(&keep_args, name).and_then(|keep| {
-        let added = keep.add(run, None)?;
-        keep.report(&added, Say::Text)
-    });
-    if let Err(error) = saved {
+    if let Err(error) = one_of_many(&keep_args, name, run) {
         say!("sc-record: error: container {container}: {error:#}");
     }
 }

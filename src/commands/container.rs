@@ -166,7 +166,7 @@ fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
     });
     let verbosity = args.keep.verbosity;
     let observation = Observation::prepare(&target, verbosity, When::Never)?;
-    let backends: [Box<dyn Backend>; 1] = [Box::new(Ebpf)];
+    let backends: [Box<dyn Backend>; 1] = [Box::new(Ebpf::default())];
     let record = |profile: &Profile| -> anyhow::Result<Run> {
         fs::write(&file, render(Format::Oci, profile)?)
             .with_context(|| format!("can't write {}", file.display()))?;

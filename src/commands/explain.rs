@@ -306,6 +306,24 @@ fn one_in_words(
     }
     let colon = if one.risk.why.is_empty() { "" } else { ": " };
     let _ = writeln!(text, "  risk: {}{colon}{}", one.risk.class, one.risk.why);
+    if one.name.starts_with("io_uring_") {
+        let runs = recording
+            .into_iter()
+            .flat_map(|recording| recording.runs.values());
+        let submitted: std::collections::BTreeSet<_> = runs
+            .flat_map(|run| run.io_uring.keys())
+            .map(ToString::to_string)
+            .collect();
+        let submitted: Vec<_> = submitted.into_iter().collect();
+        let carried_out = match &submitted[..] {
+            [] => "its operations".to_owned(),
+            some => format!("{}, which the workload submitted,", some.join(", ")),
+        };
+        let _ = writeln!(
+            text,
+            "  io_uring: {carried_out} go past seccomp; with io_uring_setup denied by ENOSYS, most programs use ordinary calls"
+        );
+    }
     let docker = match one.docker {
         ByDocker::Allowed => "allows it".to_owned(),
         ByDocker::Blocked => "blocks it".to_owned(),

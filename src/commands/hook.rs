@@ -173,7 +173,7 @@ fn record(args: &HookArgs, process: Task, files: &Files) -> anyhow::Result<()> {
     let stop = Stop::new().context("can't handle signals")?;
     let signals = Signals::handle(&target, &stop).context("can't handle signals")?;
     let session = Session {
-        backend: &Ebpf,
+        backend: &Ebpf { duration: None },
         target: &target,
         stop: &stop,
         journal: None,

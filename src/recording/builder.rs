@@ -175,6 +175,7 @@ impl RunBuilder {
                 tasks: None,
                 incomplete_because: BTreeSet::new(),
                 syscalls: BTreeMap::new(),
+                io_uring: BTreeMap::new(),
                 runtime: BTreeMap::new(),
                 not_observed: BTreeSet::new(),
             },
@@ -592,6 +593,15 @@ impl Sink for RunBuilder {
                 count,
                 first,
             } => self.counted(syscall, executable.as_deref(), count, first),
+            Event::Submitted {
+                operation, count, ..
+            } => {
+                if let (None, Some(journal)) = (self.run.io_uring.get(&operation), &self.journal) {
+                    journal.submitted(operation);
+                }
+                let submitted = self.run.io_uring.entry(operation).or_default();
+                *submitted = submitted.saturating_add(count);
+            }
             Event::Runtime { syscall, count } => {
                 let calls = self.run.runtime.entry(syscall).or_default();
                 *calls = calls.saturating_add(count);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::seen::earliest;
 use super::{MergeError, Recording, Run, RunId, Tally};
-use crate::syscall::Syscall;
+use crate::syscall::{Operation, Syscall};
 
 /// The runs of a recording that were folded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,24 +107,38 @@ impl FoldedSeen {
 }
 
 impl Recording {
-    /// Folds each run that has no call, no call of a container runtime and no reason of incompleteness which is new against all runs before it, in the
-    /// order of their ids. Estimates, profile and incompleteness stay the same.
+    /// Folds each run that has no call, no call of a container runtime, no operation of `io_uring` and no reason of
+    /// incompleteness which is new against all runs before it, in the order of their ids. Estimates, profile and incompleteness stay the same.
     pub fn compact(&mut self) {
         let (mut calls, mut reasons) = (BTreeSet::new(), BTreeSet::new());
         // Folded runs don't keep these: a run before them has them.
         let (mut runtime, mut not_observed) =
             (BTreeSet::<Syscall>::new(), BTreeSet::<Syscall>::new());
+        let mut operations = BTreeSet::<Operation>::new();
         let mut folded = Vec::new();
         for (id, of_run) in self.calls_by_run() {
-            let known = calls.len() + reasons.len() + runtime.len() + not_observed.len();
+            let known = [
+                calls.len(),
+                reasons.len(),
+                runtime.len(),
+                not_observed.len(),
+                operations.len(),
+            ];
             calls.extend(of_run);
             let run = self.runs.get(&id);
             if let Some(run) = run {
                 reasons.extend(&run.incomplete_because);
                 runtime.extend(run.runtime.keys());
                 not_observed.extend(&run.not_observed);
+                operations.extend(run.io_uring.keys());
             }
-            let all = calls.len() + reasons.len() + runtime.len() + not_observed.len();
+            let all = [
+                calls.len(),
+                reasons.len(),
+                runtime.len(),
+                not_observed.len(),
+                operations.len(),
+            ];
             // Folded runs don't keep values of arguments.
             let folds = |run: &Run| run.syscalls.values().all(|tally| tally.args.is_empty());
             if run.is_some_and(folds) && all == known {

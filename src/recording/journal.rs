@@ -16,7 +16,7 @@ use super::schema::whole_ms;
 use super::{Folded, Name, Recording, Run, RunId, Tally};
 use crate::atomic_file::{Error, JournalFile, Place};
 use crate::sys::signal;
-use crate::syscall::Syscall;
+use crate::syscall::{Operation, Syscall};
 
 /// How long what is new is collected before it is written.
 const BATCH: Duration = Duration::from_millis(250);
@@ -52,6 +52,10 @@ enum Entry {
         syscall: Syscall,
         first_ms: Option<u64>,
         executable: Option<PathBuf>,
+    },
+    Submitted {
+        id: RunId,
+        operation: Operation,
     },
     Lost {
         id: RunId,
@@ -148,6 +152,12 @@ impl RunJournal {
             first_ms: first.map(whole_ms),
             executable: executable.map(Path::to_owned),
         });
+    }
+
+    /// An operation of `io_uring` is new.
+    pub(super) fn submitted(&self, operation: Operation) {
+        let id = self.id;
+        let _ = self.sender.send(Entry::Submitted { id, operation });
     }
 
     /// There is a new reason why calls may be missing.
@@ -251,6 +261,11 @@ impl Batch<'_> {
                     tally.executables.extend(executable);
                 }
             }
+            Entry::Submitted { id, operation } => {
+                if let Some(run) = self.of(id) {
+                    run.io_uring.insert(operation, 1);
+                }
+            }
             Entry::Lost { id, why } => {
                 if let Some(run) = self.of(id) {
                     run.incomplete_because.insert(why);
@@ -327,6 +342,7 @@ fn add(runs: &mut BTreeMap<RunId, Run>, new: Run) {
     run.duration = run.duration.max(new.duration);
     run.aggregated |= new.aggregated;
     run.lower_bounds |= new.lower_bounds;
+    run.io_uring.extend(new.io_uring);
     run.incomplete_because.extend(new.incomplete_because);
     for (syscall, tally) in new.syscalls {
         match run.syscalls.get_mut(&syscall) {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::syscall::Syscall;
+use crate::syscall::{Operation, Syscall};
 
 /// The identity of a run, unique over all machines: a version 7 UUID (RFC 9562), so that ids sort by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,6 +126,8 @@ pub struct Run {
     pub incomplete_because: BTreeSet<String>,
     /// What was called.
     pub syscalls: BTreeMap<Syscall, Tally>,
+    /// What was submitted to `io_uring`, and how often. Only the ebpf backend sees it.
+    pub io_uring: BTreeMap<Operation, u64>,
     /// What the container runtime called under the workload's filter before it executed the program, and how often.
     pub runtime: BTreeMap<Syscall, u64>,
     /// Calls that were allowed without being recorded. The workload may have made them.

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::{ArgumentValues, Exit, Folded, Name, Recording, Run, RunId, Tally, ValueTally};
-use crate::syscall::{Arch, Syscall};
+use crate::syscall::{Arch, Operation, Syscall};
 
 /// Any recording, with up to 4 runs, some of which may be folded.
 pub(crate) fn recording() -> impl Strategy<Value = Recording> {
@@ -66,11 +66,13 @@ fn run() -> impl Strategy<Value = Run> {
         1 => Just(BTreeSet::from(["lost".to_owned()])),
     ];
     let reasons = (reasons, any::<bool>(), any::<bool>());
-    let container = (
+    let operation = any::<u8>().prop_map(Operation);
+    let beside = (
+        btree_map(operation, 1..=u64::MAX, 0..3),
         btree_map(syscall(), 1..=u64::MAX, 0..3),
         btree_set(syscall(), 0..3),
     );
-    let syscalls = (btree_map(syscall(), tally(), 0..6), container);
+    let syscalls = (btree_map(syscall(), tally(), 0..6), beside);
     (
         identity,
         texts,
@@ -90,7 +92,7 @@ fn run() -> impl Strategy<Value = Run> {
                 argv,
                 (exit, no_new_privs, tasks),
                 (incomplete_because, aggregated, lower_bounds),
-                (syscalls, (runtime, not_observed)),
+                (syscalls, (io_uring, runtime, not_observed)),
             )| Run {
                 id: RunId(uuid::Uuid::from_u128(id)),
                 started: SystemTime::UNIX_EPOCH + Duration::from_millis(started_ms),
@@ -109,6 +111,7 @@ fn run() -> impl Strategy<Value = Run> {
                 tasks,
                 incomplete_because,
                 syscalls,
+                io_uring,
                 runtime,
                 not_observed,
             },

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::exec::Image;
 use super::inherited;
-use super::seccomp::LoadFilter;
+use super::pidfd;
+use super::seccomp::{LoadFilter, notify_flags};
 use crate::event::Task;
 
 /// A classic BPF program for seccomp(2), and whether `no_new_privs` must be set to load it.
@@ -17,12 +19,15 @@ use crate::event::Task;
 pub(crate) struct Filter {
     pub(crate) program: Vec<libc::sock_filter>,
     pub(crate) no_new_privs: bool,
+    /// Its listener goes to the parent ([`Child::listener`]).
+    pub(crate) listener: bool,
 }
 
 /// A child that waits to be released.
 pub(crate) struct Child {
     pub(crate) task: Task,
-    gate: File,
+    /// Until the release.
+    gate: Option<File>,
     report: File,
 }
 
@@ -38,7 +43,40 @@ pub(crate) enum Failure {
 impl Child {
     /// Lets the child load its filter and exec.
     pub(crate) fn release(&mut self) -> std::io::Result<()> {
-        self.gate.write_all(&[1])
+        match self.gate.take() {
+            Some(mut gate) => gate.write_all(&[1]),
+            None => Ok(()),
+        }
+    }
+
+    /// The listener of the filter of a released child. Until its calls are answered, the child waits in execve(2).
+    /// `Ok(None)`: it failed to load the filter, or died.
+    pub(crate) fn listener(&mut self) -> nix::Result<Option<OwnedFd>> {
+        let process = pidfd::open(self.task.0)?;
+        let mut message = [0; 5];
+        if self.report.read_exact(&mut message).is_err() {
+            return Ok(None);
+        }
+        let [_, number @ ..] = message;
+        let number = i32::from_ne_bytes(number);
+        loop {
+            match pidfd::descriptor_of(&process, number) {
+                Ok(listener) => return Ok(Some(listener)),
+                Err(Errno::EBADF) if self.has_reported(1)? => return Ok(None),
+                // Not yet loaded.
+                Err(Errno::EBADF) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Whether the child has executed the program, failed to, or died, after this many milliseconds at the latest.
+    pub(crate) fn has_reported(&self, milliseconds: u16) -> nix::Result<bool> {
+        let mut fds = [PollFd::new(self.report.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(milliseconds)) {
+            Err(Errno::EINTR) => Ok(false),
+            ready => Ok(ready? > 0),
+        }
     }
 
     /// Why the child did not become the workload; `None` if it did. Blocks until the child executes the program or
@@ -56,6 +94,7 @@ impl Child {
     }
 }
 
+const STEP_LISTENER: u8 = 0;
 const STEP_FILTER: u8 = 1;
 const STEP_EXEC: u8 = 2;
 
@@ -83,7 +122,7 @@ pub(crate) fn spawn(image: &Image, filter: Option<&Filter>) -> nix::Result<Child
         }
         pid => Ok(Child {
             task: Task(pid),
-            gate: File::from(gate_write),
+            gate: Some(File::from(gate_write)),
             report: File::from(report_read),
         }),
     }
@@ -99,14 +138,16 @@ pub(super) fn above_standard(fd: &OwnedFd) -> nix::Result<OwnedFd> {
 /// The child. Async-signal-safe.
 fn child(image: &Image, filter: Option<&Filter>, gate: RawFd, report: RawFd) -> ! {
     inherited::restore();
-    let fail = |step: u8| -> ! {
+    let say = |step: u8, number: i32| {
         let mut message = [step; 5];
-        message[1..].copy_from_slice(&Errno::last_raw().to_ne_bytes());
-        // SAFETY: the buffer is valid; _exit ends the child without running the parent's handlers.
-        unsafe {
-            libc::write(report, message.as_ptr().cast(), message.len());
-            libc::_exit(127)
-        }
+        message[1..].copy_from_slice(&number.to_ne_bytes());
+        // SAFETY: the buffer is valid.
+        unsafe { libc::write(report, message.as_ptr().cast(), message.len()) };
+    };
+    let fail = |step: u8| -> ! {
+        say(step, Errno::last_raw());
+        // SAFETY: _exit ends the child without running the parent's handlers.
+        unsafe { libc::_exit(127) }
     };
     let mut byte = 0u8;
     loop {
@@ -120,9 +161,19 @@ fn child(image: &Image, filter: Option<&Filter>, gate: RawFd, report: RawFd) -> 
         }
     }
     if let Some(filter) = filter {
+        let mut flags = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+        if filter.listener {
+            flags |= notify_flags();
+            // The kernel takes the lowest free number. Once the filter is loaded, saying it would wait for an answer.
+            // SAFETY: the calls take and give numbers.
+            let next = unsafe { libc::dup(report) };
+            // SAFETY: as above.
+            unsafe { libc::close(next) };
+            say(STEP_LISTENER, next);
+        }
         let filter = LoadFilter {
             program: &filter.program,
-            flags: libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            flags,
             no_new_privs: filter.no_new_privs,
         };
         if filter.load().is_err() {

@@ -65,6 +65,41 @@ impl LoadFilter<'_> {
     }
 }
 
+/// The flags for a filter with a listener, as far as the kernel has them. Async-signal-safe.
+pub(super) fn notify_flags() -> libc::c_ulong {
+    let killable =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: without a program, the kernel looks at the flags only: EFAULT if it knows them, EINVAL if not.
+    let tried = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            killable,
+            std::ptr::null::<libc::sock_fprog>(),
+        )
+    };
+    match (tried, Errno::last()) {
+        (-1, Errno::EINVAL) => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+        _ => killable,
+    }
+}
+
+/// Tries whether a filter with a listener can be loaded here, in a thread that ends with it. It must allow every call.
+pub(crate) fn try_listener(program: &[libc::sock_filter], no_new_privs: bool) -> nix::Result<()> {
+    let filter = LoadFilter {
+        program,
+        flags: notify_flags(),
+        no_new_privs,
+    };
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| filter.load().map_err(LoadError::errno));
+        let fd = thread.join().unwrap_or(Err(Errno::EIO))?;
+        // SAFETY: the kernel has just made the descriptor, and nothing else has it.
+        unsafe { libc::close(fd) };
+        Ok(())
+    })
+}
+
 /// Names the calling thread (at most 15 bytes), loads a filter, and calls getppid(2). The thread keeps the filter, the name and
 /// `no_new_privs`, so it should end soon.
 pub(crate) fn getppid_under_filter(name: &CStr, filter: &[libc::sock_filter]) -> nix::Result<()> {

@@ -380,6 +380,7 @@ impl Sink for Verifier<'_> {
             Event::Arguments { .. }
             | Event::Outcome { .. }
             | Event::Runtime { .. }
+            | Event::Submitted { .. }
             | Event::Calls { .. }
             | Event::Counted { .. }
             | Event::Clock { .. }

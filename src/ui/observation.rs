@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::time::Duration;
 
 use anyhow::Context;
 use sc_record::backend::log::{AuditReading, AuditSource};
 use sc_record::backend::signals::Signals;
 use sc_record::backend::{
-    Backend, Choice, Command, Ebpf, Interest, Log, Notice, Ptrace, Stop, Target, Unavailable, Until,
+    Backend, Choice, Command, Ebpf, Error, Interest, Log, Notice, Notify, Ptrace, Stop, Target,
+    Unavailable, Until,
 };
 use sc_record::command::find_executable;
 use sc_record::event::Event;
@@ -52,22 +54,65 @@ impl<'a> Observation<'a> {
         journal: Option<&Journal>,
         on_event: &mut (dyn FnMut(&Event) + Send),
     ) -> anyhow::Result<Run> {
-        let backend = self.choose(backends)?;
-        let show = !self.verbosity.quiet;
-        let progress = show.then(|| Progress::start(self.progress)).flatten();
-        let session = Session {
-            backend,
-            target: self.target,
-            stop: &self.stop,
-            journal,
-        };
-        let run = session.record(&mut TerminalObserver {
-            progress: progress.as_ref(),
-            verbosity: self.verbosity,
-            on_event,
-        });
-        self.signals.recorded();
-        Ok(run?)
+        self.with_backend(backends, journal, on_event, &mut |session, observer| {
+            session.record(observer)
+        })
+    }
+
+    /// Records a target of many workloads, and passes on each run when it ends.
+    pub(crate) fn record_each(
+        &self,
+        backends: &[Box<dyn Backend>],
+        each: &mut (dyn FnMut(Run) + Send),
+    ) -> anyhow::Result<()> {
+        self.with_backend(backends, None, &mut |_| {}, &mut |session, observer| {
+            session.record_each(observer, each)
+        })
+    }
+
+    fn with_backend<R>(
+        &self,
+        mut backends: &[Box<dyn Backend>],
+        journal: Option<&Journal>,
+        on_event: &mut (dyn FnMut(&Event) + Send),
+        record: &mut dyn FnMut(&Session<'_>, &mut TerminalObserver<'_>) -> Result<R, Error>,
+    ) -> anyhow::Result<R> {
+        loop {
+            let backend = self.choose(backends)?;
+            let show = !self.verbosity.quiet;
+            let progress = show.then(|| Progress::start(self.progress)).flatten();
+            let session = Session {
+                backend,
+                target: self.target,
+                stop: &self.stop,
+                journal,
+            };
+            let mut observer = TerminalObserver {
+                progress: progress.as_ref(),
+                verbosity: self.verbosity,
+                on_event,
+            };
+            let recorded = record(&session, &mut observer);
+            // Probing can't foresee every failure.
+            let rest = backends
+                .iter()
+                .position(|each| each.name() == backend.name());
+            let rest = &backends[rest.map_or(backends.len(), |index| index + 1)..];
+            match recorded {
+                Err(error) if error.is_before_start() && !rest.is_empty() => {
+                    let error = anyhow::Error::new(error);
+                    let name = backend.name();
+                    say!(
+                        "sc-record: warning: {name} failed to start, trying the next backend: {error:#}"
+                    );
+                    backends = rest;
+                }
+                recorded => {
+                    self.signals.recorded();
+                    return Ok(recorded?);
+                }
+            }
+        }
     }
 
     /// Whether the target is to be recorded once more: no signal asked for the end.
@@ -162,9 +207,11 @@ impl Observer for TerminalObserver<'_> {
     }
 }
 
-/// The backends that may record a command or a process, in order of preference.
+/// The backends that may record a target, in order of preference. ARCHITECTURE.md has the reasons.
 pub(crate) fn backends(
     args: &ObserveArgs,
+    target: &Target,
+    duration: Option<Duration>,
     known: BTreeSet<Syscall>,
     interest: Option<&Interest>,
 ) -> Vec<Box<dyn Backend>> {
@@ -182,7 +229,16 @@ pub(crate) fn backends(
         }));
     }
     if wanted(cli::Backend::Ebpf) {
-        backends.push(Box::new(Ebpf));
+        backends.push(Box::new(Ebpf { duration }));
+    }
+    if !matches!(target, Target::Command(_)) {
+        // Others stop each task of a running process twice per call, or can't record it.
+        backends.reverse();
+    }
+    if wanted(cli::Backend::Notify) {
+        backends.push(Box::new(Notify {
+            keep: crate::commands::start_keeper,
+        }));
     }
     if wanted(cli::Backend::Log) {
         backends.push(Box::new(Log {

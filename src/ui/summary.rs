@@ -124,6 +124,7 @@ impl<'a> Summary<'a> {
                 )
             });
         }
+        lines.extend(io_uring(self.run));
         if !self.run.runtime.is_empty() {
             lines.push(format!(
                 "the runtime made {} before the program was executed",
@@ -179,12 +180,35 @@ impl<'a> Summary<'a> {
             "duration_ms": u64::try_from(self.run.duration.as_millis()).unwrap_or(u64::MAX),
             "earlier_runs": self.earlier_runs,
             "new": self.new.iter().map(|syscall| json!({"arch": syscall.arch.name(), "syscall": syscall.to_string()})).collect::<Vec<_>>(),
+            "io_uring": self.run.io_uring.iter().map(|(operation, count)| (operation.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "not_observed": self.not_observed(),
             "complete": self.run.is_complete(),
             "incomplete_because": self.run.incomplete_because,
             "files": files,
         })
     }
+}
+
+/// What the workload did through `io_uring`, past seccomp.
+fn io_uring(run: &Run) -> Option<String> {
+    let made = |name| {
+        run.syscalls
+            .keys()
+            .any(|call| call.name().as_deref() == Some(name))
+    };
+    if !run.io_uring.is_empty() {
+        let operations = run.io_uring.iter();
+        let operations = operations.map(|(operation, n)| format!("{operation} ({n})"));
+        let operations: Vec<_> = operations.collect();
+        return Some(format!(
+            "io_uring carried out {}: seccomp does not see these operations",
+            operations.join(", ")
+        ));
+    }
+    // Most use of it is by libraries that only try.
+    (made("io_uring_enter")).then(|| {
+        "io_uring was used: seccomp does not see its operations, and --backend ebpf records them".to_owned()
+    })
 }
 
 fn list(syscalls: &BTreeSet<Syscall>) -> String {

@@ -1,32 +1,18 @@
 //! One container: its notifications become events.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-
-use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use super::NAME_LABEL;
 use super::hand_over::{Config, HandOver, image};
+use crate::backend::listener::callers::{Call, Callers, Sink, Special};
 use crate::backend::proc;
 use crate::backend::{RunEnd, Workload};
 use crate::event::{Event, Task};
-use crate::syscall::{Arch, Syscall};
-
-/// The number of tasks at which dead ones are removed: a killed task makes no exit(2).
-const FEW_TASKS: usize = 1024;
-
-/// Receives the events.
-type Sink<'a> = &'a mut dyn FnMut(Event);
 
 pub(super) struct Container {
     phase: Phase,
-    no_new_privs: bool,
-    /// The living tasks that made a call, with their processes.
-    tasks: HashMap<Task, Task, FxBuildHasher>,
-    /// The number of tasks at which dead ones are removed next.
-    limit: usize,
-    /// Tasks whose latest call was execve(2), and the leaders of their processes.
-    executing: FxHashSet<Task>,
+    callers: Callers,
     /// Losses that are known from the start.
     lost: Vec<String>,
 }
@@ -42,30 +28,6 @@ enum Phase {
     },
     Workload,
 }
-
-/// The calls that create or end programs and tasks.
-struct Special {
-    exec: BTreeSet<Syscall>,
-    exit: BTreeSet<Syscall>,
-    exit_group: BTreeSet<Syscall>,
-}
-
-static SPECIAL: std::sync::LazyLock<Special> = std::sync::LazyLock::new(|| {
-    let named = |names: &[&str]| {
-        let arches = Arch::ALL.iter().copied();
-        let on = |arch| {
-            names
-                .iter()
-                .filter_map(move |n| Syscall::from_name(arch, n))
-        };
-        arches.flat_map(on).collect()
-    };
-    Special {
-        exec: named(&["execve", "execveat"]),
-        exit: named(&["exit"]),
-        exit_group: named(&["exit_group"]),
-    }
-});
 
 impl Container {
     pub(super) fn new(hand_over: &HandOver) -> (Container, Workload) {
@@ -110,10 +72,7 @@ impl Container {
             } else {
                 Phase::Runtime
             },
-            no_new_privs: false,
-            tasks: HashMap::default(),
-            limit: FEW_TASKS,
-            executing: FxHashSet::default(),
+            callers: Callers::default(),
             lost,
         };
         let workload = Workload {
@@ -133,16 +92,14 @@ impl Container {
     }
 
     /// A task enters a call, and waits for the agent.
-    pub(super) fn entered(&mut self, thread: i32, arch: u32, nr: i32, sink: Sink<'_>) {
-        let task = Task(thread);
-        let Some(syscall) = Syscall::from_audit(arch, nr) else {
-            let why = format!("calls of an unknown ABI ({arch:#x}) were made");
-            return sink(Event::Lost {
-                count: Some(1),
-                why,
-            });
+    pub(super) fn entered(&mut self, call: &Call<'_>, sink: Sink<'_>) {
+        let (task, syscall) = (call.task, call.syscall);
+        let execs = call.special == Some(Special::Exec);
+        let by = |task| Event::Syscall {
+            task,
+            syscall,
+            site: None,
         };
-        let execs = SPECIAL.exec.contains(&syscall);
         match self.phase {
             Phase::Workload => {}
             Phase::Runtime if execs => {
@@ -150,12 +107,8 @@ impl Container {
                 let image = proc::image_of(process);
                 self.phase = Phase::Execs { process, image };
                 // It counts as the workload's first call, as with every backend.
-                self.tasks.insert(process, process);
-                return sink(Event::Syscall {
-                    task: process,
-                    syscall,
-                    site: None,
-                });
+                self.callers.expect(process);
+                return sink(by(process));
             }
             Phase::Runtime => return sink(Event::Runtime { syscall, count: 1 }),
             Phase::Execs { process, image } => {
@@ -166,11 +119,7 @@ impl Container {
                 };
                 if !is_executed && execs {
                     // A signal interrupted it, or it failed and another path is tried.
-                    return sink(Event::Syscall {
-                        task: process,
-                        syscall,
-                        site: None,
-                    });
+                    return sink(by(process));
                 }
                 if !is_executed {
                     if task == process {
@@ -180,59 +129,10 @@ impl Container {
                     return sink(Event::Runtime { syscall, count: 1 });
                 }
                 self.phase = Phase::Workload;
-                self.executing.insert(process);
+                self.callers.executed(process);
             }
         }
-        self.workload_entered(task, syscall, execs, sink);
-    }
-
-    fn workload_entered(&mut self, task: Task, syscall: Syscall, execs: bool, sink: Sink<'_>) {
-        let is_new = !self.tasks.contains_key(&task);
-        if is_new || (!self.executing.is_empty() && self.executing.remove(&task)) {
-            if is_new {
-                self.forget_the_dead(sink);
-                let process = proc::process_of(task).unwrap_or(task);
-                self.tasks.insert(task, process);
-            }
-            self.no_new_privs |= proc::has_no_new_privs(task) == Some(true);
-            let executable = proc::executable_of(task);
-            sink(Event::Exec { task, executable });
-        }
-        sink(Event::Syscall {
-            task,
-            syscall,
-            site: None,
-        });
-        if execs {
-            let process = self.tasks.get(&task).copied();
-            self.executing
-                .extend([Some(task), process].into_iter().flatten());
-        } else if SPECIAL.exit.contains(&syscall) {
-            self.tasks.remove(&task);
-            sink(Event::Exit { task });
-        } else if SPECIAL.exit_group.contains(&syscall) {
-            let process = self.tasks.get(&task).copied().unwrap_or(task);
-            self.forget(sink, |_, of| of == process);
-        }
-    }
-
-    fn forget(&mut self, sink: Sink<'_>, is_gone: impl Fn(Task, Task) -> bool) {
-        let executing = &mut self.executing;
-        self.tasks.retain(|&task, &mut process| {
-            let gone = is_gone(task, process);
-            if gone {
-                executing.remove(&task);
-                sink(Event::Exit { task });
-            }
-            !gone
-        });
-    }
-
-    fn forget_the_dead(&mut self, sink: Sink<'_>) {
-        if self.tasks.len() >= self.limit {
-            self.forget(sink, |task, _| proc::is_gone(task));
-            self.limit = FEW_TASKS.max(2 * self.tasks.len());
-        }
+        self.callers.entered(call, sink);
     }
 
     pub(super) fn end(&mut self, sink: Sink<'_>) -> RunEnd {
@@ -242,7 +142,7 @@ impl Container {
         }
         RunEnd {
             exit: None,
-            no_new_privs: self.no_new_privs,
+            no_new_privs: self.callers.no_new_privs,
         }
     }
 }

@@ -1,15 +1,16 @@
 //! The message of a runtime: the container process state and the listener's descriptor.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSliceMut, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sockopt};
+use nix::sys::socket::{getsockopt, sockopt};
 use serde::Deserialize;
 
+use crate::backend::listener::keeper::receive;
 use crate::backend::proc;
 use crate::event::Task;
 use crate::syscall::{Arch, Syscall};
@@ -22,9 +23,6 @@ const MAX_CONFIG: u64 = 32 << 20;
 
 /// The specification's name for the descriptor.
 const SECCOMP_FD: &str = "seccompFd";
-
-/// The field that marks a container that another agent recorded before.
-pub(super) const RESUMED: &str = "scRecordResumed";
 
 /// A runtime that is handing over a container.
 pub(super) struct Connection {
@@ -135,26 +133,6 @@ impl Connection {
             runtime: self.runtime.take(),
         })
     }
-}
-
-/// Receives a message by recvmsg(2): its bytes and its descriptors.
-pub(super) fn receive(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-) -> nix::Result<(usize, Vec<OwnedFd>)> {
-    /// More than the specification defines. The kernel closes the excess.
-    const DESCRIPTORS: usize = 16;
-    let mut space = nix::cmsg_space!([i32; DESCRIPTORS]);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-    let mut descriptors = Vec::new();
-    for message in received.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = message {
-            descriptors.extend(fds.into_iter().map(crate::sys::notify::received));
-        }
-    }
-    Ok((received.bytes, descriptors))
 }
 
 impl HandOver {

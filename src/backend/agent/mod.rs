@@ -12,7 +12,6 @@
 
 mod container;
 mod hand_over;
-mod keeper;
 
 use std::collections::HashMap;
 use std::fs::{self, Permissions};
@@ -29,13 +28,14 @@ use rustc_hash::FxBuildHasher;
 
 use self::container::Container;
 use self::hand_over::{Connection, Progress};
-pub use self::keeper::{Keeper, keep};
+use super::listener::callers::Call;
+pub use super::listener::keeper::{Keeper, keep};
 use super::{
     Backend, Collector, Detail, Error, Notice, Promise, RunEnd, Scope, Stop, Target, Unavailable,
     WorkloadId,
 };
 use crate::event::Event;
-use crate::sys::notify;
+use crate::sys::notify::{self, Slot, Slots};
 
 /// The name of this backend in recordings.
 const NAME: &str = "agent";
@@ -84,6 +84,12 @@ impl Backend for Agent {
             return Err(Error::Unavailable { backend, source });
         }
         let socket = Socket::bind(&self.socket)?;
+        let mut slots = Slots::new().map_err(Error::system("memfd_create"))?;
+        if let Some(keeper) = &self.keeper {
+            let shared = keeper.share(&slots);
+            shared.map_err(Error::io("sending memory to the keeper"))?;
+        }
+        let [slot, ..] = slots.each();
         let mut agent = Listening {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
                 .map_err(Error::system("epoll_create1"))?,
@@ -91,6 +97,7 @@ impl Backend for Agent {
             next: FIRST_CLIENT,
             keeper: self.keeper.as_ref(),
             keeper_failed: AtomicBool::new(false),
+            slot,
         };
         agent.watch(&socket.listener, SOCKET)?;
         agent.watch(stop, STOP)?;
@@ -161,6 +168,7 @@ struct Listening<'a> {
     next: u64,
     keeper: Option<&'a Keeper>,
     keeper_failed: AtomicBool,
+    slot: Slot<'a>,
 }
 
 impl Listening<'_> {
@@ -223,7 +231,7 @@ impl Listening<'_> {
         match self.clients.get_mut(&id) {
             Some(Client::Container(listener, container)) => {
                 if flags.contains(EpollFlags::EPOLLIN) {
-                    answer(listener, container, &mut |event| {
+                    answer(listener, &mut self.slot, container, &mut |event| {
                         collector.event(WorkloadId(id), event);
                     });
                 } else if flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
@@ -300,15 +308,17 @@ impl Listening<'_> {
 }
 
 /// Counts the next call of a container, and lets it go on.
-fn answer(listener: &OwnedFd, container: &mut Container, sink: &mut dyn FnMut(Event)) {
+fn answer(
+    listener: &OwnedFd,
+    slot: &mut Slot<'_>,
+    container: &mut Container,
+    sink: &mut dyn FnMut(Event),
+) {
     // ENOENT: the call was interrupted before it was executed. If it restarts, there is a new notification.
-    if let Ok(notification) = notify::receive(listener.as_fd()) {
-        container.entered(
-            notification.thread,
-            notification.arch,
-            notification.nr,
-            sink,
-        );
+    if let Ok(notification) = notify::receive(listener.as_fd(), slot) {
+        if let Some(call) = Call::of(listener.as_fd(), notification, sink) {
+            container.entered(&call, sink);
+        }
         let _ = notify::go_on(listener.as_fd(), notification);
     }
 }

@@ -29,6 +29,8 @@ pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<CgroupKey>> {
         let mut directories = Vec::new();
         match scope {
             Scope::Cgroup(path) => {
+                // The user may give the directory instead.
+                let path = path.strip_prefix(&hierarchy.root).unwrap_or(path);
                 let path = path.strip_prefix("/").unwrap_or(path);
                 directories.push(hierarchy.root.join(path));
             }

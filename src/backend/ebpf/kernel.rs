@@ -10,15 +10,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, PerCpuHashMap, RingBuf};
+use aya::maps::{
+    Array, HashMap as BpfHashMap, Map, MapData, MapError, MapType, PerCpuHashMap, RingBuf,
+};
 use aya::programs::{BtfTracePoint, Iter, Program, ProgramError};
+use aya::sys::is_map_supported;
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use nix::time::{ClockId, clock_gettime};
 
 use super::cgroups::CgroupKey;
-use crate::backend::{Unavailable, proc};
+use crate::backend::proc::{self, Status};
+use crate::backend::{Unavailable, chain};
 use crate::event::{Event, Sink, Task};
-use crate::syscall::{Arch, Syscall};
+use crate::panic;
+use crate::syscall::{Arch, Operation, Syscall};
 
 /// The programs as clang made them of `record.bpf.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/record.bpf.o"));
@@ -39,6 +44,9 @@ const ENTERING: u32 = 4;
 const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::X86];
 #[cfg(target_arch = "aarch64")]
 const ARCHES: [Arch; 2] = [Arch::Aarch64, Arch::Arm];
+
+/// `ABI_IO_URING`: an operation of `io_uring`, whose number is its opcode.
+const IO_URING: u32 = 8;
 
 /// Which tasks the recording begins with.
 #[derive(Clone, Debug)]
@@ -61,6 +69,8 @@ pub(super) struct Inside {
     pub(super) pid_namespace: Option<u32>,
     /// The container's program is not executed yet: who enters before that is a container runtime.
     pub(super) enters: bool,
+    /// Tasks that are moved out of the cgroups are no longer in scope.
+    pub(super) leaves: bool,
 }
 
 /// The maximum length of the text that is searched in names of cgroups: the length of an id.
@@ -102,9 +112,6 @@ const OVERWRITTEN: usize = 3;
 impl Kernel {
     /// Loads the programs, attaches them, and takes the tasks of the scope into it.
     pub(super) fn load(begin: &Begin) -> Result<Kernel, Unavailable> {
-        let btf = Btf::from_sys_fs().map_err(|_| {
-            Unavailable::Feature("type information (BTF, /sys/kernel/btf/vmlinux)".to_owned())
-        })?;
         let (root, inside) = match begin {
             Begin::Waiting(task) | Begin::Running(task) => {
                 (task.0.cast_unsigned(), &Inside::default())
@@ -116,18 +123,27 @@ impl Kernel {
         let pid_namespace = inside.pid_namespace.unwrap_or_default();
         let own_mounts = namespace_of(proc::myself(), "mnt").unwrap_or_default();
         let enters = u8::from(inside.enters);
-        let mut loader = EbpfLoader::new();
-        loader
-            .btf(Some(&btf))
-            .allow_unsupported_maps()
-            .override_global("root", &root, true)
-            .override_global("root_is_waiting", &is_waiting, true)
-            .override_global("pid_namespace", &pid_namespace, true)
-            .override_global("own_mounts", &own_mounts, true)
-            .override_global("begins_entering", &enters, true)
-            .override_global("places", &places[..], true)
-            .override_global("last_place", &last_place, true);
-        let mut ebpf = loader.load(OBJECT).map_err(of_loading)?;
+        let leaves = u8::from(inside.leaves);
+        let recorder = std::process::id();
+        // The loader parses the kernel's types for itself, which takes most of the time.
+        let (btf, ebpf) = std::thread::scope(|scope| {
+            let btf = scope.spawn(Btf::from_sys_fs);
+            let ebpf = EbpfLoader::new()
+                .allow_unsupported_maps()
+                .override_global("root", &root, true)
+                .override_global("root_is_waiting", &is_waiting, true)
+                .override_global("recorder", &recorder, true)
+                .override_global("pid_namespace", &pid_namespace, true)
+                .override_global("own_mounts", &own_mounts, true)
+                .override_global("begins_entering", &enters, true)
+                .override_global("tasks_leave", &leaves, true)
+                .override_global("places", &places[..], true)
+                .override_global("last_place", &last_place, true)
+                .load(OBJECT);
+            (panic::join(btf.join()), ebpf)
+        });
+        let btf = btf.map_err(|_| no_btf())?;
+        let mut ebpf = ebpf.map_err(of_loading)?;
 
         let mut in_scope: BpfHashMap<_, CgroupKey, u8> =
             BpfHashMap::try_from(take(&mut ebpf, "cgroups")?).map_err(of_map)?;
@@ -151,6 +167,15 @@ impl Kernel {
             let program: &mut BtfTracePoint = named(&mut ebpf, program)?;
             program.load(tracepoint, &btf).map_err(of_program)?;
             program.attach().map_err(of_program)?;
+        }
+        let program: &mut BtfTracePoint = named(&mut ebpf, "submitted")?;
+        match program.load("io_uring_submit_req", &btf) {
+            // It had another name before Linux 6.3, and without CONFIG_IO_URING it is missing.
+            Err(ProgramError::Btf(_)) => {}
+            loaded => {
+                loaded.map_err(of_program)?;
+                program.attach().map_err(of_program)?;
+            }
         }
         let program: &mut Iter = named(&mut ebpf, "begin")?;
         program.load("task", &btf).map_err(of_program)?;
@@ -208,6 +233,14 @@ impl Kernel {
             let executable = (self.executables.entry(image))
                 .or_insert_with(|| path_of(&self.paths, image))
                 .clone();
+            if abi == IO_URING {
+                sink.event(Event::Submitted {
+                    operation: Operation(u8::try_from(nr).unwrap_or(u8::MAX)),
+                    executable,
+                    count,
+                });
+                continue;
+            }
             sink.event(Event::Counted {
                 syscall,
                 executable,
@@ -321,7 +354,7 @@ fn path_of(paths: &BpfHashMap<MapData, u32, ImagePath>, image: u32) -> Option<Ar
     if written[IS_DELETED] != 0 {
         path.extend(b" (deleted)");
     }
-    Some(PathBuf::from(OsString::from_vec(path)).into())
+    (!path.is_empty()).then(|| PathBuf::from(OsString::from_vec(path)).into())
 }
 
 /// When the machine started, by today's clock.
@@ -357,7 +390,33 @@ fn of_program(error: ProgramError) -> Unavailable {
     of_loading(EbpfError::ProgramError(error))
 }
 
-/// What keeps the programs from being loaded. EPERM: a capability is missing.
+/// What keeps the programs from being loaded, as far as it shows without loading them.
+pub(super) fn probe() -> Result<(), Unavailable> {
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Err(no_btf());
+    }
+    if let Some(capability) = Status::of_recorder().missing_for_ebpf() {
+        return Err(Unavailable::Capability {
+            what: LOADING,
+            capability,
+        });
+    }
+    match is_map_supported(MapType::TaskStorage) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Unavailable::Feature(
+            "task storage for eBPF, which came with Linux 5.11".to_owned(),
+        )),
+        Err(error) => Err(of_loading(EbpfError::MapError(error.into()))),
+    }
+}
+
+const LOADING: &str = "loading eBPF programs";
+
+fn no_btf() -> Unavailable {
+    Unavailable::Feature("type information (BTF, /sys/kernel/btf/vmlinux)".to_owned())
+}
+
+/// What keeps the programs from being loaded. EPERM: a capability is missing, or something else refuses bpf(2).
 fn of_loading(error: EbpfError) -> Unavailable {
     let causes = std::iter::successors(
         Some(&error as &(dyn std::error::Error + 'static)),
@@ -366,11 +425,18 @@ fn of_loading(error: EbpfError) -> Unavailable {
     let refused = causes
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
-    if refused {
-        return Unavailable::Capability {
-            what: "loading eBPF programs",
-            capability: "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)",
-        };
+    if !refused {
+        return Unavailable::failed(error);
     }
-    Unavailable::failed(error)
+    match Status::of_recorder().missing_for_ebpf() {
+        Some(capability) => Unavailable::Capability {
+            what: LOADING,
+            capability,
+        },
+        None => Unavailable::Forbidden(format!(
+            "the kernel refuses to load eBPF programs ({}): capabilities of a user namespace are not enough, \
+             and a seccomp filter or lockdown can forbid bpf(2)",
+            chain(&error)
+        )),
+    }
 }

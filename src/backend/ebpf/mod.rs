@@ -17,8 +17,12 @@ pub use cgroups::remove_cgroups;
 pub use missing::remove_cgroups;
 
 /// Records by counting in the kernel. A scope ends with its last task, or by the [`Stop`](super::Stop).
+/// [`Scope::Everything`](super::Scope) has one run per executable, and the recorder itself is left out.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ebpf;
+pub struct Ebpf {
+    /// When the recording of a scope ends at the latest.
+    pub duration: Option<std::time::Duration>,
+}
 
 /// What recordings and the command line call it.
 const NAME: &str = "ebpf";

@@ -148,6 +148,10 @@ struct task_struct {
 struct pt_regs;
 struct linux_binprm;
 
+struct io_kiocb {
+    u8 opcode;
+} CORE;
+
 struct bpf_iter_meta {
     struct seq_file *seq;
 } CORE;
@@ -163,6 +167,8 @@ struct bpf_iter__task {
 enum {
     ABI_NATIVE = 0,
     ABI_COMPAT = 1,
+    // No call: an operation that was submitted to io_uring. Its number is the opcode.
+    ABI_IO_URING = 8,
 };
 
 // Who made a call, beside its ABI.
@@ -272,6 +278,11 @@ volatile const u8 begins_entering = 0;
 // that it has in the text, as bits, and the last place. 0: there is no text.
 volatile const u64 places[256] = {};
 volatile const u64 last_place = 0;
+// Tasks that are moved out of the cgroups are no longer in scope.
+volatile const u8 tasks_leave = 0;
+// The recorder itself, which is no part of any cgroup's recording.
+volatile const u32 recorder = 0;
+
 struct {
     __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -518,114 +529,6 @@ static __always_inline struct member *join(struct task_struct *task, struct memb
     return member;
 }
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(call_entered, struct pt_regs *regs, long nr)
-{
-    struct task_struct *task = bpf_get_current_task_btf();
-    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
-    if (!member)
-        return 0;
-    member->is_inside = 1;
-    entered(task, member, nr);
-    return 0;
-}
-
-// A call that a seccomp filter refuses never reaches sys_enter, but it ends.
-SEC("tp_btf/sys_exit")
-int BPF_PROG(call_left, struct pt_regs *regs, long result)
-{
-    struct task_struct *task = bpf_get_current_task_btf();
-    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
-    if (!member)
-        return 0;
-    if (!member->is_inside && task->seccomp.mode) {
-        refused(task, member);
-        member->is_refused = 1;
-    } else {
-        member->is_refused = 0;
-    }
-    member->is_inside = 0;
-    return 0;
-}
-
-#if defined(__TARGET_ARCH_x86)
-// The three calls of the vsyscall page are page faults to the kernel.
-SEC("tp_btf/page_fault_user")
-int BPF_PROG(vsyscall_entered, unsigned long address, struct pt_regs *regs, unsigned long error_code)
-{
-    const unsigned long VSYSCALL = 0xffffffffff600000UL;
-    if ((address & ~0xc00UL) != VSYSCALL)
-        return 0;
-    struct member *member = bpf_task_storage_get(&members, bpf_get_current_task_btf(), 0, 0);
-    u32 slot = (address >> 10) & 3;
-    if (member && slot < 3)
-        count(member->image, ABI_NATIVE, slot == 0 ? 96 /* gettimeofday */ : slot == 1 ? 201 /* time */ : 309 /* getcpu */);
-    return 0;
-}
-#endif
-
-// Whether the program that a task has just executed is the container's: the filter is loaded, or the file system is another
-// one. A runtime may execute itself before that.
-static __always_inline int is_of_container(struct task_struct *task, struct member *member)
-{
-    return member->is_filtered || (own_mounts && BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) != own_mounts);
-}
-
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(executed, struct task_struct *task, int old_pid, struct linux_binprm *binprm)
-{
-    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
-    if (!member)
-        return 0;
-    u32 before = member->image;
-    member->image = image_of(task);
-    if (member->waits == TO_ENTER) {
-        if (!is_of_container(task, member)) {
-            count_pending(member);
-            return 0;
-        }
-        u8 any = 0;
-        bpf_map_update_elem(&runtimes, &before, &any, BPF_ANY);
-        bpf_map_update_elem(&runtimes, &member->entered_as, &any, BPF_ANY);
-    }
-    // The call that starts the command is credited to the command.
-    if (member->waits && member->is_pending)
-        count(member->image, member->abi, member->nr);
-    member->waits = NO_MORE;
-    return 0;
-}
-
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(exited, struct task_struct *task)
-{
-    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
-    if (!member)
-        return 0;
-    // SECCOMP_RET_KILL_THREAD and strict mode: the call never ends.
-    if (!member->is_inside && !member->is_refused && is_ended_by_filter(task))
-        refused(task, member);
-    count_pending(member);
-    if (__sync_lock_test_and_set(&member->is_living, 0) && __sync_fetch_and_sub(&totals.living, 1) == 1) {
-        u32 any = 0;
-        bpf_ringbuf_output(&ended, &any, sizeof(any), 0);
-    }
-    return 0;
-}
-
-// The id of a task in the pid namespace of the recorder, which reads the iterator; 0: it has none there.
-static __always_inline u32 id_of(struct task_struct *process)
-{
-    struct task_struct *reader = bpf_get_current_task_btf();
-    u32 level = BPF_CORE_READ(reader, thread_pid, level);
-    struct pid *pid = BPF_CORE_READ(process, thread_pid);
-    u32 nr = 0;
-    if (!pid || BPF_CORE_READ(pid, level) < level || level > 32)
-        return 0;
-    void *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
-    bpf_probe_read_kernel(&nr, sizeof(nr), numbers + level * bpf_core_type_size(struct upid));
-    return nr;
-}
-
 // Whether a cgroup is in scope, or below one that is.
 static __always_inline int is_in_scope(struct cgroup *cgroup)
 {
@@ -685,6 +588,154 @@ static __always_inline void join_entering(struct task_struct *task)
     join(task, &entering);
 }
 
+// Takes a task out of scope.
+static __always_inline void leave(struct task_struct *task, struct member *member)
+{
+    if (__sync_lock_test_and_set(&member->is_living, 0) && __sync_fetch_and_sub(&totals.living, 1) == 1) {
+        u32 any = 0;
+        bpf_ringbuf_output(&ended, &any, sizeof(any), 0);
+    }
+}
+
+// A thread follows its process into a recorded cgroup, or out of it: the kernel shows only the move of the leader.
+static __noinline int follow_leader(void)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    int is_in = is_of_cgroups(task);
+    if (is_in && !member) {
+        join_running(task);
+    } else if (!is_in && member) {
+        leave(task, member);
+        bpf_task_storage_delete(&members, task);
+    }
+    return 0;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(call_entered, struct pt_regs *regs, long nr)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (tasks_leave && task->group_leader != task) {
+        if (!member == !!bpf_task_storage_get(&members, task->group_leader, 0, 0)) {
+            follow_leader();
+            member = bpf_task_storage_get(&members, task, 0, 0);
+        }
+    }
+    if (!member)
+        return 0;
+    member->is_inside = 1;
+    entered(task, member, nr);
+    return 0;
+}
+
+// A call that a seccomp filter refuses never reaches sys_enter, but it ends.
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_left, struct pt_regs *regs, long result)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (!member)
+        return 0;
+    if (!member->is_inside && task->seccomp.mode) {
+        refused(task, member);
+        member->is_refused = 1;
+    } else {
+        member->is_refused = 0;
+    }
+    member->is_inside = 0;
+    return 0;
+}
+
+#if defined(__TARGET_ARCH_x86)
+// The three calls of the vsyscall page are page faults to the kernel.
+SEC("tp_btf/page_fault_user")
+int BPF_PROG(vsyscall_entered, unsigned long address, struct pt_regs *regs, unsigned long error_code)
+{
+    const unsigned long VSYSCALL = 0xffffffffff600000UL;
+    if ((address & ~0xc00UL) != VSYSCALL)
+        return 0;
+    struct member *member = bpf_task_storage_get(&members, bpf_get_current_task_btf(), 0, 0);
+    u32 slot = (address >> 10) & 3;
+    if (member && slot < 3)
+        count(member->image, ABI_NATIVE, slot == 0 ? 96 /* gettimeofday */ : slot == 1 ? 201 /* time */ : 309 /* getcpu */);
+    return 0;
+}
+#endif
+
+// Whether the program that a task has just executed is the container's: the filter is loaded, or the file system is another
+// one. A runtime may execute itself before that.
+static __always_inline int is_of_container(struct task_struct *task, struct member *member)
+{
+    return member->is_filtered || (own_mounts && BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) != own_mounts);
+}
+
+// Under IORING_SETUP_SQPOLL, a kernel thread of the process submits, which no fork shows.
+SEC("tp_btf/io_uring_submit_req")
+int BPF_PROG(submitted, struct io_kiocb *request)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (!member)
+        member = bpf_task_storage_get(&members, task->group_leader, 0, 0);
+    if (member)
+        count(member->image, ABI_IO_URING, request->opcode);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(executed, struct task_struct *task, int old_pid, struct linux_binprm *binprm)
+{
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (!member)
+        return 0;
+    u32 before = member->image;
+    member->image = image_of(task);
+    if (member->waits == TO_ENTER) {
+        if (!is_of_container(task, member)) {
+            count_pending(member);
+            return 0;
+        }
+        u8 any = 0;
+        bpf_map_update_elem(&runtimes, &before, &any, BPF_ANY);
+        bpf_map_update_elem(&runtimes, &member->entered_as, &any, BPF_ANY);
+    }
+    // The call that starts the command is credited to the command.
+    if (member->waits && member->is_pending)
+        count(member->image, member->abi, member->nr);
+    member->waits = NO_MORE;
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(exited, struct task_struct *task)
+{
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (!member)
+        return 0;
+    // SECCOMP_RET_KILL_THREAD and strict mode: the call never ends.
+    if (!member->is_inside && !member->is_refused && is_ended_by_filter(task))
+        refused(task, member);
+    count_pending(member);
+    leave(task, member);
+    return 0;
+}
+
+// The id of a task in the pid namespace of the recorder, which reads the iterator; 0: it has none there.
+static __always_inline u32 id_of(struct task_struct *process)
+{
+    struct task_struct *reader = bpf_get_current_task_btf();
+    u32 level = BPF_CORE_READ(reader, thread_pid, level);
+    struct pid *pid = BPF_CORE_READ(process, thread_pid);
+    u32 nr = 0;
+    if (!pid || BPF_CORE_READ(pid, level) < level || level > 32)
+        return 0;
+    void *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
+    bpf_probe_read_kernel(&nr, sizeof(nr), numbers + level * bpf_core_type_size(struct upid));
+    return nr;
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
 {
@@ -705,8 +756,14 @@ int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
 SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(moved, struct cgroup *to, const char *path, struct task_struct *task)
 {
-    if (!bpf_task_storage_get(&members, task, 0, 0) && is_in_scope(to))
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (!member && is_in_scope(to)) {
         join_entering(task);
+    } else if (tasks_leave && member && !is_of_cgroups(task)) {
+        // It may be in scope in another hierarchy.
+        leave(task, member);
+        bpf_task_storage_delete(&members, task);
+    }
     return 0;
 }
 
@@ -741,12 +798,13 @@ SEC("iter/task")
 int begin(struct bpf_iter__task *ctx)
 {
     struct task_struct *task = ctx->task;
-    const u32 PF_EXITING = 4;
-    // Who is exiting makes no more calls, and may be past sched_process_exit.
-    if (!task || task->flags & PF_EXITING || bpf_task_storage_get(&members, task, 0, 0))
+    const u32 PF_EXITING = 4, PF_KTHREAD = 0x00200000;
+    // Who is exiting makes no more calls, and may be past sched_process_exit; kernel threads make none.
+    if (!task || task->flags & (PF_EXITING | PF_KTHREAD) || bpf_task_storage_get(&members, task, 0, 0))
         return 0;
+    struct task_struct *process = BPF_CORE_READ(task, group_leader);
     if (root == 0) {
-        if (!is_of_pid_namespace(task) && !is_of_cgroups(task))
+        if ((!is_of_pid_namespace(task) && !is_of_cgroups(task)) || id_of(process) == recorder)
             return 0;
         if (begins_entering)
             join_entering(task);
@@ -754,7 +812,6 @@ int begin(struct bpf_iter__task *ctx)
             join_running(task);
         return 0;
     }
-    struct task_struct *process = BPF_CORE_READ(task, group_leader);
     int is_root = 0;
     for (int i = 0; i < 64 && process; i++) {
         if (id_of(process) == root) {

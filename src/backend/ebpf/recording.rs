@@ -1,34 +1,39 @@
 //! Follows the workload, and delivers what the kernel counted.
 
-use std::io::Write;
+use std::collections::HashMap;
+use std::io::PipeReader;
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::cgroups;
-use super::kernel::{Begin, Inside, Kernel, namespace_of};
+use super::kernel::{self, Begin, Inside, Kernel, namespace_of};
 use super::{Ebpf, NAME};
-use crate::backend::launch::{Launched, launch, wait_for};
+use crate::backend::launch::{Launched, launch, while_waiting};
 use crate::backend::{
     Backend, Collector, Command, Detail, Error, Notice, OneRun, Promise, RunEnd, Scope, Stop,
-    Target, Unavailable, Until, proc,
+    Target, Unavailable, Until, Workload, WorkloadId, proc,
 };
 use crate::event::{Event, Sink, Task};
 use crate::recording::Exit;
-use crate::sys::wait;
 
-/// How often the counts are read while the workload runs, in milliseconds.
-const READ_EVERY: u16 = 500;
+/// How often the counts are read while the workload runs.
+const READ_EVERY: Duration = Duration::from_millis(500);
 
 impl Backend for Ebpf {
     fn name(&self) -> &'static str {
         NAME
     }
 
+    /// Loads nothing: loading takes longer than most commands, and fails in a way that leads to the next backend.
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
+        kernel::probe()?;
         // No process has this id.
-        Kernel::load(&Begin::of(target, Task(i32::MAX))?)?;
+        Begin::of(target, Task(i32::MAX))?;
         Ok(Promise {
             detail: Detail::Aggregate,
             call_sites: false,
@@ -48,7 +53,7 @@ impl Backend for Ebpf {
             return match kernel {
                 Ok(kernel) => record_command(command, launched, kernel, target, collector, stop),
                 Err(why) => {
-                    abandon(launched);
+                    launched.abandon();
                     Err(unavailable(why))
                 }
             };
@@ -59,16 +64,76 @@ impl Backend for Ebpf {
         if let (&Target::Process(process), 0) = (target, living) {
             return Err(Error::NoProcess(process));
         }
-        let mut run = OneRun::begin(collector, target);
-        run.notice(Notice::Progress(format!(
-            "counting the calls of {} until the last has exited",
+        let until = match self.duration {
+            Some(duration) => format!("for {duration:?}, or until the last has exited"),
+            None => "until the last has exited".to_owned(),
+        };
+        collector.notice(Notice::Progress(format!(
+            "counting the calls of {} {until}",
             match living {
                 1 => "1 task".to_owned(),
                 tasks => format!("{tasks} tasks"),
             }
         )));
-        follow(&mut kernel, &mut run, stop, None, Until::All)?;
-        finish(&kernel, run, stop, None)
+        let deadline = self.duration.map(|duration| Instant::now() + duration);
+        let mut end = End::of(stop, Until::All);
+        end.deadline = deadline;
+        if let Target::Scope(Scope::Everything) = target {
+            let mut runs = RunOfEach::new(collector);
+            follow(&mut kernel, &mut runs, end)?;
+            report_losses(&kernel, &mut runs, stop)?;
+            runs.end();
+        } else {
+            let mut run = OneRun::begin(collector, target);
+            follow(&mut kernel, &mut run, end)?;
+            finish(&kernel, run, stop, None)?;
+        }
+        Ok(())
+    }
+}
+
+/// One run for each executable.
+struct RunOfEach<'a> {
+    collector: &'a mut (dyn Collector + Send),
+    ids: HashMap<Option<Arc<Path>>, WorkloadId>,
+}
+
+impl<'a> RunOfEach<'a> {
+    fn new(collector: &'a mut (dyn Collector + Send)) -> RunOfEach<'a> {
+        RunOfEach {
+            collector,
+            ids: HashMap::new(),
+        }
+    }
+
+    fn end(self) {
+        for id in self.ids.into_values() {
+            self.collector.end(id, RunEnd::default());
+        }
+    }
+}
+
+impl Sink for RunOfEach<'_> {
+    fn event(&mut self, event: Event) {
+        let (Event::Counted { executable, .. } | Event::Submitted { executable, .. }) = &event
+        else {
+            // A loss can be anyone's.
+            for &id in self.ids.values() {
+                self.collector.event(id, event.clone());
+            }
+            return;
+        };
+        let next = WorkloadId(self.ids.len() as u64);
+        let id = *self.ids.entry(executable.clone()).or_insert_with(|| {
+            let program = executable.as_deref().unwrap_or(Path::new("unknown"));
+            let workload = Workload {
+                program: program.to_owned(),
+                ..Workload::default()
+            };
+            self.collector.begin(next, workload);
+            next
+        });
+        self.collector.event(id, event);
     }
 }
 
@@ -89,7 +154,10 @@ impl Begin {
             ..Inside::default()
         };
         let missing = match scope {
-            Scope::Cgroup(path) => format!("there is no cgroup {}", path.display()),
+            Scope::Cgroup(path) => {
+                inside.leaves = true;
+                format!("there is no cgroup {}", path.display())
+            }
             Scope::Everything => "there is no cgroup /".to_owned(),
             Scope::Container(part) => {
                 inside.named = Some(part.clone());
@@ -118,77 +186,73 @@ fn unavailable(source: Unavailable) -> Error {
     }
 }
 
-/// Ends a child that was never released.
-fn abandon(launched: Launched) {
-    let task = launched.task();
-    drop(launched);
-    while let Err(Errno::EINTR) = wait::wait_child(task) {}
-}
-
 fn record_command(
     command: &Command,
-    mut launched: Launched,
+    launched: Launched,
     mut kernel: Kernel,
     target: &Target,
     collector: &mut (dyn Collector + Send),
     stop: &Stop,
 ) -> Result<(), Error> {
-    let task = launched.task();
-    (command.job).started(task, move |sender| {
-        proc::ancestors(sender).any(|ancestor| ancestor == task)
-    });
     let mut run = OneRun::begin(collector, target);
-    let exit = std::thread::scope(|scope| {
-        let (over, mut is_over) = std::io::pipe().map_err(Error::io("pipe"))?;
-        let waiter = std::thread::Builder::new().name("waiter".to_owned());
-        let waiter = waiter
-            .spawn_scoped(scope, move || {
-                let ended = launched.release().and_then(|()| match launched.failure() {
-                    None => wait_for(command, task, stop),
-                    Some(error) => {
-                        // It is gone, or about to be.
-                        let _ = wait::wait_child(task);
-                        Err(error)
-                    }
-                });
-                // The reader lives longer than this thread.
-                let _ = is_over.write_all(&[0]);
-                ended
-            })
-            .map_err(Error::io("starting a thread"))?;
-        follow(&mut kernel, &mut run, stop, Some(&over), command.until)?;
-        waiter
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    });
-    command.job.ended();
-    finish(&kernel, run, stop, exit?)
+    let exit = while_waiting(command, launched, stop, |over| {
+        let end = End {
+            over: Some(over),
+            ..End::of(stop, command.until)
+        };
+        follow(&mut kernel, &mut run, end)
+    })?;
+    finish(&kernel, run, stop, exit)
 }
 
-/// Reads the counts until the workload has ended. `over` becomes readable when its command has.
-fn follow(
-    kernel: &mut Kernel,
-    run: &mut OneRun<'_>,
-    stop: &Stop,
-    over: Option<&std::io::PipeReader>,
+/// When the recording ends.
+#[derive(Clone, Copy)]
+struct End<'a> {
+    stop: &'a Stop,
     until: Until,
-) -> Result<(), Error> {
-    let mut command_is_over = over.is_none();
+    /// Becomes readable when the command has ended.
+    over: Option<&'a PipeReader>,
+    deadline: Option<Instant>,
+}
+
+impl End<'_> {
+    fn of(stop: &Stop, until: Until) -> End<'_> {
+        End {
+            stop,
+            until,
+            over: None,
+            deadline: None,
+        }
+    }
+}
+
+/// Reads the counts until the workload has ended.
+fn follow(kernel: &mut Kernel, sink: &mut dyn Sink, end: End<'_>) -> Result<(), Error> {
+    let stop = end.stop;
+    let mut command_is_over = end.over.is_none();
     loop {
-        let is_enough = until == Until::Exit || stop.is_requested();
+        let is_late = end
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now());
+        let is_enough = end.until == Until::Exit || stop.is_requested() || is_late;
         let is_over = command_is_over && (is_enough || kernel.living().map_err(unavailable)? == 0);
         // After the last look at who lives: it holds what the last of them called.
         if is_over {
-            return kernel.read_last(run).map_err(unavailable);
+            return kernel.read_last(sink).map_err(unavailable);
         }
-        kernel.read(run).map_err(unavailable)?;
+        kernel.read(sink).map_err(unavailable)?;
         // A stop ends the wait for the command too, so it needs no look of its own until then.
-        let next = match over {
+        let next = match end.over {
             Some(over) if !command_is_over => over.as_fd(),
             _ => stop.as_fd(),
         };
+        let left = end
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let wait = left.unwrap_or(READ_EVERY).min(READ_EVERY) + Duration::from_millis(1);
+        let wait = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
         let mut fds = [kernel.as_fd(), next].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        match poll(&mut fds, PollTimeout::from(READ_EVERY)) {
+        match poll(&mut fds, wait) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(source) => return Err(Error::system("poll")(source)),
         }
@@ -199,16 +263,21 @@ fn follow(
     }
 }
 
+fn report_losses(kernel: &Kernel, sink: &mut dyn Sink, stop: &Stop) -> Result<(), Error> {
+    let losses = kernel.losses().map_err(unavailable)?;
+    for why in losses.into_iter().chain(stop.reason().map(str::to_owned)) {
+        sink.event(Event::Lost { count: None, why });
+    }
+    Ok(())
+}
+
 fn finish(
     kernel: &Kernel,
     mut run: OneRun<'_>,
     stop: &Stop,
     exit: Option<Exit>,
 ) -> Result<(), Error> {
-    let losses = kernel.losses().map_err(unavailable)?;
-    for why in losses.into_iter().chain(stop.reason().map(str::to_owned)) {
-        run.event(Event::Lost { count: None, why });
-    }
+    report_losses(kernel, &mut run, stop)?;
     run.end(RunEnd {
         exit,
         no_new_privs: false,

@@ -79,6 +79,7 @@ impl<'a> Pass<'a> {
         let filter = Filter {
             program: filter::program(self.known),
             no_new_privs: !self.myself.can_load_filters,
+            listener: false,
         };
         let privileges_lost = filter.no_new_privs && !self.myself.no_new_privs;
         let mut translator =

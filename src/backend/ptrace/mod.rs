@@ -208,6 +208,7 @@ impl Ptrace {
                 let filter = Filter {
                     program: recording_filter.program(),
                     no_new_privs,
+                    listener: false,
                 };
                 (Some(recording_filter), Some(filter))
             }

@@ -187,6 +187,17 @@ impl Keep<'_> {
     }
 }
 
+/// Adds one of many runs to the recording of its name, writes its profile beside that of the others, and reports it.
+pub(in crate::commands) fn one_of_many(
+    args: &KeepArgs,
+    name: Name,
+    run: Run,
+) -> anyhow::Result<()> {
+    let keep = Keep::new(args, name)?;
+    let added = keep.add(run, None)?;
+    keep.report(&added, Say::Text)
+}
+
 /// The usual size of a profile.
 const PROFILE_BYTES: u64 = 16 << 10;
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use sc_record::backend::{
     Backend, Ebpf, Follow, Interest, Ptrace, Scope, Target, is_container_init,
 };
+use sc_record::escape;
 use sc_record::event::Task;
 use sc_record::profile::Profile;
 use sc_record::recording::{Journal, Name, Run};
@@ -25,6 +26,13 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     let follows =
         args.observe.is_log_mode() && (args.command.is_empty() || args.follow.container.is_some());
     let target = target(args, follows)?;
+    anyhow::ensure!(
+        args.follow.duration.is_none() || matches!(target, Target::Scope(_)),
+        "--duration needs --log-mode, --container, --cgroup or --all"
+    );
+    if args.follow.all {
+        return record_all(args, &target);
+    }
     let mut keep = Keep::new(&args.keep, default_name(args, &target))?;
     let mut known = BTreeSet::new();
     if let Some(path) = &args.assume {
@@ -51,7 +59,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
             "sc-record: warning: the logged calls of every program on this machine go into one recording: --container, --pid, --exe and --comm select"
         );
     }
-    let backends = backends(args, follows, known.clone())?;
+    let backends = backends(args, &target, follows, known.clone())?;
 
     let verbosity = args.keep.verbosity;
     let observation = Observation::prepare(&target, verbosity, args.observe.progress)?;
@@ -115,11 +123,13 @@ fn target(args: &RecordArgs, follows: bool) -> anyhow::Result<Target> {
         }
         return Ok(target);
     }
-    match (args.pid, &args.follow.container) {
-        (Some(pid), _) => process(args, Task(pid)),
-        (None, Some(id)) => Ok(Target::Scope(Scope::Container(id.clone()))),
-        (None, None) if follows => Ok(Target::Scope(Scope::Everything)),
-        (None, None) => anyhow::bail!("there is neither a command nor a process"),
+    let follow = &args.follow;
+    match (args.pid, &follow.container, &follow.cgroup) {
+        (Some(pid), ..) => process(args, Task(pid)),
+        (_, Some(id), _) => Ok(Target::Scope(Scope::Container(id.clone()))),
+        (_, _, Some(path)) => Ok(Target::Scope(Scope::Cgroup(path.clone()))),
+        _ if follows || follow.all => Ok(Target::Scope(Scope::Everything)),
+        _ => anyhow::bail!("there is neither a command nor a process"),
     }
 }
 
@@ -154,7 +164,7 @@ fn process(args: &RecordArgs, process: Task) -> anyhow::Result<Target> {
         process,
         has_begun: true,
     });
-    match Ebpf.probe(&container) {
+    match Ebpf::default().probe(&container) {
         Ok(_) => Ok(container),
         Err(_) if args.observe.backend == cli::Backend::Ebpf => Ok(container),
         Err(why) => {
@@ -167,8 +177,37 @@ fn process(args: &RecordArgs, process: Task) -> anyhow::Result<Target> {
     }
 }
 
+/// Records the whole machine, with one recording per executable.
+fn record_all(args: &RecordArgs, target: &Target) -> anyhow::Result<u8> {
+    let backends = backends(args, target, false, BTreeSet::new())?;
+    let verbosity = args.keep.verbosity;
+    let observation = Observation::prepare(target, verbosity, args.observe.progress)?;
+    let mut runs = Vec::new();
+    observation.record_each(&backends, &mut |run| runs.push(run))?;
+    let mut failed = false;
+    runs.sort_by(|a, b| a.program.cmp(&b.program));
+    for mut run in runs {
+        run.labels = args.keep.labels.to_map();
+        let name = Name::of_command(&run.program);
+        if !verbosity.quiet {
+            say!("sc-record: {}:", escape::path(&run.program));
+        }
+        if let Err(error) = keep::one_of_many(&args.keep, name, run) {
+            failed = true;
+            say!("sc-record: error: {error:#}");
+        }
+    }
+    observation.saved();
+    Ok(if failed {
+        exit_status::TOOL_FAILED
+    } else {
+        exit_status::CLEAN
+    })
+}
+
 fn backends(
     args: &RecordArgs,
+    target: &Target,
     follows: bool,
     known: BTreeSet<Syscall>,
 ) -> anyhow::Result<Vec<Box<dyn Backend>>> {
@@ -201,7 +240,9 @@ fn backends(
             idle: args.follow.idle,
         })]);
     }
-    Ok(observation::backends(&args.observe, known, None))
+    let duration = args.follow.duration;
+    let all = observation::backends(&args.observe, target, duration, known, None);
+    Ok(all)
 }
 
 /// The default name of the recording: that of the target.
@@ -219,6 +260,7 @@ fn default_name(args: &RecordArgs, target: &Target) -> Name {
         (None, Target::Scope(Scope::ContainerOf { process, .. })) => {
             Name::of_command(&Target::Process(*process).program())
         }
+        (None, Target::Scope(Scope::Cgroup(path))) => Name::of_command(path),
         (None, _) => Name::of_command(Path::new("log")),
     }
 }

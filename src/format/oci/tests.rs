@@ -336,6 +336,7 @@ fn recording() -> Recording {
         tasks: Some(1),
         incomplete_because: BTreeSet::new(),
         syscalls: syscalls.collect(),
+        io_uring: BTreeMap::new(),
         runtime: BTreeMap::new(),
         not_observed: BTreeSet::new(),
     };

@@ -47,6 +47,7 @@ fn outcome(
             }
             Event::Lost { count, why } => writeln!(text, "lost {count:?}: {why}"),
             Event::Outcome { task, outcome } => writeln!(text, "{task} {outcome:?}"),
+            Event::Submitted { operation, .. } => writeln!(text, "submitted {operation}"),
             Event::Runtime { syscall, .. } => writeln!(text, "runtime {syscall}"),
             Event::Arguments { syscall, args } => {
                 writeln!(text, "{}", call_with_arguments(syscall, &args))

@@ -98,7 +98,7 @@ fn what_is_no_recording_is_refused_and_left_untouched() {
     );
     check(
         b"{\"schema\": 7, \"runs\": {}}",
-        "DIR/app.json: its schema is 7, and this sc-record reads up to 2: a newer sc-record wrote it",
+        "DIR/app.json: its schema is 7, and this sc-record reads up to 3: a newer sc-record wrote it",
     );
     let other = Recording::of("other".parse().unwrap(), run()).render();
     check(

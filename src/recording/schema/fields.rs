@@ -20,7 +20,7 @@ use crate::recording::{
     ArgumentValues, BadName, Exit, Folded, FoldedCall, FoldedSeen, Footprint, MAX_VALUES, Name,
     Run, RunId, Tally, ValueTally,
 };
-use crate::syscall::{Arch, Syscall, UnknownArch};
+use crate::syscall::{Arch, Operation, Syscall, UnknownArch};
 
 /// A time in files and messages: RFC 3339, UTC, whole milliseconds, from 1970 to the end of the year 9999.
 pub(in crate::recording) fn timestamp(time: SystemTime) -> String {
@@ -64,13 +64,15 @@ impl<const N: u64> TryFrom<u64> for SchemaNumber<N> {
     }
 }
 
-/// Reads a field of schema 2 that older ones don't have.
-pub(super) fn since_2<'de, const N: u64, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+/// Reads a field of schema `SINCE` that older ones don't have.
+pub(super) fn since<'de, const SINCE: u64, const N: u64, D, T>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    if N < 2 {
+    if N < SINCE {
         return Err(de::Error::custom(format!("schema {N} has no such field")));
     }
     T::deserialize(deserializer).map(Some)
@@ -485,6 +487,29 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for CallsOf<T> {
             let syscall = Syscall::parse(self.0, key).map_err(unknown)?;
             Ok((syscall, PhantomData))
         })
+    }
+}
+
+/// Operations of `io_uring` and how often each was submitted: an object of their names (or `#` and opcodes).
+pub(super) struct Operations(pub(super) BTreeMap<Operation, u64>);
+
+impl Serialize for Operations {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(
+            self.0
+                .iter()
+                .map(|(operation, n)| (operation.to_string(), n)),
+        )
+    }
+}
+
+impl<'de> Deserialize<'de> for Operations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Operations, D::Error> {
+        let counts: BTreeMap<_, NonZeroU64> = unique(deserializer, |key| {
+            let operation: Operation = key.parse().map_err(unknown)?;
+            Ok((operation, PhantomData))
+        })?;
+        Ok(Operations(convert(counts)))
     }
 }
 

@@ -4,7 +4,8 @@
 //! rewritten, and an unknown part would be lost. A new field means a new schema number. Files of every older schema
 //! are read:
 //!
-//! - 1 has no `folded`, `aggregated`, `runtime`, `not_observed`, `args` and `counts`, and `tasks` and `first_ms` have a value.
+//! - 2 has no `io_uring` and `counts`.
+//! - 1 has no `folded`, `aggregated`, `runtime`, `not_observed` and `args`, and `tasks` and `first_ms` have a value.
 
 mod fields;
 mod layout;
@@ -19,8 +20,8 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use self::fields::{
-    Bytes, CountsText, ExitText, FoldedText, Id, NameText, Runs, SchemaNumber, SyscallSet,
-    Syscalls, TallyText, Timestamp, convert,
+    Bytes, CountsText, ExitText, FoldedText, Id, NameText, Operations, Runs, SchemaNumber,
+    SyscallSet, Syscalls, TallyText, Timestamp, convert,
 };
 pub(super) use self::fields::{text_length, timestamp, whole_ms};
 use self::layout::Layout;
@@ -28,7 +29,7 @@ use super::{Folded, Recording, Run};
 use crate::escape::Line;
 
 /// The schema that is written here, and the newest that is read.
-const SCHEMA: u64 = 2;
+const SCHEMA: u64 = 3;
 
 const CONFLICT: &str = "a merge conflict is unresolved";
 
@@ -74,6 +75,7 @@ impl Recording {
         }
         let read = match head.schema {
             1 => serde_json::from_slice(text).map(|Checked::<1>(recording)| recording),
+            2 => serde_json::from_slice(text).map(|Checked::<2>(recording)| recording),
             _ => serde_json::from_slice(text).map(|Checked::<SCHEMA>(recording)| recording),
         };
         read.map_err(invalid)
@@ -195,7 +197,7 @@ struct RecordingText<const N: u64> {
     runs: Runs<N>,
     #[serde(
         default,
-        deserialize_with = "fields::since_2::<N, _, _>",
+        deserialize_with = "fields::since::<2, N, _, _>",
         skip_serializing_if = "Option::is_none"
     )]
     folded: Option<FoldedText>,
@@ -249,11 +251,11 @@ struct RunText<const N: u64> {
     #[serde(deserialize_with = "fields::unique_keys")]
     labels: BTreeMap<String, String>,
     backend: String,
-    #[serde(default, deserialize_with = "fields::since_2::<N, _, _>")]
+    #[serde(default, deserialize_with = "fields::since::<2, N, _, _>")]
     aggregated: Option<bool>,
     #[serde(
         default,
-        deserialize_with = "fields::since_2::<N, _, _>",
+        deserialize_with = "fields::since::<3, N, _, _>",
         skip_serializing_if = "Option::is_none"
     )]
     counts: Option<CountsText>,
@@ -270,13 +272,19 @@ struct RunText<const N: u64> {
     syscalls: Syscalls<TallyText>,
     #[serde(
         default,
-        deserialize_with = "fields::since_2::<N, _, _>",
+        deserialize_with = "fields::since::<3, N, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    io_uring: Option<Operations>,
+    #[serde(
+        default,
+        deserialize_with = "fields::since::<2, N, _, _>",
         skip_serializing_if = "Option::is_none"
     )]
     runtime: Option<Syscalls<NonZeroU64>>,
     #[serde(
         default,
-        deserialize_with = "fields::since_2::<N, _, _>",
+        deserialize_with = "fields::since::<2, N, _, _>",
         skip_serializing_if = "Option::is_none"
     )]
     not_observed: Option<SyscallSet>,
@@ -306,6 +314,7 @@ impl<const N: u64> From<&Run> for RunText<N> {
             syscalls: Syscalls(convert(
                 run.syscalls.iter().map(|(&call, tally)| (call, tally)),
             )),
+            io_uring: (!run.io_uring.is_empty()).then(|| Operations(run.io_uring.clone())),
             runtime: (!run.runtime.is_empty()).then(|| {
                 let counts = run.runtime.iter();
                 let counts =
@@ -350,6 +359,7 @@ impl<const N: u64> TryFrom<RunText<N>> for Run {
                 .map(|why| Line(why).to_string())
                 .collect(),
             syscalls: convert(text.syscalls.0),
+            io_uring: text.io_uring.map(|all| all.0).unwrap_or_default(),
             runtime: convert(text.runtime.map(|calls| calls.0).unwrap_or_default()),
             not_observed: text.not_observed.map(|calls| calls.0).unwrap_or_default(),
         };

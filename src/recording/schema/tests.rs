@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::recording::{ArgumentValues, Exit, Folded, Name, RunId, Tally, ValueTally, strategies};
-use crate::syscall::{Arch, Syscall};
+use crate::syscall::{Arch, Operation, Syscall};
 
 /// The recording of every field, and of every way to write one.
 fn example() -> Recording {
@@ -41,6 +41,7 @@ fn example() -> Recording {
             call(Arch::X86_64, 100_000, 1, 8, &[]),
             call(Arch::X86, 4, 1, 4, &["/usr/bin/dash"]),
         ]),
+        io_uring: BTreeMap::new(),
         runtime: BTreeMap::new(),
         not_observed: BTreeSet::new(),
     };
@@ -60,7 +61,7 @@ fn example() -> Recording {
     }
 }
 
-/// The example with what schema 2 brought.
+/// The example with what later schemas brought.
 fn newest() -> Recording {
     let mut recording = example();
     let first = recording.runs.values().next().unwrap().clone();
@@ -110,6 +111,7 @@ fn newest() -> Recording {
     let mut last = run(13, 700);
     last.syscalls
         .insert(Syscall { nr: 39, ..read }, last.syscalls[&read].clone());
+    last.io_uring = BTreeMap::from([(Operation(22), 5), (Operation(200), 1)]);
     last.runtime = BTreeMap::from([(Syscall { nr: 157, ..read }, 3)]);
     last.lower_bounds = true;
     last.not_observed = BTreeSet::from([Syscall { nr: 1, ..read }]);
@@ -132,6 +134,17 @@ fn aggregated_and_folded_runs_are_in_the_file() {
 }
 
 #[test]
+fn a_file_of_schema_2_is_read() {
+    let text = String::from_utf8(example().render()).unwrap();
+    let of_2 = text.replace(r#""schema": 3"#, r#""schema": 2"#);
+    assert_eq!(Recording::parse(of_2.as_bytes()), Ok(example()));
+    let newer = of_2.replacen(r#""runs""#, r#""runz""#, 1);
+    assert!(problem(newer.as_bytes()).contains("unknown field"));
+    let newer = of_2.replacen(r#""syscalls""#, r#""io_uring": {}, "syscalls""#, 1);
+    assert!(problem(newer.as_bytes()).ends_with("schema 2 has no such field"));
+}
+
+#[test]
 fn a_file_of_schema_1_is_read() {
     let text = include_str!("fixtures/schema-1.json");
     assert_eq!(Recording::parse(text.as_bytes()), Ok(example()));
@@ -151,7 +164,7 @@ fn a_file_of_schema_1_is_read() {
         r#""folded": {}, "runs""#,
         "schema 1 has no such field",
     );
-    for field in ["runtime", "counts", "not_observed"] {
+    for field in ["runtime", "counts", "not_observed", "io_uring"] {
         check(
             r#""tasks": 2"#,
             &format!(r#""{field}": {{}}, "tasks": 2"#),
@@ -215,6 +228,9 @@ fn what_is_wrong_is_said_with_line_and_column() {
         (r#""aggregated": false,"#, ""),
         (r#""aggregated": false,"#, r#""aggregated": null,"#),
         (r#""first_ms": 2"#, r#""first_ms": null"#),
+        (r#""IORING_OP_READ": 5"#, r#""IORING_OP_READ": 0"#),
+        (r#""IORING_OP_READ": 5"#, r#""IORING_OP_REED": 5"#),
+        (r#""IORING_OP_READ": 5"#, r##""#22": 5"##),
         (r#""without": {}"#, r#""without": {"x86_64": ["getpid"]}"#),
         (r#""without": {}"#, r#""without": {"x86_64": ["readd"]}"#),
         (r#""without": {}"#, r#""without": {"vax": ["read"]}"#),
@@ -231,12 +247,12 @@ fn what_is_wrong_is_said_with_line_and_column() {
         (r#""args": {"0""#, r#""args": {"1""#),
         (r#""longest_ms": 2500,"#, ""),
         (r#""longest_ms": 2500"#, r#""longest_ms": 2500, "more": 1"#),
-        (r#""schema": 2"#, r#""schema": 0"#),
-        (r#""schema": 2"#, r#""schema": 1"#),
-        (r#""schema": 2"#, r#""schema": 3, "more": true"#),
-        (r#""schema": 2"#, r#""schema": "2""#),
-        (r#""schema": 2"#, r#""schema": 2, "schema": 2"#),
-        (r#""schema": 2,"#, ""),
+        (r#""schema": 3"#, r#""schema": 0"#),
+        (r#""schema": 3"#, r#""schema": 1"#),
+        (r#""schema": 3"#, r#""schema": 4, "more": true"#),
+        (r#""schema": 3"#, r#""schema": "3""#),
+        (r#""schema": 3"#, r#""schema": 3, "schema": 3"#),
+        (r#""schema": 3,"#, ""),
         (r#""tool""#, "tool"),
         (r#"  "runs""#, "<<<<<<< HEAD\n  \"runs\""),
         ("/usr/bin/cat", "/usr/\nbin/cat"),

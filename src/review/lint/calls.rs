@@ -92,6 +92,32 @@ pub(super) fn missing_runtime_call(context: &Context<'_>) -> Vec<Found> {
     found
 }
 
+pub(super) fn io_uring(context: &Context<'_>) -> Vec<Found> {
+    let allowed = executed(context).filter(|(_, name)| *name == "io_uring_setup");
+    let runs = context
+        .recording
+        .into_iter()
+        .flat_map(|recording| recording.runs.values());
+    let submitted: BTreeSet<String> = runs
+        .flat_map(|run| run.io_uring.keys().map(ToString::to_string))
+        .collect();
+    Found::names(
+        allowed
+            .map(|(place, name)| (place, name.to_owned()))
+            .collect(),
+        |name| {
+            let submitted: Vec<_> = submitted.into_iter().collect();
+            match &submitted[..] {
+                [] => format!("{name} is allowed"),
+                some => format!(
+                    "{name} is allowed, and the workload submitted {}",
+                    some.join(", ")
+                ),
+            }
+        },
+    )
+}
+
 pub(super) fn unknown_call(context: &Context<'_>) -> Vec<Found> {
     let unknown = names(context).filter(|(_, name)| since(name) == Since::NoCall);
     let unknown = unknown.map(|(place, name)| (place, format!("{name:?}")));

@@ -228,6 +228,9 @@ rules! {
     "SCR011" "multiplexed" Warning calls::multiplexed,
         "socketcall and ipc stand for many calls whose arguments are in memory: allowing one allows them all.",
         "Leave them out if no 32-bit program runs.";
+    "SCR012" "io-uring" Warning calls::io_uring,
+        "io_uring opens, reads, writes, connects and more without system calls: its operations go past the profile.",
+        "Answer ENOSYS or EPERM to io_uring_setup: most programs then use ordinary calls. Record these under `sysctl kernel.io_uring_disabled=2`, and add them.";
     "SCR020" "two-not-equal" Error arguments::two_not_equal,
         "A rule that compares one argument twice becomes two rules: of two SCMP_CMP_NE, one always holds.",
         "Allow the wanted values with SCMP_CMP_EQ, one rule per value, or use ranges.";

@@ -142,6 +142,8 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
     add("SCR010", clone3, allowing("clone clone3"));
     let on_x86 = on(allowing("socketcall"), &[Arch::X86]);
     add("SCR011", on_x86, allowing("socketcall"));
+    let entering = allowing("io_uring_enter");
+    add("SCR012", allowing("io_uring_setup"), entering);
     let socket = |args| comparing("socket", args);
     add(
         "SCR020",

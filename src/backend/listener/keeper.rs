@@ -1,7 +1,8 @@
-//! Answers for containers whose agent has ended, so that their calls don't fail.
+//! A process that answers when the recorder has ended, so that the calls of its workloads don't fail with ENOSYS, or wait for
+//! ever.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,27 +10,30 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
 };
 use serde_json::Value;
 
-use super::hand_over::{RESUMED, receive};
-use crate::sys::notify;
+use crate::sys::notify::{self, Slots};
 
 /// The maximum length of a message for the keeper.
 const MAX_MESSAGE: usize = 1 << 18;
+
+/// The field that marks a container that another agent recorded before.
+const RESUMED: &str = "scRecordResumed";
 
 /// How often the keeper checks for another agent, in milliseconds.
 const CHECK_INTERVAL: u16 = 200;
 
 const EVENTS: usize = 64;
 
-/// The agent's connection to its keeper. When it closes with the agent, the keeper takes over.
+/// The recorder's connection to its keeper. When it closes, at the latest with the recorder, the keeper takes over.
 #[derive(Debug)]
 pub struct Keeper(OwnedFd);
 
 impl Keeper {
-    /// Creates both ends: the agent's, and the one for [`keep`] in another process.
+    /// Creates both ends: the recorder's, and the one for [`keep`] in another process.
     pub fn pair() -> nix::Result<(Keeper, OwnedFd)> {
         let (agent, keeper) = socketpair(
             AddressFamily::Unix,
@@ -40,14 +44,26 @@ impl Keeper {
         Ok((Keeper(agent), keeper))
     }
 
-    /// Sends the keeper a copy of a listener, and the message of the hand-over.
-    pub(super) fn pass(&self, message: &[u8], listener: BorrowedFd<'_>) -> io::Result<()> {
+    /// Shares the memory in which the kernel leaves notifications that are being answered.
+    pub(in crate::backend) fn share(&self, slots: &Slots) -> io::Result<()> {
+        send(self.0.as_fd(), SHARED, slots.memory(), MsgFlags::empty())
+    }
+
+    /// Sends the keeper a copy of a listener, and the message of the hand-over, if there was one.
+    pub(in crate::backend) fn pass(
+        &self,
+        message: &[u8],
+        listener: BorrowedFd<'_>,
+    ) -> io::Result<()> {
         if message.len() > MAX_MESSAGE {
             return Err(io::Error::other("the message is too long for the keeper"));
         }
         send(self.0.as_fd(), message, listener, MsgFlags::MSG_DONTWAIT)
     }
 }
+
+/// The message with the memory of the slots. A hand-over is JSON.
+const SHARED: &[u8] = b"slots";
 
 fn send(
     socket: BorrowedFd<'_>,
@@ -66,20 +82,43 @@ fn send(
     Ok(())
 }
 
+/// Receives a message by recvmsg(2): its bytes and its descriptors.
+pub(in crate::backend) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> nix::Result<(usize, Vec<OwnedFd>)> {
+    /// More than the specification defines. The kernel closes the excess.
+    const DESCRIPTORS: usize = 16;
+    let mut space = nix::cmsg_space!([i32; DESCRIPTORS]);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut descriptors = Vec::new();
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = message {
+            descriptors.extend(fds.into_iter().map(crate::sys::notify::received));
+        }
+    }
+    Ok((received.bytes, descriptors))
+}
+
 /// A kept listener.
 struct Kept {
     listener: OwnedFd,
     message: Vec<u8>,
 }
 
-/// Keeps the listeners that an agent passes. When the agent has ended, answers for their containers until they end, or until
-/// another agent listens at the socket and gets them.
-pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
+/// Keeps the listeners that a recorder passes. When it has ended, answers for their workloads until they end, or until
+/// another agent listens at the socket, if there is one, and gets them.
+pub fn keep(agent: OwnedFd, socket: Option<&Path>) -> nix::Result<()> {
     const AGENT: u64 = 0;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&agent, EpollEvent::new(EpollFlags::EPOLLIN, AGENT))?;
     let mut agent = Some(agent);
     let mut kept: HashMap<u64, Kept> = HashMap::new();
+    let mut shared = None;
+    let mut own = Slots::new()?;
+    let [mut slot, ..] = own.each();
     let mut next = AGENT + 1;
     let mut buffer = vec![0; MAX_MESSAGE];
     let mut events = [EpollEvent::empty(); EVENTS];
@@ -87,6 +126,7 @@ pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
         let timeout = match agent {
             Some(_) => EpollTimeout::NONE,
             None if kept.is_empty() => return Ok(()),
+            None if socket.is_none() => EpollTimeout::NONE,
             None => CHECK_INTERVAL.into(),
         };
         let ready = match epoll.wait(&mut events, timeout) {
@@ -99,6 +139,9 @@ pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
                     .as_ref()
                     .map(|agent| receive(agent.as_fd(), &mut buffer));
                 match received {
+                    Some(Ok((length, mut descriptors))) if buffer[..length] == *SHARED => {
+                        shared = descriptors.pop().map(Slots::of).transpose()?;
+                    }
                     Some(Ok((length, descriptors))) if length > 0 => {
                         for listener in descriptors {
                             // It reports only that no task is left.
@@ -111,6 +154,12 @@ pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
                     Some(Err(Errno::EINTR)) | None => {}
                     Some(_) => {
                         agent = None;
+                        for left in shared.iter().flat_map(Slots::left) {
+                            // Ids begin at random: it is a call of one of them, or was answered.
+                            for kept in kept.values() {
+                                let _ = notify::go_on(kept.listener.as_fd(), left);
+                            }
+                        }
                         for (&id, kept) in &kept {
                             let mut event = EpollEvent::new(EpollFlags::EPOLLIN, id);
                             epoll.modify(&kept.listener, &mut event)?;
@@ -123,7 +172,7 @@ pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
                 continue;
             };
             if event.events().contains(EpollFlags::EPOLLIN) {
-                if let Ok(notification) = notify::receive(of.listener.as_fd()) {
+                if let Ok(notification) = notify::receive(of.listener.as_fd(), &mut slot) {
                     let _ = notify::go_on(of.listener.as_fd(), notification);
                 }
             } else if let Some(ended) = kept.remove(&event.data()) {
@@ -131,7 +180,7 @@ pub fn keep(agent: OwnedFd, socket: &Path) -> nix::Result<()> {
                 epoll.delete(&ended.listener)?;
             }
         }
-        if agent.is_none() {
+        if let (None, Some(socket)) = (&agent, socket) {
             kept.retain(|_, kept| {
                 let handed_on = hand_on(kept, socket).is_ok();
                 if handed_on {

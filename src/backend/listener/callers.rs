@@ -1,0 +1,234 @@
+//! The tasks whose calls are notified: each notification becomes events.
+
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+use std::sync::LazyLock;
+
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
+
+use crate::backend::proc;
+use crate::event::{Event, Task};
+use crate::sys::notify::{self, Notification};
+use crate::syscall::{Arch, Syscall};
+
+/// The number of tasks at which dead ones are removed: a killed task makes no exit(2).
+const FEW_TASKS: usize = 1024;
+
+/// Receives the events.
+pub(in crate::backend) type Sink<'a> = &'a mut dyn FnMut(Event);
+
+/// The calls that create or end programs and tasks, or change what the listener gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::backend) enum Special {
+    Exec,
+    Exit,
+    ExitGroup,
+    Prctl,
+    Seccomp,
+}
+
+static SPECIAL: LazyLock<FxHashMap<Syscall, Special>> = LazyLock::new(|| {
+    const NAMES: [(&str, Special); 6] = [
+        ("execve", Special::Exec),
+        ("execveat", Special::Exec),
+        ("exit", Special::Exit),
+        ("exit_group", Special::ExitGroup),
+        ("prctl", Special::Prctl),
+        ("seccomp", Special::Seccomp),
+    ];
+    let on = |arch| {
+        NAMES
+            .iter()
+            .filter_map(move |&(name, special)| Some((Syscall::from_name(arch, name)?, special)))
+    };
+    Arch::ALL.iter().copied().flat_map(on).collect()
+});
+
+/// Whether a call needs more than counting.
+pub(in crate::backend) fn special(syscall: Syscall) -> Option<Special> {
+    SPECIAL.get(&syscall).copied()
+}
+
+/// A notified call.
+#[derive(Clone, Copy)]
+pub(in crate::backend) struct Call<'a> {
+    pub(in crate::backend) listener: BorrowedFd<'a>,
+    pub(in crate::backend) notification: Notification,
+    pub(in crate::backend) task: Task,
+    pub(in crate::backend) syscall: Syscall,
+    pub(in crate::backend) special: Option<Special>,
+}
+
+impl<'a> Call<'a> {
+    /// Reports a call of an unknown ABI as lost.
+    pub(in crate::backend) fn of(
+        listener: BorrowedFd<'a>,
+        notification: Notification,
+        sink: Sink<'_>,
+    ) -> Option<Call<'a>> {
+        let Notification { arch, nr, .. } = notification;
+        let syscall = Syscall::from_audit(arch, nr);
+        if syscall.is_none() {
+            sink(Event::Lost {
+                count: Some(1),
+                why: format!("calls of an unknown ABI ({arch:#x}) were made"),
+            });
+        }
+        let syscall = syscall?;
+        Some(Call {
+            listener,
+            notification,
+            task: Task(notification.thread),
+            syscall,
+            special: special(syscall),
+        })
+    }
+}
+
+/// The tasks of one workload.
+#[derive(Default)]
+pub(in crate::backend) struct Callers {
+    /// The living tasks that made a call, with their processes.
+    tasks: HashMap<Task, Task, FxBuildHasher>,
+    /// The number of tasks at which dead ones are removed next.
+    limit: usize,
+    /// Tasks whose latest call was execve(2), and the leaders of their processes.
+    executing: FxHashSet<Task>,
+    /// A task runs with `no_new_privs`.
+    pub(in crate::backend) no_new_privs: bool,
+    privileges_lost: bool,
+}
+
+impl Callers {
+    /// With the task that executes a command. `privileges_lost`: set-user-ID programs don't get their privileges.
+    pub(in crate::backend) fn of_command(task: Task, privileges_lost: bool) -> Callers {
+        let mut callers = Callers {
+            privileges_lost,
+            ..Callers::default()
+        };
+        callers.expect(task);
+        callers
+    }
+
+    /// The task exists, and what it executes is known.
+    pub(in crate::backend) fn expect(&mut self, task: Task) {
+        self.tasks.insert(task, task);
+    }
+
+    /// The task has executed a program.
+    pub(in crate::backend) fn executed(&mut self, task: Task) {
+        self.executing.insert(task);
+    }
+
+    /// A task enters a call, and waits for the answer.
+    pub(in crate::backend) fn entered(&mut self, call: &Call<'_>, sink: Sink<'_>) {
+        let (task, syscall) = (call.task, call.syscall);
+        let is_new = !self.tasks.contains_key(&task);
+        let looks = is_new || (!self.executing.is_empty() && self.executing.remove(&task));
+        let mut is_gone = false;
+        if looks {
+            let process = proc::process_of(task).unwrap_or(task);
+            let no_new_privs = proc::has_no_new_privs(task) == Some(true);
+            let executable = proc::executable_of(task);
+            let lost = self.privileges_lost && proc::runs_privileged_file(task);
+            // Else another task may have the id by now.
+            is_gone = !notify::is_valid(call.listener, call.notification);
+            if !is_gone {
+                if is_new {
+                    self.forget_the_dead(sink);
+                    self.tasks.insert(task, process);
+                }
+                self.no_new_privs |= no_new_privs;
+                if lost {
+                    let why = format!(
+                        "{} ran without the privileges that its file gives: record as root",
+                        executable.display()
+                    );
+                    sink(Event::Lost { count: None, why });
+                }
+                sink(Event::Exec { task, executable });
+            }
+        }
+        let site = None;
+        sink(Event::Syscall {
+            task,
+            syscall,
+            site,
+        });
+        match call.special {
+            _ if is_gone => sink(Event::Exit { task }),
+            None => {}
+            Some(Special::Exec) => {
+                let process = self.tasks.get(&task).copied();
+                self.executing
+                    .extend([Some(task), process].into_iter().flatten());
+            }
+            Some(Special::Exit) => {
+                self.tasks.remove(&task);
+                sink(Event::Exit { task });
+            }
+            Some(Special::ExitGroup) => {
+                let process = self.tasks.get(&task).copied().unwrap_or(task);
+                self.forget(sink, |_, of| of == process);
+            }
+            Some(Special::Prctl | Special::Seccomp) => {
+                if let Some(why) = hidden_by(call) {
+                    let why = why.to_owned();
+                    sink(Event::Lost { count: None, why });
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, sink: Sink<'_>, is_gone: impl Fn(Task, Task) -> bool) {
+        let executing = &mut self.executing;
+        self.tasks.retain(|&task, &mut process| {
+            let gone = is_gone(task, process);
+            if gone {
+                executing.remove(&task);
+                sink(Event::Exit { task });
+            }
+            !gone
+        });
+    }
+
+    fn forget_the_dead(&mut self, sink: Sink<'_>) {
+        if self.tasks.len() >= self.limit.max(FEW_TASKS) {
+            self.forget(sink, |task, _| proc::is_gone(task));
+            self.limit = 2 * self.tasks.len();
+        }
+    }
+}
+
+const OWN_FILTER: &str = "the workload loaded a seccomp filter of its own: calls that it refuses are not notified, and a tracer \
+     does not get those that it should";
+const OWN_LISTENER: &str = "the workload asked for a seccomp listener of its own and got EBUSY, since a task can have only one: \
+     --backend ebpf and --backend ptrace leave it to the workload";
+const STRICT: &str = "the workload asked for strict mode and got EINVAL, since the recording loads a filter: \
+     --backend ebpf and --backend ptrace leave it to the workload";
+
+/// What a call hides from the listener, or the listener from the workload.
+fn hidden_by(call: &Call<'_>) -> Option<&'static str> {
+    const SET_MODE_STRICT: u64 = libc::SECCOMP_SET_MODE_STRICT as u64;
+    const SET_MODE_FILTER: u64 = libc::SECCOMP_SET_MODE_FILTER as u64;
+    const MODE_STRICT: u64 = libc::SECCOMP_MODE_STRICT as u64;
+    const MODE_FILTER: u64 = libc::SECCOMP_MODE_FILTER as u64;
+    const PR_SET_SECCOMP: u64 = libc::PR_SET_SECCOMP as u64;
+    let [first, second, third, ..] = call.notification.args;
+    // The kernel looks at no more of these than an int.
+    let int = |argument: u64| argument & u64::from(u32::MAX);
+    match (call.special, int(first), int(second)) {
+        // Libraries ask what the kernel knows by a call without a program.
+        (Some(Special::Seccomp), SET_MODE_FILTER, _) if third == 0 => None,
+        (Some(Special::Seccomp), SET_MODE_FILTER, flags)
+            if flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 =>
+        {
+            Some(OWN_LISTENER)
+        }
+        (Some(Special::Seccomp), SET_MODE_FILTER, _)
+        | (Some(Special::Prctl), PR_SET_SECCOMP, MODE_FILTER) => Some(OWN_FILTER),
+        (Some(Special::Seccomp), SET_MODE_STRICT, 0)
+        | (Some(Special::Prctl), PR_SET_SECCOMP, MODE_STRICT) => Some(STRICT),
+        _ => None,
+    }
+}
