@@ -92,7 +92,7 @@ fn incompatible_inputs_are_named_and_nothing_is_written() {
     recording(directory, "other.json", "other", &[&self::run()]);
     recording(directory, "changed.json", "app", &[&changed]);
     fs::write(directory.join("broken.json"), "{\"schema\": 1,\n").unwrap();
-    fs::write(directory.join("newer.json"), "{\"schema\": 3}\n").unwrap();
+    fs::write(directory.join("newer.json"), "{\"schema\": 4}\n").unwrap();
     fs::write(directory.join("conflict.json"), "{\n<<<<<<< HEAD\n").unwrap();
 
     let check = |args: &str, expect: &str| {

@@ -51,7 +51,7 @@ fn each_run_is_added_and_a_fresh_start_keeps_the_old_file() {
 fn a_recording_that_takes_no_run_is_refused_before_the_workload_starts() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    fs::write(directory.join("r.json"), "{\"schema\": 3}").unwrap();
+    fs::write(directory.join("r.json"), "{\"schema\": 4}").unwrap();
     let output = record(directory, "-r r.json -o none", "touch started");
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     assert!(
@@ -61,7 +61,7 @@ fn a_recording_that_takes_no_run_is_refused_before_the_workload_starts() {
     assert!(!directory.join("started").exists());
     assert_eq!(
         fs::read(directory.join("r.json")).unwrap(),
-        b"{\"schema\": 3}"
+        b"{\"schema\": 4}"
     );
 }
 

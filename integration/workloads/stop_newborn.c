@@ -17,7 +17,7 @@ static void on_usr1(int signal)
 int main(void)
 {
     int stopped = 0, handled = 0, status;
-    struct sigaction action = {.sa_handler = on_usr1};
+    struct sigaction action = {.sa_handler = on_usr1, .sa_flags = SA_RESTART};
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
     for (int i = 0; i < 40; i++) {
         pid_t pid = fork();

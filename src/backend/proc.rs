@@ -446,6 +446,10 @@ fn find_code(maps: impl BufRead, address: u64) -> Code {
 }
 
 /// A line of `/proc/PID/maps`.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only the fast path of x86-64 reads all fields")
+)]
 pub(super) struct Mapping {
     pub(super) range: Range<u64>,
     /// Such as `r-xp`.

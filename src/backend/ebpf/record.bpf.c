@@ -604,7 +604,8 @@ static __noinline int follow_leader(void)
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
     int is_in = is_of_cgroups(task);
     if (is_in && !member) {
-        join_running(task);
+        // As its leader did.
+        join_entering(task);
     } else if (!is_in && member) {
         leave(task, member);
         bpf_task_storage_delete(&members, task);
@@ -664,11 +665,17 @@ int BPF_PROG(vsyscall_entered, unsigned long address, struct pt_regs *regs, unsi
 }
 #endif
 
-// Whether the program that a task has just executed is the container's: the filter is loaded, or the file system is another
-// one. A runtime may execute itself before that.
+// Whether the program that a task has just executed is the container's: the filter is loaded, or the file system is not its
+// parent's. A runtime may execute itself before that.
 static __always_inline int is_of_container(struct task_struct *task, struct member *member)
 {
-    return member->is_filtered || (own_mounts && BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) != own_mounts);
+    if (member->is_filtered)
+        return 1;
+    // The runtime may have another file system than the recorder. An exiting parent has none.
+    u32 outside = BPF_CORE_READ(task, real_parent, nsproxy, mnt_ns, ns.inum);
+    if (!outside)
+        outside = own_mounts;
+    return outside && BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) != outside;
 }
 
 // Under IORING_SETUP_SQPOLL, a kernel thread of the process submits, which no fork shows.
