@@ -6,9 +6,9 @@
 //!
 //! One thread answers for all containers. Files of proc(5) are read for a new task and after an execve(2) only.
 //!
-//! If its listener is closed, each call of a container fails with ENOSYS. So a second process, the [`keeper`], has a
-//! copy of every listener: when the agent ends, in any way, it answers until the containers end or another agent takes
-//! over.
+//! If its listener is closed, each call of a container fails with ENOSYS. So a second process, the
+//! [keeper](crate::backend::listener::keeper), has a copy of every listener: when the agent ends, in any way, it answers
+//! until the containers end or another agent takes over.
 
 mod container;
 mod hand_over;
