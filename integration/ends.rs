@@ -243,8 +243,12 @@ fn on_full_disk(room: &Room, disk: &Disk, temporary: &Path) -> Running {
     ]);
     command.arg(disk.0.join("app.json")).arg("--");
     let running = room.spawn(command.arg(programs::workload("new_calls")));
-    room.until("a journal", || {
-        names(&disk.0).iter().any(|name| name.ends_with(".journal"))
+    // It is created empty.
+    room.until("a journal with calls", || {
+        names(&disk.0).iter().any(|name| {
+            name.ends_with(".journal")
+                && fs::read_to_string(disk.0.join(name)).is_ok_and(|text| text.lines().count() > 1)
+        })
     });
     disk.fill();
     let calls = |text: String| text.lines().count();
