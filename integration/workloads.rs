@@ -286,21 +286,18 @@ workloads! {
     }
     own_filter_answers_errno_by_prctl: "own_filter_errno" {
         notify: Notify::Misses(OWN_FILTER),
-
         args: &["prctl"],
         varies: FUTEX,
         certain: &[("x86_64/sched_get_priority_max", 5)],
     }
     own_filter_answers_errno_by_seccomp: "own_filter_errno" {
         notify: Notify::Misses(OWN_FILTER),
-
         args: &["seccomp"],
         varies: FUTEX,
         certain: &[("x86_64/sched_get_priority_max", 5), ("x86_64/seccomp", 1)],
     }
     own_filter_kills: "own_filter_kill" {
         notify: Notify::Misses(OWN_FILTER),
-
         certain: &[
             ("x86_64/sched_get_priority_max", 1),
             ("x86_64/sched_get_priority_min", 1),
@@ -372,14 +369,12 @@ workloads! {
     }
     own_filter_for_all_threads: "tsync" {
         notify: Notify::Misses(OWN_FILTER),
-
         args: &["errno"],
         varies: FUTEX,
         certain: &[("x86_64/sched_get_priority_max", 2)],
     }
     own_filter_for_all_threads_while_one_waits_in_vfork: "vfork_tsync" {
         notify: Notify::Misses(OWN_FILTER),
-
         varies: FUTEX,
         certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
     }
@@ -447,7 +442,6 @@ workloads! {
     }
     int_0x80_with_junk_above_its_arguments: "int80_wide" {
         notify: Notify::Misses(OWN_FILTER),
-
         certain: &[
             ("x86/clone3", 1),
             ("x86/prctl", 1),
@@ -510,7 +504,11 @@ workloads! {
         varies: &["rt_sigreturn", "read", "write", "futex", "clone3"],
         tasks: Some(7),
     }
-    own_filter_traps_known_calls: "known_calls" { args: &["filter"], certain: &[("x86_64/getuid", 200), ("x86_64/rt_sigreturn", 100)] }
+    own_filter_traps_known_calls: "known_calls" {
+        notify: Notify::Misses(OWN_FILTER),
+        args: &["filter"],
+        certain: &[("x86_64/getuid", 200), ("x86_64/rt_sigreturn", 100)],
+    }
     known_calls_of_a_part_of_the_code: "known_calls" { args: &["dispatch"], varies: &["read"] }
     known_calls_of_tasks_that_share_memory: "known_calls" {
         args: &["tasks"],

@@ -322,7 +322,8 @@ fn a_round_without_a_record_shows_that_the_profile_lacks_nothing() {
 
     let id = format!("{:064x}", std::process::id());
     let cgroup = Cgroup::new(&id);
-    let inside = under(&audit, &[&flood, "10"]);
+    // It lives long enough to be seen.
+    let inside = under(&audit, &[&flood, "5000000"]);
     let round = |options: &[&str], command: &mut Command| {
         let files = Files::new(&room);
         let mut follow = files.command(&[&["--log-mode", "--container", &id], options].concat());

@@ -232,7 +232,8 @@ fn a_receive_buffer_that_overflows_makes_the_run_incomplete() {
 fn passes_make_up_for_a_buffer_that_overflows() {
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
-    let options = ["--source", "netlink", "--receive-buffer", "1"];
+    // Too small for the flood, and large enough for the few records of later passes.
+    let options = ["--source", "netlink", "--receive-buffer", "262144"];
     let (ended, files) = flood(&room, &options, 100_000);
     assert_whole(&room, &ended, &files, None);
 }
