@@ -196,9 +196,8 @@ def findings(options, result):
         if "ptrace(2) to trace" in why and result.untold:
             continue
         complete = False
-        # Under a filter of its own, and strict mode is one, the arguments of clone3 by int 0x80 stay where the program can
-        # change them.
-        filters = result.mask & (BIT["FILTER"] | BIT["TSYNC"] | BIT["STRICT"])
+        # Under a filter of its own, the arguments of clone3 by int 0x80 stay where the program can change them.
+        filters = result.mask & (BIT["FILTER"] | BIT["TSYNC"])
         unsafe = deadly | BIT["EXECS"] | BIT["FLIPS"]
         if "CLONE_UNTRACED" in why and result.mask & BIT["IA32"] and filters and result.mask & unsafe:
             continue
