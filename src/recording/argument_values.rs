@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::counters::{ExecutableIndex, IndexSet, NOBODY};
+use super::executable_index::{ExecutableIndex, IndexSet, NOBODY};
 use super::run::{ArgumentValues, MAX_VALUES, ValueTally};
 use super::schema::whole_ms;
 use crate::syscall::Syscall;

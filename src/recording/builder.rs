@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use rustc_hash::FxBuildHasher;
 
 use super::argument_values::CallValues;
-use super::counters::{Counter, Counters, ExecutableIndex, IndexSet, MAX_COUNTERS, NOBODY};
+use super::counters::{Counter, Counters, MAX_COUNTERS};
+use super::executable_index::{ExecutableIndex, IndexSet, NOBODY};
 use super::journal::{Journal, RunJournal};
 use super::schema::{text_length, whole_ms};
 use super::seen::earliest;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustc_hash::FxBuildHasher;
 
 use super::argument_values::CallValues;
+use super::executable_index::{ExecutableIndex, IndexSet, NOBODY};
 use crate::syscall::Syscall;
 
 /// Numbers below this one have a place in a table. Those of every ABI that has names do (MIPS n32 ends below 6500).
@@ -14,48 +15,6 @@ const DENSE: usize = 8_192;
 /// The maximum number of different calls. No ABI has a thousand: a program that makes more calls numbers at random, and
 /// a recording of 4 billion numbers is of no use.
 pub(super) const MAX_COUNTERS: usize = 1 << 16;
-
-/// An executable of the builder.
-pub(super) type ExecutableIndex = usize;
-
-/// No executable: calls are credited to nobody.
-pub(super) const NOBODY: ExecutableIndex = usize::MAX;
-
-/// A set of small numbers, whose size follows the largest.
-#[derive(Clone, Debug, Default)]
-pub(super) struct IndexSet(Vec<u64>);
-
-impl IndexSet {
-    /// Returns whether the index is new.
-    pub(super) fn insert(&mut self, index: usize) -> bool {
-        let (word, bit) = (index / 64, index % 64);
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
-        }
-        let was = self.0[word];
-        self.0[word] |= 1 << bit;
-        self.0[word] != was
-    }
-
-    /// Returns whether the index was in the set.
-    pub(super) fn remove(&mut self, index: usize) -> bool {
-        let (word, bit) = (index / 64, index % 64);
-        let Some(word) = self.0.get_mut(word) else {
-            return false;
-        };
-        let was = *word;
-        *word &= !(1 << bit);
-        *word != was
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
-        let words = self.0.iter().enumerate();
-        words.flat_map(|(word, &bits)| {
-            let set = (0..64).filter(move |bit| bits >> bit & 1 == 1);
-            set.map(move |bit| word * 64 + bit)
-        })
-    }
-}
 
 /// The count of one call during the run.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 mod argument_values;
 mod builder;
 mod counters;
+mod executable_index;
 mod executables;
 mod file;
 mod folded;
