@@ -347,7 +347,6 @@ workloads! {
         certain: &[("x86_64/seccomp", 8), ("x86_64/sched_get_priority_max", 2)] }
     strict_mode_by_prctl: "strict" {
         notify: Notify::Disturbs(0, STRICT),
-
         args: &["prctl"],
         // A task with a filter can't enter strict mode: EINVAL.
         under_profile: UnderProfile::Ends(0),
@@ -355,13 +354,20 @@ workloads! {
     }
     strict_mode_of_a_thread: "strict_thread" {
         notify: Notify::Disturbs(4, STRICT),
-
         exit: 4,
         certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1), ("x86_64/exit", 1)],
     }
+    #[needs(architecture("x86_64"))] strict_mode_of_threads_that_call_clone3_by_int_0x80: "strict_clone3" {
+        notify: Notify::Disturbs(0, STRICT),
+        exit: 4,
+        // A task with a filter can't enter strict mode: EINVAL.
+        under_profile: UnderProfile::Ends(0),
+        certain: &[("x86/clone3", 2), ("x86_64/prctl", 2), ("x86_64/sched_get_priority_min", 1), ("x86_64/write", 1)],
+        // clone3 has the same number in both ABIs, and strace takes it for that of x86-64.
+        strace: Strace::Disturbs,
+    }
     strict_mode_by_seccomp: "strict" {
         notify: Notify::Disturbs(0, STRICT),
-
         args: &["seccomp"],
         // A task with a filter can't enter strict mode: EINVAL.
         under_profile: UnderProfile::Ends(0),

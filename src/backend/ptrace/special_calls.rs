@@ -116,6 +116,7 @@ pub(super) fn at_exit(
                 }
             }
         }
+        OnExit::StrictMode if value == 0 => tracees.get(task).seccomp = Seccomp::Strict,
         OnExit::HideFilter if value == SECCOMP_MODE_FILTER.cast_signed() => {
             if tracees.use_filter() && tracees.get(task).seccomp == Seccomp::Disabled {
                 set_result(stopped, 0)?;
@@ -150,6 +151,7 @@ pub(super) fn at_exit(
             undo.apply(stopped);
         }
         OnExit::OwnFilter { .. }
+        | OnExit::StrictMode
         | OnExit::HideFilter
         | OnExit::NoNewPrivs
         | OnExit::HideNoNewPrivs
@@ -303,13 +305,14 @@ const SYS_SETSOCKOPT: u64 = 14;
 fn enter_strict_mode(tracees: &mut Tracees, stopped: &Stopped) -> Result<Option<OnExit>, Died> {
     let use_filter = tracees.use_filter();
     let tracee = tracees.get(stopped.task());
-    if use_filter && tracee.seccomp == Seccomp::Disabled {
-        let mut registers = Registers::read(stopped)?;
-        registers.skip_call(0);
-        registers.write(stopped)?;
-        tracee.seccomp = Seccomp::Strict;
-        tracee.stops = Stops::Syscalls;
+    if !use_filter || tracee.seccomp != Seccomp::Disabled {
+        return Ok(Some(OnExit::StrictMode));
     }
+    let mut registers = Registers::read(stopped)?;
+    registers.skip_call(0);
+    registers.write(stopped)?;
+    tracee.seccomp = Seccomp::Strict;
+    tracee.stops = Stops::Syscalls;
     Ok(None)
 }
 
@@ -322,15 +325,15 @@ pub(super) fn refuse_without_tracer(stopped: &Stopped) -> Result<(), Died> {
 }
 
 /// Enforces strict mode at the entry of a call (seccomp(2); `__secure_computing_strict` of the kernel): four calls are
-/// allowed, any other ends the task, but not its siblings, with SIGKILL.
-pub(super) fn enforce_strict_mode(stopped: &Stopped, syscall: Syscall) -> Result<(), Died> {
+/// allowed, any other ends the task, but not its siblings, with SIGKILL. Returns whether the call is allowed.
+pub(super) fn enforce_strict_mode(stopped: &Stopped, syscall: Syscall) -> Result<bool, Died> {
     let sigreturn = match syscall.arch {
         Arch::X86 | Arch::Arm => "sigreturn",
         _ => "rt_sigreturn",
     };
     let allowed = ["read", "write", "exit", sigreturn];
     if (syscall.name()).is_some_and(|name| allowed.contains(&name.as_ref())) {
-        return Ok(());
+        return Ok(true);
     }
     let process = proc::process_of(stopped.task()).ok_or(Died)?;
     let exit = Syscall::from_name(syscall.arch, "exit");
@@ -339,12 +342,12 @@ pub(super) fn enforce_strict_mode(stopped: &Stopped, syscall: Syscall) -> Result
         Some(exit) if proc::threads_of(process).len() > 1 => {
             let mut registers = Registers::read(stopped)?;
             registers.set_call(exit.audit_nr());
-            registers.write(stopped)
+            registers.write(stopped)?;
         }
         // It ends before it executes its call. It may be gone already.
         _ => {
             let _ = kill(stopped.pid(), Signal::SIGKILL);
-            Ok(())
         }
     }
+    Ok(false)
 }

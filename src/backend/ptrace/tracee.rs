@@ -31,7 +31,7 @@ pub(super) enum Stops {
 pub(super) enum Seccomp {
     /// None.
     Disabled,
-    /// Strict mode. Where the recording filter is loaded, the recorder enforces it instead of the kernel.
+    /// Strict mode. The recorder enforces it: where the recording filter is loaded, the kernel can't.
     Strict,
     /// A filter of the workload's own.
     Filter,
@@ -124,6 +124,8 @@ impl Tracee {
 pub(super) enum OnExit {
     /// If it succeeded, a filter of the workload's own is loaded.
     OwnFilter { all_threads: bool },
+    /// If it succeeded, the task is in strict mode.
+    StrictMode,
     /// Hide the recording filter from `PR_GET_SECCOMP`.
     HideFilter,
     /// If it succeeded, `no_new_privs` is set by the workload.

@@ -140,8 +140,10 @@ impl Engine<'_> {
         if let Some(SyscallOp::Entry { args, .. }) = info.map(|info| info.op) {
             self.report_unseen(|vsyscall| vsyscall.called(task, syscall, args));
         }
-        if self.tracee(task).seccomp == Seccomp::Strict {
-            special_calls::enforce_strict_mode(&stopped, syscall)?;
+        if self.tracee(task).seccomp == Seccomp::Strict
+            && !special_calls::enforce_strict_mode(&stopped, syscall)?
+        {
+            return self.resume(stopped, 0);
         }
         let stopped = if is_again {
             stopped
