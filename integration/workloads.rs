@@ -523,6 +523,27 @@ workloads! {
         certain: &[("x86_64/sched_get_priority_max", 5), ("x86_64/sched_get_priority_min", 5)],
     }
     sleeps_that_are_known_calls: "known_calls" { args: &["sleeps"], varies: &["wait4", "restart_syscall", "nanosleep"] }
+    code_of_known_calls_moves: "known_code" {
+        args: &["moved"],
+        certain: &[("x86_64/mremap", 4), ("x86_64/sched_get_priority_max", 100)],
+    }
+    pages_of_known_calls_are_discarded: "known_code" { args: &["discarded"], certain: &[("x86_64/sched_get_priority_max", 1)] }
+    a_library_with_known_calls_goes: "known_code" { args: &["unloaded"], certain: &[("x86_64/sched_get_priority_min", 5)] }
+    known_calls_under_a_memory_limit: "known_code" { args: &["limited"], varies: &["mmap"] }
+    known_calls_where_no_memory_becomes_code: "known_code" {
+        args: &["mdwe"],
+        varies: WAIT,
+        certain: &[("x86_64/sched_get_priority_max", 1)],
+    }
+    fork_while_calls_become_known: "known_code" {
+        args: &["forks"],
+        // Its threads make calls until it is done; SIGCHLD makes clone restart.
+        varies: &[
+            "access", "chdir", "clone", "close", "dup", "futex", "getegid", "geteuid", "getgid", "getpgrp", "getpid",
+            "getppid", "getsid", "gettid", "getuid", "madvise", "rmdir", "sched_yield", "umask", "wait4",
+        ],
+        certain: &[("x86_64/sched_getscheduler", 168)],
+    }
     shells_in_shells: "/bin/sh" {
         args: &["-c", "[ $1 -gt 0 ] || exit 9; sh -c \"$0\" \"$0\" $(($1 - 1)); echo up $1 $?; exit $1",
             "[ $1 -gt 0 ] || exit 9; sh -c \"$0\" \"$0\" $(($1 - 1)); echo up $1 $?; exit $1", "12"],

@@ -421,13 +421,11 @@ pub(super) fn has_shared_mappings(task: Task) -> bool {
     lines.peek().is_none_or(|line| line.is_empty()) || lines.any(is_shared)
 }
 
-/// How large the stack of a task can become (`RLIMIT_STACK`); `None` if that is unlimited or unknown.
+/// A limit of a task (getrlimit(2)), by its name in `/proc/PID/limits`; `None` if there is none or it is unknown.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn stack_limit(task: Task) -> Option<u64> {
+pub(super) fn limit(task: Task, name: &str) -> Option<u64> {
     let limits = read(task, "limits").ok()?;
-    let soft = field(&limits, "Max stack size")?
-        .split_ascii_whitespace()
-        .next()?;
+    let soft = field(&limits, name)?.split_ascii_whitespace().next()?;
     soft.parse().ok()
 }
 

@@ -391,26 +391,24 @@ impl FastPath {
             }
             Maps::Attach => (vec![], Some(AtExit::Look)),
         };
-        let mut space = space.borrow_mut();
-        let loses_window = replaced.iter().any(|range| space.touches_window(range));
-        let makes_writable = what == Maps::Protect
-            && (!is_code || r.rdx & PROT_WRITE != 0)
-            && replaced.iter().any(|range| space.has_sites_in(range));
+        let loses_window = replaced.iter().any(|of| space.borrow().touches_window(of));
+        // Elsewhere, the jumps to chunks would lead nowhere.
+        let may_be_seen = match what {
+            Maps::Protect => !is_code || r.rdx & PROT_WRITE != 0,
+            _ => what == Maps::Move,
+        };
+        let has_sites = |range| space.borrow().has_sites_in(range);
+        if loses_window || may_be_seen && replaced.iter().any(has_sites) {
+            self.close(stopped)?;
+        }
         if what != Maps::Protect {
             for range in &replaced {
-                space.forget(range);
+                space.borrow_mut().forget(range);
             }
         }
-        if loses_window || makes_writable {
-            drop(space);
-            self.close(stopped)?;
-            let alone = self.sharers(stopped.task()).is_empty();
-            if loses_window && !alone {
-                self.must_see_all(stopped);
-                return Ok(Entered::SeeAll);
-            }
-        } else {
-            drop(space);
+        if loses_window && !self.sharers(stopped.task()).is_empty() {
+            self.must_see_all(stopped);
+            return Ok(Entered::SeeAll);
         }
         let is_aliased = is_code && then.is_none() && overlaps_window(r.rdi, r.rsi);
         if is_aliased && self.must_see_all(stopped) {
@@ -480,7 +478,8 @@ impl FastPath {
         Ok(())
     }
 
-    /// Whether the SIGTRAP of a stopped task is of a breakpoint that was there while code was changed. It goes on then.
+    /// Whether the SIGTRAP of a stopped task is of a breakpoint that was there while code was changed. It goes on then. fork(2)
+    /// of another thread can have copied it.
     pub(in crate::backend::ptrace) fn ran_into_change(
         &mut self,
         stopped: &Stopped,
@@ -491,8 +490,8 @@ impl FastPath {
         let mut registers = registers(stopped)?;
         let address = registers.rip.wrapping_sub(1);
         let is_ours = space.borrow().was_changed(address)
-            && !space::has_breakpoint(stopped.task(), address)
-            && is_of_breakpoint(stopped);
+            && is_of_breakpoint(stopped)
+            && space.borrow_mut().is_whole(stopped.task(), address);
         if is_ours {
             registers.rip = address;
             write(stopped, registers)?;
@@ -560,7 +559,7 @@ fn map_window(
     })
 }
 
-/// Whether a window can be mapped, and nothing grows into it: the kernel itself looks for what is there already.
+/// Whether a window can be mapped without a consequence: the kernel itself looks for what is there already.
 fn is_free(task: Task, window: u64) -> bool {
     const LAST: u64 = 0x7fff_ffff_0000;
     const HEAP: u64 = 256 << 20;
@@ -571,7 +570,11 @@ fn is_free(task: Task, window: u64) -> bool {
         mapping.map(|mapping| mapping.range.end)
     };
     let into_heap = end(b"[heap]").is_some_and(|end| (end..end + HEAP).contains(&window));
-    let stack = proc::stack_limit(task)
+    // The window would count.
+    if proc::limit(task, "Max address space").is_some() {
+        return false;
+    }
+    let stack = proc::limit(task, "Max stack size")
         .unwrap_or(u64::MAX)
         .clamp(8 << 20, 1 << 30)
         + GUARD;

@@ -120,7 +120,10 @@ impl Image {
         // As seen from behind the jump.
         let distance = address.wrapping_sub(site + CALL).cast_signed();
         let is_used = |used: &u64| address < used + JUMP && *used < address + JUMP;
-        if i8::try_from(distance).is_err() || self.caves.iter().any(is_used) {
+        // A page that the workload discards has the file's bytes again: those of the call and of the padding, or neither.
+        let is_near = i8::try_from(distance).is_ok()
+            && [address, address + JUMP - 1].map(page) == [page(site); 2];
+        if !is_near || self.caves.iter().any(is_used) {
             return None;
         }
         let mut padding = [0; JUMP as usize];
@@ -256,6 +259,11 @@ impl Image {
         });
         Some(short || long)
     }
+}
+
+/// The number of a page: mappings of files begin at pages.
+fn page(address: u64) -> u64 {
+    address >> 12
 }
 
 fn decode(bytes: &[u8], address: u64) -> Option<Vec<Instruction>> {

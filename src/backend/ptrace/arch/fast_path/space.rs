@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 use super::memory::Memory;
 use super::plan::{Image, Plan, SYSCALL, SharedImage};
 use super::stub::{
-    CALL, CHUNK, Chunk, INT3, JUMP, NUMBERS, WINDOW, chunks, jump_to, short_jump_to, window_of,
+    CALL, CHUNK, Chunk, INT3, JUMP, NOTHING, NUMBERS, WINDOW, chunks, jump_to, short_jump_to,
+    window_of,
 };
 use crate::backend::proc::{self, Mapping};
 use crate::event::Task;
@@ -138,6 +139,32 @@ impl Space {
                 let mut originals = site.originals.iter();
                 originals.any(|(at, _)| *at == address)
             })
+    }
+
+    /// Whether there is no breakpoint at a changed address any more. One that fork(2) copied is replaced by what was there before;
+    /// after [`close`](Self::close), it is the workload's own.
+    pub(super) fn is_whole(&mut self, task: Task, address: u64) -> bool {
+        let Some(memory) = Memory::open(task) else {
+            return false;
+        };
+        if !memory.has(address, &[INT3]) {
+            return true;
+        }
+        let is_here = |(at, _): &(u64, Vec<u8>)| *at == address;
+        let mut sites = self.changes.sites.iter();
+        let site = sites.find(|(_, site)| site.originals.iter().any(is_here));
+        let restored = match (site, self.chunk_at(address)) {
+            _ if self.closed => None,
+            (Some((_, site)), _) => {
+                let mut originals = site.originals.iter();
+                originals.try_for_each(|(at, bytes)| memory.replace(*at, bytes))
+            }
+            (None, Some((start, _))) if address == Chunk::next(start) => {
+                memory.replace(address, &NOTHING)
+            }
+            _ => None,
+        };
+        restored.is_some()
     }
 
     /// Whether a range touches a window.
@@ -355,9 +382,4 @@ fn sets(moved: &[u8], number: u16) -> bool {
     let [low, high] = number.to_le_bytes();
     let mov = [0xb8, low, high, 0, 0];
     moved.windows(mov.len()).any(|window| window == mov)
-}
-
-/// Whether there is a breakpoint at an address, which isn't this recorder's then.
-pub(super) fn has_breakpoint(task: Task, address: u64) -> bool {
-    Memory::open(task).is_none_or(|memory| memory.has(address, &[INT3]))
 }

@@ -32,7 +32,9 @@ const NEXT: u64 = 8;
 /// A call that stops, for numbers that have no chunk.
 const STOPPING: u64 = 13;
 /// A call that doesn't.
-const SILENT: u64 = 20;
+const SILENT: u64 = 17;
+/// What is done after both.
+const TAIL: u64 = SILENT + CALL;
 /// The length of `syscall`.
 pub(super) const CALL: u64 = 2;
 /// The length of `jmp rel32`.
@@ -42,6 +44,8 @@ pub(super) const JUMP: u64 = 5;
 pub(super) const MOVABLE: usize = 11;
 
 pub(super) const INT3: u8 = 0xcc;
+/// `nopl 0(%rax,%rax,1)`
+pub(super) const NOTHING: [u8; JUMP as usize] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
 /// The window that code at this address reaches.
 pub(super) fn window_of(address: u64) -> u64 {
@@ -87,10 +91,15 @@ pub(super) fn filter() -> [sock_filter; 10] {
     ]
 }
 
+/// How an instruction that ends at one address encodes another; `None` if that is too far.
+fn distance(end: u64, to: u64) -> Option<[u8; 4]> {
+    let distance = to.wrapping_sub(end).cast_signed();
+    Some(i32::try_from(distance).ok()?.to_le_bytes())
+}
+
 /// `jmp rel32` at one address to another; `None` if that is too far.
 pub(super) fn jump_to(from: u64, to: u64) -> Option<[u8; 5]> {
-    let distance = to.wrapping_sub(from.wrapping_add(JUMP)).cast_signed();
-    let [a, b, c, d] = i32::try_from(distance).ok()?.to_le_bytes();
+    let [a, b, c, d] = distance(from.wrapping_add(JUMP), to)?;
     Some([0xe9, a, b, c, d])
 }
 
@@ -111,8 +120,8 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// The code of a chunk at this address. It changes no register but rcx and r11, which a call changes too, no flag, and
-    /// uses no stack. `moved` are the instructions that were before the call.
+    /// The code of a chunk at this address. It changes no register and no flag that the call doesn't change, and uses no
+    /// stack. `moved` are the instructions that were before the call.
     pub(super) fn code(&self, address: u64, number: u16, moved: &[u8]) -> Option<[u8; 32]> {
         let back = self.site + CALL;
         let mut code = [INT3; CHUNK as usize];
@@ -128,17 +137,20 @@ impl Chunk {
             put(0, &[0x8d, 0x88, a, b, c, d])?;
             // jrcxz SILENT
             put(6, &[0xe3, (SILENT - 8) as u8])?;
-            // nopl 0(%rax,%rax,1)
-            put(NEXT, &[0x0f, 0x1f, 0x44, 0x00, 0x00])?;
+            put(NEXT, &NOTHING)?;
         } else {
             put(0, moved)?;
             let end = moved.len() as u64;
             put(end, &short_jump_to(end, SILENT)?)?;
         }
-        for call in [STOPPING, SILENT] {
-            put(call, &[0x0f, 0x05])?;
-            put(call + CALL, &jump_to(address + call + CALL, back)?)?;
-        }
+        put(STOPPING, &[0x0f, 0x05])?;
+        put(STOPPING + CALL, &short_jump_to(STOPPING + CALL, TAIL)?)?;
+        put(SILENT, &[0x0f, 0x05])?;
+        // lea BACK(%rip),%rcx: a call leaves the address after it there.
+        let jump = TAIL + 7;
+        let [a, b, c, d] = distance(address + jump, back)?;
+        put(TAIL, &[0x48, 0x8d, 0x0d, a, b, c, d])?;
+        put(jump, &jump_to(address + jump, back)?)?;
         Some(code)
     }
 
@@ -162,7 +174,7 @@ impl Chunk {
         let moved = u64::from(self.moved);
         match place {
             _ if place < moved => self.site - moved + place,
-            place if place == STOPPING + CALL || place == SILENT + CALL => self.site + CALL,
+            place if place == STOPPING + CALL || place >= TAIL => self.site + CALL,
             _ => self.site,
         }
     }
@@ -213,9 +225,12 @@ mod tests {
                     u64::from(number)
                 );
                 let code = chunk.code(address, number, &[]).unwrap();
-                assert_eq!(&code[20..22], &[0x0f, 0x05]);
-                assert_eq!(chunk.original(22), chunk.site + 2);
+                assert_eq!(&code[17..19], &[0x0f, 0x05]);
+                assert_eq!(chunk.original(19), chunk.site + 2);
+                assert_eq!(chunk.original(26), chunk.site + 2);
+                assert_eq!(chunk.original(15), chunk.site + 2);
                 assert_eq!(chunk.original(13), chunk.site);
+                assert_eq!(chunk.original(17), chunk.site);
             }
         }
     }

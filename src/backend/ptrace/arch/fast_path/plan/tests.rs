@@ -37,6 +37,7 @@ fn most_calls_of_the_c_library_have_a_plan() {
     );
     for (at, (call, cave, padding)) in caves.iter().enumerate() {
         assert!(i8::try_from(cave.wrapping_sub(call + 2).cast_signed()).is_ok());
+        assert_eq!([cave / 4096, (cave + JUMP - 1) / 4096], [call / 4096; 2]);
         assert!(decode(padding, *cave).is_none_or(|all| all.iter().all(is_nop)));
         let is_apart = |(_, other, _): &(u64, u64, _)| other.abs_diff(*cave) >= JUMP;
         assert!(caves[at + 1..].iter().all(is_apart), "{cave:#x}");
