@@ -308,7 +308,7 @@ fn logging_that_is_off_for_a_moment_makes_the_run_incomplete() {
         let value = u8::from(enabled).to_string();
         room.run(Command::new(&program).arg(value)).code() == 1
     };
-    for how in ["actions", "unaudited", "rule"] {
+    for how in ["actions", "unaudited", "audit", "rule"] {
         let options = ["--source", "netlink"];
         // The workload's own change of that would be recorded.
         let before = set_audit(how != "unaudited");

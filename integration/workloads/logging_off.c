@@ -1,6 +1,6 @@
 /* Disables the kernel's logging for a moment, in which it calls umask: "actions"
- * (/proc/sys/kernel/seccomp/actions_logged), "unaudited" (the same with audit disabled) or "rule" (an audit rule that excludes
- * seccomp records). With 0 or 1, it only disables or enables audit, and exits with what that was before. Prints nothing.
+ * (/proc/sys/kernel/seccomp/actions_logged), "unaudited" (the same with audit disabled), "audit" (audit itself) or "rule" (an
+ * audit rule that excludes seccomp records). With 0 or 1, it only disables or enables audit, and exits with what that was before. Prints nothing.
  * Kernel path: seccomp_log, audit_filter of the exclude list. The kernel records such changes while audit is enabled.
  * Pitfall: checking the settings only at the start and at the end.
  * Build: -static
@@ -62,7 +62,10 @@ int main(int argc, char **argv)
     if (argv[1][0] <= '1')
         return set_audit(argv[1][0] - '0');
     uint32_t before = set_audit(strcmp(argv[1], "unaudited") != 0);
-    if (strcmp(argv[1], "rule") != 0) {
+    if (strcmp(argv[1], "audit") == 0) {
+        set_audit(0);
+        umask(022);
+    } else if (strcmp(argv[1], "rule") != 0) {
         char logged[300] = {0};
         int fd = open(LOGGED, O_RDONLY);
         CHECK(fd >= 0 && read(fd, logged, sizeof logged - 1) > 0);
