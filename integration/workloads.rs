@@ -302,6 +302,7 @@ workloads! {
             ("x86_64/sched_get_priority_max", 1),
             ("x86_64/sched_get_priority_min", 1),
             ("x86_64/sched_getscheduler", 1),
+            ("x86_64/tkill", 1),
         ],
     }
     own_filter_traps: "own_filter_trap" {

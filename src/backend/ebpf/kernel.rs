@@ -122,6 +122,8 @@ impl Kernel {
         let (places, last_place) = places(inside.named.as_deref().unwrap_or_default());
         let pid_namespace = inside.pid_namespace.unwrap_or_default();
         let own_mounts = namespace_of(proc::myself(), "mnt").unwrap_or_default();
+        let marks_the_dead = proc::kernel_version().is_some_and(|version| version >= (5, 17));
+        let marks_the_dead = u8::from(marks_the_dead);
         let enters = u8::from(inside.enters);
         let leaves = u8::from(inside.leaves);
         let recorder = std::process::id();
@@ -135,6 +137,7 @@ impl Kernel {
                 .override_global("recorder", &recorder, true)
                 .override_global("pid_namespace", &pid_namespace, true)
                 .override_global("own_mounts", &own_mounts, true)
+                .override_global("marks_the_dead", &marks_the_dead, true)
                 .override_global("begins_entering", &enters, true)
                 .override_global("tasks_leave", &leaves, true)
                 .override_global("places", &places[..], true)

@@ -272,6 +272,8 @@ volatile const u8 root_is_waiting = 0;
 // The inode numbers of the pid namespace in scope, if there is one, and of the mount namespace of the recorder.
 volatile const u32 pid_namespace = 0;
 volatile const u32 own_mounts = 0;
+// The kernel marks the tasks that their filter kills (Linux 5.17).
+volatile const u8 marks_the_dead = 0;
 // The tasks of the scope have entered it, and have not executed the container's program yet.
 volatile const u8 begins_entering = 0;
 // Cgroups that are made later are in scope if their names contain this text of at most 64 bytes: for each byte the places
@@ -440,13 +442,14 @@ static __always_inline void refused(struct task_struct *task, struct member *mem
         entered(task, member, nr);
 }
 
-// Whether a task exits because of the call that it is in.
+// Whether a task exits because of the call that it is in. An older kernel shows it by SIGSYS where it isn't strict mode: if that
+// came from elsewhere, the last call counts twice.
 static __always_inline int is_ended_by_filter(struct task_struct *task)
 {
-    // The kernel marks it since Linux 5.17, and with SIGSYS where it isn't strict mode.
     const int SIGSYS = 31, FILTER = 2, DEAD = 3;
     int mode = task->seccomp.mode;
-    return number_of(task) >= 0 && (mode == DEAD || (mode == FILTER && task->exit_code == SIGSYS));
+    int is_killed = mode == DEAD || (!marks_the_dead && mode == FILTER && task->exit_code == SIGSYS);
+    return is_killed && number_of(task) >= 0;
 }
 
 // Writes the path of a file as its names, from the last to the first, across mounts.
