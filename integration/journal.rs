@@ -13,6 +13,8 @@ use crate::support::process::Room;
 use crate::support::programs;
 use crate::support::recorder::Files;
 
+mod power_loss;
+
 /// The names of the files beside a recording, itself included.
 fn beside(recording: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(recording.parent().unwrap()).unwrap();
@@ -28,7 +30,7 @@ fn kill_one(program: &Path, after: Duration) -> usize {
     let running = room.spawn(command.arg(program));
     room.until("a call", || !running.stdout().is_empty());
     std::thread::sleep(after);
-    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+    let now = now();
     running.signal(Signal::SIGKILL);
     let killed = running.wait(&room);
     assert_eq!(killed.code(), 128 + 9);
@@ -43,17 +45,31 @@ fn kill_one(program: &Path, after: Duration) -> usize {
     let left = ["recording.json", "profile.json"].map(str::to_owned);
     assert_eq!(beside(&files.recording), BTreeSet::from(left));
     let recording = Recording::load(&files.recording).unwrap();
-    let old_enough = (killed.stdout.lines())
+    let found = assert_journalled(&killed.stdout, now, &recording);
+    if found > 0 {
+        let run = recording.runs.values().next().unwrap();
+        assert_eq!(run.labels["shard"], "1");
+    }
+    found
+}
+
+/// The time of [`programs::workload`] `new_calls`.
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap().into()
+}
+
+/// Checks that the first run of a recording has all calls that `new_calls` made a second before `end`, and returns how many.
+fn assert_journalled(printed: &str, end: Duration, recording: &Recording) -> usize {
+    let old_enough = (printed.lines())
         .filter_map(|line| line.split_once(' '))
         .filter_map(|(nr, ms)| Some((nr.parse::<i32>().ok()?, ms.parse::<u64>().ok()?)))
-        .filter(|(_, ms)| Duration::from_millis(*ms) + Duration::from_secs(1) <= now);
+        .filter(|(_, ms)| Duration::from_millis(*ms) + Duration::from_secs(1) <= end);
     let known: BTreeSet<i32> = old_enough.map(|(nr, _)| nr).collect();
     if known.is_empty() {
         return 0;
     }
     assert_eq!(recording.runs.len(), 2);
     let run = recording.runs.values().next().unwrap();
-    assert_eq!(run.labels["shard"], "1");
     let reason = run.incomplete_because.first().unwrap();
     assert!(reason.starts_with("the recorder was killed"), "{reason}");
     let journalled: BTreeSet<i32> = run.syscalls.keys().map(|syscall| syscall.nr).collect();

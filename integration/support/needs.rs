@@ -89,6 +89,14 @@ pub(crate) fn audit() -> Met {
     }
 }
 
+/// File systems in images.
+pub(crate) fn loop_devices() -> Met {
+    match access("/dev/loop-control", AccessFlags::W_OK) {
+        Ok(()) => Ok(()),
+        Err(errno) => missing(format!("no loop devices ({errno})")),
+    }
+}
+
 /// A program in the PATH of the tests' commands.
 pub(crate) fn program(name: &str) -> Met {
     let path = super::process::path();
