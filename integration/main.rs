@@ -42,6 +42,7 @@ mod log;
 mod merge;
 mod minimize;
 mod notify;
+mod ready;
 mod real;
 mod recording;
 mod registry;

@@ -35,6 +35,8 @@ pub struct RunEnd {
 /// A message for the user while a recording goes on. It is not part of any run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
+    /// What the recorder did not start is recorded from now on.
+    Ready(String),
     /// Something that takes time, or needs the user.
     Progress(String),
     /// A choice, with its reason.

@@ -6,7 +6,7 @@ use clap::Args;
 use sc_record::profile::Runtime;
 use sc_record::syscall::Arch;
 
-use super::groups::{ProfileArgs, Verbosity};
+use super::groups::{ProfileArgs, ReadyArgs, Verbosity};
 use super::values::Destination;
 
 #[derive(Debug, Args)]
@@ -57,6 +57,9 @@ pub(crate) struct AgentArgs {
 
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
+
+    #[command(flatten)]
+    pub(crate) ready: ReadyArgs,
 
     /// Answer for the containers of the agent at the other end of stdin when it has ended
     #[arg(long, hide = true)]

@@ -129,6 +129,14 @@ pub(crate) struct KeepArgs {
     pub(crate) verbosity: Verbosity,
 }
 
+/// Who is told that a recording has begun.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct ReadyArgs {
+    /// When the recording has begun, write a newline to this descriptor and close it. systemd is told too (Type=notify)
+    #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) ready_fd: Option<i32>,
+}
+
 /// Labels of a run.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Labels {

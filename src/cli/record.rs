@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::groups::{KeepArgs, LOG_MODE, ObserveArgs};
+use super::groups::{KeepArgs, LOG_MODE, ObserveArgs, ReadyArgs};
 use super::values::duration;
 
 /// What to record, how, and where to write the result.
@@ -101,4 +101,7 @@ pub(crate) struct FollowArgs {
         requires = "log_mode"
     )]
     pub(crate) idle: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) ready: ReadyArgs,
 }

@@ -22,6 +22,7 @@ use super::record::keep::one_of_many;
 use super::{exit_status, profile};
 use crate::cli::{AgentArgs, Destination, KeepArgs, Labels, Verbosity};
 use crate::ui::observation::say_notice;
+use crate::ui::ready::Ready;
 
 pub(super) fn agent(args: &AgentArgs) -> anyhow::Result<u8> {
     if args.keeper {
@@ -71,6 +72,7 @@ fn print_profile(args: &AgentArgs) -> anyhow::Result<()> {
 }
 
 fn listen(args: &AgentArgs) -> anyhow::Result<()> {
+    let ready = Ready::new(args.ready.ready_fd)?;
     // First, since it would inherit blocked signals.
     let (keeper, mut process) = start(&[OsStr::new("--socket"), args.socket.as_os_str()])
         .context("can't start the keeper")?;
@@ -92,7 +94,7 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
     // Containers don't wait while a file is written.
     let recorded = std::thread::scope(|scope| {
         scope.spawn(move || runs.into_iter().for_each(|run| save(args, run)));
-        let mut say = Notices(args.verbosity);
+        let mut say = Notices(args.verbosity, &ready);
         session.record_each(&mut say, &mut move |run| {
             // The receiver lives until the last run is saved.
             let _ = ended.send(run);
@@ -167,10 +169,10 @@ fn save(args: &AgentArgs, run: Run) {
     }
 }
 
-struct Notices(Verbosity);
+struct Notices<'a>(Verbosity, &'a Ready);
 
-impl Observer for Notices {
+impl Observer for Notices<'_> {
     fn notice(&mut self, notice: Notice) {
-        say_notice(&notice, self.0);
+        say_notice(&notice, self.0, self.1);
     }
 }

@@ -398,7 +398,7 @@ struct Ready(mpsc::Sender<()>);
 
 impl Observer for Ready {
     fn notice(&mut self, notice: Notice) {
-        if let Notice::Progress(_) = notice {
+        if let Notice::Ready(_) = notice {
             // Fails if the receiver has gone.
             let _ = self.0.send(());
         }

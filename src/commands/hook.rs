@@ -206,7 +206,7 @@ impl Observer for Ready {
     fn event(&mut self, _: &Event, _: &RunBuilder) {}
 
     fn notice(&mut self, notice: Notice) {
-        if let Notice::Progress(_) = notice {
+        if let Notice::Ready(_) = notice {
             // The hook waits for it.
             println!("ready");
         }

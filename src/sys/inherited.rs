@@ -1,6 +1,9 @@
 //! The state that this process was started with, before Rust's runtime or the recorder changed it. The workload gets it back.
 
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
+
+use nix::errno::Errno;
 
 use super::signal::KICK;
 
@@ -48,6 +51,19 @@ pub extern "C" fn capture() {
         inherited
     };
     let _: Result<(), Inherited> = INHERITED.set(inherited);
+}
+
+/// Takes a descriptor that this process was started with: the programs that it starts don't inherit it.
+///
+/// To be called before this process opens files, which could get that number.
+pub fn take_descriptor(fd: RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: fcntl(2) with these arguments reads no memory. It fails if the descriptor is not open.
+    let copy = Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })?;
+    if fd > libc::STDERR_FILENO {
+        nix::unistd::close(fd)?;
+    }
+    // SAFETY: fcntl(2) has just created this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// Restores the inherited disposition of SIGPIPE, so that a verb that only prints ends as other programs do when its reader

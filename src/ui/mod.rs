@@ -8,4 +8,5 @@ pub(crate) mod hint;
 pub(crate) mod observation;
 pub(crate) mod output;
 pub(crate) mod progress;
+pub(crate) mod ready;
 pub(crate) mod summary;

@@ -18,6 +18,7 @@ use sc_record::session::{Observer, Session};
 use sc_record::syscall::Syscall;
 
 use super::progress::Progress;
+use super::ready::Ready;
 use crate::cli::{self, ObserveArgs, Verbosity, When};
 
 /// A recording from its preparation to its end.
@@ -27,6 +28,7 @@ pub(crate) struct Observation<'a> {
     progress: When,
     stop: Stop,
     signals: Signals,
+    ready: Ready,
 }
 
 impl<'a> Observation<'a> {
@@ -44,7 +46,14 @@ impl<'a> Observation<'a> {
             progress,
             stop,
             signals,
+            ready: Ready::default(),
         })
+    }
+
+    /// Says there, too, that the recording has begun.
+    pub(crate) fn announcing(mut self, ready: Ready) -> Observation<'a> {
+        self.ready = ready;
+        self
     }
 
     /// Records with the first of these backends that can. Meanwhile, new calls go to the journal.
@@ -89,6 +98,7 @@ impl<'a> Observation<'a> {
             };
             let mut observer = TerminalObserver {
                 progress: progress.as_ref(),
+                ready: &self.ready,
                 verbosity: self.verbosity,
                 on_event,
             };
@@ -179,17 +189,23 @@ fn table(choice: &Choice<'_>) {
 }
 
 /// Says what a backend notices.
-pub(crate) fn say_notice(notice: &Notice, verbosity: Verbosity) {
+pub(crate) fn say_notice(notice: &Notice, verbosity: Verbosity, ready: &Ready) {
+    if let Notice::Ready(_) = notice {
+        ready.announce();
+    }
     match notice {
-        Notice::Progress(text) if !verbosity.quiet => say!("sc-record: {text}"),
+        Notice::Ready(text) | Notice::Progress(text) if !verbosity.quiet => {
+            say!("sc-record: {text}")
+        }
         Notice::Choice(text) if verbosity.verbose => say!("sc-record: {text}"),
-        Notice::Progress(_) | Notice::Choice(_) => {}
+        Notice::Ready(_) | Notice::Progress(_) | Notice::Choice(_) => {}
     }
 }
 
 /// Shows events and notices.
 struct TerminalObserver<'a> {
     progress: Option<&'a Progress>,
+    ready: &'a Ready,
     verbosity: Verbosity,
     on_event: &'a mut (dyn FnMut(&Event) + Send),
 }
@@ -203,7 +219,7 @@ impl Observer for TerminalObserver<'_> {
     }
 
     fn notice(&mut self, notice: Notice) {
-        say_notice(&notice, self.verbosity);
+        say_notice(&notice, self.verbosity, self.ready);
     }
 }
 

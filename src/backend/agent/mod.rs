@@ -101,7 +101,7 @@ impl Backend for Agent {
         };
         agent.watch(&socket.listener, SOCKET)?;
         agent.watch(stop, STOP)?;
-        collector.notice(Notice::Progress(format!(
+        collector.notice(Notice::Ready(format!(
             "listening at {} until it is interrupted",
             self.socket.display()
         )));

@@ -68,7 +68,7 @@ impl Backend for Ebpf {
             Some(duration) => format!("for {duration:?}, or until the last has exited"),
             None => "until the last has exited".to_owned(),
         };
-        collector.notice(Notice::Progress(format!(
+        collector.notice(Notice::Ready(format!(
             "counting the calls of {} {until}",
             match living {
                 1 => "1 task".to_owned(),
@@ -195,6 +195,10 @@ fn record_command(
     stop: &Stop,
 ) -> Result<(), Error> {
     let mut run = OneRun::begin(collector, target);
+    if command.starts.is_some() {
+        let text = "counting the calls of the container that the command starts";
+        run.notice(Notice::Ready(text.to_owned()));
+    }
     let exit = while_waiting(command, launched, stop, |over| {
         let end = End {
             over: Some(over),

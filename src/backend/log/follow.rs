@@ -116,7 +116,7 @@ impl Backend for Follow {
             in_containers: false,
         };
         let mut run = OneRun::begin_without(collector, target, self.unlogged.clone());
-        run.notice(Notice::Progress(format!(
+        run.notice(Notice::Ready(format!(
             "following audit records from {} until {}",
             intake.source(),
             self.ends(target)

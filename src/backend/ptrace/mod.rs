@@ -39,8 +39,8 @@ use nix::unistd::Pid;
 use super::launch::launch;
 use super::proc::{self, Status};
 use super::{
-    Backend, Collector, Command, Detail, Error, Interest, OneRun, Promise, RunEnd, Stop, Target,
-    Unavailable, Until,
+    Backend, Collector, Command, Detail, Error, Interest, Notice, OneRun, Promise, RunEnd, Stop,
+    Target, Unavailable, Until,
 };
 use crate::event::{Event, Sink, Task};
 use crate::panic;
@@ -264,15 +264,15 @@ impl Ptrace {
         &self,
         process: Task,
         myself: Status,
-        sink: &mut dyn Sink,
+        run: &mut OneRun<'_>,
         stop: &Stop,
     ) -> Result<RunEnd, Error> {
-        sink.event(Event::Lost {
+        run.event(Event::Lost {
             count: None,
             why: format!("the recording began when process {process} already ran"),
         });
         if !proc::lists_children() {
-            sink.event(Event::Lost {
+            run.event(Event::Lost {
                 count: None,
                 why: format!(
                     "the kernel doesn't list the children of process {process} (CONFIG_PROC_CHILDREN): those that already ran \
@@ -281,12 +281,14 @@ impl Ptrace {
             });
         }
         let tasks = attach::seize_tree(process)?;
+        let text = format!("recording process {process} and its children until they end");
+        run.notice(Notice::Ready(text));
         let mut engine = Engine::new(
             None,
             attach::OPTIONS,
             self.interest.as_ref(),
             myself,
-            sink,
+            run,
             stop,
             None,
         );

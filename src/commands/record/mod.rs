@@ -19,10 +19,12 @@ use self::keep::Keep;
 use super::{exit_status, profile};
 use crate::cli::{self, ArgRules, RecordArgs};
 use crate::ui::observation::{self, Observation};
+use crate::ui::ready::Ready;
 use crate::ui::summary::Say;
 
 /// Records, and gives the exit status of the workload.
 pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
+    let ready = Ready::new(args.follow.ready.ready_fd)?;
     let follows =
         args.observe.is_log_mode() && (args.command.is_empty() || args.follow.container.is_some());
     let target = target(args, follows)?;
@@ -31,7 +33,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
         "--duration needs --log-mode, --container, --cgroup or --all"
     );
     if args.follow.all {
-        return record_all(args, &target);
+        return record_all(args, &target, ready);
     }
     let mut keep = Keep::new(&args.keep, default_name(args, &target))?;
     let mut known = BTreeSet::new();
@@ -63,6 +65,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
 
     let verbosity = args.keep.verbosity;
     let observation = Observation::prepare(&target, verbosity, args.observe.progress)?;
+    let observation = observation.announcing(ready);
     let journal = keep.journal()?;
     let mut run = observation.record(&backends, journal.as_ref(), &mut |_| {})?;
     run.labels = args.keep.labels.to_map();
@@ -178,10 +181,11 @@ fn process(args: &RecordArgs, process: Task) -> anyhow::Result<Target> {
 }
 
 /// Records the whole machine, with one recording per executable.
-fn record_all(args: &RecordArgs, target: &Target) -> anyhow::Result<u8> {
+fn record_all(args: &RecordArgs, target: &Target, ready: Ready) -> anyhow::Result<u8> {
     let backends = backends(args, target, false, BTreeSet::new())?;
     let verbosity = args.keep.verbosity;
     let observation = Observation::prepare(target, verbosity, args.observe.progress)?;
+    let observation = observation.announcing(ready);
     let mut runs = Vec::new();
     observation.record_each(&backends, &mut |run| runs.push(run))?;
     let mut failed = false;

@@ -123,8 +123,9 @@ impl TraceLog {
     }
 }
 
-/// The task of a file of -ff: `NAME.PID`.
+/// The task of a file of -ff: `NAME.PID`, compressed or not.
 pub(super) fn pid_of(name: &str) -> Option<i32> {
+    let name = name.strip_suffix(".gz").unwrap_or(name);
     let (_, pid) = name.rsplit_once('.')?;
     if !pid.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -191,10 +192,12 @@ mod tests {
     fn files_of_ff_are_recognised_by_their_names() {
         assert_eq!(pid_of("trace.4684"), Some(4684));
         assert_eq!(pid_of("/a/b.c.1"), Some(1));
+        assert_eq!(pid_of("trace.4684.gz"), Some(4684));
         for name in [
             "trace",
             "trace.",
             "trace.log",
+            "trace.gz",
             "trace.0",
             "trace.12a",
             "a.99999999999",

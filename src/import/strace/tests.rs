@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::io::Cursor;
+use std::io::{Cursor, Write as _};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use proptest::prelude::*;
 
 use super::*;
@@ -130,7 +132,18 @@ const FF: [&str; 4] = ["ff.6455", "ff.6454", "ff.6452", "ff.6453"];
 #[test]
 fn the_files_of_ff_are_one_trace() {
     let sources = FF.map(|name| (name, fixture(name))).to_vec();
-    insta::assert_snapshot!("ff", shown(&outcome(sources, &OPTIONS)));
+    let one = shown(&outcome(sources, &OPTIONS));
+    let gzip = |name| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&fixture(name)).unwrap();
+        (format!("{name}.gz"), encoder.finish().unwrap())
+    };
+    let compressed = FF.map(gzip);
+    let sources = compressed
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), bytes.clone()));
+    assert_eq!(shown(&outcome(sources.collect(), &OPTIONS)), one);
+    insta::assert_snapshot!("ff", one);
 }
 
 #[test]
