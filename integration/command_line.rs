@@ -39,6 +39,7 @@ const VERBS: &[&str] = &[
     "run",
     "stats",
     "verify",
+    "watch",
 ];
 
 #[apply(test)]

@@ -8,6 +8,7 @@ mod follow;
 mod lifecycle;
 mod logs;
 mod sources;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::fs::File;

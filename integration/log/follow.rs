@@ -262,7 +262,7 @@ fn records_of_a_container_are_followed_by_its_cgroup() {
 }
 
 /// A profile that `sc-record ARGS` writes.
-fn made_profile(room: &Room, args: &[&str]) -> PathBuf {
+pub(super) fn made_profile(room: &Room, args: &[&str]) -> PathBuf {
     let profile = room.fresh("p");
     let mut writer = Command::new(PROGRAM);
     let made = room
@@ -273,7 +273,7 @@ fn made_profile(room: &Room, args: &[&str]) -> PathBuf {
 }
 
 /// A command under a profile.
-fn under(profile: &Path, command: &[&str]) -> Command {
+pub(super) fn under(profile: &Path, command: &[&str]) -> Command {
     let mut run = Command::new(PROGRAM);
     run.args(["run", "--allow-new-privs"]).arg(profile);
     run.arg("--").args(command);

@@ -69,13 +69,25 @@ impl ObserveArgs {
 
 pub(super) const LOG_MODE: &str = "Log mode";
 
-/// How the kernel's audit records are read.
+/// Whether and how log mode records.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
     /// The same as --backend log
     #[arg(long, help_heading = LOG_MODE)]
     pub(crate) log_mode: bool,
 
+    #[command(flatten)]
+    pub(crate) read: AuditArgs,
+
+    /// Run CMD at most N times. Each pass logs only calls not seen yet, until a pass finds nothing
+    /// new and loses nothing
+    #[arg(long, help_heading = LOG_MODE, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) passes: u32,
+}
+
+/// How the kernel's audit records are read.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
     /// Where to read audit records: auto, netlink, auditd (become the audit daemon), kmsg, `file:PATH`
     /// (a growing log, followed across rotation), or - (stdin, without CMD)
     #[arg(long, help_heading = LOG_MODE, value_name = "SOURCE", default_value_t = AuditSource::Auto)]
@@ -93,11 +105,6 @@ pub(crate) struct LogArgs {
     /// Size of the receive buffer for records; more than `net.core.rmem_max` needs `CAP_NET_ADMIN`
     #[arg(long, help_heading = LOG_MODE, value_name = "BYTES", default_value_t = RECEIVE_BUFFER, hide_default_value = true)]
     pub(crate) receive_buffer: usize,
-
-    /// Run CMD at most N times. Each pass logs only calls not seen yet, until a pass finds nothing
-    /// new and loses nothing
-    #[arg(long, help_heading = LOG_MODE, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) passes: u32,
 }
 
 /// Where a run and its profile are written.

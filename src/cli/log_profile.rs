@@ -14,6 +14,10 @@ pub(crate) struct LogProfileArgs {
     #[arg(long, value_name = "PROFILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) assume: Option<PathBuf>,
 
+    /// Enforce this profile, and log what it denies, for sc-record watch
+    #[arg(long, value_name = "PROFILE", conflicts_with_all = ["assume", "arches"], value_hint = clap::ValueHint::FilePath)]
+    pub(crate) enforce: Option<PathBuf>,
+
     /// Architectures of the machine; the ABIs that belong to each are added (repeatable)
     /// [default: this machine's, or PROFILE's]
     #[arg(long = "arch", value_name = "ARCH")]

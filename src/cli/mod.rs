@@ -25,6 +25,7 @@ mod run;
 mod stats;
 mod values;
 mod verify;
+mod watch;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -40,7 +41,7 @@ pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::explain::ExplainArgs;
 pub(crate) use self::generate::GenerateArgs;
 pub(crate) use self::groups::{
-    EnforceArgs, KeepArgs, Labels, ObserveArgs, ProfileArgs, ReadArgs, Verbosity,
+    AuditArgs, EnforceArgs, KeepArgs, Labels, ObserveArgs, ProfileArgs, ReadArgs, Verbosity,
 };
 pub(crate) use self::hook::HookArgs;
 pub(crate) use self::import::{
@@ -61,6 +62,7 @@ pub(crate) use self::values::{
     Arches, ArgRules, Backend, Compared, Destination, FailOn, Policy, Until, When,
 };
 pub(crate) use self::verify::VerifyArgs;
+pub(crate) use self::watch::WatchArgs;
 
 const LONG_VERSION: &str = if cfg!(has_ebpf) {
     concat!(env!("CARGO_PKG_VERSION"), " (with the ebpf backend)")
@@ -173,6 +175,8 @@ pub(crate) enum Verb {
     LogProfile(LogProfileArgs),
     /// Compare a profile with the calls of a workload: what it lacks, what is never called
     Check(Box<CheckArgs>),
+    /// Report the calls of running programs that their profile lacks, as they are made
+    Watch(WatchArgs),
     /// Import a run from audit logs or strace output
     Import(ImportArgs),
     /// Resolve system call numbers to names, and names to numbers

@@ -1,7 +1,7 @@
 //! `sc-record log-profile`: writes a profile that logs every call, for `--log-mode`.
 
 use sc_record::format::{Writing, write};
-use sc_record::profile::Profile;
+use sc_record::profile::{Flag, Profile};
 use sc_record::syscall::Arch;
 
 use super::{exit_status, profile};
@@ -22,6 +22,12 @@ pub(super) fn log_profile(args: &LogProfileArgs) -> anyhow::Result<u8> {
             let arches = made.listed().collect();
             assumed.audit().with_architectures(Some(arches))
         };
+    }
+    if let Some(path) = &args.enforce {
+        let enforced = profile::assumed(path)?;
+        let flags = enforced.effective_flags().into_iter().chain([Flag::Log]);
+        let flags = flags.collect();
+        made = enforced.with_flags(Some(flags));
     }
     let writing = Writing {
         name: "log",

@@ -27,6 +27,7 @@ mod resolve;
 mod run;
 mod stats;
 mod verify;
+mod watch;
 
 use crate::cli::{Cli, Verb};
 use crate::exit_status;
@@ -44,6 +45,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Generate(args)) => generate::generate(&args),
         Some(Verb::LogProfile(args)) => log_profile::log_profile(&args),
         Some(Verb::Check(args)) => check::check(&args),
+        Some(Verb::Watch(args)) => watch::watch(&args),
         Some(Verb::Import(args)) => import::import(&args),
         Some(Verb::Resolve(args)) => resolve::resolve(&args),
         Some(Verb::Run(args)) => run::run(&args),

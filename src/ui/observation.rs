@@ -19,7 +19,7 @@ use sc_record::syscall::Syscall;
 
 use super::progress::Progress;
 use super::ready::Ready;
-use crate::cli::{self, ObserveArgs, Verbosity, When};
+use crate::cli::{self, AuditArgs, ObserveArgs, Verbosity, When};
 
 /// A recording from its preparation to its end.
 pub(crate) struct Observation<'a> {
@@ -190,15 +190,17 @@ fn table(choice: &Choice<'_>) {
 
 /// Says what a backend notices.
 pub(crate) fn say_notice(notice: &Notice, verbosity: Verbosity, ready: &Ready) {
-    if let Notice::Ready(_) = notice {
-        ready.announce();
-    }
     match notice {
         Notice::Ready(text) | Notice::Progress(text) if !verbosity.quiet => {
-            say!("sc-record: {text}")
+            say!("sc-record: {text}");
         }
-        Notice::Choice(text) if verbosity.verbose => say!("sc-record: {text}"),
+        Notice::Choice(text) if verbosity.verbose => {
+            say!("sc-record: {text}");
+        }
         Notice::Ready(_) | Notice::Progress(_) | Notice::Choice(_) => {}
+    }
+    if let Notice::Ready(_) = notice {
+        ready.announce();
     }
 }
 
@@ -258,7 +260,7 @@ pub(crate) fn backends(
     }
     if wanted(cli::Backend::Log) {
         backends.push(Box::new(Log {
-            reading: reading(args),
+            reading: reading(&args.log.read),
             known,
             call_sites: interest.is_some(),
             passes: args.log.passes,
@@ -268,19 +270,19 @@ pub(crate) fn backends(
 }
 
 /// How audit records are read.
-pub(crate) fn reading(args: &ObserveArgs) -> AuditReading {
+pub(crate) fn reading(args: &AuditArgs) -> AuditReading {
     AuditReading {
-        source: args.log.source.clone(),
-        become_auditd: args.log.become_auditd,
-        receive_buffer: args.log.receive_buffer,
-        trust_syslog: args.log.trust_syslog,
+        source: args.source.clone(),
+        become_auditd: args.become_auditd,
+        receive_buffer: args.receive_buffer,
+        trust_syslog: args.trust_syslog,
     }
 }
 
 /// A command to record.
 pub(crate) fn command(options: &ObserveArgs, argv: &[OsString]) -> anyhow::Result<Target> {
     anyhow::ensure!(
-        options.log.source != AuditSource::Stdin,
+        options.log.read.source != AuditSource::Stdin,
         "--source - takes the standard input, which is CMD's"
     );
     // clap requires one.

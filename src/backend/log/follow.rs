@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 use super::intake::Intake;
 use super::login::recorder_of;
@@ -40,10 +41,22 @@ pub struct Follow {
     pub unlogged: BTreeSet<Syscall>,
     /// Whether that profile is known to log all others: a target without a record then made none of them.
     pub logs_others: bool,
+    /// If given, the target's records go there, and the run has none of their calls. A target without records is then no error.
+    pub records: Option<TakeRecord>,
     /// Ends the recording after this time.
     pub duration: Option<Duration>,
     /// Ends the recording after this time without a record of the target.
     pub idle: Option<Duration>,
+}
+
+/// Takes records.
+#[derive(Clone)]
+pub struct TakeRecord(pub Arc<dyn Fn(&Record<'_>) + Send + Sync>);
+
+impl fmt::Debug for TakeRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TakeRecord")
+    }
 }
 
 /// How often to check whether the recording must end.
@@ -109,7 +122,11 @@ impl Backend for Follow {
                 ..Selection::default()
             },
             translator: Translator::new(),
-            already: filtered_processes(),
+            already: match self.records {
+                Some(_) => HashSet::new(),
+                None => filtered_processes(),
+            },
+            records: self.records.clone(),
             taken: 0,
             unknown: 0,
             others: BTreeMap::new(),
@@ -134,12 +151,15 @@ impl Backend for Follow {
             taker.take(record, sink);
         });
         // Without a record, only a filter that would have left one shows that none was to come.
-        if taker.taken == 0 && !(self.logs_others && taker.tracker.saw_filtered()) {
+        if taker.taken == 0
+            && self.records.is_none()
+            && !(self.logs_others && taker.tracker.saw_filtered())
+        {
             return Err(Error::NoRecord {
                 others: taker.others,
             });
         }
-        if taker.in_containers {
+        if taker.in_containers && self.records.is_none() {
             run.notice(Notice::Progress(
                 "these programs run in containers, and the calls of the runtime before them are not among theirs: generate \
                  --runtime adds them; --container records them"
@@ -276,6 +296,7 @@ struct Taker {
     translator: Translator,
     /// Processes that may have made calls under their filter before the recording began.
     already: HashSet<i32>,
+    records: Option<TakeRecord>,
     taken: u64,
     /// How many records can't be assigned to a process.
     unknown: u64,
@@ -329,6 +350,10 @@ impl Taker {
             self.in_containers = proc::ids_of(Task(record.pid)).is_some_and(|ids| ids.len() > 1);
         }
         self.taken += 1;
+        if let Some(TakeRecord(take)) = &self.records {
+            take(record);
+            return true;
+        }
         self.translator.translate(record, sink);
         true
     }

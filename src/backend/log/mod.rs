@@ -39,7 +39,7 @@ use std::sync::{Mutex, PoisonError};
 pub use audit_source::{
     AuditReading, AuditSource, AuditSourceError, RECEIVE_BUFFER, UnknownAuditSource,
 };
-pub use follow::Follow;
+pub use follow::{Follow, TakeRecord};
 pub use passes::Log;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};

@@ -54,7 +54,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
         );
     }
     let selects = target.scope() != Some(&Scope::Everything)
-        || args.observe.log.source.may_be_elsewhere()
+        || args.observe.log.read.source.may_be_elsewhere()
         || !(args.follow.comms.is_empty() && args.follow.exes.is_empty());
     if !selects {
         say!(
@@ -235,13 +235,14 @@ fn backends(
     }
     if follows {
         return Ok(vec![Box::new(Follow {
-            reading: observation::reading(&args.observe),
+            reading: observation::reading(&args.observe.log.read),
             comms: args.follow.comms.clone(),
             exes: args.follow.exes.clone(),
             logs_others: !known.is_empty(),
             unlogged: &known | &Profile::never_logged([Arch::NATIVE]),
             duration: args.follow.duration,
             idle: args.follow.idle,
+            records: None,
         })]);
     }
     let duration = args.follow.duration;
