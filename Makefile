@@ -38,6 +38,11 @@ bench: ## the cost of recording, compared with strace; QUICK=1 for a rough estim
 	$(CARGO) build --release --locked
 	python3 benches/bench.py --sc-record "$${CARGO_TARGET_DIR:-target}/release/sc-record" $(if $(QUICK),--quick)
 
+differential: ## every program of /usr/bin with --help and --version, recorded with --patch and without: takes half an hour, as root
+	@.ci/deps build test
+	$(CARGO) build --locked
+	python3 integration/differential.py --sc-record "$${CARGO_TARGET_DIR:-target}/debug/sc-record"
+
 fuzz: ## every fuzz target for FUZZ_SECONDS (default 30)
 	CARGO='$(CARGO)' sh fuzz/run.sh
 
@@ -67,4 +72,4 @@ install: ## install the program, its manual pages and completions to PREFIX (def
 		bin/sc-record completions fish >share/fish/vendor_completions.d/sc-record.fish && \
 		bin/sc-record manpages share/man/man1
 
-.PHONY: help demo test check check-arm64 advisories bench fuzz recordings static install
+.PHONY: help demo test check check-arm64 advisories bench differential fuzz recordings static install

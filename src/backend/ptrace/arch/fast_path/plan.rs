@@ -43,8 +43,8 @@ pub(super) struct Image {
     elf: Elf,
     plans: HashMap<u64, Option<Plan>>,
     caves: Vec<u64>,
-    /// The segment that was last searched for branches.
-    searched: Option<(u64, Vec<u8>)>,
+    /// The first address of the segment that was last searched for branches, and how far from there their targets are, sorted.
+    branches: Option<(u64, Vec<u32>)>,
 }
 
 impl Image {
@@ -53,7 +53,7 @@ impl Image {
             elf: Elf::open(file)?,
             plans: HashMap::new(),
             caves: Vec::new(),
-            searched: None,
+            branches: None,
         })
     }
 
@@ -225,40 +225,46 @@ impl Image {
         if segment.end - segment.start > LARGEST_SEGMENT {
             return None;
         }
-        if (self.searched.as_ref()).is_none_or(|(start, _)| *start != segment.start) {
-            self.searched = Some((segment.start, self.elf.read_range(&segment)?));
+        if (self.branches.as_ref()).is_none_or(|(start, _)| *start != segment.start) {
+            let targets = branch_targets(&self.elf.read_range(&segment)?);
+            self.branches = Some((segment.start, targets));
         }
-        let (start, bytes) = self.searched.as_ref()?;
-        let reaches = |end: usize, distance: i64| {
-            let end = start + end as u64;
-            targets.contains(&end.wrapping_add_signed(distance))
-        };
-        let near =
-            usize::try_from(targets.start.saturating_sub(NEAR).saturating_sub(*start)).ok()?;
-        let near = near..bytes.len().min(near + 2 * NEAR as usize);
-        // Jcc, LOOPcc, JRCXZ, JMP.
-        let short = near.clone().any(|at| {
-            matches!(bytes[at], 0x70..=0x7f | 0xe0..=0xe3 | 0xeb)
-                && (bytes.get(at + 1))
-                    .is_some_and(|&by| reaches(at + 2, i64::from(by.cast_signed())))
-        });
-        // CALL, JMP and Jcc end with the distance.
-        let long = bytes.windows(5).enumerate().any(|(at, window)| {
-            let [first, rest @ ..] = window else {
-                return false;
-            };
-            let is_branch = match first {
-                0xe8 | 0xe9 => true,
-                0x80..=0x8f => at > 0 && bytes[at - 1] == 0x0f,
-                _ => false,
-            };
-            is_branch
-                && rest
-                    .try_into()
-                    .is_ok_and(|distance| reaches(at + 5, i32::from_le_bytes(distance).into()))
+        let (start, all) = self.branches.as_ref()?;
+        let first = u32::try_from(targets.start - start).ok()?;
+        let next = all.get(all.partition_point(|target| *target < first));
+        let long = next.is_some_and(|next| targets.contains(&(start + u64::from(*next))));
+
+        let near = targets.start.saturating_sub(NEAR).max(segment.start)
+            ..(targets.start + NEAR).min(segment.end);
+        let bytes = self.elf.read_range(&near)?;
+        let short = bytes.windows(2).zip(near.start..).any(|(pair, at)| {
+            // Jcc, LOOPcc, JRCXZ, JMP.
+            let distance = i64::from(pair[1].cast_signed());
+            matches!(pair[0], 0x70..=0x7f | 0xe0..=0xe3 | 0xeb)
+                && targets.contains(&(at + 2).wrapping_add_signed(distance))
         });
         Some(short || long)
     }
+}
+
+/// Where everything in this code that can be CALL, JMP or Jcc with a distance of 32 bits leads, as far as that is in the code.
+fn branch_targets(code: &[u8]) -> Vec<u32> {
+    let mut targets: Vec<u32> = memchr::memchr2_iter(0xe8, 0xe9, code)
+        .chain(memchr::memchr_iter(0x0f, code).filter_map(|at| {
+            // 0f 80 to 0f 8f.
+            (code.get(at + 1)? & 0xf0 == 0x80).then_some(at + 1)
+        }))
+        .filter_map(|at| {
+            let end = at + 5;
+            let distance = i32::from_le_bytes(code.get(at + 1..end)?.try_into().ok()?);
+            let target = i64::try_from(end).ok()? + i64::from(distance);
+            let is_inside = |target: &u32| (*target as usize) < code.len();
+            u32::try_from(target).ok().filter(is_inside)
+        })
+        .collect();
+    targets.sort_unstable();
+    targets.dedup();
+    targets
 }
 
 /// The number of a page: mappings of files begin at pages.

@@ -91,3 +91,56 @@ fn padding_is_a_cave_only_behind_what_ends() {
     ]));
     assert!(!padding(&[0xf3, 0x0f, 0x1e, 0xfa, 0x90]) && !padding(&[0x06]));
 }
+
+#[test]
+fn branches_with_long_distances_are_found() {
+    let check = |code: &[u8], expected: &[u32]| assert_eq!(branch_targets(code), expected);
+    // call +1; jmp -5; je +0; setne %al; and those that lead elsewhere or aren't complete
+    check(&[0xe8, 1, 0, 0, 0, 0x90, 0x90], &[6]);
+    check(&[0xe9, 0xfb, 0xff, 0xff, 0xff], &[0]);
+    check(&[0x0f, 0x84, 0, 0, 0, 0, 0xc3], &[6]);
+    check(&[0x0f, 0x95, 0, 0, 0, 0, 0xc3], &[]);
+    check(&[0xe9, 0xfa, 0xff, 0xff, 0xff, 0xe8, 0, 0, 0], &[]);
+    check(&[0xe9, 0, 0, 0, 0], &[]);
+}
+
+#[test]
+fn a_call_that_is_branched_to_is_not_moved() {
+    // The first 4 KiB of a segment: call 0x1006 at 0x1800; jne 0x1010 at 0x1020; ret.
+    let mut code = vec![0x90; 0x1000];
+    code[0x800..0x805].copy_from_slice(&[0xe8, 0x01, 0xf8, 0xff, 0xff]);
+    code[0x20..0x22].copy_from_slice(&[0x75, 0xee]);
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, &elf_with(&code)).unwrap();
+    let mut image = Image::open(file).unwrap();
+    let check = |image: &mut Image, targets, expected| {
+        assert_eq!(image.is_branched_to(targets), Some(expected));
+    };
+    check(&mut image, 0x1006..0x1007, true);
+    check(&mut image, 0x1010..0x1012, true);
+    check(&mut image, 0x1002..0x1006, false);
+    check(&mut image, 0x1007..0x1010, false);
+    check(&mut image, 0x1011..0x1020, false);
+}
+
+/// An ELF file with one segment of code, at 0x1000.
+fn elf_with(code: &[u8]) -> Vec<u8> {
+    let (header, entry) = (64_usize, 56_usize);
+    let mut file = vec![0; header + entry];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[18] = 62;
+    file[32] = 64;
+    file[54] = 56;
+    file[56] = 1;
+    let mut put = |at: usize, value: usize| {
+        file[header + at..header + at + 8].copy_from_slice(&value.to_le_bytes());
+    };
+    // PT_LOAD, PF_R | PF_X
+    put(0, 1 | 5 << 32);
+    put(8, header + entry);
+    put(16, 0x1000);
+    put(32, code.len());
+    put(40, code.len());
+    file.extend(code);
+    file
+}
