@@ -100,7 +100,10 @@ fn a_recorder_killed_at_any_moment_of_a_storm_leaves_nothing_behind() {
     for ms in 0..20 {
         let files = Files::new(&room);
         let begun = room.fresh("f");
-        let mut command = files.command(&["-q"]);
+        // With code that is just being changed, too.
+        let options = ["-q", "--patch"];
+        let mut command = files.command(if ms % 2 == 0 { &options } else { &options[..1] });
+        command.env("SC_RECORD_TEST_FAST_PATH", "at random");
         // It doesn't end on its own.
         command.args(["sh", "-c", "echo >$0; while :; do \"$1\"; done"]);
         let recorder = room.spawn(command.arg(&begun).arg(&storm));

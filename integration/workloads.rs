@@ -274,6 +274,10 @@ workloads! {
     parent_death_signal: "pdeathsig" { varies: WAIT }
     process_groups_and_sessions: "sessions" { varies: WAIT }
     thread_is_cancelled: "pthread_cancel" { varies: FUTEX }
+    #[needs(program("musl-gcc"))]
+    thread_with_musl_is_cancelled: "musl_cancel" { varies: FUTEX }
+    #[needs(program("musl-gcc"))]
+    thread_of_a_static_program_with_musl_is_cancelled: "musl_cancel_static" { varies: FUTEX }
     orphaned_daemon: "daemon" { args: &["{file}"], exit: 4, certain: &[("x86_64/sched_get_priority_max", 1)] }
     killed_by_a_timer_after_exec: "killed_after_exec" { exit: 142, certain: &[("x86_64/pause", 1)] }
     what_needs_no_new_privs: "no_new_privs" {

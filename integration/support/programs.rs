@@ -28,21 +28,22 @@ fn built(name: &str) -> PathBuf {
     if program.exists() && modified(&program) > sources_changed {
         return program;
     }
-    let options = options(&source);
+    let options = words(&source, "Build:").unwrap_or_else(|| panic!("{name}.c: no Build: line"));
+    let with = words(&source, "Compiler:").map_or("cc".to_owned(), |words| words.concat());
     std::fs::create_dir_all(&target).unwrap();
     // Under a unique name first: other test processes may be building or running it.
     let new = target.join(format!(".{name}.{}", std::process::id()));
-    let compiled = Command::new("cc")
+    let compiled = Command::new(&with)
         .args(["-O1", "-Wall", "-Wextra", "-Werror"])
         .arg("-o")
         .arg(&new)
         .arg(&source)
         .args(&options)
         .output()
-        .expect("the tests need a C compiler: apt-get install gcc libc6-dev");
+        .expect("the tests need a C with: apt-get install gcc libc6-dev");
     assert!(
         compiled.status.success(),
-        "cc {} of {name}.c failed{}:\n{}",
+        "{with} {} of {name}.c failed{}:\n{}",
         options.join(" "),
         if options.iter().any(|option| option == "-m32") {
             " (32-bit programs need: apt-get install gcc-multilib)"
@@ -55,13 +56,13 @@ fn built(name: &str) -> PathBuf {
     program
 }
 
-/// The options of the line `Build: …` in the comment at the top.
-fn options(source: &Path) -> Vec<String> {
+/// The words of a line such as `Build: …` in the comment at the top.
+fn words(source: &Path, name: &str) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(source)
         .unwrap_or_else(|error| panic!("{}: {error}", source.display()));
-    let line = text.lines().find_map(|line| line.split_once(" * Build:"));
-    let (_, options) = line.unwrap_or_else(|| panic!("{}: no Build: line", source.display()));
-    options.split_whitespace().map(str::to_owned).collect()
+    let name = format!(" * {name}");
+    let words = text.lines().find_map(|line| line.strip_prefix(&name))?;
+    Some(words.split_whitespace().map(str::to_owned).collect())
 }
 
 fn modified(path: &Path) -> SystemTime {

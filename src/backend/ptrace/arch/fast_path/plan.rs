@@ -15,7 +15,7 @@ use super::unwind::{Elf, Segment};
 const NEAR: u64 = 160;
 /// The largest function that is decoded, and the largest segment that is searched for branches.
 const LARGEST_FUNCTION: u64 = 1 << 18;
-const LARGEST_SEGMENT: u64 = 32 << 20;
+const LARGEST_SEGMENT: u64 = 8 << 20;
 
 /// The bytes of `syscall`.
 pub(super) const SYSCALL: [u8; 2] = [0x0f, 0x05];

@@ -1,0 +1,7 @@
+/* musl_cancel.c, linked statically.
+ * Kernel path: as musl_cancel.c.
+ * Pitfall: as musl_cancel.c.
+ * Compiler: musl-gcc
+ * Build: -static -pthread -idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu
+ */
+#include "musl_cancel.c"
