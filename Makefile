@@ -33,10 +33,9 @@ check-arm64: ## compile for aarch64
 	@.ci/deps build
 	@CARGO='$(CARGO)' .ci/arm64 check
 
-bench: ## the cost of recording, compared with strace; QUICK=1 for a rough estimate
+bench: ## the cost of recording with each backend and with other tools; QUICK=1 for a rough estimate
 	@.ci/deps build bench
-	$(CARGO) build --release --locked
-	python3 benches/bench.py --sc-record "$${CARGO_TARGET_DIR:-target}/release/sc-record" $(if $(QUICK),--quick)
+	$(CARGO) bench --locked --bench cost -- $(if $(QUICK),--quick)
 
 differential: ## every program of /usr/bin with --help and --version, recorded with --patch and without: takes half an hour, as root
 	@.ci/deps build test
