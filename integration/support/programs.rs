@@ -40,7 +40,7 @@ fn built(name: &str) -> PathBuf {
         .arg(&source)
         .args(&options)
         .output()
-        .expect("the tests need a C with: apt-get install gcc libc6-dev");
+        .expect("the tests need a C compiler: apt-get install gcc libc6-dev");
     assert!(
         compiled.status.success(),
         "{with} {} of {name}.c failed{}:\n{}",
