@@ -53,8 +53,9 @@ class Room:
         return os.path.join(self.path, name)
 
     def run(self, command, environment):
-        for name in ("stdout", "stderr", "recording.json", "strace"):
-            if os.path.exists(self.at(name)):
+        # Also the journal of a recorder that was killed.
+        for name in os.listdir(self.path):
+            if name != "sc-record" and os.path.isfile(self.at(name)):
                 os.remove(self.at(name))
         namespaces = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"]
         basic = {"PATH": os.environ["PATH"], "HOME": "/root", "LC_ALL": "C", "TERM": "dumb"}
