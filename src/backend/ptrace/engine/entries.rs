@@ -15,7 +15,6 @@ use crate::backend::ptrace::special_table::{Limit, Sleep, Special};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::backend::ptrace::tracee::{OnExit, Seccomp, Sleeping, Stops};
 use crate::event::{CallOutcome, Event, Task};
-use crate::panic;
 use crate::sys::ptrace::{SyscallInfo, SyscallOp};
 use crate::syscall::Syscall;
 
@@ -200,7 +199,7 @@ impl Engine<'_> {
             Some(sites) => sites.of_call(stopped, syscall, info)?,
         };
         #[cfg(debug_assertions)]
-        panic::on_request(&syscall.to_string());
+        crate::panic::on_request(&syscall.to_string());
         let tracee = self.tracee(task);
         tracee.reports_outcome = site.is_some();
         (tracee.sleeping, tracee.until, tracee.disturbed) = (None, None, false);
