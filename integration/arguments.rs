@@ -49,7 +49,7 @@ fn a_profile_allows_the_arguments_that_were_used_and_what_is_equal_to_them() {
         .arg("try");
     let ended = room.run(&mut command);
     let expected = format!(
-        "AF_INET ok\nSOCK_CLOEXEC ok\nupper half ok\nAF_ALG {REFUSED}\nSOCK_RAW {REFUSED}\nW+X {REFUSED}\n\
+        "AF_INET ok\nFIONBIO ok\nTIOCSTI {REFUSED}\nSOCK_CLOEXEC ok\nupper half ok\nAF_ALG {REFUSED}\nSOCK_RAW {REFUSED}\nW+X {REFUSED}\n\
          CLONE_NEWUSER {REFUSED}\n"
     );
     assert_eq!(ended.stdout, expected, "{}", ended.stderr);

@@ -1,18 +1,36 @@
 #!/bin/sh
-# Records programs five times with --args, and runs each five times more under the profile of these runs (--args=safe). Prints the
-# calls that were denied although the program made them as before, by count: false denials.
+# Records programs five times with --args, and runs each five times more under the profile of these runs (--args=safe). Prints how
+# many calls were denied: those with a rule for their arguments (false denials of the rules), and those that no recorded run made.
 #
 #     integration/arguments.sh PATH/TO/sc-record [PROGRAM...]
 #
-# PROGRAM is a script of integration/real, or node or java.
+# PROGRAM is a script of integration/real, or node, java or postgres (as root, with Debian's server and user).
 set -eu
 recorder=$(realpath "$1")
 shift
-[ $# -gt 0 ] || set -- git sqlite3 python3 nginx redis shell node java
+[ $# -gt 0 ] || set -- git sqlite3 python3 nginx redis shell node java postgres
 real=$(realpath "$(dirname "$0")")/real
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+for pg_bin in /usr/lib/postgresql/*/bin; do :; done
+as_postgres() { setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; }
+trap 'stop_postgres; rm -rf "$work"' EXIT
 cd "$work"
+stop_postgres() {
+    [ ! -e "$work/pg/data/postmaster.pid" ] || as_postgres "$pg_bin/pg_ctl" -s -D "$work/pg/data" -m immediate stop || :
+}
+prepare_postgres() {
+    chmod 755 "$work"
+    install -d -o postgres "$work/pg"
+    as_postgres "$pg_bin/initdb" -D "$work/pg/data" >/dev/null
+    cat >postgres.sh <<END
+set -e
+as_postgres() { setpriv --reuid=postgres --regid=postgres --clear-groups "\$@"; }
+as_postgres $pg_bin/pg_ctl -s -w -l $work/pg/log -D $work/pg/data -o "-k $work/pg -h ''" start
+as_postgres $pg_bin/psql -q -h $work/pg -d postgres \
+    -c 'create table t(a int); insert into t select generate_series(1, 1000); select sum(a) from t; drop table t'
+as_postgres $pg_bin/pg_ctl -s -w -D $work/pg/data -m fast stop
+END
+}
 cat >server.js <<'END'
 const http = require('http');
 const server = http.createServer((request, response) => response.end('ok'));
@@ -34,34 +52,40 @@ command_of() {
     case $1 in
         node) echo node "$work/server.js" ;;
         java) echo java "$work/Hello.java" ;;
+        postgres) echo sh "$work/postgres.sh" ;;
         *) echo sh "$real/$1.sh" ;;
     esac
 }
-echo "program   calls with a rule for arguments   allowed calls   false denials in 5 runs"
+echo "program   calls with a rule   allowed calls   denied by rules   denied names that were not recorded"
 for program; do
+    [ "$program" != postgres ] || prepare_postgres
     # shellcheck disable=SC2046 # words of a command
     set -- $(command_of "$program")
     for _ in 1 2 3 4 5; do
         "$recorder" -q --args -n "$program" -r "$program.json" -o "$program.profile.json" -- "$@" >/dev/null 2>&1 </dev/null
     done
-    denied=0
+    : >"$program.denied"
     for _ in 1 2 3 4 5; do
-        "$recorder" verify --no-baseline --json "$program.profile.json" -- "$@" >"$program.verify.json" 2>"$program.err" </dev/null || :
-        denied=$((denied + $(python3 -c '
-import json, sys
-text = open(sys.argv[1]).read()
-report = json.loads(text[text.rindex("{\n  \"clean\"") :])
-found = [call for call in report["run"]["denials"] if call["finding"]]
-for call in found:
-    print(call["syscall"], call["first"]["args"], call["executable"], file=sys.stderr)
-print(sum(call["count"] for call in found))' "$program.verify.json")))
-    done
-    rules=$(python3 -c '
+        timeout -k 5 300 "$recorder" verify --no-baseline --json "$program.profile.json" -- "$@" >"$program.verify.json" 2>"$program.err" </dev/null || :
+        python3 - "$program.profile.json" "$program.verify.json" >>"$program.denied" <<'END'
 import json, sys
 rules = json.load(open(sys.argv[1]))["syscalls"]
-names = lambda rules: {name for rule in rules for name in rule["names"]}
-allowed = [rule for rule in rules if rule["action"] == "SCMP_ACT_ALLOW"]
-print(len(names(rule for rule in allowed if "args" in rule)), len(names(allowed)))' "$program.profile.json")
-    # shellcheck disable=SC2086 # two numbers
-    printf '%-9s %-32s %-15s %s\n' "$program" $rules "$denied"
+allowed = {name for rule in rules if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
+text = open(sys.argv[2]).read()
+report = json.loads(text[text.rindex("{\n  \"clean\"") :])
+for call in report["run"]["denials"]:
+    if call["finding"]:
+        print("rule" if call["syscall"] in allowed else "name", call["count"], call["syscall"], call["first"]["args"], call["executable"])
+END
+    done
+    cat "$program.denied" >&2
+    python3 - "$program.profile.json" "$program.denied" "$program" <<'END'
+import json, sys
+rules = [rule for rule in json.load(open(sys.argv[1]))["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW"]
+names = lambda rules: len({name for rule in rules for name in rule["names"]})
+denied = [line.split() for line in open(sys.argv[2])]
+count = lambda kind: sum(int(line[1]) for line in denied if line[0] == kind)
+numbers = names(rule for rule in rules if rule.get("args")), names(rules), count("rule"), count("name")
+print("%-9s %-19d %-15d %-17d %d" % (sys.argv[3], *numbers))
+END
 done

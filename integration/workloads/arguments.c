@@ -5,6 +5,7 @@
  */
 #include "workload.h"
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -24,8 +25,11 @@ int main(int count, char **arguments UNUSED)
     if (pthread_create(&other, NULL, thread, NULL) != 0 || pthread_join(other, NULL) != 0)
         fail("no thread\n");
     report("AF_INET", socket(AF_INET, SOCK_STREAM, 0));
+    isatty(1);
     if (count < 2)
         return 0;
+    report("FIONBIO", ioctl(2, FIONBIO, &(int){0}));
+    report("TIOCSTI", ioctl(2, TIOCSTI, ""));
     report("SOCK_CLOEXEC", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     report("upper half", syscall(SYS_socket, 0xdead00000000 | AF_INET, SOCK_STREAM, 0));
     report("AF_ALG", socket(AF_ALG, SOCK_SEQPACKET, 0));

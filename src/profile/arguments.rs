@@ -454,6 +454,11 @@ mod tests {
         let prot: &[u64] = &[1, 3, 5];
         let maps = recording("mmap", 2, &[prot, prot, prot]);
         assert_eq!(safe(&maps, "mmap").unwrap().all(), set(&[0, 2, 4]));
+        // FIONBIO of a pipe, which a file or a terminal doesn't need: node waits for ever without it.
+        let tcgets: &[u64] = &[0x5401];
+        let ioctl = recording("ioctl", 1, &[tcgets, tcgets, tcgets]);
+        let added = safe(&ioctl, "ioctl").unwrap().added;
+        assert!(added.contains(&0x5421) && !added.contains(&0x5412));
         // The clock of a process.
         let clock: &[u64] = &[0xffff_ffd2];
         let clock = recording("clock_nanosleep", 0, &[clock, clock, clock]);

@@ -116,8 +116,8 @@ pub(super) const CALLS: &[Call] = &[
     call(&["getsockopt", "setsockopt"], "getsockopt(2)", 5, &[arg(1, "level", INT, One(LEVELS)), arg(2, "optname", INT, Number)]),
     call(&["io_uring_enter"], "io_uring_enter(2)", 6, &[arg(3, "flags", INT, Flags(0, &[], IO_URING_ENTER))]),
     call(&["io_uring_register"], "io_uring_register(2)", 4, &[arg(1, "opcode", INT, Command(IO_URING_REGISTER))]),
-    // isatty(3) and the size of the terminal depend on where the output goes.
-    call(&["ioctl"], "ioctl(2)", 3, &[arg(1, "op", INT, Command(IOCTL)).always(&[0x5401, 0x802c_542a, 0x5413])
+    // It depends on where the output goes whether isatty(3), the size of the terminal or FIONBIO (for a pipe, by libuv) are asked for.
+    call(&["ioctl"], "ioctl(2)", 3, &[arg(1, "op", INT, Command(IOCTL)).always(&[0x5401, 0x802c_542a, 0x5413, 0x5421])
         .swapping(&[&[0x5402, 0x5403, 0x5404, 0x402c_542b, 0x402c_542c, 0x402c_542d], &[0x5450, 0x5451]])]),
     // The version is above the call.
     call(&["ipc"], "ipc(2)", 6, &[arg(0, "call", INT, One(IPCCALLS)).ignoring(0xffff_0000)]),
