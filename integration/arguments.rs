@@ -169,19 +169,94 @@ fn flags_of_files_are_recorded_on_request() {
     }
 }
 
+/// A recording of one run that also tries what the others don't do.
+fn tried(room: &Room, program: &PathBuf) -> PathBuf {
+    let files = Files::new(room);
+    room.run(files.command(&["--args"]).arg(program).arg("try"));
+    files.recording
+}
+
+#[apply(test)]
+fn check_names_the_recorded_values_that_are_denied_and_a_patch_allows_only_these() {
+    let (room, other) = (Room::new(), Room::new());
+    let (files, program) = recorded(&room);
+    let recording = tried(&other, &program);
+    let check = |options: &[&str]| {
+        let args = [&["check"], options].concat();
+        sc_record(&room, &args, &[&files.profile, &recording])
+    };
+    let found = check(&[]);
+    let shown = &found.stdout;
+    assert_eq!(found.code(), 1, "{shown}");
+    for finding in [
+        "  socket(AF_ALG, …), socket(…, SOCK_RAW, …)",
+        "  mmap(…, PROT_WRITE|PROT_EXEC, …) is allowed with other arguments only",
+        "  clone(SIGCHLD|CLONE_NEWUSER, …) is allowed with other arguments only",
+        "  ioctl(…, TIOCSTI, …) is allowed with other arguments only",
+    ] {
+        assert!(shown.contains(finding), "{finding}: {shown}");
+    }
+    let updated = check(&["--update"]);
+    assert_eq!(updated.code(), 0, "{}{}", updated.stdout, updated.stderr);
+    let again = check(&["--strict"]);
+    assert!(again.stdout.contains("allows all that"), "{}", again.stdout);
+    let injected = inject(&room, &files, "socket:AF_VSOCK,ioctl:TIOCLINUX");
+    assert_eq!(injected.0, 0, "{}", injected.1);
+}
+
+#[apply(test)]
+fn check_of_a_run_patches_the_arguments_that_it_had() {
+    let room = Room::new();
+    let (files, program) = recorded(&room);
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["check", "--update", "--any-status"])
+        .arg(&files.profile)
+        .arg("--")
+        .arg(program)
+        .arg("try");
+    let ended = room.run(&mut command);
+    assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
+    let (status, said) = inject(&room, &files, "socket:AF_ALG");
+    assert_eq!(status, 1, "{said}");
+    let (status, said) = inject(&room, &files, "socket:AF_VSOCK,ioctl:TIOCLINUX");
+    assert_eq!(status, 0, "{said}");
+}
+
+#[apply(test)]
+fn stats_say_which_arguments_have_all_their_values() {
+    let (room, other) = (Room::new(), Room::new());
+    let (files, program) = recorded(&room);
+    let stats = sc_record(&room, &["stats"], &[&files.recording]).stdout;
+    assert!(stats.contains("\narguments: "), "{stats}");
+    assert!(!stats.contains("socket domain"), "{stats}");
+    let recording = tried(&other, &program);
+    let both = [&files.recording, &recording];
+    let stats = sc_record(&room, &["stats"], &both).stdout;
+    let line = "  x86_64:socket domain: 1 of the values are in one of 4 runs only, so new ones are likely; 0.2 new values expected in the next run\n";
+    assert!(stats.contains(line), "{stats}");
+    let json = profile_of(&sc_record(&room, &["stats", "--json"], &both).stdout);
+    let arguments = json["arguments"].as_array().unwrap();
+    let domain = arguments.iter().find(|one| one["argument"] == "domain");
+    let domain = domain.unwrap();
+    assert_eq!(
+        (&domain["values"], &domain["in_one_run"]),
+        (&2.into(), &1.into()),
+        "{domain}"
+    );
+}
+
+/// The status and the output of verify --inject.
+fn inject(room: &Room, files: &Files, calls: &str) -> (i32, String) {
+    let ended = sc_record(room, &["verify", "--inject", calls], &[&files.profile]);
+    (ended.code(), ended.stdout + &ended.stderr)
+}
+
 #[apply(test)]
 fn verify_injects_a_value_of_an_argument() {
     let room = Room::new();
     let (files, _) = recorded(&room);
-    let inject = |calls: &str| {
-        let mut command = Command::new(PROGRAM);
-        command
-            .arg("verify")
-            .args(["--inject", calls])
-            .arg(&files.profile);
-        let ended = room.run(&mut command);
-        (ended.code(), ended.stdout + &ended.stderr)
-    };
+    let inject = |calls| inject(&room, &files, calls);
     let (status, said) = inject(
         "socket:AF_ALG,x86_64:socket:type=SOCK_RAW,clone:CLONE_NEWUSER,mmap:PROT_WRITE|PROT_EXEC",
     );

@@ -101,8 +101,52 @@ fn text(recording: &Recording, stats: &Stats, ascii: bool) -> String {
         let mut names = (stats.unique.keys()).map(|call| format!("{}:{call}", call.arch));
         let _ = writeln!(text, "\nin one run only: {}", names.join(", "));
     }
+    text += &arguments(stats);
     let _ = writeln!(text, "\n{}", verdict(stats));
     text
+}
+
+/// Which arguments may have values that no run has. Empty if none were recorded.
+fn arguments(stats: &Stats) -> String {
+    let all = &stats.arguments;
+    if all.is_empty() {
+        return String::new();
+    }
+    let saturated = all.iter().filter(|one| one.free.is_none()).count();
+    let mut text = format!(
+        "\narguments: {saturated} of {} have all their values, as far as runs can show; generate --args allows any value of the others\n",
+        all.len()
+    );
+    for one in all {
+        let Some(why) = one.free else { continue };
+        let expected = one.incidence.and_then(|of| of.expected_new());
+        let expected = expected.map_or_else(String::new, |expected| {
+            format!(
+                "; {} new values expected in the next run",
+                rounded(expected)
+            )
+        });
+        let (call, argument) = (one.syscall, one.argument.name);
+        let _ = writeln!(text, "  {}:{call} {argument}: {why}{expected}", call.arch);
+    }
+    text
+}
+
+fn json_of_arguments(stats: &Stats) -> Vec<Value> {
+    let each = stats.arguments.iter().map(|one| {
+        let of = one.incidence;
+        json!({
+            "arch": one.syscall.arch.name(),
+            "call": one.syscall.to_string(),
+            "argument": one.argument.name,
+            "runs": of.map(|of| of.runs),
+            "values": of.map(|of| of.seen),
+            "in_one_run": of.map(|of| of.once),
+            "expected_new": of.and_then(|of| of.expected_new()),
+            "any_value_because": one.free.map(|why| why.to_string()),
+        })
+    });
+    each.collect()
 }
 
 /// The conclusion, and what to do next.
@@ -194,6 +238,7 @@ fn json(recording: &Recording, stats: &Stats) -> Value {
         "over_runs": steps.collect::<Vec<_>>(),
         "first_ms": stats.first_ms,
         "unique": unique.collect::<Vec<_>>(),
+        "arguments": json_of_arguments(stats),
         "verdict": verdict(stats),
     })
 }

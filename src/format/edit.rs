@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::json::Step;
 use super::{Format, ParseError, RenderError, parse, render};
-use crate::profile::{Edit, Profile};
+use crate::profile::{ArgCmp, Edit, Profile};
 use crate::syscall::Arch;
 
 /// Why a text can't be changed.
@@ -84,15 +84,11 @@ pub(super) fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<St
         }
         None if edit.allow.is_empty() => {}
         None => {
-            let rule = NewRule {
-                names: &edit.allow,
-                action: "SCMP_ACT_ALLOW",
-            };
-            text = match list(&text, SYSCALLS) {
-                Some(rules) => insert(&text, &rules, rules.items.len(), &rule)?,
-                None => set_field(&text, "syscalls", &[rule])?,
-            };
+            text = add_rule(&text, edit.allow.iter().collect(), &[])?;
         }
+    }
+    for (name, args) in &edit.allow_with {
+        text = add_rule(&text, vec![name], args)?;
     }
     // From the end, so that earlier indices stay valid.
     for (&rule, gone) in edit.remove.iter().rev() {
@@ -110,8 +106,39 @@ pub(super) fn edit_json(text: &str, profile: &Profile, edit: &Edit) -> Option<St
 /// A rule as it is written.
 #[derive(Serialize)]
 struct NewRule<'a> {
-    names: &'a std::collections::BTreeSet<String>,
+    names: Vec<&'a String>,
     action: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    args: Vec<NewArg>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NewArg {
+    index: usize,
+    value: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_two: Option<u64>,
+    op: String,
+}
+
+/// Adds a rule that allows calls, after the others.
+fn add_rule(text: &str, names: Vec<&String>, args: &[ArgCmp]) -> Option<String> {
+    let args = args.iter().map(|arg| NewArg {
+        index: arg.index(),
+        value: arg.value(),
+        value_two: arg.value_two(),
+        op: arg.op().to_string(),
+    });
+    let rule = NewRule {
+        names,
+        action: "SCMP_ACT_ALLOW",
+        args: args.collect(),
+    };
+    match list(text, SYSCALLS) {
+        Some(rules) => insert(text, &rules, rules.items.len(), &rule),
+        None => set_field(text, "syscalls", &[rule]),
+    }
 }
 
 /// Where a list is in a text, and its items.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Profile, Rule};
+use super::{Action, ArgCmp, Profile, Rule};
 use crate::syscall::Arch;
 
 /// A change of a profile.
@@ -10,6 +10,8 @@ use crate::syscall::Arch;
 pub struct Edit {
     /// Calls to be allowed with any arguments.
     pub allow: BTreeSet<String>,
+    /// Calls to be allowed with some arguments: those for which all comparisons hold.
+    pub allow_with: BTreeSet<(String, Vec<ArgCmp>)>,
     /// ABIs to be listed. Where a profile lists none, the native one is listed with them.
     pub arches: BTreeSet<Arch>,
     /// Names to be taken out of rules, by the number of the rule.
@@ -20,11 +22,15 @@ impl Edit {
     /// Whether it changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.allow.is_empty() && self.arches.is_empty() && self.remove.is_empty()
+        self.allow.is_empty()
+            && self.allow_with.is_empty()
+            && self.arches.is_empty()
+            && self.remove.is_empty()
     }
 
     /// The profile that comes of it. Names go into the first rule that allows calls with any arguments, where they belong by
-    /// the alphabet if its names are sorted; where there is no such rule, one is added. A rule without names is left out.
+    /// the alphabet if its names are sorted; where there is no such rule, one is added. Rules with comparisons
+    /// come last. A rule without names is left out.
     #[must_use]
     pub fn apply(&self, profile: &Profile) -> Profile {
         let target = Edit::target(profile);
@@ -48,6 +54,11 @@ impl Edit {
             let names = self.allow.iter().cloned().collect();
             rules.extend(Rule::new(names, Action::Allow, Vec::new()));
         }
+        rules.extend(
+            self.allow_with.iter().flat_map(|(name, args)| {
+                Rule::new(vec![name.clone()], Action::Allow, args.clone())
+            }),
+        );
         (profile.clone())
             .with_architectures(self.architectures(profile))
             .with_rules(rules)

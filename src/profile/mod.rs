@@ -21,6 +21,7 @@ pub(crate) mod strategies;
 pub use action::{Action, ErrnoRet};
 pub use arg_width::TooWide;
 pub use arguments::{AllowedValues, AnyValue, ArgumentRule, MAX_EXPECTED_NEW, MIN_RUNS};
+pub(crate) use arguments::{incidence as argument_incidence, saturated};
 pub use baseline::{Baseline, Runtime, RuntimeCalls};
 pub use edit::Edit;
 pub use generate::{GenerateError, Generated, Incomplete, Reason, Unnamed, generate};

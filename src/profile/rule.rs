@@ -118,6 +118,29 @@ impl Rule {
         let mut alternatives = self.alternatives().into_iter();
         alternatives.any(|all| all.iter().all(|arg| arg.holds(args[arg.index()])))
     }
+
+    /// Whether the rule holds for a call of which some arguments are known; `None` if that depends on the others.
+    #[must_use]
+    pub fn may_hold(&self, args: &[Option<u64>; ARGS]) -> Option<bool> {
+        let mut holds = Some(false);
+        for all in self.alternatives() {
+            let each = all.iter().map(|arg| Some(arg.holds(args[arg.index()]?)));
+            let mut together = Some(true);
+            for one in each {
+                match one {
+                    Some(false) => together = Some(false),
+                    None if together == Some(true) => together = None,
+                    _ => {}
+                }
+            }
+            match together {
+                Some(true) => return together,
+                None => holds = None,
+                Some(false) => {}
+            }
+        }
+        holds
+    }
 }
 
 /// How an argument is compared. Values are unsigned 64-bit numbers.

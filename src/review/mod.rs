@@ -19,4 +19,4 @@ pub use arguments::{
 pub use docker::{ByDocker, Tightness, by_docker, tightness};
 pub use recording_diff::{CallDiff, RecordingDiff};
 pub use risk::{Risk, RiskClass, risk};
-pub use stats::{Stats, Step};
+pub use stats::{ArgumentStats, Stats, Step};

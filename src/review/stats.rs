@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::profile::{AnyValue, argument_incidence, saturated};
 use crate::recording::{Incidence, Recording, Run, RunId};
 use crate::syscall::Syscall;
+use crate::syscall::arguments::{Argument, Call};
 
 /// A step of the discovery curve: one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,19 @@ pub struct Step {
     pub new: Vec<Syscall>,
     /// How many calls this and the earlier runs have.
     pub seen: usize,
+}
+
+/// How complete the values of an argument are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArgumentStats {
+    /// The call.
+    pub syscall: Syscall,
+    /// The argument.
+    pub argument: &'static Argument,
+    /// The numbers that its estimates are computed from; `None` if not all values are known.
+    pub incidence: Option<Incidence>,
+    /// Why `generate --args safe` has no rule for it: its values are not saturated, or not known.
+    pub free: Option<AnyValue>,
 }
 
 /// Statistics of a recording.
@@ -34,6 +49,8 @@ pub struct Stats {
     pub incomplete: usize,
     /// The number of runs that count nowhere, since they have only the calls that a profile lacked.
     pub partial: usize,
+    /// The arguments whose values were recorded.
+    pub arguments: Vec<ArgumentStats>,
 }
 
 impl Stats {
@@ -79,6 +96,7 @@ impl Stats {
             longest_ms: u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
             incomplete: recording.incomplete_runs(),
             partial: partial.len(),
+            arguments: arguments(recording),
         }
     }
 
@@ -102,6 +120,33 @@ impl Stats {
         let last = self.steps.iter().rposition(|step| !step.new.is_empty());
         last.map(|index| index + 1)
     }
+}
+
+/// The arguments whose values any run has. Those of clone3(2) count as those of clone(2).
+fn arguments(recording: &Recording) -> Vec<ArgumentStats> {
+    let tallies = recording.runs.values().flat_map(|run| &run.syscalls);
+    let with_values = tallies.filter(|(_, tally)| !tally.args.is_empty());
+    let calls: BTreeSet<Syscall> = with_values.map(|(&call, _)| call).collect();
+    let mut all = Vec::new();
+    for syscall in calls {
+        let name = syscall.to_string();
+        let Some(call) = Call::named(&name).filter(|call| !call.is_in_memory()) else {
+            continue;
+        };
+        for (register, argument) in call.registers(&name, syscall.arch) {
+            let found = argument_incidence(recording, syscall, register, argument);
+            let free = found
+                .as_ref()
+                .map_or_else(|why| Some(*why), |of| saturated(of).err());
+            all.push(ArgumentStats {
+                syscall,
+                argument,
+                incidence: found.ok(),
+                free,
+            });
+        }
+    }
+    all
 }
 
 #[cfg(test)]

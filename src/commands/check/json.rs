@@ -2,6 +2,7 @@
 
 use sc_record::event::Code;
 use sc_record::recording::Exit;
+use sc_record::review::call_with_value;
 use sc_record::review::check::{Because, Caller, Finding, Unused};
 use sc_record::syscall::arguments::call_with_arguments;
 use serde_json::{Value, json};
@@ -72,6 +73,7 @@ fn finding(finding: &Finding) -> Value {
         "answers": finding.actions.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "because": because,
         "rules": rules,
+        "values": finding.values.iter().map(|&(register, value)| call_with_value(finding.syscall, register, value)).collect::<Vec<_>>(),
         "count": finding.count,
         "count_exact": finding.count_is_exact,
         "first_ms": finding.first.map(millis),

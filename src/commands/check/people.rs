@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use itertools::Itertools;
 use sc_record::escape::{self, Line};
+use sc_record::review::call_with_value;
 use sc_record::review::check::{Caller, Finding, Unused, UnusedName};
 use sc_record::syscall::Arch;
 use sc_record::syscall::arguments::call_with_arguments;
@@ -209,12 +210,18 @@ fn troubles(report: &Report<'_>) -> String {
     text
 }
 
-/// The name of a call, with its ABI unless that is the native one.
+/// The name of a call, with its ABI unless that is the native one, and with the values that decide: `socket(AF_ALG, …)`.
 pub(super) fn name(finding: &Finding) -> String {
     let syscall = finding.syscall;
+    let values = finding.values.iter();
+    let mut values = values.map(|&(register, value)| call_with_value(syscall, register, value));
+    let shown = match values.join(", ") {
+        none if none.is_empty() => syscall.to_string(),
+        values => values,
+    };
     if syscall.arch == Arch::NATIVE {
-        syscall.to_string()
+        shown
     } else {
-        format!("{}:{syscall}", syscall.arch)
+        format!("{}:{shown}", syscall.arch)
     }
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::profile::strategies;
+use crate::profile::{ArgCmp, Op};
 
 fn allow(names: &[&str]) -> Edit {
     Edit {
@@ -177,4 +178,45 @@ proptest! {
         let new = edit(Format::Oci, &text, &change).unwrap();
         prop_assert_eq!(parse(Format::Oci, new.as_bytes()).unwrap(), change.apply(&profile));
     }
+}
+
+#[test]
+fn rules_with_comparisons_come_last_in_the_layout_of_the_others() {
+    let text = r#"{
+    "defaultAction": "SCMP_ACT_ERRNO",
+    "syscalls": [
+        {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+        {
+            "names": ["write"],
+            "action": "SCMP_ACT_LOG"
+        }
+    ]
+}"#;
+    let arg = ArgCmp::new(0, Op::MaskedEq, 0xffff_ffff, Some(38)).unwrap();
+    let change = Edit {
+        allow_with: [("socket".to_owned(), vec![arg])].into(),
+        ..Edit::default()
+    };
+    assert!(!change.is_empty());
+    let new = edit(Format::Oci, text, &change).unwrap();
+    let added = r#"
+        },
+        {
+            "names": [
+                "socket"
+            ],
+            "action": "SCMP_ACT_ALLOW",
+            "args": [
+                {
+                    "index": 0,
+                    "value": 4294967295,
+                    "valueTwo": 38,
+                    "op": "SCMP_CMP_MASKED_EQ"
+                }
+            ]
+        }
+    ]
+}"#;
+    let before = text.strip_suffix("\n        }\n    ]\n}").unwrap();
+    assert_eq!(new, before.to_owned() + added);
 }

@@ -100,6 +100,14 @@ impl Answers {
     /// The profile's answer.
     #[must_use]
     pub fn answer(&self, syscall: Syscall, args: Option<&[u64; ARGS]>) -> Answer {
+        let args = args.map_or([None; ARGS], |args| {
+            seen_by_filter(args, syscall.arch).map(Some)
+        });
+        self.answer_of(syscall, &args)
+    }
+
+    /// The profile's answer to a call of which some arguments are known, as a filter sees them.
+    pub(super) fn answer_of(&self, syscall: Syscall, args: &[Option<u64>; ARGS]) -> Answer {
         if !self.arches.contains(&syscall.arch) {
             return Answer {
                 actions: BTreeSet::from([UNLISTED]),
@@ -107,17 +115,16 @@ impl Answers {
                 unlisted: true,
             };
         }
-        let args = args.map(|args| seen_by_filter(args, syscall.arch));
         let candidates = self.rules.get(&syscall).map_or(&[][..], Vec::as_slice);
         let mut actions = BTreeSet::new();
         let mut rules = BTreeSet::new();
         let mut certain = false;
         for candidate in candidates {
-            let plain = candidate.rule.args().is_empty();
-            if args.is_none_or(|args| candidate.rule.holds(&args)) {
+            let holds = candidate.rule.may_hold(args);
+            if holds != Some(false) {
                 actions.insert(candidate.rule.action());
                 rules.insert(candidate.index);
-                certain |= plain || args.is_some();
+                certain |= holds == Some(true);
             }
         }
         if !certain {
@@ -150,6 +157,17 @@ impl Answers {
     pub fn has_conditions(&self, syscall: Syscall) -> bool {
         let mut candidates = self.rules.get(&syscall).into_iter().flatten();
         candidates.any(|candidate| !candidate.rule.args().is_empty())
+    }
+
+    /// The bits of an argument that rules for a call compare.
+    pub(super) fn compared(&self, syscall: Syscall, register: u8) -> u64 {
+        let candidates = self.rules.get(&syscall).into_iter().flatten();
+        let args = candidates.flat_map(|candidate| candidate.rule.args());
+        let args = args.filter(|arg| arg.index() == usize::from(register));
+        args.fold(0, |bits, arg| match arg.op() {
+            Op::MaskedEq => bits | arg.value(),
+            _ => u64::MAX,
+        })
     }
 
     /// The calls that a name of a rule means, on all ABIs of the profile.

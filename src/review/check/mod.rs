@@ -1,10 +1,12 @@
 //! Compares a profile with a workload: the calls that the profile does not allow, and the names that it allows but that were
 //! never called.
 //!
-//! The calls come from recordings, which have no arguments, or from a run that a [`Watch`] observed. The result is a
+//! The calls come from recordings, which may have the values of their arguments, or from a run that a [`Watch`] observed. The result is a
 //! [`Delta`], and the [`Edit`] that the profile needs.
 
 mod answers;
+mod patch;
+mod values;
 mod watch;
 
 use std::borrow::Cow;
@@ -21,6 +23,7 @@ use crate::profile::Policy;
 use crate::profile::{Action, Edit, Profile, Rule};
 use crate::recording::{Recording, Run, RunId};
 use crate::syscall::{Arch, Syscall};
+use values::Values;
 
 /// The known calls of a workload.
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ struct Call {
     executables: BTreeSet<PathBuf>,
     runs: BTreeSet<RunId>,
     watched: Option<Watched>,
+    /// Of calls that were not watched.
+    values: Values,
 }
 
 impl Evidence {
@@ -56,6 +61,7 @@ impl Evidence {
                 executables: seen.executables.into_iter().map(Into::into).collect(),
                 runs: seen.runs,
                 watched: None,
+                values: values::recorded(recording, syscall),
             };
             (syscall, call)
         });
@@ -81,6 +87,7 @@ impl Evidence {
                 executables: tally.executables.clone(),
                 runs: BTreeSet::from([run.id]),
                 watched: watched.remove(&syscall),
+                values: Values::new(),
             };
             (syscall, call)
         });
@@ -129,6 +136,8 @@ pub struct Finding {
     pub actions: BTreeSet<Action>,
     /// Why.
     pub because: Because,
+    /// The values of arguments for which it has this outcome, with their registers; empty if unknown or any.
+    pub values: BTreeSet<(u8, u64)>,
     /// How often it was made with this outcome.
     pub count: u64,
     /// Whether `count` is exact, not a lower bound.
@@ -277,8 +286,13 @@ pub fn check(profile: &Profile, answers: &Answers, evidence: &Evidence, terms: &
                 syscall,
                 actions: tally.actions.clone(),
                 because,
+                values: if decided {
+                    outcomes.values.clone()
+                } else {
+                    BTreeSet::new()
+                },
                 count: tally.count,
-                count_is_exact: !call.folded,
+                count_is_exact: !call.folded && (outcomes.values.is_empty() || outcomes.is_exact),
                 first: call.watched.as_ref().map(|_| tally.first).or(call.first),
                 executables: call.executables.clone(),
                 runs: call.runs.clone(),
@@ -289,7 +303,8 @@ pub fn check(profile: &Profile, answers: &Answers, evidence: &Evidence, terms: &
             if terms.tolerated.contains(&name) || profile.replaces(&name) {
                 delta.tolerated.push(finding);
             } else if decided {
-                delta.missing.add(&finding);
+                let choices = call.denied_choices(&outcomes);
+                delta.missing.add(&finding, answers, &choices);
                 delta.denied.push(finding);
             } else {
                 delta.undecided.push(finding);
@@ -313,7 +328,11 @@ impl Call {
                 held: held.copied().collect(),
                 denied: watched.denied.clone(),
                 undecided: watched.undecided.clone(),
+                ..Outcomes::default()
             };
+        }
+        if let Some(verdict) = values::verdict(answers, syscall, &self.values) {
+            return self.judged(verdict);
         }
         let answer = answers.answer(syscall, None);
         let tally = WatchedCalls {
@@ -332,14 +351,55 @@ impl Call {
             held: answer.rules,
             denied,
             undecided,
+            ..Outcomes::default()
         }
+    }
+
+    /// The arguments with which the call has to be allowed. Empty if they are not known.
+    fn denied_choices(&self, outcomes: &Outcomes) -> BTreeSet<values::Choice> {
+        match &self.watched {
+            None => patch::denied_choices(&self.values, &outcomes.values),
+            Some(watched) if watched.denied.other_choices => BTreeSet::new(),
+            Some(watched) => watched.denied.choices.clone(),
+        }
+    }
+
+    /// The outcomes of a call by the values of its arguments.
+    fn judged(&self, verdict: values::Verdict) -> Outcomes {
+        let mut outcomes = Outcomes {
+            values: verdict.denied,
+            is_exact: verdict.is_exact,
+            ..Outcomes::default()
+        };
+        for answer in verdict.denials {
+            outcomes.denied.actions.extend(answer.actions);
+            outcomes.denied.rules.extend(answer.rules);
+        }
+        outcomes.denied.count = verdict.calls;
+        for answer in verdict.others {
+            // Rules that may have applied don't count as unused.
+            outcomes.held.extend(answer.rules.iter().copied());
+            if answer.executes() != Some(true) {
+                outcomes.undecided.actions.extend(answer.actions);
+                outcomes.undecided.rules.extend(answer.rules);
+                outcomes.undecided.count = self.count.saturating_sub(verdict.calls).max(1);
+            }
+        }
+        outcomes.denied.by_others = outcomes.denied.count;
+        outcomes.undecided.by_others = outcomes.undecided.count;
+        outcomes
     }
 }
 
+#[derive(Default)]
 struct Outcomes {
     held: BTreeSet<usize>,
     denied: WatchedCalls,
     undecided: WatchedCalls,
+    /// The values of arguments that are denied; empty if they don't decide.
+    values: BTreeSet<(u8, u64)>,
+    /// The number of calls with them is exact.
+    is_exact: bool,
 }
 
 fn because(
@@ -374,21 +434,6 @@ fn because(
         }
         (false, _) if answers.has_conditions(syscall) => Because::UnknownArguments { rules },
         (false, _) => Because::Contradiction { rules },
-    }
-}
-
-impl Edit {
-    fn add(&mut self, finding: &Finding) {
-        let Some(name) = finding.syscall.name() else {
-            return;
-        };
-        if !finding.because.can_be_patched() {
-            return;
-        }
-        if finding.because == Because::UnlistedAbi {
-            self.arches.insert(finding.syscall.arch);
-        }
-        self.allow.insert(name.into_owned());
     }
 }
 

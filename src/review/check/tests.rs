@@ -4,7 +4,8 @@ use std::time::SystemTime;
 use super::*;
 use crate::event::{CallSite, Code, Event, Sink, Task};
 use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
-use crate::recording::RunBuilder;
+use crate::profile::{ArgCmp, Op};
+use crate::recording::{ArgumentValues, RunBuilder, Tally, ValueTally};
 
 fn profile() -> Profile {
     Profile::new(EPERM)
@@ -97,7 +98,11 @@ fn each_way_to_be_denied_is_told_apart() {
     assert_eq!(answers[4], [Action::KillProcess].into());
     // An open on x86 is missing, and x86 with it; what a rule refuses on purpose is left so.
     let allow: Vec<_> = delta.missing.allow.iter().map(String::as_str).collect();
-    assert_eq!(allow, ["open", "openat", "socket"]);
+    assert_eq!(allow, ["open", "openat"]);
+    // With the family that it was called with; the profile compares no other argument.
+    let domain = ArgCmp::new(0, Op::MaskedEq, 0xffff_ffff, Some(2)).unwrap();
+    let with = BTreeSet::from([("socket".to_owned(), vec![domain])]);
+    assert_eq!(delta.missing.allow_with, with);
     assert_eq!(delta.missing.arches, [Arch::X86].into());
 }
 
@@ -230,5 +235,71 @@ fn a_storm_of_denied_calls_from_many_places_is_bounded() {
     assert_eq!(
         (denied.count, by_callers + denied.by_others),
         (10_000, 10_000)
+    );
+}
+
+/// A recording of one run of `socket` with these domains and types.
+fn sockets(domains: &[u64], types: &[u64]) -> Recording {
+    let mut run = RunBuilder::start("x".into(), "ptrace").finish(None, false);
+    let values = |values: &[u64]| {
+        let tally = ValueTally {
+            count: 2,
+            first_ms: None,
+            executables: BTreeSet::new(),
+        };
+        let each = values.iter().map(|&value| (value, tally.clone()));
+        ArgumentValues::Each(each.collect())
+    };
+    let tally = Tally {
+        count: 2 * domains.len() as u64,
+        first_ms: None,
+        executables: BTreeSet::new(),
+        args: BTreeMap::from([(0, values(domains)), (1, values(types))]),
+    };
+    run.syscalls.insert(call("socket"), tally);
+    Recording::of("x".parse().unwrap(), run)
+}
+
+#[test]
+fn recorded_values_decide_on_rules_for_arguments() {
+    let check = |rules: &[&str], recording: &Recording| {
+        let rules = rules.iter().map(|args| rule("socket", Action::Allow, args));
+        let profile = Profile::new(EPERM).with_rules(rules);
+        let answers = Answers::of(&profile).unwrap();
+        let evidence = Evidence::of_recording(recording);
+        check(&profile, &answers, &evidence, &Terms::default())
+    };
+    let both = ["arg0 == 2, arg1 == 1", "arg0 == 1, arg1 == 2"];
+    let denied = check(&both, &sockets(&[1, 2, 38], &[1, 2]));
+    assert_eq!(found(&denied.denied), ["x86_64:socket Arguments 2"]);
+    assert_eq!(denied.denied[0].values, BTreeSet::from([(0, 38)]));
+    assert!(denied.denied[0].count_is_exact);
+    // Which type belongs to which family was not recorded.
+    assert_eq!(
+        found(&denied.undecided),
+        ["x86_64:socket UnknownArguments 4"]
+    );
+    let all = check(&["arg0 & 0xfffffffc == 0"], &sockets(&[1, 2], &[1]));
+    assert!(all.denied.is_empty() && all.undecided.is_empty(), "{all:?}");
+    // Of negative ints, a register may hold the sign.
+    let negative = check(&["arg0 == 0xffffffff"], &sockets(&[0xffff_ffff], &[1]));
+    assert_eq!(
+        found(&negative.undecided),
+        ["x86_64:socket UnknownArguments 2"]
+    );
+    // Arguments that were not recorded decide nothing.
+    let mut without = sockets(&[38], &[1]);
+    let mut runs = without.runs.values_mut();
+    runs.next()
+        .unwrap()
+        .syscalls
+        .values_mut()
+        .next()
+        .unwrap()
+        .args
+        .clear();
+    assert_eq!(
+        found(&check(&both, &without).undecided),
+        ["x86_64:socket UnknownArguments 2"]
     );
 }

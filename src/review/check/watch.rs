@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::values::{self, Choice};
 use super::{Answer, Answers};
 use crate::event::{CallSite, Code, Event, Task};
 use crate::profile::{ARGS, Action};
@@ -55,6 +56,10 @@ pub struct WatchedCalls {
     pub callers: Vec<Caller>,
     /// How many were made by others.
     pub by_others: u64,
+    /// The arguments that carry a choice, of the calls whose arguments are known; at most [`MAX_CALLERS`] different ones.
+    pub(super) choices: BTreeSet<Choice>,
+    /// There were other arguments.
+    pub(super) other_choices: bool,
 }
 
 /// A piece of code that makes a call, in threads of one name of one program.
@@ -130,6 +135,7 @@ impl Watch {
             Some(false) => &mut watched.denied,
             None => &mut watched.undecided,
         };
+        tally.add_choice(args.and_then(|args| values::choice(syscall, args)));
         tally.add(task, site, count, answer, self.start);
     }
 
@@ -141,6 +147,17 @@ impl Watch {
 }
 
 impl WatchedCalls {
+    fn add_choice(&mut self, choice: Option<Choice>) {
+        let is_kept =
+            |choice: &Choice| self.choices.len() < MAX_CALLERS || self.choices.contains(choice);
+        match choice.filter(is_kept) {
+            Some(choice) => {
+                self.choices.insert(choice);
+            }
+            None => self.other_choices = true,
+        }
+    }
+
     fn add(
         &mut self,
         task: Task,
