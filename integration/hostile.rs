@@ -156,3 +156,9 @@ fn random_workloads_are_counted_whole_until_the_command_exits() {
 fn random_workloads_are_counted_whole_in_the_kernel() {
     random_workloads_are_counted_whole("--backend ebpf");
 }
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), architecture("x86_64"), program("python3"))]
+fn random_workloads_are_counted_whole_by_answers() {
+    random_workloads_are_counted_whole("--backend notify");
+}

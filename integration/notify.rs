@@ -20,7 +20,10 @@ fn tracers_work_inside() {
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     assert!(ended.stdout.contains("exited normally"), "{}", ended.stdout);
     let run = files.run();
-    assert_eq!(run.incomplete_because(), [""; 0]);
+    // The tracers have handlers without SA_RESTART: a signal can come before a call is taken.
+    let because = run.incomplete_because();
+    let is_known = |why: &String| why.contains("signals interrupted calls before");
+    assert!(because.iter().all(is_known), "{because:?}");
     assert!(run.0["syscalls"]["x86_64"]["ptrace"]["count"].as_u64() > Some(2));
 }
 

@@ -285,7 +285,7 @@ enum {
 };
 
 /* Errors. */
-enum { EINTR = 4, EAGAIN = 11, ECHILD = 10, ENOSYS = 38, ETIME = 62, EPERM = 1, EFAULT = 14, EINVAL = 22 };
+enum { EINTR = 4, EAGAIN = 11, ENOMEM = 12, ECHILD = 10, ENOSYS = 38, ETIME = 62, EPERM = 1, EFAULT = 14, EINVAL = 22 };
 /* Signals. */
 enum {
     SIGILL = 4, SIGTRAP = 5, SIGABRT = 6, SIGKILL = 9, SIGUSR1 = 10, SIGSEGV = 11, SIGUSR2 = 12, SIGALRM = 14, SIGTERM = 15,
@@ -692,6 +692,8 @@ static void sleeps(struct task *t)
     }
     /* The kernel closes a ring later, in its task, and interrupts the task's calls. */
     disturbed |= t->had_ring && kind < 15;
+    /* While the leader blocks SIGCHLD, another thread is woken to ignore it. */
+    disturbed |= may(DISPATCH) && has_threads();
     /* So does unblocking a signal without a handler. */
     disturbed |= may(MISC) && (kind == 3 || kind == 5 || kind == 7 || kind == 8);
     if (result != expected && !(disturbed && result == -EINTR))
@@ -721,7 +723,8 @@ static void random_signal(struct task *t)
 {
     static const int harmless[] = {SIGUSR1, SIGUSR2, SIGRT, SIGWINCH, SIGURG, SIGCHLD, SIGCONT};
     int signal = harmless[rnd(t, 7)];
-    if (!t->has_handlers)
+    /* Another thread may be in execve(2), after which there are no handlers. */
+    if (!t->has_handlers || (may(EXECS) && has_threads()))
         signal = harmless[3 + rnd(t, 4)];
     /* A child may have no handlers: unless deaths are allowed, it gets only ignored signals. */
     switch (rnd(t, 4)) {
@@ -886,8 +889,8 @@ static void forks(struct task *t)
         child = &SHARED->task[slot_of(child)];
     }
     if (result <= 0) {
-        /* EAGAIN: another thread is in execve(2). */
-        if (result != -EAGAIN || !may(EXECS))
+        /* EAGAIN: another thread is in execve(2). ENOMEM: the init of its pid namespace ends. */
+        if ((result != -EAGAIN || !may(EXECS)) && (result != -ENOMEM || !t->in_namespace))
             fail("making a process returned %d (flags %d)", result, (long)flags);
         return;
     }
@@ -997,12 +1000,12 @@ static void leave(struct task *t, int with_group)
     SHARED->said[t->status] = 1;
     u32 abi = may(IA32) && chance(t, 3) ? X86 : X86_64;
     u32 nr = with_group ? (abi == X86 ? M_EXIT_GROUP : N_EXIT_GROUP) : (abi == X86 ? M_EXIT : N_EXIT);
-    begin(t, abi, nr);
     u64 arguments[6] = {t->status, 0, 0, 0, 0, 0};
-    enter(t, abi, nr, arguments);
-    fail("exit returned");
-    for (;;)
-        ;
+    for (;;) {
+        begin(t, abi, nr);
+        enter(t, abi, nr, arguments);
+        fail("exit returned");
+    }
 }
 
 /* ---- the rest of the operations ---- */

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Runs random workloads under the recorder and compares each recording with the calls that the workload made.
 
-    fuzz/workloads/run.py [--mode MODE] [--sc-record PROGRAM] FIRST LAST
+    fuzz/workloads/run.py [--mode MODE] [--jobs JOBS] [--sc-record PROGRAM] FIRST LAST
 
 Each seed from FIRST to LAST is one run of random.c. The program counts each call before it makes it (begun) and after
 it returned (returned). A finding is a difference that a complete run must not have: a call that returned and is not recorded, a
 recorded call that was not begun, another exit status than without the recorder, a loss without a cause, a run that does not end. Exit status 1:
-there are findings. To repeat one, give its seed. Needs root, x86-64 and gcc; runs in its own pid namespace.
+there are findings. To repeat one, give its seed. Needs root, x86-64 and gcc; each job has its own pid namespace.
 """
 
 import argparse
@@ -50,6 +50,7 @@ RESTARTED = {
 }
 X32_BIT = 0x40000000
 TIMEOUT = 20.0  # seconds
+DIFFERS = "it differs from native"
 
 
 def numbers_of(abi):
@@ -80,6 +81,10 @@ def plan(seed, mode):
         mask &= ~BIT["VFORK_TSYNC"]
     if mode != "default":
         mask &= ~BIT["VSYSCALLS"]
+    if mode == "--backend notify":
+        # Its filter shows, and strict mode and own filters make the run incomplete (docs/how-it-works.md).
+        for kind in ["STRICT", "FILTER", "TSYNC", "VFORK_TSYNC", "MISC"]:
+            mask &= ~BIT[kind]
     if not mask & BIT["NAMESPACES"]:
         mask &= ~BIT["HIDE_PROC"]
     if chooser.random() < 0.7:
@@ -179,7 +184,7 @@ def findings(options, result):
         return ["it does not end"]
     found = []
     if result.failures:
-        found.append(f"{result.failures} operations differ from native: {result.line}")
+        found.append(f"{DIFFERS}: {result.line} ({result.failures} operations)")
     deadly = result.mask & (BIT["DEATHS"] | BIT["KILLS"])
     by_signal = [128 + number for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSYS)]
     said = result.status < len(result.said) and result.said[result.status]
@@ -196,6 +201,10 @@ def findings(options, result):
         if "ptrace(2) to trace" in why and result.untold:
             continue
         complete = False
+        if options.mode == "--backend notify" and "signals interrupted calls before" in why:
+            # Such a call fails with EINTR, whichever it is: what the workload does then is not known by construction.
+            found = [line for line in found if not line.startswith((DIFFERS, "exit status"))]
+            continue
         # Under a filter of its own, the arguments of clone3 by int 0x80 stay where the program can change them.
         filters = result.mask & (BIT["FILTER"] | BIT["TSYNC"])
         unsafe = deadly | BIT["EXECS"] | BIT["FLIPS"]
@@ -220,16 +229,8 @@ def findings(options, result):
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mode", choices=MODES, default="default")
-    parser.add_argument("--sc-record", default=str(HERE.parent.parent / "target/debug/sc-record"))
-    parser.add_argument("first", type=int)
-    parser.add_argument("last", type=int)
-    options = parser.parse_args()
-    if os.getpid() != 1:
-        # What a workload does to all processes must stay in here.
-        os.execvp("unshare", ["unshare", "-pf", "--mount-proc", "--kill-child", sys.executable, *sys.argv])
+def work(options):
+    """Runs the seeds of one job. Returns how many have findings, at most 99."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -237,13 +238,32 @@ def main():
         flags = "-static -nostdlib -ffreestanding -fno-stack-protector -fno-pie -no-pie -mno-red-zone -fno-builtin -mgeneral-regs-only"
         source = str(HERE / "random.c")
         subprocess.run(["gcc", "-O1", *flags.split(), "-o", folder / "random", source], check=True)
-        for seed in range(options.first, options.last + 1):
+        for seed in range(options.first, options.last + 1, options.jobs):
             result = run(options, folder, seed)
             found = findings(options, result)
             if found:
                 bad += 1
                 kinds = " ".join(kind for kind in KINDS if result.mask & BIT[kind])
-                print(f"seed {seed} ({kinds})", *found, sep="\n    ", flush=True)
+                print("\n    ".join([f"seed {seed} ({kinds})", *found]), flush=True)
+    return min(bad, 99)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mode", choices=MODES, default="default")
+    parser.add_argument("--jobs", type=int, default=2 * os.cpu_count(), help="how many run at once, since they mostly sleep")
+    parser.add_argument("--sc-record", default=str(HERE.parent.parent / "target/debug/sc-record"))
+    parser.add_argument("first", type=int)
+    parser.add_argument("last", type=int)
+    options = parser.parse_args()
+    if os.getpid() == 1:
+        return work(options)
+    # What a workload does to all processes must stay in there.
+    inside = ["unshare", "-pf", "--mount-proc", "--kill-child", sys.executable, sys.argv[0], f"--mode={options.mode}"]
+    inside += [f"--jobs={options.jobs}", f"--sc-record={options.sc_record}"]
+    firsts = range(options.first, min(options.first + options.jobs, options.last + 1))
+    jobs = [subprocess.Popen([*inside, str(first), str(options.last)]) for first in firsts]
+    bad = sum(abs(job.wait()) for job in jobs)
     print(f"{options.last - options.first + 1} runs, {bad} with findings")
     return 1 if bad else 0
 

@@ -9,8 +9,8 @@ use nix::errno::Errno;
 /// A call that waits for its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Notification {
-    /// What the answer names it by.
-    id: u64,
+    /// What the answer names it by. The kernel counts the notifications of a filter with it, from a random number on.
+    pub(crate) id: u64,
     /// The thread, by its id in the pid namespace of the listener's reader; 0 if it has none there.
     pub(crate) thread: i32,
     /// `AUDIT_ARCH_*`.

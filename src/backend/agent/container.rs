@@ -93,6 +93,7 @@ impl Container {
 
     /// A task enters a call, and waits for the agent.
     pub(super) fn entered(&mut self, call: &Call<'_>, sink: Sink<'_>) {
+        self.callers.taken(call.notification);
         let (task, syscall) = (call.task, call.syscall);
         let execs = call.special == Some(Special::Exec);
         let by = |task| Event::Syscall {
@@ -139,6 +140,9 @@ impl Container {
         if !matches!(self.phase, Phase::Workload) {
             let why = "the container ended before its program ran".to_owned();
             sink(Event::Lost { count: None, why });
+        }
+        if let Some(lost) = self.callers.interrupted() {
+            sink(lost);
         }
         RunEnd {
             exit: None,

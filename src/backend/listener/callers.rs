@@ -1,9 +1,12 @@
 //! The tasks whose calls are notified: each notification becomes events.
 
 use std::collections::HashMap;
+use std::io::IoSliceMut;
 use std::os::fd::BorrowedFd;
 use std::sync::LazyLock;
 
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use crate::backend::proc;
@@ -25,16 +28,20 @@ pub(in crate::backend) enum Special {
     ExitGroup,
     Prctl,
     Seccomp,
+    Sigaction,
 }
 
 static SPECIAL: LazyLock<FxHashMap<Syscall, Special>> = LazyLock::new(|| {
-    const NAMES: [(&str, Special); 6] = [
+    const NAMES: [(&str, Special); 9] = [
         ("execve", Special::Exec),
         ("execveat", Special::Exec),
         ("exit", Special::Exit),
         ("exit_group", Special::ExitGroup),
         ("prctl", Special::Prctl),
         ("seccomp", Special::Seccomp),
+        ("rt_sigaction", Special::Sigaction),
+        ("sigaction", Special::Sigaction),
+        ("signal", Special::Sigaction),
     ];
     let on = |arch| {
         NAMES
@@ -85,6 +92,32 @@ impl<'a> Call<'a> {
     }
 }
 
+/// The notifications that were taken of those that the kernel made.
+#[derive(Default)]
+struct Taken {
+    first: Option<u64>,
+    /// The lowest and the highest number, counted from the first that was taken.
+    lowest: i64,
+    highest: i64,
+    count: i64,
+}
+
+impl Taken {
+    fn add(&mut self, notification: Notification) {
+        let first = *self.first.get_or_insert(notification.id);
+        let number = notification.id.wrapping_sub(first).cast_signed();
+        self.lowest = self.lowest.min(number);
+        self.highest = self.highest.max(number);
+        self.count += 1;
+    }
+
+    /// How many nobody took: a signal interrupted these calls before.
+    fn missing(&self) -> u64 {
+        let made = self.first.map_or(0, |_| self.highest - self.lowest + 1);
+        (made - self.count).try_into().unwrap_or(0)
+    }
+}
+
 /// The tasks of one workload.
 #[derive(Default)]
 pub(in crate::backend) struct Callers {
@@ -97,6 +130,9 @@ pub(in crate::backend) struct Callers {
     /// A task runs with `no_new_privs`.
     pub(in crate::backend) no_new_privs: bool,
     privileges_lost: bool,
+    taken: Taken,
+    /// A task may have a handler of signals after which calls fail with EINTR.
+    can_interrupt: bool,
 }
 
 impl Callers {
@@ -118,6 +154,20 @@ impl Callers {
     /// The task has executed a program.
     pub(in crate::backend) fn executed(&mut self, task: Task) {
         self.executing.insert(task);
+    }
+
+    /// A notification was taken.
+    pub(in crate::backend) fn taken(&mut self, notification: Notification) {
+        self.taken.add(notification);
+    }
+
+    /// The loss, if signals interrupted calls that did not restart. The call of a killed task was not executed.
+    pub(in crate::backend) fn interrupted(&self) -> Option<Event> {
+        let missing = self.taken.missing();
+        (missing > 0 && self.can_interrupt).then(|| Event::Lost {
+            count: Some(missing),
+            why: INTERRUPTED.to_owned(),
+        })
     }
 
     /// A task enters a call, and waits for the answer.
@@ -171,6 +221,7 @@ impl Callers {
                 let process = self.tasks.get(&task).copied().unwrap_or(task);
                 self.forget(sink, |_, of| of == process);
             }
+            Some(Special::Sigaction) => self.can_interrupt |= can_interrupt(call),
             Some(Special::Prctl | Special::Seccomp) => {
                 if let Some(why) = hidden_by(call) {
                     let why = why.to_owned();
@@ -200,12 +251,59 @@ impl Callers {
     }
 }
 
+const INTERRUPTED: &str = "signals interrupted calls before their notifications were taken, and handlers without SA_RESTART \
+     let these fail with EINTR: --backend ebpf and --backend ptrace see them";
 const OWN_FILTER: &str = "the workload loaded a seccomp filter of its own: calls that it refuses are not notified, and a tracer \
      does not get those that it should";
 const OWN_LISTENER: &str = "the workload asked for a seccomp listener of its own and got EBUSY, since a task can have only one: \
      --backend ebpf and --backend ptrace leave it to the workload";
 const STRICT: &str = "the workload asked for strict mode and got EINVAL, since the recording loads a filter: \
      --backend ebpf and --backend ptrace leave it to the workload";
+
+/// Whether a call installs a handler without `SA_RESTART`, or one that can't be read.
+fn can_interrupt(call: &Call<'_>) -> bool {
+    const SA_RESTART: u64 = libc::SA_RESTART as u64;
+    let [_, action, ..] = call.notification.args;
+    let name = call.syscall.name();
+    // The handlers 0 and 1 are SIG_DFL and SIG_IGN.
+    if name.as_deref() == Some("signal") {
+        return action > 1;
+    }
+    let is_wide = matches!(call.syscall.arch, Arch::X86_64 | Arch::Aarch64);
+    let word = if is_wide { 8 } else { 4 };
+    // `struct old_sigaction` has the mask before the flags.
+    let flags = if name.as_deref() == Some("sigaction") {
+        2
+    } else {
+        1
+    };
+    if action == 0 {
+        return false;
+    }
+    let mut read = [0; 16];
+    let bytes = &mut read[..word * (flags + 1)];
+    if !reads(call.task, action, bytes) {
+        return true;
+    }
+    let mut words = bytes.chunks(word).map(|bytes| {
+        let bytes = bytes.iter().rev();
+        bytes.fold(0, |word: u64, &byte| word << 8 | u64::from(byte))
+    });
+    words.next().is_none_or(|handler| handler > 1)
+        && words
+            .nth(flags - 1)
+            .is_none_or(|flags| flags & SA_RESTART == 0)
+}
+
+/// Reads the memory of a task.
+fn reads(task: Task, address: u64, bytes: &mut [u8]) -> bool {
+    let len = bytes.len();
+    usize::try_from(address).is_ok_and(|base| {
+        let place = RemoteIoVec { base, len };
+        let (task, into) = (Pid::from_raw(task.0), IoSliceMut::new(bytes));
+        process_vm_readv(task, &mut [into], &[place]) == Ok(len)
+    })
+}
 
 /// What a call hides from the listener, or the listener from the workload.
 fn hidden_by(call: &Call<'_>) -> Option<&'static str> {
@@ -230,5 +328,32 @@ fn hidden_by(call: &Call<'_>) -> Option<&'static str> {
         (Some(Special::Seccomp), SET_MODE_STRICT, 0)
         | (Some(Special::Prctl), PR_SET_SECCOMP, MODE_STRICT) => Some(STRICT),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(ids: &[u64]) -> u64 {
+        let mut taken = Taken::default();
+        for &id in ids {
+            taken.add(Notification {
+                id,
+                thread: 1,
+                arch: 0,
+                nr: 0,
+                args: [0; 6],
+            });
+        }
+        taken.missing()
+    }
+
+    #[test]
+    fn numbers_that_nobody_took_are_missing() {
+        assert_eq!(missing(&[]), 0);
+        // In any order, and past the highest number.
+        assert_eq!(missing(&[u64::MAX, 1, 0, u64::MAX - 1]), 0);
+        assert_eq!(missing(&[7, 9, 5]), 2);
     }
 }

@@ -146,12 +146,18 @@ impl Backend for Notify {
         let exit = while_waiting(command, launched, stop, |over| {
             listening.listen(command, &mut slots, over, stop)
         })?;
+        listening.take_waiting(&mut slots)?;
         let is_left = !listening.is_over()?;
         let Recorded {
-            mut run, failure, ..
+            mut run,
+            callers,
+            failure,
         } = lock(listening.recorded.into_inner());
         if let Some(errno) = failure {
             return Err(Error::system("SECCOMP_IOCTL_NOTIF_RECV")(errno));
+        }
+        if let Some(lost) = callers.interrupted() {
+            run.event(lost);
         }
         if let Some(why) = stop.reason().map(str::to_owned) {
             run.event(Event::Lost { count: None, why });
@@ -204,6 +210,7 @@ impl Listening<'_> {
             let Ok(notification) = notify::receive(listener, &mut slot) else {
                 continue;
             };
+            recorded.callers.taken(notification);
             let run = &mut recorded.run;
             let call = Call::of(listener, notification, &mut |event| run.event(event));
             // It writes the report of a failure, too.
@@ -279,30 +286,51 @@ impl Listening<'_> {
 
     /// Takes notifications and answers them.
     fn receive(&self, slot: &mut Slot<'_>, finished: &Stop) {
-        let listener = self.listener.as_fd();
         let interruptible = finished.interrupt_this_thread();
         while interruptible.is_ok() && !finished.is_requested() {
-            let notification = match notify::receive(listener, slot) {
-                Ok(notification) => notification,
-                Err(Errno::EINTR) => continue,
-                // The call was interrupted, and no notification of it was taken; or no task is left.
-                Err(Errno::ENOENT) if matches!(self.is_over(), Ok(false)) => continue,
+            match self.take(slot) {
+                // ENOENT: the call was interrupted, and no notification of it was taken; or no task is left.
+                Ok(()) | Err(Errno::EINTR) => {}
+                Err(Errno::ENOENT) if matches!(self.is_over(), Ok(false)) => {}
                 Err(Errno::ENOENT) => return,
                 Err(errno) => {
                     lock(self.recorded.lock()).failure = Some(errno);
                     return;
                 }
-            };
-            {
-                let mut recorded = lock(self.recorded.lock());
-                let Recorded { run, callers, .. } = &mut *recorded;
-                let sink = &mut |event| run.event(event);
-                if let Some(call) = Call::of(listener, notification, sink) {
-                    callers.entered(&call, sink);
-                }
             }
-            let _ = notify::go_on(listener, notification);
         }
+    }
+
+    /// Waits for a notification, counts the call, and answers it.
+    fn take(&self, slot: &mut Slot<'_>) -> Result<(), Errno> {
+        let listener = self.listener.as_fd();
+        let notification = notify::receive(listener, slot)?;
+        {
+            let mut recorded = lock(self.recorded.lock());
+            let Recorded { run, callers, .. } = &mut *recorded;
+            callers.taken(notification);
+            let sink = &mut |event| run.event(event);
+            if let Some(call) = Call::of(listener, notification, sink) {
+                callers.entered(&call, sink);
+            }
+        }
+        let _ = notify::go_on(listener, notification);
+        Ok(())
+    }
+
+    /// Takes what waits when the recording ends: else it would look like interrupted. The kernel passes the latest first, so
+    /// busy tasks could go on for ever.
+    fn take_waiting(&self, slots: &mut Slots) -> Result<(), Error> {
+        const ENOUGH: usize = 1000;
+        let [mut slot, ..] = slots.each();
+        for _ in 0..ENOUGH {
+            if !has_event(&self.listener, PollFlags::POLLIN, 0)? || self.is_over()? {
+                break;
+            }
+            // It may just have been interrupted.
+            let _ = self.take(&mut slot);
+        }
+        Ok(())
     }
 
     /// Whether no task is left under the filter.
