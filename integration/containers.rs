@@ -251,7 +251,10 @@ fn a_hundred_containers_at_once_are_a_run_each() {
         bundles.iter().map(|bundle| bundle.id.clone()).collect()
     );
     for run in &runs {
-        assert!(run.incomplete_because().is_empty(), "{}", run.0);
+        // The agent is busy, so SIGCHLD, which the shell handles without SA_RESTART, can come before a call is taken.
+        let because = run.incomplete_because();
+        let is_known = |why: &String| why.contains("signals interrupted calls before");
+        assert!(because.iter().all(is_known), "{}", run.0);
         assert!(names(run).contains("getdents64"), "{}", run.0);
         assert!(names(run).contains("exit_group"), "{}", run.0);
     }
