@@ -261,6 +261,27 @@ fn a_hundred_containers_at_once_are_a_run_each() {
     agent.interrupt(&room);
 }
 
+/// The end of each process interrupts a call of the shell, whose handler lacks `SA_RESTART`. It does not expect EINTR from
+/// fork(2), and waits for ever if rt_sigprocmask(2) fails, which leaves all signals blocked.
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), program("crun"), program("busybox"))]
+fn a_shell_with_background_processes_is_not_disturbed_under_crun() {
+    let room = Room::new();
+    let agent = Agent::start(&room);
+    let bundle = Bundle::new(&room, "crun");
+    let profile = agent.profile(&room, &["-n", "app", "--runtime", "crun"]);
+    let line = "i=0; while [ $i -lt 200 ]; do true & i=$((i + 1)); done; wait; exit 7";
+    for _ in 0..3 {
+        let (code, _, stderr) = run(&bundle, &profile, line);
+        assert_eq!((code, stderr.as_str()), (7, ""));
+    }
+    for recorded in agent.runs("app", 3) {
+        assert_eq!(recorded.incomplete_because(), [""; 0]);
+        assert_eq!(recorded.0["tasks"], 201);
+    }
+    agent.interrupt(&room);
+}
+
 /// A container that waits for `/tmp/go`.
 fn waiting(bundle: &Bundle<'_>, profile: &Path) -> Command {
     let line = "until [ -e /tmp/go ]; do sleep 0.1; done; mkdir /tmp/after; exit 7";

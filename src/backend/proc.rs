@@ -249,6 +249,12 @@ pub(super) fn is_in_kernel(task: Task) -> bool {
     read(task, "syscall").is_ok_and(|text| !text.starts_with("running"))
 }
 
+/// Whether a task sleeps, in a call that the kernel executes or before it.
+pub(super) fn sleeps(task: Task) -> bool {
+    let status = read(task, "status").unwrap_or_default();
+    field(&status, "State:").is_some_and(|state| state.starts_with(['S', 'D']))
+}
+
 /// Whether a task is a zombie or no longer exists.
 pub(super) fn is_gone(task: Task) -> bool {
     let status = read(task, "status").unwrap_or_default();

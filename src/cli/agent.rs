@@ -24,6 +24,11 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "RUNTIME", requires = "print_profile", default_value_t = Runtime::Runc)]
     pub(crate) runtime: Runtime,
 
+    /// Have the profile keep signals from interrupting calls that are being recorded, with runc 1.5 and libseccomp 2.6;
+    /// with crun, it always does (Linux 5.19)
+    #[arg(long, requires = "print_profile")]
+    pub(crate) wait_killable: bool,
+
     /// Name of the recordings of containers under the profile, as its `listenerMetadata`
     /// [default: the container's annotation `sc-record.name`, its image, or its id]
     #[arg(short, long, requires = "print_profile")]

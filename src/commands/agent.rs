@@ -13,7 +13,7 @@ use sc_record::backend::agent::{Keeper, NAME_LABEL, keep};
 use sc_record::backend::signals::Signals;
 use sc_record::backend::{Agent, Notice, Scope, Stop, Target};
 use sc_record::format::{Writing, write};
-use sc_record::profile::{Listener, Profile};
+use sc_record::profile::{Flag, Listener, Profile, Runtime};
 use sc_record::recording::{Name, Run};
 use sc_record::session::{Observer, Session};
 use sc_record::syscall::Arch;
@@ -61,7 +61,10 @@ fn print_profile(args: &AgentArgs) -> anyhow::Result<()> {
         arches => arches,
     };
     let not_observed: BTreeSet<_> = args.runtime.not_observed().iter().copied().collect();
-    let made = Profile::notify_all(arches.iter().copied(), listener, &not_observed);
+    let mut made = Profile::notify_all(arches.iter().copied(), listener, &not_observed);
+    if args.runtime == Runtime::Crun || args.wait_killable {
+        made = made.with_flags(Some(vec![Flag::WaitKillableRecv]));
+    }
     let writing = Writing {
         name: "record",
         ..profile::WRITING

@@ -19,10 +19,10 @@ pub(crate) struct Notification {
     pub(crate) args: [u64; 6],
 }
 
-/// How many threads can answer at once.
+/// How many notifications can be taken at once.
 pub(crate) const SLOTS: usize = 16;
 
-/// Memory for the notifications that are being answered. The kernel writes a notification to it before the thread that takes
+/// Memory for the notifications of a listener that are being answered. The kernel writes a notification to it before the thread that takes
 /// it can be killed, so a process that shares the memory can answer the calls that a killed one left waiting: such a call
 /// would wait for ever (`SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`).
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Slots {
         self.memory.as_fd()
     }
 
-    /// One slot for each thread.
+    /// The slots. A thread receives into its own.
     pub(crate) fn each(&mut self) -> [Slot<'_>; SLOTS] {
         std::array::from_fn(|index| Slot {
             // SAFETY: the index is below SLOTS, so the place is in the mapping.

@@ -15,6 +15,8 @@ pub(super) struct Container {
     callers: Callers,
     /// Losses that are known from the start.
     lost: Vec<String>,
+    /// Once its notification is taken, only a fatal signal interrupts a call.
+    pub(super) waits_killable: bool,
 }
 
 /// The program that runs under the filter.
@@ -51,6 +53,7 @@ impl Container {
         if state.resumed {
             lost.push("the agent that recorded the container before has ended".to_owned());
         }
+        let waits_killable = config.as_ref().is_ok_and(Config::waits_killable);
         let mut annotations = config.map(|config| config.annotations).unwrap_or_default();
         annotations.extend(state.state.annotations.clone());
 
@@ -74,6 +77,7 @@ impl Container {
             },
             callers: Callers::default(),
             lost,
+            waits_killable,
         };
         let workload = Workload {
             program: PathBuf::new(),
@@ -89,6 +93,11 @@ impl Container {
             let why = why.clone();
             sink(Event::Lost { count: None, why });
         }
+    }
+
+    /// Whether a task of it has made a call, and not ended since.
+    pub(super) fn knows(&self, task: Task) -> bool {
+        self.callers.know(task)
     }
 
     /// A task enters a call, and waits for the agent.

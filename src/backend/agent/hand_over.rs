@@ -199,6 +199,8 @@ struct Linux {
 struct Seccomp {
     default_action: String,
     #[serde(default)]
+    flags: Vec<String>,
+    #[serde(default)]
     architectures: Vec<String>,
     #[serde(default)]
     syscalls: Vec<Rule>,
@@ -213,6 +215,13 @@ struct Rule {
 }
 
 impl Config {
+    /// Whether the filter has `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`.
+    pub(super) fn waits_killable(&self) -> bool {
+        let profile = self.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+        let is_it = |flag: &String| flag == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
+        profile.is_some_and(|profile| profile.flags.iter().any(is_it))
+    }
+
     /// The calls that the profile executes without a notification; `None` if they can't be listed.
     pub(super) fn not_observed(&self) -> Option<BTreeSet<Syscall>> {
         let executes =

@@ -4,7 +4,8 @@
 //! then on, every call waits until the agent has counted it and lets the kernel execute it. No task is traced, and the
 //! image needs no changes.
 //!
-//! One thread answers for all containers. Files of proc(5) are read for a new task and after an execve(2) only.
+//! Each container has a [thread](serve) that answers. Files of proc(5) are read for a new task, and after an execve(2)
+//! or at an exit.
 //!
 //! If its listener is closed, each call of a container fails with ENOSYS. So a second process, the
 //! [keeper](crate::backend::listener::keeper), has a copy of every listener: when the agent ends, in any way, it answers
@@ -12,15 +13,17 @@
 
 mod container;
 mod hand_over;
+mod serve;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::thread::{self, Scope};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -28,14 +31,13 @@ use rustc_hash::FxBuildHasher;
 
 use self::container::Container;
 use self::hand_over::{Connection, Progress};
-use super::listener::callers::Call;
+use self::serve::{Served, Shared, lock};
 pub use super::listener::keeper::{Keeper, keep};
 use super::{
-    Backend, Collector, Detail, Error, Notice, Promise, RunEnd, Scope, Stop, Target, Unavailable,
-    WorkloadId,
+    Backend, Collector, Detail, Error, Notice, Promise, Scope as Recorded, Stop, Target,
+    Unavailable, WorkloadId,
 };
-use crate::event::Event;
-use crate::sys::notify::{self, Slot, Slots};
+use crate::sys::notify::{self, Slots};
 
 /// The name of this backend in recordings.
 const NAME: &str = "agent";
@@ -63,7 +65,7 @@ impl Backend for Agent {
 
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
         match target {
-            Target::Scope(Scope::Everything) => Ok(Promise {
+            Target::Scope(Recorded::Everything) => Ok(Promise {
                 detail: Detail::PerCall,
                 call_sites: false,
                 how: format!("seccomp notifications at {}", self.socket.display()),
@@ -84,30 +86,30 @@ impl Backend for Agent {
             return Err(Error::Unavailable { backend, source });
         }
         let socket = Socket::bind(&self.socket)?;
-        let mut slots = Slots::new().map_err(Error::system("memfd_create"))?;
-        if let Some(keeper) = &self.keeper {
-            let shared = keeper.share(&slots);
-            shared.map_err(Error::io("sending memory to the keeper"))?;
-        }
-        let [slot, ..] = slots.each();
+        let shared: Shared<'_> = Mutex::new(collector);
         let mut agent = Listening {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
                 .map_err(Error::system("epoll_create1"))?,
-            clients: HashMap::default(),
-            next: FIRST_CLIENT,
+            connections: HashMap::default(),
+            next: FIRST_CONNECTION,
             keeper: self.keeper.as_ref(),
-            keeper_failed: AtomicBool::new(false),
-            slot,
+            keeper_failed: false,
+            shared: &shared,
+            stop,
         };
         agent.watch(&socket.listener, SOCKET)?;
         agent.watch(stop, STOP)?;
-        collector.notice(Notice::Ready(format!(
+        agent.notice(Notice::Ready(format!(
             "listening at {} until it is interrupted",
             self.socket.display()
         )));
-        let done = agent.serve(&socket.listener, collector, stop);
-        agent.end(collector, stop);
-        done
+        thread::scope(|scope| {
+            let served = agent.serve(scope, &socket.listener);
+            if served.is_err() {
+                stop.request("the agent failed");
+            }
+            served
+        })
     }
 }
 
@@ -146,10 +148,10 @@ impl Drop for Socket<'_> {
     }
 }
 
-/// The data of epoll(7) events: the socket, the stop, or a client.
+/// The data of epoll(7) events: the socket, the stop, or a connection.
 const SOCKET: u64 = 0;
 const STOP: u64 = 1;
-const FIRST_CLIENT: u64 = 2;
+const FIRST_CONNECTION: u64 = 2;
 
 /// The maximum number of events per `epoll_wait(2)`.
 const BATCH: usize = 64;
@@ -157,34 +159,33 @@ const BATCH: usize = 64;
 /// The maximum number of runtimes that hand over at the same time.
 const MAX_CONNECTIONS: usize = 4096;
 
-enum Client {
-    Connection(Connection),
-    Container(OwnedFd, Box<Container>),
-}
-
 struct Listening<'a> {
     epoll: Epoll,
-    clients: HashMap<u64, Client, FxBuildHasher>,
+    connections: HashMap<u64, Connection, FxBuildHasher>,
     next: u64,
     keeper: Option<&'a Keeper>,
-    keeper_failed: AtomicBool,
-    slot: Slot<'a>,
+    keeper_failed: bool,
+    shared: &'a Shared<'a>,
+    stop: &'a Stop,
 }
 
-impl Listening<'_> {
-    fn watch(&self, fd: impl AsFd, client: u64) -> Result<(), Error> {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, client);
+impl<'a> Listening<'a> {
+    fn watch(&self, fd: impl AsFd, id: u64) -> Result<(), Error> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, id);
         (self.epoll.add(fd, event)).map_err(Error::system("epoll_ctl"))
     }
 
-    fn serve(
+    fn notice(&self, notice: Notice) {
+        lock(self.shared).notice(notice);
+    }
+
+    fn serve<'scope>(
         &mut self,
+        scope: &'scope Scope<'scope, 'a>,
         socket: &UnixListener,
-        collector: &mut (dyn Collector + Send),
-        stop: &Stop,
     ) -> Result<(), Error> {
         let mut events = [EpollEvent::empty(); BATCH];
-        while !stop.is_requested() {
+        while !self.stop.is_requested() {
             let ready = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 ready => ready.map_err(Error::system("epoll_wait"))?,
@@ -192,20 +193,19 @@ impl Listening<'_> {
             for event in &events[..ready] {
                 match event.data() {
                     STOP => {}
-                    SOCKET => self.accept(socket, collector),
-                    client => self.client(client, event.events(), collector),
+                    SOCKET => self.accept(socket),
+                    id => self.read(scope, id),
                 }
             }
         }
         Ok(())
     }
 
-    fn accept(&mut self, socket: &UnixListener, collector: &mut (dyn Collector + Send)) {
-        let connections = |client: &&Client| matches!(client, Client::Connection(_));
+    fn accept(&mut self, socket: &UnixListener) {
         while let Ok((stream, _)) = socket.accept() {
-            if self.clients.values().filter(connections).count() >= MAX_CONNECTIONS {
+            if self.connections.len() >= MAX_CONNECTIONS {
                 let why = "too many runtimes connect at the same time: one was refused";
-                collector.notice(Notice::Progress(why.to_owned()));
+                self.notice(Notice::Progress(why.to_owned()));
                 continue;
             }
             let id = self.next;
@@ -217,63 +217,57 @@ impl Listening<'_> {
             });
             match added {
                 Ok(connection) => {
-                    self.clients.insert(id, Client::Connection(connection));
+                    self.connections.insert(id, connection);
                 }
                 Err(error) => {
                     let why = format!("the connection of a runtime failed: {error}");
-                    collector.notice(Notice::Progress(why));
+                    self.notice(Notice::Progress(why));
                 }
             }
         }
     }
 
-    fn client(&mut self, id: u64, flags: EpollFlags, collector: &mut (dyn Collector + Send)) {
-        match self.clients.get_mut(&id) {
-            Some(Client::Container(listener, container)) => {
-                if flags.contains(EpollFlags::EPOLLIN) {
-                    answer(listener, &mut self.slot, container, &mut |event| {
-                        collector.event(WorkloadId(id), event);
-                    });
-                } else if flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
-                    // No task is left under the filter.
-                    let end = container.end(&mut |event| collector.event(WorkloadId(id), event));
-                    // The keeper may still have its copy, so closing this one would not be enough.
-                    let _ = self.epoll.delete(&*listener);
-                    self.clients.remove(&id);
-                    collector.end(WorkloadId(id), end);
+    fn read<'scope>(&mut self, scope: &'scope Scope<'scope, 'a>, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        match connection.read() {
+            Ok(Progress::More) => {}
+            Ok(Progress::Done(hand_over)) => {
+                self.connections.remove(&id);
+                let container = hand_over.id().to_owned();
+                if let Err(error) = self.begin(scope, id, *hand_over) {
+                    let why = format!("container {container} is not recorded: {error}");
+                    self.notice(Notice::Progress(why));
                 }
             }
-            Some(Client::Connection(connection)) => match connection.read() {
-                Ok(Progress::More) => {}
-                Ok(Progress::Done(hand_over)) => {
-                    self.clients.remove(&id);
-                    self.begin(id, *hand_over, collector);
-                }
-                Err(error) => {
-                    self.clients.remove(&id);
-                    let why = format!("a hand-over failed, its container is not recorded: {error}");
-                    collector.notice(Notice::Progress(why));
-                }
-            },
-            None => {}
+            Err(error) => {
+                self.connections.remove(&id);
+                let why = format!("a hand-over failed, its container is not recorded: {error}");
+                self.notice(Notice::Progress(why));
+            }
         }
     }
 
-    fn begin(
+    fn begin<'scope>(
         &mut self,
+        scope: &'scope Scope<'scope, 'a>,
         id: u64,
         hand_over: hand_over::HandOver,
-        collector: &mut (dyn Collector + Send),
-    ) {
-        if let Some(keeper) = self.keeper
-            && let Err(error) = keeper.pass(&hand_over.message, hand_over.listener.as_fd())
-            && !self.keeper_failed.swap(true, Ordering::Relaxed)
+    ) -> io::Result<()> {
+        let mut slots = Slots::new()?;
+        let passed = self.keeper.map(|keeper| {
+            let listener = hand_over.listener.as_fd();
+            keeper.pass(&hand_over.message, listener, &slots)
+        });
+        if let Some(Err(error)) = passed
+            && !std::mem::replace(&mut self.keeper_failed, true)
         {
             let why = format!("warning: containers won't outlive the agent: {error}");
-            collector.notice(Notice::Progress(why));
+            self.notice(Notice::Progress(why));
         }
         let id_of = hand_over.id();
-        collector.notice(if hand_over.state.resumed {
+        self.notice(if hand_over.state.resumed {
             Notice::Progress(format!(
                 "container {id_of} is taken over from an agent that ended"
             ))
@@ -282,43 +276,34 @@ impl Listening<'_> {
         });
         notify::wake_synchronously(hand_over.listener.as_fd());
         let (container, workload) = Container::new(&hand_over);
-        if let Err(error) = self.watch(&hand_over.listener, id) {
-            let why = format!("container {} is not recorded: {error}", hand_over.id());
-            return collector.notice(Notice::Progress(why));
-        }
-        collector.begin(WorkloadId(id), workload);
-        container.begun(&mut |event| collector.event(WorkloadId(id), event));
-        let client = Client::Container(hand_over.listener, Box::new(container));
-        self.clients.insert(id, client);
-    }
-
-    /// Ends the runs of containers that are still running.
-    fn end(self, collector: &mut (dyn Collector + Send), stop: &Stop) {
-        let why = stop.reason().unwrap_or("the agent ended").to_owned();
-        for (id, client) in self.clients {
-            if let Client::Container(_, mut container) = client {
-                let why = why.clone();
-                collector.event(WorkloadId(id), Event::Lost { count: None, why });
-                let end: RunEnd =
-                    container.end(&mut |event| collector.event(WorkloadId(id), event));
-                collector.end(WorkloadId(id), end);
-            }
-        }
+        let (shared, stop, id) = (self.shared, self.stop, WorkloadId(id));
+        let thread = thread::Builder::new().name("container".to_owned());
+        thread.spawn_scoped(scope, move || {
+            let _guard = StopOnPanic(stop);
+            lock(shared).begin(id, workload);
+            container.begun(&mut |event| lock(shared).event(id, event));
+            let served = Served {
+                id,
+                listener: &hand_over.listener,
+                container,
+                shared,
+                stop,
+                free: slots.each().into(),
+                taken: VecDeque::new(),
+            };
+            served.serve();
+        })?;
+        Ok(())
     }
 }
 
-/// Counts the next call of a container, and lets it go on.
-fn answer(
-    listener: &OwnedFd,
-    slot: &mut Slot<'_>,
-    container: &mut Container,
-    sink: &mut dyn FnMut(Event),
-) {
-    // ENOENT: the call was interrupted before it was executed. If it restarts, there is a new notification.
-    if let Ok(notification) = notify::receive(listener.as_fd(), slot) {
-        if let Some(call) = Call::of(listener.as_fd(), notification, sink) {
-            container.entered(&call, sink);
+/// Ends the agent if its thread panics: the keeper then answers for all containers.
+struct StopOnPanic<'a>(&'a Stop);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.request("the agent panicked");
         }
-        let _ = notify::go_on(listener.as_fd(), notification);
     }
 }

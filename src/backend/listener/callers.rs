@@ -151,6 +151,11 @@ impl Callers {
         self.tasks.insert(task, task);
     }
 
+    /// Whether the task has made a call, and not ended since.
+    pub(in crate::backend) fn know(&self, task: Task) -> bool {
+        self.tasks.contains_key(&task)
+    }
+
     /// The task has executed a program.
     pub(in crate::backend) fn executed(&mut self, task: Task) {
         self.executing.insert(task);

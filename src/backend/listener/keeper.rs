@@ -44,34 +44,29 @@ impl Keeper {
         Ok((Keeper(agent), keeper))
     }
 
-    /// Shares the memory in which the kernel leaves notifications that are being answered.
-    pub(in crate::backend) fn share(&self, slots: &Slots) -> io::Result<()> {
-        send(self.0.as_fd(), SHARED, slots.memory(), MsgFlags::empty())
-    }
-
-    /// Sends the keeper a copy of a listener, and the message of the hand-over, if there was one.
+    /// Sends the keeper a copy of a listener, the memory in which the kernel leaves its notifications that are being
+    /// answered, and the message of the hand-over, if there was one.
     pub(in crate::backend) fn pass(
         &self,
         message: &[u8],
         listener: BorrowedFd<'_>,
+        slots: &Slots,
     ) -> io::Result<()> {
         if message.len() > MAX_MESSAGE {
             return Err(io::Error::other("the message is too long for the keeper"));
         }
-        send(self.0.as_fd(), message, listener, MsgFlags::MSG_DONTWAIT)
+        let both = [listener, slots.memory()];
+        send(self.0.as_fd(), message, &both, MsgFlags::MSG_DONTWAIT)
     }
 }
-
-/// The message with the memory of the slots. A hand-over is JSON.
-const SHARED: &[u8] = b"slots";
 
 fn send(
     socket: BorrowedFd<'_>,
     message: &[u8],
-    listener: BorrowedFd<'_>,
+    descriptors: &[BorrowedFd<'_>],
     flags: MsgFlags,
 ) -> io::Result<()> {
-    let fds = [listener.as_raw_fd()];
+    let fds: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     sendmsg::<()>(
         socket.as_raw_fd(),
         &[IoSlice::new(message)],
@@ -105,6 +100,7 @@ pub(in crate::backend) fn receive(
 /// A kept listener.
 struct Kept {
     listener: OwnedFd,
+    slots: Slots,
     message: Vec<u8>,
 }
 
@@ -116,7 +112,6 @@ pub fn keep(agent: OwnedFd, socket: Option<&Path>) -> nix::Result<()> {
     epoll.add(&agent, EpollEvent::new(EpollFlags::EPOLLIN, AGENT))?;
     let mut agent = Some(agent);
     let mut kept: HashMap<u64, Kept> = HashMap::new();
-    let mut shared = None;
     let mut own = Slots::new()?;
     let [mut slot, ..] = own.each();
     let mut next = AGENT + 1;
@@ -139,28 +134,28 @@ pub fn keep(agent: OwnedFd, socket: Option<&Path>) -> nix::Result<()> {
                     .as_ref()
                     .map(|agent| receive(agent.as_fd(), &mut buffer));
                 match received {
-                    Some(Ok((length, mut descriptors))) if buffer[..length] == *SHARED => {
-                        shared = descriptors.pop().map(Slots::of).transpose()?;
-                    }
                     Some(Ok((length, descriptors))) if length > 0 => {
-                        for listener in descriptors {
-                            // It reports only that no task is left.
-                            epoll.add(&listener, EpollEvent::new(EpollFlags::empty(), next))?;
-                            let message = buffer[..length].to_vec();
-                            kept.insert(next, Kept { listener, message });
-                            next += 1;
-                        }
+                        let Ok([listener, memory]) = <[OwnedFd; 2]>::try_from(descriptors) else {
+                            continue;
+                        };
+                        // It reports only that no task is left.
+                        epoll.add(&listener, EpollEvent::new(EpollFlags::empty(), next))?;
+                        let new = Kept {
+                            listener,
+                            slots: Slots::of(memory)?,
+                            message: buffer[..length].to_vec(),
+                        };
+                        kept.insert(next, new);
+                        next += 1;
                     }
                     Some(Err(Errno::EINTR)) | None => {}
                     Some(_) => {
                         agent = None;
-                        for left in shared.iter().flat_map(Slots::left) {
-                            // Ids begin at random: it is a call of one of them, or was answered.
-                            for kept in kept.values() {
+                        for (&id, kept) in &kept {
+                            for left in kept.slots.left() {
+                                // Most were answered.
                                 let _ = notify::go_on(kept.listener.as_fd(), left);
                             }
-                        }
-                        for (&id, kept) in &kept {
                             let mut event = EpollEvent::new(EpollFlags::EPOLLIN, id);
                             epoll.modify(&kept.listener, &mut event)?;
                         }
@@ -201,7 +196,7 @@ fn hand_on(kept: &Kept, socket: &Path) -> io::Result<()> {
     send(
         stream.as_fd(),
         &message,
-        kept.listener.as_fd(),
+        &[kept.listener.as_fd()],
         MsgFlags::empty(),
     )
 }

@@ -106,8 +106,6 @@ impl Backend for Notify {
         signal::keep_children().map_err(Error::system("sigaction"))?;
         let keeper = (self.keep)().map_err(Error::io("starting the keeper"))?;
         let mut slots = Slots::new().map_err(Error::system("memfd_create"))?;
-        let shared = keeper.share(&slots);
-        shared.map_err(Error::io("sending memory to the keeper"))?;
         let filter = Filter {
             program: vec![answer(SECCOMP_RET_USER_NOTIF)],
             no_new_privs: !myself.can_load_filters,
@@ -122,7 +120,7 @@ impl Backend for Notify {
         };
         notify::wake_synchronously(listener.as_fd());
         keeper
-            .pass(NO_HAND_OVER, listener.as_fd())
+            .pass(NO_HAND_OVER, listener.as_fd(), &slots)
             .map_err(Error::io("sending the listener to the keeper"))?;
 
         let mut run = OneRun::begin(collector, target);
