@@ -1,6 +1,6 @@
 //! One recording: joins a backend, a target and the builders of its runs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
@@ -10,7 +10,6 @@ use crate::backend::{
 use crate::event::{Event, Sink};
 use crate::panic;
 use crate::recording::{Journal, Run, RunBuilder};
-use crate::syscall::Syscall;
 
 /// A recording that can begin.
 #[derive(Clone, Copy)]
@@ -27,6 +26,11 @@ pub struct Session<'a> {
 
 /// Observes a recording.
 pub trait Observer {
+    /// A run begins. It may get a journal of its own.
+    fn begin(&mut self, run: RunBuilder) -> RunBuilder {
+        run
+    }
+
     /// The next event of a run, which its builder is about to count.
     fn event(&mut self, _event: &Event, _run: &RunBuilder) {}
 
@@ -83,8 +87,6 @@ struct Runs<'a> {
 /// A run that has begun and not ended.
 struct OpenRun {
     builder: RunBuilder,
-    labels: BTreeMap<String, String>,
-    not_observed: BTreeSet<Syscall>,
     /// The builder or the observer panicked: the run takes no more events.
     is_broken: bool,
 }
@@ -105,14 +107,13 @@ impl Runs<'_> {
 
 impl Collector for Runs<'_> {
     fn begin(&mut self, id: WorkloadId, workload: Workload) {
-        let builder = RunBuilder::start(workload.program, self.backend);
+        let builder = RunBuilder::start(workload.program, self.backend)
+            .of(workload.labels, workload.not_observed);
         let open = OpenRun {
             builder: match self.journal {
                 Some(journal) => builder.journalled(journal),
-                None => builder,
+                None => self.observer.begin(builder),
             },
-            labels: workload.labels,
-            not_observed: workload.not_observed,
             is_broken: false,
         };
         self.open.insert(id, open);
@@ -139,8 +140,6 @@ impl Collector for Runs<'_> {
     fn end(&mut self, id: WorkloadId, end: RunEnd) {
         if let Some(open) = self.open.remove(&id) {
             let mut run = open.builder.finish(end.exit, end.no_new_privs);
-            run.labels = open.labels;
-            run.not_observed = open.not_observed;
             run.not_observed
                 .retain(|call| !run.syscalls.contains_key(call));
             (self.each)(run);

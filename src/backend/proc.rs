@@ -153,6 +153,11 @@ pub(super) fn disposition(task: Task, signal: i32) -> Option<Disposition> {
     })
 }
 
+/// Whether a task has a handler for a signal (1 to 64).
+pub(super) fn handles(task: Task, signal: i32) -> bool {
+    in_signal_set(task, "SigCgt:", signal) == Some(true)
+}
+
 /// Whether a signal (1 to 64) is pending for a process or its leader because it is blocked.
 pub(super) fn has_pending(process: Task, signal: i32) -> bool {
     ["SigPnd:", "ShdPnd:"]

@@ -10,6 +10,10 @@ use super::groups::{ProfileArgs, ReadyArgs, Verbosity};
 use super::values::Destination;
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub(crate) struct AgentArgs {
     /// Socket that container runtimes connect to: an absolute path
     #[arg(long, value_name = "PATH", default_value = "/run/sc-record.sock", value_hint = clap::ValueHint::FilePath)]

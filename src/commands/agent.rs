@@ -1,12 +1,12 @@
 //! `sc-record agent`: records containers whose runtimes connect to a socket.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use anyhow::Context;
 use sc_record::backend::agent::{Keeper, NAME_LABEL, keep};
@@ -14,13 +14,13 @@ use sc_record::backend::signals::Signals;
 use sc_record::backend::{Agent, Notice, Scope, Stop, Target};
 use sc_record::format::{Writing, write};
 use sc_record::profile::{Flag, Listener, Profile, Runtime};
-use sc_record::recording::{Name, Run};
+use sc_record::recording::{Journal, Name, Run, RunBuilder, RunId};
 use sc_record::session::{Observer, Session};
 use sc_record::syscall::Arch;
 
-use super::record::keep::one_of_many;
+use super::record::keep::{Keep, one_of_many};
 use super::{exit_status, profile};
-use crate::cli::{AgentArgs, Destination, KeepArgs, Labels, Verbosity};
+use crate::cli::{AgentArgs, Destination, KeepArgs, Labels};
 use crate::ui::observation::say_notice;
 use crate::ui::ready::Ready;
 
@@ -76,6 +76,7 @@ fn print_profile(args: &AgentArgs) -> anyhow::Result<()> {
 
 fn listen(args: &AgentArgs) -> anyhow::Result<()> {
     let ready = Ready::new(args.ready.ready_fd)?;
+    take_in_journals(args)?;
     // First, since it would inherit blocked signals.
     let (keeper, mut process) = start(&[OsStr::new("--socket"), args.socket.as_os_str()])
         .context("can't start the keeper")?;
@@ -93,12 +94,23 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
         // A journal belongs to the file of one recording.
         journal: None,
     };
-    let (ended, runs) = mpsc::channel();
+    let (ended, runs) = mpsc::channel::<Run>();
+    let journals = Journals::default();
     // Containers don't wait while a file is written.
     let recorded = std::thread::scope(|scope| {
-        scope.spawn(move || runs.into_iter().for_each(|run| save(args, run)));
-        let mut say = Notices(args.verbosity, &ready);
-        session.record_each(&mut say, &mut move |run| {
+        let journals = &journals;
+        scope.spawn(move || {
+            for run in runs {
+                let journal = lock(journals).remove(&run.id);
+                save(args, run, journal);
+            }
+        });
+        let mut observer = Containers {
+            args,
+            journals,
+            ready: &ready,
+        };
+        session.record_each(&mut observer, &mut move |run| {
             // The receiver lives until the last run is saved.
             let _ = ended.send(run);
         })
@@ -137,28 +149,50 @@ fn start(options: &[&OsStr]) -> std::io::Result<(Keeper, Child)> {
     Ok((keeper, command.spawn()?))
 }
 
-/// Adds a container's run to the recording of its name, and reports it.
-fn save(args: &AgentArgs, run: Run) {
-    let said = |key: &str| run.labels.get(key).cloned().unwrap_or_default();
-    let (container, asked) = (said("container"), said(NAME_LABEL));
-    if run.syscalls.is_empty() {
-        say!(
-            "sc-record: container {container}: nothing was recorded, for its program was not executed"
-        );
-        return;
+/// The journals of the runs that are not saved yet.
+type Journals = Mutex<HashMap<RunId, Journal>>;
+
+fn lock(journals: &Journals) -> std::sync::MutexGuard<'_, HashMap<RunId, Journal>> {
+    // Each change is a single step.
+    journals.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Adds what the journals of killed agents hold to their recordings: `.FILE.ID.journal` in the directory.
+fn take_in_journals(args: &AgentArgs) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(&args.recordings);
+    let names = entries.into_iter().flatten().flatten();
+    let recordings: BTreeSet<_> = names
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let (file, _) = name
+                .strip_prefix('.')?
+                .strip_suffix(".journal")?
+                .rsplit_once('.')?;
+            file.strip_suffix(".json")?.parse::<Name>().ok()
+        })
+        .collect();
+    for name in recordings {
+        Keep::new(&keep_args(args, &name), name)?.prepare()?;
     }
-    let name: Name = asked
+    Ok(())
+}
+
+/// The name of a container's recording.
+fn name_of(labels: &BTreeMap<String, String>) -> Name {
+    let asked = labels.get(NAME_LABEL).cloned().unwrap_or_default();
+    asked
         .parse()
-        .unwrap_or_else(|_| Name::of_command(Path::new(&asked.replace('/', "_"))));
-    if !args.verbosity.quiet {
-        say!("sc-record: container {container} of {name}:");
-    }
+        .unwrap_or_else(|_| Name::of_command(Path::new(&asked.replace('/', "_"))))
+}
+
+/// How the runs of a name are kept.
+fn keep_args(args: &AgentArgs, name: &Name) -> KeepArgs {
     let file = |directory: &Path, extension: &str| {
         Some(Destination::File(
             directory.join(format!("{name}.{extension}")),
         ))
     };
-    let keep_args = KeepArgs {
+    KeepArgs {
         recording: file(&args.recordings, "json"),
         output: file(&args.profiles, args.profile.format.extension()),
         name: Some(name.clone()),
@@ -166,16 +200,54 @@ fn save(args: &AgentArgs, run: Run) {
         profile: args.profile,
         labels: Labels::default(),
         verbosity: args.verbosity,
-    };
-    if let Err(error) = one_of_many(&keep_args, name, run) {
+    }
+}
+
+/// Adds a container's run to the recording of its name, and reports it.
+fn save(args: &AgentArgs, run: Run, journal: Option<Journal>) {
+    let container = run.labels.get("container").cloned().unwrap_or_default();
+    if run.syscalls.is_empty() {
+        say!(
+            "sc-record: container {container}: nothing was recorded, for its program was not executed"
+        );
+        return;
+    }
+    let name = name_of(&run.labels);
+    if !args.verbosity.quiet {
+        say!("sc-record: container {container} of {name}:");
+    }
+    let keep_args = keep_args(args, &name);
+    if let Err(error) = one_of_many(&keep_args, name, run, journal) {
         say!("sc-record: error: container {container}: {error:#}");
     }
 }
 
-struct Notices<'a>(Verbosity, &'a Ready);
+/// Gives each run a journal, and prints messages.
+struct Containers<'a> {
+    args: &'a AgentArgs,
+    journals: &'a Journals,
+    ready: &'a Ready,
+}
 
-impl Observer for Notices<'_> {
+impl Observer for Containers<'_> {
+    fn begin(&mut self, run: RunBuilder) -> RunBuilder {
+        let name = name_of(run.labels());
+        let journal = Keep::new(&keep_args(self.args, &name), name).and_then(|keep| keep.journal());
+        match journal {
+            Ok(Some(journal)) => {
+                let run = run.journalled(&journal);
+                lock(self.journals).insert(run.id(), journal);
+                run
+            }
+            Ok(None) => run,
+            Err(error) => {
+                say!("sc-record: warning: a run has no journal: {error:#}");
+                run
+            }
+        }
+    }
+
     fn notice(&mut self, notice: Notice) {
-        say_notice(&notice, self.0, self.1);
+        say_notice(&notice, self.args.verbosity, self.ready);
     }
 }

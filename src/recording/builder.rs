@@ -203,6 +203,30 @@ impl RunBuilder {
         }
     }
 
+    /// Sets the labels of the run, and the calls that pass unseen.
+    #[must_use]
+    pub fn of(
+        mut self,
+        labels: BTreeMap<String, String>,
+        not_observed: BTreeSet<Syscall>,
+    ) -> RunBuilder {
+        self.run.labels = labels;
+        self.run.not_observed = not_observed;
+        self
+    }
+
+    /// The labels of the run.
+    #[must_use]
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.run.labels
+    }
+
+    /// The run's id.
+    #[must_use]
+    pub fn id(&self) -> RunId {
+        self.run.id
+    }
+
     /// The number of calls so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
@@ -605,6 +629,9 @@ impl Sink for RunBuilder {
             }
             Event::Runtime { syscall, count } => {
                 let calls = self.run.runtime.entry(syscall).or_default();
+                if let (0, Some(journal)) = (*calls, &self.journal) {
+                    journal.runtime(syscall);
+                }
                 *calls = calls.saturating_add(count);
             }
             Event::Exec { task, executable } => self.exec(task, &executable),

@@ -57,6 +57,10 @@ enum Entry {
         id: RunId,
         operation: Operation,
     },
+    Runtime {
+        id: RunId,
+        syscall: Syscall,
+    },
     Lost {
         id: RunId,
         why: String,
@@ -152,6 +156,12 @@ impl RunJournal {
             first_ms: first.map(whole_ms),
             executable: executable.map(Path::to_owned),
         });
+    }
+
+    /// A call of the container runtime is new.
+    pub(super) fn runtime(&self, syscall: Syscall) {
+        let id = self.id;
+        let _ = self.sender.send(Entry::Runtime { id, syscall });
     }
 
     /// An operation of `io_uring` is new.
@@ -266,6 +276,11 @@ impl Batch<'_> {
                     run.io_uring.insert(operation, 1);
                 }
             }
+            Entry::Runtime { id, syscall } => {
+                if let Some(run) = self.of(id) {
+                    run.runtime.insert(syscall, 1);
+                }
+            }
             Entry::Lost { id, why } => {
                 if let Some(run) = self.of(id) {
                     run.incomplete_because.insert(why);
@@ -343,6 +358,7 @@ fn add(runs: &mut BTreeMap<RunId, Run>, new: Run) {
     run.aggregated |= new.aggregated;
     run.lower_bounds |= new.lower_bounds;
     run.io_uring.extend(new.io_uring);
+    run.runtime.extend(new.runtime);
     run.incomplete_because.extend(new.incomplete_because);
     for (syscall, tally) in new.syscalls {
         match run.syscalls.get_mut(&syscall) {

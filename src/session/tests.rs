@@ -1,5 +1,6 @@
 //! Sessions with backends that use only the public interface.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::*;

@@ -95,9 +95,9 @@ impl Container {
         }
     }
 
-    /// Whether a task of it has made a call, and not ended since.
-    pub(super) fn knows(&self, task: Task) -> bool {
-        self.callers.know(task)
+    /// The process of a task of it that has made a call, and not ended since.
+    pub(super) fn process_of(&self, task: Task) -> Option<Task> {
+        self.callers.process_of(task)
     }
 
     /// A task enters a call, and waits for the agent.

@@ -16,7 +16,7 @@ use nix::sys::time::TimeSpec;
 
 use super::container::Container;
 use crate::backend::listener::callers::{Call, Special};
-use crate::backend::proc::{self, Disposition};
+use crate::backend::proc;
 use crate::backend::{Collector, Stop, WorkloadId};
 use crate::event::{Event, Task};
 use crate::sys::notify::{self, Notification, Slot};
@@ -33,11 +33,11 @@ pub(super) fn lock<'a, 'b>(
 }
 
 /// How long a child's exit waits for its parent's call.
-const PARENT_PATIENCE: Duration = Duration::from_millis(1);
+const PARENT_PATIENCE: Duration = Duration::from_millis(10);
 /// How often the parent is looked at meanwhile.
 const PARENT_INTERVAL: Duration = Duration::from_micros(100);
 /// How long calls wait for the end of an exit. It can take longer, if a file system must write.
-const EXIT_PATIENCE: Duration = Duration::from_millis(5);
+const EXIT_PATIENCE: Duration = Duration::from_millis(100);
 
 pub(super) struct Served<'a, 's> {
     pub(super) id: WorkloadId,
@@ -160,12 +160,12 @@ impl Served<'_, '_> {
         if !ends || !self.container.waits_killable {
             return None;
         }
-        let process = proc::process_of(call.task)?;
+        let process = self.container.process_of(call.task)?;
         let parent = proc::parent_of(process)?;
+        self.container.process_of(parent)?;
         let is_last =
             call.special == Some(Special::ExitGroup) || proc::threads_of(process) == [call.task];
-        let handles = || proc::disposition(parent, libc::SIGCHLD) == Some(Disposition::Handled);
-        (is_last && self.container.knows(parent) && handles()).then_some((process, parent))
+        (is_last && proc::handles(parent, libc::SIGCHLD)).then_some((process, parent))
     }
 
     /// Takes notifications until the parent's is taken, or it sleeps in a call that the kernel executes. Gives up if it

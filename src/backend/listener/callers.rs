@@ -151,9 +151,9 @@ impl Callers {
         self.tasks.insert(task, task);
     }
 
-    /// Whether the task has made a call, and not ended since.
-    pub(in crate::backend) fn know(&self, task: Task) -> bool {
-        self.tasks.contains_key(&task)
+    /// The process of a task that has made a call, and not ended since.
+    pub(in crate::backend) fn process_of(&self, task: Task) -> Option<Task> {
+        self.tasks.get(&task).copied()
     }
 
     /// The task has executed a program.

@@ -192,9 +192,10 @@ pub(in crate::commands) fn one_of_many(
     args: &KeepArgs,
     name: Name,
     run: Run,
+    journal: Option<Journal>,
 ) -> anyhow::Result<()> {
     let keep = Keep::new(args, name)?;
-    let added = keep.add(run, None)?;
+    let added = keep.add(run, journal)?;
     keep.report(&added, Say::Text)
 }
 

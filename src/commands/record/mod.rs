@@ -196,7 +196,7 @@ fn record_all(args: &RecordArgs, target: &Target, ready: Ready) -> anyhow::Resul
         if !verbosity.quiet {
             say!("sc-record: {}:", escape::path(&run.program));
         }
-        if let Err(error) = keep::one_of_many(&args.keep, name, run) {
+        if let Err(error) = keep::one_of_many(&args.keep, name, run, None) {
             failed = true;
             say!("sc-record: error: {error:#}");
         }
