@@ -153,12 +153,21 @@ fn the_work_for_a_file_grows_with_its_size() {
     }
     let command_lines = [
         "lint names",
-        // The last of them, since it changes the file.
-        "check names recording --update --remove-unused",
+        "lint values",
+        "explain names",
+        "explain values",
+        "check names recording",
+        "check other calls",
+        "diff names other",
         "diff values other",
+        "diff calls recording",
+        "convert names -f oci --lossy",
+        "convert values -f oci --lossy",
         "convert unit -f oci --lossy",
         "stats calls",
         "import strace strace -r none -o none -n app",
+        // The last, since it changes the file.
+        "check names recording --update --remove-unused",
     ];
     for line in command_lines {
         // The first word that ends in a file of this test gets its size.
