@@ -385,6 +385,52 @@ fn a_container_is_followed_from_the_command_that_starts_it() {
 
 #[apply(test)]
 #[needs(audit())]
+fn every_container_gets_its_own_recording() {
+    let _alone = lock(FlockArg::LockExclusive);
+    let room = Room::new();
+    let directory = room.directory();
+    let log = made_profile(&room, &["log-profile"]);
+    let ids = [2, 3].map(|more| format!("{:012x}{:052x}", std::process::id() + more, 7));
+    let cgroups = ids.each_ref().map(|id| Cgroup::new(id));
+    let mut follow = Command::new("env");
+    follow.arg("-C").arg(&directory).arg(PROGRAM);
+    let follower = room.spawn(follow.args(["--log-mode", "--each", "--policy", "exact"]));
+    until("the recorder to follow", || {
+        follower.stderr().contains("following audit records")
+    });
+    run_logged(&room, &[&flood(), "500"]);
+    // The processes of a shell end at once.
+    let script = |calls: &str| format!("{} {calls}; {} {calls}; exit 7", flood(), flood());
+    for (cgroup, calls) in cgroups.iter().zip(["10", "20"]) {
+        let inside = cgroup.enter(&under(&log, &["/bin/sh", "-c", &script(calls)]));
+        let mut inside = inside;
+        let ended = room.spawn(&mut inside).wait(&room);
+        assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    }
+    follower.signal(Signal::SIGINT);
+    let ended = follower.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let recordings = std::fs::read_dir(directory.join("recordings")).unwrap();
+    let names = recordings.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = names.filter(|name| name.strip_suffix(".json").is_some());
+    let expected = ids.each_ref().map(|id| format!("{}.json", &id[..12]));
+    assert_eq!(names.collect::<BTreeSet<_>>(), expected.clone().into());
+    for (name, calls) in expected.iter().zip([20, 40]) {
+        let files = Files {
+            recording: directory.join("recordings").join(name),
+            profile: directory.join("profiles").join(name),
+        };
+        let run = files.run();
+        // dash itself calls getppid once.
+        assert_eq!(getppid(&run), calls + 1, "{:?}", run.incomplete_because());
+        assert_eq!(because(&run), Vec::<String>::new());
+        assert_eq!(run.0["labels"]["container"], name[..12]);
+        assert!(files.profile.exists());
+    }
+}
+
+#[apply(test)]
+#[needs(audit())]
 fn records_of_others_are_named_if_none_is_selected_and_mixed_only_with_a_warning() {
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();

@@ -320,6 +320,11 @@ pub(super) fn container_of(task: Task) -> Option<String> {
     Some(id[..12].to_owned())
 }
 
+/// Whether there is such a process.
+pub(super) fn exists(task: Task) -> bool {
+    read(task, "cgroup").is_ok()
+}
+
 /// The ids of a task per pid namespace, from that of proc(5) inward.
 pub(super) fn ids_of(task: Task) -> Option<Vec<i32>> {
     let status = read(task, "status").ok()?;

@@ -49,7 +49,7 @@ pub(crate) struct RecordArgs {
     #[arg(
         value_name = "CMD",
         required_unless_present_any = ["pid", "log_mode", "container", "cgroup", "all"],
-        conflicts_with_all = ["pid", "comms", "exes", "cgroup", "all", "duration", "idle"],
+        conflicts_with_all = ["pid", "comms", "exes", "cgroup", "all", "each", "duration", "idle"],
         trailing_var_arg = true,
         value_hint = clap::ValueHint::CommandWithArguments
     )]
@@ -88,6 +88,10 @@ pub(crate) struct FollowArgs {
     /// Record every process of the machine but this one: one recording per executable, with eBPF
     #[arg(long, conflicts_with_all = ["container", "cgroup", "log_mode", "name", "recording", "output"])]
     pub(crate) all: bool,
+
+    /// Make one recording per container, named by its id: of Docker, Podman, CRI-O and containerd's CRI
+    #[arg(long, requires = "log_mode", conflicts_with_all = ["name", "recording", "output", "assume", "pid", "container"])]
+    pub(crate) each: bool,
 
     /// End the recording of what others started after this time (90s, 10min)
     #[arg(long, value_name = "TIME", value_parser = duration)]

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
+use super::containers::{Current, Runs, Whereabouts};
 use super::intake::Intake;
 use super::login::recorder_of;
 use super::tracker::Tracker;
@@ -17,8 +18,8 @@ use super::{AuditReading, AuditSourceError, Message, NAME, is_logged, lost};
 use crate::audit::{Record, Selection};
 use crate::backend::launch::{launch, wait_for};
 use crate::backend::{
-    Backend, Collector, Command, Detail, Error, Notice, OneRun, Promise, RunEnd, Scope, Stop,
-    Target, Unavailable, Until, proc,
+    Backend, Collector, Command, Detail, Error, Notice, Promise, RunEnd, Scope, Stop, Target,
+    Unavailable, Until, proc,
 };
 use crate::event::{Event, Sink, Task};
 use crate::recording::Exit;
@@ -43,6 +44,8 @@ pub struct Follow {
     pub logs_others: bool,
     /// If given, the target's records go there, and the run has none of their calls. A target without records is then no error.
     pub records: Option<TakeRecord>,
+    /// One run per container, as its processes' cgroups show it. Processes outside of containers are no part of any.
+    pub each_container: bool,
     /// Ends the recording after this time.
     pub duration: Option<Duration>,
     /// Ends the recording after this time without a record of the target.
@@ -108,7 +111,8 @@ impl Backend for Follow {
         if !elsewhere && !is_logged() {
             return Err(AuditSourceError::NotLogged.into());
         }
-        let tracker = Tracker::new(target)?;
+        let tracker = Tracker::new(target, self.each_container)?;
+        let current = self.each_container.then(Current::default);
         let mut intake = if elsewhere {
             Intake::begin(&self.reading)?
         } else {
@@ -127,12 +131,13 @@ impl Backend for Follow {
                 None => filtered_processes(),
             },
             records: self.records.clone(),
+            current: current.clone(),
             taken: 0,
             unknown: 0,
             others: BTreeMap::new(),
             in_containers: false,
         };
-        let mut run = OneRun::begin_without(collector, target, self.unlogged.clone());
+        let mut run = Runs::begin(collector, target, self.unlogged.clone(), current);
         run.notice(Notice::Ready(format!(
             "following audit records from {} until {}",
             intake.source(),
@@ -297,6 +302,8 @@ struct Taker {
     /// Processes that may have made calls under their filter before the recording began.
     already: HashSet<i32>,
     records: Option<TakeRecord>,
+    /// Where to say which container the next events are of.
+    current: Option<Current>,
     taken: u64,
     /// How many records can't be assigned to a process.
     unknown: u64,
@@ -334,6 +341,27 @@ impl Taker {
                 return false;
             }
         }
+        if let Some(current) = self.current.clone() {
+            match self.tracker.container_of(record.pid) {
+                Whereabouts::In(container) => *current.borrow_mut() = Some(container),
+                Whereabouts::Outside => {
+                    self.other(record);
+                    return false;
+                }
+                Whereabouts::Unknown => {
+                    self.unknown += 1;
+                    return false;
+                }
+            }
+        }
+        self.translate(record, sink);
+        if let Some(current) = &self.current {
+            *current.borrow_mut() = None;
+        }
+        true
+    }
+
+    fn translate(&mut self, record: &Record<'_>, sink: &mut dyn Sink) {
         if self.already.remove(&record.pid) {
             let exe = record.exe.as_deref().unwrap_or_default();
             lost(
@@ -352,10 +380,9 @@ impl Taker {
         self.taken += 1;
         if let Some(TakeRecord(take)) = &self.records {
             take(record);
-            return true;
+            return;
         }
         self.translator.translate(record, sink);
-        true
     }
 
     /// Counts a record that isn't the target's.

@@ -19,6 +19,7 @@
 mod audit_source;
 mod batch;
 mod connector;
+mod containers;
 mod fence;
 mod filter;
 mod follow;

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::connector::{Connector, ProcessEvent};
+use super::containers::{Containers, Whereabouts};
 use crate::backend::{Error, Scope, Target, proc};
 use crate::event::Task;
 
@@ -25,11 +26,13 @@ struct Known {
     blind: bool,
     tree: Option<HashSet<i32>>,
     members: Option<Membership>,
+    /// `None`: containers aren't told apart.
+    containers: Option<Containers>,
 }
 
 impl Tracker {
-    /// Starts to track the processes of a target.
-    pub(super) fn new(target: &Target) -> Result<Tracker, Error> {
+    /// Starts to track the processes of a target, and their containers if these are to be told apart.
+    pub(super) fn new(target: &Target, each_container: bool) -> Result<Tracker, Error> {
         let scope = match target.scope() {
             Some(scope @ (Scope::Cgroup(_) | Scope::Container(_))) => Some(scope),
             Some(Scope::Everything | Scope::ContainerOf { .. }) | None => None,
@@ -39,7 +42,7 @@ impl Tracker {
             Target::Scope(_) | Target::Command(_) => None,
         };
         // Before reading /proc, so that no process is missed in between.
-        let connector = (scope.is_some() || root.is_some())
+        let connector = (scope.is_some() || root.is_some() || each_container)
             .then(|| Connector::open().ok().map(Arc::new))
             .flatten();
         let mut tree = None;
@@ -56,10 +59,12 @@ impl Tracker {
             connector,
             tree,
             members: scope.cloned().map(Membership::new),
+            containers: each_container.then(Containers::default),
         }));
-        let watch = match scope {
-            Some(_) => Watch::start(&known),
-            None => None,
+        let watch = if scope.is_some() || each_container {
+            Watch::start(&known)
+        } else {
+            None
         };
         Ok(Tracker { known, watch })
     }
@@ -67,6 +72,14 @@ impl Tracker {
     /// Whether a process belongs to the target; `None` if it is gone and this is unknown.
     pub(super) fn is_member(&mut self, process: i32) -> Option<bool> {
         lock(&self.known).is_member(process)
+    }
+
+    /// The container of a process.
+    pub(super) fn container_of(&mut self, process: i32) -> Whereabouts {
+        let mut known = lock(&self.known);
+        known.catch_up();
+        let containers = known.containers.as_mut();
+        containers.map_or(Whereabouts::Unknown, |all| all.of(process))
     }
 
     /// Whether a process of the target was seen under a seccomp filter.
@@ -150,10 +163,16 @@ impl Known {
                     if let Some(members) = &mut self.members {
                         members.created(parent, child);
                     }
+                    if let Some(containers) = &mut self.containers {
+                        containers.created(parent, child);
+                    }
                 }
                 ProcessEvent::Exec { process } => {
                     if let Some(members) = &mut self.members {
                         members.executes(process);
+                    }
+                    if let Some(containers) = &mut self.containers {
+                        containers.executes(process);
                     }
                 }
                 // Records of its last calls may still come.

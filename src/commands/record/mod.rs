@@ -32,8 +32,8 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
         args.follow.duration.is_none() || matches!(target, Target::Scope(_)),
         "--duration needs --log-mode, --container, --cgroup or --all"
     );
-    if args.follow.all {
-        return record_all(args, &target, ready);
+    if args.follow.all || args.follow.each {
+        return record_all(args, &target, follows, ready);
     }
     let mut keep = Keep::new(&args.keep, default_name(args, &target))?;
     let mut known = BTreeSet::new();
@@ -180,9 +180,14 @@ fn process(args: &RecordArgs, process: Task) -> anyhow::Result<Target> {
     }
 }
 
-/// Records the whole machine, with one recording per executable.
-fn record_all(args: &RecordArgs, target: &Target, ready: Ready) -> anyhow::Result<u8> {
-    let backends = backends(args, target, false, BTreeSet::new())?;
+/// Records many workloads: one recording per executable or container.
+fn record_all(
+    args: &RecordArgs,
+    target: &Target,
+    follows: bool,
+    ready: Ready,
+) -> anyhow::Result<u8> {
+    let backends = backends(args, target, follows, BTreeSet::new())?;
     let verbosity = args.keep.verbosity;
     let observation = Observation::prepare(target, verbosity, args.observe.progress)?;
     let observation = observation.announcing(ready);
@@ -191,10 +196,16 @@ fn record_all(args: &RecordArgs, target: &Target, ready: Ready) -> anyhow::Resul
     let mut failed = false;
     runs.sort_by(|a, b| a.program.cmp(&b.program));
     for mut run in runs {
-        run.labels = args.keep.labels.to_map();
-        let name = Name::of_command(&run.program);
+        let container = run.labels.get("container").cloned();
+        run.labels.extend(args.keep.labels.to_map());
+        let name = container.as_ref().map_or(run.program.as_path(), Path::new);
+        let name = Name::of_command(name);
         if !verbosity.quiet {
-            say!("sc-record: {}:", escape::path(&run.program));
+            let program = escape::path(&run.program);
+            match container {
+                Some(container) => say!("sc-record: container {container} ({program}):"),
+                None => say!("sc-record: {program}:"),
+            }
         }
         if let Err(error) = keep::one_of_many(&args.keep, name, run, None) {
             failed = true;
@@ -243,6 +254,7 @@ fn backends(
             duration: args.follow.duration,
             idle: args.follow.idle,
             records: None,
+            each_container: args.follow.each,
         })]);
     }
     let duration = args.follow.duration;

@@ -1,0 +1,132 @@
+//! One run per container.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use crate::backend::{Collector, Notice, OneRun, RunEnd, Target, Workload, WorkloadId, proc};
+use crate::event::{Event, Sink, Task};
+use crate::syscall::Syscall;
+
+/// The containers of processes, which are asked for when their records arrive: many are gone by then.
+#[derive(Default)]
+pub(super) struct Containers(HashMap<i32, Whereabouts>);
+
+/// Where a process is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Whereabouts {
+    In(String),
+    Outside,
+    /// It is gone.
+    #[default]
+    Unknown,
+}
+
+impl Containers {
+    /// A new process is where its parent is.
+    pub(super) fn created(&mut self, parent: i32, child: i32) {
+        match self.0.get(&parent).cloned() {
+            Some(of_parent) => self.0.insert(child, of_parent),
+            // An earlier process may have had its pid.
+            None => self.0.remove(&child),
+        };
+    }
+
+    /// Engines move a process before it executes a program.
+    pub(super) fn executes(&mut self, process: i32) {
+        if let Some(id) = proc::container_of(Task(process)) {
+            self.0.insert(process, Whereabouts::In(id));
+        } else if proc::exists(Task(process)) {
+            self.0.insert(process, Whereabouts::Outside);
+        }
+    }
+
+    /// The container of a process.
+    pub(super) fn of(&mut self, process: i32) -> Whereabouts {
+        // The runtime's process may have been moved since.
+        if !matches!(self.0.get(&process), Some(Whereabouts::In(_))) {
+            self.executes(process);
+        }
+        self.0.get(&process).cloned().unwrap_or_default()
+    }
+}
+
+/// Where the events of a target go: to its run, or to that of the current container.
+pub(super) enum Runs<'a> {
+    One(OneRun<'a>),
+    Each(RunOfEach<'a>),
+}
+
+/// The container of the next events; `None`: all.
+pub(super) type Current = Rc<RefCell<Option<String>>>;
+
+pub(super) struct RunOfEach<'a> {
+    collector: &'a mut (dyn Collector + Send),
+    not_observed: BTreeSet<Syscall>,
+    current: Current,
+    begun: BTreeMap<String, WorkloadId>,
+}
+
+impl<'a> Runs<'a> {
+    pub(super) fn begin(
+        collector: &'a mut (dyn Collector + Send),
+        target: &Target,
+        not_observed: BTreeSet<Syscall>,
+        each: Option<Current>,
+    ) -> Runs<'a> {
+        match each {
+            None => Runs::One(OneRun::begin_without(collector, target, not_observed)),
+            Some(current) => Runs::Each(RunOfEach {
+                collector,
+                not_observed,
+                current,
+                begun: BTreeMap::new(),
+            }),
+        }
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice) {
+        match self {
+            Runs::One(run) => run.notice(notice),
+            Runs::Each(each) => each.collector.notice(notice),
+        }
+    }
+
+    pub(super) fn end(self, end: RunEnd) {
+        match self {
+            Runs::One(run) => run.end(end),
+            Runs::Each(each) => {
+                for id in each.begun.into_values() {
+                    each.collector.end(id, end);
+                }
+            }
+        }
+    }
+}
+
+impl Sink for Runs<'_> {
+    fn event(&mut self, event: Event) {
+        let each = match self {
+            Runs::One(run) => return run.event(event),
+            Runs::Each(each) => each,
+        };
+        let Some(container) = each.current.borrow().clone() else {
+            for &id in each.begun.values() {
+                each.collector.event(id, event.clone());
+            }
+            return;
+        };
+        let next = WorkloadId(each.begun.len() as u64);
+        let id = each.begun.get(&container).copied().unwrap_or_else(|| {
+            let workload = Workload {
+                labels: [("container".to_owned(), container.clone())].into(),
+                not_observed: each.not_observed.clone(),
+                ..Workload::default()
+            };
+            each.collector.begin(next, workload);
+            each.begun.insert(container, next);
+            next
+        });
+        each.collector.event(id, event);
+    }
+}
