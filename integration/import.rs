@@ -336,3 +336,19 @@ fn every_name_of_strace_is_that_of_its_number() {
     }
     assert_eq!(run.incomplete_because.iter().next(), None);
 }
+
+#[apply(test)]
+fn records_are_selected_by_a_time_on_the_command_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |options: &str, code: i32, expected: &str| {
+        let args = format!("audit {{}}/audit/auditd.log -n x --skip-unnamed {options}");
+        let output = import(directory.path(), &args, b"");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{options}: {said}");
+        assert!(said.contains(expected), "{options}: {said}");
+    };
+    check("--since 2026-11-21T23:46:11Z", 0, "records of seccomp in");
+    check("--until 2026-11-21T23:46:11Z", 2, "but none matches");
+    check("--since 2036-01-01T00:00:00", 2, "but none matches");
+    check("--since yesterday", 2, "--since");
+}

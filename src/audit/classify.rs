@@ -111,6 +111,12 @@ impl Classifier {
         }
     }
 
+    /// Classifies a line that a log shipper read, of auditd's own log or of another file.
+    pub(super) fn of_file<'a>(&self, line: &'a [u8], is_auditd: bool) -> LogLine<'a> {
+        let (line, origin) = self.with_origin(line);
+        self.believe(line, if is_auditd { origin } else { AnyUser })
+    }
+
     /// Classifies a message that a daemon logged, which any user can pretend to be unless `by_root`.
     pub(super) fn of_daemon<'a>(&self, message: &'a [u8], by_root: bool) -> LogLine<'a> {
         match self.with_origin(message).0 {

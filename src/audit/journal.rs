@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny};
+use serde_json::value::RawValue;
 
 use super::classify::{Classifier, LogLine};
 use super::loss::LossNote;
@@ -31,6 +32,39 @@ pub(super) struct JournalEntry<'a> {
     source_time: Text<'a>,
     #[serde(borrow, rename = "__REALTIME_TIMESTAMP")]
     time: Text<'a>,
+    /// The line that filebeat read. Others have fields of these names, of any type.
+    #[serde(borrow, rename = "message")]
+    beat_line: Option<&'a RawValue>,
+    #[serde(borrow, rename = "log")]
+    beat_log: Option<&'a RawValue>,
+    #[serde(skip)]
+    beat: Option<Beat>,
+}
+
+/// A line that filebeat read from a file.
+#[derive(Debug)]
+struct Beat {
+    line: String,
+    /// Whether the file is auditd's own.
+    is_auditd: bool,
+}
+
+impl Beat {
+    fn of(line: &RawValue, log: &RawValue) -> Option<Beat> {
+        #[derive(serde::Deserialize)]
+        struct Log {
+            file: File,
+        }
+        #[derive(serde::Deserialize)]
+        struct File {
+            path: String,
+        }
+        let log: Log = serde_json::from_str(log.get()).ok()?;
+        Some(Beat {
+            line: serde_json::from_str(line.get()).ok()?,
+            is_auditd: log.file.path.starts_with("/var/log/audit/"),
+        })
+    }
 }
 
 /// The JSON in a line of `-o json`, `json-seq` or `json-sse`; `None` for other lines.
@@ -42,11 +76,17 @@ pub(super) fn json(line: &[u8]) -> Option<&[u8]> {
 
 impl<'a> JournalEntry<'a> {
     pub(super) fn of_json(json: &'a [u8]) -> serde_json::Result<JournalEntry<'a>> {
-        serde_json::from_slice(json)
+        let mut entry: JournalEntry<'_> = serde_json::from_slice(json)?;
+        entry.beat =
+            (entry.beat_line.zip(entry.beat_log)).and_then(|(line, log)| Beat::of(line, log));
+        Ok(entry)
     }
 
     /// Classifies the entry. Only journald can set the fields that start with `_`.
     pub(super) fn classify(&self, classifier: &Classifier) -> LogLine<'_> {
+        if let Some(Beat { line, is_auditd }) = &self.beat {
+            return classifier.of_file(line.as_bytes(), *is_auditd);
+        }
         let message = self.message.0.as_bytes();
         match &*self.transport.0 {
             "audit" => {

@@ -56,8 +56,14 @@ fn read_lines(
     export: &mut Option<Export>,
     take: &mut dyn FnMut(u64, LogItem<'_>),
 ) -> io::Result<()> {
+    let mut is_dmesg_json = false;
     while let Some(line) = lines.next()? {
         let (text, number) = (line.text, line.number);
+        is_dmesg_json |= number == 2 && text.trim_ascii() == b"\"dmesg\": [";
+        if is_dmesg_json {
+            read_dmesg_json(text, number, take);
+            continue;
+        }
         if text.starts_with(b"__CURSOR=") {
             export.get_or_insert_default();
         }
@@ -84,6 +90,19 @@ fn read_lines(
         }
     }
     Ok(())
+}
+
+/// A line of `dmesg -J`, which has one field per line.
+fn read_dmesg_json(text: &[u8], number: u64, take: &mut dyn FnMut(u64, LogItem<'_>)) {
+    if let Some(json) = text.trim_ascii().strip_prefix(b"\"msg\": ") {
+        match serde_json::from_slice::<String>(json) {
+            Ok(message) => {
+                let line = Classifier::of_kernel_message(message.as_bytes());
+                take(number, LogItem::Line(line));
+            }
+            Err(error) => take(number, LogItem::BadJson(format!("bad JSON: {error}"))),
+        }
+    }
 }
 
 fn read_line(

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::time::SystemTime;
 
 use super::Record;
 
@@ -14,6 +15,10 @@ pub struct Selection {
     pub comms: Vec<OsString>,
     /// Files that the process executes: paths, or names of files in any directory.
     pub exes: Vec<OsString>,
+    /// Not before this time. A record without a time is not selected then.
+    pub since: Option<SystemTime>,
+    /// Not after this time.
+    pub until: Option<SystemTime>,
     /// Only calls that the filter allowed.
     pub allowed_only: bool,
 }
@@ -34,7 +39,11 @@ impl Selection {
                 path == exe || is_name && path.rsplit(|&byte| byte == b'/').next() == Some(exe)
             })
         };
-        (!self.allowed_only || record.was_allowed())
+        let since = |since| record.time.is_some_and(|time| time >= since);
+        let until = |until| record.time.is_some_and(|time| time <= until);
+        self.since.is_none_or(since)
+            && self.until.is_none_or(until)
+            && (!self.allowed_only || record.was_allowed())
             && (self.pids.is_empty() || self.pids.contains(&record.pid))
             && (self.comms.is_empty() || self.comms.iter().any(is_comm))
             && (self.exes.is_empty() || self.exes.iter().any(is_exe))

@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use sc_record::syscall::Arch;
 
 use super::groups::KeepArgs;
-use super::values::arch;
+use super::values::{arch, time};
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -17,7 +18,7 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportWhat {
-    /// Import the kernel's audit records from logs of auditd, ausearch, dmesg, /dev/kmsg, syslog and the journal
+    /// Import the kernel's audit records from logs of auditd, ausearch, dmesg, /dev/kmsg, syslog, the journal and filebeat
     Audit(ImportAuditArgs),
     /// Import the output of strace, with any of its options (-f, -ff, -c, -o, …)
     Strace(ImportStraceArgs),
@@ -39,6 +40,14 @@ pub(crate) struct ImportAuditArgs {
     /// Take only records of processes that execute this file (repeatable)
     #[arg(long = "exe", value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub(crate) exes: Vec<OsString>,
+
+    /// Take only records from this time on: RFC 3339, or `2026-11-21 23:46:11` in local time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) since: Option<SystemTime>,
+
+    /// Take only records up to this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) until: Option<SystemTime>,
 
     /// Skip calls that the filter denied (errno, kill, trap), as in a log of denials
     #[arg(long)]

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -188,6 +188,19 @@ pub(super) fn duration(text: &str) -> Result<Duration, jiff::Error> {
     let span: jiff::Span = text.parse()?;
     span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())?
         .try_into()
+}
+
+/// A time of RFC 3339, or one of the local time zone.
+pub(super) fn time(text: &str) -> Result<SystemTime, jiff::Error> {
+    let time = text.parse::<jiff::Timestamp>().or_else(|_| {
+        let local: jiff::civil::DateTime = text.parse()?;
+        Ok::<_, jiff::Error>(
+            local
+                .to_zoned_datetime(jiff::tz::TimeZone::system())?
+                .timestamp(),
+        )
+    })?;
+    time.try_into()
 }
 
 pub(super) fn arch(text: &str) -> Result<Arch, String> {

@@ -37,6 +37,8 @@ fn audit(args: &ImportAuditArgs) -> anyhow::Result<u8> {
             pids: args.pids.clone(),
             comms: args.comms.clone(),
             exes: args.exes.clone(),
+            since: args.since,
+            until: args.until,
             allowed_only: args.allowed_only,
         },
         trust_syslog: args.trust_syslog,

@@ -87,6 +87,11 @@ fn text_of(name: String, mut reader: Box<dyn Read>) -> Result<Box<dyn Read>, Imp
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("compressed", "xzcat"),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => ("compressed", "zstdcat"),
         [b'B', b'Z', b'h', ..] => ("compressed", "bzcat"),
+        b"NODE,EVE" => {
+            let what = "ausearch's CSV, which lacks the numbers of the calls";
+            let with = "ausearch --raw".to_owned();
+            return Err(ImportError::NotText { name, what, with });
+        }
         b"LPKSHHRH" => ("a journal of systemd", "journalctl -o export --file"),
         _ => {
             let gzip = start.starts_with(&[0x1f, 0x8b]);
@@ -146,5 +151,6 @@ mod tests {
         check(b"\x28\xb5\x2f\xfd...", "zstdcat x");
         check(b"BZh91AY", "bzcat x");
         check(b"LPKSHHRH...", "journalctl -o export --file x");
+        check(b"NODE,EVENT,DATE,TIME,...", "ausearch --raw");
     }
 }

@@ -83,7 +83,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
             "the profile's action must be SCMP_ACT_LOG, and `log` in /proc/sys/kernel/seccomp/actions_logged",
         Nothing::Trusted(_) =>
             "import auditd's log, dmesg, or `journalctl -o json`; or pass --trust-syslog to believe the lines",
-        Nothing::Selected(_) => "check --comm, --exe, --pid and --allowed-only",
+        Nothing::Selected(_) => "check --comm, --exe, --pid, --since, --until and --allowed-only",
         Nothing::Call(_) =>
             "the input must be strace's output: its stderr, or the files of -o or -ff",
         UnknownNames(_) => "--ignore-unknown leaves them out: their calls get the default action",

@@ -113,6 +113,86 @@ fn logs_of_one_kind_in_every_format() {
     });
 }
 
+/// Formats that wrap the lines of others.
+#[test]
+fn records_in_json_of_dmesg_and_filebeat() {
+    let quoted = |line: &str| serde_json::to_string(line).unwrap();
+    let whole = |name: &str| {
+        let text = String::from_utf8(fixture(name)).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let shape = |text: &str, options: &AuditOptions| {
+        let text = outcome(text.as_bytes(), options);
+        text.rsplit_once("AuditSummary").unwrap().0.to_owned()
+    };
+    let entries = whole("dmesg.txt").into_iter().map(|line| {
+        let (time, message) = line.strip_prefix('[').unwrap().split_once("] ").unwrap();
+        let time = time.trim();
+        let message = quoted(message);
+        format!("{{\n         \"pri\": 5,\n         \"time\": {time},\n         \"msg\": {message}\n      }}")
+    });
+    let entries = entries.collect::<Vec<_>>().join(",");
+    let dmesg = format!("{{\n   \"dmesg\": [\n      {entries}\n   ]\n}}\n");
+    let plain = String::from_utf8(fixture("dmesg.txt")).unwrap();
+    let options = AuditOptions::default();
+    assert!(plain.contains("type=1326"));
+    assert_eq!(shape(&dmesg, &options), shape(&plain, &options));
+
+    let beat = |path: &str| {
+        let lines = whole("auditd.log").into_iter().map(|line| {
+            let line = quoted(&line);
+            format!("{{\"@timestamp\":\"2026-11-21T23:46:11.029Z\",\"message\":{line},\"log\":{{\"offset\":0,\"file\":{{\"path\":\"{path}\"}}}}}}\n")
+        });
+        lines.collect::<String>()
+    };
+    let plain = String::from_utf8(fixture("auditd.log")).unwrap();
+    let trusted = beat("/var/log/audit/audit.log");
+    assert_eq!(shape(&trusted, &options), shape(&plain, &options));
+    // Any program writes such a line into a file of its own.
+    assert!(!shape(&beat("/home/x/log"), &options).contains("getppid"));
+    assert!(shape(&beat("/home/x/log"), &trusting()).contains("getppid"));
+    // Other JSON has such fields too.
+    let other = r#"{"log":"audit\n","stream":"stdout","message":{"a":1}}"#;
+    assert!(!outcome(other.as_bytes(), &options).contains("bad JSON"));
+}
+
+#[test]
+fn records_are_selected_by_their_time() {
+    let later = LINE.replace("1795304771", "1795304871");
+    let log = format!("{LINE}\n{later}\n");
+    let at = |seconds| Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+    let check = |since, until, expected: &str| {
+        let options = AuditOptions {
+            selection: Selection {
+                since,
+                until,
+                ..Selection::default()
+            },
+            ..AuditOptions::default()
+        };
+        let text = outcome(log.as_bytes(), &options);
+        assert!(text.contains(expected), "{text}");
+    };
+    check(None, None, "records: 2, refused: 0, filtered: 0");
+    check(at(1_795_304_800), None, "23:47:51.029Z");
+    check(
+        at(1_795_304_800),
+        None,
+        "records: 1, refused: 0, filtered: 1",
+    );
+    check(
+        None,
+        at(1_795_304_800),
+        "records: 1, refused: 0, filtered: 1",
+    );
+    check(None, at(1_795_304_800), "23:46:11.029Z");
+    check(
+        at(1_795_304_900),
+        None,
+        "records: 0, refused: 0, filtered: 2",
+    );
+}
+
 const LINE: &str = "type=SECCOMP msg=audit(1795304771.029:15): auid=4294967295 uid=0 gid=0 ses=4294967295 pid=27025 \
                     comm=\"logged\" exe=\"/opt/x\" sig=0 arch=c000003e syscall=110 compat=0 ip=0x7f272a032829 \
                     code=0x7ffc0000";
@@ -338,6 +418,8 @@ fn records_are_selected_by_pid_name_and_file() {
                 comms: comms.iter().map(Into::into).collect(),
                 exes: exes.iter().map(Into::into).collect(),
                 allowed_only: false,
+                since: None,
+                until: None,
             },
             ..AuditOptions::default()
         };
