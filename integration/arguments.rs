@@ -1,5 +1,6 @@
 //! `--args`: rules for arguments, from the recording to the kernel.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -166,6 +167,32 @@ fn flags_of_files_are_recorded_on_request() {
         room.run(files.command(options).arg("true"));
         let openat = &files.run().0["syscalls"]["x86_64"]["openat"];
         assert_eq!(openat["args"].is_object(), recorded, "{openat}");
+    }
+}
+
+#[apply(test)]
+fn notifications_have_the_same_arguments() {
+    let room = Room::new();
+    let program = programs::workload("arguments");
+    // Each value's count, by argument.
+    let recorded = |backend: &str, name: &str| {
+        let files = Files::new(&room);
+        let mut command = files.command(&["--args", "-b", backend]);
+        let ended = room.run(command.arg(&program).arg("try"));
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        let call = files.run().0["syscalls"]["x86_64"][name].clone();
+        let arguments = call["args"].as_object().unwrap().clone();
+        let values = arguments.into_iter().map(|(argument, values)| {
+            let values = values.as_object().unwrap().clone();
+            let counts = values
+                .into_iter()
+                .map(|(value, seen)| (value, seen["count"].clone()));
+            (argument, counts.collect())
+        });
+        values.collect::<BTreeMap<String, BTreeMap<String, Value>>>()
+    };
+    for name in ["socket", "clone", "clone3", "ioctl", "mmap"] {
+        assert_eq!(recorded("notify", name), recorded("ptrace", name), "{name}");
     }
 }
 

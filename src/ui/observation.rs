@@ -256,6 +256,7 @@ pub(crate) fn backends(
     if wanted(cli::Backend::Notify) {
         backends.push(Box::new(Notify {
             keep: crate::commands::start_keeper,
+            interest: interest.cloned().unwrap_or_default(),
         }));
     }
     if wanted(cli::Backend::Log) {

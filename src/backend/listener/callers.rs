@@ -9,7 +9,7 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
-use crate::backend::proc;
+use crate::backend::{Interest, proc};
 use crate::event::{Event, Task};
 use crate::sys::notify::{self, Notification};
 use crate::syscall::{Arch, Syscall};
@@ -130,6 +130,7 @@ pub(in crate::backend) struct Callers {
     /// A task runs with `no_new_privs`.
     pub(in crate::backend) no_new_privs: bool,
     privileges_lost: bool,
+    interest: Interest,
     taken: Taken,
     /// A task may have a handler of signals after which calls fail with EINTR.
     can_interrupt: bool,
@@ -137,9 +138,14 @@ pub(in crate::backend) struct Callers {
 
 impl Callers {
     /// With the task that executes a command. `privileges_lost`: set-user-ID programs don't get their privileges.
-    pub(in crate::backend) fn of_command(task: Task, privileges_lost: bool) -> Callers {
+    pub(in crate::backend) fn of_command(
+        task: Task,
+        privileges_lost: bool,
+        interest: Interest,
+    ) -> Callers {
         let mut callers = Callers {
             privileges_lost,
+            interest,
             ..Callers::default()
         };
         callers.expect(task);
@@ -210,6 +216,11 @@ impl Callers {
             syscall,
             site,
         });
+        if self.interest.wants_arguments(syscall)
+            && let Some(args) = arguments(call)
+        {
+            sink(Event::Arguments { syscall, args });
+        }
         match call.special {
             _ if is_gone => sink(Event::Exit { task }),
             None => {}
@@ -298,6 +309,19 @@ fn can_interrupt(call: &Call<'_>) -> bool {
         && words
             .nth(flags - 1)
             .is_none_or(|flags| flags & SA_RESTART == 0)
+}
+
+/// The arguments of a call. The flags of clone3(2) are the first word of memory at its first argument: they are unknown if
+/// that can't be read.
+fn arguments(call: &Call<'_>) -> Option<[u64; 6]> {
+    let mut args = call.notification.args;
+    if call.syscall.name().as_deref() == Some("clone3") {
+        let mut flags = [0; 8];
+        let is_read = reads(call.task, args[0], &mut flags)
+            && notify::is_valid(call.listener, call.notification);
+        args[0] = is_read.then(|| u64::from_le_bytes(flags))?;
+    }
+    Some(args)
 }
 
 /// Reads the memory of a task.

@@ -22,8 +22,8 @@ use super::listener::callers::{Call, Callers, Special};
 use super::listener::keeper::Keeper;
 use super::proc::{self, Status};
 use super::{
-    Backend, Collector, Command, Detail, Error, Notice, OneRun, Promise, RunEnd, Stop, Target,
-    Unavailable, Until,
+    Backend, Collector, Command, Detail, Error, Interest, Notice, OneRun, Promise, RunEnd, Stop,
+    Target, Unavailable, Until,
 };
 use crate::bpf::assemble::answer;
 use crate::event::{Event, Sink};
@@ -34,10 +34,12 @@ use crate::sys::seccomp::try_listener;
 use crate::sys::signal;
 
 /// Records by answering seccomp notifications.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Notify {
     /// Starts another process that executes [`keep`](super::agent::keep).
     pub keep: fn() -> io::Result<Keeper>,
+    /// The calls whose arguments are wanted. Call sites are not found.
+    pub interest: Interest,
 }
 
 const NAME: &str = "notify";
@@ -136,7 +138,11 @@ impl Backend for Notify {
             listener,
             recorded: Mutex::new(Recorded {
                 run,
-                callers: Callers::of_command(task, filter.no_new_privs && !myself.no_new_privs),
+                callers: Callers::of_command(
+                    task,
+                    filter.no_new_privs && !myself.no_new_privs,
+                    self.interest.clone(),
+                ),
                 failure: None,
             }),
         };

@@ -6,9 +6,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
-use sc_record::backend::{
-    Backend, Ebpf, Follow, Interest, Ptrace, Scope, Target, is_container_init,
-};
+use sc_record::backend::{Backend, Ebpf, Follow, Interest, Scope, Target, is_container_init};
 use sc_record::escape;
 use sc_record::event::Task;
 use sc_record::profile::Profile;
@@ -231,18 +229,14 @@ fn backends(
             !args.observe.is_log_mode(),
             "log mode can't record arguments: the kernel's records have none; use --backend ptrace"
         );
+        let interest = Interest::in_arguments(args.all_args);
+        let mut all = observation::backends(&args.observe, target, None, known, Some(&interest));
+        all.retain(|backend| matches!(backend.name(), "ptrace" | "notify"));
         anyhow::ensure!(
-            matches!(
-                args.observe.backend,
-                cli::Backend::Auto | cli::Backend::Ptrace
-            ) && args.follow.container.is_none(),
+            !all.is_empty() && args.follow.container.is_none(),
             "the ebpf backend doesn't record arguments; use --backend ptrace"
         );
-        return Ok(vec![Box::new(Ptrace {
-            no_filter: args.observe.no_filter,
-            patch: args.observe.patch,
-            interest: Some(Interest::in_arguments(args.all_args)),
-        })]);
+        return Ok(all);
     }
     if follows {
         return Ok(vec![Box::new(Follow {
