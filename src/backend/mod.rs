@@ -246,6 +246,11 @@ impl Error {
         )
     }
 
+    /// Wraps the reason why a backend can't record.
+    fn unavailable(backend: &'static str) -> impl Fn(Unavailable) -> Error + Copy {
+        move |source| Error::Unavailable { backend, source }
+    }
+
     /// Wraps the error of a system call from [`std::io`].
     fn io(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
         move |error| Error::System {

@@ -80,11 +80,7 @@ impl Backend for Agent {
         collector: &mut (dyn Collector + Send),
         stop: &Stop,
     ) -> Result<(), Error> {
-        let source = self.probe(target).err();
-        if let Some(source) = source {
-            let backend = NAME;
-            return Err(Error::Unavailable { backend, source });
-        }
+        (self.probe(target)).map_err(Error::unavailable(NAME))?;
         let socket = Socket::bind(&self.socket)?;
         let shared: Shared<'_> = Mutex::new(collector);
         let mut agent = Listening {

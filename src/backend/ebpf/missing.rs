@@ -13,10 +13,7 @@ impl Backend for Ebpf {
     }
 
     fn record(&self, _: &Target, _: &mut (dyn Collector + Send), _: &Stop) -> Result<(), Error> {
-        Err(Error::Unavailable {
-            backend: NAME,
-            source: not_built(),
-        })
+        Err(Error::unavailable(NAME)(not_built()))
     }
 }
 

@@ -103,10 +103,7 @@ impl Backend for Follow {
         collector: &mut (dyn Collector + Send),
         stop: &Stop,
     ) -> Result<(), Error> {
-        check(target).map_err(|source| Error::Unavailable {
-            backend: NAME,
-            source,
-        })?;
+        check(target).map_err(Error::unavailable(NAME))?;
         let elsewhere = self.reading.source.may_be_elsewhere();
         if !elsewhere && !is_logged() {
             return Err(AuditSourceError::NotLogged.into());

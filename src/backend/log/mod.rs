@@ -77,10 +77,7 @@ impl From<AuditSourceError> for Unavailable {
 
 impl From<AuditSourceError> for Error {
     fn from(error: AuditSourceError) -> Error {
-        Error::Unavailable {
-            backend: NAME,
-            source: error.into(),
-        }
+        Error::unavailable(NAME)(error.into())
     }
 }
 

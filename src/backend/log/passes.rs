@@ -66,10 +66,7 @@ impl Backend for Log {
         stop: &Stop,
     ) -> Result<(), Error> {
         let (Target::Command(command), None) = (target, target.scope()) else {
-            return Err(Error::Unavailable {
-                backend: NAME,
-                source: NOT_A_COMMAND,
-            });
+            return Err(Error::unavailable(NAME)(NOT_A_COMMAND));
         };
         let mut passes = Passes {
             command,

@@ -97,10 +97,7 @@ impl Backend for Notify {
         collector: &mut (dyn Collector + Send),
         stop: &Stop,
     ) -> Result<(), Error> {
-        self.probe(target).map_err(|source| Error::Unavailable {
-            backend: NAME,
-            source,
-        })?;
+        (self.probe(target)).map_err(Error::unavailable(NAME))?;
         let Target::Command(command) = target else {
             return Ok(());
         };

@@ -130,10 +130,7 @@ impl Backend for Ptrace {
         collector: &mut (dyn Collector + Send),
         stop: &Stop,
     ) -> Result<(), Error> {
-        let unavailable = |source| Error::Unavailable {
-            backend: self.name(),
-            source,
-        };
+        let unavailable = Error::unavailable(self.name());
         if target.scope().is_some() {
             return Err(unavailable(SCOPE));
         }
