@@ -91,13 +91,17 @@ impl Agent {
 
     /// Ends it as Ctrl-C does, and returns its messages.
     pub(crate) fn interrupt(self, room: &Room) -> String {
+        let (code, said) = self.end(room);
+        assert_eq!(code, 0, "{said}");
+        said
+    }
+
+    fn end(self, room: &Room) -> (i32, String) {
         self.running.signal(Signal::SIGINT);
         let errors = self.errors.clone();
         let ended = self.running.wait(room);
-        let said = std::fs::read_to_string(errors).unwrap();
-        assert_eq!(ended.code(), 0, "{said}");
         assert!(!self.socket.exists());
-        said
+        (ended.code(), std::fs::read_to_string(errors).unwrap())
     }
 }
 
@@ -216,6 +220,25 @@ fn round_trip(runtime: &'static str, no_new_privileges: bool) {
     let said = agent.interrupt(&room);
     let line = "not observed, so the profile allows it: futex, rt_sigreturn, write";
     assert_eq!(said.contains(line), runtime == "runc", "{said}");
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN), program("runc"), program("busybox"))]
+fn the_agents_exit_status_says_that_a_recording_could_not_be_written() {
+    let room = Room::new();
+    let agent = Agent::start(&room);
+    let bundle = Bundle::new(&room, "runc");
+    let profile = agent.profile(&room, &["-n", "app", "--runtime", "runc"]);
+    // In the way of the file.
+    std::fs::create_dir_all(agent.file("recordings", "app")).unwrap();
+    let (code, _, stderr) = run(&bundle, &profile, "exit 7");
+    assert_eq!(code, 7, "{stderr}");
+    let (code, said) = agent.end(&room);
+    assert!(
+        said.contains(&format!("error: container {}", bundle.id)),
+        "{said}"
+    );
+    assert_eq!(code, 2, "{said}");
 }
 
 #[apply(test)]

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use anyhow::Context;
@@ -96,13 +97,16 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
     };
     let (ended, runs) = mpsc::channel::<Run>();
     let journals = Journals::default();
+    let all_saved = AtomicBool::new(true);
     // Containers don't wait while a file is written.
     let recorded = std::thread::scope(|scope| {
-        let journals = &journals;
+        let (journals, all_saved) = (&journals, &all_saved);
         scope.spawn(move || {
             for run in runs {
                 let journal = lock(journals).remove(&run.id);
-                save(args, run, journal);
+                if !save(args, run, journal) {
+                    all_saved.store(false, Ordering::Relaxed);
+                }
             }
         });
         let mut observer = Containers {
@@ -118,6 +122,7 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
     signals.recorded();
     signals.saved();
     drop(agent);
+    recorded?;
     if let Ok(None) = process.try_wait()
         && !args.verbosity.quiet
     {
@@ -127,7 +132,11 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
             args.socket.display()
         );
     }
-    Ok(recorded?)
+    anyhow::ensure!(
+        all_saved.into_inner(),
+        "not every container's recording could be written: see above"
+    );
+    Ok(())
 }
 
 /// Starts the process that answers for a command when this one has ended.
@@ -203,23 +212,25 @@ fn keep_args(args: &AgentArgs, name: &Name) -> KeepArgs {
     }
 }
 
-/// Adds a container's run to the recording of its name, and reports it.
-fn save(args: &AgentArgs, run: Run, journal: Option<Journal>) {
+/// Adds a container's run to the recording of its name, and reports it. Returns whether it is saved, if there is one.
+fn save(args: &AgentArgs, run: Run, journal: Option<Journal>) -> bool {
     let container = run.labels.get("container").cloned().unwrap_or_default();
     if run.syscalls.is_empty() {
         say!(
             "sc-record: container {container}: nothing was recorded, for its program was not executed"
         );
-        return;
+        return true;
     }
     let name = name_of(&run.labels);
     if !args.verbosity.quiet {
         say!("sc-record: container {container} of {name}:");
     }
     let keep_args = keep_args(args, &name);
-    if let Err(error) = one_of_many(&keep_args, name, run, journal) {
+    let saved = one_of_many(&keep_args, name, run, journal);
+    if let Err(error) = &saved {
         say!("sc-record: error: container {container}: {error:#}");
     }
+    saved.is_ok()
 }
 
 /// Gives each run a journal, and prints messages.
