@@ -7,7 +7,9 @@
 //! - 2 has no `io_uring` and `counts`.
 //! - 1 has no `folded`, `aggregated`, `runtime`, `not_observed` and `args`, and `tasks` and `first_ms` have a value.
 
+mod calls;
 mod fields;
+mod folded;
 mod layout;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +21,10 @@ use std::time::Duration;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use self::fields::{
-    Bytes, CountsText, ExitText, FoldedText, Id, NameText, Operations, Runs, SchemaNumber,
-    SyscallSet, Syscalls, TallyText, Timestamp, convert,
-};
+use self::calls::{Operations, SyscallSet, Syscalls, TallyText, convert};
+use self::fields::{Bytes, CountsText, ExitText, Id, NameText, Runs, SchemaNumber, Timestamp};
 pub(super) use self::fields::{text_length, timestamp, whole_ms};
+use self::folded::FoldedText;
 use self::layout::Layout;
 use super::{Folded, Recording, Run};
 use crate::escape::Line;
