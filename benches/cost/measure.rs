@@ -116,8 +116,12 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
 
 fn is_complete(recording: &Path) -> Result<bool> {
     let recording: serde_json::Value = serde_json::from_slice(&fs::read(recording)?)?;
-    let complete = &recording["runs"][0]["complete"];
-    complete.as_bool().context("a recording without a run")
+    let run = &recording["runs"][0];
+    let complete = run["complete"].as_bool();
+    if complete == Some(false) {
+        eprintln!("  incomplete: {}", run["incomplete_because"]);
+    }
+    complete.context("a recording without a run")
 }
 
 /// Looks at a process until it ended, keeps what it last saw, and ends it when its time is up.

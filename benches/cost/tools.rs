@@ -69,7 +69,7 @@ pub(crate) fn all(program: &Path, work: &Path) -> Result<(Vec<Tool>, Vec<String>
         ("sc-record -b ptrace --patch", "-b ptrace --patch"),
         ("sc-record -b ebpf", "-b ebpf"),
         ("sc-record -b notify", "-b notify"),
-        ("sc-record -b log", "-b log"),
+        ("sc-record -b log --passes 1", "-b log --passes 1"),
     ];
     let own = own.map(|(name, flags)| {
         let line = format!(

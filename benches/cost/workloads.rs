@@ -44,7 +44,7 @@ pub(crate) fn all(work: &Path, quick: bool) -> Result<(Vec<Workload>, Vec<String
     }
     make_repository(&work.join("repository"), 300)?;
     make_sources(work)?;
-    let calls = 100_000 / scale;
+    let calls = 500_000 / scale;
     let bytes = 20_000 / scale;
     let forks = 300 / scale;
     let imports = "import asyncio, email, http.server, json, sqlite3, unittest, xml.dom.minidom";
