@@ -8,8 +8,6 @@
 
 #include "workload.h"
 
-static char stacks[2][64 * 1024] __attribute__((aligned(16)));
-static volatile int ids[2] = {1, 1};
 /* Not on a stack: by int 0x80, addresses have 32 bits. */
 static struct clone_args clones[2] = {{.exit_signal = SIGCHLD}, {.flags = CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD}};
 
@@ -27,11 +25,7 @@ static int thread(void *number)
 
 int main(void)
 {
-    int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
-    for (long i = 0; i < 2; i++) {
-        CHECK(clone(thread, stacks[i] + sizeof stacks[i], flags, (void *)i, NULL, NULL, &ids[i]) > 0);
-        spin_until(&ids[i], 0);
-    }
+    run_raw_threads(thread);
     say("went on, %ld\n", distinct_2());
     return 4;
 }

@@ -6,12 +6,8 @@
  */
 #include "workload.h"
 
-static char stacks[2][64 * 1024] __attribute__((aligned(16)));
-static volatile int ids[2] = {1, 1};
-
 static int thread(void *number)
 {
-    /* Raw: libc's thread data belong to the main thread. */
     syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0);
     syscall(SYS_write, 1, "strict\n", 7);
     if (number)
@@ -22,11 +18,7 @@ static int thread(void *number)
 
 int main(void)
 {
-    int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
-    for (long i = 0; i < 2; i++) {
-        CHECK(clone(thread, stacks[i] + sizeof stacks[i], flags, (void *)i, NULL, NULL, &ids[i]) > 0);
-        spin_until(&ids[i], 0);
-    }
+    run_raw_threads(thread);
     say("went on, %ld\n", distinct_2());
     return 4;
 }

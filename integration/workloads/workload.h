@@ -152,4 +152,17 @@ static UNUSED long distinct_1(void) { return syscall(SYS_sched_get_priority_max,
 static UNUSED long distinct_2(void) { return syscall(SYS_sched_get_priority_min, SCHED_FIFO); }
 static UNUSED long distinct_3(void) { return syscall(SYS_sched_getscheduler, 0); }
 
+/* Runs two threads one after the other, with the arguments 0 and 1, until each has ended. They must not use libc, whose thread
+ * data belong to the caller. */
+static UNUSED void run_raw_threads(int (*thread)(void *))
+{
+    static char stacks[2][64 * 1024] __attribute__((aligned(16)));
+    static volatile int ids[2] = {1, 1};
+    int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
+    for (long i = 0; i < 2; i++) {
+        CHECK(clone(thread, stacks[i] + sizeof stacks[i], flags, (void *)i, NULL, NULL, &ids[i]) > 0);
+        spin_until(&ids[i], 0);
+    }
+}
+
 #endif

@@ -12,6 +12,7 @@ mod job;
 mod launch;
 mod listener;
 pub mod log;
+mod memory;
 mod notify;
 mod proc;
 pub mod ptrace;

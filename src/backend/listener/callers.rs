@@ -1,15 +1,13 @@
 //! The tasks whose calls are notified: each notification becomes events.
 
 use std::collections::HashMap;
-use std::io::IoSliceMut;
 use std::os::fd::BorrowedFd;
 use std::sync::LazyLock;
 
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
-use crate::backend::{Interest, proc};
+use crate::backend::{Interest, memory, proc};
 use crate::event::{Event, Task};
 use crate::sys::notify::{self, Notification};
 use crate::syscall::{Arch, Syscall};
@@ -301,10 +299,7 @@ fn can_interrupt(call: &Call<'_>) -> bool {
     if !reads(call.task, action, bytes) {
         return true;
     }
-    let mut words = bytes.chunks(word).map(|bytes| {
-        let bytes = bytes.iter().rev();
-        bytes.fold(0, |word: u64, &byte| word << 8 | u64::from(byte))
-    });
+    let mut words = bytes.chunks(word).map(memory::little_endian);
     words.next().is_none_or(|handler| handler > 1)
         && words
             .nth(flags - 1)
@@ -326,12 +321,7 @@ fn arguments(call: &Call<'_>) -> Option<[u64; 6]> {
 
 /// Reads the memory of a task.
 fn reads(task: Task, address: u64, bytes: &mut [u8]) -> bool {
-    let len = bytes.len();
-    usize::try_from(address).is_ok_and(|base| {
-        let place = RemoteIoVec { base, len };
-        let (task, into) = (Pid::from_raw(task.0), IoSliceMut::new(bytes));
-        process_vm_readv(task, &mut [into], &[place]) == Ok(len)
-    })
+    memory::read(Pid::from_raw(task.0), address, bytes).is_ok()
 }
 
 /// What a call hides from the listener, or the listener from the workload.

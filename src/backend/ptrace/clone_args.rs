@@ -12,6 +12,7 @@ use nix::errno::Errno;
 
 use super::arch::width;
 use super::stop::Stopped;
+use crate::backend::memory::little_endian;
 use crate::backend::proc;
 use crate::syscall::Arch;
 
@@ -84,11 +85,6 @@ fn image_size(header: &[u8; 64]) -> Option<u64> {
     };
     // Without section headers, the end is unknown.
     (headers > 0).then(|| headers.saturating_add(size * count))
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    let add = |number, &byte: &u8| number << 8 | u64::from(byte);
-    bytes.iter().rev().fold(0, add)
 }
 
 /// The copies that the kernel has yet to read, by address. Tasks of different processes don't use the same address at once

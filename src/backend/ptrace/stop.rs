@@ -1,14 +1,12 @@
 //! Stops of tracees, as types: a [`Stopped`] tracee runs on once, and only through it.
 
-use std::io::IoSliceMut;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::ptrace as requests;
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
-use crate::backend::Error;
+use crate::backend::{Error, memory};
 use crate::event::Task;
 use crate::recording::Exit;
 use crate::sys::ptrace::{self, Resume, SyscallInfo, SyscallOp};
@@ -91,17 +89,7 @@ impl Stopped {
 
     /// Reads its memory, as far as it could itself; EFAULT: it couldn't read all of it.
     pub(super) fn read_memory(&self, address: u64, bytes: &mut [u8]) -> nix::Result<()> {
-        let length = bytes.len();
-        let place = RemoteIoVec {
-            base: usize::try_from(address).map_err(|_| Errno::EFAULT)?,
-            len: length,
-        };
-        let read = process_vm_readv(self.pid(), &mut [IoSliceMut::new(bytes)], &[place])?;
-        if read == length {
-            Ok(())
-        } else {
-            Err(Errno::EFAULT)
-        }
+        memory::read(self.pid(), address, bytes)
     }
 
     /// Reads a 64-bit word of its memory; `None` if it can't be read.

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use crate::backend::memory::little_endian;
+
 /// A segment that is loaded.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
@@ -38,8 +40,7 @@ const LARGEST: u64 = 64 << 20;
 /// A little-endian number of at most 8 bytes.
 pub(super) fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(size)?)?;
-    let add = |number, &byte: &u8| number << 8 | u64::from(byte);
-    Some(bytes.iter().rev().fold(0, add))
+    Some(little_endian(bytes))
 }
 
 /// Adds the signed 32-bit number that is at a place to an address.
