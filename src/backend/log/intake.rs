@@ -33,8 +33,10 @@ const LOG_PATIENCE: Duration = Duration::from_secs(10);
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait for the closing fence after the recording was stopped.
 const ENDED_PATIENCE: Duration = Duration::from_secs(1);
-/// Records of other tasks can be late: how many more fences to make while serial numbers are missing.
-const MORE_FENCES: usize = 3;
+/// A task takes a serial number first and queues its record later; it may be preempted in between. How long to wait for
+/// such records, and how often to look.
+const LATE_PATIENCE: Duration = Duration::from_secs(1);
+const LATE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A source that is being read.
 pub(super) struct Intake {
@@ -335,9 +337,9 @@ impl Intake {
             std::mem::take(&mut self.ledger).settle_unproven(sink);
             return;
         }
-        let mut seen = false;
-        for _ in 0..=MORE_FENCES {
-            seen = match self.fence(stop, &mut |record| take(sink, record)) {
+        let late = Instant::now() + LATE_PATIENCE;
+        let seen = loop {
+            let seen = match self.fence(stop, &mut |record| take(sink, record)) {
                 Ok(seen) => seen,
                 Err(error) => {
                     lost(
@@ -351,10 +353,11 @@ impl Intake {
             let unseen = self.fences[opening..self.latest_seen.max(opening)].iter();
             let unseen = unseen.filter(|made| !made.seen).count();
             self.ledger.fences_missing(unseen as u64);
-            if !seen || self.ledger.missing() == 0 {
-                break;
+            if !seen || !self.ledger.may_be_late() || Instant::now() >= late {
+                break seen;
             }
-        }
+            std::thread::sleep(LATE_INTERVAL);
+        };
         if !seen && !stop.is_some_and(Stop::is_requested) {
             lost(
                 sink,

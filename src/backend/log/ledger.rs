@@ -101,6 +101,11 @@ impl Ledger {
         self.serials.missing().saturating_sub(self.fences_missing)
     }
 
+    /// Whether records are missing that nothing is known to have dropped.
+    pub(super) fn may_be_late(&self) -> bool {
+        self.missing() > 0 && self.overruns == 0 && self.suppressed == 0
+    }
+
     /// Whether the source has ended.
     pub(super) fn is_over(&self) -> bool {
         self.over.is_some()
