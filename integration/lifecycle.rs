@@ -593,6 +593,19 @@ fn a_signal_for_the_recorder_is_for_the_workload() {
 }
 
 #[apply(test)]
+fn signals_of_the_workload_do_not_control_the_recorder() {
+    let room = Room::new();
+    for options in [&[][..], &["--no-filter"], &["--backend", "notify"]] {
+        let files = Files::new(&room);
+        // A child of the command, twice, as somebody would end a recording.
+        let script = "(kill -TERM $PPID; sleep 0.3; kill -TERM $PPID; sleep 0.3); exit 4";
+        let ended = room.run(files.command(options).args(["sh", "-c", script]));
+        assert_eq!(ended.code(), 4, "{options:?}: {}", ended.stderr);
+        assert_eq!(files.run().incomplete_because(), [""; 0], "{options:?}");
+    }
+}
+
+#[apply(test)]
 fn the_tool_has_its_own_statuses() {
     let room = Room::new();
     let fails = |command: &Path, code: i32| {

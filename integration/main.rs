@@ -31,6 +31,7 @@ mod formats;
 mod generate;
 mod hostile;
 mod import;
+mod init;
 mod invisible;
 mod jobs;
 mod journal;

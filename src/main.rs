@@ -34,7 +34,12 @@ fn main() -> ExitCode {
     };
     let mistyped = cli.mistyped_verb();
     let passes_status_on = cli.passes_status_on();
-    if !cli.runs_workload() {
+    if cli.runs_workload() {
+        if let Err(errno) = sc_record::backend::init::split() {
+            say!("sc-record: error: can't start a child of this init (pid 1): {errno}");
+            return ExitCode::from(exit_status::TOOL_FAILED);
+        }
+    } else {
         // A recorder ignores SIGPIPE: a closed stderr must not end the workload.
         sc_record::sys::inherited::restore_sigpipe();
     }

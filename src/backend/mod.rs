@@ -7,6 +7,7 @@ pub mod agent;
 mod choice;
 mod collector;
 mod ebpf;
+pub mod init;
 mod interest;
 mod job;
 mod launch;

@@ -7,6 +7,7 @@
 pub(crate) mod exec;
 pub(crate) mod file;
 pub mod inherited;
+pub(crate) mod init;
 pub(crate) mod inject;
 pub(crate) mod launch;
 pub(crate) mod netlink;

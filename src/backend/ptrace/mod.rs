@@ -225,10 +225,9 @@ impl Ptrace {
         if let Some(reason) = stop.reason() {
             return Err(Error::Stopped(reason.to_owned()));
         }
-        let recorder = nix::unistd::getpid().as_raw();
-        (command.job).started(task, move |sender| {
-            proc::tracer_of(sender) == Some(recorder)
-        });
+        // Of all tracers, the kernel shows the thread.
+        let tracer = nix::unistd::gettid().as_raw();
+        (command.job).started(task, move |sender| proc::tracer_of(sender) == Some(tracer));
         launched.release()?;
         let job = Some(command.job.as_ref());
         let mut engine = Engine::new(
