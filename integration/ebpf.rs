@@ -248,6 +248,33 @@ fn a_killed_recorder_leaves_the_workload_at_work() {
     });
 }
 
+/// What the verifier follows is most of the time until a recording begins.
+#[apply(test)]
+#[needs(ebpf())]
+fn the_verifier_has_little_to_follow() {
+    const MANY: u32 = 30_000;
+    let room = Room::new();
+    let (running, go, stop) = caller(&room);
+    let files = Files::new(&room);
+    let recorder = start(&room, &files, &["-p", &running.pid().to_string()]);
+    // Those of other tests may be among them: they are the same.
+    let followed = |name: &str| {
+        let programs = aya::programs::loaded_programs().map(Result::unwrap);
+        let mut named = programs.filter(|program| program.name_as_str() == Some(name));
+        named.find_map(|program| program.verified_instruction_count())
+    };
+    for program in ["executed", "forked", "begin"] {
+        // Linux 5.16 tells it.
+        let count = followed(program).unwrap_or_default();
+        assert!(count < MANY, "{program}: {count}");
+    }
+    fs::write(go, "").unwrap();
+    fs::write(stop, "").unwrap();
+    assert_eq!(running.wait(&room).code(), 0);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+}
+
 /// A directory of the hierarchy of version 2, or of one of version 1.
 struct Cgroup(PathBuf);
 

@@ -127,7 +127,7 @@ impl Kernel {
         let enters = u8::from(inside.enters);
         let leaves = u8::from(inside.leaves);
         let recorder = std::process::id();
-        // The loader parses the kernel's types for itself, which takes most of the time.
+        // The loader parses the kernel's types for itself, too.
         let (btf, ebpf) = std::thread::scope(|scope| {
             let btf = scope.spawn(Btf::from_sys_fs);
             let ebpf = EbpfLoader::new()

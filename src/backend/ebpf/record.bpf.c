@@ -452,14 +452,16 @@ static __always_inline int is_ended_by_filter(struct task_struct *task)
     return is_killed && number_of(task) >= 0;
 }
 
-// Writes the path of a file as its names, from the last to the first, across mounts.
+// Writes the path of a file as its names, from the last to the first, across mounts. The verifier doesn't follow values in
+// a map, so what the passes of the loop differ by is there: else it would follow the ways through each of them.
 static __always_inline void write_path(struct image_path *out, struct file *file)
 {
     struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
     struct vfsmount *vfsmount = BPF_CORE_READ(file, f_path.mnt);
     struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-    u32 length = 0;
+    volatile u32 *length = &out->length;
 
+    *length = 0;
     out->is_whole = 0;
     out->is_deleted = BPF_CORE_READ(dentry, d_hash.pprev) == 0 && BPF_CORE_READ(dentry, d_parent) != dentry;
     for (int i = 0; i < COMPONENTS; i++) {
@@ -474,16 +476,16 @@ static __always_inline void write_path(struct image_path *out, struct file *file
             mount = below;
             continue;
         }
-        if (length > PATH_ROOM - 1)
+        u32 at = *length;
+        if (at > PATH_ROOM - 1)
             break;
-        long written = bpf_probe_read_kernel_str(&out->names[length & (PATH_ROOM - 1)], NAME_ROOM,
+        long written = bpf_probe_read_kernel_str(&out->names[at & (PATH_ROOM - 1)], NAME_ROOM,
                                                  BPF_CORE_READ(dentry, d_name.name));
         if (written <= 0)
             break;
-        length += written & (2 * NAME_ROOM - 1);
+        *length = at + written;
         dentry = parent;
     }
-    out->length = length;
 }
 
 // The number of what a task executes. The same file under another name is another one.
@@ -532,9 +534,11 @@ static __always_inline struct member *join(struct task_struct *task, struct memb
     return member;
 }
 
-// Whether a cgroup is in scope, or below one that is.
-static __always_inline int is_in_scope(struct cgroup *cgroup)
+// Whether the cgroup at this address is in scope, or below one that is. The verifier follows a global function once for all
+// its calls, and its argument can't be one of the pointers that a tracepoint passes.
+__noinline int is_in_scope(u64 address)
 {
+    struct cgroup *cgroup = (void *)address;
     for (int i = 0; i < 24 && cgroup; i++) {
         struct cgroup_key key = {
             .id = BPF_CORE_READ(cgroup, kn, id),
@@ -552,13 +556,13 @@ static __always_inline int is_in_scope(struct cgroup *cgroup)
 static __always_inline int is_of_cgroups(struct task_struct *task)
 {
     struct css_set *set = BPF_CORE_READ(task, cgroups);
-    if (is_in_scope(BPF_CORE_READ(set, dfl_cgrp)))
+    if (is_in_scope((u64)BPF_CORE_READ(set, dfl_cgrp)))
         return 1;
     u32 size = bpf_core_field_size(set->subsys) / sizeof(void *);
     for (u32 i = 0; i < SUBSYSTEMS && i < size; i++) {
         struct cgroup_subsys_state *state = 0;
         bpf_probe_read_kernel(&state, sizeof(state), (void *)set + bpf_core_field_offset(struct css_set, subsys) + i * sizeof(void *));
-        if (state && is_in_scope(BPF_CORE_READ(state, cgroup)))
+        if (state && is_in_scope((u64)BPF_CORE_READ(state, cgroup)))
             return 1;
     }
     return 0;
@@ -767,7 +771,7 @@ SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(moved, struct cgroup *to, const char *path, struct task_struct *task)
 {
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
-    if (!member && is_in_scope(to)) {
+    if (!member && is_in_scope((u64)BPF_CORE_READ(to, self.cgroup))) {
         join_entering(task);
     } else if (tasks_leave && member && !is_of_cgroups(task)) {
         // It may be in scope in another hierarchy.
@@ -793,7 +797,7 @@ int BPF_PROG(made, struct cgroup *cgroup, const char *path)
         is_monitor |= monitor_matching & 1 << 5;
     }
     u8 is_out = is_monitor != 0;
-    if (is_out ? is_in_scope(cgroup) : is_in) {
+    if (is_out ? is_in_scope((u64)BPF_CORE_READ(cgroup, self.cgroup)) : is_in) {
         struct cgroup_key key = {
             .id = BPF_CORE_READ(cgroup, kn, id),
             .hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id),
