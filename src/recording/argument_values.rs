@@ -75,11 +75,11 @@ impl CallValues {
     }
 
     /// The values by register, if those of all `calls` were reported.
-    pub(super) fn finish<'a>(
+    pub(super) fn finish(
         &self,
         calls: u64,
         start: Duration,
-        path_of: impl Fn(ExecutableIndex) -> Option<&'a PathBuf>,
+        path_of: impl Fn(ExecutableIndex) -> Option<PathBuf>,
     ) -> BTreeMap<u8, ArgumentValues> {
         let all = self.values.iter().filter(|_| self.calls == calls);
         let finished = all.map(|values| {
@@ -88,7 +88,7 @@ impl CallValues {
                 let tally = ValueTally {
                     count: value.count,
                     first_ms: (value.first).map(|first| whole_ms(first.saturating_sub(start))),
-                    executables: executables.cloned().collect(),
+                    executables: executables.collect(),
                 };
                 (value.bits, tally)
             });

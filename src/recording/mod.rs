@@ -2,6 +2,7 @@
 
 mod argument_values;
 mod builder;
+mod clock;
 mod counters;
 mod executable_index;
 mod executables;
@@ -16,6 +17,7 @@ mod schema;
 mod seen;
 #[cfg(test)]
 pub(crate) mod strategies;
+mod tasks;
 
 pub use builder::RunBuilder;
 pub use executables::{ByExecutables, ExecutableFilter};
