@@ -12,17 +12,17 @@
     reason = "an usize has as many bits as a register"
 )]
 
+mod images;
+mod mapping_calls;
 mod memory;
 mod plan;
 mod space;
 mod stub;
 mod unwind;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::rc::Rc;
 
 use libc::sock_filter;
@@ -30,11 +30,13 @@ use nix::libc::user_regs_struct;
 use nix::sys::ptrace as requests;
 use rustc_hash::FxHashMap;
 
-use self::plan::{Image, SharedImage};
+use self::images::Images;
+use self::mapping_calls::{Effect, MAPS, Maps};
 use self::space::{Looked, Space};
-use self::stub::{CALL, NUMBERS, WINDOW, overlaps_window};
+use self::stub::{CALL, NUMBERS, overlaps_window};
+use self::window::{has_code_in_window, is_free, map_window};
 use crate::backend::Interest;
-use crate::backend::proc::{self, Mapping};
+use crate::backend::proc;
 use crate::backend::ptrace::special_table::{Limit, Sleep, Special, SpecialTable};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::event::Task;
@@ -62,28 +64,6 @@ const ALWAYS_STOP: [&str; 12] = [
 
 /// `sys/personality.h`
 const READ_IMPLIES_EXEC: u64 = 0x040_0000;
-
-/// What a call does to mappings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Maps {
-    Map,
-    Unmap,
-    Protect,
-    Move,
-    Attach,
-    Remap,
-}
-
-const MAPS: [(&str, Maps); 8] = [
-    ("mmap", Maps::Map),
-    ("mmap2", Maps::Map),
-    ("munmap", Maps::Unmap),
-    ("mprotect", Maps::Protect),
-    ("pkey_mprotect", Maps::Protect),
-    ("mremap", Maps::Move),
-    ("shmat", Maps::Attach),
-    ("remap_file_pages", Maps::Remap),
-];
 
 /// What to do at the exit of a call.
 #[derive(Debug)]
@@ -117,8 +97,7 @@ pub(in crate::backend::ptrace) struct FastPath {
     maps: Vec<(Syscall, Maps)>,
     personality: Option<Syscall>,
     spaces: FxHashMap<Task, Rc<RefCell<Space>>>,
-    /// Files by device, inode, size, and times.
-    images: HashMap<[i64; 7], Option<SharedImage>>,
+    images: Images,
     /// Something was changed.
     is_used: bool,
     /// Nothing is changed any more.
@@ -166,7 +145,7 @@ impl FastPath {
             maps,
             personality: Syscall::from_name(Arch::X86_64, "personality"),
             spaces: HashMap::default(),
-            images: HashMap::new(),
+            images: Images::default(),
             is_used: false,
             is_over: false,
             after: after(),
@@ -297,7 +276,7 @@ impl FastPath {
 
     fn look(&mut self, space: &mut Space, task: Task, number: u16, ip: u64) -> Looked {
         let images = &mut self.images;
-        let looked = space.look(task, number, ip, |mapping| open(images, task, mapping));
+        let looked = space.look(task, number, ip, |mapping| images.open(task, mapping));
         self.is_used |= looked == Looked::Changed;
         looked
     }
@@ -354,11 +333,6 @@ impl FastPath {
     }
 
     fn maps(&mut self, stopped: &Stopped, syscall: Syscall, what: Maps) -> Result<Entered, Died> {
-        const PROT_WRITE: u64 = 2;
-        const PROT_EXEC: u64 = 4;
-        const MAP_FIXED: u64 = 0x10;
-        const MREMAP_FIXED: u64 = 2;
-        const SHM_REMAP: u64 = 0o40000;
         let space = self.space(stopped.task());
         if syscall.arch != Arch::X86_64 {
             // 32-bit code that changes mappings of a 64-bit program.
@@ -371,34 +345,15 @@ impl FastPath {
             });
         }
         let r = registers(stopped)?;
-        // The kernel rounds up.
-        let range =
-            |start: u64, length: u64| start..start.saturating_add(length.saturating_add(4095));
-        let given = range(r.rdi, r.rsi);
-        let is_code = matches!(what, Maps::Map | Maps::Protect) && r.rdx & PROT_EXEC != 0;
-        let (replaced, then): (Vec<Range<u64>>, _) = match what {
-            Maps::Map if r.r10 & MAP_FIXED != 0 => (vec![given.clone()], None),
-            Maps::Map => (vec![], is_code.then_some(AtExit::Mapped(r.rsi))),
-            Maps::Unmap | Maps::Protect | Maps::Remap => (vec![given.clone()], None),
-            Maps::Move if r.r10 & MREMAP_FIXED != 0 => (
-                vec![given.clone(), range(r.r8, r.rdx)],
-                Some(AtExit::Mapped(r.rdx)),
-            ),
-            Maps::Move => (vec![given.clone()], Some(AtExit::Mapped(r.rdx))),
-            // The kernel knows how long it is.
-            Maps::Attach if r.rdx & SHM_REMAP != 0 => {
-                (vec![range(0, u64::MAX)], Some(AtExit::Look))
-            }
-            Maps::Attach => (vec![], Some(AtExit::Look)),
-        };
+        let Effect {
+            is_code,
+            replaced,
+            moved_or_protected,
+            then,
+        } = Effect::of(what, &r);
         let loses_window = replaced.iter().any(|of| space.borrow().touches_window(of));
-        // Elsewhere, the jumps to chunks would lead nowhere.
-        let may_be_seen = match what {
-            Maps::Protect => !is_code || r.rdx & PROT_WRITE != 0,
-            _ => what == Maps::Move,
-        };
         let has_sites = |range| space.borrow().has_sites_in(range);
-        if loses_window || may_be_seen && replaced.iter().any(has_sites) {
+        if loses_window || moved_or_protected && replaced.iter().any(has_sites) {
             self.close(stopped)?;
         }
         if what != Maps::Protect {
@@ -531,71 +486,11 @@ fn is_64_bit(registers: &user_regs_struct) -> bool {
     registers.cs == 0x33
 }
 
-/// Makes the call that a task enters one that maps a window.
-fn map_window(
-    stopped: &Stopped,
-    registers: user_regs_struct,
-    window: u64,
-    syscall: Syscall,
-) -> Result<AtExit, Died> {
-    let mmap = Syscall::from_name(Arch::X86_64, "mmap").ok_or(Died)?;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    let number = |int: i32| u64::from(int.cast_unsigned());
-    let call = user_regs_struct {
-        orig_rax: number(mmap.nr),
-        rdi: window,
-        rsi: WINDOW,
-        rdx: number(libc::PROT_READ | libc::PROT_EXEC),
-        r10: number(flags | libc::MAP_NORESERVE),
-        r8: u64::MAX,
-        r9: 0,
-        ..registers
-    };
-    write(stopped, call)?;
-    Ok(AtExit::Window {
-        registers: Box::new(registers),
-        window,
-        syscall,
-    })
-}
-
-/// Whether a window can be mapped without a consequence: the kernel itself looks for what is there already.
-fn is_free(task: Task, window: u64) -> bool {
-    const LAST: u64 = 0x7fff_ffff_0000;
-    const HEAP: u64 = 256 << 20;
-    const GUARD: u64 = 16 << 20;
-    let mappings = proc::mappings(task);
-    let end = |name: &[u8]| {
-        let mapping = mappings.iter().find(|mapping| mapping.name == name);
-        mapping.map(|mapping| mapping.range.end)
-    };
-    let into_heap = end(b"[heap]").is_some_and(|end| (end..end + HEAP).contains(&window));
-    // The window would count.
-    if proc::limit(task, "Max address space").is_some() {
-        return false;
-    }
-    let stack = proc::limit(task, "Max stack size")
-        .unwrap_or(u64::MAX)
-        .clamp(8 << 20, 1 << 30)
-        + GUARD;
-    let into_stack =
-        end(b"[stack]").is_some_and(|end| window < end && window + WINDOW + stack > end);
-    window + WINDOW < LAST && !into_heap && !into_stack
-}
-
 /// Whether calls of the workload can be allowed: all code is where it can be seen, because memory that isn't mapped as code can't
 /// be executed.
 pub(in crate::backend::ptrace) fn can_allow() -> bool {
     let personality = std::fs::read_to_string("/proc/self/personality").unwrap_or_default();
     u64::from_str_radix(personality.trim(), 16).is_ok_and(|flags| flags & READ_IMPLIES_EXEC == 0)
-}
-
-/// Whether the filter would allow calls of code that isn't a chunk.
-fn has_code_in_window(mappings: &[Mapping]) -> bool {
-    mappings.iter().any(|mapping| {
-        let length = mapping.range.end - mapping.range.start;
-        mapping.permissions[2] == b'x' && overlaps_window(mapping.range.start, length)
-    })
 }
 
 /// Whether the call that makes a task gives it the same memory. If that is not known, it is taken for a copy: what is then known of it
@@ -614,36 +509,6 @@ fn shares_memory(stopped: &Stopped) -> bool {
         120 => registers.rbx & CLONE_VM != 0,
         _ => false,
     }
-}
-
-/// Opens the file of a mapping, if it can be found and is the same.
-fn open(
-    images: &mut HashMap<[i64; 7], Option<SharedImage>>,
-    task: Task,
-    mapping: &Mapping,
-) -> Option<SharedImage> {
-    let path = str::from_utf8(&mapping.name).ok()?;
-    if !path.starts_with('/') {
-        return None;
-    }
-    let file = proc::open_as_seen_by(task, Path::new(path)).ok()?;
-    let of = file.metadata().ok()?;
-    if !of.is_file() || of.ino() != mapping.inode {
-        return None;
-    }
-    let key = [
-        of.dev().cast_signed(),
-        of.ino().cast_signed(),
-        of.size().cast_signed(),
-        of.mtime(),
-        of.mtime_nsec(),
-        of.ctime(),
-        of.ctime_nsec(),
-    ];
-    let image = images
-        .entry(key)
-        .or_insert_with(|| Image::open(file).map(|image| Rc::new(RefCell::new(image))));
-    image.clone()
 }
 
 fn always_stops(special: Special) -> bool {
