@@ -310,7 +310,7 @@ workloads! {
         certain: &[
             ("x86_64/sched_get_priority_max", 1),
             ("x86_64/sched_get_priority_min", 1),
-            ("x86_64/sched_getscheduler", 1),
+            ("x86_64/sched_getscheduler", 2),
             ("x86_64/tkill", 1),
         ],
     }

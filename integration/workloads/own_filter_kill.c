@@ -1,7 +1,8 @@
 /* The workload's own filters kill: a process (KILL_PROCESS), and one thread of several (KILL_THREAD).
  * Kernel path: the task dies with SIGSYS at the entry of the call, without running a handler.
  * Pitfall: the fatal call isn't recorded; a thread vanishes inside its entry stop; after KILL_THREAD the other threads
- * go on; the last call of a process under a filter is counted twice, if a SIGSYS from elsewhere kills it.
+ * go on; the last call of a process under a filter is counted twice, if a SIGSYS from elsewhere kills it; the fatal call is missed if
+ * a filter refused the call before it.
  * Build: -static
  */
 #include "workload.h"
@@ -16,13 +17,16 @@ static int thread(void *argument)
     /* Raw: libc's thread data belong to the main thread. */
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sched_getscheduler, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sched_get_priority_min, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_THREAD),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = {4, code};
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
     syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+    syscall(SYS_sched_getscheduler, 0);
     syscall(SYS_sched_get_priority_min, SCHED_FIFO);
     syscall(SYS_exit_group, 90);
     return 0;

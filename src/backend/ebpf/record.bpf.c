@@ -28,6 +28,12 @@ struct seccomp {
     int mode;
 } CORE;
 
+// Its modes. A task that its filter kills is dead since Linux 5.17.
+enum {
+    MODE_FILTER = 2,
+    MODE_DEAD = 3,
+};
+
 struct qstr {
     const unsigned char *name;
 } CORE;
@@ -238,7 +244,7 @@ struct member {
     u8 is_filtered;
     // It is in a call that sys_enter showed.
     u8 is_inside;
-    // Its last call was refused, and is counted.
+    // The call for which a filter kills it is counted.
     u8 is_refused;
     // It is counted as living.
     u32 is_living;
@@ -443,12 +449,12 @@ static __always_inline void refused(struct task_struct *task, struct member *mem
 }
 
 // Whether a task exits because of the call that it is in. An older kernel shows it by SIGSYS where it isn't strict mode: if that
-// came from elsewhere, the last call counts twice.
+// came from elsewhere, or ended the whole process, the last call counts twice.
 static __always_inline int is_ended_by_filter(struct task_struct *task)
 {
-    const int SIGSYS = 31, FILTER = 2, DEAD = 3;
+    const int SIGSYS = 31;
     int mode = task->seccomp.mode;
-    int is_killed = mode == DEAD || (!marks_the_dead && mode == FILTER && task->exit_code == SIGSYS);
+    int is_killed = mode == MODE_DEAD || (!marks_the_dead && mode == MODE_FILTER && task->exit_code == SIGSYS);
     return is_killed && number_of(task) >= 0;
 }
 
@@ -648,9 +654,8 @@ int BPF_PROG(call_left, struct pt_regs *regs, long result)
         return 0;
     if (!member->is_inside && task->seccomp.mode) {
         refused(task, member);
-        member->is_refused = 1;
-    } else {
-        member->is_refused = 0;
+        // The call of a filter that kills the whole process ends first.
+        member->is_refused = task->seccomp.mode == MODE_DEAD;
     }
     member->is_inside = 0;
     return 0;
@@ -728,7 +733,7 @@ int BPF_PROG(exited, struct task_struct *task)
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
     if (!member)
         return 0;
-    // SECCOMP_RET_KILL_THREAD and strict mode: the call never ends.
+    // SECCOMP_RET_KILL_THREAD of one thread of several and strict mode: the call never ends.
     if (!member->is_inside && !member->is_refused && is_ended_by_filter(task))
         refused(task, member);
     count_pending(member);
