@@ -392,6 +392,25 @@ fn a_workload_that_is_detached_at_any_moment_works_on() {
 }
 
 #[apply(test)]
+fn calls_that_the_recorder_interrupted_go_on_after_its_end() {
+    /// A signal can wake a task just when the kernel lets go of it.
+    const RARELY: usize = 3;
+    let room = Room::new();
+    let sleeps = programs::workload("left_asleep");
+    let is_interrupted = |hundredths: &usize| {
+        let status = room.fresh("f");
+        let mut command = Files::new(&room).command(&["-q", "--until", "exit"]);
+        let script = format!("{{ $0; echo $? >$1; }} & sleep 0.0{hundredths}; exit 6");
+        command.args(["sh", "-c", &script]).args([&sleeps, &status]);
+        let ended = room.run(&mut command);
+        assert_eq!(ended.code(), 6, "{}", ended.stderr);
+        std::fs::read_to_string(&status).unwrap() != "0\n"
+    };
+    let interrupted = (1..10).chain(1..8).filter(is_interrupted).count();
+    assert!(interrupted <= RARELY, "{interrupted} times");
+}
+
+#[apply(test)]
 fn a_recorder_killed_while_attached_leaves_the_tree_at_work() {
     let room = Room::new();
     let tree = Tree::new(&room);

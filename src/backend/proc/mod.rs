@@ -263,6 +263,12 @@ pub(super) fn sleeps(task: Task) -> bool {
     field(&status, "State:").is_some_and(|state| state.starts_with(['S', 'D']))
 }
 
+/// Whether a task runs, or is about to.
+pub(super) fn runs(task: Task) -> bool {
+    let status = read(task, "status").unwrap_or_default();
+    field(&status, "State:").is_some_and(|state| state.starts_with('R'))
+}
+
 /// Whether a task is a zombie or no longer exists.
 pub(super) fn is_gone(task: Task) -> bool {
     let status = read(task, "status").unwrap_or_default();

@@ -253,9 +253,8 @@ impl Engine<'_> {
 
     /// A call that was interrupted by a signal that its process handles ends, whichever thread handles it. If there was none,
     /// the call goes on, as it would without a recorder.
-    pub(super) fn decide_woken(&mut self) {
-        let now = Instant::now();
-        let due = self.woken.extract_if(.., |(decided, _)| *decided <= now);
+    pub(super) fn decide_woken(&mut self, is_due: impl Fn(Instant) -> bool) {
+        let due = self.woken.extract_if(.., |(decided, _)| is_due(*decided));
         for (_, stopped) in due.collect::<Vec<_>>() {
             if stopped.returns().is_some() {
                 let _: Result<(), Died> = self.end_or_enter_again(stopped);

@@ -7,13 +7,13 @@ mod lifetimes;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::ptrace::{self as requests, Options};
 use nix::unistd::Pid;
 use rustc_hash::FxBuildHasher;
 
-use super::arch::{FastPath, Vsyscall};
+use super::arch::{CallRegisters, Entry, FastPath, Registers, Vsyscall};
 use super::call_sites::Sites;
 use super::interrupted_calls;
 use super::recording_filter::RecordingFilter;
@@ -25,7 +25,7 @@ use crate::backend::{Error, Interest, Job, Stop as StopRequest, Until};
 use crate::event::{CallOutcome, Event, Sink, Task};
 use crate::panic;
 use crate::recording::Exit;
-use crate::sys::ptrace::{self};
+use crate::sys::ptrace::{self, SyscallOp};
 use crate::syscall::{Arch, Syscall};
 
 /// The command of the target, as far as it came.
@@ -89,6 +89,8 @@ pub(super) struct Engine<'a> {
     fast_path: Option<FastPath>,
     waiter: Waiter,
     alarms: BinaryHeap<Reverse<(Instant, Alarm)>>,
+    /// The recording ends: who stops isn't resumed, until the end of the tracer lets go of it.
+    leaves: bool,
     sink: &'a mut dyn Sink,
     stop: &'a StopRequest,
     /// That of the command, if the recorder started it.
@@ -130,6 +132,7 @@ impl<'a> Engine<'a> {
             interest: interest.cloned().unwrap_or_default(),
             waiter: Waiter::default(),
             alarms: BinaryHeap::new(),
+            leaves: false,
             sink,
             stop,
             job,
@@ -171,24 +174,61 @@ impl<'a> Engine<'a> {
         while !self.stop.is_requested() {
             let next = self.alarms.peek().map(|Reverse((when, _))| *when);
             let change = self.waiter.next(next)?;
-            let stop = match &change {
-                Change::Stopped(stopped, stop) => Some((stopped.task(), *stop)),
-                _ => None,
-            };
-            match panic::catch(|| self.changed(change)) {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(why) => self.go_on_after_panic(stop, why),
+            if !self.take(change) {
+                return Ok(());
             }
             if until == Until::Exit && self.command.exit.is_some() {
                 self.report_left_behind();
-                return Ok(());
+                return self.leave();
             }
         }
         if let Some(reason) = self.stop.reason() {
             self.lost(reason.to_owned());
         }
+        self.leave()
+    }
+
+    /// Before the end of the tracer lets go of all tracees, those that return from a call stop once more: their registers get back
+    /// what was changed, and calls that only the recorder interrupted are entered again. Nobody ends these by their limits then, so
+    /// they can last longer.
+    fn leave(&mut self) -> Result<(), Error> {
+        /// A tracee that returns stops within microseconds, unless the machine is busy.
+        const PATIENCE: Duration = Duration::from_millis(50);
+        const LOOK_AGAIN: Duration = Duration::from_millis(1);
+        self.leaves = true;
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let now = Instant::now();
+            let waits = now < give_up && self.is_any_returning();
+            let until = if waits { now + LOOK_AGAIN } else { now };
+            match self.waiter.next(Some(until))? {
+                Change::NobodyLeft => return Ok(()),
+                Change::Interrupted if !waits => break,
+                change => {
+                    self.take(change);
+                }
+            }
+        }
+        self.decide_woken(|_| true);
         Ok(())
+    }
+
+    /// Whether a tracee is on its way out of a call at whose exit there is something to do.
+    fn is_any_returning(&self) -> bool {
+        let mut known = self.tracees.known.iter();
+        known.any(|(task, tracee)| tracee.on_exit.is_some() && proc::runs(*task))
+    }
+
+    /// Handles a change, whatever happens. Returns whether another one can come.
+    fn take(&mut self, change: Change) -> bool {
+        let stop = match &change {
+            Change::Stopped(stopped, stop) => Some((stopped.task(), *stop)),
+            _ => None,
+        };
+        panic::catch(|| self.changed(change)).unwrap_or_else(|why| {
+            self.go_on_after_panic(stop, why);
+            true
+        })
     }
 
     /// Handles a change. Returns whether another one can come.
@@ -245,6 +285,9 @@ impl<'a> Engine<'a> {
 
     fn stopped(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
         self.meet(&stopped);
+        if self.leaves {
+            return self.stopped_at_end(stopped, stop);
+        }
         if let Stop::Signal(_) | Stop::Group(_) | Stop::Trap = stop {
             self.fast_path_stopped(&stopped)?;
         }
@@ -290,6 +333,32 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// A stop after which the tracer lets go of the tracee.
+    fn stopped_at_end(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
+        match stop {
+            Stop::Syscall => {
+                let info = stopped.syscall_info()?;
+                let SyscallOp::Entry { args, .. } = info.op else {
+                    return self.at_syscall(stopped);
+                };
+                // A signal that it ignores can be pending, and would end the call. Before it enters the call again, the kernel
+                // drops that signal. A filter would judge the call that is skipped.
+                if self.tracee(stopped.task()).seccomp == Seccomp::Disabled {
+                    let mut registers = Registers::read(&stopped)?;
+                    let (argument, ip) = (args[0], info.ip);
+                    registers.enter_again(Some(Entry { argument, ip }));
+                    registers.set_call(-1);
+                    registers.write(&stopped)?;
+                }
+                Ok(())
+            }
+            Stop::NewTask { by_clone } => self.new_task(stopped, by_clone),
+            // The kernel delivers it.
+            Stop::Signal(signal) => self.end_or_go_on(&stopped, signal),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes sure that the tracee is known. A new task's first stop can come before the stop at which its parent
     /// reports it; by then the safe way is `PTRACE_SYSCALL`, and what was changed for the call that makes it is restored.
     fn meet(&mut self, stopped: &Stopped) {
@@ -332,6 +401,9 @@ impl<'a> Engine<'a> {
     }
 
     fn resume(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
+        if self.leaves {
+            return Ok(());
+        }
         let how = self.tracee(stopped.task()).resume();
         stopped.resume(how, signal)
     }
@@ -408,7 +480,10 @@ impl<'a> Engine<'a> {
             self.alarms.pop();
             match alarm {
                 Alarm::Held => self.release_from_sleepers(),
-                Alarm::Woken => self.decide_woken(),
+                Alarm::Woken => {
+                    let now = Instant::now();
+                    self.decide_woken(|decided| decided <= now);
+                }
                 Alarm::Limit(task) => {
                     if let Some(tracee) = self.tracees.known.get_mut(&task)
                         && tracee.until == Some(when)
