@@ -140,23 +140,13 @@ fn dangerous_values_are_warned_about_with_their_cve() {
 }
 
 #[apply(test)]
-fn backends_that_see_no_arguments_say_so() {
+fn log_mode_says_that_it_sees_no_arguments() {
     let room = Room::new();
-    for (options, why) in [
-        (
-            &["--args", "--log-mode"][..],
-            "log mode can't record arguments",
-        ),
-        (
-            &["--args", "--backend", "ebpf"],
-            "the ebpf backend doesn't record arguments",
-        ),
-    ] {
-        let files = Files::new(&room);
-        let ended = room.run(files.command(options).arg("true"));
-        assert_eq!(ended.code(), 125);
-        assert!(ended.stderr.contains(why), "{}", ended.stderr);
-    }
+    let files = Files::new(&room);
+    let ended = room.run(files.command(&["--args", "--log-mode"]).arg("true"));
+    assert_eq!(ended.code(), 125);
+    let why = "log mode can't record arguments";
+    assert!(ended.stderr.contains(why), "{}", ended.stderr);
 }
 
 #[apply(test)]
@@ -170,30 +160,79 @@ fn flags_of_files_are_recorded_on_request() {
     }
 }
 
+/// How often each value of each argument was recorded, by call and argument, of a program that needs no privileges.
+fn values(room: &Room, backend: &str) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let files = Files::new(room);
+    let mut command = files.command(&["--args", "-b", backend]);
+    let program = programs::workload("arguments");
+    let ended = room.run(command.arg(program).arg("try"));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    let calls = run.0["syscalls"]["x86_64"].as_object().unwrap();
+    let arguments = calls.iter().flat_map(|(name, call)| {
+        let arguments = call["args"].as_object().into_iter().flatten();
+        arguments.map(move |(register, values)| (format!("{name} {register}"), values))
+    });
+    let counts = arguments.map(|(argument, values)| {
+        let values = values.as_object().unwrap().iter();
+        let counts = values.map(|(value, seen)| (value.clone(), seen["count"].as_u64().unwrap()));
+        (argument, counts.collect())
+    });
+    counts.collect()
+}
+
 #[apply(test)]
 fn notifications_have_the_same_arguments() {
     let room = Room::new();
-    let program = programs::workload("arguments");
-    // Each value's count, by argument.
-    let recorded = |backend: &str, name: &str| {
-        let files = Files::new(&room);
-        let mut command = files.command(&["--args", "-b", backend]);
-        let ended = room.run(command.arg(&program).arg("try"));
-        assert_eq!(ended.code(), 0, "{}", ended.stderr);
-        let call = files.run().0["syscalls"]["x86_64"][name].clone();
-        let arguments = call["args"].as_object().unwrap().clone();
-        let values = arguments.into_iter().map(|(argument, values)| {
-            let values = values.as_object().unwrap().clone();
-            let counts = values
-                .into_iter()
-                .map(|(value, seen)| (value, seen["count"].clone()));
-            (argument, counts.collect())
-        });
-        values.collect::<BTreeMap<String, BTreeMap<String, Value>>>()
-    };
-    for name in ["socket", "clone", "clone3", "ioctl", "mmap"] {
-        assert_eq!(recorded("notify", name), recorded("ptrace", name), "{name}");
-    }
+    assert_eq!(values(&room, "notify"), values(&room, "ptrace"));
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn the_kernel_counts_the_same_arguments() {
+    let room = Room::new();
+    let of_ptrace = values(&room, "ptrace");
+    assert!(of_ptrace.contains_key("clone 0") && of_ptrace.contains_key("socket 2"));
+    assert_eq!(values(&room, "ebpf"), of_ptrace);
+}
+
+/// Calls that a filter refuses never reach the entry that is traced.
+#[apply(test)]
+#[needs(ebpf())]
+fn the_kernel_counts_the_arguments_of_refused_calls() {
+    let (room, other) = (Room::new(), Room::new());
+    let (learnt, program) = recorded(&room);
+    let files = Files::new(&other);
+    let mut command = files.command(&["--args", "-b", "ebpf"]);
+    command.args([PROGRAM, "run"]).arg(&learnt.profile);
+    command.arg("--").arg(program);
+    let ended = other.run(command.arg("try"));
+    let refused = format!("AF_ALG {REFUSED}\n");
+    assert!(ended.stdout.contains(&refused), "{}", ended.stderr);
+    let socket = &files.run().0["syscalls"]["x86_64"]["socket"]["args"];
+    assert_eq!(socket["0"]["0x26"]["count"], 1, "{socket}");
+    assert_eq!(socket["1"]["0x3"]["count"], 1, "{socket}");
+}
+
+/// Beyond 64 values an argument has "many", and other calls keep theirs.
+#[apply(test)]
+#[needs(ebpf())]
+fn a_call_with_ever_new_values_leaves_the_others_theirs() {
+    let room = Room::new();
+    let script = "import fcntl, socket\nsocket.socket()\nfor n in range(70000):\n    \
+         try: fcntl.ioctl(0, 0x7e000000 + n)\n    except OSError: pass";
+    let files = Files::new(&room);
+    let mut command = files.command(&["--args", "-b", "ebpf"]);
+    let ended = room.run(command.args(["/usr/bin/python3", "-c", script]));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    let calls = &run.0["syscalls"]["x86_64"];
+    assert!(calls["ioctl"]["count"].as_u64().unwrap() >= 70_000);
+    let requests = calls["ioctl"]["args"].get("1").unwrap();
+    assert!(requests.is_null(), "{requests}");
+    let socket = &calls["socket"]["args"]["0"];
+    assert_eq!(socket["0x2"]["count"], 1, "{socket}");
 }
 
 /// A recording of one run that also tries what the others don't do.
@@ -271,6 +310,38 @@ fn stats_say_which_arguments_have_all_their_values() {
         (&2.into(), &1.into()),
         "{domain}"
     );
+}
+
+#[apply(test)]
+fn minimize_removes_rules_for_values_that_a_program_can_do_without() {
+    let room = Room::new();
+    let (files, program) = recorded(&room);
+    let smaller = room.fresh("smaller.json");
+    let mut command = Command::new(PROGRAM);
+    command.args(["minimize", "--only", "ioctl,socket", "--write"]);
+    command.arg(&smaller).arg(&files.profile).arg("--");
+    let ended = room.run(command.arg(&program));
+    assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
+    let stdout = &ended.stdout;
+    let (dispensable, needed) = stdout.split_once("needed: the outcome without it").unwrap();
+    assert!(dispensable.contains("TIOCGWINSZ)"), "{stdout}");
+    assert!(
+        needed.contains("  socket(domain == AF_INET, type == SOCK_STREAM, "),
+        "{stdout}"
+    );
+    let names = |profile: &PathBuf| {
+        let rules = profile_of(&std::fs::read_to_string(profile).unwrap())["syscalls"].take();
+        let rules = rules.as_array().unwrap().iter();
+        let names = rules.flat_map(|rule| rule["names"].as_array().unwrap().clone());
+        names
+            .filter(|name| name == "ioctl" || name == "socket")
+            .count()
+    };
+    assert!(names(&smaller) < names(&files.profile));
+    let mut command = Command::new(PROGRAM);
+    command.arg("run").arg(&smaller).arg("--").arg(program);
+    let ended = room.run(&mut command);
+    assert_eq!(ended.stdout, "AF_INET ok\n", "{}", ended.stderr);
 }
 
 /// The status and the output of verify --inject.

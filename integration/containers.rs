@@ -25,14 +25,19 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start(room: &Room) -> Agent {
-        Agent::start_at(room, room.fresh("s"), room.directory())
+        Agent::start_with(room, &[])
     }
 
-    fn start_at(room: &Room, socket: PathBuf, directory: PathBuf) -> Agent {
+    fn start_with(room: &Room, options: &[&str]) -> Agent {
+        Agent::start_at(room, room.fresh("s"), room.directory(), options)
+    }
+
+    fn start_at(room: &Room, socket: PathBuf, directory: PathBuf, options: &[&str]) -> Agent {
         let (output, errors) = (room.fresh("o"), room.fresh("e"));
         let mut command = Command::new(PROGRAM);
         command.current_dir(&directory).arg("agent");
         command.args(["--policy", "exact", "--socket"]).arg(&socket);
+        command.args(options);
         let file = |path: &Path| File::create(path).unwrap();
         let running = room.spawn_on(&mut command, Stdio::null(), file(&output), file(&errors));
         let agent = Agent {
@@ -226,6 +231,45 @@ fn round_trip(runtime: &'static str, no_new_privileges: bool) {
 }
 
 #[apply(test)]
+#[needs(capability(SYS_ADMIN), program("crun"), program("busybox"))]
+fn the_agent_records_the_arguments_of_the_workload_and_not_of_the_runtime() {
+    let room = Room::new();
+    let agent = Agent::start_with(&room, &["--args"]);
+    let bundle = Bundle::new(&room, "crun");
+    let recording_profile = agent.profile(&room, &["-n", "app", "--runtime", "crun"]);
+    let line = "echo hello >&2; unshare -n true && exit 7";
+    for number in 1..=3 {
+        let (code, _, stderr) = run(&bundle, &recording_profile, line);
+        assert_eq!(code, 7, "{stderr}");
+        let latest = agent.runs("app", number).pop().unwrap();
+        let unshare = &latest.0["syscalls"]["x86_64"]["unshare"]["args"]["0"];
+        assert_eq!(unshare["0x40000000"]["count"], 1, "{}", latest.0);
+        assert_eq!(unshare.as_object().unwrap().len(), 1, "{unshare}");
+    }
+    let profile = agent.file("profiles", "app");
+    let latest = agent.runs("app", 3).pop().unwrap();
+    agent.interrupt(&room);
+    let text = std::fs::read(&profile).unwrap();
+    let rules: Value = serde_json::from_slice(&text).unwrap();
+    let with_rule = |name: &str| {
+        let mut rules = rules["syscalls"].as_array().unwrap().iter();
+        rules.any(|rule| {
+            let mut names = rule["names"].as_array().unwrap().iter();
+            rule["args"].is_array() && names.any(|other| other == name)
+        })
+    };
+    assert!(with_rule("unshare"), "{rules}");
+    for name in field(&latest, "runtime") {
+        assert!(!with_rule(&name), "{name}: {rules}");
+    }
+    let (code, _, stderr) = run(&bundle, &profile, line);
+    assert_eq!(code, 7, "{stderr}");
+    let (_, _, stderr) = run(&bundle, &profile, "unshare -m true");
+    let refused = "unshare(0x20000): Operation not permitted";
+    assert!(stderr.contains(refused), "{stderr}");
+}
+
+#[apply(test)]
 #[needs(capability(SYS_ADMIN), program("runc"), program("busybox"))]
 fn the_agents_exit_status_says_that_a_recording_could_not_be_written() {
     let room = Room::new();
@@ -409,7 +453,7 @@ fn a_container_outlives_a_killed_agent_and_the_next_one_says_what_is_missing() {
 
     // Without an agent, its calls are still answered.
     let go = || File::create(bundle.root().join("tmp/go")).unwrap();
-    let next = Agent::start_at(&room, agent.socket, agent.directory);
+    let next = Agent::start_at(&room, agent.socket, agent.directory, &[]);
     let of_the_killed = &next.runs("app", 1)[0];
     let why =
         "the recorder was killed: calls of the last second may be missing, and counts are unknown";

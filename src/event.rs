@@ -141,6 +141,9 @@ pub enum Event {
         count: u64,
         /// When the first of these calls was entered, if known.
         first: Option<SystemTime>,
+        /// The arguments of each of these calls, as in [`Event::Arguments`], if recorded. Registers whose arguments carry no
+        /// choice are 0.
+        args: Option<[u64; 6]>,
     },
     /// The workload submitted an operation to `io_uring`: what it does goes past seccomp.
     Submitted {

@@ -48,6 +48,17 @@ impl Interest {
         no_site.is_some_and(|no_site| !no_site.contains(&syscall))
     }
 
+    /// The calls whose arguments are wanted.
+    pub fn arguments(&self) -> impl Iterator<Item = Syscall> {
+        self.arguments.iter().copied()
+    }
+
+    /// Whether any arguments are wanted.
+    #[must_use]
+    pub fn has_arguments(&self) -> bool {
+        !self.arguments.is_empty()
+    }
+
     /// Whether the arguments of this call are wanted.
     #[must_use]
     pub fn wants_arguments(&self, syscall: Syscall) -> bool {

@@ -42,6 +42,11 @@ pub(crate) struct GenerateArgs {
     #[arg(long, requires = "runtime")]
     pub(crate) exec: bool,
 
+    /// With --args: answer ENOSYS to socketcall and ipc even if they were recorded, since 32-bit programs get around rules for
+    /// arguments through them
+    #[arg(long, requires = "args")]
+    pub(crate) refuse_multiplexers: bool,
+
     /// Log all other calls (`SCMP_ACT_LOG`) instead of denying them, for --log-mode to find what
     /// is missing [default output: profiles/NAME.audit.json]
     #[arg(long)]

@@ -165,7 +165,7 @@ pub(crate) struct ProfileArgs {
     #[arg(long, value_enum, default_value_t = Policy::Safe)]
     pub(crate) policy: Policy,
 
-    /// Record the arguments that decide what a call does (only with ptrace), and allow calls only with the recorded values, or
+    /// Record the arguments that decide what a call does (not in log mode), and allow calls only with the recorded values, or
     /// with what they stand for [safe, if the option has no value]
     #[arg(long, value_enum, value_name = "RULES", num_args = 0..=1, require_equals = true, default_value_t = ArgRules::Off, default_missing_value = "safe")]
     pub(crate) args: ArgRules,

@@ -40,7 +40,6 @@ pub(super) fn agent(args: &AgentArgs) -> anyhow::Result<u8> {
         "{} is not an absolute path: runtimes would look for the socket elsewhere",
         args.socket.display()
     );
-    profile::without_arguments(args.profile, "the agent doesn't record arguments")?;
     if args.print_profile {
         print_profile(args)?;
     } else {
@@ -87,6 +86,7 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
     let agent = Agent {
         socket: args.socket.clone(),
         keeper: Some(keeper),
+        interest: profile::interest(args.profile),
     };
     let session = Session {
         backend: &agent,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
-use sc_record::backend::{Agent, Notice, Scope, Stop, Target};
+use sc_record::backend::{Agent, Interest, Notice, Scope, Stop, Target};
 use sc_record::format::{Format, render};
 use sc_record::profile::{Baseline, Listener, Profile, Runtime};
 use sc_record::recording::Run;
@@ -38,6 +38,7 @@ pub(super) fn baseline(args: &BaselineArgs) -> anyhow::Result<u8> {
     let agent = Agent {
         socket: socket.clone(),
         keeper: None,
+        interest: Interest::default(),
     };
     let session = Session {
         backend: &agent,

@@ -45,6 +45,7 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
     });
     let policy = Policy {
         runtime,
+        refuse_multiplexers: args.refuse_multiplexers,
         ..args.profile.into()
     };
     let mut document = profile::of_policy(&recording, args.profile, policy)?;

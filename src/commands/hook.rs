@@ -34,7 +34,6 @@ const MAX_STATE: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn hook(args: &HookArgs) -> anyhow::Result<u8> {
-    profile::without_arguments(args.profile, "the ebpf backend doesn't record arguments")?;
     if args.print_config {
         print_config(args)?;
     } else if let Some([process, annotation]) = args.record.as_deref() {
@@ -173,7 +172,10 @@ fn record(args: &HookArgs, process: Task, files: &Files) -> anyhow::Result<()> {
     let stop = Stop::new().context("can't handle signals")?;
     let signals = Signals::handle(&target, &stop).context("can't handle signals")?;
     let session = Session {
-        backend: &Ebpf { duration: None },
+        backend: &Ebpf {
+            duration: None,
+            interest: profile::interest(args.profile),
+        },
         target: &target,
         stop: &stop,
         journal: None,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use sc_record::atomic_file::Place;
+use sc_record::backend::Interest;
 use sc_record::enforce::compile_known;
 use sc_record::format::{
     self, Document, DocumentError, Format, OnUnnamed, Reading, Writing, Written, document,
@@ -37,6 +38,14 @@ impl From<ProfileArgs> for Policy {
             },
             ..Policy::default()
         }
+    }
+}
+
+/// The calls whose arguments are recorded.
+pub(super) fn interest(args: ProfileArgs) -> Interest {
+    match args.args {
+        cli::ArgRules::Off => Interest::default(),
+        cli::ArgRules::Safe | cli::ArgRules::Exact => Interest::in_arguments(false),
     }
 }
 

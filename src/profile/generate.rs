@@ -8,6 +8,7 @@ use super::baseline::RuntimeCalls;
 use super::policy::{ArgumentRules, Policy};
 use super::{Action, ArgCmp, ErrnoRet, Profile, Rule};
 use crate::recording::{Recording, RunId, Seen};
+use crate::syscall::multiplexed::multiplexer_of;
 use crate::syscall::{Arch, Syscall};
 
 /// A profile, and where everything in it comes from.
@@ -220,6 +221,14 @@ pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated<'_>, 
         names.remove("clone3");
         probes.insert("clone3".to_owned(), CLONE3);
     }
+    for multiplexer in passing_by(&arguments, &arches) {
+        if policy.refuse_multiplexers {
+            names.remove(multiplexer);
+        }
+        if !names.contains_key(multiplexer) {
+            probes.insert(multiplexer.to_owned(), MULTIPLEXER);
+        }
+    }
     let incomplete = (recording.runs.values()).filter(|run| !run.is_complete());
     Ok(Generated {
         profile: profile(arches, names.keys(), probes.keys(), &arguments)?,
@@ -288,6 +297,25 @@ fn has_rule(arguments: &BTreeMap<String, Vec<ArgumentRule>>, name: &str) -> bool
 
 /// Why clone3(2) answers ENOSYS, as the end of the sentence "NAME answers ENOSYS because …".
 const CLONE3: &str = "its flags are in memory, which no filter can read: libraries fall back to clone, whose flags are compared";
+
+/// The multiplexers of the ABIs through which a call with a rule can be made. libseccomp allows a call through them with any
+/// arguments.
+fn passing_by(
+    arguments: &BTreeMap<String, Vec<ArgumentRule>>,
+    arches: &BTreeSet<Arch>,
+) -> BTreeSet<&'static str> {
+    let with_rule = arguments.keys().filter(|name| has_rule(arguments, name));
+    let multiplexers = with_rule.filter_map(|name| multiplexer_of(name));
+    let exists = |name: &&str| {
+        arches
+            .iter()
+            .any(|&arch| Syscall::from_name(arch, name).is_some())
+    };
+    multiplexers.filter(exists).collect()
+}
+
+/// Why a multiplexer answers ENOSYS.
+const MULTIPLEXER: &str = "it has the arguments of its calls in memory, where no filter can read them: rules for these calls would not hold";
 
 /// The profile that allows the one names, answers ENOSYS to the others, and EPERM to the rest.
 fn profile<'a>(
@@ -498,6 +526,7 @@ mod tests {
         enosys_probes: false,
         runtime: None,
         arguments: ArgumentRules::Safe,
+        refuse_multiplexers: false,
     };
 
     #[test]
@@ -550,6 +579,32 @@ mod tests {
             answer(&generated.profile, "socket", 38),
             [Action::Errno(ErrnoRet::EPERM)]
         );
+    }
+
+    #[test]
+    fn a_multiplexer_that_gets_around_rules_answers_enosys_unless_it_was_recorded() {
+        let enosys = [Action::Errno(ErrnoRet::ENOSYS)];
+        let answers = |calls: &[&str], policy| {
+            let runs = [(); 3].map(|()| run(calls));
+            let mut recording = recording(&runs);
+            for (register, value) in [(0, 2), (1, 1), (2, 0)] {
+                recording = with_values(recording, "socket", register, &[value]);
+            }
+            let generated = generate(&recording, policy).unwrap();
+            answer(&generated.profile, "socketcall", 1)
+        };
+        let refusing = Policy {
+            refuse_multiplexers: true,
+            ..WITH_RULES
+        };
+        let both = ["x86_64:socket", "x86:read"];
+        assert_eq!(answers(&both, WITH_RULES), enosys);
+        let made = ["x86_64:socket", "x86:socketcall"];
+        assert_eq!(answers(&made, WITH_RULES), [Action::Allow]);
+        assert_eq!(answers(&made, refusing), enosys);
+        // The ABI has none.
+        let eperm = [Action::Errno(ErrnoRet::EPERM)];
+        assert_eq!(answers(&both[..1], refusing), eperm);
     }
 
     #[test]

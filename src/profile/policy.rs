@@ -19,6 +19,8 @@ pub struct Policy {
     pub runtime: Option<&'static RuntimeCalls>,
     /// Which rules arguments get.
     pub arguments: ArgumentRules,
+    /// Whether socketcall(2) and ipc(2), which get around rules for arguments, answer ENOSYS even if they were recorded.
+    pub refuse_multiplexers: bool,
 }
 
 /// Which rules the arguments of allowed calls get.

@@ -58,13 +58,15 @@ impl CallValues {
     pub(super) fn add(
         &mut self,
         args: &[u64; 6],
-        now: Option<Duration>,
+        count: u64,
+        first: Option<Duration>,
         executable: ExecutableIndex,
     ) {
-        self.calls = self.calls.saturating_add(1);
+        self.calls = self.calls.saturating_add(count);
         for values in &mut self.values {
             let register = usize::from(values.register);
-            values.add(values.argument.cut(args[register]), now, executable);
+            let value = values.argument.cut(args[register]);
+            values.add(value, count, first, executable);
         }
     }
 
@@ -74,14 +76,17 @@ impl CallValues {
         values.map(|value| &mut value.executables)
     }
 
-    /// The values by register, if those of all `calls` were reported.
+    /// The values by register, if those of all `calls` were reported. Those that are many are, however many were not reported.
     pub(super) fn finish(
         &self,
         calls: u64,
         start: Duration,
         path_of: impl Fn(ExecutableIndex) -> Option<PathBuf>,
     ) -> BTreeMap<u8, ArgumentValues> {
-        let all = self.values.iter().filter(|_| self.calls == calls);
+        let all = self
+            .values
+            .iter()
+            .filter(|values| self.calls == calls || values.many);
         let finished = all.map(|values| {
             let each = values.seen.iter().map(|value| {
                 let executables = value.executables.iter().filter_map(&path_of);
@@ -104,7 +109,13 @@ impl CallValues {
 }
 
 impl Values {
-    fn add(&mut self, value: u64, now: Option<Duration>, executable: ExecutableIndex) {
+    fn add(
+        &mut self,
+        value: u64,
+        count: u64,
+        first: Option<Duration>,
+        executable: ExecutableIndex,
+    ) {
         if self.many {
             return;
         }
@@ -114,8 +125,8 @@ impl Values {
             self.latest = found.unwrap_or(self.seen.len());
         }
         if let Some(seen) = self.seen.get_mut(self.latest) {
-            seen.count = seen.count.saturating_add(1);
-            seen.first = super::seen::earliest(seen.first, now);
+            seen.count = seen.count.saturating_add(count);
+            seen.first = super::seen::earliest(seen.first, first);
             if executable != NOBODY {
                 seen.executables.insert(executable);
             }
@@ -132,8 +143,8 @@ impl Values {
         }
         self.seen.push(Value {
             bits: value,
-            count: 1,
-            first: now,
+            count,
+            first,
             executables,
         });
     }

@@ -226,7 +226,7 @@ impl RunBuilder {
         executable: Option<&Path>,
         count: u64,
         first: Option<SystemTime>,
-    ) {
+    ) -> (ExecutableIndex, Option<Duration>) {
         self.run.aggregated = true;
         self.calls = self.calls.saturating_add(count);
         let executable = executable.map_or(NOBODY, |path| self.index_of(path));
@@ -239,25 +239,36 @@ impl RunBuilder {
         }
         let Some(counter) = self.counters.get(syscall) else {
             self.count_new(syscall, count, first, executable);
-            return;
+            return (executable, first);
         };
         counter.count = counter.count.saturating_add(count);
         counter.first = earliest(counter.first, first);
         if counter.credit(executable) {
             self.journal_call(syscall, executable);
         }
+        (executable, first)
     }
 
     /// Adds the arguments of the latest call.
     fn arguments(&mut self, syscall: Syscall, args: &[u64; 6]) {
-        let now = self.clock.now();
         let executable = self.tasks.latest();
+        self.add_arguments(syscall, args, 1, self.clock.now(), executable);
+    }
+
+    fn add_arguments(
+        &mut self,
+        syscall: Syscall,
+        args: &[u64; 6],
+        count: u64,
+        first: Option<Duration>,
+        executable: ExecutableIndex,
+    ) {
         if let Some(counter) = self.counters.get(syscall) {
             if counter.values.is_none() {
                 counter.values = CallValues::new(syscall).map(Box::new);
             }
             if let Some(values) = &mut counter.values {
-                values.add(args, now, executable);
+                values.add(args, count, first, executable);
             }
         }
     }
@@ -384,7 +395,14 @@ impl Sink for RunBuilder {
                 executable,
                 count,
                 first,
-            } => self.counted(syscall, executable.as_deref(), count, first),
+                args,
+            } => {
+                let (executable, first) =
+                    self.counted(syscall, executable.as_deref(), count, first);
+                if let Some(args) = args {
+                    self.add_arguments(syscall, &args, count, first, executable);
+                }
+            }
             Event::Submitted {
                 operation, count, ..
             } => {

@@ -61,8 +61,8 @@ pub struct Tally {
     pub first_ms: Option<u64>,
     /// The executables of the tasks that called it.
     pub executables: BTreeSet<PathBuf>,
-    /// The values of its arguments that carry a choice, by register. Empty if the arguments of any of the calls were not
-    /// recorded.
+    /// The values of its arguments that carry a choice, by register. None of an argument of which a call's value was not
+    /// recorded, except that there are many.
     pub args: BTreeMap<u8, ArgumentValues>,
 }
 

@@ -13,36 +13,39 @@
 //! waits for its child forever, unless it can't create the pipe either. So needed calls are tested again once more calls are
 //! denied, until no call can be added.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 
 use crate::profile::{Profile, Rule};
+use crate::recording::{ArgumentValues, Run, Tally};
+use crate::review::condition;
 
-/// Names of system calls.
-pub type SyscallNames = BTreeSet<String>;
+/// Calls of a profile, as [`allowed_calls`] names them.
+pub type CallNames = BTreeSet<String>;
 
 /// The calls to test.
 #[derive(Clone, Debug, Default)]
 pub struct Candidates {
     /// Allowed but never called: assumed to be dispensable, and tested first.
-    pub unused: SyscallNames,
+    pub unused: CallNames,
     /// Allowed and called.
-    pub used: SyscallNames,
+    pub used: CallNames,
 }
 
 /// The result of a search: a partition of the candidates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchResult {
     /// Denying all of these together keeps the outcome.
-    pub denied: SyscallNames,
+    pub denied: CallNames,
     /// Denying any of these in addition changes the outcome.
-    pub needed: SyscallNames,
+    pub needed: CallNames,
 }
 
 /// Independent questions: does denying this set of calls keep the outcome?
 #[derive(Debug)]
 pub struct Questions<'a> {
     /// The sets.
-    pub denied: &'a [SyscallNames],
+    pub denied: &'a [CallNames],
     /// An estimate of how many questions will follow.
     pub left: usize,
 }
@@ -57,7 +60,7 @@ pub fn find_dispensable<E>(
     let mut search = Search::new(candidates);
     while let Some(groups) = search.next(width.max(1)) {
         let left = search.guess_left();
-        let sets: Vec<SyscallNames> = groups.iter().map(|group| search.with(group)).collect();
+        let sets: Vec<CallNames> = groups.iter().map(|group| search.with(group)).collect();
         let answers = ask(Questions {
             denied: &sets,
             left,
@@ -87,9 +90,9 @@ pub fn find_dispensable<E>(
 const FADING: f64 = 0.9;
 
 struct Search<'a> {
-    denied: SyscallNames,
+    denied: CallNames,
     needed: VecDeque<Needed>,
-    unused: &'a SyscallNames,
+    unused: &'a CallNames,
     /// The next groups to test.
     queue: VecDeque<Vec<String>>,
     /// Names that are in no group yet.
@@ -112,10 +115,10 @@ impl Search<'_> {
             queue.push_back(candidates.unused.iter().cloned().collect());
         }
         // Often dispensable calls come first: homogeneous groups save the most questions.
-        let (often, seldom): (Vec<_>, Vec<_>) =
-            (candidates.used.iter().cloned()).partition(|name| OFTEN_TOLERATED.contains(&&**name));
+        let (often, seldom): (Vec<_>, Vec<_>) = (candidates.used.iter().cloned())
+            .partition(|call| OFTEN_TOLERATED.contains(&name_of(call)));
         Search {
-            denied: SyscallNames::new(),
+            denied: CallNames::new(),
             needed: VecDeque::new(),
             unused: &candidates.unused,
             queue,
@@ -181,7 +184,7 @@ impl Search<'_> {
     }
 
     /// The denied calls and a group.
-    fn with(&self, group: &[String]) -> SyscallNames {
+    fn with(&self, group: &[String]) -> CallNames {
         (self.denied.iter().chain(group)).cloned().collect()
     }
 
@@ -290,17 +293,86 @@ const OFTEN_TOLERATED: &[&str] = &[
     "utimensat",
 ];
 
-/// The names that a profile's rules allow, with any or some arguments.
+/// The calls that a profile's rules allow: their names, or, of a rule that compares arguments, with its conditions
+/// ([`call_of`]).
 #[must_use]
-pub fn allowed_names(profile: &Profile) -> SyscallNames {
-    let rules = (profile.rules().iter()).filter(|rule| rule.action().executes());
-    rules.flat_map(Rule::names).cloned().collect()
+pub fn allowed_calls(profile: &Profile) -> CallNames {
+    let calls =
+        allowing(profile).flat_map(|rule| rule.names().iter().map(|name| call_of(rule, name)));
+    calls.collect()
+}
+
+/// Those of the allowed calls that a run made, as far as its arguments show. The workload's are by executables that
+/// `is_workload` holds for.
+pub fn made_calls(
+    profile: &Profile,
+    run: &Run,
+    is_workload: &dyn Fn(&BTreeSet<PathBuf>) -> bool,
+) -> CallNames {
+    let mut made = BTreeMap::<String, Vec<&Tally>>::new();
+    for (syscall, tally) in &run.syscalls {
+        let name = syscall.to_string();
+        // The execve(2) that starts the workload is the recorder's.
+        if name == "execve" || is_workload(&tally.executables) {
+            made.entry(name).or_default().push(tally);
+        }
+    }
+    let may_hold = |rule: &Rule, tally: &Tally| {
+        rule.alternatives().into_iter().any(|all| {
+            all.iter().all(|comparison| {
+                let register = u8::try_from(comparison.index()).ok();
+                match register.and_then(|register| tally.args.get(&register)) {
+                    Some(ArgumentValues::Each(values)) => values.iter().any(|(&value, tally)| {
+                        comparison.holds(value) && is_workload(&tally.executables)
+                    }),
+                    Some(ArgumentValues::Many) | None => true,
+                }
+            })
+        })
+    };
+    let calls = allowing(profile).flat_map(|rule| {
+        let is_made = |name: &&String| {
+            let tallies = made.get(*name).into_iter().flatten();
+            tallies.into_iter().any(|tally| may_hold(rule, tally))
+        };
+        let made: Vec<_> = rule.names().iter().filter(is_made).collect();
+        made.into_iter().map(|name| call_of(rule, name))
+    });
+    calls.collect()
 }
 
 /// The profile without the rules that allow these calls. They get the action of other rules, or the default action.
 #[must_use]
-pub fn without_names(profile: &Profile, denied: &SyscallNames) -> Profile {
-    profile.with_names(|rule, name| !rule.action().executes() || !denied.contains(name))
+pub fn without_calls(profile: &Profile, denied: &CallNames) -> Profile {
+    profile.with_names(|rule, name| {
+        !rule.action().executes() || !denied.contains(&call_of(rule, name))
+    })
+}
+
+/// The name of a call of [`allowed_calls`].
+#[must_use]
+pub fn name_of(call: &str) -> &str {
+    call.split_once('(').map_or(call, |(name, _)| name)
+}
+
+fn allowing(profile: &Profile) -> impl Iterator<Item = &Rule> {
+    profile
+        .rules()
+        .iter()
+        .filter(|rule| rule.action().executes())
+}
+
+/// A call of a rule, with its conditions: `socket(domain == AF_INET, type == SOCK_STREAM)`.
+fn call_of(rule: &Rule, name: &str) -> String {
+    if rule.args().is_empty() {
+        return name.to_owned();
+    }
+    let alternatives = rule.alternatives().into_iter().map(|all| {
+        let conditions: Vec<_> = all.iter().map(|one| condition(name, one)).collect();
+        conditions.join(", ")
+    });
+    let alternatives: Vec<_> = alternatives.collect();
+    format!("{name}({})", alternatives.join(" or "))
 }
 
 #[cfg(test)]
@@ -311,11 +383,11 @@ mod tests {
 
     use super::*;
 
-    fn names(names: &str) -> SyscallNames {
+    fn names(names: &str) -> CallNames {
         names.split(' ').map(str::to_owned).collect()
     }
 
-    fn numbered(range: std::ops::Range<usize>) -> SyscallNames {
+    fn numbered(range: std::ops::Range<usize>) -> CallNames {
         range.map(|number| format!("call{number}")).collect()
     }
 
@@ -323,7 +395,7 @@ mod tests {
     fn find(
         candidates: &Candidates,
         width: usize,
-        same: &dyn Fn(&SyscallNames) -> bool,
+        same: &dyn Fn(&CallNames) -> bool,
     ) -> (SearchResult, usize) {
         let mut asked = 0;
         let mut ask = |questions: Questions<'_>| {
@@ -350,7 +422,7 @@ mod tests {
     #[test]
     fn a_call_that_is_needed_only_with_another_allowed_is_found_at_the_end() {
         let candidates = Candidates {
-            unused: SyscallNames::new(),
+            unused: CallNames::new(),
             used: names("fork pipe read"),
         };
         // Without fork it waits forever, unless it has no pipe to wait on.
@@ -365,7 +437,7 @@ mod tests {
     fn an_unused_call_can_turn_out_to_be_needed() {
         let candidates = Candidates {
             unused: numbered(0..16),
-            used: SyscallNames::new(),
+            used: CallNames::new(),
         };
         let (result, asked) = find(&candidates, 1, &|denied| !denied.contains("call5"));
         assert_eq!(result.needed, names("call5"));
@@ -377,7 +449,7 @@ mod tests {
     fn of_two_calls_that_replace_each_other_one_is_dispensable() {
         for width in [1, 2, 3, 8] {
             let candidates = Candidates {
-                unused: SyscallNames::new(),
+                unused: CallNames::new(),
                 used: names("readlink readlinkat read"),
             };
             let (result, _) = find(&candidates, width, &|denied| {
@@ -392,14 +464,14 @@ mod tests {
     #[test]
     fn few_needed_calls_are_found_with_few_questions() {
         let candidates = Candidates {
-            unused: SyscallNames::new(),
+            unused: CallNames::new(),
             used: numbered(0..256),
         };
         let needed = names("call3 call77 call200");
         let (result, asked) = find(&candidates, 1, &|denied| denied.is_disjoint(&needed));
         assert_eq!(result.needed, needed);
         assert!(asked < 60, "{asked}");
-        let (_, asked) = find(&candidates, 1, &SyscallNames::is_empty);
+        let (_, asked) = find(&candidates, 1, &CallNames::is_empty);
         assert!(asked <= 256 + 32, "all are needed: {asked}");
     }
 
@@ -418,7 +490,7 @@ mod tests {
                 used: numbered(0..count),
             };
             let call = |number: &usize| format!("call{number}");
-            let same = |denied: &SyscallNames| {
+            let same = |denied: &CallNames| {
                 !single.iter().any(|number| denied.contains(&call(number)))
                     && !pairs.iter().any(|(a, b)| denied.contains(&call(a)) && denied.contains(&call(b)))
             };
@@ -429,8 +501,8 @@ mod tests {
                 more.insert(needed.clone());
                 prop_assert!(!same(&more), "{needed}");
             }
-            let all: SyscallNames = candidates.used.union(&candidates.unused).cloned().collect();
-            let parts: SyscallNames = result.denied.union(&result.needed).cloned().collect();
+            let all: CallNames = candidates.used.union(&candidates.unused).cloned().collect();
+            let parts: CallNames = result.denied.union(&result.needed).cloned().collect();
             prop_assert_eq!(parts, all);
             prop_assert!(result.denied.is_disjoint(&result.needed));
             prop_assert!(asked <= 6 * (count + unused) + 1);
@@ -446,10 +518,68 @@ mod tests {
             rule("mount", Action::Log, ""),
             rule("write clone3", ENOSYS, ""),
         ]);
-        assert_eq!(allowed_names(&profile), names("mount read write"));
-        let less = without_names(&profile, &names("write mount clone3"));
+        assert_eq!(allowed_calls(&profile), names("mount read write"));
+        let less = without_calls(&profile, &names("write mount clone3"));
         assert_eq!(less.rules()[0].names(), ["read"]);
         assert_eq!(less.rules()[1], profile.rules()[2]);
         assert_eq!(less.rules().len(), 2);
+    }
+    #[test]
+    fn rules_with_comparisons_are_calls_of_their_own() {
+        use crate::profile::Action;
+        use crate::profile::shorthand::{EPERM, allow, rule};
+        use crate::recording::ValueTally;
+        use crate::syscall::{Arch, Syscall};
+        let profile = Profile::new(EPERM).with_rules([
+            allow("read"),
+            rule("socket", Action::Allow, "arg0 == 1"),
+            rule("socket", Action::Allow, "arg0 == 2, arg1 == 1"),
+            rule("socket", Action::Allow, "arg0 == 2, arg1 == 2"),
+        ]);
+        let [unix, stream, datagram] = [
+            "socket(domain == AF_UNIX)",
+            "socket(domain == AF_INET, type == SOCK_STREAM)",
+            "socket(domain == AF_INET, type == SOCK_DGRAM)",
+        ]
+        .map(str::to_owned);
+        let all = CallNames::from([
+            "read".to_owned(),
+            unix.clone(),
+            stream.clone(),
+            datagram.clone(),
+        ]);
+        assert_eq!(allowed_calls(&profile), all);
+        assert_eq!(name_of(&stream), "socket");
+        let less = without_calls(&profile, &CallNames::from([unix, datagram.clone()]));
+        assert_eq!(
+            less.rules(),
+            [&profile.rules()[0], &profile.rules()[2]].map(Clone::clone)
+        );
+
+        let workload = BTreeSet::from([PathBuf::from("/app")]);
+        let value = |executables: &BTreeSet<PathBuf>| ValueTally {
+            count: 1,
+            first_ms: None,
+            executables: executables.clone(),
+        };
+        let other = BTreeSet::from([PathBuf::from("/sc-record")]);
+        let values = |values: &[(u64, &BTreeSet<PathBuf>)]| {
+            ArgumentValues::Each(values.iter().map(|(bits, by)| (*bits, value(by))).collect())
+        };
+        let tally = Tally {
+            count: 2,
+            first_ms: None,
+            executables: &workload | &other,
+            args: BTreeMap::from([
+                (0, values(&[(1, &other), (2, &workload)])),
+                (1, ArgumentValues::Many),
+            ]),
+        };
+        let mut run =
+            crate::recording::RunBuilder::start("/app".into(), "ptrace").finish(None, false);
+        let socket = Syscall::from_name(Arch::X86_64, "socket").unwrap();
+        run.syscalls.insert(socket, tally);
+        let made = made_calls(&profile, &run, &|by| by.contains(&PathBuf::from("/app")));
+        assert_eq!(made, CallNames::from([stream, datagram]));
     }
 }

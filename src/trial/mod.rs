@@ -9,8 +9,8 @@ mod verify;
 pub use compare::{ComparedStreams, UsualStderr, difference, last_line};
 pub use inject::{InjectError, InjectOutcome, InjectVerdict, Injected, inject};
 pub use minimize::{
-    Candidates, Questions, SearchResult, SyscallNames, allowed_names, find_dispensable,
-    without_names,
+    CallNames, Candidates, Questions, SearchResult, allowed_calls, find_dispensable, made_calls,
+    name_of, without_calls,
 };
 pub use run::{Limits, Trial, TrialEnd, TrialError, TrialResult};
 pub use verify::{Denial, DenialOutcome, FirstDenial, SaidBy, Verified, Verifier};

@@ -247,7 +247,10 @@ pub(crate) fn backends(
         }));
     }
     if wanted(cli::Backend::Ebpf) {
-        backends.push(Box::new(Ebpf { duration }));
+        backends.push(Box::new(Ebpf {
+            duration,
+            interest: interest.cloned().unwrap_or_default(),
+        }));
     }
     if !matches!(target, Target::Command(_)) {
         // Others stop each task of a running process twice per call, or can't record it.

@@ -7,7 +7,7 @@ use super::NAME_LABEL;
 use super::hand_over::{Config, HandOver, image};
 use crate::backend::listener::callers::{Call, Callers, Sink, Special};
 use crate::backend::proc;
-use crate::backend::{RunEnd, Workload};
+use crate::backend::{Interest, RunEnd, Workload};
 use crate::event::{Event, Task};
 
 pub(super) struct Container {
@@ -32,7 +32,7 @@ enum Phase {
 }
 
 impl Container {
-    pub(super) fn new(hand_over: &HandOver) -> (Container, Workload) {
+    pub(super) fn new(hand_over: &HandOver, interest: Interest) -> (Container, Workload) {
         let state = &hand_over.state;
         let mut lost = Vec::new();
         let config = hand_over.config();
@@ -75,7 +75,7 @@ impl Container {
             } else {
                 Phase::Runtime
             },
-            callers: Callers::default(),
+            callers: Callers::new(interest),
             lost,
             waits_killable,
         };

@@ -34,7 +34,7 @@ use self::hand_over::{Connection, Progress};
 use self::serve::{Served, Shared, lock};
 pub use super::listener::keeper::{Keeper, keep};
 use super::{
-    Backend, Collector, Detail, Error, Notice, Promise, Scope as Recorded, Stop, Target,
+    Backend, Collector, Detail, Error, Interest, Notice, Promise, Scope as Recorded, Stop, Target,
     Unavailable, WorkloadId,
 };
 use crate::sys::notify::{self, Slots};
@@ -52,6 +52,8 @@ pub struct Agent {
     pub socket: PathBuf,
     /// Answers after the agent has ended.
     pub keeper: Option<Keeper>,
+    /// The calls of the workloads, not of the runtimes, whose arguments are wanted. Call sites are not found.
+    pub interest: Interest,
 }
 
 const OTHERS: Unavailable = Unavailable::Target(
@@ -89,6 +91,7 @@ impl Backend for Agent {
             connections: HashMap::default(),
             next: FIRST_CONNECTION,
             keeper: self.keeper.as_ref(),
+            interest: &self.interest,
             keeper_failed: false,
             shared: &shared,
             stop,
@@ -160,6 +163,7 @@ struct Listening<'a> {
     connections: HashMap<u64, Connection, FxBuildHasher>,
     next: u64,
     keeper: Option<&'a Keeper>,
+    interest: &'a Interest,
     keeper_failed: bool,
     shared: &'a Shared<'a>,
     stop: &'a Stop,
@@ -271,7 +275,7 @@ impl<'a> Listening<'a> {
             Notice::Choice(format!("container {id_of} begins"))
         });
         notify::wake_synchronously(hand_over.listener.as_fd());
-        let (container, workload) = Container::new(&hand_over);
+        let (container, workload) = Container::new(&hand_over, self.interest.clone());
         let (shared, stop, id) = (self.shared, self.stop, WorkloadId(id));
         let thread = thread::Builder::new().name("container".to_owned());
         thread.spawn_scoped(scope, move || {

@@ -20,9 +20,10 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::cgroups::CgroupKey;
 use crate::backend::proc::{self, Status};
-use crate::backend::{Unavailable, chain};
+use crate::backend::{Interest, Unavailable, chain};
 use crate::event::{Event, Sink, Task};
 use crate::panic;
+use crate::syscall::arguments::{self, Argument};
 use crate::syscall::{Arch, Operation, Syscall};
 
 /// The programs as clang made them of `record.bpf.c`.
@@ -30,6 +31,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/re
 
 /// `struct call`: the image, the ABI, the number.
 type Call = [u32; 3];
+/// `struct call_with_arguments`: a [`Call`], padding, and the arguments, each in two halves.
+type CallWithArguments = [u32; 4 + 2 * ARGUMENTS];
+/// The maximum number of arguments of a call that carry a choice.
+const ARGUMENTS: usize = 3;
 /// `struct count`: the calls, and the time of the first in nanoseconds since boot.
 type Count = [u64; 2];
 /// `struct image_path`: the length, two flags, the names.
@@ -91,11 +96,12 @@ fn places(text: &str) -> ([u64; 256], u64) {
 pub(super) struct Kernel {
     ebpf: Ebpf,
     counts: PerCpuHashMap<MapData, Call, Count>,
+    values: PerCpuHashMap<MapData, CallWithArguments, Count>,
     totals: Array<MapData, [u64; 5]>,
     paths: BpfHashMap<MapData, u32, ImagePath>,
     ended: RingBuf<MapData>,
     /// What was delivered.
-    delivered: HashMap<Call, u64>,
+    delivered: HashMap<(Call, Option<[u64; ARGUMENTS]>), u64>,
     runtimes: BpfHashMap<MapData, u32, u8>,
     /// Whether programs that entered the scope are recorded unless they are container runtimes. They are known at the end.
     takes_entering: bool,
@@ -111,7 +117,7 @@ const OVERWRITTEN: usize = 3;
 
 impl Kernel {
     /// Loads the programs, attaches them, and takes the tasks of the scope into it.
-    pub(super) fn load(begin: &Begin) -> Result<Kernel, Unavailable> {
+    pub(super) fn load(begin: &Begin, interest: &Interest) -> Result<Kernel, Unavailable> {
         let (root, inside) = match begin {
             Begin::Waiting(task) | Begin::Running(task) => {
                 (task.0.cast_unsigned(), &Inside::default())
@@ -127,11 +133,17 @@ impl Kernel {
         let enters = u8::from(inside.enters);
         let leaves = u8::from(inside.leaves);
         let recorder = std::process::id();
+        let watched = watched(interest);
         // The loader parses the kernel's types for itself, too.
         let (btf, ebpf) = std::thread::scope(|scope| {
             let btf = scope.spawn(Btf::from_sys_fs);
-            let ebpf = EbpfLoader::new()
+            let mut loader = EbpfLoader::new();
+            if !interest.has_arguments() {
+                loader.map_max_entries("values", 1);
+            }
+            let ebpf = loader
                 .allow_unsupported_maps()
+                .override_global("watched", &watched[..], true)
                 .override_global("root", &root, true)
                 .override_global("root_is_waiting", &is_waiting, true)
                 .override_global("recorder", &recorder, true)
@@ -192,6 +204,7 @@ impl Kernel {
 
         Ok(Kernel {
             counts: PerCpuHashMap::try_from(take(&mut ebpf, "counts")?).map_err(of_map)?,
+            values: PerCpuHashMap::try_from(take(&mut ebpf, "values")?).map_err(of_map)?,
             totals: Array::try_from(take(&mut ebpf, ".bss")?).map_err(of_map)?,
             paths: BpfHashMap::try_from(take(&mut ebpf, "paths")?).map_err(of_map)?,
             ended: RingBuf::try_from(take(&mut ebpf, "ended")?).map_err(of_map)?,
@@ -213,10 +226,19 @@ impl Kernel {
     /// Delivers what was counted since the last time.
     pub(super) fn read(&mut self, sink: &mut dyn Sink) -> Result<(), Unavailable> {
         let boot = boot_time();
-        for entry in &self.counts {
-            let (call, per_cpu) = entry.map_err(of_map)?;
+        let counts =
+            (self.counts.iter()).map(|entry| entry.map(|(call, count)| (call, None, count)));
+        let values = self.values.iter().map(|entry| {
+            let ([image, abi, nr, _, args @ ..], count) = entry?;
+            let args = std::array::from_fn(|place| {
+                u64::from(args[2 * place]) | u64::from(args[2 * place + 1]) << 32
+            });
+            Ok(([image, abi, nr], Some(args), count))
+        });
+        for entry in counts.chain(values) {
+            let (call, args, per_cpu) = entry.map_err(of_map)?;
             let calls: u64 = per_cpu.iter().map(|[calls, _]| calls).sum();
-            let known = self.delivered.entry(call).or_default();
+            let known = self.delivered.entry((call, args)).or_default();
             let count = calls.saturating_sub(*known);
             let [image, abi, nr] = call;
             let is_too_early = abi & ENTERING != 0
@@ -249,6 +271,7 @@ impl Kernel {
                 executable,
                 count,
                 first: first.map(|first| boot + Duration::from_nanos(first)),
+                args: args.map(|args| in_registers(syscall, args)),
             });
         }
         Ok(())
@@ -326,6 +349,50 @@ impl AsFd for Kernel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ended.as_fd()
     }
+}
+
+/// The arguments of a call that carry a choice, with their registers.
+fn arguments_of(syscall: Syscall) -> Vec<(u8, &'static Argument, bool)> {
+    let name = syscall.name().unwrap_or_default();
+    let call = arguments::Call::named(&name);
+    let of = |call: &'static arguments::Call| {
+        let registers = call.registers(&name, syscall.arch);
+        registers.map(|(register, argument)| (register, argument, call.is_in_memory()))
+    };
+    call.into_iter().flat_map(of).collect()
+}
+
+/// The table `watched`: for each call whose arguments are wanted, a byte per argument.
+fn watched(interest: &Interest) -> Vec<u32> {
+    const NUMBERS: usize = 1024;
+    const WIDE: u32 = 8;
+    const IN_MEMORY: u32 = 16;
+    let mut watched = vec![0; 4 * NUMBERS];
+    for syscall in interest.arguments() {
+        let table = match syscall.arch {
+            Arch::X32 => 2,
+            arch => usize::from(arch == ARCHES[1]),
+        };
+        let nr = usize::try_from(syscall.nr).ok().filter(|&nr| nr < NUMBERS);
+        let Some(nr) = nr else { continue };
+        let each = arguments_of(syscall).into_iter().zip(0_u32..);
+        for ((register, argument, is_in_memory), place) in each {
+            let wide = if argument.width == 64 { WIDE } else { 0 };
+            let in_memory = if is_in_memory { IN_MEMORY } else { 0 };
+            let byte = u32::from(register + 1) | wide | in_memory;
+            watched[table * NUMBERS + nr] |= byte << (8 * place);
+        }
+    }
+    watched
+}
+
+/// The six registers: those of arguments that carry no choice are 0.
+fn in_registers(syscall: Syscall, values: [u64; ARGUMENTS]) -> [u64; 6] {
+    let mut registers = [0; 6];
+    for ((register, ..), value) in arguments_of(syscall).into_iter().zip(values) {
+        registers[usize::from(register)] = value;
+    }
+    registers
 }
 
 /// The inode number of a namespace of a process.
@@ -441,5 +508,21 @@ fn of_loading(error: EbpfError) -> Unavailable {
              and a seccomp filter or lockdown can forbid bpf(2)",
             chain(&error)
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_watched_call_has_a_place_in_the_table() {
+        let interest = Interest::in_arguments(true);
+        let watched = watched(&interest);
+        let in_table = watched.iter().filter(|&&arguments| arguments != 0);
+        assert_eq!(in_table.count(), interest.arguments().count());
+        for syscall in interest.arguments() {
+            assert!(arguments_of(syscall).len() <= ARGUMENTS, "{syscall}");
+        }
     }
 }

@@ -18,10 +18,12 @@ pub use missing::remove_cgroups;
 
 /// Records by counting in the kernel. A scope ends with its last task, or by the [`Stop`](super::Stop).
 /// [`Scope::Everything`](super::Scope) has one run per executable, and the recorder itself is left out.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ebpf {
     /// When the recording of a scope ends at the latest.
     pub duration: Option<std::time::Duration>,
+    /// The calls whose arguments are wanted. Call sites are not found.
+    pub interest: super::Interest,
 }
 
 /// What recordings and the command line call it.

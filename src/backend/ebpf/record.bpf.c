@@ -194,6 +194,15 @@ struct call {
     u32 nr;
 };
 
+#define ARGUMENTS 3
+
+// A call with the arguments that are watched.
+struct call_with_arguments {
+    struct call call;
+    u32 unused;
+    u64 args[ARGUMENTS];
+};
+
 struct count {
     u64 calls;
     // bpf_ktime_get_boot_ns() at the first.
@@ -236,7 +245,7 @@ struct member {
     u32 entered_as;
     // How it waits to execute the program.
     u32 waits;
-    // Its latest call while it waits.
+    // Its latest execve(2) while it waits.
     u32 abi;
     u32 nr;
     // That call has been made, and is not counted. A filter was loaded.
@@ -291,6 +300,20 @@ volatile const u8 tasks_leave = 0;
 // The recorder itself, which is no part of any cgroup's recording.
 volatile const u32 recorder = 0;
 
+// Which arguments of a call are recorded: a byte for each, from the lowest. 0: no more.
+enum {
+    // The register, from 1.
+    REGISTER = 7,
+    // The kernel looks at 64 bits of it.
+    WIDE = 8,
+    // It is the first word of the structure to which the register points.
+    IN_MEMORY = 16,
+};
+
+#define NUMBERS 1024
+// A table of numbers for each ABI: native, compat, x32.
+volatile const u32 watched[4 * NUMBERS] = {};
+
 struct {
     __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -305,6 +328,15 @@ struct {
     __type(key, struct call);
     __type(value, struct count);
 } counts SEC(".maps");
+
+// Calls with watched arguments, which are not in `counts` then. If it is full, they are there, and have no arguments.
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 16);
+    __type(key, struct call_with_arguments);
+    __type(value, struct count);
+} values SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -356,23 +388,29 @@ struct {
     __uint(max_entries, 4096);
 } ended SEC(".maps");
 
-static __always_inline void count(u32 image, u32 abi, u32 nr)
+// Adds a call to a map of counts. Returns whether there was room.
+static __always_inline int add(void *map, void *call)
 {
-    struct call call = {.image = image, .abi = abi, .nr = nr};
-    struct count *known = bpf_map_lookup_elem(&counts, &call);
+    struct count *known = bpf_map_lookup_elem(map, call);
     if (!known) {
         struct count first = {.calls = 1, .first = bpf_ktime_get_boot_ns()};
-        if (bpf_map_update_elem(&counts, &call, &first, BPF_NOEXIST) == 0)
-            return;
-        known = bpf_map_lookup_elem(&counts, &call);
-        if (!known) {
-            __sync_fetch_and_add(&totals.lost_calls, 1);
-            return;
-        }
+        if (bpf_map_update_elem(map, call, &first, BPF_NOEXIST) == 0)
+            return 1;
+        known = bpf_map_lookup_elem(map, call);
+        if (!known)
+            return 0;
     }
     if (known->calls == 0)
         known->first = bpf_ktime_get_boot_ns();
     known->calls++;
+    return 1;
+}
+
+static __always_inline void count(u32 image, u32 abi, u32 nr)
+{
+    struct call call = {.image = image, .abi = abi, .nr = nr};
+    if (!add(&counts, &call))
+        __sync_fetch_and_add(&totals.lost_calls, 1);
 }
 
 static __always_inline u32 abi_of(struct task_struct *task)
@@ -398,28 +436,94 @@ static __always_inline int is_exec(u32 abi, u32 nr)
 #endif
 }
 
-// Counts the latest call of a task that enters the scope: it did not execute the container's program.
+static __always_inline u32 watched_of(u32 abi, u32 nr)
+{
+    u32 table = abi & ABI_COMPAT;
+#if defined(__TARGET_ARCH_x86)
+    const u32 X32 = 1 << 30;
+    if (!table && nr & X32) {
+        table = 2;
+        nr &= ~X32;
+    }
+#endif
+    return nr < NUMBERS ? watched[(table * NUMBERS + nr) & (4 * NUMBERS - 1)] : 0;
+}
+
+#if defined(__TARGET_ARCH_x86)
+// The places of rdi, rsi, rdx, r10, r8 and r9, and of ebx, ecx, edx, esi, edi and ebp, as in ptrace(2).
+const u8 native_registers[8] = {14, 13, 12, 7, 9, 8};
+const u8 compat_registers[8] = {5, 11, 12, 13, 14, 4};
+#endif
+
+// An argument of the call that a task is in, also when the call has returned.
+static __always_inline u64 argument_of(struct task_struct *task, u32 abi, u32 argument)
+{
+    void *regs = (void *)bpf_task_pt_regs(task);
+    u64 value = 0;
+#if defined(__TARGET_ARCH_x86)
+    u32 place = abi & ABI_COMPAT ? compat_registers[argument & 7] : native_registers[argument & 7];
+#elif defined(__TARGET_ARCH_arm64)
+    // orig_x0, since x0 has the result.
+    u32 place = argument ? argument & 7 : 34;
+#endif
+    bpf_probe_read_kernel(&value, sizeof(value), regs + place * 8);
+    return value;
+}
+
+// Counts the call that a task is in, with its watched arguments.
+static __always_inline void count_made(struct task_struct *task, u32 image, u32 abi, u32 nr)
+{
+    u32 watch = abi & RUNTIME ? 0 : watched_of(abi, nr);
+    if (!watch) {
+        count(image, abi, nr);
+        return;
+    }
+    struct call_with_arguments made = {.call = {.image = image, .abi = abi, .nr = nr}};
+    int is_read = 1;
+    for (int i = 0; i < ARGUMENTS; i++, watch >>= 8) {
+        if (!(watch & REGISTER))
+            break;
+        u64 value = argument_of(task, abi, (watch & REGISTER) - 1);
+        if (abi & ABI_COMPAT)
+            value = (u32)value;
+        if (watch & IN_MEMORY && bpf_probe_read_user(&value, sizeof(value), (void *)value))
+            is_read = 0;
+        made.args[i] = watch & WIDE ? value : (u32)value;
+    }
+    if (!is_read || !add(&values, &made))
+        count(image, abi, nr);
+}
+
+// Who makes the calls of a task that enters the scope.
+static __always_inline u32 who_enters(struct member *member)
+{
+    return member->is_filtered ? RUNTIME : ENTERING;
+}
+
+// Counts the latest execve(2) of a task that enters the scope: it did not execute the container's program.
 static __always_inline void count_pending(struct member *member)
 {
     if (member->waits == TO_ENTER && member->is_pending)
-        count(member->image, member->abi | (member->is_filtered ? RUNTIME : ENTERING), member->nr);
+        count(member->image, member->abi | who_enters(member), member->nr);
     member->is_pending = 0;
 }
 
 static __always_inline void entered(struct task_struct *task, struct member *member, u32 nr)
 {
     u32 abi = abi_of(task);
-    if (member->waits) {
-        count_pending(member);
+    if (!member->waits) {
+        count_made(task, member->image, abi, nr);
+        return;
+    }
+    count_pending(member);
+    member->is_filtered = task->seccomp.mode != 0;
+    if (is_exec(abi, nr)) {
         member->abi = abi;
         member->nr = nr;
         member->is_pending = 1;
-        member->is_filtered = task->seccomp.mode != 0;
-        if (!is_exec(abi, nr))
-            count_pending(member);
-        return;
+    } else if (member->waits == TO_ENTER) {
+        count_made(task, member->image, abi | who_enters(member), nr);
     }
-    count(member->image, abi, nr);
 }
 
 // The number of the call that a task is in; negative outside of calls.

@@ -49,7 +49,8 @@ impl Backend for Ebpf {
     ) -> Result<(), Error> {
         if let Target::Command(command) = target {
             let launched = launch(command, None)?;
-            let kernel = Begin::of(target, launched.task()).and_then(|begin| Kernel::load(&begin));
+            let kernel = Begin::of(target, launched.task())
+                .and_then(|begin| Kernel::load(&begin, &self.interest));
             return match kernel {
                 Ok(kernel) => record_command(command, launched, kernel, target, collector, stop),
                 Err(why) => {
@@ -58,7 +59,8 @@ impl Backend for Ebpf {
                 }
             };
         }
-        let kernel = Begin::of(target, proc::myself()).and_then(|begin| Kernel::load(&begin));
+        let kernel = Begin::of(target, proc::myself())
+            .and_then(|begin| Kernel::load(&begin, &self.interest));
         let mut kernel = kernel.map_err(unavailable)?;
         let living = kernel.living().map_err(unavailable)?;
         if let (&Target::Process(process), 0) = (target, living) {

@@ -135,6 +135,13 @@ pub(in crate::backend) struct Callers {
 }
 
 impl Callers {
+    pub(in crate::backend) fn new(interest: Interest) -> Callers {
+        Callers {
+            interest,
+            ..Callers::default()
+        }
+    }
+
     /// With the task that executes a command. `privileges_lost`: set-user-ID programs don't get their privileges.
     pub(in crate::backend) fn of_command(
         task: Task,
@@ -143,8 +150,7 @@ impl Callers {
     ) -> Callers {
         let mut callers = Callers {
             privileges_lost,
-            interest,
-            ..Callers::default()
+            ..Callers::new(interest)
         };
         callers.expect(task);
         callers

@@ -15,8 +15,8 @@ use sc_record::format::{self, Format};
 use sc_record::profile::Profile;
 use sc_record::recording::{Recording, Run};
 use sc_record::trial::{
-    ComparedStreams, Limits, SyscallNames, Trial, TrialEnd, TrialResult, UsualStderr, difference,
-    last_line,
+    CallNames, ComparedStreams, Limits, Trial, TrialEnd, TrialResult, UsualStderr, difference,
+    last_line, made_calls,
 };
 use tempfile::TempDir;
 
@@ -43,8 +43,8 @@ pub(super) struct Baseline {
     pub(super) tried: TrialResult,
     /// The limits of a run.
     limits: Limits,
-    /// The names of its calls.
-    pub(super) called: SyscallNames,
+    /// Those of the profile's calls that it made.
+    pub(super) made: CallNames,
     /// Why calls may be missing.
     pub(super) incomplete: BTreeSet<String>,
 }
@@ -114,7 +114,7 @@ impl<'a> Bench<'a> {
         Ok(Baseline {
             tried: native,
             limits,
-            called: called(&run),
+            made: made(profile, &run),
             incomplete: run.incomplete_because,
         })
     }
@@ -244,7 +244,7 @@ impl<'a> Bench<'a> {
 
 /// A recorded trial.
 fn recorder(recording: &Path, trial: &Trial) -> Trial {
-    let options = "sc-record -q --no-filter --until exit --progress never -o none -r";
+    let options = "sc-record -q --args=exact --no-filter --until exit --progress never -o none -r";
     let mut argv: Vec<OsString> = options.split(' ').map(Into::into).collect();
     argv.push(recording.into());
     argv.extend(["--".into(), trial.path.clone().into_os_string()]);
@@ -269,17 +269,11 @@ fn load(recording: &Path) -> anyhow::Result<Run> {
 }
 
 /// The calls of the workload, without those that only this program made to load the filter.
-fn called(run: &Run) -> SyscallNames {
+fn made(profile: &Profile, run: &Run) -> CallNames {
     let myself = std::fs::read_link(MYSELF).unwrap_or_default();
     let myself = match myself.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
         Some(kept) => PathBuf::from(OsString::from_vec(kept.to_owned())),
         None => myself,
     };
-    let calls = run.syscalls.iter().filter(|(syscall, tally)| {
-        let is_start = syscall.name().as_deref() == Some("execve");
-        is_start || tally.executables.iter().any(|by| *by != myself)
-    });
-    calls
-        .filter_map(|(syscall, _)| Some(syscall.name()?.into_owned()))
-        .collect()
+    made_calls(profile, run, &|by| by.iter().any(|by| *by != myself))
 }

@@ -4,6 +4,7 @@ mod bench;
 mod report;
 mod state;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,8 +15,8 @@ use sc_record::backend::signals;
 use sc_record::format::{self, Format};
 use sc_record::profile::{Policy, Profile};
 use sc_record::trial::{
-    Candidates, Questions, SearchResult, SyscallNames, allowed_names, find_dispensable,
-    without_names,
+    CallNames, Candidates, Questions, SearchResult, allowed_calls, find_dispensable, name_of,
+    without_calls,
 };
 
 use self::bench::{Baseline, Bench};
@@ -44,8 +45,9 @@ pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
         "{}: --update would lose the conditions of its rules: use --write FILE, which writes OCI, resolved for this machine",
         args.enforce.profile.display()
     );
-    let named = allowed_names(&given.profile);
-    if let Some(unknown) = args.only.iter().find(|name| !named.contains(*name)) {
+    let allowed = allowed_calls(&given.profile);
+    let named: BTreeSet<&str> = allowed.iter().map(|call| name_of(call)).collect();
+    if let Some(unknown) = args.only.iter().find(|name| !named.contains(&***name)) {
         anyhow::bail!(
             "--only {unknown}: {} does not allow it",
             args.enforce.profile.display()
@@ -96,7 +98,7 @@ fn search(
     let found = find_dispensable(&plan.candidates, usize::from(args.jobs), &mut |questions| {
         experiment.ask(&questions)
     })?;
-    let removable: SyscallNames = (found.denied.iter())
+    let removable: CallNames = (found.denied.iter())
         .filter(|name| plan.kept_because(name).is_none())
         .cloned()
         .collect();
@@ -127,7 +129,7 @@ fn search(
         (None, update) => update.then_some(&args.enforce.profile),
     };
     if let Some(target) = target {
-        let smaller = without_names(&given.profile, &removable);
+        let smaller = without_calls(&given.profile, &removable);
         let format = match given.format {
             // The conditions have been resolved.
             Format::Docker | Format::Podman => Format::Oci,
@@ -147,7 +149,7 @@ fn search(
 struct TestPlan {
     candidates: Candidates,
     /// Unused, and not tested.
-    unused: SyscallNames,
+    unused: CallNames,
     /// Some calls are kept even if they are dispensable.
     policy: Policy,
 }
@@ -158,12 +160,14 @@ impl TestPlan {
             extent: args.policy.into(),
             ..Policy::default()
         };
-        let asked = |name: &String| args.only.is_empty() || args.only.contains(name);
-        let (used, unused): (SyscallNames, SyscallNames) = (allowed_names(profile).into_iter())
+        let asked = |call: &String| {
+            args.only.is_empty() || args.only.iter().any(|name| name == name_of(call))
+        };
+        let (used, unused): (CallNames, CallNames) = (allowed_calls(profile).into_iter())
             .filter(asked)
-            .partition(|name| baseline.called.contains(name));
-        let (kept, unused): (SyscallNames, SyscallNames) =
-            (unused.into_iter()).partition(|name| policy.always(name).is_some());
+            .partition(|call| baseline.made.contains(call));
+        let (kept, unused): (CallNames, CallNames) =
+            (unused.into_iter()).partition(|call| policy.always(name_of(call)).is_some());
         TestPlan {
             candidates: Candidates { unused, used },
             unused: kept,
@@ -172,8 +176,8 @@ impl TestPlan {
     }
 
     /// Why a dispensable call stays in the profile.
-    fn kept_because(&self, name: &str) -> Option<&'static str> {
-        self.policy.always(name)
+    fn kept_because(&self, call: &str) -> Option<&'static str> {
+        self.policy.always(name_of(call))
     }
 
     fn calls(&self, found: &SearchResult, state: &SavedResults) -> Vec<CallReport> {
@@ -234,7 +238,7 @@ impl Experiment<'_> {
         })
     }
 
-    fn is_same(&self, denied: &SyscallNames) -> anyhow::Result<bool> {
+    fn is_same(&self, denied: &CallNames) -> anyhow::Result<bool> {
         let known = self.locked(|state| state.known(denied));
         let same = if let Some(same) = known {
             same
@@ -255,13 +259,13 @@ impl Experiment<'_> {
         Ok(same)
     }
 
-    fn difference(&self, denied: &SyscallNames) -> anyhow::Result<Option<String>> {
+    fn difference(&self, denied: &CallNames) -> anyhow::Result<Option<String>> {
         self.bench
-            .difference(self.baseline, &without_names(self.profile, denied))
+            .difference(self.baseline, &without_calls(self.profile, denied))
     }
 
     /// Tests a set again. Returns how the outcome differed, if it did.
-    fn confirm(&self, denied: &SyscallNames, times: usize) -> anyhow::Result<Option<String>> {
+    fn confirm(&self, denied: &CallNames, times: usize) -> anyhow::Result<Option<String>> {
         if denied.is_empty() {
             return Ok(None);
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use sc_record::atomic_file::write_atomically;
 use sc_record::input::{FileKind, read_file};
-use sc_record::trial::SyscallNames;
+use sc_record::trial::CallNames;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ struct SavedFile {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedResult {
-    denied: SyscallNames,
+    denied: CallNames,
     /// How the outcome differed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     differs: Option<String>,
@@ -40,10 +40,10 @@ struct SavedResult {
 pub(super) struct SavedResults {
     path: PathBuf,
     of: String,
-    trials: BTreeMap<SyscallNames, Option<String>>,
+    trials: BTreeMap<CallNames, Option<String>>,
     /// How the outcome differed when a call was denied in addition to the dispensable ones.
     needed: BTreeMap<String, String>,
-    accepted: SyscallNames,
+    accepted: CallNames,
     resumed: usize,
     runs: usize,
 }
@@ -60,7 +60,7 @@ impl SavedResults {
             path,
             trials: BTreeMap::new(),
             needed: BTreeMap::new(),
-            accepted: SyscallNames::new(),
+            accepted: CallNames::new(),
             resumed: 0,
             runs: 0,
         };
@@ -99,7 +99,7 @@ impl SavedResults {
     }
 
     /// Whether the outcome is the same with these calls denied, if tested before.
-    pub(super) fn known(&mut self, denied: &SyscallNames) -> Option<bool> {
+    pub(super) fn known(&mut self, denied: &CallNames) -> Option<bool> {
         let differs = self.trials.get(denied)?.clone();
         let same = differs.is_none();
         self.note(denied, differs);
@@ -109,7 +109,7 @@ impl SavedResults {
     /// Saves a result.
     pub(super) fn learn(
         &mut self,
-        denied: &SyscallNames,
+        denied: &CallNames,
         differs: Option<String>,
     ) -> anyhow::Result<()> {
         self.runs += 1;
@@ -130,7 +130,7 @@ impl SavedResults {
         Ok(write_atomically(&self.path, text.as_bytes())?)
     }
 
-    fn note(&mut self, denied: &SyscallNames, differs: Option<String>) {
+    fn note(&mut self, denied: &CallNames, differs: Option<String>) {
         let Some(differs) = differs else {
             if denied.len() > self.accepted.len() {
                 self.accepted.clone_from(denied);

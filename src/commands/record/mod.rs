@@ -230,12 +230,10 @@ fn backends(
             "log mode can't record arguments: the kernel's records have none; use --backend ptrace"
         );
         let interest = Interest::in_arguments(args.all_args);
-        let mut all = observation::backends(&args.observe, target, None, known, Some(&interest));
-        all.retain(|backend| matches!(backend.name(), "ptrace" | "notify"));
-        anyhow::ensure!(
-            !all.is_empty() && args.follow.container.is_none(),
-            "the ebpf backend doesn't record arguments; use --backend ptrace"
-        );
+        let duration = args.follow.duration;
+        let mut all =
+            observation::backends(&args.observe, target, duration, known, Some(&interest));
+        all.retain(|backend| backend.name() != "log");
         return Ok(all);
     }
     if follows {

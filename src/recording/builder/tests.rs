@@ -306,6 +306,7 @@ fn aggregated_counts_have_neither_tasks_nor_order() {
         executable: executable.map(|path| Path::new(path).into()),
         count,
         first,
+        args: None,
     };
     let start = SystemTime::now();
     let after = |ms| Some(start + Duration::from_millis(ms));
@@ -346,6 +347,7 @@ fn aggregated_counts_beside_tasks_keep_them() {
             executable: None,
             count: 2,
             first: None,
+            args: None,
         },
     ];
     let run = build(events);

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Context, Found, Version};
 use crate::profile::{ArgCmp, Op, Place, Rule};
-use crate::syscall::Arch;
+use crate::syscall::multiplexed::multiplexer_of;
+use crate::syscall::{Arch, Syscall};
 
 /// Every comparison with its place and its rule.
 fn args<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a ArgCmp, &'a Rule)> {
@@ -232,4 +233,38 @@ pub(super) fn never_holds(context: &Context<'_>) -> Vec<Found> {
             _ => Found::at(place, format!("{arg} never holds")),
         })
         .collect()
+}
+
+pub(super) fn rule_passed_by(context: &Context<'_>) -> Vec<Found> {
+    let arches = context.arches();
+    // A rule that answers like the default action is skipped.
+    let is_refused = |multiplexer: &str| {
+        context.profile.rules().iter().any(|rule| {
+            !rule.action().executes()
+                && rule.action() != context.profile.default_action()
+                && rule.args().is_empty()
+                && rule.names().iter().any(|name| name == multiplexer)
+        })
+    };
+    let mut found = Vec::new();
+    for (index, rule) in context.profile.rules().iter().enumerate() {
+        if rule.args().is_empty() || !rule.action().executes() {
+            continue;
+        }
+        for name in rule.names() {
+            let Some(multiplexer) = multiplexer_of(name) else {
+                continue;
+            };
+            let mut passing = arches
+                .iter()
+                .filter(|&&arch| Syscall::from_name(arch, multiplexer).is_some());
+            if let (Some(arch), false) = (passing.next(), is_refused(multiplexer)) {
+                found.push(Found::at(
+                    Place::Rule(index),
+                    format!("on {arch}, {multiplexer} makes {name} with any arguments"),
+                ));
+            }
+        }
+    }
+    found
 }

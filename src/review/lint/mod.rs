@@ -252,6 +252,9 @@ rules! {
     "SCR026" "never-holds" Warning arguments::never_holds,
         "The comparison is never true: the rule has no effect.",
         "Correct the values: for SCMP_CMP_MASKED_EQ, `value` is the mask and `valueTwo` is what the masked bits must equal.";
+    "SCR027" "rule-passed-by" Warning arguments::rule_passed_by,
+        "The rule compares arguments of a call that 32-bit programs can also make through socketcall or ipc, with any arguments: libseccomp allows that with the call.",
+        "Answer ENOSYS to socketcall and ipc, as `sc-record generate --args` does unless they were recorded (--refuse-multiplexers: always), or leave the 32-bit ABI out.";
     "SCR030" "allows-by-default" Warning whole::allows_by_default,
         "The default action allows calls: what the profile forgets is allowed, and so is every call of newer kernels.",
         "Deny by default and list what is needed: `sc-record -- CMD` records it.";

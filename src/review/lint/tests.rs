@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
-use crate::profile::{Action, Flag, Listener, Rule};
+use crate::profile::{Action, ErrnoRet, Flag, Listener, Rule};
 use crate::recording::RunBuilder;
 
 /// A profile under which nothing is found, for any target.
@@ -173,6 +173,10 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
         masked("arg1 & 0x1 == 0x3"),
         masked("arg1 & 0x3 == 0x1"),
     );
+    let inet = || rule("socket", Action::Allow, "arg0 & 0xffffffff == 2");
+    let on_both = |rules: &[Rule]| on(case(with(rules)), &[Arch::X86_64, Arch::X86]);
+    let refused = rule("socketcall", Action::Errno(ErrnoRet::EPERM), "");
+    add("SCR027", on_both(&[inet()]), on_both(&[inet(), refused]));
     add("SCR030", default(Action::Allow), default(Action::Log));
     add(
         "SCR031",
