@@ -149,7 +149,7 @@ fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
     }
     profile::without_arguments(
         args.keep.profile,
-        "the ebpf backend doesn't record arguments",
+        "the runs under the profile are judged by the names of calls",
     )?;
     let mut keep = Keep::new(&args.keep, default_name(args)?)?;
     keep.prepare()?;
