@@ -17,6 +17,10 @@ test: ## all tests, with real programs
 	@.ci/deps build test
 	$(CARGO) test --locked --no-fail-fast
 
+test-engines: ## every program of the tests in every container engine; writes the table in docs/containers.md; takes minutes, as root
+	@.ci/deps build test
+	SC_RECORD_TEST_ENGINES=all INSTA_UPDATE=always $(CARGO) test --locked --test integration -- engines::programs --nocapture
+
 check: check-arm64 ## format, lints, documentation, dependencies, shell scripts, and check-arm64
 	@.ci/deps build check
 	$(CARGO) fmt --check
@@ -71,4 +75,4 @@ install: ## install the program, its manual pages and completions to PREFIX (def
 		bin/sc-record completions fish >share/fish/vendor_completions.d/sc-record.fish && \
 		bin/sc-record manpages share/man/man1
 
-.PHONY: help demo test check check-arm64 advisories bench differential fuzz recordings static install
+.PHONY: help demo test test-engines check check-arm64 advisories bench differential fuzz recordings static install

@@ -67,7 +67,7 @@ impl Agent {
         profile
     }
 
-    fn file(&self, kind: &str, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, kind: &str, name: &str) -> PathBuf {
         self.directory.join(kind).join(format!("{name}.json"))
     }
 

@@ -163,7 +163,7 @@ fn source(name: &str) -> PathBuf {
 }
 
 /// Builds these programs of `real/programs`, and returns their directory.
-fn built(names: &[&str]) -> PathBuf {
+pub(crate) fn built(names: &[&str]) -> PathBuf {
     static BUILDS: Mutex<()> = Mutex::new(());
     let _one_at_a_time = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("real");

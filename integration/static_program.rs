@@ -12,7 +12,7 @@ use crate::support::process::{Ended, Room};
 use crate::support::recorder::PROGRAM;
 
 /// Builds it, without optimization.
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));

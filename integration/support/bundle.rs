@@ -60,11 +60,17 @@ impl<'a> Bundle<'a> {
 
     /// The command that runs a shell command in it, under a profile.
     pub(crate) fn command(&self, profile: &Path, line: &str) -> Command {
-        let profile: Value = serde_json::from_slice(&std::fs::read(profile).unwrap()).unwrap();
+        self.start(&self.config(Some(profile), line))
+    }
+
+    /// The configuration of a container that runs a shell command under a profile, if any.
+    pub(crate) fn config(&self, profile: Option<&Path>, line: &str) -> Value {
+        let profile: Option<Value> =
+            profile.map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap());
         // Without CAP_SYS_ADMIN, the kernel itself would refuse unshare(2).
         let capabilities = json!(["CAP_SYS_ADMIN"]);
         let namespaces = ["pid", "mount", "ipc", "uts", "network"];
-        let config = json!({
+        json!({
             "ociVersion": "1.0.2",
             "root": {"path": "rootfs"},
             "annotations": self.annotations,
@@ -87,7 +93,11 @@ impl<'a> Bundle<'a> {
                 "namespaces": namespaces.map(|kind| json!({"type": kind})),
                 "seccomp": profile,
             },
-        });
+        })
+    }
+
+    /// The command that runs a container of this configuration.
+    pub(crate) fn start(&self, config: &Value) -> Command {
         std::fs::write(self.directory.join("config.json"), config.to_string()).unwrap();
         let mut command = self.runtime();
         command

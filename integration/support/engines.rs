@@ -5,9 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use super::process::{Ended, Room, path, until};
+use super::recordings::repository;
 
 /// The image, and the shell command's applets in it.
 pub(crate) const IMAGE: &str = "sc-record-tests";
@@ -221,6 +222,33 @@ fn image_tree(tree: &Path) {
     for applet in APPLETS {
         symlink("busybox", tree.join("bin").join(applet)).unwrap();
     }
+}
+
+/// An image of programs of this machine, which `integration/images/tree.sh` collects when it is first needed.
+pub(crate) const PROGRAMS: &str = "sc-record-tests-programs";
+
+/// The file system of an image, outside of the engines.
+pub(crate) fn image_root(image: &str) -> PathBuf {
+    static PROGRAMS_MADE: Once = Once::new();
+    let directory = &Engines::get().directory;
+    if image == IMAGE {
+        return directory.join("tree");
+    }
+    let tree = directory.join("programs");
+    PROGRAMS_MADE.call_once(|| {
+        let room = Room::new();
+        let script = repository().join("integration/images/tree.sh");
+        let made = room.run(Command::new("sh").arg(script).arg(&tree));
+        assert_eq!(made.code(), 0, "{}", made.stderr);
+        for engine in [Engine::Docker, Engine::PodmanRunc] {
+            let mut import = engine.command("sh");
+            let line = "tar -C \"$1\" -c . | \"$2\" import - \"$3\"";
+            import.args(["-c", line, "sh"]).arg(&tree);
+            let made = room.run(import.args([engine.client(), PROGRAMS]));
+            assert_eq!(made.code(), 0, "{}", made.stderr);
+        }
+    });
+    tree
 }
 
 /// Waits until a container runs, and returns its id.

@@ -1,6 +1,7 @@
 //! Shared code of the tests: processes that can't outlive their test, the programs of `workloads/`, and the witnesses.
 
 pub(crate) mod bundle;
+pub(crate) mod container;
 pub(crate) mod containerd;
 pub(crate) mod engines;
 #[macro_use]

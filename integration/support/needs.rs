@@ -108,6 +108,15 @@ pub(crate) fn program(name: &str) -> Met {
     }
 }
 
+/// The server of `postgres`, which Debian keeps out of the PATH.
+pub(crate) fn postgres() -> Met {
+    if Path::new("/usr/lib/postgresql").is_dir() {
+        Ok(())
+    } else {
+        missing("no /usr/lib/postgresql".to_owned())
+    }
+}
+
 /// A directory for temporary files that isn't mounted nosuid.
 pub(crate) fn set_user_id() -> Met {
     let directory = std::env::temp_dir();

@@ -30,7 +30,7 @@ build() {
 [ $# -gt 0 ] || set -- go x86 int80 inject
 for program; do
     case $program in
-    go) build go go.go env CGO_ENABLED=0 GO111MODULE=off go build ;;
+    go | go_server) build "$program" "$program.go" env CGO_ENABLED=0 GO111MODULE=off go build ;;
     x86) build x86 x86.c gcc -m32 -O2 -Wall -Wextra -Werror -pthread ;;
     int80) build int80 int80.c gcc -O2 -Wall -Wextra -Werror ;;
     inject) build inject inject.c gcc -Os -Wall -Wextra -Werror -static -nostdlib -ffreestanding -fno-stack-protector ;;

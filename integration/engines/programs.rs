@@ -1,0 +1,315 @@
+//! Real programs in containers of each engine: the ways of recording them must agree, and the programs then work under their
+//! profiles, which refuse other calls.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::{ALONE, NAMES, allowed};
+use crate::containers::{Agent, field, names};
+use crate::static_program;
+use crate::support::container::{ALL, Container, Program, Start};
+use crate::support::engines::Engine;
+use crate::support::process::Room;
+use crate::support::recorder::{PROGRAM, Run};
+use crate::support::recordings::repository;
+
+type Names = BTreeSet<String>;
+
+/// What one way has recorded of a program, in all its runs.
+struct Way {
+    name: &'static str,
+    record: fn(&Room, Start, &Program) -> Recorded,
+    calls: Names,
+    not_observed: Names,
+    recordings: Vec<PathBuf>,
+}
+
+#[derive(Default)]
+struct Recorded {
+    calls: Names,
+    not_observed: Names,
+    recording: Option<PathBuf>,
+}
+
+/// `sc-record` is the first process of the container, and traces the program.
+fn inside(room: &Room, start: Start, program: &Program) -> Recorded {
+    let mut container = Container::new(room, start, program);
+    room.copy(static_program::program(), &container.work.join("sc-record"));
+    let wrapper = "/work/sc-record -q -r /work/inside.json -o none --";
+    container.wrapper = wrapper.split(' ').map(str::to_owned).collect();
+    container.run().unwrap();
+    let recording = container.work.join("inside.json");
+    let file: Value = serde_json::from_slice(&std::fs::read(&recording).unwrap()).unwrap();
+    let run = Run(file["runs"][0].clone());
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    Recorded {
+        calls: names(&run),
+        recording: Some(recording),
+        ..Recorded::default()
+    }
+}
+
+fn agent(room: &Room, start: Start, program: &Program) -> Recorded {
+    let agent = Agent::start(room);
+    let mut container = Container::new(room, start, program);
+    container.profile = Some(agent.profile(room, &["-n", "app", "--runtime", start.runtime()]));
+    container.run().unwrap();
+    let run = agent.runs("app", 1).remove(0);
+    let recording = agent.file("recordings", "app");
+    agent.interrupt(room);
+    Recorded {
+        calls: names(&run),
+        not_observed: field(&run, "not_observed"),
+        recording: Some(recording),
+    }
+}
+
+/// Its profile has the runtime's calls too.
+fn hook(room: &Room, start: Start, program: &Program) -> Recorded {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let config = Engine::hooks().join("sc-record.json");
+    let mut print = Command::new(PROGRAM);
+    print.args(["hook", "--print-config", "--policy", "exact", "-o"]);
+    assert_eq!(room.spawn(print.arg(&config)).wait(room).code(), 0);
+    let mut container = Container::new(room, start, program);
+    let profile = container.work.join("hook.json");
+    let annotation = format!(
+        "--annotation=io.containers.trace-syscall=of:{}",
+        profile.display()
+    );
+    container.options.push(annotation);
+    container.run().unwrap();
+    std::fs::remove_file(config).unwrap();
+    Recorded {
+        calls: allowed(&profile),
+        ..Recorded::default()
+    }
+}
+
+fn ways(start: Start) -> Vec<Way> {
+    let way = |name, record| Way {
+        name,
+        record,
+        calls: Names::new(),
+        not_observed: Names::new(),
+        recordings: Vec::new(),
+    };
+    let mut ways = vec![way("inside", inside)];
+    // Docker drops `listenerPath`.
+    if start != Start::By(Engine::Docker) {
+        ways.push(way("agent", agent));
+    }
+    if let Start::By(Engine::PodmanRunc | Engine::PodmanCrun) = start {
+        ways.push(way("hook", hook));
+    }
+    ways
+}
+
+impl Way {
+    fn record(&mut self, room: &Room, start: Start, program: &Program) {
+        let recorded = (self.record)(room, start, program);
+        self.calls.extend(recorded.calls);
+        self.not_observed.extend(recorded.not_observed);
+        self.recordings.extend(recorded.recording);
+    }
+
+    /// What it lacks of the program's calls.
+    fn lacks(&self, calls: &Names) -> Names {
+        // After a stop of the tracer, the kernel resumes a sleep with it.
+        let known =
+            |name: &&String| self.not_observed.contains(*name) || *name == "restart_syscall";
+        calls
+            .difference(&self.calls)
+            .filter(|name| !known(name))
+            .cloned()
+            .collect()
+    }
+}
+
+/// Records in each way until they agree: some calls of servers depend on timing.
+fn agree(room: &Room, start: Start, program: &Program, ways: &mut [Way]) {
+    const ROUNDS: usize = 8;
+    let mut lack: Vec<_> = ways
+        .iter()
+        .map(|way| (way.name, Names::from(["all".to_owned()])))
+        .collect();
+    for _ in 0..ROUNDS {
+        for (way, (_, lacks)) in ways.iter_mut().zip(&lack) {
+            if !lacks.is_empty() {
+                way.record(room, start, program);
+            }
+        }
+        let with_recordings = ways.iter().filter(|way| !way.recordings.is_empty());
+        let calls: Names = with_recordings.flat_map(|way| way.calls.clone()).collect();
+        lack = ways
+            .iter()
+            .map(|way| (way.name, way.lacks(&calls)))
+            .collect();
+        if lack.iter().all(|(_, lacks)| lacks.is_empty()) {
+            return;
+        }
+    }
+    panic!(
+        "{} in {start:?}: after {ROUNDS} rounds, these lack {lack:?}",
+        program.name
+    );
+}
+
+/// The profile of the recordings, with the calls of the container's runtime.
+fn generate(room: &Room, start: Start, no_new_privileges: bool, ways: &[Way]) -> PathBuf {
+    let profile = room.fresh("p");
+    let mut generate = Command::new(PROGRAM);
+    generate.args(["generate", "--runtime", start.runtime(), "-o"]);
+    generate.arg(&profile);
+    generate.args(no_new_privileges.then_some("--no-new-privs"));
+    generate.args(ways.iter().flat_map(|way| &way.recordings));
+    let ended = room.spawn(&mut generate).wait(room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    profile
+}
+
+/// Runs the program under its profile, and then a program whose calls the profile must refuse.
+fn enforce(
+    room: &Room,
+    start: Start,
+    program: &Program,
+    no_new_privileges: bool,
+    ways: &mut [Way],
+) {
+    let mut container = Container::new(room, start, program);
+    container.no_new_privileges = no_new_privileges;
+    let profile = generate(room, start, no_new_privileges, ways);
+    let permitted = allowed(&profile);
+    let refused = ways
+        .iter()
+        .flat_map(|way| &way.calls)
+        .find(|call| !permitted.contains(*call));
+    assert_eq!(refused, None, "{} in {start:?}", program.name);
+    container.profile = Some(profile);
+    let mut tries = 3;
+    while let Err(why) = container.run() {
+        tries -= 1;
+        assert!(tries > 0, "{} in {start:?}: {why}", program.name);
+        // No run has made a call that depends on timing.
+        ways[0].record(room, start, program);
+        container = Container::new(room, start, program);
+        container.no_new_privileges = no_new_privileges;
+        container.profile = Some(generate(room, start, no_new_privileges, ways));
+    }
+    let injected = container.inject();
+    let refused = ["mount", "unshare", "setns", "ptrace"].map(|name| format!("{name}: EPERM\n"));
+    assert_eq!(injected.stdout, refused.concat(), "{}", injected.stderr);
+}
+
+/// A cell of the table: the ways that agree.
+fn cell(start: Start, program: &Program, no_new_privileges: &[bool]) -> String {
+    let room = Room::new();
+    let mut ways = ways(start);
+    agree(&room, start, program, &mut ways);
+    for no_new_privileges in no_new_privileges {
+        enforce(&room, start, program, *no_new_privileges, &mut ways);
+    }
+    let names = ways.iter().map(|way| {
+        let mark = if way.not_observed.is_empty() {
+            ""
+        } else {
+            "\\*"
+        };
+        format!("{}{mark}", way.name)
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The lines around the table.
+const MARKS: [&str; 2] = [
+    "<!-- programs: written by a test -->\n",
+    "<!-- end of programs -->\n",
+];
+
+fn page() -> PathBuf {
+    repository().join("docs/containers.md")
+}
+
+/// The cells as the page has them.
+fn written() -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(page()).unwrap();
+    let (_, rest) = text.split_once(MARKS[0]).unwrap();
+    let (table, _) = rest.split_once(MARKS[1]).unwrap();
+    let cells = |line: &str| {
+        line.split('|')
+            .map(|cell| cell.trim().to_owned())
+            .skip(2)
+            .take(NAMES.len())
+            .collect()
+    };
+    table.lines().skip(2).map(cells).collect()
+}
+
+fn write(table: &[Vec<String>]) {
+    let text = std::fs::read_to_string(page()).unwrap();
+    let (before, rest) = text.split_once(MARKS[0]).unwrap();
+    let (_, after) = rest.split_once(MARKS[1]).unwrap();
+    let heads = NAMES.map(|(name, _)| name).join(" | ");
+    let rows = ALL
+        .iter()
+        .zip(table)
+        .map(|(program, cells)| format!("| {} | {} |\n", program.name, cells.join(" | ")));
+    let table = format!(
+        "| | {heads} |\n|{}\n{}",
+        " --- |".repeat(NAMES.len() + 1),
+        rows.collect::<String>()
+    );
+    std::fs::write(page(), [before, MARKS[0], &table, MARKS[1], after].concat()).unwrap();
+}
+
+/// Each program in one engine, and each engine with one program. `make test-engines` tries all pairs.
+#[apply(test)]
+#[needs(
+    ebpf(),
+    program("dockerd"),
+    program("podman"),
+    program("runc"),
+    program("crun"),
+    program("nginx"),
+    program("redis-benchmark"),
+    program("curl"),
+    program("go"),
+    postgres()
+)]
+fn programs_are_recorded_alike_in_all_ways_and_work_under_their_profiles() {
+    let has_all = std::env::var("SC_RECORD_TEST_ENGINES").is_ok_and(|which| which == "all");
+    let is_written = std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always");
+    let mut table = written();
+    table.resize(ALL.len(), vec![String::new(); NAMES.len()]);
+    // Diagonals, the first of which has each program and each engine.
+    for diagonal in 0..if has_all { NAMES.len() } else { 1 } {
+        for (row, program) in ALL.iter().enumerate() {
+            let column = (row + diagonal) % NAMES.len();
+            let (engine, start) = NAMES[column];
+            let begun = Instant::now();
+            let no_new_privileges = if has_all {
+                &[true, false][..]
+            } else {
+                &[row % 2 == 0]
+            };
+            let cell = cell(start, program, no_new_privileges);
+            let seconds = begun.elapsed().as_secs_f64();
+            eprintln!("{} in {engine}: {cell} ({seconds:.1} s)", program.name);
+            if has_all && is_written {
+                table[row][column] = cell;
+                write(&table);
+            } else {
+                assert_eq!(
+                    table[row][column], cell,
+                    "{} in {engine}: make test-engines",
+                    program.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Containers of real programs, started by each engine and runtime in the same way.
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::containers::WORK;
+use crate::real::built;
+
+use super::bundle::Bundle;
+use super::engines::{Engine, IMAGE, PROGRAMS, image_root};
+use super::process::{Ended, Room, Running, until};
+use super::recordings::repository;
+
+/// What starts a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    By(Engine),
+    Runtime(&'static str),
+}
+
+impl Start {
+    /// The low-level runtime.
+    pub(crate) fn runtime(self) -> &'static str {
+        match self {
+            Start::Runtime(runtime) => runtime,
+            Start::By(Engine::PodmanCrun) => "crun",
+            Start::By(Engine::Docker | Engine::PodmanRunc | Engine::Ctr) => "runc",
+        }
+    }
+}
+
+/// A program, and how it is used in a container. Its files are in `/work`, which is a directory of the host.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
+    image: &'static str,
+    pub(crate) command: &'static [&'static str],
+    user: u32,
+    /// A server is used through its socket, by `integration/images/NAME.sh` on the host, and then gets this signal.
+    server: Option<Server>,
+    /// The end of what the container prints, or the script that uses the server.
+    output: &'static str,
+    code: i32,
+}
+
+#[derive(Debug)]
+struct Server {
+    socket: &'static str,
+    end: Signal,
+}
+
+const NOBODY: u32 = 65534;
+
+/// The programs, in the order of the table.
+pub(crate) static ALL: [Program; 6] = [
+    Program {
+        name: "shell",
+        image: PROGRAMS,
+        command: &["sh", "/work/shell.sh"],
+        user: NOBODY,
+        server: None,
+        output: "61 checks, 0 failed\n",
+        code: 0,
+    },
+    Program {
+        name: "go",
+        image: PROGRAMS,
+        command: &["/work/go_server", "/work/s"],
+        user: 0,
+        server: Some(Server {
+            socket: "s",
+            end: Signal::SIGTERM,
+        }),
+        output: "4000000\n",
+        code: 0,
+    },
+    Program {
+        name: "redis",
+        image: PROGRAMS,
+        command: &[
+            "redis-server",
+            "--port",
+            "0",
+            "--unixsocket",
+            "/work/s",
+            "--dir",
+            "/work/data",
+            "--appendonly",
+            "yes",
+        ],
+        user: 0,
+        server: Some(Server {
+            socket: "s",
+            end: Signal::SIGTERM,
+        }),
+        output: "42\n",
+        code: 0,
+    },
+    Program {
+        name: "nginx",
+        image: PROGRAMS,
+        command: &["nginx", "-e", "stderr", "-c", "/work/nginx.conf"],
+        user: 0,
+        server: Some(Server {
+            socket: "s",
+            end: Signal::SIGQUIT,
+        }),
+        output: "200\n404\n",
+        code: 0,
+    },
+    Program {
+        name: "postgres",
+        image: PROGRAMS,
+        command: &["postgres", "-D", "/work/data"],
+        user: NOBODY,
+        server: Some(Server {
+            socket: ".s.PGSQL.5432",
+            end: Signal::SIGINT,
+        }),
+        output: "200\n",
+        code: 0,
+    },
+    Program {
+        name: "busybox",
+        image: IMAGE,
+        command: &["sh", "-c", WORK],
+        user: 0,
+        server: None,
+        output: "hello\na\n",
+        code: 7,
+    },
+];
+
+/// A container of a program, which is started in the foreground.
+pub(crate) struct Container<'a> {
+    room: &'a Room,
+    start: Start,
+    program: &'a Program,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) profile: Option<PathBuf>,
+    /// More options of the engine's `run`.
+    pub(crate) options: Vec<String>,
+    /// A command that gets the program's as its arguments.
+    pub(crate) wrapper: Vec<String>,
+    /// `/work` on the host.
+    pub(crate) work: PathBuf,
+}
+
+impl<'a> Container<'a> {
+    pub(crate) fn new(room: &'a Room, start: Start, program: &'a Program) -> Container<'a> {
+        let work = room.directory();
+        let scripts = repository().join("integration");
+        let programs = built(&["go_server", "inject"]);
+        let mut copy = Command::new("cp");
+        copy.args(["go_server", "inject"].map(|name| programs.join(name)));
+        copy.args(["real/lib.sh", "real/shell.sh"].map(|name| scripts.join(name)));
+        let host = |command: &mut Command| {
+            let ended = room.spawn(command).wait(room);
+            assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        };
+        host(copy.arg(&work));
+        if program.server.is_some() {
+            let script = scripts.join(format!("images/{}.sh", program.name));
+            host(Command::new("sh").arg(script).arg("prepare").arg(&work));
+        }
+        Container {
+            room,
+            start,
+            program,
+            no_new_privileges: true,
+            profile: None,
+            options: Vec::new(),
+            wrapper: Vec::new(),
+            work,
+        }
+    }
+
+    /// Runs the program to its end, with a server under load, and compares its output and status.
+    pub(crate) fn run(&self) -> Result<(), String> {
+        let mut running = self.spawn(self.program.command);
+        let mut output = None;
+        if let Some(Server { socket, end }) = &self.program.server {
+            let socket = self.work.join(socket);
+            until("the server to listen", || {
+                running.has_ended() || UnixStream::connect(&socket).is_ok()
+            });
+            let mut load = Command::new("sh");
+            load.arg(repository().join(format!("integration/images/{}.sh", self.program.name)));
+            let ended = self
+                .room
+                .spawn(load.arg("load").arg(&self.work))
+                .wait(self.room);
+            if ended.code() != 0 {
+                return Err(format!(
+                    "the load failed: {}\n{}",
+                    ended.stderr,
+                    running.stderr()
+                ));
+            }
+            running.signal(*end);
+            output = Some(ended.stdout);
+        }
+        let ended = running.wait(self.room);
+        let output = output.as_ref().unwrap_or(&ended.stdout);
+        if ended.code() == self.program.code && output.ends_with(self.program.output) {
+            return Ok(());
+        }
+        Err(format!("status {}\n{output}{}", ended.code(), ended.stderr))
+    }
+
+    /// What `integration/real/programs/inject.c` prints: the results of calls that the program doesn't make.
+    pub(crate) fn inject(&self) -> Ended {
+        self.spawn(&["/work/inject"]).wait(self.room)
+    }
+
+    fn spawn(&self, command: &[&str]) -> Running {
+        let command: Vec<_> = self
+            .wrapper
+            .iter()
+            .map(String::as_str)
+            .chain(command.iter().copied())
+            .collect();
+        self.room.spawn(&mut match self.start {
+            Start::Runtime(runtime) => self.by_runtime(runtime, &command),
+            Start::By(Engine::Ctr) => self.by_ctr(&command),
+            Start::By(engine) => self.by_engine(engine, &command),
+        })
+    }
+
+    /// Unique among all containers of all tests.
+    fn name(&self) -> String {
+        let name = format!("{}x{}", self.room.fresh("c").display(), std::process::id());
+        name.replace(|c: char| !c.is_ascii_alphanumeric(), "")
+    }
+
+    fn by_engine(&self, engine: Engine, command: &[&str]) -> Command {
+        image_root(self.program.image);
+        let mut run = engine.command(engine.client());
+        run.args([
+            "run",
+            "--rm",
+            "--network=none",
+            "--tmpfs=/tmp",
+            "--name",
+            &self.name(),
+        ]);
+        run.arg(format!("--volume={}:/work", self.work.display()));
+        run.arg(format!("--user={0}:{0}", self.program.user));
+        if self.no_new_privileges {
+            run.arg("--security-opt=no-new-privileges");
+        }
+        if let Some(profile) = &self.profile {
+            run.arg(format!("--security-opt=seccomp={}", profile.display()));
+        }
+        run.args(&self.options)
+            .arg(self.program.image)
+            .args(command);
+        run
+    }
+
+    /// Of a configuration, since ctr 1.6 has no option for the user.
+    fn by_ctr(&self, command: &[&str]) -> Command {
+        let (bundle, config) = self.bundle("runc", command);
+        let file = bundle.directory.join("ctr.json");
+        std::fs::write(&file, config.to_string()).unwrap();
+        let mut run = Engine::Ctr.command("ctr");
+        run.args(["run", "--rm", "--config"]).arg(file);
+        run.arg(self.name());
+        run
+    }
+
+    fn by_runtime(&self, runtime: &'static str, command: &[&str]) -> Command {
+        let (bundle, config) = self.bundle(runtime, command);
+        bundle.start(&config)
+    }
+
+    fn bundle(&self, runtime: &'static str, command: &[&str]) -> (Bundle<'a>, Value) {
+        let mut bundle = Bundle::new(self.room, runtime);
+        bundle.no_new_privileges = self.no_new_privileges;
+        let mut config = bundle.config(self.profile.as_deref(), "");
+        config["root"]["path"] = image_root(self.program.image).to_str().into();
+        let process = &mut config["process"];
+        process["args"] = command.into();
+        process["env"] = json!([PATH]);
+        process["user"] = json!({"uid": self.program.user, "gid": self.program.user});
+        if self.program.user == 0 {
+            let capabilities = json!([
+                "CAP_CHOWN",
+                "CAP_DAC_OVERRIDE",
+                "CAP_KILL",
+                "CAP_SETGID",
+                "CAP_SETUID"
+            ]);
+            for set in ["bounding", "effective", "permitted"] {
+                process["capabilities"][set].clone_from(&capabilities);
+            }
+        }
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        for place in ["/tmp", "/dev/shm"] {
+            mounts.push(json!({
+                "destination": place, "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"],
+            }));
+        }
+        mounts.push(json!({
+            "destination": "/work", "type": "bind", "source": self.work, "options": ["rbind", "rw"],
+        }));
+        (bundle, config)
+    }
+}
+
+const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
