@@ -168,6 +168,16 @@ pub(super) fn has_pending(process: Task, signal: i32) -> bool {
         .any(|set| in_signal_set(process, set, signal) == Some(true))
 }
 
+/// Whether a signal is pending for a task or its process that the task doesn't block and has a handler for.
+pub(super) fn is_about_to_handle(task: Task) -> bool {
+    let status = read(task, "status").unwrap_or_default();
+    let set = |name| {
+        let hex = field(&status, name).unwrap_or_default();
+        u64::from_str_radix(hex, 16).unwrap_or_default()
+    };
+    (set("SigPnd:") | set("ShdPnd:")) & set("SigCgt:") & !set("SigBlk:") != 0
+}
+
 /// The tracer of a task; `None` if it has none, or is gone.
 pub(super) fn tracer_of(task: Task) -> Option<i32> {
     number_in_status(task, "TracerPid:").filter(|tracer| *tracer != 0)

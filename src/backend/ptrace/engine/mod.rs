@@ -178,20 +178,23 @@ impl<'a> Engine<'a> {
                 return Ok(());
             }
             if until == Until::Exit && self.command.exit.is_some() {
-                self.report_left_behind();
-                return self.leave();
+                if self.leave()? {
+                    self.lost("the command ended before all that it started".to_owned());
+                }
+                return Ok(());
             }
         }
         if let Some(reason) = self.stop.reason() {
             self.lost(reason.to_owned());
         }
-        self.leave()
+        self.leave()?;
+        Ok(())
     }
 
     /// Before the end of the tracer lets go of all tracees, those that return from a call stop once more: their registers get back
     /// what was changed, and calls that only the recorder interrupted are entered again. Nobody ends these by their limits then, so
-    /// they can last longer.
-    fn leave(&mut self) -> Result<(), Error> {
+    /// they can last longer. Returns whether anyone is left, be it one that never stopped.
+    fn leave(&mut self) -> Result<bool, Error> {
         /// A tracee that returns stops within microseconds, unless the machine is busy.
         const PATIENCE: Duration = Duration::from_millis(50);
         const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -202,7 +205,7 @@ impl<'a> Engine<'a> {
             let waits = now < give_up && self.is_any_returning();
             let until = if waits { now + LOOK_AGAIN } else { now };
             match self.waiter.next(Some(until))? {
-                Change::NobodyLeft => return Ok(()),
+                Change::NobodyLeft => return Ok(false),
                 Change::Interrupted if !waits => break,
                 change => {
                     self.take(change);
@@ -210,7 +213,7 @@ impl<'a> Engine<'a> {
             }
         }
         self.decide_woken(|_| true);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a tracee is on its way out of a call at whose exit there is something to do.
@@ -277,12 +280,6 @@ impl<'a> Engine<'a> {
         };
     }
 
-    fn report_left_behind(&mut self) {
-        if !self.tracees.known.is_empty() {
-            self.lost("the command ended before all that it started".to_owned());
-        }
-    }
-
     fn stopped(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
         self.meet(&stopped);
         if self.leaves {
@@ -335,15 +332,25 @@ impl<'a> Engine<'a> {
 
     /// A stop after which the tracer lets go of the tracee.
     fn stopped_at_end(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
+        const EINTR: i64 = -(libc::EINTR as i64);
         match stop {
             Stop::Syscall => {
-                let info = stopped.syscall_info()?;
+                let (task, info) = (stopped.task(), stopped.syscall_info()?);
                 let SyscallOp::Entry { args, .. } = info.op else {
+                    // Without threads, the stop for the signal would come next.
+                    let is_woken = info.op == (SyscallOp::Exit { value: EINTR })
+                        && self.tracee(task).on_exit.is_none()
+                        && !self.tracee(task).disturbed
+                        && !proc::is_about_to_handle(task);
+                    if is_woken {
+                        self.woken.push((Instant::now(), stopped));
+                        return Ok(());
+                    }
                     return self.at_syscall(stopped);
                 };
                 // A signal that it ignores can be pending, and would end the call. Before it enters the call again, the kernel
                 // drops that signal. A filter would judge the call that is skipped.
-                if self.tracee(stopped.task()).seccomp == Seccomp::Disabled {
+                if self.tracee(task).seccomp == Seccomp::Disabled {
                     let mut registers = Registers::read(&stopped)?;
                     let (argument, ip) = (args[0], info.ip);
                     registers.enter_again(Some(Entry { argument, ip }));
