@@ -153,7 +153,8 @@ impl Engine<'_> {
             }
         };
         let special = match self.specials.get(syscall) {
-            None => return self.resume(stopped, 0),
+            // Its end matters, and not its arguments.
+            None | Some(Special::Final) => return self.resume(stopped, 0),
             Some(Special::Sleep(sleep)) if !MACHINE.result_replaces_argument => {
                 return self.entered_sleep(stopped, sleep, None);
             }
