@@ -15,14 +15,14 @@ use aya::maps::{
 };
 use aya::programs::{BtfTracePoint, Iter, Program, ProgramError};
 use aya::sys::is_map_supported;
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use nix::time::{ClockId, clock_gettime};
 
 use super::cgroups::CgroupKey;
+use super::kernel_types;
 use crate::backend::proc::{self, Status};
 use crate::backend::{Interest, Unavailable, chain};
 use crate::event::{Event, Sink, Task};
-use crate::panic;
 use crate::syscall::arguments::{self, Argument};
 use crate::syscall::{Arch, Operation, Syscall};
 
@@ -134,30 +134,28 @@ impl Kernel {
         let leaves = u8::from(inside.leaves);
         let recorder = std::process::id();
         let watched = watched(interest);
-        // The loader parses the kernel's types for itself, too.
-        let (btf, ebpf) = std::thread::scope(|scope| {
-            let btf = scope.spawn(Btf::from_sys_fs);
-            let mut loader = EbpfLoader::new();
-            if !interest.has_arguments() {
-                loader.map_max_entries("values", 1);
-            }
-            let ebpf = loader
-                .allow_unsupported_maps()
-                .override_global("watched", &watched[..], true)
-                .override_global("root", &root, true)
-                .override_global("root_is_waiting", &is_waiting, true)
-                .override_global("recorder", &recorder, true)
-                .override_global("pid_namespace", &pid_namespace, true)
-                .override_global("own_mounts", &own_mounts, true)
-                .override_global("marks_the_dead", &marks_the_dead, true)
-                .override_global("begins_entering", &enters, true)
-                .override_global("tasks_leave", &leaves, true)
-                .override_global("places", &places[..], true)
-                .override_global("last_place", &last_place, true)
-                .load(OBJECT);
-            (panic::join(btf.join()), ebpf)
-        });
-        let btf = btf.map_err(|_| no_btf())?;
+        let mut loader = EbpfLoader::new();
+        // It has read all types of the kernel: that memory is free before others are read.
+        loader.btf(None);
+        let btf = kernel_types::read().ok_or_else(no_btf)?;
+        if !interest.has_arguments() {
+            loader.map_max_entries("values", 1);
+        }
+        let ebpf = loader
+            .btf(Some(&btf))
+            .allow_unsupported_maps()
+            .override_global("watched", &watched[..], true)
+            .override_global("root", &root, true)
+            .override_global("root_is_waiting", &is_waiting, true)
+            .override_global("recorder", &recorder, true)
+            .override_global("pid_namespace", &pid_namespace, true)
+            .override_global("own_mounts", &own_mounts, true)
+            .override_global("marks_the_dead", &marks_the_dead, true)
+            .override_global("begins_entering", &enters, true)
+            .override_global("tasks_leave", &leaves, true)
+            .override_global("places", &places[..], true)
+            .override_global("last_place", &last_place, true)
+            .load(OBJECT);
         let mut ebpf = ebpf.map_err(of_loading)?;
 
         let mut in_scope: BpfHashMap<_, CgroupKey, u8> =
@@ -187,8 +185,8 @@ impl Kernel {
         match program.load("io_uring_submit_req", &btf) {
             // It had another name before Linux 6.3, and without CONFIG_IO_URING it is missing.
             Err(ProgramError::Btf(_)) => {}
-            loaded => {
-                loaded.map_err(of_program)?;
+            found => {
+                found.map_err(of_program)?;
                 program.attach().map_err(of_program)?;
             }
         }
@@ -462,7 +460,7 @@ fn of_program(error: ProgramError) -> Unavailable {
 
 /// What keeps the programs from being loaded, as far as it shows without loading them.
 pub(super) fn probe() -> Result<(), Unavailable> {
-    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+    if !Path::new(kernel_types::FILE).exists() {
         return Err(no_btf());
     }
     if let Some(capability) = Status::of_recorder().missing_for_ebpf() {

@@ -6,6 +6,8 @@
 mod cgroups;
 #[cfg(has_ebpf)]
 mod kernel;
+#[cfg(has_ebpf)]
+mod kernel_types;
 #[cfg(not(has_ebpf))]
 mod missing;
 #[cfg(has_ebpf)]
