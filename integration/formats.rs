@@ -114,6 +114,21 @@ fn systemd_takes_the_drop_in() {
         !said.contains("seccomp.conf") && !said.contains("SystemCall"),
         "{said}"
     );
+    // Settings that restrict arguments.
+    let compared = r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[
+        {"names":["read"],"action":"SCMP_ACT_ALLOW"},{"names":["clone3"],"action":"SCMP_ACT_ERRNO","errnoRet":38},
+        {"names":["clone"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":2114060288,"op":"SCMP_CMP_MASKED_EQ"}]}]}"#;
+    let profile = room.path().join("clone.json");
+    std::fs::write(&profile, compared).unwrap();
+    let mut convert = Command::new(PROGRAM);
+    convert.args(["convert", "-f", "systemd", "-o"]);
+    let file = folder.join("seccomp.conf");
+    let ended = room.run(convert.arg(&file).arg(&profile));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("RestrictNamespaces=yes\n"), "{text}");
+    let said = verified();
+    assert!(!said.contains("seccomp.conf"), "{said}");
     // systemd reads the file: it reports a wrong name.
     std::fs::write(
         folder.join("seccomp.conf"),

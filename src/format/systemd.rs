@@ -1,6 +1,7 @@
 //! A drop-in for a unit of systemd (`systemd.exec(5)`): `SystemCallFilter=`, `SystemCallErrorNumber=`,
-//! `SystemCallArchitectures=`, and `SystemCallLog=` for a profile that logs. There are no arguments, and the actions are to
-//! execute a call, to log it, to deny it with an errno, and to kill the process.
+//! `SystemCallArchitectures=`, and `SystemCallLog=` for a profile that logs. The actions are to execute a call, to log it, to deny
+//! it with an errno, and to kill the process. Of arguments, only those are compared that a setting of its own restricts
+//! ([`Restriction`]).
 //!
 //! systemd puts `@default` into every list of allowed calls. So a written list begins with that group, removes
 //! it again, and then adds the profile's own calls: lines are applied in order (`seccomp_parse_syscall_filter`,
@@ -19,7 +20,7 @@ use super::docker::errno_of_name;
 use super::reading::{Groups, Input, Parsed, Places};
 use super::writing::Output;
 use super::{Format, ParseError, Position, Reader as Read, RenderError, Row, Writer};
-use crate::profile::{Action, ErrnoRet, Place, Profile, Rule};
+use crate::profile::{Action, ArgCmp, ErrnoRet, Op, Place, Profile, Rule};
 use crate::syscall::Arch;
 
 pub(super) const ROW: Row = Row {
@@ -57,12 +58,23 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
     let said = with_plain_names(said, out)?;
     // Each call with its answer.
     let mut answers: BTreeMap<&str, Action> = BTreeMap::new();
+    let mut compared = Vec::new();
     for (name, said) in said {
         match said {
             Said::Always(action) => {
                 answers.insert(name, action);
             }
-            Said::When(_) => out.lose(format!("{name}: its rules compare arguments"))?,
+            Said::When(_) => compared.push((name, said)),
+        }
+    }
+    let mut restricting = Vec::new();
+    for (name, said) in compared {
+        match Restriction::of(name, &said, profile) {
+            Ok(restriction) => {
+                answers.insert(name, Action::Allow);
+                restricting.push(restriction.setting());
+            }
+            Err(why) => out.lose(format!("{name}: its rules compare arguments{why}"))?,
         }
     }
     let lists = lists(profile.default_action(), answers, out)?;
@@ -74,11 +86,94 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
         head.push("systemd also allows the calls of @default: the list first removes them.");
     }
     Ok(format!(
-        "{}[Service]\n{}SystemCallArchitectures={}\n",
+        "{}[Service]\n{}{}SystemCallArchitectures={}\n",
         out.head("#", &head),
         lists,
+        restricting.concat(),
         arches.join(" ")
     ))
+}
+
+/// A setting that allows a call with some arguments only, and denies it with others by EPERM (`seccomp_restrict_namespaces` and
+/// `seccomp_lock_personality`, `src/shared/seccomp-util.c`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Restriction {
+    /// `RestrictNamespaces=yes`: clone(2) and unshare(2) without flags that make a namespace, and no setns(2).
+    Namespaces,
+    /// `LockPersonality=yes`: personality(2) with the default only.
+    Personality,
+}
+
+impl Restriction {
+    /// The flags of namespaces.
+    const NAMESPACES: u64 = 0x7e02_0000;
+
+    fn setting(self) -> &'static str {
+        match self {
+            Restriction::Namespaces => "RestrictNamespaces=yes\n",
+            Restriction::Personality => "LockPersonality=yes\n",
+        }
+    }
+
+    fn call(self) -> &'static str {
+        match self {
+            Restriction::Namespaces => "clone",
+            Restriction::Personality => "personality",
+        }
+    }
+
+    /// The comparison under which the call is allowed.
+    fn comparison(self) -> Option<ArgCmp> {
+        let mask = match self {
+            Restriction::Namespaces => Restriction::NAMESPACES,
+            Restriction::Personality => u64::from(u32::MAX),
+        };
+        ArgCmp::new(0, Op::MaskedEq, mask, Some(0)).ok()
+    }
+
+    /// The setting that means exactly what the rules of a call say, or why there is none.
+    fn of(name: &str, said: &Said<'_>, profile: &Profile) -> Result<Restriction, &'static str> {
+        let all = [Restriction::Namespaces, Restriction::Personality];
+        let known = all.into_iter().find(|known| known.call() == name);
+        let Some(restriction) = known else {
+            return Err(match name {
+                "socket" => {
+                    " (RestrictAddressFamilies= answers EAFNOSUPPORT, and compares no types)"
+                }
+                "mmap" | "mmap2" | "mprotect" | "pkey_mprotect" | "shmat" => {
+                    " (MemoryDenyWriteExecute= depends on the kernel's PR_SET_MDWE)"
+                }
+                "sched_setscheduler" => " (RestrictRealtime= allows three policies)",
+                _ => "",
+            });
+        };
+        let parts = |one: &ArgCmp| {
+            let expected = one.value_two().unwrap_or(0);
+            (one.index(), one.op(), one.value(), expected)
+        };
+        let is_same = match (said, restriction.comparison()) {
+            (Said::When(when), Some(wanted)) => {
+                matches!(when[..], [([only], Action::Allow)] if parts(only) == parts(&wanted))
+            }
+            _ => false,
+        };
+        // On s390, the flags of clone are argument 1.
+        let is_first = !profile
+            .listed_or(Arch::NATIVE)
+            .iter()
+            .any(|arch| matches!(arch, Arch::S390 | Arch::S390x));
+        let denies = profile.default_action() == Action::Errno(ErrnoRet::EPERM);
+        // systemd answers ENOSYS to clone3, too.
+        let others_denied = profile.replaces("clone3")
+            && ["unshare", "setns"]
+                .iter()
+                .all(|other| !profile.may_execute(other));
+        match restriction {
+            _ if !is_same || !denies => Err(""),
+            Restriction::Namespaces if !is_first || !others_denied => Err(""),
+            restriction => Ok(restriction),
+        }
+    }
 }
 
 /// The lines with the calls and their actions.
@@ -254,6 +349,7 @@ struct Unit {
     unlogged: Option<BTreeMap<String, Position>>,
     number: Option<Action>,
     arches: Option<Vec<(Arch, Position)>>,
+    restrictions: Vec<(Restriction, Position)>,
 }
 
 struct UnitReader<'a, 'b> {
@@ -375,6 +471,14 @@ impl UnitReader<'_, '_> {
                 }
                 Ok(())
             }
+            "RestrictNamespaces" if is_true(value) => {
+                unit.restrictions.push((Restriction::Namespaces, position));
+                Ok(())
+            }
+            "LockPersonality" if is_true(value) => {
+                unit.restrictions.push((Restriction::Personality, position));
+                Ok(())
+            }
             // Other settings have nothing to do with calls, or restrict some by other means.
             "RestrictAddressFamilies"
             | "RestrictNamespaces"
@@ -494,6 +598,33 @@ impl UnitReader<'_, '_> {
         Ok(Vec::new())
     }
 
+    /// The profile with a rule for the call that a setting restricts.
+    fn restricted(
+        &mut self,
+        profile: Profile,
+        restriction: Restriction,
+        at: Position,
+    ) -> Result<Profile, ParseError> {
+        let call = restriction.call();
+        let args = Vec::from_iter(restriction.comparison());
+        let compared = Rule::new(vec![call.to_owned()], Action::Allow, args.clone());
+        let compared = compared.map_err(|error| form(at, error.to_string()))?;
+        let without =
+            profile.with_names(|rule, name| rule.action() != Action::Allow || name != call);
+        let rules = without.rules().iter().cloned().chain([compared]);
+        let restricted = without.clone().with_rules(rules);
+        let said = Said::When(vec![(&args, Action::Allow)]);
+        if profile.may_execute(call) && Restriction::of(call, &said, &restricted).is_ok() {
+            return Ok(restricted);
+        }
+        let what = restriction.setting().trim_end();
+        self.input.lose(
+            Some(at),
+            format!("{what}: a filter of systemd's own comes with it"),
+        )?;
+        Ok(profile)
+    }
+
     fn profile(&mut self, unit: Unit) -> Result<Parsed, ParseError> {
         let mut places = BTreeMap::new();
         let start = Position { line: 1, column: 1 };
@@ -558,11 +689,21 @@ impl UnitReader<'_, '_> {
                 arches.push(arch);
             }
         }
-        let profile = Profile::new(default_action)
+        let mut profile = Profile::new(default_action)
             .with_architectures((!arches.is_empty()).then_some(arches))
             .with_rules(rules);
+        for (restriction, at) in unit.restrictions {
+            profile = self.restricted(profile, restriction, at)?;
+        }
         Ok(Parsed::new(Format::Systemd, profile, Places::Noted(places)))
     }
+}
+
+/// A boolean of systemd (`parse_boolean`).
+fn is_true(text: &str) -> bool {
+    ["1", "yes", "y", "true", "t", "on"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
 }
 
 fn read_errno(text: &str, position: Position) -> Result<Action, ParseError> {

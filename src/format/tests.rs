@@ -463,6 +463,62 @@ fn lines_of_systemd_add_up_as_systemd_adds_them() {
 }
 
 #[test]
+fn settings_of_systemd_restrict_arguments_where_they_mean_the_same() {
+    let enosys = rule("clone3", ENOSYS, "");
+    let clone = || rule("clone", Action::Allow, "arg0 & 0x7e020000 == 0x0");
+    let personality = || rule("personality", Action::Allow, "arg0 & 0xffffffff == 0x0");
+    let profile = |rules: &[Rule]| {
+        let rules = [&[allow("read"), enosys.clone()], rules].concat();
+        Profile::new(EPERM).with_rules(rules)
+    };
+    let both = profile(&[clone(), personality()]);
+    let text = render(Format::Systemd, &both).unwrap();
+    for line in [
+        "SystemCallFilter=clone personality read\n",
+        "SystemCallFilter=~clone3:ENOSYS\n",
+        "RestrictNamespaces=yes\n",
+        "LockPersonality=yes\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    let back = read_as(Format::Systemd, text.as_bytes()).unwrap();
+    for name in ["clone", "clone3", "personality", "read", "unshare"] {
+        for first in [0, 1, 0x1000_0000, 0x2_0000] {
+            let args = [first, 0, 0, 0, 0, 0];
+            assert_eq!(
+                back.answers(name, &args),
+                both.answers(name, &args),
+                "{name}"
+            );
+        }
+    }
+    let socket = || rule("socket", Action::Allow, "arg0 & 0xffffffff == 0x2");
+    for (other, why) in [
+        (
+            profile(&[socket()]),
+            "socket: its rules compare arguments (RestrictAddressFamilies= answers EAFNOSUPPORT",
+        ),
+        (
+            profile(&[clone(), allow("unshare")]),
+            "clone: its rules compare arguments",
+        ),
+        (
+            both.clone().with_default_action(Action::KillProcess),
+            "clone: its rules compare arguments",
+        ),
+    ] {
+        let error = render(Format::Systemd, &other).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    let alone = b"[Service]\nSystemCallFilter=~mount\nRestrictNamespaces=yes\n";
+    let error = read_as(Format::Systemd, alone).unwrap_err();
+    assert_eq!(
+        error,
+        "line 3, column 1: RestrictNamespaces=yes: a filter of systemd's own comes with it"
+    );
+}
+
+#[test]
 fn expressions_of_minijail_become_comparisons() {
     let read = |text: &str| read_as(Format::Minijail, text.as_bytes());
     let profile = read(
