@@ -7,8 +7,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::process::Room;
-use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
+use crate::support::{programs, recorder};
 
 /// A recorder that is the init of its own namespace.
 fn command(files: &Files, options: &[&str]) -> Command {
@@ -77,4 +77,15 @@ fn a_signal_for_an_init_is_for_the_workload() {
     let recorder = child_of(child_of(unshare.pid()).unwrap()).unwrap();
     kill(recorder, Signal::SIGKILL).unwrap();
     assert_eq!(unshare.wait(&room).code(), 137);
+}
+
+#[apply(test)]
+#[needs(capability(SYS_ADMIN))]
+fn signals_that_an_init_ignores_interrupt_nothing() {
+    let room = Room::new();
+    let command = [programs::workload("init_ignores")];
+    for options in [&[][..], &["--no-filter"]] {
+        let (ended, _) = recorder::record(&room, options, &command);
+        assert_eq!(ended.code(), 0, "{options:?}: {}", ended.stderr);
+    }
 }

@@ -167,12 +167,16 @@ pub(super) fn end_sleep(stopped: &Stopped, again: Again) -> Result<(), Died> {
     registers.write(stopped)
 }
 
-/// Whether a task ignores a signal, by its choice or by default.
+/// Whether a task ignores a signal, by its choice or by default. The init of a pid namespace ignores all but SIGKILL and SIGSTOP by
+/// default (`SIGNAL_UNKILLABLE` of the kernel).
 pub(super) fn ignores(task: Task, signal: i32) -> bool {
-    let by_default = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH].contains(&signal);
+    let by_default = || {
+        [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH].contains(&signal)
+            || (![libc::SIGKILL, libc::SIGSTOP].contains(&signal) && proc::is_init(task))
+    };
     proc::disposition(task, signal).is_some_and(|disposition| match disposition {
         proc::Disposition::Ignored => true,
-        proc::Disposition::Default => by_default,
+        proc::Disposition::Default => by_default(),
         proc::Disposition::Handled => false,
     })
 }
