@@ -35,6 +35,7 @@ struct task {
     u32 used, tid, parent, thread;
     u32 process;                      /* The slot of its process's first task. */
     u32 handled_by_process;           /* In that slot: signals that any thread of the process handled. */
+    u32 blocks, mask_changes;         /* It blocks signals; how often that changed. */
     u32 begun_key, begun_abi;         /* The call that it is in, if it may not return. */
     u32 pending;
     int status;                       /* Its future exit status; -1: unknown. */
@@ -592,6 +593,8 @@ static void sleeps(struct task *t)
     u32 kind = rnd(t, 16), handled = t->handled;
     volatile u32 *by_process = &SHARED->task[t->process].handled_by_process;
     u32 handled_by_process = *by_process;
+    volatile struct task *leader = &SHARED->task[t->process];
+    u32 leader_blocked = leader->blocks, mask_changes = leader->mask_changes;
     u64 before = now(t);
     long result = 0, expected = 0;
     int fd = -1;
@@ -692,8 +695,8 @@ static void sleeps(struct task *t)
     }
     /* The kernel closes a ring later, in its task, and interrupts the task's calls. */
     disturbed |= t->had_ring && kind < 15;
-    /* While the leader blocks SIGCHLD, another thread is woken to ignore it. */
-    disturbed |= may(DISPATCH) && has_threads();
+    /* While the first thread blocks a signal, another one is woken to ignore it (sig_ignored of the kernel). */
+    disturbed |= has_threads() && (leader_blocked || leader->mask_changes != mask_changes);
     /* So does unblocking a signal without a handler. */
     disturbed |= may(MISC) && (kind == 3 || kind == 5 || kind == 7 || kind == 8);
     if (result != expected && !(disturbed && result == -EINTR))
@@ -768,6 +771,7 @@ static struct task *new_task(struct task *t, int thread)
     child->filters = t->filters;
     memcpy(child->filter, t->filter, sizeof t->filter);
     child->in_namespace = t->in_namespace;
+    child->blocks = t->blocks;
     child->status = -1;
     child->tid_word = 1;
     return child;
@@ -1062,14 +1066,24 @@ static void be_strict(struct task *t)
         ;
 }
 
+/* Of the calling task. */
+static void set_mask(struct task *t, u64 mask, u64 *before)
+{
+    t->blocks |= mask != 0;
+    t->mask_changes++;
+    CALL4(N_SIGPROCMASK, 2, &mask, before, 8);
+    t->blocks = mask != 0;
+    t->mask_changes++;
+}
+
 /* Syscall user dispatch: a dispatched call does not count. */
 static void dispatch(struct task *t)
 {
     if (!t->has_handlers)
         return;
     /* The rt_sigreturn of another handler would be caught, too. */
-    u64 all = ~(1ul << (SIGSYS - 1)), before = 0;
-    CALL4(N_SIGPROCMASK, 2, &all, &before, 8);
+    u64 before = 0;
+    set_mask(t, ~(1ul << (SIGSYS - 1)), &before);
     t->selector = 0;
     if (CALL5(N_PRCTL, 59, 1, 0, 0, &t->selector) != 0)
         fail("no user dispatch");
@@ -1081,7 +1095,7 @@ static void dispatch(struct task *t)
     t->selector = 0;
     t->dispatching = 0;
     CALL5(N_PRCTL, 59, 0, 0, 0, 0);
-    CALL4(N_SIGPROCMASK, 2, &before, 0, 8);
+    set_mask(t, before, 0);
 }
 
 /* Operations that fail under a recorder: being traced, and tracing. */
@@ -1271,7 +1285,7 @@ static void misc(struct task *t)
     }
     case 4: {
         u64 mask = chance(t, 2) ? 1ul << (SIGCHLD - 1) | 1ul << (SIGUSR1 - 1) : 0;
-        CALL4(N_SIGPROCMASK, 2, &mask, 0, 8);
+        set_mask(t, mask, 0);
         break;
     }
     default: {
@@ -1418,6 +1432,7 @@ void start(u64 *stack)
         returned(t->executing >> 32 & 3, key_of((u32)t->executing));
         t->executing = 0;
         t->pending = 0;
+        t->process = slot;
         t->children = 0;
         t->threads = 0;
         t->thread = 0;

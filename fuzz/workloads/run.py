@@ -205,10 +205,10 @@ def findings(options, result):
             # Such a call fails with EINTR, whichever it is: what the workload does then is not known by construction.
             found = [line for line in found if not line.startswith((DIFFERS, "exit status"))]
             continue
-        # Under a filter of its own, the arguments of clone3 by int 0x80 stay where the program can change them.
-        filters = result.mask & (BIT["FILTER"] | BIT["TSYNC"])
-        unsafe = deadly | BIT["EXECS"] | BIT["FLIPS"]
-        if "CLONE_UNTRACED" in why and result.mask & BIT["IA32"] and filters and result.mask & unsafe:
+        # The arguments of clone3 by int 0x80 stay where the program can change them, if clone can't express them
+        # (CLONE_CLEAR_SIGHAND) or under a filter of its own. What a caller made that died in the call is not known.
+        unsafe = BIT["DEATHS"] | BIT["KILLS"] | BIT["EXECS"] | BIT["FLIPS"]
+        if "CLONE_UNTRACED" in why and result.mask & BIT["IA32"] and result.mask & unsafe:
             continue
         if not (options.mode == "--until exit" and "ended before" in why):
             found.append(f"loss: {why}")
