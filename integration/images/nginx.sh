@@ -2,6 +2,7 @@
 # nginx as the first process of a container: nginx.sh prepare DIRECTORY, and nginx.sh load DIRECTORY while it serves.
 # The directory is /work in the container.
 set -eu
+umask 022
 cd "$2"
 case $1 in
 prepare)

@@ -2,6 +2,7 @@
 # Makes the file system of an image of this machine's programs, with their libraries: tree.sh DIRECTORY.
 # The programs that the tests build are copied into it later.
 set -eu
+umask 022
 tree=$(realpath "$1")
 # As in Debian's images.
 mkdir -p "$tree/usr/bin" "$tree/usr/sbin" "$tree/usr/lib" "$tree/usr/lib64" "$tree/etc" "$tree/dev" "$tree/proc" "$tree/sys" \
