@@ -1,7 +1,7 @@
 //! The backend that counts in the kernel. Which calls it sees of the hard cases is in `workloads.rs`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -90,10 +90,10 @@ fn executables_have_the_paths_that_proc_shows() {
 }
 
 /// 500 short processes per second for two seconds, or for `SC_RECORD_TEST_SECONDS`.
-fn paced(room: &Room, backend: &str, command: fn(&std::path::Path) -> Command) -> (u64, Run) {
+fn paced(room: &Room, backend: &str, command: fn(&Path) -> Command) -> (u64, Run) {
     let seconds = std::env::var("SC_RECORD_TEST_SECONDS").map_or(2, |text| text.parse().unwrap());
     let recorder = room.path().join("sc-record");
-    room.copy(std::path::Path::new(PROGRAM), &recorder);
+    room.copy(Path::new(PROGRAM), &recorder);
     let processes: u64 = 500 * seconds;
     let script = format!(
         "import os, time\nstart = time.monotonic()\nfor n in range({processes}):\n    \
@@ -359,7 +359,7 @@ fn a_container_that_is_not_there_is_an_error() {
 fn as_nobody_with(capabilities: &str) -> (i32, String) {
     let room = Room::new();
     let recorder = room.path().join("sc-record");
-    room.copy(std::path::Path::new(PROGRAM), &recorder);
+    room.copy(Path::new(PROGRAM), &recorder);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     if !capabilities.is_empty() {
@@ -470,6 +470,89 @@ fn a_cgroup_is_recorded_with_those_below_it_until_tasks_leave() {
     fs::remove_dir(below).unwrap();
 }
 
+/// Starts a recording of the whole machine in a directory, and waits until it counts.
+fn start_all(room: &Room, directory: &Path, options: &[&str]) -> Running {
+    let program = directory.join("machine-recorder");
+    room.copy(Path::new(PROGRAM), &program);
+    let mut recorder = Command::new(program);
+    recorder.args(["--all", "--backend", "ebpf", "--progress", "never"]);
+    recorder.arg("--skip-unnamed").args(options);
+    let recorder = room.spawn(recorder.current_dir(directory));
+    until("the recorder to count", || {
+        recorder.stderr().contains("counting the calls")
+    });
+    recorder
+}
+
+#[apply(test)]
+#[needs(ebpf(), cgroups_of_version_2())]
+fn cgroups_side_by_side_do_not_mix() {
+    let outer = Cgroup::new("sc-record-outer");
+    let inner = Cgroup(outer.0.join("inner"));
+    fs::create_dir(&inner.0).unwrap();
+    let other = Cgroup::new("sc-record-other");
+    let room = Room::new();
+    let directory = room.directory();
+    let all = start_all(&room, &directory, &["--per", "cgroup"]);
+    let callers = [
+        (&outer.0, "nice true"),
+        (&inner.0, "chroot / true"),
+        (&other.0, "chroot / true; chroot / true"),
+    ];
+    let callers = callers.map(|(cgroup, calls)| {
+        let go = room.fresh("go");
+        let script = format!(
+            "until [ -e {} ]; do sleep 0.02; done; {calls}",
+            go.display()
+        );
+        let running = room.spawn(Command::new("/bin/sh").args(["-c", &script]));
+        fs::write(cgroup.join("cgroup.procs"), running.pid().to_string()).unwrap();
+        (running, go)
+    });
+    let scopes = [&outer.0, &inner.0, &other.0].map(|cgroup| {
+        let files = Files::new(&room);
+        let recorder = start(&room, &files, &["--cgroup", cgroup.to_str().unwrap()]);
+        (files, recorder)
+    });
+    for (caller, go) in callers {
+        fs::write(go, "").unwrap();
+        assert_eq!(caller.wait(&room).code(), 0);
+    }
+
+    let calls = |files: &Files| {
+        let run = files.run();
+        (count(&run, "setpriority"), count(&run, "chroot"))
+    };
+    let of_scopes = scopes.map(|(files, recorder)| {
+        let ended = recorder.wait(&room);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        calls(&files)
+    });
+    // The outer one with the one below it.
+    assert_eq!(of_scopes, [(1, 1), (0, 1), (0, 2)]);
+
+    all.signal(Signal::SIGINT);
+    let ended = all.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let names = [
+        outer.name().to_owned(),
+        format!("{}-inner", outer.name()),
+        other.name().to_owned(),
+    ];
+    let of_each = names.map(|name| {
+        // The hierarchy may be mounted below its root.
+        let files = fs::read_dir(directory.join("recordings")).unwrap();
+        let mut files = files.map(|file| file.unwrap().path());
+        let end = format!("{name}.json");
+        let recording = files.find(|file| file.to_str().unwrap().ends_with(&end));
+        calls(&Files {
+            recording: recording.expect(&ended.stderr),
+            profile: PathBuf::new(),
+        })
+    });
+    assert_eq!(of_each, [(1, 0), (0, 1), (0, 2)]);
+}
+
 #[apply(test)]
 #[needs(ebpf())]
 fn the_whole_machine_has_a_recording_for_each_executable() {
@@ -478,21 +561,7 @@ fn the_whole_machine_has_a_recording_for_each_executable() {
     let (one, two) = (directory.join("machine-one"), directory.join("machine-two"));
     room.copy(&programs::workload("nolibc"), &one);
     room.copy(&programs::workload("nolibc"), &two);
-    let program = directory.join("machine-recorder");
-    room.copy(std::path::Path::new(PROGRAM), &program);
-    let mut recorder = Command::new(program);
-    recorder.args([
-        "--all",
-        "--backend",
-        "ebpf",
-        "--progress",
-        "never",
-        "--skip-unnamed",
-    ]);
-    let recorder = room.spawn(recorder.current_dir(&directory));
-    until("the recorder to count", || {
-        recorder.stderr().contains("counting the calls")
-    });
+    let recorder = start_all(&room, &directory, &[]);
     for program in [&one, &one, &two] {
         let running = room.spawn(&mut Command::new(program));
         assert_eq!(running.wait(&room).code(), 33);

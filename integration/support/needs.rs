@@ -182,18 +182,28 @@ pub(crate) fn ebpf() -> Met {
     Ok(())
 }
 
+/// The cgroup hierarchy of version 2, in which directories can be made.
+pub(crate) fn cgroups_of_version_2() -> Met {
+    writable_hierarchy("cgroup2")
+}
+
 /// A cgroup hierarchy in which directories can be made.
 pub(crate) fn cgroups() -> Met {
+    writable_hierarchy("cgroup")
+}
+
+/// One with a type that begins like this.
+fn writable_hierarchy(kind: &str) -> Met {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let mut mounts = mounts.lines().map(|line| line.split(' '));
     let is_writable = mounts.any(|mut fields| {
         let at = fields.nth(1).unwrap_or_default();
-        let is_cgroup = fields.next().is_some_and(|kind| kind.starts_with("cgroup"));
-        is_cgroup && access(at, AccessFlags::W_OK).is_ok()
+        let is_of_kind = fields.next().is_some_and(|its| its.starts_with(kind));
+        is_of_kind && access(at, AccessFlags::W_OK).is_ok()
     });
     if is_writable {
         Ok(())
     } else {
-        missing("a writable cgroup hierarchy".to_owned())
+        missing(format!("a writable {kind} hierarchy"))
     }
 }

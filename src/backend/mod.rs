@@ -30,7 +30,7 @@ use nix::errno::Errno;
 pub use agent::Agent;
 pub use choice::{Choice, NoBackend};
 pub use collector::{Collector, Notice, OneRun, RunEnd, Workload, WorkloadId};
-pub use ebpf::{Ebpf, remove_cgroups};
+pub use ebpf::{Each, Ebpf, remove_cgroups};
 pub use interest::Interest;
 pub use job::Job;
 pub use log::{Follow, Log};

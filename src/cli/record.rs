@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::groups::{KeepArgs, LOG_MODE, ObserveArgs, ReadyArgs};
-use super::values::duration;
+use super::values::{Per, duration};
 
 /// What to record, how, and where to write the result.
 #[derive(Debug, Args)]
@@ -85,9 +85,13 @@ pub(crate) struct FollowArgs {
     #[arg(long, value_name = "PATH", conflicts_with = "container", value_hint = clap::ValueHint::DirPath)]
     pub(crate) cgroup: Option<PathBuf>,
 
-    /// Record every process of the machine but this one: one recording per executable, with eBPF
+    /// Record every process of the machine but this one, with eBPF: one recording per executable or --per cgroup
     #[arg(long, conflicts_with_all = ["container", "cgroup", "log_mode", "name", "recording", "output"])]
     pub(crate) all: bool,
+
+    /// With --all: what has a recording of its own
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Per::Executable, requires = "all")]
+    pub(crate) per: Per,
 
     /// Make one recording per container, named by its id: of Docker, Podman, CRI-O and containerd's CRI
     #[arg(long, requires = "log_mode", conflicts_with_all = ["name", "recording", "output", "assume", "pid", "container"])]

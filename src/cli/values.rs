@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use sc_record::backend::Each;
 use sc_record::format::{Format, KernelVersion};
 use sc_record::profile::Runtime;
 use sc_record::review::RiskClass;
@@ -48,6 +49,24 @@ pub(crate) enum ArgRules {
     Safe,
     /// The recorded values
     Exact,
+}
+
+/// What has a recording of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Per {
+    /// Each executable
+    Executable,
+    /// Each cgroup of version 2, without those below it
+    Cgroup,
+}
+
+impl From<Per> for Each {
+    fn from(per: Per) -> Each {
+        match per {
+            Per::Executable => Each::Executable,
+            Per::Cgroup => Each::Cgroup,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -173,8 +173,8 @@ fn record(args: &HookArgs, process: Task, files: &Files) -> anyhow::Result<()> {
     let signals = Signals::handle(&target, &stop).context("can't handle signals")?;
     let session = Session {
         backend: &Ebpf {
-            duration: None,
             interest: profile::interest(args.profile),
+            ..Ebpf::default()
         },
         target: &target,
         stop: &stop,

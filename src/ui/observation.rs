@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::time::Duration;
 
 use anyhow::Context;
 use sc_record::backend::log::{AuditReading, AuditSource};
@@ -229,7 +228,7 @@ impl Observer for TerminalObserver<'_> {
 pub(crate) fn backends(
     args: &ObserveArgs,
     target: &Target,
-    duration: Option<Duration>,
+    ebpf: &Ebpf,
     known: BTreeSet<Syscall>,
     interest: Option<&Interest>,
 ) -> Vec<Box<dyn Backend>> {
@@ -248,8 +247,8 @@ pub(crate) fn backends(
     }
     if wanted(cli::Backend::Ebpf) {
         backends.push(Box::new(Ebpf {
-            duration,
             interest: interest.cloned().unwrap_or_default(),
+            ..*ebpf
         }));
     }
     if !matches!(target, Target::Command(_)) {

@@ -56,6 +56,14 @@ pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<CgroupKey>> {
     Ok(keys)
 }
 
+/// Whether the hierarchy of version 2 is mounted.
+pub(super) fn has_version_2() -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    hierarchies(&mounts, "")
+        .iter()
+        .any(|hierarchy| hierarchy.id == 0)
+}
+
 /// Removes the cgroups with this name, and those below them that have no process.
 pub fn remove_cgroups(name: &str) {
     let read = |file| fs::read_to_string(file).unwrap_or_default();

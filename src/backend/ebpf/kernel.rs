@@ -15,30 +15,30 @@ use aya::maps::{
 };
 use aya::programs::{BtfTracePoint, Iter, Program, ProgramError};
 use aya::sys::is_map_supported;
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use nix::time::{ClockId, clock_gettime};
 
 use super::cgroups::CgroupKey;
 use super::kernel_types;
 use crate::backend::proc::{self, Status};
 use crate::backend::{Interest, Unavailable, chain};
-use crate::event::{Event, Sink, Task};
+use crate::event::{Event, Task};
 use crate::syscall::arguments::{self, Argument};
 use crate::syscall::{Arch, Operation, Syscall};
 
 /// The programs as clang made them of `record.bpf.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/record.bpf.o"));
 
-/// `struct call`: the image, the ABI, the number.
-type Call = [u32; 3];
-/// `struct call_with_arguments`: a [`Call`], padding, and the arguments, each in two halves.
-type CallWithArguments = [u32; 4 + 2 * ARGUMENTS];
+/// `struct call`: the halves of the cgroup's id, the image, the ABI, the number.
+type Call = [u32; 6];
+/// `struct call_with_arguments`: a [`Call`], and the arguments, each in two halves.
+type CallWithArguments = [u32; 6 + 2 * ARGUMENTS];
 /// The maximum number of arguments of a call that carry a choice.
 const ARGUMENTS: usize = 3;
 /// `struct count`: the calls, and the time of the first in nanoseconds since boot.
 type Count = [u64; 2];
-/// `struct image_path`: the length, two flags, the names.
-type ImagePath = [u8; 8 + 4096 + 256];
+/// `struct written_path`: the length, two flags, the names.
+type WrittenPath = [u8; 8 + 4096 + 256];
 
 /// Who made a call, as bits beside the ABI.
 const RUNTIME: u32 = 2;
@@ -76,7 +76,12 @@ pub(super) struct Inside {
     pub(super) enters: bool,
     /// Tasks that are moved out of the cgroups are no longer in scope.
     pub(super) leaves: bool,
+    /// The calls of each cgroup of version 2 are counted by themselves.
+    pub(super) by_cgroup: bool,
 }
+
+/// Receives what was counted: the cgroup, if they are counted by themselves and its path is known, and the calls.
+pub(super) type Counted<'a> = &'a mut dyn FnMut(Option<&Arc<Path>>, Event);
 
 /// The maximum length of the text that is searched in names of cgroups: the length of an id.
 const MAX_NAME: usize = 64;
@@ -98,7 +103,8 @@ pub(super) struct Kernel {
     counts: PerCpuHashMap<MapData, Call, Count>,
     values: PerCpuHashMap<MapData, CallWithArguments, Count>,
     totals: Array<MapData, [u64; 5]>,
-    paths: BpfHashMap<MapData, u32, ImagePath>,
+    paths: BpfHashMap<MapData, u32, WrittenPath>,
+    cgroup_paths: BpfHashMap<MapData, u64, WrittenPath>,
     ended: RingBuf<MapData>,
     /// What was delivered.
     delivered: HashMap<(Call, Option<[u64; ARGUMENTS]>), u64>,
@@ -107,6 +113,7 @@ pub(super) struct Kernel {
     takes_entering: bool,
     may_take: bool,
     executables: HashMap<u32, Option<Arc<Path>>>,
+    cgroups: HashMap<u64, Option<Arc<Path>>>,
 }
 
 /// `struct totals`.
@@ -132,6 +139,7 @@ impl Kernel {
         let marks_the_dead = u8::from(marks_the_dead);
         let enters = u8::from(inside.enters);
         let leaves = u8::from(inside.leaves);
+        let by_cgroup = u8::from(inside.by_cgroup);
         let recorder = std::process::id();
         let watched = watched(interest);
         let mut loader = EbpfLoader::new();
@@ -153,6 +161,7 @@ impl Kernel {
             .override_global("marks_the_dead", &marks_the_dead, true)
             .override_global("begins_entering", &enters, true)
             .override_global("tasks_leave", &leaves, true)
+            .override_global("by_cgroup", &by_cgroup, true)
             .override_global("places", &places[..], true)
             .override_global("last_place", &last_place, true)
             .load(OBJECT);
@@ -205,6 +214,7 @@ impl Kernel {
             values: PerCpuHashMap::try_from(take(&mut ebpf, "values")?).map_err(of_map)?,
             totals: Array::try_from(take(&mut ebpf, ".bss")?).map_err(of_map)?,
             paths: BpfHashMap::try_from(take(&mut ebpf, "paths")?).map_err(of_map)?,
+            cgroup_paths: BpfHashMap::try_from(take(&mut ebpf, "cgroup_paths")?).map_err(of_map)?,
             ended: RingBuf::try_from(take(&mut ebpf, "ended")?).map_err(of_map)?,
             runtimes: BpfHashMap::try_from(take(&mut ebpf, "runtimes")?).map_err(of_map)?,
             takes_entering: false,
@@ -212,33 +222,34 @@ impl Kernel {
             ebpf,
             delivered: HashMap::new(),
             executables: HashMap::new(),
+            cgroups: HashMap::new(),
         })
     }
 
     /// Delivers what is left: the calls of programs that entered the scope, and did not turn out to be container runtimes.
-    pub(super) fn read_last(&mut self, sink: &mut dyn Sink) -> Result<(), Unavailable> {
+    pub(super) fn read_last(&mut self, counted: Counted<'_>) -> Result<(), Unavailable> {
         self.takes_entering = self.may_take;
-        self.read(sink)
+        self.read(counted)
     }
 
     /// Delivers what was counted since the last time.
-    pub(super) fn read(&mut self, sink: &mut dyn Sink) -> Result<(), Unavailable> {
+    pub(super) fn read(&mut self, counted: Counted<'_>) -> Result<(), Unavailable> {
         let boot = boot_time();
         let counts =
             (self.counts.iter()).map(|entry| entry.map(|(call, count)| (call, None, count)));
         let values = self.values.iter().map(|entry| {
-            let ([image, abi, nr, _, args @ ..], count) = entry?;
+            let ([low, high, image, abi, nr, unused, args @ ..], count) = entry?;
             let args = std::array::from_fn(|place| {
                 u64::from(args[2 * place]) | u64::from(args[2 * place + 1]) << 32
             });
-            Ok(([image, abi, nr], Some(args), count))
+            Ok(([low, high, image, abi, nr, unused], Some(args), count))
         });
         for entry in counts.chain(values) {
             let (call, args, per_cpu) = entry.map_err(of_map)?;
             let calls: u64 = per_cpu.iter().map(|[calls, _]| calls).sum();
             let known = self.delivered.entry((call, args)).or_default();
             let count = calls.saturating_sub(*known);
-            let [image, abi, nr] = call;
+            let [low, high, image, abi, nr, _] = call;
             let is_too_early = abi & ENTERING != 0
                 && (!self.takes_entering || self.runtimes.get(&image, 0).is_ok());
             if count == 0 || is_too_early {
@@ -247,8 +258,13 @@ impl Kernel {
             *known = calls;
             let arch = ARCHES[usize::try_from(abi & 1).unwrap_or_default()];
             let syscall = Syscall::from_audit_nr(arch, nr.cast_signed());
+            let cgroup = u64::from(high) << 32 | u64::from(low);
+            let cgroup = (self.cgroups.entry(cgroup))
+                .or_insert_with(|| path_of(&self.cgroup_paths, cgroup))
+                .clone();
+            let mut deliver = |event| counted(cgroup.as_ref(), event);
             if abi & RUNTIME != 0 {
-                sink.event(Event::Runtime { syscall, count });
+                deliver(Event::Runtime { syscall, count });
                 continue;
             }
             let first = per_cpu.iter().filter(|[calls, _]| *calls > 0);
@@ -257,14 +273,14 @@ impl Kernel {
                 .or_insert_with(|| path_of(&self.paths, image))
                 .clone();
             if abi == IO_URING {
-                sink.event(Event::Submitted {
+                deliver(Event::Submitted {
                     operation: Operation(u8::try_from(nr).unwrap_or(u8::MAX)),
                     executable,
                     count,
                 });
                 continue;
             }
-            sink.event(Event::Counted {
+            deliver(Event::Counted {
                 syscall,
                 executable,
                 count,
@@ -399,12 +415,12 @@ pub(super) fn namespace_of(process: Task, kind: &str) -> Option<u32> {
     u32::try_from(file.ino()).ok()
 }
 
-/// The path that the kernel wrote down for an image; `None` if it did not have all of it.
-fn path_of(paths: &BpfHashMap<MapData, u32, ImagePath>, image: u32) -> Option<Arc<Path>> {
+/// The path that the kernel wrote down for an image or a cgroup; `None` if it did not have all of it.
+fn path_of<K: Pod>(paths: &BpfHashMap<MapData, K, WrittenPath>, of: K) -> Option<Arc<Path>> {
     const IS_WHOLE: usize = 4;
     const IS_DELETED: usize = 5;
     const NAMES: usize = 8;
-    let written = paths.get(&image, 0).ok()?;
+    let written = paths.get(&of, 0).ok()?;
     let length = u32::from_ne_bytes(written.first_chunk().copied()?);
     let names = written.get(NAMES..NAMES + usize::try_from(length).ok()?)?;
     if written[IS_WHOLE] == 0 {
@@ -422,7 +438,10 @@ fn path_of(paths: &BpfHashMap<MapData, u32, ImagePath>, image: u32) -> Option<Ar
     if written[IS_DELETED] != 0 {
         path.extend(b" (deleted)");
     }
-    (!path.is_empty()).then(|| PathBuf::from(OsString::from_vec(path)).into())
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    Some(PathBuf::from(OsString::from_vec(path)).into())
 }
 
 /// When the machine started, by today's clock.

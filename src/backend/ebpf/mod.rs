@@ -19,13 +19,25 @@ pub use cgroups::remove_cgroups;
 pub use missing::remove_cgroups;
 
 /// Records by counting in the kernel. A scope ends with its last task, or by the [`Stop`](super::Stop).
-/// [`Scope::Everything`](super::Scope) has one run per executable, and the recorder itself is left out.
+/// [`Scope::Everything`](super::Scope) has many runs, and the recorder itself is left out.
 #[derive(Clone, Debug, Default)]
 pub struct Ebpf {
     /// When the recording of a scope ends at the latest.
     pub duration: Option<std::time::Duration>,
+    /// What has a run of its own in [`Scope::Everything`](super::Scope).
+    pub each: Each,
     /// The calls whose arguments are wanted. Call sites are not found.
     pub interest: super::Interest,
+}
+
+/// What has a run of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Each {
+    /// An executable.
+    #[default]
+    Executable,
+    /// A cgroup of version 2, without those below it. The run has its path as the label `cgroup`.
+    Cgroup,
 }
 
 /// What recordings and the command line call it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //
-// Counts the system calls of the tasks in scope, in the kernel: per executable, ABI and number. No event leaves the kernel
+// Counts the system calls of the tasks in scope, in the kernel: per executable, ABI and number, and on request per cgroup. No event leaves the kernel
 // per call, so nothing can overflow.
 //
 // A task is in scope if it has a `struct member`. The iterator gives one to the tasks that the recording begins with, and
@@ -188,10 +188,13 @@ enum {
 };
 
 struct call {
+    // The inode number; 0: not known.
+    u64 cgroup;
     u32 image;
     // With who made it.
     u32 abi;
     u32 nr;
+    u32 unused;
 };
 
 #define ARGUMENTS 3
@@ -199,7 +202,6 @@ struct call {
 // A call with the arguments that are watched.
 struct call_with_arguments {
     struct call call;
-    u32 unused;
     u64 args[ARGUMENTS];
 };
 
@@ -213,8 +215,8 @@ struct count {
 #define NAME_ROOM 256
 #define PATH_ROOM 4096
 
-// The path of an executable, its last component first, each with its NUL.
-struct image_path {
+// The path of an executable or a cgroup, its last component first, each with its NUL.
+struct written_path {
     u32 length;
     u8 is_whole;
     u8 is_deleted;
@@ -297,6 +299,8 @@ volatile const u64 places[256] = {};
 volatile const u64 last_place = 0;
 // Tasks that are moved out of the cgroups are no longer in scope.
 volatile const u8 tasks_leave = 0;
+// The calls of each cgroup of version 2 are counted by themselves.
+volatile const u8 by_cgroup = 0;
 // The recorder itself, which is no part of any cgroup's recording.
 volatile const u32 recorder = 0;
 
@@ -351,7 +355,7 @@ struct {
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __uint(max_entries, 1 << 14);
     __type(key, u32);
-    __type(value, struct image_path);
+    __type(value, struct written_path);
 } paths SEC(".maps");
 
 // In scope with everything below them, or, if the value is not 0, out of it: the cgroups of monitors, in which Podman and
@@ -366,6 +370,15 @@ struct {
 // The same for `conmon`, which is part of the names of monitors' cgroups.
 static const u8 monitor_places[256] = {['c'] = 1, ['o'] = 1 << 1 | 1 << 4, ['n'] = 1 << 2 | 1 << 5, ['m'] = 1 << 3};
 
+// The cgroups of version 2 that calls are counted for.
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 14);
+    __type(key, u64);
+    __type(value, struct written_path);
+} cgroup_paths SEC(".maps");
+
 // Images that are container runtimes.
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -379,7 +392,7 @@ struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
     __uint(max_entries, 1);
     __type(key, u32);
-    __type(value, struct image_path);
+    __type(value, struct written_path);
 } scratch SEC(".maps");
 
 // One message, of any content: the last task in scope has exited.
@@ -388,12 +401,57 @@ struct {
     __uint(max_entries, 4096);
 } ended SEC(".maps");
 
-// Adds a call to a map of counts. Returns whether there was room.
-static __always_inline int add(void *map, void *call)
+// Adds a name to a path. The verifier doesn't follow values in a map, so the length is there: else it would follow each way
+// through the loop that calls this.
+static __always_inline int add_name(struct written_path *out, const void *name)
 {
+    volatile u32 *length = &out->length;
+    u32 at = *length;
+    if (at > PATH_ROOM - 1)
+        return 0;
+    long written = bpf_probe_read_kernel_str(&out->names[at & (PATH_ROOM - 1)], NAME_ROOM, name);
+    if (written <= 0)
+        return 0;
+    *length = at + written;
+    return 1;
+}
+
+// Writes the path of the current task's cgroup of version 2, for its first call there. The verifier follows a global function
+// once for all its calls.
+__noinline int write_cgroup(u64 id)
+{
+    u32 zero = 0;
+    struct written_path *out = bpf_map_lookup_elem(&scratch, &zero);
+    if (!out || bpf_map_lookup_elem(&cgroup_paths, &id))
+        return 0;
+    struct cgroup *cgroup = BPF_CORE_READ(bpf_get_current_task_btf(), cgroups, dfl_cgrp);
+    out->length = 0;
+    out->is_whole = 0;
+    out->is_deleted = 0;
+    for (int i = 0; i < COMPONENTS; i++) {
+        struct cgroup_subsys_state *parent = BPF_CORE_READ(cgroup, self.parent);
+        if (!parent) {
+            out->is_whole = 1;
+            break;
+        }
+        if (!add_name(out, BPF_CORE_READ(cgroup, kn, name)))
+            break;
+        cgroup = BPF_CORE_READ(parent, cgroup);
+    }
+    bpf_map_update_elem(&cgroup_paths, &id, out, BPF_ANY);
+    return 0;
+}
+
+// Adds a call to a map of counts. Returns whether there was room.
+static __always_inline int add(void *map, struct call *call)
+{
+    if (by_cgroup)
+        call->cgroup = bpf_get_current_cgroup_id();
     struct count *known = bpf_map_lookup_elem(map, call);
     if (!known) {
         struct count first = {.calls = 1, .first = bpf_ktime_get_boot_ns()};
+        if (by_cgroup)
+            write_cgroup(call->cgroup);
         if (bpf_map_update_elem(map, call, &first, BPF_NOEXIST) == 0)
             return 1;
         known = bpf_map_lookup_elem(map, call);
@@ -490,7 +548,7 @@ static __always_inline void count_made(struct task_struct *task, u32 image, u32 
             is_read = 0;
         made.args[i] = watch & WIDE ? value : (u32)value;
     }
-    if (!is_read || !add(&values, &made))
+    if (!is_read || !add(&values, &made.call))
         count(image, abi, nr);
 }
 
@@ -562,16 +620,14 @@ static __always_inline int is_ended_by_filter(struct task_struct *task)
     return is_killed && number_of(task) >= 0;
 }
 
-// Writes the path of a file as its names, from the last to the first, across mounts. The verifier doesn't follow values in
-// a map, so what the passes of the loop differ by is there: else it would follow the ways through each of them.
-static __always_inline void write_path(struct image_path *out, struct file *file)
+// Writes the path of a file as its names, from the last to the first, across mounts.
+static __always_inline void write_path(struct written_path *out, struct file *file)
 {
     struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
     struct vfsmount *vfsmount = BPF_CORE_READ(file, f_path.mnt);
     struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-    volatile u32 *length = &out->length;
 
-    *length = 0;
+    out->length = 0;
     out->is_whole = 0;
     out->is_deleted = BPF_CORE_READ(dentry, d_hash.pprev) == 0 && BPF_CORE_READ(dentry, d_parent) != dentry;
     for (int i = 0; i < COMPONENTS; i++) {
@@ -586,14 +642,8 @@ static __always_inline void write_path(struct image_path *out, struct file *file
             mount = below;
             continue;
         }
-        u32 at = *length;
-        if (at > PATH_ROOM - 1)
+        if (!add_name(out, BPF_CORE_READ(dentry, d_name.name)))
             break;
-        long written = bpf_probe_read_kernel_str(&out->names[at & (PATH_ROOM - 1)], NAME_ROOM,
-                                                 BPF_CORE_READ(dentry, d_name.name));
-        if (written <= 0)
-            break;
-        *length = at + written;
         dentry = parent;
     }
 }
@@ -614,7 +664,7 @@ static __always_inline u32 image_of(struct task_struct *task)
     if (known)
         return *known;
     u32 zero = 0;
-    struct image_path *path = bpf_map_lookup_elem(&scratch, &zero);
+    struct written_path *path = bpf_map_lookup_elem(&scratch, &zero);
     if (!path)
         return 0;
     u32 image = __sync_fetch_and_add(&totals.images, 1) + 1;

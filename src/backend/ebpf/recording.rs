@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::cgroups;
-use super::kernel::{self, Begin, Inside, Kernel, namespace_of};
-use super::{Ebpf, NAME};
+use super::kernel::{self, Begin, Counted, Inside, Kernel, namespace_of};
+use super::{Each, Ebpf, NAME};
 use crate::backend::launch::{Launched, launch, while_waiting};
 use crate::backend::{
     Backend, Collector, Command, Detail, Error, Notice, OneRun, Promise, RunEnd, Scope, Stop,
@@ -33,7 +33,7 @@ impl Backend for Ebpf {
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
         kernel::probe()?;
         // No process has this id.
-        Begin::of(target, Task(i32::MAX))?;
+        self.begin(target, Task(i32::MAX))?;
         Ok(Promise {
             detail: Detail::Aggregate,
             call_sites: false,
@@ -49,8 +49,8 @@ impl Backend for Ebpf {
     ) -> Result<(), Error> {
         if let Target::Command(command) = target {
             let launched = launch(command, None)?;
-            let kernel = Begin::of(target, launched.task())
-                .and_then(|begin| Kernel::load(&begin, &self.interest));
+            let begin = self.begin(target, launched.task());
+            let kernel = begin.and_then(|begin| Kernel::load(&begin, &self.interest));
             return match kernel {
                 Ok(kernel) => record_command(command, launched, kernel, target, collector, stop),
                 Err(why) => {
@@ -59,8 +59,8 @@ impl Backend for Ebpf {
                 }
             };
         }
-        let kernel = Begin::of(target, proc::myself())
-            .and_then(|begin| Kernel::load(&begin, &self.interest));
+        let begin = self.begin(target, proc::myself());
+        let kernel = begin.and_then(|begin| Kernel::load(&begin, &self.interest));
         let mut kernel = kernel.map_err(unavailable)?;
         let living = kernel.living().map_err(unavailable)?;
         if let (&Target::Process(process), 0) = (target, living) {
@@ -81,29 +81,50 @@ impl Backend for Ebpf {
         let mut end = End::of(stop, Until::All);
         end.deadline = deadline;
         if let Target::Scope(Scope::Everything) = target {
-            let mut runs = RunOfEach::new(collector);
-            follow(&mut kernel, &mut runs, end)?;
+            let mut runs = RunOfEach::new(collector, self.each);
+            follow(
+                &mut kernel,
+                &mut |cgroup, event| runs.counted(cgroup, event),
+                end,
+            )?;
             report_losses(&kernel, &mut runs, stop)?;
             runs.end();
         } else {
             let mut run = OneRun::begin(collector, target);
-            follow(&mut kernel, &mut run, end)?;
+            follow(&mut kernel, &mut |_, event| run.event(event), end)?;
             finish(&kernel, run, stop, None)?;
         }
         Ok(())
     }
 }
 
-/// One run for each executable.
+impl Ebpf {
+    fn begin(&self, target: &Target, child: Task) -> Result<Begin, Unavailable> {
+        let mut begin = Begin::of(target, child)?;
+        if let (Target::Scope(Scope::Everything), Begin::Inside(inside)) = (target, &mut begin) {
+            inside.by_cgroup = self.each == Each::Cgroup;
+            if inside.by_cgroup && !cgroups::has_version_2() {
+                let feature = "cgroups of version 2, which are not mounted";
+                return Err(Unavailable::Feature(feature.to_owned()));
+            }
+        }
+        Ok(begin)
+    }
+}
+
+/// One run for each executable or cgroup.
 struct RunOfEach<'a> {
     collector: &'a mut (dyn Collector + Send),
+    each: Each,
+    /// By the path of the executable or the cgroup.
     ids: HashMap<Option<Arc<Path>>, WorkloadId>,
 }
 
 impl<'a> RunOfEach<'a> {
-    fn new(collector: &'a mut (dyn Collector + Send)) -> RunOfEach<'a> {
+    fn new(collector: &'a mut (dyn Collector + Send), each: Each) -> RunOfEach<'a> {
         RunOfEach {
             collector,
+            each,
             ids: HashMap::new(),
         }
     }
@@ -115,27 +136,39 @@ impl<'a> RunOfEach<'a> {
     }
 }
 
-impl Sink for RunOfEach<'_> {
-    fn event(&mut self, event: Event) {
-        let (Event::Counted { executable, .. } | Event::Submitted { executable, .. }) = &event
-        else {
-            // A loss can be anyone's.
-            for &id in self.ids.values() {
-                self.collector.event(id, event.clone());
+impl RunOfEach<'_> {
+    fn counted(&mut self, cgroup: Option<&Arc<Path>>, event: Event) {
+        let of = match (&event, self.each) {
+            (_, Each::Cgroup) => cgroup.cloned(),
+            (Event::Counted { executable, .. } | Event::Submitted { executable, .. }, _) => {
+                executable.clone()
             }
-            return;
+            _ => None,
         };
         let next = WorkloadId(self.ids.len() as u64);
-        let id = *self.ids.entry(executable.clone()).or_insert_with(|| {
-            let program = executable.as_deref().unwrap_or(Path::new("unknown"));
-            let workload = Workload {
-                program: program.to_owned(),
-                ..Workload::default()
-            };
+        let id = *self.ids.entry(of).or_insert_with_key(|of| {
+            let path = of.as_deref().unwrap_or(Path::new("unknown"));
+            let mut workload = Workload::default();
+            match self.each {
+                Each::Executable => workload.program = path.into(),
+                Each::Cgroup => {
+                    let path = path.to_string_lossy().into_owned();
+                    workload.labels.insert("cgroup".to_owned(), path);
+                }
+            }
             self.collector.begin(next, workload);
             next
         });
         self.collector.event(id, event);
+    }
+}
+
+/// What can be of any run.
+impl Sink for RunOfEach<'_> {
+    fn event(&mut self, event: Event) {
+        for &id in self.ids.values() {
+            self.collector.event(id, event.clone());
+        }
     }
 }
 
@@ -206,7 +239,7 @@ fn record_command(
             over: Some(over),
             ..End::of(stop, command.until)
         };
-        follow(&mut kernel, &mut run, end)
+        follow(&mut kernel, &mut |_, event| run.event(event), end)
     })?;
     finish(&kernel, run, stop, exit)
 }
@@ -233,7 +266,7 @@ impl End<'_> {
 }
 
 /// Reads the counts until the workload has ended.
-fn follow(kernel: &mut Kernel, sink: &mut dyn Sink, end: End<'_>) -> Result<(), Error> {
+fn follow(kernel: &mut Kernel, counted: Counted<'_>, end: End<'_>) -> Result<(), Error> {
     let stop = end.stop;
     let mut command_is_over = end.over.is_none();
     loop {
@@ -244,9 +277,9 @@ fn follow(kernel: &mut Kernel, sink: &mut dyn Sink, end: End<'_>) -> Result<(), 
         let is_over = command_is_over && (is_enough || kernel.living().map_err(unavailable)? == 0);
         // After the last look at who lives: it holds what the last of them called.
         if is_over {
-            return kernel.read_last(sink).map_err(unavailable);
+            return kernel.read_last(counted).map_err(unavailable);
         }
-        kernel.read(sink).map_err(unavailable)?;
+        kernel.read(counted).map_err(unavailable)?;
         // A stop ends the wait for the command too, so it needs no look of its own until then.
         let next = match end.over {
             Some(over) if !command_is_over => over.as_fd(),

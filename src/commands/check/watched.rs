@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use sc_record::atomic_file::Place;
-use sc_record::backend::Interest;
+use sc_record::backend::{Ebpf, Interest};
 use sc_record::recording::{Earlier, Journal, Name, Recording, prepare};
 use sc_record::review::check::{Answers, Evidence, Watch};
 
@@ -28,7 +28,13 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
     let see_all = args.strict || args.remove_unused || recording.is_some();
     let interest = Interest::in_all_but(known.iter().copied());
     let not_logged = if see_all { BTreeSet::new() } else { known };
-    let backends = observation::backends(options, &target, None, not_logged, Some(&interest));
+    let backends = observation::backends(
+        options,
+        &target,
+        &Ebpf::default(),
+        not_logged,
+        Some(&interest),
+    );
     let observation = Observation::prepare(&target, args.verbosity, options.progress)?;
     // It starts at the first event, since probing the backends takes time.
     let start = || Watch::start(answers.clone());

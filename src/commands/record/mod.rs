@@ -178,7 +178,7 @@ fn process(args: &RecordArgs, process: Task) -> anyhow::Result<Target> {
     }
 }
 
-/// Records many workloads: one recording per executable or container.
+/// Records many workloads: one recording per executable, cgroup or container.
 fn record_all(
     args: &RecordArgs,
     target: &Target,
@@ -196,13 +196,18 @@ fn record_all(
     for mut run in runs {
         let container = run.labels.get("container").cloned();
         run.labels.extend(args.keep.labels.to_map());
-        let name = container.as_ref().map_or(run.program.as_path(), Path::new);
-        let name = Name::of_command(name);
+        let cgroup = run.labels.get("cgroup").cloned();
+        let name = match (&container, &cgroup) {
+            (Some(container), _) => Name::of_command(Path::new(container)),
+            (_, Some(cgroup)) => name_of_cgroup(cgroup),
+            _ => Name::of_command(&run.program),
+        };
         if !verbosity.quiet {
             let program = escape::path(&run.program);
-            match container {
-                Some(container) => say!("sc-record: container {container} ({program}):"),
-                None => say!("sc-record: {program}:"),
+            match (container, cgroup) {
+                (Some(container), _) => say!("sc-record: container {container} ({program}):"),
+                (_, Some(cgroup)) => say!("sc-record: cgroup {}:", escape::Line(&cgroup)),
+                _ => say!("sc-record: {program}:"),
             }
         }
         if let Err(error) = keep::one_of_many(&args.keep, name, run, None) {
@@ -218,21 +223,33 @@ fn record_all(
     })
 }
 
+/// The whole path, as systemd escapes it: the last component may be that of others, too.
+fn name_of_cgroup(path: &str) -> Name {
+    let name = match path.trim_matches('/') {
+        "" => "root".to_owned(),
+        path => path.replace('/', "-"),
+    };
+    (name.parse()).unwrap_or_else(|_| Name::of_command(Path::new(&name)))
+}
+
 fn backends(
     args: &RecordArgs,
     target: &Target,
     follows: bool,
     known: BTreeSet<Syscall>,
 ) -> anyhow::Result<Vec<Box<dyn Backend>>> {
+    let ebpf = Ebpf {
+        duration: args.follow.duration,
+        each: args.follow.per.into(),
+        ..Ebpf::default()
+    };
     if args.keep.profile.args != ArgRules::Off {
         anyhow::ensure!(
             !args.observe.is_log_mode(),
             "log mode can't record arguments: the kernel's records have none; use --backend ptrace"
         );
         let interest = Interest::in_arguments(args.all_args);
-        let duration = args.follow.duration;
-        let mut all =
-            observation::backends(&args.observe, target, duration, known, Some(&interest));
+        let mut all = observation::backends(&args.observe, target, &ebpf, known, Some(&interest));
         all.retain(|backend| backend.name() != "log");
         return Ok(all);
     }
@@ -249,8 +266,7 @@ fn backends(
             each_container: args.follow.each,
         })]);
     }
-    let duration = args.follow.duration;
-    let all = observation::backends(&args.observe, target, duration, known, None);
+    let all = observation::backends(&args.observe, target, &ebpf, known, None);
     Ok(all)
 }
 
