@@ -545,6 +545,7 @@ workloads! {
         varies: WAIT,
         certain: &[("x86_64/sched_get_priority_max", 1)],
     }
+    known_calls_are_stepped_through: "known_code" { args: &["stepped"] }
     fork_while_calls_become_known: "known_code" {
         args: &["forks"],
         // Its threads make calls until it is done; SIGCHLD makes clone restart.

@@ -220,6 +220,28 @@ static void mdwe(void)
     say("mdwe\n");
 }
 
+static int steps;
+
+static void step(int signal, siginfo_t *info, void *context)
+{
+    (void)signal, (void)info, (void)context;
+    steps++;
+}
+
+/* Every instruction of a known call ends with SIGTRAP (the trap flag). */
+static void stepped(void)
+{
+    enum { TRAP_FLAG = 0x100 };
+    call_often();
+    struct sigaction action = {.sa_sigaction = step, .sa_flags = SA_SIGINFO};
+    CHECK(sigaction(SIGTRAP, &action, NULL) == 0);
+    __asm__ volatile("pushf; orl %0, (%%rsp); popf" : : "i"(TRAP_FLAG) : "memory", "cc");
+    pid_t parent = getppid();
+    __asm__ volatile("pushf; andl %0, (%%rsp); popf" : : "i"(~TRAP_FLAG) : "memory", "cc");
+    CHECK(parent == getppid());
+    say("stepped %d\n", steps);
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc >= 2);
@@ -233,6 +255,8 @@ int main(int argc, char **argv)
         limited(argv[0]);
     else if (strcmp(argv[1], "mdwe") == 0)
         mdwe();
+    else if (strcmp(argv[1], "stepped") == 0)
+        stepped();
     else if (strcmp(argv[1], "often") == 0)
         call_often();
     else if (strcmp(argv[1], "forks") == 0)

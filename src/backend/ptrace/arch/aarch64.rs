@@ -288,7 +288,7 @@ impl FastPath {
         match *self {}
     }
 
-    pub(in crate::backend::ptrace) fn ran_into_change(
+    pub(in crate::backend::ptrace) fn is_of_changed_code(
         &mut self,
         _stopped: &Stopped,
     ) -> Result<bool, Died> {

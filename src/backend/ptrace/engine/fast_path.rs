@@ -128,10 +128,14 @@ impl Engine<'_> {
         fast_path.map_or(Ok(()), |fast_path| fast_path.show_original(stopped))
     }
 
-    /// Whether a signal comes from a change of the code that was under way.
-    pub(super) fn is_of_change(&mut self, stopped: &Stopped, signal: i32) -> Result<bool, Died> {
+    /// Whether a signal comes from code that was changed, and not from the workload.
+    pub(super) fn is_of_changed_code(
+        &mut self,
+        stopped: &Stopped,
+        signal: i32,
+    ) -> Result<bool, Died> {
         match &mut self.fast_path {
-            Some(fast_path) if signal == libc::SIGTRAP => fast_path.ran_into_change(stopped),
+            Some(fast_path) if signal == libc::SIGTRAP => fast_path.is_of_changed_code(stopped),
             _ => Ok(false),
         }
     }

@@ -417,7 +417,7 @@ impl<'a> Engine<'a> {
 
     /// A signal is about to be delivered.
     fn signal(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
-        if self.is_of_change(&stopped, signal)? {
+        if self.is_of_changed_code(&stopped, signal)? {
             return self.resume(stopped, 0);
         }
         if let Some(job) = self.job

@@ -433,9 +433,10 @@ impl FastPath {
         Ok(())
     }
 
-    /// Whether the SIGTRAP of a stopped task is of a breakpoint that was there while code was changed. It goes on then. fork(2)
-    /// of another thread can have copied it.
-    pub(in crate::backend::ptrace) fn ran_into_change(
+    /// Whether the SIGTRAP of a stopped task comes from changed code alone: the task goes on then. It is of a breakpoint that
+    /// was there while code was changed, and that fork(2) of another thread can have copied; or of a step into code that the
+    /// workload doesn't know, while each instruction traps. Such a workload sees the original code from then on.
+    pub(in crate::backend::ptrace) fn is_of_changed_code(
         &mut self,
         stopped: &Stopped,
     ) -> Result<bool, Died> {
@@ -443,15 +444,26 @@ impl FastPath {
             return Ok(false);
         };
         let mut registers = registers(stopped)?;
-        let address = registers.rip.wrapping_sub(1);
-        let is_ours = space.borrow().was_changed(address)
-            && is_of_breakpoint(stopped)
-            && space.borrow_mut().is_whole(stopped.task(), address);
-        if is_ours {
+        let ip = registers.rip;
+        let goes_on_at = match cause_of_trap(stopped) {
+            Some(SI_KERNEL) => {
+                let address = ip.wrapping_sub(1);
+                let was_ours = space.borrow().was_changed(address)
+                    && space.borrow_mut().is_whole(stopped.task(), address);
+                was_ours.then_some(address)
+            }
+            Some(TRAP_TRACE) => {
+                let original = space.borrow().original(ip);
+                space.borrow_mut().close(stopped.task());
+                original
+            }
+            _ => None,
+        };
+        if let Some(address) = goes_on_at {
             registers.rip = address;
             write(stopped, registers)?;
         }
-        Ok(is_ours)
+        Ok(goes_on_at.is_some())
     }
 
     fn changed_space(&self, stopped: &Stopped) -> Option<Rc<RefCell<Space>>> {
@@ -461,10 +473,14 @@ impl FastPath {
     }
 }
 
-/// Whether the signal comes from the instruction `int3`.
-fn is_of_breakpoint(stopped: &Stopped) -> bool {
-    const SI_KERNEL: i32 = 0x80;
-    requests::getsiginfo(stopped.pid()).is_ok_and(|info| info.si_code == SI_KERNEL)
+/// The `si_code` of the instruction `int3`.
+const SI_KERNEL: i32 = 0x80;
+/// The `si_code` of an instruction under the trap flag.
+const TRAP_TRACE: i32 = 2;
+
+fn cause_of_trap(stopped: &Stopped) -> Option<i32> {
+    let info = requests::getsiginfo(stopped.pid()).ok()?;
+    Some(info.si_code)
 }
 
 fn copy(space: &RefCell<Space>) -> Rc<RefCell<Space>> {
