@@ -1,6 +1,7 @@
 #!/bin/sh
 # Records programs five times with --args, and runs each five times more under the profile of these runs (--args=safe). Prints how
-# many calls were denied: those with a rule for their arguments (false denials of the rules), and those that no recorded run made.
+# many calls were denied: those with a rule for their arguments (false denials of the rules), and those that no recorded run made;
+# and how many of the values with a name the rules allow, of those that names alone allow.
 #
 #     integration/arguments.sh PATH/TO/sc-record [PROGRAM...]
 #
@@ -56,7 +57,7 @@ command_of() {
         *) echo sh "$real/$1.sh" ;;
     esac
 }
-echo "program   calls with a rule   allowed calls   denied by rules   denied names that were not recorded"
+echo "program   calls with a rule   allowed calls   denied by rules   denied names that were not recorded   allowed values of those of the names"
 for program; do
     [ "$program" != postgres ] || prepare_postgres
     # shellcheck disable=SC2046 # words of a command
@@ -79,13 +80,15 @@ for call in report["run"]["denials"]:
 END
     done
     cat "$program.denied" >&2
-    python3 - "$program.profile.json" "$program.denied" "$program" <<'END'
+    "$recorder" explain --json "$program.profile.json" >"$program.explained.json"
+    python3 - "$program.profile.json" "$program.denied" "$program" "$program.explained.json" <<'END'
 import json, sys
 rules = [rule for rule in json.load(open(sys.argv[1]))["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW"]
 names = lambda rules: len({name for rule in rules for name in rule["names"]})
 denied = [line.split() for line in open(sys.argv[2])]
 count = lambda kind: sum(int(line[1]) for line in denied if line[0] == kind)
 numbers = names(rule for rule in rules if rule.get("args")), names(rules), count("rule"), count("name")
-print("%-9s %-19d %-15d %-17d %d" % (sys.argv[3], *numbers))
+tight = json.load(open(sys.argv[4]))["tightness"][0]
+print("%-9s %-19d %-15d %-17d %-36d %d of %d" % (sys.argv[3], *numbers, tight["allowed_values"], tight["values"]))
 END
 done

@@ -52,6 +52,7 @@ fn every_name_has_its_origin() {
     );
     let number = |field: &str| tight[0][field].as_u64().unwrap();
     assert!(number("by_docker_default") > 300 && number("by_docker_default") < number("all"));
+    assert!(number("allowed_values") < number("values"), "{tight}");
     assert!(text.contains("x86_64: 7 of "), "{text}");
 }
 

@@ -152,6 +152,8 @@ fn tightness_line(tight: &Tightness) -> String {
         allowed_by_both,
         by_docker,
         all,
+        values,
+        allowed_values,
     } = tight;
     // In tenths of a percent, without floating point.
     let share = |part: usize, of: usize| {
@@ -165,6 +167,13 @@ fn tightness_line(tight: &Tightness) -> String {
     );
     if allowed > allowed_by_both {
         let _ = write!(text, ", and {} beyond", allowed - allowed_by_both);
+    }
+    if allowed_values < values {
+        let _ = write!(
+            text,
+            "; {allowed_values} of the {values} values of their arguments that have a name ({})",
+            share(*allowed_values, *values)
+        );
     }
     text
 }
@@ -342,6 +351,8 @@ fn json(explained: &Explained, tight: &[Tightness], recording: Option<&Recording
             "allowed_by_both": tight.allowed_by_both,
             "by_docker_default": tight.by_docker,
             "all": tight.all,
+            "values": tight.values,
+            "allowed_values": tight.allowed_values,
         })
     });
     let refused = explained.refused.iter();

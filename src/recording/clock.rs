@@ -8,9 +8,9 @@ use super::Run;
 pub(super) enum Clock {
     /// The start of the run. Events happen when they arrive.
     Running(Instant),
-    /// Events are of the past, and no [`Event::Clock`] came yet.
+    /// Events are of the past, and no [`Event::Clock`](crate::event::Event::Clock) came yet.
     Unset,
-    /// Events happened at the time of the latest [`Event::Clock`], since 1970.
+    /// Events happened at the time of the latest [`Event::Clock`](crate::event::Event::Clock), since 1970.
     Set {
         now: Duration,
         earliest: Duration,

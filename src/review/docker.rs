@@ -7,11 +7,6 @@
 //! `NET_BIND_SERVICE`, `NET_RAW`, SETFCAP, SETGID, SETPCAP, SETUID and `SYS_CHROOT`: so chroot(2) is allowed. A test
 //! compares the table with moby's own file, if it is present.
 
-use std::collections::BTreeSet;
-
-use crate::profile::Profile;
-use crate::syscall::{Arch, Syscall};
-
 /// What Docker's default profile does with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByDocker {
@@ -98,57 +93,16 @@ const TOO_NEW: &[&str] = &[
     "uprobe",
 ];
 
-/// How tight a profile is on one ABI, counted in calls that have a name there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tightness {
-    /// The ABI.
-    pub arch: Arch,
-    /// Calls that the profile allows, with some arguments at least.
-    pub allowed: usize,
-    /// Those of them that Docker's default profile allows too, with some arguments at least.
-    pub allowed_by_both: usize,
-    /// Calls that Docker's default profile allows, with some arguments at least.
-    pub by_docker: usize,
-    /// All calls.
-    pub all: usize,
-}
-
-/// How tight a profile is on each of its ABIs; on `native` if it lists none.
-#[must_use]
-pub fn tightness(profile: &Profile, native: Arch) -> Vec<Tightness> {
-    (profile.listed_or(native).into_iter())
-        .map(|arch| {
-            let all = calls(arch);
-            let allowed = |name: &&String| profile.may_execute(name);
-            let docker = |name: &&String| {
-                !matches!(by_docker(name), ByDocker::Blocked | ByDocker::Unless(_))
-            };
-            Tightness {
-                arch,
-                allowed: all.iter().filter(allowed).count(),
-                allowed_by_both: all.iter().filter(allowed).filter(docker).count(),
-                by_docker: all.iter().filter(docker).count(),
-                all: all.len(),
-            }
-        })
-        .collect()
-}
-
-/// The names of all calls that an ABI has.
-fn calls(arch: Arch) -> BTreeSet<String> {
-    // The greatest number of all tables is that of MIPS n32: 6000 and some hundred.
-    let names = (0..7_000).filter_map(|nr| Syscall { arch, nr }.name());
-    names.map(String::from).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
 
     use serde_json::Value;
 
     use super::*;
     use crate::format::Machine;
-    use crate::profile::{Action, ErrnoRet, Rule};
+    use crate::review::tightness::names_on;
+    use crate::syscall::Arch;
 
     #[test]
     fn no_call_is_told_of_twice() {
@@ -200,7 +154,7 @@ mod tests {
         let mut wrong = BTreeSet::new();
         // Docker doesn't support the architectures that libseccomp lacks (SPARC).
         for &arch in Arch::ALL.iter().filter(|arch| arch.scmp().is_some()) {
-            for name in calls(arch) {
+            for name in names_on(arch) {
                 let said = by_docker(&name);
                 let expected = if always.contains(&name) {
                     said == ByDocker::Allowed
@@ -217,26 +171,5 @@ mod tests {
             }
         }
         assert_eq!(wrong, BTreeSet::new());
-    }
-
-    #[test]
-    fn tightness_counts_calls_of_each_abi() {
-        let allow = |names: &[&str]| {
-            let names = names.iter().map(|name| (*name).to_owned()).collect();
-            Rule::new(names, Action::Allow, vec![]).unwrap()
-        };
-        let profile = Profile::new(Action::Errno(ErrnoRet::EPERM))
-            .with_architectures(Some(vec![Arch::X86_64, Arch::Aarch64]))
-            .with_rules([allow(&["read", "open", "mount", "nonsense"])]);
-        let tightness = tightness(&profile, Arch::NATIVE);
-        let [x86_64, aarch64] = &tightness[..] else {
-            panic!("{tightness:?}")
-        };
-        assert_eq!((x86_64.allowed, x86_64.allowed_by_both), (3, 2));
-        assert_eq!((aarch64.allowed, aarch64.allowed_by_both), (2, 1));
-        assert!(x86_64.by_docker > 300 && x86_64.by_docker < x86_64.all);
-        let all = super::tightness(&Profile::new(Action::Allow), Arch::X86_64);
-        assert_eq!(all[0].allowed, all[0].all);
-        assert_eq!(all[0].allowed_by_both, all[0].by_docker);
     }
 }

@@ -10,13 +10,15 @@ pub mod reasons;
 mod recording_diff;
 mod risk;
 mod stats;
+mod tightness;
 
 pub use crate::recording::{Incidence, Unseen};
 pub use arguments::{
     DangerousValue, SeenArgument, call_with_value, condition, dangerous_values, safe_rules,
     seen_arguments,
 };
-pub use docker::{ByDocker, Tightness, by_docker, tightness};
+pub use docker::{ByDocker, by_docker};
 pub use recording_diff::{CallDiff, RecordingDiff};
 pub use risk::{Risk, RiskClass, risk};
 pub use stats::{ArgumentStats, Stats, Step};
+pub use tightness::{Tightness, tightness};

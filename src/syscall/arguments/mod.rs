@@ -8,6 +8,8 @@ mod table;
 pub use danger::{Danger, danger};
 pub use names::{Names, has_these_names};
 
+use std::collections::BTreeSet;
+
 use super::{Arch, Syscall};
 
 /// A call with arguments that carry a choice.
@@ -149,6 +151,15 @@ impl Argument {
             One(names) | Command(names) => (u64::MAX, names, &[]),
             Flags(mask, names, flags) => (mask, names, flags),
         }
+    }
+
+    /// The values that have a name, each with the bits of the argument that it is in. A flag is a value of its own bits.
+    pub fn named_values(&self) -> impl Iterator<Item = (u64, u64)> {
+        let (mask, kinds, flags) = self.names();
+        let kinds = kinds.iter().map(move |&(_, value)| (mask, value));
+        let flags = flags.iter().map(|&(_, bits)| (bits, bits));
+        let values: BTreeSet<(u64, u64)> = kinds.chain(flags).collect();
+        values.into_iter()
     }
 
     /// A value with its names.
