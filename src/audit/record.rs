@@ -31,7 +31,8 @@ pub struct Record<'a> {
     pub pid: i32,
     /// The thread's name (at most 15 bytes).
     pub comm: Cow<'a, [u8]>,
-    /// The file that the process executes, relative to its root, if the kernel gave one.
+    /// The file that the process executes, relative to its root, if the kernel gave one. Container runtimes execute themselves
+    /// from a mount of that file alone, whose path is `/`: then it is the name of the thread.
     pub exe: Option<Cow<'a, [u8]>>,
     /// The action's signal, or 0.
     pub sig: Option<i32>,
@@ -121,6 +122,11 @@ impl<'a> Record<'a> {
         // rsyslog writes auditd's separator as #.
         let code = &code[..memchr::memchr(b'#', code).unwrap_or(code.len())];
         let id = |key| fields.get(key).and_then(id);
+        let comm = decoded(fields.get(Key::Comm).unwrap_or_default(), style);
+        let exe = match fields.get(Key::Exe).unwrap_or_default() {
+            b"(null)" | b"?" | b"" => None,
+            exe => Some(decoded(exe, style)),
+        };
         Ok(Record {
             time,
             serial,
@@ -131,10 +137,11 @@ impl<'a> Record<'a> {
             subj: fields.get(Key::Subj),
             pid: (number(pid).and_then(|pid| i32::try_from(pid).ok()))
                 .ok_or_else(|| bad("pid", pid))?,
-            comm: decoded(fields.get(Key::Comm).unwrap_or_default(), style),
-            exe: (fields.get(Key::Exe))
-                .filter(|exe| !matches!(*exe, b"(null)" | b"?" | b""))
-                .map(|exe| decoded(exe, style)),
+            exe: exe.map(|exe| match &*exe {
+                b"/" if !comm.is_empty() => comm.clone(),
+                _ => exe,
+            }),
+            comm,
             sig: fields.get(Key::Sig).and_then(signal),
             syscall: call(arch, syscall)?,
             compat: fields.get(Key::Compat).map(|compat| compat != b"0"),

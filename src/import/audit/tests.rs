@@ -198,6 +198,19 @@ const LINE: &str = "type=SECCOMP msg=audit(1795304771.029:15): auid=4294967295 u
                     code=0x7ffc0000";
 
 #[test]
+fn a_runtime_that_executes_itself_from_a_mount_has_a_name() {
+    let line = LINE
+        .replace("/opt/x", "/")
+        .replace("logged", "runc:[2:INIT]");
+    insta::assert_snapshot!(outcome(line.as_bytes(), &AuditOptions { assume_complete: true, ..AuditOptions::default() }), @r"
+    2026-11-21T23:46:11.029Z
+      27025 executes runc:[2:INIT]
+      27025 x86_64 getppid
+    AuditSummary { lines: 1, records: 1, refused: 0, filtered: 0, untrusted: 0, other: 0, broken: 0 }
+    ");
+}
+
+#[test]
 fn broken_lines_are_reported_with_their_numbers_and_are_a_loss() {
     let lines = [
         LINE,
@@ -468,7 +481,8 @@ fn models() -> impl Strategy<Value = Model> {
     let special = prop::sample::select(vec![-5, 100_000, 0x4000_0027]);
     let nr = prop_oneof![0..500, special, any::<i32>()];
     let ms = 0..4_000_000_000_000_u64;
-    let names = (bytes(16), prop::option::of(bytes(60)));
+    let path = bytes(60).prop_filter("not a mount of one file", |path| path != b"/");
+    let names = (bytes(16), prop::option::of(path));
     (
         (ms, any::<u32>(), 1..4_194_304, any::<u32>()),
         (names, prop::option::of(subj)),
