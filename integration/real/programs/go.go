@@ -160,7 +160,8 @@ func children() {
 	out, err := sort.Output()
 	must(err)
 	status := exec.Command("sh", "-c", "exit 3").Run().(*exec.ExitError).ExitCode()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	// On a busy machine, too, sleep(1) has made all its calls by then.
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
 	killed := exec.CommandContext(ctx, "sleep", "60").Run()
 	fmt.Printf("children %q %d %v\n", out, status, killed)
