@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::table::Table;
 use super::{ALONE, NAMES, allowed};
 use crate::containers::{Agent, field, names};
 use crate::static_program;
@@ -16,7 +17,6 @@ use crate::support::container::{ALL, Container, Program, Start};
 use crate::support::engines::Engine;
 use crate::support::process::Room;
 use crate::support::recorder::{PROGRAM, Run};
-use crate::support::recordings::repository;
 
 type Names = BTreeSet<String>;
 
@@ -225,21 +225,13 @@ fn cell(start: Start, program: &Program, no_new_privileges: &[bool]) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// The lines around the table.
-const MARKS: [&str; 2] = [
+const TABLE: Table = Table([
     "<!-- programs: written by a test -->\n",
     "<!-- end of programs -->\n",
-];
-
-fn page() -> PathBuf {
-    repository().join("docs/containers.md")
-}
+]);
 
 /// The cells as the page has them.
 fn written() -> Vec<Vec<String>> {
-    let text = std::fs::read_to_string(page()).unwrap();
-    let (_, rest) = text.split_once(MARKS[0]).unwrap();
-    let (table, _) = rest.split_once(MARKS[1]).unwrap();
     let cells = |line: &str| {
         line.split('|')
             .map(|cell| cell.trim().to_owned())
@@ -247,24 +239,20 @@ fn written() -> Vec<Vec<String>> {
             .take(NAMES.len())
             .collect()
     };
-    table.lines().skip(2).map(cells).collect()
+    TABLE.read().lines().skip(2).map(cells).collect()
 }
 
 fn write(table: &[Vec<String>]) {
-    let text = std::fs::read_to_string(page()).unwrap();
-    let (before, rest) = text.split_once(MARKS[0]).unwrap();
-    let (_, after) = rest.split_once(MARKS[1]).unwrap();
     let heads = NAMES.map(|(name, _)| name).join(" | ");
     let rows = ALL
         .iter()
         .zip(table)
         .map(|(program, cells)| format!("| {} | {} |\n", program.name, cells.join(" | ")));
-    let table = format!(
+    TABLE.write(&format!(
         "| | {heads} |\n|{}\n{}",
         " --- |".repeat(NAMES.len() + 1),
         rows.collect::<String>()
-    );
-    std::fs::write(page(), [before, MARKS[0], &table, MARKS[1], after].concat()).unwrap();
+    ));
 }
 
 /// Each program in one engine, and each engine with one program. `make test-engines` tries all pairs.
@@ -283,7 +271,6 @@ fn write(table: &[Vec<String>]) {
 )]
 fn programs_are_recorded_alike_in_all_ways_and_work_under_their_profiles() {
     let has_all = std::env::var("SC_RECORD_TEST_ENGINES").is_ok_and(|which| which == "all");
-    let is_written = std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always");
     let mut table = written();
     table.resize(ALL.len(), vec![String::new(); NAMES.len()]);
     // Diagonals, the first of which has each program and each engine.
@@ -300,7 +287,7 @@ fn programs_are_recorded_alike_in_all_ways_and_work_under_their_profiles() {
             let cell = cell(start, program, no_new_privileges);
             let seconds = begun.elapsed().as_secs_f64();
             eprintln!("{} in {engine}: {cell} ({seconds:.1} s)", program.name);
-            if has_all && is_written {
+            if has_all && Table::are_written() {
                 table[row][column] = cell;
                 write(&table);
             } else {
