@@ -244,20 +244,32 @@ fn a_recording_of_the_client_says_that_it_is_not_the_container() {
     assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
 }
 
-/// A container that waits for a signal: its first process calls chroot(2), one that is executed later
-/// sync(2).
+fn init_of(engine: Engine, room: &Room, container: &str) -> i64 {
+    let inspect = ["inspect", "--format", "{{.State.Pid}}", container];
+    engine.run(room, &inspect).stdout.trim().parse().unwrap()
+}
+
+/// A shell that waits until it may go on.
+const WAITS: &str = "until [ -e /tmp/go ]; do sleep 0.05; done";
+
+/// Lets a container with [`WAITS`] go on. What is executed in it can't: an engine can't say how that ended if the container is gone
+/// by then.
+fn let_go(init: i64) {
+    fs::write(format!("/proc/{init}/root/tmp/go"), "").unwrap();
+}
+
+/// The first process of a container calls chroot(2), and one that is executed later sync(2).
 fn follows(engine: Engine, target: impl Fn(&str, i64) -> Vec<String>) {
     let room = Room::new();
     let place = Place::new(&room);
     let mut start = vec!["run".to_owned(), "--detach".to_owned()];
-    let line = "until [ -e /tmp/go ]; do sleep 0.05; done; chroot / true";
-    start.extend(engine.arguments(&["--cap-add=SYS_CHROOT"], &place.name, line));
+    let line = format!("{WAITS}; chroot / true");
+    start.extend(engine.arguments(&["--cap-add=SYS_CHROOT"], &place.name, &line));
     let started = engine.run(&room, &start);
     assert_eq!(started.code(), 0, "{}", started.stderr);
     let id = running(engine, &room, &place.name);
-    let pid = engine.run(&room, &["inspect", "--format", "{{.State.Pid}}", &id]);
+    let pid = init_of(engine, &room, &id);
     let mut arguments = vec!["-n".to_owned(), "app".to_owned()];
-    let pid = pid.stdout.trim().parse().unwrap();
     arguments.extend(target(&id, pid));
     let recorder = place.spawn(engine, &arguments);
     until("the recorder to count", || {
@@ -265,8 +277,7 @@ fn follows(engine: Engine, target: impl Fn(&str, i64) -> Vec<String>) {
     });
     let executed = engine.run(&room, &["exec", &id, "sync"]);
     assert_eq!(executed.code(), 0, "{}", executed.stderr);
-    // Not by what is executed: an engine can't say how that ended if the container is gone by then.
-    std::fs::write(format!("/proc/{pid}/root/tmp/go"), "").unwrap();
+    let_go(pid);
     let ended = recorder.wait(&room);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let runs = place.runs();
@@ -422,11 +433,11 @@ fn hook(engine: Engine) {
 
     // Programs executed later are recorded too.
     let detached = [of.as_str(), "--detach"];
-    let line = "until [ -e /tmp/go ]; do sleep 0.05; done";
-    assert_eq!(run(&detached, line).code(), 0);
+    assert_eq!(run(&detached, WAITS).code(), 0);
     let id = running(engine, &room, &place.name);
-    let go = ["exec", &id, "sh", "-c", "sync; touch /tmp/go"];
-    assert_eq!(engine.run(&room, &go).code(), 0);
+    let executed = engine.run(&room, &["exec", &id, "sync"]);
+    assert_eq!(executed.code(), 0, "{}", executed.stderr);
+    let_go(init_of(engine, &room, &id));
     until("the profile to be written", || {
         allowed(&profile).contains("sync")
     });
@@ -457,14 +468,15 @@ fn is_enough(engine: Engine, profile: &Path) {
         let ended = place.run_under_profile(engine, &[], WORK);
         assert_eq!(ended.code(), 7, "{}", ended.stderr);
     }
-    let line = "until [ -e /tmp/go ]; do sleep 0.1; done; (exit 7)";
-    let ended = place.run_under_profile(engine, &["--detach"], line);
+    let line = format!("{WAITS}; (exit 7)");
+    let ended = place.run_under_profile(engine, &["--detach"], &line);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let id = running(engine, &room, &place.name);
-    for command in ["cat /bin/busybox >/dev/null", "ls /tmp", "echo x >/tmp/go"] {
+    for command in ["cat /bin/busybox >/dev/null", "ls /tmp", "echo x >/tmp/x"] {
         let ended = engine.run(&room, &["exec", &id, "sh", "-c", command]);
         assert_eq!(ended.code(), 0, "{}", ended.stderr);
     }
+    let_go(init_of(engine, &room, &id));
     until("the container to be removed", || {
         engine.run(&room, &["inspect", &id]).code() != 0
     });
