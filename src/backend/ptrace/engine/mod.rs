@@ -211,6 +211,10 @@ impl<'a> Engine<'a> {
                     self.take(change);
                 }
             }
+            // Signals can come without end.
+            if now >= give_up {
+                break;
+            }
         }
         self.decide_woken(|_| true);
         Ok(true)
@@ -360,8 +364,7 @@ impl<'a> Engine<'a> {
                 Ok(())
             }
             Stop::NewTask { by_clone } => self.new_task(stopped, by_clone),
-            // The kernel delivers it.
-            Stop::Signal(signal) => self.end_or_go_on(&stopped, signal),
+            Stop::Signal(signal) => self.signal(stopped, signal),
             _ => Ok(()),
         }
     }
@@ -408,7 +411,8 @@ impl<'a> Engine<'a> {
     }
 
     fn resume(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
-        if self.leaves {
+        // The kernel delivers no signal whose stop was taken, unless the tracer says so.
+        if self.leaves && signal == 0 {
             return Ok(());
         }
         let how = self.tracee(stopped.task()).resume();
