@@ -34,18 +34,28 @@ impl Containers {
 
     /// Engines move a process before it executes a program.
     pub(super) fn executes(&mut self, process: i32) {
-        if let Some(id) = proc::container_of(Task(process)) {
-            self.0.insert(process, Whereabouts::In(id));
-        } else if proc::exists(Task(process)) {
-            self.0.insert(process, Whereabouts::Outside);
+        if !self.look(process) && self.0.get(&process) == Some(&Whereabouts::Outside) {
+            // It may have been moved before it executed this program.
+            self.0.remove(&process);
         }
+    }
+
+    /// Looks where a process is. Returns whether it is still there.
+    fn look(&mut self, process: i32) -> bool {
+        let found = match proc::container_of(Task(process)) {
+            Some(id) => Whereabouts::In(id),
+            None if proc::exists(Task(process)) => Whereabouts::Outside,
+            None => return false,
+        };
+        self.0.insert(process, found);
+        true
     }
 
     /// The container of a process.
     pub(super) fn of(&mut self, process: i32) -> Whereabouts {
         // The runtime's process may have been moved since.
         if !matches!(self.0.get(&process), Some(Whereabouts::In(_))) {
-            self.executes(process);
+            self.look(process);
         }
         self.0.get(&process).cloned().unwrap_or_default()
     }
@@ -128,5 +138,28 @@ impl Sink for Runs<'_> {
             next
         });
         each.collector.event(id, event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_gone_when_it_shows_that_it_executed_is_known_only_inside() {
+        // No process has this id.
+        const GONE: i32 = i32::MAX;
+        for (before, after) in [
+            (Whereabouts::Outside, Whereabouts::Unknown),
+            (
+                Whereabouts::In("c".to_owned()),
+                Whereabouts::In("c".to_owned()),
+            ),
+        ] {
+            let mut containers = Containers(HashMap::from([(GONE, before.clone())]));
+            assert_eq!(containers.of(GONE), before);
+            containers.executes(GONE);
+            assert_eq!(containers.of(GONE), after);
+        }
     }
 }
