@@ -135,15 +135,19 @@ static void maps(void)
 
 static volatile int signals, strange;
 
-/* The address is in a file. */
+/* Whether an address is where code for known calls can be, and in no file. */
+static int is_strange(unsigned long address)
+{
+    Dl_info where;
+    return dladdr((void *)address, &where) == 0 && (address & 0x7ff00000) == 0x70000000;
+}
+
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
-    unsigned long address = ((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
-    Dl_info where;
     (void)signal;
     (void)info;
     add_one(&signals);
-    if (dladdr((void *)address, &where) == 0 && (address & 0x7ff00000) == 0x70000000)
+    if (is_strange(((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP]))
         add_one(&strange);
 }
 
@@ -194,7 +198,7 @@ static void on_sys(int signal, siginfo_t *info, void *context)
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     (void)signal;
     trapped++;
-    if ((greg_t)info->si_call_addr != registers[REG_RIP] || (registers[REG_RIP] & 0x7ff00000) == 0x70000000)
+    if ((greg_t)info->si_call_addr != registers[REG_RIP] || is_strange(registers[REG_RIP]))
         elsewhere++;
     registers[REG_RAX] = 4242;
 }
