@@ -3,6 +3,7 @@
 use crate::format::by_call::Said;
 use crate::profile::{Action, ArgCmp, ErrnoRet, Op, Profile};
 use crate::syscall::Arch;
+use crate::syscall::arguments::CLONE_NAMESPACES;
 
 /// A setting that allows a call with some arguments only, and denies it with others by EPERM (`seccomp_restrict_namespaces` and
 /// `seccomp_lock_personality`, `src/shared/seccomp-util.c`).
@@ -15,9 +16,6 @@ pub(super) enum Restriction {
 }
 
 impl Restriction {
-    /// The flags of namespaces.
-    const NAMESPACES: u64 = 0x7e02_0000;
-
     pub(super) fn setting(self) -> &'static str {
         match self {
             Restriction::Namespaces => "RestrictNamespaces=yes\n",
@@ -35,7 +33,7 @@ impl Restriction {
     /// The comparison under which the call is allowed.
     pub(super) fn comparison(self) -> Option<ArgCmp> {
         let mask = match self {
-            Restriction::Namespaces => Restriction::NAMESPACES,
+            Restriction::Namespaces => CLONE_NAMESPACES,
             Restriction::Personality => u64::from(u32::MAX),
         };
         ArgCmp::new(0, Op::MaskedEq, mask, Some(0)).ok()

@@ -7,6 +7,7 @@ mod table;
 
 pub use danger::{Danger, danger};
 pub use names::{Names, has_these_names};
+pub(crate) use table::CLONE_NAMESPACES;
 
 use std::collections::BTreeSet;
 

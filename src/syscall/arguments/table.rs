@@ -17,7 +17,7 @@ const SOCK_FLAGS: u64 = 0x8_0800;
 /// The exit signal in clone's flags (`CSIGNAL`).
 const EXIT_SIGNAL: u64 = 0xff;
 /// The flags of clone(2) that make a namespace.
-pub(super) const CLONE_NAMESPACES: u64 = 0x7e02_0000;
+pub(crate) const CLONE_NAMESPACES: u64 = 0x7e02_0000;
 /// The flags of unshare(2) that make none: `CLONE_VM`, `FS`, `FILES`, `SIGHAND`, `THREAD`, `SYSVSEM`.
 const UNSHARED: u64 = 0x5_0f00;
 /// The personality without its flags (`PER_MASK`).
