@@ -398,18 +398,30 @@ fn every_container_gets_its_own_recording() {
     until("the recorder to follow", || {
         follower.stderr().contains("following audit records")
     });
-    run_logged(&room, &[&flood(), "500"]);
-    // The processes of a shell end at once.
-    let script = |calls: &str| format!("{} {calls}; {} {calls}; exit 7", flood(), flood());
+    // Where a process was is known for sure only while it lives.
+    let stay = |calls: &str| {
+        let done = room.fresh("d");
+        let script = format!("{calls} >{}; exec sleep 100", done.display());
+        (done, under(&log, &["/bin/sh", "-c", &script]))
+    };
+    let (done, mut host) = stay("");
+    let mut stayed = vec![(done, room.spawn(&mut host))];
     for (cgroup, calls) in cgroups.iter().zip(["10", "20"]) {
-        let inside = cgroup.enter(&under(&log, &["/bin/sh", "-c", &script(calls)]));
-        let mut inside = inside;
-        let ended = room.spawn(&mut inside).wait(&room);
-        assert_eq!(ended.code(), 7, "{}", ended.stderr);
+        // The processes of a shell end at once.
+        let flood = flood();
+        let (done, inside) = stay(&format!("{flood} {calls}; {flood} {calls};"));
+        stayed.push((done, room.spawn(&mut cgroup.enter(&inside))));
+    }
+    for (done, _) in &stayed {
+        until("the calls to be made", || done.exists());
     }
     follower.signal(Signal::SIGINT);
     let ended = follower.wait(&room);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    for (_, process) in stayed {
+        process.signal(Signal::SIGKILL);
+        process.wait(&room);
+    }
     let recordings = std::fs::read_dir(directory.join("recordings")).unwrap();
     let names = recordings.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names = names.filter(|name| name.strip_suffix(".json").is_some());
@@ -426,6 +438,66 @@ fn every_container_gets_its_own_recording() {
         assert_eq!(because(&run), Vec::<String>::new());
         assert_eq!(run.0["labels"]["container"], name[..12]);
         assert!(files.profile.exists());
+    }
+}
+
+#[apply(test)]
+#[needs(audit())]
+fn a_process_of_a_container_that_ended_before_it_was_looked_at_is_not_taken_for_the_hosts() {
+    let _alone = lock(FlockArg::LockExclusive);
+    for each in [true, false] {
+        let room = Room::new();
+        let log = made_profile(&room, &["log-profile"]);
+        let directory = room.directory();
+        let id = format!("{:012x}{:052x}", std::process::id() + 4, 7);
+        let cgroup = Cgroup::new(&id);
+        let mut follow = Command::new("env");
+        follow.arg("-C").arg(&directory).arg(PROGRAM);
+        follow.args(["--log-mode", "--policy", "exact"]);
+        let follow = if each {
+            follow.arg("--each")
+        } else {
+            let recording = format!("recordings/{}.json", &id[..12]);
+            follow.args(["--container", &id, "-o", "none", "-r", &recording])
+        };
+        let follower = room.spawn(follow);
+        until("the recorder to follow", || {
+            follower.stderr().contains("following audit records")
+        });
+        let (ready, go) = (room.fresh("r"), room.fresh("g"));
+        // Nothing waits for the process: in the hierarchies of version 1, one that has ended is in the root.
+        let script = format!(
+            "{flood} 10; >{ready}; until [ -e {go} ]; do sleep 0.02; done; {flood} 20 & exec sleep 100",
+            flood = flood(),
+            ready = ready.display(),
+            go = go.display()
+        );
+        let shell = room.spawn(&mut cgroup.enter(&under(&log, &["/bin/sh", "-c", &script])));
+        until("the shell to run", || ready.exists());
+        follower.signal(Signal::SIGSTOP);
+        File::create(&go).unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", shell.pid());
+        until("its last process to have ended", || {
+            let children = std::fs::read_to_string(&children).unwrap();
+            let mut stats = children
+                .split_whitespace()
+                .filter_map(|child| std::fs::read_to_string(format!("/proc/{child}/stat")).ok());
+            stats.any(|stat| stat.contains("(flood) Z"))
+        });
+        follower.signal(Signal::SIGCONT);
+        follower.signal(Signal::SIGINT);
+        let ended = follower.wait(&room);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        shell.signal(Signal::SIGKILL);
+        shell.wait(&room);
+        let files = Files {
+            recording: directory.join(format!("recordings/{}.json", &id[..12])),
+            profile: PathBuf::new(),
+        };
+        let run = files.run();
+        // dash itself calls getppid once.
+        assert_eq!(getppid(&run), 31, "{:?}", run.incomplete_because());
+        assert_eq!(because(&run), Vec::<String>::new());
     }
 }
 

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use crate::backend::{Collector, Notice, OneRun, RunEnd, Target, Workload, WorkloadId, proc};
+use crate::backend::proc::{self, Gone};
+use crate::backend::{Collector, Notice, OneRun, RunEnd, Target, Workload, WorkloadId};
 use crate::event::{Event, Sink, Task};
 use crate::syscall::Syscall;
 
@@ -43,9 +44,9 @@ impl Containers {
     /// Looks where a process is. Returns whether it is still there.
     fn look(&mut self, process: i32) -> bool {
         let found = match proc::container_of(Task(process)) {
-            Some(id) => Whereabouts::In(id),
-            None if proc::exists(Task(process)) => Whereabouts::Outside,
-            None => return false,
+            Ok(Some(id)) => Whereabouts::In(id),
+            Ok(None) => Whereabouts::Outside,
+            Err(Gone) => return false,
         };
         self.0.insert(process, found);
         true

@@ -320,7 +320,15 @@ impl Taker {
             self.other(record);
             return false;
         }
-        match self.tracker.is_member(record.pid) {
+        let (is_member, container) = match &self.current {
+            None => (self.tracker.is_member(record.pid), None),
+            Some(_) => match self.tracker.container_of(record.pid) {
+                Whereabouts::In(container) => (Some(true), Some(container)),
+                Whereabouts::Outside => (Some(false), None),
+                Whereabouts::Unknown => (None, None),
+            },
+        };
+        match is_member {
             Some(true) => {}
             Some(false) => {
                 self.other(record);
@@ -338,18 +346,8 @@ impl Taker {
                 return false;
             }
         }
-        if let Some(current) = self.current.clone() {
-            match self.tracker.container_of(record.pid) {
-                Whereabouts::In(container) => *current.borrow_mut() = Some(container),
-                Whereabouts::Outside => {
-                    self.other(record);
-                    return false;
-                }
-                Whereabouts::Unknown => {
-                    self.unknown += 1;
-                    return false;
-                }
-            }
+        if let Some(current) = &self.current {
+            *current.borrow_mut() = container;
         }
         self.translate(record, sink);
         if let Some(current) = &self.current {
@@ -386,7 +384,7 @@ impl Taker {
     fn other(&mut self, record: &Record<'_>) {
         let exe = record.exe.as_deref().unwrap_or(&record.comm);
         let mut program = OsStr::from_bytes(exe).display().to_string();
-        if let Some(container) = proc::container_of(Task(record.pid)) {
+        if let Ok(Some(container)) = proc::container_of(Task(record.pid)) {
             program = format!("{program} in {container}");
         }
         if self.others.len() < MAX_OTHERS || self.others.contains_key(&program) {

@@ -310,12 +310,8 @@ impl Watch {
 
 /// Whether one of the process's cgroups is in the scope; `None` if the process is gone.
 fn is_in(process: i32, scope: &Scope) -> Option<bool> {
-    let cgroups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
-    // HIERARCHY:CONTROLLERS:PATH
-    let mut paths = cgroups
-        .lines()
-        .filter_map(|line| line.splitn(3, ':').nth(2));
-    Some(paths.any(|path| is_path_in(path, scope)))
+    let found = proc::find_in_cgroups(Task(process), |path| is_path_in(path, scope).then_some(()));
+    found.ok().map(|found| found.is_some())
 }
 
 fn is_path_in(path: &str, scope: &Scope) -> bool {

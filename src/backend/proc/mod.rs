@@ -331,17 +331,44 @@ pub(super) fn children_of(process: Task, thread: Task) -> Vec<Task> {
         .collect()
 }
 
-/// The id of the container of a task, as short as engines show it: 64 hexadecimal digits in the name of a cgroup.
-pub(super) fn container_of(task: Task) -> Option<String> {
-    let cgroups = read(task, "cgroup").ok()?;
-    let mut numbers = cgroups.split(|c: char| !c.is_ascii_hexdigit());
-    let id = numbers.find(|number| number.len() == 64)?;
-    Some(id[..12].to_owned())
+/// The first value that `find` makes of the path of one of the process's cgroups. The error: the process is gone, or
+/// ends, when the hierarchies of version 1 show the root for it.
+pub(super) fn find_in_cgroups<T>(
+    process: Task,
+    find: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Gone> {
+    let cgroups = read(process, "cgroup").map_err(|_| Gone)?;
+    // HIERARCHY:CONTROLLERS:PATH
+    let mut paths = cgroups
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2));
+    let found = paths.find_map(find);
+    let only_version_2 = cgroups.lines().all(|line| line.starts_with("0:"));
+    if found.is_some() || only_version_2 || !ends(process) {
+        Ok(found)
+    } else {
+        Err(Gone)
+    }
 }
 
-/// Whether there is such a process.
-pub(super) fn exists(task: Task) -> bool {
-    read(task, "cgroup").is_ok()
+/// A process that is gone, or has lost what was asked for because it ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// Whether a process is gone or ends.
+fn ends(process: Task) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    let flags = stat_after_name(process).and_then(|fields| fields.get(5).copied());
+    flags.is_none_or(|flags| flags & PF_EXITING != 0)
+}
+
+/// The container of a process, the first twelve digits of its id: by the name of its cgroup.
+pub(super) fn container_of(process: Task) -> Result<Option<String>, Gone> {
+    find_in_cgroups(process, |path| {
+        let mut numbers = path.split(|c: char| !c.is_ascii_hexdigit());
+        let id = numbers.find(|number| number.len() == 64)?;
+        Some(id[..12].to_owned())
+    })
 }
 
 /// The ids of a task per pid namespace, from that of proc(5) inward.
