@@ -3,6 +3,7 @@
 //! Tests that change the kernel's settings run alone and change them back.
 
 mod audit_profile;
+mod containers;
 mod engines;
 mod follow;
 mod lifecycle;
