@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use sc_record::recording::{Exit, Recording, Run};
+use sc_record::event::Exit;
+use sc_record::recording::{Recording, Run};
 use sc_record::syscall::Arch;
 
 use crate::support::process::Room;

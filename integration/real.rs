@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use sc_record::recording::{Exit, Recording};
+use sc_record::event::Exit;
+use sc_record::recording::Recording;
 use sc_record::syscall::Syscall;
 
 use crate::support::process::Room;

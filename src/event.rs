@@ -83,6 +83,26 @@ impl fmt::Display for Code {
     }
 }
 
+/// How the command of a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It returned this status (0 to 255).
+    Code(i32),
+    /// This signal ended it (1 to 64; real-time ones too).
+    Signal(i32),
+}
+
+impl Exit {
+    /// The status that a shell gives for it: the code, or 128 and the signal.
+    #[must_use]
+    pub fn shell_status(self) -> i32 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
 /// The outcome of a call. A call that a filter answers with SIGSYS can have two: its return, and the signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
@@ -91,7 +111,7 @@ pub enum CallOutcome {
     /// A filter sent SIGSYS to the task (`SYS_SECCOMP`, sigaction(2)).
     Trapped,
     /// The task is gone.
-    Died(crate::recording::Exit),
+    Died(Exit),
 }
 
 /// An event in the workload, or in its recording.

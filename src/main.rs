@@ -5,6 +5,7 @@ mod ui;
 mod cli;
 mod commands;
 mod exit_status;
+mod start_keeper;
 
 use std::process::ExitCode;
 

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::tools::Tool;
-use crate::workloads::{Load, Workload};
+use crate::workloads::{Load, Workload, run};
 
 /// A run that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -100,18 +100,6 @@ fn serve(server: &mut Child, ready: &[String], client: &[String]) -> Result<Dura
     let start = Instant::now();
     run(&[&limited, client].concat())?;
     Ok(start.elapsed())
-}
-
-/// Runs a command that must succeed.
-pub(crate) fn run(words: &[String]) -> Result<()> {
-    let output = Command::new(&words[0])
-        .args(&words[1..])
-        .stdin(Stdio::null())
-        .output();
-    let output = output.with_context(|| words[0].clone())?;
-    let messages = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{words:?}: {messages}");
-    Ok(())
 }
 
 fn is_complete(recording: &Path) -> Result<bool> {

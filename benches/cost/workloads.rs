@@ -10,8 +10,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{Uid, User};
 
-use crate::measure::run;
-
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     /// Not made to do nothing but calls.
@@ -320,4 +318,16 @@ fn postgres(work: &Path, transactions: u32) -> Result<Workload> {
             &stop,
         ],
     )
+}
+
+/// Runs a command that must succeed.
+pub(crate) fn run(words: &[String]) -> Result<()> {
+    let output = Command::new(&words[0])
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .output();
+    let output = output.with_context(|| words[0].clone())?;
+    let messages = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{words:?}: {messages}");
+    Ok(())
 }

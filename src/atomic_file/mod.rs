@@ -3,13 +3,14 @@
 //! The new content goes to a temporary file in the same directory, is synced to the disk (fsync(2)) and then replaces the
 //! old file (rename(2)). A reader finds the old content or the new one, whenever the writer or the machine stops.
 
+mod error;
 mod place;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use nix::fcntl::{AtFlags, FallocateFlags, Flock, FlockArg, OFlag, fallocate, ren
 use nix::sys::stat::fstatat;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+pub use self::error::Error;
+use self::error::io_error;
 use self::place::Folder;
 pub use self::place::Place;
 
@@ -26,57 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long to wait before a held lock is tried again.
 const RETRY: Duration = Duration::from_millis(5);
-
-/// Why a file could not be written. The old file is unchanged.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// A call failed.
-    #[error("cannot {operation} {}", path.display())]
-    Io {
-        /// The operation.
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        source: io::Error,
-    },
-    /// The file is a directory, a device, a pipe or a socket.
-    #[error("{} is not a regular file", path.display())]
-    NotRegular {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A symbolic link on the path belongs to another user.
-    #[error(
-        "cannot write {}: the symbolic link {} on the way belongs to user {owner} and is not followed",
-        path.display(),
-        link.display()
-    )]
-    Link {
-        /// The file.
-        path: PathBuf,
-        /// The name of the link.
-        link: PathBuf,
-        /// Its owner.
-        owner: u32,
-    },
-    /// Another process has held the file's lock for a minute.
-    #[error("another process keeps {} locked", path.display())]
-    Locked {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-/// Converts a failure to an [`Error::Io`].
-fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Io {
-        operation,
-        path: path.to_owned(),
-        source,
-    }
-}
 
 /// Writes a file, completely or not at all. Creates missing directories. A symbolic link stays, and its target is
 /// replaced. Bytes for a device or a pipe are written directly.

@@ -16,7 +16,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::geteuid;
 
-use super::{Error, io_error};
+use super::error::{Error, io_error};
 
 /// The maximum number of symbolic links on a path: the kernel's own limit (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Target;
+use crate::event::Exit;
 use crate::event::{Event, Sink};
-use crate::recording::Exit;
 use crate::syscall::Syscall;
 
 /// Identifies a workload from its [`Collector::begin`] to its [`Collector::end`]. The backend chooses it.

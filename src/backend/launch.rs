@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use nix::errno::Errno;
 
 use super::{Command, Error, Stop, proc};
+use crate::event::Exit;
 use crate::event::Task;
 use crate::panic;
-use crate::recording::Exit;
 use crate::sys::exec::Image;
 use crate::sys::launch::{self, Child, Failure, Filter};
 use crate::sys::wait;

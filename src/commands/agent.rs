@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use anyhow::Context;
-use sc_record::backend::agent::{Keeper, NAME_LABEL, keep};
+use sc_record::backend::agent::{NAME_LABEL, keep};
 use sc_record::backend::signals::Signals;
 use sc_record::backend::{Agent, Notice, Scope, Stop, Target};
 use sc_record::format::{Writing, write};
@@ -22,6 +20,7 @@ use sc_record::syscall::Arch;
 use super::record::keep::{Keep, one_of_many};
 use super::{exit_status, profile};
 use crate::cli::{AgentArgs, Destination, KeepArgs, Labels};
+use crate::start_keeper::start_keeper;
 use crate::ui::observation::say_notice;
 use crate::ui::ready::Ready;
 
@@ -78,7 +77,7 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
     let ready = Ready::new(args.ready.ready_fd)?;
     take_in_journals(args)?;
     // First, since it would inherit blocked signals.
-    let (keeper, mut process) = start(&[OsStr::new("--socket"), args.socket.as_os_str()])
+    let (keeper, mut process) = start_keeper(&[OsStr::new("--socket"), args.socket.as_os_str()])
         .context("can't start the keeper")?;
     let target = Target::Scope(Scope::Everything);
     let stop = Stop::new().context("can't handle signals")?;
@@ -137,25 +136,6 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
         "not every container's recording could be written: see above"
     );
     Ok(())
-}
-
-/// Starts the process that answers for a command when this one has ended.
-pub(crate) fn start_keeper() -> std::io::Result<Keeper> {
-    start(&[OsStr::new("--without-socket")]).map(|(keeper, _)| keeper)
-}
-
-/// Starts a keeper. It has its own process group, so that ^C in the terminal ends only the recorder.
-fn start(options: &[&OsStr]) -> std::io::Result<(Keeper, Child)> {
-    let (keeper, theirs) = Keeper::pair()?;
-    let mut command = Command::new("/proc/self/exe");
-    command
-        .arg0("sc-record")
-        .args(["agent", "--keeper"])
-        .args(options)
-        .process_group(0)
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null());
-    Ok((keeper, command.spawn()?))
 }
 
 /// The journals of the runs that are not saved yet.

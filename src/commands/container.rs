@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 use sc_record::backend::{self, Backend, Ebpf, Scope, Target, remove_cgroups};
 use sc_record::command::find_executable;
+use sc_record::event::Exit;
 use sc_record::format::{Format, render};
 use sc_record::profile::{Action, Profile, Runtime, RuntimeCalls};
-use sc_record::recording::{Exit, Name, Run};
+use sc_record::recording::{Name, Run};
 use sc_record::syscall::{Arch, Syscall};
 
 use super::generate::baselines;

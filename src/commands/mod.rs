@@ -31,7 +31,6 @@ mod watch;
 
 use crate::cli::{Cli, Verb};
 use crate::exit_status;
-pub(crate) use agent::start_keeper;
 
 /// Executes the command line, and returns the exit status.
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {

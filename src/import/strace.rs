@@ -26,10 +26,10 @@ use self::names::{Calls, StraceNames};
 use self::summary::{CountTable, Row};
 use self::tasks::{Pending, TracedTask};
 use super::{BadLine, ImportError, ImportOutput, ImportSource};
+use crate::event::Exit;
 use crate::event::{Event, Sink, Task};
 use crate::input::lines::{Line, Lines};
 use crate::input::text::lossy;
-use crate::recording::Exit;
 use crate::syscall::Arch;
 
 /// Longer lines are cut. Arguments can be long (-s, -v); the important parts are at the start and the end.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::clock::whole_ms;
 use super::executable_index::{ExecutableIndex, IndexSet, NOBODY};
 use super::run::{ArgumentValues, MAX_VALUES, ValueTally};
-use super::schema::whole_ms;
 use crate::syscall::Syscall;
 use crate::syscall::arguments::{Argument, Call};
 

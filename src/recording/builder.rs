@@ -6,14 +6,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::argument_values::CallValues;
 use super::clock::Clock;
+use super::clock::whole_ms;
 use super::counters::{Counter, Counters, MAX_COUNTERS};
 use super::executable_index::{ExecutableIndex, IndexSet, NOBODY};
 use super::journal::{Journal, RunJournal};
-use super::schema::{text_length, whole_ms};
+use super::schema::text_length;
 use super::seen::earliest;
 use super::tasks::{MAX_EXECUTABLES, Recredit, Tasks};
-use super::{Exit, Run, RunId, Tally};
+use super::{Run, RunId, Tally};
 use crate::escape;
+use crate::event::Exit;
 use crate::event::{Event, Sink, Task};
 use crate::syscall::Syscall;
 

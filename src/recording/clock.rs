@@ -1,4 +1,4 @@
-//! The times of events.
+//! The times of events, and how times are written.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -68,4 +68,17 @@ impl Clock {
             }
         }
     }
+}
+
+/// A time in files and messages: RFC 3339, UTC, whole milliseconds, from 1970 to the end of the year 9999.
+pub(super) fn timestamp(time: SystemTime) -> String {
+    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH);
+    let ms = i64::try_from(whole_ms(since_1970.unwrap_or_default())).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
+    format!("{time:.3}")
+}
+
+/// A duration in files: whole milliseconds.
+pub(super) fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

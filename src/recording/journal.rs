@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::schema::whole_ms;
+use super::clock::whole_ms;
 use super::{Folded, Name, Recording, Run, RunId, Tally};
 use crate::atomic_file::{Error, JournalFile, Place};
 use crate::sys::signal;

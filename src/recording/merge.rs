@@ -2,7 +2,7 @@
 
 use std::collections::btree_map::Entry;
 
-use super::schema::timestamp;
+use super::clock::timestamp;
 use super::{Name, Recording, Run, RunId};
 
 /// Why recordings can't be merged.

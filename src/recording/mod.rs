@@ -27,7 +27,7 @@ pub use incidence::{Incidence, Unseen};
 pub use journal::Journal;
 pub use merge::MergeError;
 pub use name::{BadName, Name};
-pub use run::{ArgumentValues, Exit, MAX_VALUES, Run, RunId, Tally, ValueTally};
+pub use run::{ArgumentValues, MAX_VALUES, Run, RunId, Tally, ValueTally};
 pub use schema::ParseError;
 pub use seen::Seen;
 

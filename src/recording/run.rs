@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use crate::event::Exit;
 use crate::syscall::{Operation, Syscall};
 
 /// The identity of a run, unique over all machines: a version 7 UUID (RFC 9562), so that ids sort by time.
@@ -29,26 +30,6 @@ impl Default for RunId {
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// How the command of a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// It returned this status (0 to 255).
-    Code(i32),
-    /// This signal ended it (1 to 64; real-time ones too).
-    Signal(i32),
-}
-
-impl Exit {
-    /// The status that a shell gives for it: the code, or 128 and the signal.
-    #[must_use]
-    pub fn shell_status(self) -> i32 {
-        match self {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => 128 + signal,
-        }
     }
 }
 

@@ -11,7 +11,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::{ArgumentValues, Exit, Folded, Name, Recording, Run, RunId, Tally, ValueTally};
+use super::{ArgumentValues, Folded, Name, Recording, Run, RunId, Tally, ValueTally};
+use crate::event::Exit;
 use crate::syscall::{Arch, Operation, Syscall};
 
 /// Any recording, with up to 4 runs, some of which may be folded.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::backend::{Choice, Detail, OneRun, Promise, Scope, Unavailable};
+use crate::event::Exit;
 use crate::event::Task;
-use crate::recording::Exit;
 use crate::syscall::{Arch, Syscall};
 
 /// A backend that calls a function.

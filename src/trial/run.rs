@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::PollTimeout;
 
-use crate::recording::Exit;
+use crate::event::Exit;
 use crate::sys::exec::Image;
 use crate::sys::signal;
 use crate::sys::supervise;
@@ -236,7 +236,6 @@ fn require_proc() -> Result<(), TrialError> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::trial::compare::last_line;
 
     pub(in crate::trial) const LIMITS: Limits = Limits {
         time: Some(Duration::from_secs(20)),
@@ -261,7 +260,7 @@ pub(super) mod tests {
         let (tried, _directory) = run("echo out; echo err >&2; read x || exit 3", LIMITS);
         assert_eq!(tried.end, TrialEnd::Exit(Exit::Code(3)));
         assert_eq!(std::fs::read(&tried.stdout).unwrap(), b"out\n");
-        assert_eq!(last_line(&tried.stderr).unwrap().unwrap(), "err");
+        assert_eq!(std::fs::read_to_string(&tried.stderr).unwrap(), "err\n");
         let (tried, _directory) = run("kill -SEGV $$", LIMITS);
         assert_eq!(tried.end.to_string(), "killed by SIGSEGV");
     }

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use crate::enforce::Filter;
+use crate::event::Exit;
 use crate::event::{CallOutcome, CallSite, Code, Event, Sink, Task};
 use crate::profile::{ARGS, Action, ErrnoRet, Profile};
-use crate::recording::Exit;
 use crate::syscall::Syscall;
 
 /// The result of a call that the filter didn't just allow.

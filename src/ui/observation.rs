@@ -19,6 +19,7 @@ use sc_record::syscall::Syscall;
 use super::progress::Progress;
 use super::ready::Ready;
 use crate::cli::{self, AuditArgs, ObserveArgs, Verbosity, When};
+use crate::start_keeper::start_keeper_of_command;
 
 /// A recording from its preparation to its end.
 pub(crate) struct Observation<'a> {
@@ -257,7 +258,7 @@ pub(crate) fn backends(
     }
     if wanted(cli::Backend::Notify) {
         backends.push(Box::new(Notify {
-            keep: crate::commands::start_keeper,
+            keep: start_keeper_of_command,
             interest: interest.cloned().unwrap_or_default(),
         }));
     }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::NAME_LABEL;
 use super::hand_over::{Config, HandOver, image};
 use crate::backend::listener::callers::{Call, Callers, Sink, Special};
 use crate::backend::proc;
 use crate::backend::{Interest, RunEnd, Workload};
 use crate::event::{Event, Task};
+
+/// The label with the name of the recording to which a run belongs.
+pub const NAME_LABEL: &str = "name";
 
 pub(super) struct Container {
     phase: Phase,

@@ -30,6 +30,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use rustc_hash::FxBuildHasher;
 
 use self::container::Container;
+pub use self::container::NAME_LABEL;
 use self::hand_over::{Connection, Progress};
 use self::serve::{Served, Shared, lock};
 pub use super::listener::keeper::{Keeper, keep};
@@ -41,9 +42,6 @@ use crate::sys::notify::{self, Slots};
 
 /// The name of this backend in recordings.
 const NAME: &str = "agent";
-
-/// The label with the name of the recording to which a run belongs.
-pub const NAME_LABEL: &str = "name";
 
 /// Records the containers whose runtimes connect to a socket, until the [`Stop`].
 #[derive(Debug)]

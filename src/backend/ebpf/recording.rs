@@ -18,8 +18,8 @@ use crate::backend::{
     Backend, Collector, Command, Detail, Error, Notice, OneRun, Promise, RunEnd, Scope, Stop,
     Target, Unavailable, Until, Workload, WorkloadId, proc,
 };
+use crate::event::Exit;
 use crate::event::{Event, Sink, Task};
-use crate::recording::Exit;
 
 /// How often the counts are read while the workload runs.
 const READ_EVERY: Duration = Duration::from_millis(500);

@@ -21,8 +21,8 @@ use crate::backend::{
     Backend, Collector, Command, Detail, Error, Notice, Promise, RunEnd, Scope, Stop, Target,
     Unavailable, Until, proc,
 };
+use crate::event::Exit;
 use crate::event::{Event, Sink, Task};
-use crate::recording::Exit;
 use crate::sys::wait;
 use crate::syscall::Syscall;
 

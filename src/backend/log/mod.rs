@@ -48,8 +48,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use self::batch::Batch;
 use self::login::LoginSession;
 use super::{Error, Unavailable, proc};
+use crate::event::Exit;
 use crate::event::{Event, Sink};
-use crate::recording::Exit;
 
 /// A message to the thread that takes records.
 enum Message {

@@ -18,8 +18,8 @@ use crate::backend::{
     Backend, Collector, Command, Detail, Error, Notice, OneRun, Promise, RunEnd, Stop, Target,
     Unavailable,
 };
+use crate::event::Exit;
 use crate::event::{Event, Sink};
-use crate::recording::Exit;
 use crate::syscall::Syscall;
 
 /// Records a command by a filter that logs and the kernel's audit records.

@@ -7,8 +7,8 @@ use nix::sys::ptrace as requests;
 use nix::unistd::Pid;
 
 use crate::backend::{Error, memory};
+use crate::event::Exit;
 use crate::event::Task;
-use crate::recording::Exit;
 use crate::sys::ptrace::{self, Resume, SyscallInfo, SyscallOp};
 use crate::sys::signal::Alarm;
 use crate::sys::wait::{self, Patience, WaitStatus};

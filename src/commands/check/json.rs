@@ -1,7 +1,7 @@
 //! The report as JSON: one line, so that a program can separate it from the workload's output.
 
 use sc_record::event::Code;
-use sc_record::recording::Exit;
+use sc_record::event::Exit;
 use sc_record::review::call_with_value;
 use sc_record::review::check::{Because, Caller, Finding, Unused};
 use sc_record::syscall::arguments::call_with_arguments;

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use sc_record::event::Code;
+use sc_record::event::Exit;
 use sc_record::profile::{Edit, Rule};
-use sc_record::recording::{Exit, Run};
+use sc_record::recording::Run;
 use sc_record::review::check::{Because, Caller, Delta, Finding};
 use sc_record::review::condition;
 

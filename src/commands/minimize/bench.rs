@@ -21,8 +21,16 @@ use sc_record::trial::{
 use tempfile::TempDir;
 
 use super::super::run::{MYSELF, run_argv};
-use super::{Interrupted, is_stopped};
 use crate::cli::{Compared, MinimizeArgs};
+
+/// A signal asks the process to end.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(super) struct Interrupted;
+
+fn is_stopped(stop: &AtomicBool) -> bool {
+    stop.load(Ordering::Relaxed)
+}
 
 /// Runs the workload.
 pub(super) struct Bench<'a> {
@@ -205,7 +213,7 @@ impl<'a> Bench<'a> {
             ..Limits::NONE
         };
         let tested = self.run(&test, &self.room()?, limits)?;
-        if tested.end == TrialEnd::Exit(sc_record::recording::Exit::Code(0)) {
+        if tested.end == TrialEnd::Exit(sc_record::event::Exit::Code(0)) {
             return Ok(None);
         }
         let mut failure = format!("the test fails ({})", tested.end);

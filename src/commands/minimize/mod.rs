@@ -5,7 +5,7 @@ mod report;
 mod state;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -19,17 +19,12 @@ use sc_record::trial::{
     without_calls,
 };
 
-use self::bench::{Baseline, Bench};
+use self::bench::{Baseline, Bench, Interrupted};
 use self::report::{CallReport, MinimizeReport, Necessity};
 use self::state::SavedResults;
 use super::exit_status;
 use super::run::Compiled;
 use crate::cli::MinimizeArgs;
-
-/// A signal asks the process to end.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-struct Interrupted;
 
 /// Finds the calls and reports them. Returns the exit status.
 pub(super) fn minimize(args: &MinimizeArgs) -> anyhow::Result<u8> {
@@ -302,8 +297,4 @@ fn progress(quiet: bool) -> ProgressBar {
     }
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     bar
-}
-
-fn is_stopped(stop: &AtomicBool) -> bool {
-    stop.load(Ordering::Relaxed)
 }

@@ -15,12 +15,11 @@ use sc_record::format::{self, Format};
 use sc_record::syscall::arguments::Call;
 use sc_record::syscall::{Arch, Syscall, suggestion};
 use sc_record::trial::{
-    ComparedStreams, Injected, Limits, Trial, TrialEnd, TrialResult, UsualStderr, Verifier,
-    difference, inject,
+    Injected, Limits, Trial, TrialEnd, TrialResult, UsualStderr, Verifier, difference, inject,
 };
 
 use self::report::{Report, VerifiedRun};
-use self::tee::{Stream, Tee};
+use self::tee::Tee;
 use super::exit_status;
 use super::run::{Compiled, MYSELF, privileges, run_argv};
 use crate::cli::{Compared, Verbosity, VerifyArgs, When};
@@ -183,16 +182,4 @@ fn argument(syscall: Syscall, text: &str) -> anyhow::Result<(u8, u64)> {
         Some((register, argument.parse(value).filter(|_| is_asked)?))
     });
     found.with_context(|| format!("no argument of {name} has the value {text}"))
-}
-
-/// The streams of the workload that are read.
-fn streams(compare: ComparedStreams) -> Vec<Stream> {
-    let mut streams = Vec::new();
-    if compare.stdout {
-        streams.push(Stream::Stdout);
-    }
-    if compare.stderr || tee::stderr_is_apart() {
-        streams.push(Stream::Stderr);
-    }
-    streams
 }

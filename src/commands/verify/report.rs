@@ -292,9 +292,9 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use sc_record::event::Exit;
     use sc_record::event::{Code, Task};
     use sc_record::profile::ErrnoRet;
-    use sc_record::recording::Exit;
     use sc_record::trial::DenialOutcome::{Errno, Killed, Success, Trapped};
     use sc_record::trial::FirstDenial;
 

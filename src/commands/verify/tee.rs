@@ -43,6 +43,18 @@ pub(super) fn stderr_is_apart() -> bool {
     !io::stderr().is_terminal() && stdout != stderr
 }
 
+/// The streams of the workload that are read.
+fn streams(compare: ComparedStreams) -> Vec<Stream> {
+    let mut streams = Vec::new();
+    if compare.stdout {
+        streams.push(Stream::Stdout);
+    }
+    if compare.stderr || stderr_is_apart() {
+        streams.push(Stream::Stderr);
+    }
+    streams
+}
+
 /// Copies the output to this process's stdout and stderr, which the workload inherits.
 pub(super) struct Tee {
     copies: Vec<Copy>,
@@ -64,7 +76,7 @@ impl Tee {
             stdout: directory.join("stdout"),
             stderr: directory.join("stderr"),
         };
-        let streams = super::streams(compare);
+        let streams = streams(compare);
         for stream in [Stream::Stdout, Stream::Stderr] {
             let path = match stream {
                 Stream::Stdout => &tee.stdout,

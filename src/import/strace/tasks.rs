@@ -6,8 +6,8 @@ use super::image::ImageId;
 use super::line::Leader;
 use super::log::TraceLog;
 use super::{ONLY_TASK, StraceImporter};
+use crate::event::Exit;
 use crate::event::{Event, Task};
-use crate::recording::Exit;
 use crate::syscall::Arch;
 
 /// A live task.

@@ -63,7 +63,7 @@ fn content_that_can_not_be_read_back_replaces_no_file() {
     add(&path, run()).unwrap();
     let old = fs::read(&path).unwrap();
     let mut bad = run();
-    bad.exit = Some(crate::recording::Exit::Code(256));
+    bad.exit = Some(crate::event::Exit::Code(256));
     let error = add(&path, bad.clone()).unwrap_err();
     assert!(
         matches!(

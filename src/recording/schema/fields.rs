@@ -8,27 +8,14 @@ use std::marker::PhantomData;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::ser::Serializer;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::RunText;
-use crate::recording::{BadName, Exit, Name, Run, RunId};
-
-/// A time in files and messages: RFC 3339, UTC, whole milliseconds, from 1970 to the end of the year 9999.
-pub(in crate::recording) fn timestamp(time: SystemTime) -> String {
-    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH);
-    let ms = i64::try_from(whole_ms(since_1970.unwrap_or_default())).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
-    format!("{time:.3}")
-}
-
-/// A duration in files: whole milliseconds.
-pub(in crate::recording) fn whole_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
+use crate::event::Exit;
+use crate::recording::clock::timestamp;
+use crate::recording::{BadName, Name, RunId};
 
 /// The length of a path in the text.
 pub(in crate::recording) fn text_length(path: &Path) -> usize {
@@ -242,52 +229,6 @@ impl TryFrom<Ending> for ExitText {
             (None, Some(signal @ 1..=127)) => Ok(ExitText(Exit::Signal(signal))),
             _ => Err("a run ends with a `code` from 0 to 255 or with a `signal` from 1 to 127"),
         }
-    }
-}
-
-/// The runs: an array, sorted by id.
-pub(super) struct Runs<const N: u64>(pub(super) BTreeMap<RunId, Run>);
-
-impl<const N: u64> Serialize for Runs<N> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.values().map(RunText::<N>::from))
-    }
-}
-
-impl<'de, const N: u64> Deserialize<'de> for Runs<N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Runs<N>, D::Error> {
-        struct RunsVisitor<const N: u64>;
-
-        impl<'de, const N: u64> Visitor<'de> for RunsVisitor<N> {
-            type Value = Runs<N>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of runs")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Runs<N>, A::Error> {
-                let mut runs = BTreeMap::new();
-                while let Some(text) = texts.next_element::<RunText<N>>()? {
-                    let id = text.id.0;
-                    let run = Run::try_from(text)
-                        .map_err(|error| de::Error::custom(format!("run {id}: {error}")))?;
-                    // A merge by hand can leave the same run twice.
-                    match runs.entry(id) {
-                        Entry::Occupied(entry) if *entry.get() != run => {
-                            let problem = format!("two different runs have the id {id}");
-                            return Err(de::Error::custom(problem));
-                        }
-                        Entry::Occupied(_) => {}
-                        Entry::Vacant(entry) => {
-                            entry.insert(run);
-                        }
-                    }
-                }
-                Ok(Runs(runs))
-            }
-        }
-
-        deserializer.deserialize_seq(RunsVisitor)
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{Syscalls, convert, paths, texts, unknown};
-use super::fields::{Bytes, Id, some, unique_keys, whole_ms};
+use super::fields::{Bytes, Id, some, unique_keys};
+use crate::recording::clock::whole_ms;
 use crate::recording::{Folded, FoldedCall, FoldedSeen, Footprint, RunId};
 use crate::syscall::{Arch, Syscall};
 

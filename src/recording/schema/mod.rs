@@ -12,21 +12,24 @@ mod fields;
 mod folded;
 mod layout;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use self::calls::{Operations, SyscallSet, Syscalls, TallyText, convert};
-use self::fields::{Bytes, CountsText, ExitText, Id, NameText, Runs, SchemaNumber, Timestamp};
-pub(super) use self::fields::{text_length, timestamp, whole_ms};
+pub(super) use self::fields::text_length;
+use self::fields::{Bytes, CountsText, ExitText, Id, NameText, SchemaNumber, Timestamp};
 use self::folded::FoldedText;
 use self::layout::Layout;
-use super::{Folded, Recording, Run};
+use super::clock::whole_ms;
+use super::{Folded, Recording, Run, RunId};
 use crate::escape::Line;
 
 /// The schema that is written here, and the newest that is read.
@@ -372,6 +375,52 @@ impl<const N: u64> TryFrom<RunText<N>> for Run {
             return Err("in schema 1, `tasks` and `first_ms` have a value");
         }
         Ok(run)
+    }
+}
+
+/// The runs: an array, sorted by id.
+struct Runs<const N: u64>(BTreeMap<RunId, Run>);
+
+impl<const N: u64> Serialize for Runs<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.values().map(RunText::<N>::from))
+    }
+}
+
+impl<'de, const N: u64> Deserialize<'de> for Runs<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Runs<N>, D::Error> {
+        struct RunsVisitor<const N: u64>;
+
+        impl<'de, const N: u64> Visitor<'de> for RunsVisitor<N> {
+            type Value = Runs<N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of runs")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Runs<N>, A::Error> {
+                let mut runs = BTreeMap::new();
+                while let Some(text) = texts.next_element::<RunText<N>>()? {
+                    let id = text.id.0;
+                    let run = Run::try_from(text)
+                        .map_err(|error| de::Error::custom(format!("run {id}: {error}")))?;
+                    // A merge by hand can leave the same run twice.
+                    match runs.entry(id) {
+                        Entry::Occupied(entry) if *entry.get() != run => {
+                            let problem = format!("two different runs have the id {id}");
+                            return Err(de::Error::custom(problem));
+                        }
+                        Entry::Occupied(_) => {}
+                        Entry::Vacant(entry) => {
+                            entry.insert(run);
+                        }
+                    }
+                }
+                Ok(Runs(runs))
+            }
+        }
+
+        deserializer.deserialize_seq(RunsVisitor)
     }
 }
 

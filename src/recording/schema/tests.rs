@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::recording::{ArgumentValues, Exit, Folded, Name, RunId, Tally, ValueTally, strategies};
+use crate::event::Exit;
+use crate::recording::clock::timestamp;
+use crate::recording::{ArgumentValues, Folded, Name, RunId, Tally, ValueTally, strategies};
 use crate::syscall::{Arch, Operation, Syscall};
 
 /// The recording of every field, and of every way to write one.

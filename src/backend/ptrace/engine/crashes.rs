@@ -9,8 +9,8 @@ use super::Engine;
 use crate::backend::proc::{self, Disposition};
 use crate::backend::ptrace::arch::{CallRegisters, Entry, MACHINE, Registers};
 use crate::backend::ptrace::stop::{Died, Stopped};
+use crate::event::Exit;
 use crate::event::Task;
-use crate::recording::Exit;
 use crate::sys::ptrace;
 
 const FAULTS: [i32; 6] = [

@@ -5,8 +5,8 @@ use crate::backend::proc;
 use crate::backend::ptrace::special_calls;
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::backend::ptrace::tracee::{OnExit, Seccomp, Stops, Undo};
+use crate::event::Exit;
 use crate::event::{CallOutcome, Event, Task};
-use crate::recording::Exit;
 
 impl Engine<'_> {
     pub(super) fn new_task(&mut self, stopped: Stopped, by_clone: bool) -> Result<(), Died> {

@@ -22,9 +22,9 @@ use super::stop::{Change, Died, Stop, Stopped, Waiter};
 use super::tracee::{Seccomp, Stops, Tracee, Tracees, Undo};
 use crate::backend::proc::{self, Disposition, Status};
 use crate::backend::{Error, Interest, Job, Stop as StopRequest, Until};
+use crate::event::Exit;
 use crate::event::{CallOutcome, Event, Sink, Task};
 use crate::panic;
-use crate::recording::Exit;
 use crate::sys::ptrace::{self, SyscallOp};
 use crate::syscall::{Arch, Syscall};
 
