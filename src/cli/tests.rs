@@ -228,25 +228,68 @@ fn links_within_the_documentation_lead_somewhere() {
     }
 }
 
+/// What is in a directory, but for hidden files and the build's.
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            !name.starts_with('.') && name != "target"
+        })
+        .collect()
+}
+
 #[test]
 fn the_code_map_is_the_tree_that_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let map = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
-    let named: BTreeSet<&str> = (map.split('`'))
-        .filter(|text| text.starts_with("src/") && !text.contains(' '))
-        .map(|path| path.trim_end_matches('/'))
-        .collect();
-    for path in &named {
-        assert!(root.join(path).exists(), "{path} is not there");
+    let page = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let section = page
+        .split("\n## ")
+        .find(|text| text.starts_with("Code map"));
+    let rows = section
+        .unwrap()
+        .lines()
+        .skip_while(|line| !line.starts_with("| ---"));
+    let quoted = |cell: &str| {
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    };
+    let mut places = BTreeSet::new();
+    for row in rows.filter(|line| line.starts_with('|')).skip(1) {
+        let (row_places, about) = row[1..].split_once('|').unwrap();
+        let row_places: Vec<String> = quoted(row_places);
+        let words: Vec<String> = quoted(about);
+        let is_file = |word: &&String| {
+            let extension = Path::new(word).extension();
+            word.ends_with('/') || extension.is_some_and(|end| end == "rs" || end == "c")
+        };
+        for file in words.iter().filter(is_file) {
+            let above = ["", "src"].map(str::to_owned);
+            let mut paths = (row_places.iter().chain(&above)).map(|at| root.join(at).join(file));
+            let is_there = paths.any(|path| path.exists());
+            assert!(is_there, "{row_places:?} has no {file}");
+        }
+        places.extend(row_places.iter().map(|place| root.join(place)));
     }
-    for entry in std::fs::read_dir(root.join("src")).unwrap() {
-        let entry = entry.unwrap();
-        let path = format!("src/{}", entry.file_name().to_str().unwrap());
+    for path in &places {
+        assert!(path.exists(), "{} is not there", path.display());
+    }
+    let source = root.join("src");
+    let backends = entries(&source.join("backend"));
+    let mapped = (entries(root)
+        .into_iter()
+        .chain(backends)
+        .filter(|path| path.is_dir()))
+    .chain(entries(&source));
+    for path in mapped.filter(|path| *path != source) {
         assert!(
-            !entry.file_type().unwrap().is_dir()
-                || named.contains(path.as_str())
-                || named.contains(format!("{path}.rs").as_str()),
-            "{path} is not in the code map"
+            places.contains(&path) || places.contains(&path.with_extension("rs")),
+            "{} is not in the code map",
+            path.display()
         );
     }
 }
