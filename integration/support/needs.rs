@@ -145,6 +145,17 @@ pub(crate) fn io_uring() -> Met {
     }
 }
 
+/// Faults of the kernel itself, too, can be handled.
+pub(crate) fn userfaultfd() -> Met {
+    let program = programs::workload("left_newborn");
+    match Room::new().run(&mut Command::new(program)).stdout.as_str() {
+        "no userfaultfd\n" => {
+            missing("userfaultfd(2) for faults of the kernel (CAP_SYS_PTRACE)".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Programs of 32 bits can be compiled, and the kernel runs them.
 pub(crate) fn compat() -> Met {
     architecture("x86_64")?;
