@@ -1,6 +1,6 @@
 //! Processes that are killed, with all descendants, if they don't end in time.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -120,7 +120,8 @@ impl Room {
         running
     }
 
-    /// Starts a command with these descriptors, as the leader of its own process group, with a fixed environment.
+    /// Starts a command with these descriptors, as the leader of its own process group, with a fixed environment and what
+    /// the command sets itself.
     pub(crate) fn spawn_on(
         &self,
         command: &mut Command,
@@ -128,8 +129,14 @@ impl Room {
         stdout: impl Into<Stdio>,
         stderr: impl Into<Stdio>,
     ) -> Running {
+        let own = command.get_envs();
+        let own: Vec<(OsString, OsString)> = own
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
         command
+            // Also what the command sets.
             .env_clear()
+            .envs(own)
             .env("PATH", path())
             .env("LC_ALL", "C")
             .env(MARK, &self.mark)
