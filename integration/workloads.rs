@@ -546,6 +546,20 @@ workloads! {
         certain: &[("x86_64/sched_get_priority_max", 1)],
     }
     known_calls_are_stepped_through: "known_code" { args: &["stepped"] }
+    code_where_known_calls_are_made: "known_places" {
+        args: &["window"],
+        // It starts again where the kernel put a library at these addresses.
+        varies: &["execve", "read", "wait4"],
+        certain: &[("x86_64/alarm", 1), ("x86_64/sched_get_priority_min", 1), ("x86_64/sched_getscheduler", 1)],
+    }
+    known_calls_of_code_that_is_written: "known_places" {
+        args: &["written"],
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1), ("x86_64/sched_getscheduler", 1)],
+    }
+    known_calls_that_are_jumped_to: "known_places" {
+        args: &["jumped-to"],
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1), ("x86_64/sched_getscheduler", 1)],
+    }
     fork_while_calls_become_known: "known_code" {
         args: &["forks"],
         // Its threads make calls until it is done; SIGCHLD makes clone restart.

@@ -29,8 +29,8 @@ pub(super) enum Plan {
         /// What is there.
         padding: [u8; JUMP as usize],
     },
-    /// `jmp rel32` instead of the instructions before the call. They set its number, and can be executed elsewhere and
-    /// again. The call becomes a jump back to the first of them.
+    /// `jmp rel32` instead of the first of the instructions before the call. They set its number, and can be executed elsewhere and
+    /// again. The others and the call stay for those that jump there, with another number perhaps.
     Moved { instructions: Vec<u8> },
 }
 
@@ -201,7 +201,7 @@ impl Image {
             written.push(writes);
             read.extend(reads);
             if instruction.len() as u64 >= JUMP {
-                first = Some(instruction.ip());
+                first = Some(instruction.ip()..instruction.next_ip());
                 break;
             }
         }
@@ -211,10 +211,10 @@ impl Image {
         }
         let first = first.filter(|_| sets_number)?;
         // All in one line of the cache.
-        if first / 64 != (site + 1) / 64 || self.is_branched_to(first + 1..site + 1)? {
+        if first.start / 64 != (site + 1) / 64 || self.is_branched_to(first.start + 1..first.end)? {
             return None;
         }
-        let instructions = self.elf.read_range(&(first..site))?;
+        let instructions = self.elf.read_range(&(first.start..site))?;
         Some(Plan::Moved { instructions })
     }
 

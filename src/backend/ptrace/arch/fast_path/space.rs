@@ -31,8 +31,9 @@ struct Site {
     last: u64,
     /// Where the jump to the first chunk is, if not before the call.
     cave: Option<u64>,
-    /// What was there.
-    originals: Vec<(u64, Vec<u8>)>,
+    /// Where the code was changed, and what was there.
+    place: u64,
+    original: Vec<u8>,
 }
 
 /// The most numbers of one site.
@@ -135,10 +136,11 @@ impl Space {
     /// Whether code at this address was changed, so that there may have been a breakpoint for a moment.
     pub(super) fn was_changed(&self, address: u64) -> bool {
         self.chunk_at(address).is_some()
-            || self.changes.sites.values().any(|site| {
-                let mut originals = site.originals.iter();
-                originals.any(|(at, _)| *at == address)
-            })
+            || self
+                .changes
+                .sites
+                .values()
+                .any(|site| site.place == address)
     }
 
     /// Whether there is no breakpoint at a changed address any more. One that fork(2) copied is replaced by what was there before;
@@ -150,15 +152,11 @@ impl Space {
         if !memory.has(address, &[INT3]) {
             return true;
         }
-        let is_here = |(at, _): &(u64, Vec<u8>)| *at == address;
-        let mut sites = self.changes.sites.iter();
-        let site = sites.find(|(_, site)| site.originals.iter().any(is_here));
+        let mut sites = self.changes.sites.values();
+        let site = sites.find(|site| site.place == address);
         let restored = match (site, self.chunk_at(address)) {
             _ if self.closed => None,
-            (Some((_, site)), _) => {
-                let mut originals = site.originals.iter();
-                originals.try_for_each(|(at, bytes)| memory.replace(*at, bytes))
-            }
+            (Some(site), _) => memory.replace(site.place, &site.original),
             (None, Some((start, _))) if address == Chunk::next(start) => {
                 memory.replace(address, &NOTHING)
             }
@@ -198,9 +196,8 @@ impl Space {
         let Some(memory) = Memory::open(task) else {
             return;
         };
-        let originals = self.changes.sites.values().flat_map(|site| &site.originals);
-        for (address, bytes) in originals {
-            memory.replace(*address, bytes);
+        for site in self.changes.sites.values() {
+            memory.replace(site.place, &site.original);
         }
     }
 
@@ -289,8 +286,8 @@ impl Space {
                 (None, &instructions[..], first)
             }
         };
-        // They have the number in them, and what goes on with restart_syscall(2) has another one.
-        if !moved.is_empty() && (is_restarted(number) || !sets(moved, number)) {
+        // They have the number in them.
+        if !moved.is_empty() && !sets(moved, number) {
             return None;
         }
         let memory = Memory::open(task)?;
@@ -316,25 +313,24 @@ impl Space {
         };
         let jump = jump_to(from, address)?;
         memory.write(address, &chunk.code(address, number, moved)?)?;
-        let mut originals = vec![(site, SYSCALL.to_vec())];
-        if moved.is_empty() {
+        // All that is there is replaced by a jump to the chunk, or to the padding that has one.
+        let (place, original, jump) = if moved.is_empty() {
             memory.write(from, &jump)?;
+            (site, SYSCALL.to_vec(), short_jump_to(site, from)?.to_vec())
         } else {
-            originals.push((first, moved.get(..jump.len())?.to_vec()));
-        }
+            (first, moved.get(..jump.len())?.to_vec(), jump.to_vec())
+        };
         let changes = Rc::make_mut(&mut self.changes);
         changes.chunks.insert(address, chunk);
         let known = Site {
             numbers: vec![number],
             last: address,
             cave: cave.map(|(cave, _)| cave),
-            originals,
+            place,
+            original,
         };
         changes.sites.insert(site, known);
-        memory.replace(site, &short_jump_to(site, from)?)?;
-        if !moved.is_empty() {
-            memory.replace(first, &jump)?;
-        }
+        memory.replace(place, &jump)?;
         Some(Looked::Changed)
     }
 
@@ -370,11 +366,6 @@ impl Space {
         let plan = image.plan(address)?;
         Some((module.addresses, site.wrapping_sub(address), plan))
     }
-}
-
-/// Whether a call with this number can go on with `restart_syscall(2)`: `poll`, `nanosleep`, `futex`, `clock_nanosleep`.
-fn is_restarted(number: u16) -> bool {
-    [7, 35, 202, 230].contains(&number)
 }
 
 /// Whether `mov $NUMBER,%eax` is among these instructions.
