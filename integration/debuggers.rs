@@ -1,16 +1,29 @@
-//! Workloads that trace: a task has only one tracer, so they fail under the ptrace backend, which reports why.
+//! Workloads that trace: a task has only one tracer, so they fail under the ptrace backend, which reports why. And workloads that a
+//! debugger looks at when they are dead.
+
+use std::path::Path;
+use std::process::Command;
 
 use crate::support::process::Room;
-use crate::support::{programs, recorder};
+use crate::support::programs;
+use crate::support::recorder::Files;
 
 /// A workload that traces works natively; while recorded it fails, and the run says why.
 fn check(name: &str, native_output: &str, recorded_output: &str) {
     let room = Room::new();
     let program = programs::workload(name);
-    let native = room.run(&mut std::process::Command::new(&program));
+    let native = room.run(&mut Command::new(&program));
     assert_eq!((native.code(), native.stdout.as_str()), (0, native_output));
+    for options in [&[][..], &["--patch"]] {
+        check_recorded(&room, options, &program, recorded_output);
+    }
+}
 
-    let (recorded, files) = recorder::record(&room, &[], &[program]);
+fn check_recorded(room: &Room, options: &[&str], program: &Path, recorded_output: &str) {
+    let files = Files::new(room);
+    let mut command = files.command(options);
+    command.env("SC_RECORD_TEST_FAST_PATH", "at once");
+    let recorded = room.run(command.arg(program));
     assert_eq!(
         (recorded.code(), recorded.stdout.as_str()),
         (3, recorded_output)
@@ -39,4 +52,61 @@ fn a_workload_that_wants_to_be_traced_is_explained() {
 #[apply(test)]
 fn a_workload_that_attaches_is_explained() {
     check("ptrace_child", "error 0\n", "error 1\n");
+}
+
+/// What a debugger shows of a program that ended with a core dump: who called whom, and the code of calls.
+fn dump(room: &Room, mut command: Command, program: &Path, way: &str) -> Vec<String> {
+    let place = room.directory();
+    let ended = room.run(command.arg(program).arg(way).current_dir(&place));
+    let signal = match way {
+        "asleep" => 3,
+        "abort" => 6,
+        _ => 11,
+    };
+    assert_eq!(ended.code(), 128 + signal, "{}", ended.stderr);
+    let names = std::fs::read_dir(&place).unwrap();
+    let mut paths = names.map(|entry| entry.unwrap().path());
+    let core = paths.find(|path| {
+        path.file_name()
+            .unwrap()
+            .as_encoded_bytes()
+            .starts_with(b"core")
+    });
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-ex", "thread apply all backtrace"]);
+    for function in ["getppid", "getuid", "read", "write", "kill"] {
+        gdb.args(["-ex", &format!("x/16xb {function}")]);
+    }
+    let shown = room.run(gdb.arg(program).arg(core.expect("a core dump")));
+    assert!(shown.stdout.contains("in main ("), "{}", shown.stdout);
+    // Addresses and ids differ from run to run.
+    let lines = shown.stdout.lines().filter(|line| !line.contains("LWP"));
+    let words = lines.map(|line| {
+        let words = line.split(' ').filter(|word| {
+            let number = word
+                .trim_start_matches("buf=")
+                .trim_start_matches("buf@entry=");
+            !number.starts_with("0x0000")
+                && !number.starts_with("0x5")
+                && !number.starts_with("0x7f")
+        });
+        words.collect::<Vec<_>>().join(" ")
+    });
+    words.collect()
+}
+
+#[apply(test)]
+#[needs(program("gdb"), core_files())]
+fn a_core_dump_has_the_callers_and_the_code_that_a_debugger_expects() {
+    let room = Room::new();
+    let program = programs::workload("dumps_core");
+    for way in ["asleep", "abort", "fault"] {
+        let native = dump(&room, Command::new("env"), &program, way);
+        for options in [&["-q"][..], &["-q", "--patch"]] {
+            let mut command = Files::new(&room).command(options);
+            command.env("SC_RECORD_TEST_FAST_PATH", "at once");
+            let recorded = dump(&room, command, &program, way);
+            assert_eq!(recorded, native, "{way}, {options:?}");
+        }
+    }
 }

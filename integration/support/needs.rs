@@ -156,6 +156,16 @@ pub(crate) fn userfaultfd() -> Met {
     }
 }
 
+/// Core dumps become files in the directory of the program.
+pub(crate) fn core_files() -> Met {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    if pattern.starts_with("core") {
+        Ok(())
+    } else {
+        impossible(format!("core dumps as {}", pattern.trim()))
+    }
+}
+
 /// Programs of 32 bits can be compiled, and the kernel runs them.
 pub(crate) fn compat() -> Met {
     architecture("x86_64")?;

@@ -113,6 +113,21 @@ static UNUSED int exit_status(pid_t pid)
     return WEXITSTATUS(status);
 }
 
+/* Waits until a process sleeps in a call that signals interrupt. */
+static UNUSED void spin_until_asleep(pid_t pid)
+{
+    char path[32], text[256], *state;
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    do {
+        int fd = open(path, O_RDONLY);
+        CHECK(fd >= 0);
+        ssize_t length = read(fd, text, sizeof text - 1);
+        CHECK(length > 0 && close(fd) == 0);
+        text[length] = 0;
+        state = strrchr(text, ')');
+    } while (state[2] != 'S');
+}
+
 /* Creates a child that waits to be killed. It makes no more calls once this returns. */
 static UNUSED pid_t idle_child(void)
 {

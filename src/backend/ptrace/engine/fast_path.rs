@@ -1,6 +1,7 @@
 //! What the engine does for the [`FastPath`].
 
 use super::{Engine, Held};
+use crate::backend::proc::{self, Disposition};
 use crate::backend::ptrace::arch::{AtExit, Entered, FastPath};
 use crate::backend::ptrace::special_table::Special;
 use crate::backend::ptrace::stop::{Died, Stopped};
@@ -12,6 +13,20 @@ use crate::syscall::Syscall;
 const PR_SET_SECCOMP: u64 = 22;
 const PR_SET_SYSCALL_USER_DISPATCH: u64 = 59;
 const PR_SET_MDWE: u64 = 65;
+
+/// Signals that end a process with a core dump, unless it handles or ignores them (signal(7)).
+const DUMPS_CORE: [i32; 10] = [
+    libc::SIGQUIT,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGXCPU,
+    libc::SIGXFSZ,
+    libc::SIGSYS,
+];
 
 impl Engine<'_> {
     /// A call is entered that was counted. Returns the stop back if there is nothing else to do for it.
@@ -122,10 +137,17 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// The workload is about to see registers of a task.
-    pub(super) fn show_original(&mut self, stopped: &Stopped) -> Result<(), Died> {
-        let fast_path = self.fast_path.as_mut();
-        fast_path.map_or(Ok(()), |fast_path| fast_path.show_original(stopped))
+    /// A signal is about to be delivered: the workload can see registers of the task, or its core dump shows them and its code.
+    pub(super) fn show_original(&mut self, stopped: &Stopped, signal: i32) -> Result<(), Died> {
+        let Some(fast_path) = &mut self.fast_path else {
+            return Ok(());
+        };
+        let dumps = DUMPS_CORE.contains(&signal)
+            && proc::disposition(stopped.task(), signal) == Some(Disposition::Default);
+        if dumps {
+            fast_path.close(stopped)?;
+        }
+        fast_path.show_original(stopped)
     }
 
     /// Whether a signal comes from code that was changed, and not from the workload.

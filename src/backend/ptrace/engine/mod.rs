@@ -442,7 +442,7 @@ impl<'a> Engine<'a> {
             self.handled.insert(process, Instant::now());
         }
         self.end_or_go_on(&stopped, signal)?;
-        self.show_original(&stopped)?;
+        self.show_original(&stopped, signal)?;
         if crashes::crashes_init(stopped.task(), signal) {
             return self.let_crash(stopped, signal);
         }
