@@ -24,6 +24,7 @@ impl Shell {
         let files = options.map(|_| Files::new(&room));
         let mut bash = Command::new("bash");
         bash.args(["--norc", "--noprofile", "--noediting", "-i"]);
+        bash.env("SC_RECORD_TEST_FAST_PATH", "at once");
         let (mut terminal, running) = Terminal::start(&room, &bash);
         // Without echo, typed text isn't shown, so the job printed all shown text.
         terminal.type_in("stty -echo; PS1=; echo started $?\n");
@@ -127,6 +128,7 @@ impl Shell {
 }
 
 const PTRACE: &[&str] = &["-q"];
+const PATCHED: &[&str] = &["-q", "--patch"];
 const LOG: &[&str] = &["-q", "--log-mode", "--passes", "1"];
 
 /// Takes these steps natively or recorded.
@@ -136,7 +138,7 @@ fn check(options: Option<&'static [&'static str]>, steps: fn(&mut Shell)) {
     shell.end();
 }
 
-/// The same steps natively, under ptrace and in log mode.
+/// The same steps natively, under ptrace, with calls that don't stop, and in log mode.
 macro_rules! jobs {
     ($($job:ident)*) => {
         mod native {
@@ -155,6 +157,16 @@ macro_rules! jobs {
                 #[needs(program("bash"))]
                 fn $job() {
                     super::check(Some(super::PTRACE), super::$job);
+                }
+            )*
+        }
+
+        mod patched {
+            $(
+                #[apply(test)]
+                #[needs(program("bash"))]
+                fn $job() {
+                    super::check(Some(super::PATCHED), super::$job);
                 }
             )*
         }

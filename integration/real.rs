@@ -73,22 +73,29 @@ fn check(program: &Program) {
         native.stderr
     );
 
-    // Record it, and run it under strace. All runs go into one recording.
-    let files = Files::new(&room);
+    // Record it, with a stop at each call and without, and run it under strace. All runs of a kind go into one recording.
+    let (files, patched_files) = (Files::new(&room), Files::new(&room));
     let (mut recorded, mut witnessed) = (BTreeSet::new(), BTreeSet::new());
+    let mut patched = BTreeSet::new();
     let mut unexplained = Vec::new();
     for round in 1..=ROUNDS {
-        let command = script(&room, program);
-        let ended = room.run(files.command(&["-q"]).args(command.arguments()));
-        assert_eq!(
-            (ended.code(), &ended.stdout),
-            (0, &native.stdout),
-            "recorded: {}",
-            ended.stderr
-        );
-        let run = files.run();
-        assert_eq!(run.incomplete_because(), Vec::<String>::new());
-        recorded.extend(run.calls().into_keys());
+        for (files, options, calls) in [
+            (&files, &["-q"][..], &mut recorded),
+            (&patched_files, &["-q", "--patch"], &mut patched),
+        ] {
+            let mut command = files.command(options);
+            command.env("SC_RECORD_TEST_FAST_PATH", "at random");
+            let ended = room.run(command.args(script(&room, program).arguments()));
+            assert_eq!(
+                (ended.code(), &ended.stdout),
+                (0, &native.stdout),
+                "recorded with {options:?}: {}",
+                ended.stderr
+            );
+            let run = files.run();
+            assert_eq!(run.incomplete_because(), Vec::<String>::new());
+            calls.extend(run.calls().into_keys());
+        }
 
         let (ended, calls) = strace::run(&room, &script(&room, program).arguments());
         assert_eq!(
@@ -99,6 +106,8 @@ fn check(program: &Program) {
         );
         witnessed.extend(calls.into_keys());
         unexplained = differences(&recorded, &witnessed);
+        let of_patched = differences(&patched, &witnessed).into_iter();
+        unexplained.extend(of_patched.map(|difference| format!("patched: {difference}")));
         unexplained.retain(|difference| {
             let explained = |(name, _): &(&str, &str)| difference.ends_with(&format!("/{name}"));
             !program.varies.iter().any(explained)

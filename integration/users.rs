@@ -38,9 +38,14 @@ impl Nobody {
 
     /// Records a command as nobody.
     fn record(&self, command: &[&Path]) -> (Ended, Run) {
+        self.record_with(&["--policy", "exact"], command)
+    }
+
+    fn record_with(&self, options: &[&str], command: &[&Path]) -> (Ended, Run) {
         let files = Files::new(&self.room);
         let mut recorder = Room::as_nobody(&self.recorder);
-        files.arguments(&mut recorder, &["--policy", "exact"]);
+        recorder.env("SC_RECORD_TEST_FAST_PATH", "at once");
+        files.arguments(&mut recorder, options);
         let ended = self.room.run(recorder.args(command));
         let run = files.run();
         (ended, run)
@@ -155,6 +160,14 @@ fn set_user_id_program(nobody: &Nobody, user: u32) -> PathBuf {
     program
 }
 
+/// Each command with a stop at each call, and without.
+fn in_both_ways<'a>(
+    commands: &'a [&'a [&'a Path]],
+) -> impl Iterator<Item = (&'a [&'a Path], &'static [&'static str])> {
+    let ways: [&[&str]; 2] = [&[], &["--patch"]];
+    (commands.iter()).flat_map(move |&command| ways.map(|way| (command, way)))
+}
+
 #[apply(test)]
 #[needs(
     capability(CHOWN),
@@ -171,14 +184,17 @@ fn root_records_set_user_id_programs_as_they_are() {
     let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"].map(Path::new);
     let nested = [&[setpriv][..], &as_nobody, &[&run_it, &roots]].concat();
     let commands: [&[&Path]; 3] = [&[&daemons], &[&run_it, &daemons], &nested];
-    for command in commands {
+    for (command, options) in in_both_ways(&commands) {
         let native = nobody
             .room
             .run(Command::new(command[0]).args(&command[1..]));
         let files = Files::new(&nobody.room);
-        let recorded = nobody.room.run(files.command(&[] as &[&str]).args(command));
-        assert_eq!(recorded.stdout, native.stdout, "{command:?}");
-        assert_eq!(files.run().incomplete_because(), [""; 0], "{command:?}");
+        let mut recording = files.command(options);
+        recording.env("SC_RECORD_TEST_FAST_PATH", "at once");
+        let recorded = nobody.room.run(recording.args(command));
+        let how = format!("{command:?} {options:?}");
+        assert_eq!(recorded.stdout, native.stdout, "{how}");
+        assert_eq!(files.run().incomplete_because(), [""; 0], "{how}");
         assert_eq!(files.run().0["no_new_privs"].as_bool(), Some(false));
     }
 }
@@ -190,14 +206,14 @@ fn a_set_user_id_program_that_lost_its_privileges_is_reported() {
     let roots = set_user_id_program(&nobody, 0);
     let run_it = nobody.program("run_it");
     let commands: [&[&Path]; 2] = [&[&roots], &[&run_it, &roots]];
-    for command in commands {
+    for (command, options) in in_both_ways(&commands) {
         let native = nobody.run(command);
         assert!(
             native.stdout.starts_with("uid 65534 0 0"),
             "{}",
             native.stdout
         );
-        let (recorded, run) = nobody.record(command);
+        let (recorded, run) = nobody.record_with(options, command);
         assert!(
             recorded.stdout.starts_with("uid 65534 65534 65534"),
             "{}",

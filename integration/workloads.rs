@@ -546,6 +546,60 @@ workloads! {
         certain: &[("x86_64/sched_get_priority_max", 1)],
     }
     known_calls_are_stepped_through: "known_code" { args: &["stepped"] }
+    signals_while_known_calls_sleep: "known_signals" {
+        // A signal can come before the kernel says what the call is.
+        notify: Notify::MayMiss(INTERRUPTED),
+        args: &["asleep"],
+        // A child looks at the state of its parent until that sleeps.
+        varies: &["openat", "read", "close", "wait4"],
+        tasks: Some(17),
+        certain: &[("x86_64/rt_sigreturn", 20), ("x86_64/kill", 20), ("x86_64/sched_get_priority_max", 1)],
+    }
+    known_calls_under_every_action_of_reporting_signals: "known_signals" {
+        args: &["reports"],
+        varies: WAIT,
+        certain: &[("x86_64/execve", 4), ("x86_64/rt_sigreturn", 2)],
+    }
+    killed_while_calls_become_known: "known_signals" {
+        args: &["killed"],
+        // Children make calls until they are killed, by two threads.
+        varies: &["getppid", "getuid", "geteuid", "close", "rseq", "set_robust_list", "rt_sigprocmask", "wait4", "read"],
+        tasks: Some(201),
+        certain: &[("x86_64/execve", 101), ("x86_64/kill", 100), ("x86_64/sched_get_priority_max", 1)],
+        // For a task that died before strace could read its call, it shows another task's.
+        strace: Strace::Disturbs,
+    }
+    known_calls_of_a_static_program: "known_signals_static" {
+        args: &["reports"],
+        varies: WAIT,
+        certain: &[("x86_64/execve", 4), ("x86_64/rt_sigreturn", 2)],
+    }
+    known_calls_of_a_static_program_at_any_address: "known_signals_static_pie" {
+        args: &["reports"],
+        varies: WAIT,
+        certain: &[("x86_64/execve", 4), ("x86_64/rt_sigreturn", 2)],
+    }
+    #[needs(program("g++"))]
+    an_exception_leaves_a_known_call: "throws" {
+        // As above.
+        notify: Notify::MayMiss(INTERRUPTED),
+        varies: &["openat", "read", "close", "wait4"],
+        tasks: Some(11),
+        certain: &[("x86_64/kill", 10)],
+    }
+    known_calls_of_a_program_that_checks_its_memory: "sanitized" {
+        // A thread looks at the states of the others until they sleep.
+        varies: &["openat", "read", "close", "futex", "wait4"],
+        tasks: Some(3),
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
+    }
+    known_calls_of_a_program_that_looks_for_races: "sanitized_thread" {
+        // A thread of the sanitizer sleeps again and again, and begins late perhaps.
+        varies: &[
+            "openat", "read", "close", "futex", "wait4", "nanosleep", "gettimeofday", "rt_sigprocmask", "set_robust_list", "rseq",
+        ],
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
+    }
     code_where_known_calls_are_made: "known_places" {
         args: &["window"],
         // It starts again where the kernel put a library at these addresses.

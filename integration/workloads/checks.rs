@@ -123,11 +123,12 @@ fn check_fast_path(natively: &Natively, room: &Room, when: &str, unpatched: &rec
         workload.tasks,
         "tasks, {how}"
     );
-    let varies = |call: &str| workload.varies.contains(&call);
+    let varies = |call: &Syscall| workload.varies.contains(&call.to_string().as_str());
+    // Of several programs, not all may make a call whose number varies.
     let callers = |run: &recorder::Run| -> Vec<_> {
         let callers = run.callers().into_iter();
         callers
-            .filter(|(call, _)| !varies(&call.to_string()))
+            .map(|(call, by)| (call, if varies(&call) { Vec::new() } else { by }))
             .collect()
     };
     assert_eq!(callers(&run), callers(unpatched), "{how}");

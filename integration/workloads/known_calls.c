@@ -155,9 +155,10 @@ static volatile int done, joining;
 
 static void *calls_much(void *argument)
 {
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 100; i++) {
         char byte = 0;
         int ends[2];
+        struct stat status;
         CHECK(getppid() >= 0);
         CHECK(pipe(ends) == 0 && write(ends[1], &byte, 1) == 1);
         CHECK(read(ends[0], &byte, 1) == 1);
@@ -166,6 +167,11 @@ static void *calls_much(void *argument)
         CHECK(lseek(-1, 0, SEEK_SET) == -1 && errno == EBADF);
         CHECK(access("/", F_OK) == 0 && umask(022) <= 0777);
         sched_yield();
+        CHECK(getgid() == getegid() && getpgid(0) == getpgrp() && getsid(0) >= 0 && kill(getpid(), 0) == 0);
+        CHECK(dup(-1) == -1 && fsync(-1) == -1 && fchdir(-1) == -1 && ftruncate(-1, 0) == -1 && fstat(-1, &status) == -1);
+        CHECK(fchmod(-1, 0) == -1 && fchown(-1, 0, 0) == -1 && fdatasync(-1) == -1 && errno == EBADF);
+        CHECK(chdir("") == -1 && rmdir("") == -1 && unlink("") == -1 && link("", "") == -1 && symlink("", "") == -1);
+        CHECK(mkdir("", 0) == -1 && rename("", "") == -1 && readlink("", &byte, 1) == -1 && chmod("", 0) == -1 && errno == ENOENT);
     }
     add_one(&done);
     outlast(&joining);
