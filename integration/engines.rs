@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use serde_json::Value;
 
@@ -361,9 +360,6 @@ fn allowed(profile: &Path) -> BTreeSet<String> {
         .map(|name| name.as_str().unwrap().to_owned())
         .collect()
 }
-
-/// With the configuration of two tests, two recorders would start.
-static ALONE: Mutex<()> = Mutex::new(());
 
 /// A profile with the measured calls of a runtime: containers always start, and so do processes in them.
 fn is_enough(engine: Engine, profile: &Path) {

@@ -1,29 +1,57 @@
 //! The hook records containers of real engines.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{ADMIN, ALONE, NO_NEW_PRIVILEGES, Place, WAITS, allowed, init_of, let_go, seen};
+use super::{ADMIN, NO_NEW_PRIVILEGES, Place, WAITS, allowed, init_of, let_go, seen};
 use crate::containers::WORK;
 use crate::support::engines::{Engine, running};
 use crate::support::process::{Room, until};
 use crate::support::recorder::PROGRAM;
 
+/// The hook is configured until this is dropped. With two configurations, two recorders would start.
+pub(super) struct Configured {
+    file: PathBuf,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Configured {
+    pub(super) fn new(room: &Room) -> Configured {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = Engine::hooks().join("sc-record.json");
+        let mut print = Command::new(PROGRAM);
+        print.args(["hook", "--print-config", "--policy", "exact", "-o"]);
+        assert_eq!(room.run(print.arg(&file)).code(), 0);
+        Configured {
+            file,
+            _alone: alone,
+        }
+    }
+}
+
+impl Drop for Configured {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// The option with which the hook records a container.
+pub(super) fn annotation(what: &str) -> String {
+    format!("--annotation=io.containers.trace-syscall={what}")
+}
+
 fn hook(engine: Engine) {
     let room = Room::new();
     let place = Place::new(&room);
-    let config = Engine::hooks().join("sc-record.json");
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut print = Command::new(PROGRAM);
-    print.args(["hook", "--print-config", "--policy", "exact", "-o"]);
-    assert_eq!(room.run(print.arg(&config)).code(), 0);
+    let _configured = Configured::new(&room);
 
     let profiles = place.directory.join("profiles");
     fs::create_dir(&profiles).unwrap();
     let profile = profiles.join("app.json");
     let base = profiles.join("base.json");
-    let annotation = |what: &str| format!("--annotation=io.containers.trace-syscall={what}");
     let of = annotation(&format!("of:{}", profile.display()));
     let run = |options: &[&str], line: &str| {
         let mut arguments = vec!["run".to_owned()];
@@ -87,8 +115,6 @@ fn hook(engine: Engine) {
     until("the profile to be written", || {
         allowed(&profile).contains("sync")
     });
-
-    fs::remove_file(config).unwrap();
 }
 
 #[apply(test)]

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use serde_json::Value;
 
+use super::hook::{Configured, annotation};
 use super::table::Table;
-use super::{ALONE, NAMES, allowed};
+use super::{NAMES, allowed};
 use crate::containers::{Agent, field, names};
 use crate::static_program;
 use crate::support::container::{ALL, Container, Program, Start};
@@ -71,20 +71,12 @@ fn agent(room: &Room, start: Start, program: &Program) -> Recorded {
 
 /// Its profile has the runtime's calls too.
 fn hook(room: &Room, start: Start, program: &Program) -> Recorded {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let config = Engine::hooks().join("sc-record.json");
-    let mut print = Command::new(PROGRAM);
-    print.args(["hook", "--print-config", "--policy", "exact", "-o"]);
-    assert_eq!(room.spawn(print.arg(&config)).wait(room).code(), 0);
+    let _configured = Configured::new(room);
     let mut container = Container::new(room, start, program);
     let profile = container.work.join("hook.json");
-    let annotation = format!(
-        "--annotation=io.containers.trace-syscall=of:{}",
-        profile.display()
-    );
-    container.options.push(annotation);
+    let of = annotation(&format!("of:{}", profile.display()));
+    container.options.push(of);
     container.run().unwrap();
-    std::fs::remove_file(config).unwrap();
     Recorded {
         calls: allowed(&profile),
         ..Recorded::default()

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
-use std::sync::PoisonError;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::hook::{Configured, annotation};
 use super::table::Table;
-use super::{ALONE, EXACT, NAMES, Place, allowed, seen};
+use super::{EXACT, NAMES, Place, allowed, seen};
 use crate::containers::{Agent, WORK, names, seen_by_ptrace};
 use crate::support::bundle::Bundle;
 use crate::support::container::Start;
@@ -92,22 +92,14 @@ fn by_hook(room: &Room, start: Start) -> Recorded {
         // Its configuration is the bundle's, which an engine writes.
         Start::Runtime(_) => return Recorded::Impossible("–"),
     };
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let place = Place::new(room);
-    let config = Engine::hooks().join("sc-record.json");
-    let mut print = Command::new(PROGRAM);
-    print.args(["hook", "--print-config", "--policy", "exact", "-o"]);
-    assert_eq!(room.run(print.arg(&config)).code(), 0);
+    let _configured = Configured::new(room);
     let profile = place.directory.join("app.json");
-    let of = format!(
-        "--annotation=io.containers.trace-syscall=of:{}",
-        profile.display()
-    );
+    let of = annotation(&format!("of:{}", profile.display()));
     let mut arguments = vec!["run".to_owned()];
     arguments.extend(engine.arguments(&[&of], &place.name, WORK));
     let ended = engine.run(room, &arguments);
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
-    fs::remove_file(config).unwrap();
     Recorded::AtLeast(allowed(&profile))
 }
 

@@ -31,6 +31,7 @@ use super::{CompileError, Filter, FilterNote, OnUnknown, UnknownName};
 use crate::bpf::Program;
 use crate::profile::arg_width::fit_rule;
 use crate::profile::{Action, ArgCmp, Op, Place, Profile, Rule};
+use crate::syscall::multiplexed::multiplexed;
 use crate::syscall::{Arch, Syscall};
 
 /// How long libseccomp may take. It needs milliseconds for a filter.
@@ -250,11 +251,6 @@ enum Resolved {
     Unknown(Option<Arch>),
 }
 
-/// The pseudo numbers of calls that an ABI has in socketcall(2) or ipc(2) only, negated (`seccomp.h`: `__PNR_socket` is -101,
-/// `__PNR_semop` -201). Those of calls that an ABI doesn't have at all are below -10000.
-const MULTIPLEXERS: [(&str, std::ops::RangeInclusive<i32>); 2] =
-    [("socketcall", 101..=199), ("ipc", 201..=299)];
-
 fn resolve(name: &str, arch: Arch) -> Resolved {
     let on_arch = |name: &str| {
         let syscall = ScmpSyscall::from_name_by_arch(name, arch.scmp()?).ok()?;
@@ -271,8 +267,9 @@ fn resolve(name: &str, arch: Arch) -> Resolved {
     if nr >= 0 {
         return Resolved::Call(native);
     }
-    let Some((multiplexer, numbers)) = (MULTIPLEXERS.iter())
-        .find(|(name, numbers)| numbers.contains(&-nr) && on_arch(name).is_some_and(|nr| nr >= 0))
+    // Its number is a pseudo number of libseccomp's: this ABI has the call in a multiplexer only, or not at all.
+    let Some((multiplexer, number)) =
+        multiplexed(name).filter(|(through, _)| on_arch(through).is_some_and(|nr| nr >= 0))
     else {
         return Resolved::Absent;
     };
@@ -281,10 +278,9 @@ fn resolve(name: &str, arch: Arch) -> Resolved {
     }
     // Given the name, libseccomp (2.5) would add a rule for the pseudo number too, and not load the number of the call for
     // the rules after it.
-    let number = u64::try_from(-nr - numbers.start() + 1).ok();
-    let first = number.and_then(|number| ArgCmp::new(0, Op::Eq, number, None).ok());
+    let first = ArgCmp::new(0, Op::Eq, number, None);
     match (ScmpSyscall::from_name(multiplexer), first) {
-        (Ok(multiplexer), Some(first)) => Resolved::Multiplexed(multiplexer, Some(first)),
+        (Ok(multiplexer), Ok(first)) => Resolved::Multiplexed(multiplexer, Some(first)),
         _ => Resolved::Unknown(Some(arch)),
     }
 }

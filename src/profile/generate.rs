@@ -8,7 +8,7 @@ use super::baseline::RuntimeCalls;
 use super::policy::{ArgumentRules, Policy};
 use super::{Action, ArgCmp, ErrnoRet, Profile, Rule};
 use crate::recording::{Recording, RunId, Seen};
-use crate::syscall::multiplexed::multiplexer_of;
+use crate::syscall::multiplexed::multiplexer_on;
 use crate::syscall::{Arch, Syscall};
 
 /// A profile, and where everything in it comes from.
@@ -305,13 +305,12 @@ fn passing_by(
     arches: &BTreeSet<Arch>,
 ) -> BTreeSet<&'static str> {
     let with_rule = arguments.keys().filter(|name| has_rule(arguments, name));
-    let multiplexers = with_rule.filter_map(|name| multiplexer_of(name));
-    let exists = |name: &&str| {
+    let on_each = |name| {
         arches
             .iter()
-            .any(|&arch| Syscall::from_name(arch, name).is_some())
+            .filter_map(move |&arch| multiplexer_on(arch, name))
     };
-    multiplexers.filter(exists).collect()
+    with_rule.flat_map(|name| on_each(name)).collect()
 }
 
 /// Why a multiplexer answers ENOSYS.

@@ -1,5 +1,7 @@
 //! The calls that older ABIs make through socketcall(2) and ipc(2), whose first argument selects the call.
 
+use super::{Arch, Syscall};
+
 /// socketcall(2) makes the nth of these, from 1 on (`linux/net.h`).
 pub(crate) const SOCKETCALLS: [&str; 20] = [
     "socket",
@@ -40,13 +42,16 @@ pub(crate) const IPCS: [(u64, &str); 12] = [
     (24, "shmctl"),
 ];
 
-/// The call through which a call can be made.
-pub(crate) fn multiplexer_of(name: &str) -> Option<&'static str> {
-    if SOCKETCALLS.contains(&name) {
-        Some("socketcall")
-    } else if IPCS.iter().any(|(_, call)| *call == name) {
-        Some("ipc")
-    } else {
-        None
-    }
+/// The call through which a call can be made, and its first argument then.
+pub(crate) fn multiplexed(name: &str) -> Option<(&'static str, u64)> {
+    let socketcall = (1..).zip(SOCKETCALLS).find(|(_, call)| *call == name);
+    let ipc = IPCS.into_iter().find(|(_, call)| *call == name);
+    (socketcall.map(|(number, _)| ("socketcall", number)))
+        .or(ipc.map(|(number, _)| ("ipc", number)))
+}
+
+/// The call of an ABI through which a call can be made.
+pub(crate) fn multiplexer_on(arch: Arch, name: &str) -> Option<&'static str> {
+    let (multiplexer, _) = multiplexed(name)?;
+    Syscall::from_name(arch, multiplexer).map(|_| multiplexer)
 }

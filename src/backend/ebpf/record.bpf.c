@@ -318,6 +318,17 @@ enum {
 // A table of numbers for each ABI: native, compat, x32.
 volatile const u32 watched[4 * NUMBERS] = {};
 
+#define MAP(name, map_type, entries, key_type, value_type, ...) \
+    struct { \
+        __uint(type, map_type); \
+        __uint(max_entries, entries); \
+        __type(key, key_type); \
+        __type(value, value_type); \
+        __VA_ARGS__; \
+    } name SEC(".maps")
+// Entries get their memory when they are added.
+#define LAZY __uint(map_flags, BPF_F_NO_PREALLOC)
+
 struct {
     __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -325,75 +336,30 @@ struct {
     __type(value, struct member);
 } members SEC(".maps");
 
-struct {
-    __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
-    __uint(max_entries, 1 << 18);
-    __type(key, struct call);
-    __type(value, struct count);
-} counts SEC(".maps");
+MAP(counts, BPF_MAP_TYPE_PERCPU_HASH, 1 << 18, struct call, struct count, LAZY);
 
 // Calls with watched arguments, which are not in `counts` then. If it is full, they are there, and have no arguments.
-struct {
-    __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
-    __uint(max_entries, 1 << 16);
-    __type(key, struct call_with_arguments);
-    __type(value, struct count);
-} values SEC(".maps");
+MAP(values, BPF_MAP_TYPE_PERCPU_HASH, 1 << 16, struct call_with_arguments, struct count, LAZY);
 
-struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
-    __uint(max_entries, 1 << 14);
-    __type(key, struct image_key);
-    __type(value, u32);
-} images SEC(".maps");
+MAP(images, BPF_MAP_TYPE_HASH, 1 << 14, struct image_key, u32, LAZY);
 
-struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
-    __uint(max_entries, 1 << 14);
-    __type(key, u32);
-    __type(value, struct written_path);
-} paths SEC(".maps");
+MAP(paths, BPF_MAP_TYPE_HASH, 1 << 14, u32, struct written_path, LAZY);
 
 // In scope with everything below them, or, if the value is not 0, out of it: the cgroups of monitors, in which Podman and
 // CRI-O start programs of their own.
-struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 1024);
-    __type(key, struct cgroup_key);
-    __type(value, u8);
-} cgroups SEC(".maps");
+MAP(cgroups, BPF_MAP_TYPE_HASH, 1024, struct cgroup_key, u8);
 
 // The same for `conmon`, which is part of the names of monitors' cgroups.
 static const u8 monitor_places[256] = {['c'] = 1, ['o'] = 1 << 1 | 1 << 4, ['n'] = 1 << 2 | 1 << 5, ['m'] = 1 << 3};
 
 // The cgroups of version 2 that calls are counted for.
-struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
-    __uint(max_entries, 1 << 14);
-    __type(key, u64);
-    __type(value, struct written_path);
-} cgroup_paths SEC(".maps");
+MAP(cgroup_paths, BPF_MAP_TYPE_HASH, 1 << 14, u64, struct written_path, LAZY);
 
 // Images that are container runtimes.
-struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 4096);
-    __type(key, u32);
-    __type(value, u8);
-} runtimes SEC(".maps");
+MAP(runtimes, BPF_MAP_TYPE_HASH, 4096, u32, u8);
 
 // Too large for the stack.
-struct {
-    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, u32);
-    __type(value, struct written_path);
-} scratch SEC(".maps");
+MAP(scratch, BPF_MAP_TYPE_PERCPU_ARRAY, 1, u32, struct written_path);
 
 // One message, of any content: the last task in scope has exited.
 struct {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::input::text::nr_of;
-use crate::syscall::multiplexed::multiplexer_of;
+use crate::syscall::multiplexed::multiplexer_on;
 use crate::syscall::{Arch, Syscall};
 
 /// The names of strace 6.1 (`src/linux/*/syscallent*.h`) that differ from the kernel's, without calls that no kernel has any
@@ -157,8 +157,7 @@ fn calls_of(arch: Arch, name: &str) -> Calls {
         Syscall::from_name(arch, name)
     };
     // strace decodes socketcall and ipc, where the ABI has them.
-    let through =
-        multiplexer_of(name).and_then(|multiplexer| Syscall::from_name(arch, multiplexer));
+    let through = multiplexer_on(arch, name).and_then(|call| Syscall::from_name(arch, call));
     Calls { own, through }
 }
 

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::profile::arg_width::{fit_rule, has_32_bit_args};
 use crate::profile::{ARGS, Action, ArgCmp, Op, Profile, Rule, TooWide};
-use crate::syscall::multiplexed::{IPCS, SOCKETCALLS};
+use crate::syscall::multiplexed::multiplexed;
 use crate::syscall::{Arch, Syscall};
 
 /// The action for calls of unlisted ABIs (`SCMP_FLTATR_ACT_BADARCH`): sc-record kills the process, runc the thread.
@@ -81,8 +81,9 @@ impl Answers {
             if let Some(syscall) = Syscall::from_name(arch, name) {
                 of_name.push((syscall, rule.clone()));
             }
-            if let Some((multiplexer, first)) = multiplexed(name)
+            if let Some((multiplexer, number)) = multiplexed(name)
                 && let Some(syscall) = Syscall::from_name(arch, multiplexer)
+                && let Ok(first) = ArgCmp::new(0, Op::Eq, number, None)
             {
                 of_name.push((syscall, rule.with_args(vec![first])));
             }
@@ -175,19 +176,6 @@ impl Answers {
     pub fn calls_of(&self, rule: usize, name: usize) -> &[Syscall] {
         self.names.get(&(rule, name)).map_or(&[], Vec::as_slice)
     }
-}
-
-/// The multiplexer through which a call of this name can be made, and its first argument.
-fn multiplexed(name: &str) -> Option<(&'static str, ArgCmp)> {
-    let socketcall = (1..).zip(SOCKETCALLS).find(|(_, call)| *call == name);
-    let ipc = IPCS.into_iter().find(|(_, call)| *call == name);
-    let (multiplexer, number) = match (socketcall, ipc) {
-        (Some((number, _)), _) => ("socketcall", number),
-        (None, Some((number, _))) => ("ipc", number),
-        (None, None) => return None,
-    };
-    let first = ArgCmp::new(0, Op::Eq, number, None).ok()?;
-    Some((multiplexer, first))
 }
 
 /// Arguments as a filter compares them.

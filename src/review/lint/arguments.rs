@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Context, Found, Version};
 use crate::profile::{ArgCmp, Op, Place, Rule};
-use crate::syscall::multiplexed::multiplexer_of;
-use crate::syscall::{Arch, Syscall};
+use crate::syscall::Arch;
+use crate::syscall::multiplexed::multiplexer_on;
 
 /// Every comparison with its place and its rule.
 fn args<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a ArgCmp, &'a Rule)> {
@@ -252,13 +252,10 @@ pub(super) fn rule_passed_by(context: &Context<'_>) -> Vec<Found> {
             continue;
         }
         for name in rule.names() {
-            let Some(multiplexer) = multiplexer_of(name) else {
-                continue;
-            };
-            let mut passing = arches
-                .iter()
-                .filter(|&&arch| Syscall::from_name(arch, multiplexer).is_some());
-            if let (Some(arch), false) = (passing.next(), is_refused(multiplexer)) {
+            let on = |&arch: &Arch| Some((arch, multiplexer_on(arch, name)?));
+            if let Some((arch, multiplexer)) = arches.iter().find_map(on)
+                && !is_refused(multiplexer)
+            {
                 found.push(Found::at(
                     Place::Rule(index),
                     format!("on {arch}, {multiplexer} makes {name} with any arguments"),

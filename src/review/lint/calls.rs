@@ -9,6 +9,7 @@ use crate::profile::families::PROBES;
 use crate::profile::{Action, ErrnoRet, Place, Runtime};
 use crate::review::{Risk, RiskClass, risk};
 use crate::syscall::Syscall;
+use crate::syscall::multiplexed::multiplexer_on;
 
 /// Every name of every rule with its place.
 fn names<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a str)> {
@@ -196,14 +197,7 @@ pub(super) fn call_of_no_architecture(context: &Context<'_>) -> Vec<Found> {
 
 /// Whether an ABI has a call, of its own or through socketcall(2) and ipc(2).
 fn exists(arch: crate::syscall::Arch, name: &str) -> bool {
-    Syscall::from_name(arch, name).is_some()
-        || ["socketcall", "ipc"].iter().any(|through| {
-            Syscall::from_name(arch, through).is_some()
-                && (arch.scmp()).is_some_and(|scmp| {
-                    let call = ::libseccomp::ScmpSyscall::from_name_by_arch(name, scmp);
-                    call.is_ok_and(|call| (-999..0).contains(&call.as_raw_syscall()))
-                })
-        })
+    Syscall::from_name(arch, name).is_some() || multiplexer_on(arch, name).is_some()
 }
 
 pub(super) fn contradiction(context: &Context<'_>) -> Vec<Found> {
