@@ -689,7 +689,7 @@ static void sleeps(struct task *t)
     int disturbed = t->handled != handled || may(STOPS);
     /* A signal can wake one thread and be handled later by another. */
     if (result == -EINTR && !disturbed && has_threads()) {
-        for (int i = 0; i < 200 && *by_process == handled_by_process; i++)
+        for (int i = 0; i < 10000 && *by_process == handled_by_process; i++)
             sleep_us(t, 1000);
         disturbed = *by_process != handled_by_process;
     }
@@ -1080,6 +1080,11 @@ static void set_mask(struct task *t, u64 mask, u64 *before)
 static void dispatch(struct task *t)
 {
     if (!t->has_handlers)
+        return;
+    /* A task that was made while a filter killed its maker inherits that SIGSYS kills (SA_IMMUTABLE). The kernel doesn't tell a
+     * tracer of it; and the init of a pid namespace, if it is traced, goes on with calls that are not made. */
+    struct kernel_sigaction action;
+    if (CALL4(N_SIGACTION, SIGSYS, 0, &action, 8) != 0)
         return;
     /* The rt_sigreturn of another handler would be caught, too. */
     u64 before = 0;
