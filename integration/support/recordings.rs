@@ -19,7 +19,7 @@ pub(crate) fn run(number: u32, calls: &[&str]) -> Value {
         of_arch[name] = tally;
     }
     json!({
-        "id": format!("01234567-89ab-7def-8123-4567890000{number:02x}"),
+        "id": format!("01234567-89ab-7def-8123-{:012x}", 0x4567_8900_0000 + u64::from(number)),
         "started": format!("2025-01-01T00:{:02}:{:02}.000Z", number / 60, number % 60),
         "duration_ms": 900, "tool": "sc-record 0.1.0", "program": "app", "labels": {}, "backend": "ptrace",
         "kernel": "6.18", "machine": "x86_64", "no_new_privs": false, "exit": {"code": 0}, "tasks": 1, "complete": true,
