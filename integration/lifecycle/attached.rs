@@ -124,6 +124,29 @@ fn a_stopped_process_stays_stopped_while_a_recorder_comes_and_goes() {
     tree.works();
 }
 
+#[apply(test)]
+fn a_process_that_makes_no_call_has_a_recording_and_no_profile() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let native = room.spawn(Command::new("sleep").arg("1000"));
+    native.signal(Signal::SIGSTOP);
+    until("it to stop", || {
+        status_line(native.pid(), "State:").starts_with('T')
+    });
+    let recorder = attach(&room, &files, native.pid());
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 125, "{}", ended.stderr);
+    for line in [
+        "sc-record: 0 distinct system calls; 0 calls by 1 task in ",
+        "sc-record: error: the runs recorded no system call that has a name",
+    ] {
+        assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    }
+    assert!(files.run().calls().is_empty());
+    assert!(!files.profile.exists());
+}
+
 /// Repeats a workload while recorders attach and detach: each attaches, and the workload always ends as it does
 /// natively.
 fn disturbed(room: &Room, (name, arguments, code): (&str, &[&str], i32)) {

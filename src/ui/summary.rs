@@ -98,11 +98,14 @@ impl<'a> Summary<'a> {
                 .map(|(arch, count)| format!("{arch} {count}"))
                 .collect(),
         };
+        let arches = match &*arches {
+            [] => String::new(),
+            arches => format!(" ({})", arches.join(", ")),
+        };
         let by = (self.run.tasks).map(|tasks| format!(" by {}", count(tasks, "task")));
         let mut lines = vec![format!(
-            "{} ({}); {}{}{} in {:.1} s",
+            "{}{arches}; {}{}{} in {:.1} s",
             count(self.run.syscalls.len() as u64, "distinct system call"),
-            arches.join(", "),
             if self.run.lower_bounds {
                 "at least "
             } else {
