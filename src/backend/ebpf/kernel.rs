@@ -20,11 +20,11 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::cgroups::CgroupKey;
 use super::kernel_types;
+use super::watched::{ARCHES, ARGUMENTS, in_registers, watched};
 use crate::backend::proc::{self, Status};
 use crate::backend::{Interest, Unavailable, chain};
 use crate::event::{Event, Task};
-use crate::syscall::arguments::{self, Argument};
-use crate::syscall::{Arch, Operation, Syscall};
+use crate::syscall::{Operation, Syscall};
 
 /// The programs as clang made them of `record.bpf.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/record.bpf.o"));
@@ -33,8 +33,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/re
 type Call = [u32; 6];
 /// `struct call_with_arguments`: a [`Call`], and the arguments, each in two halves.
 type CallWithArguments = [u32; 6 + 2 * ARGUMENTS];
-/// The maximum number of arguments of a call that carry a choice.
-const ARGUMENTS: usize = 3;
 /// `struct count`: the calls, and the time of the first in nanoseconds since boot.
 type Count = [u64; 2];
 /// `struct written_path`: the length, two flags, the names.
@@ -43,12 +41,6 @@ type WrittenPath = [u8; 8 + 4096 + 256];
 /// Who made a call, as bits beside the ABI.
 const RUNTIME: u32 = 2;
 const ENTERING: u32 = 4;
-
-/// The ABIs by their number in `record.bpf.c`.
-#[cfg(target_arch = "x86_64")]
-const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::X86];
-#[cfg(target_arch = "aarch64")]
-const ARCHES: [Arch; 2] = [Arch::Aarch64, Arch::Arm];
 
 /// `ABI_IO_URING`: an operation of `io_uring`, whose number is its opcode.
 const IO_URING: u32 = 8;
@@ -365,50 +357,6 @@ impl AsFd for Kernel {
     }
 }
 
-/// The arguments of a call that carry a choice, with their registers.
-fn arguments_of(syscall: Syscall) -> Vec<(u8, &'static Argument, bool)> {
-    let name = syscall.name().unwrap_or_default();
-    let call = arguments::Call::named(&name);
-    let of = |call: &'static arguments::Call| {
-        let registers = call.registers(&name, syscall.arch);
-        registers.map(|(register, argument)| (register, argument, call.is_in_memory()))
-    };
-    call.into_iter().flat_map(of).collect()
-}
-
-/// The table `watched`: for each call whose arguments are wanted, a byte per argument.
-fn watched(interest: &Interest) -> Vec<u32> {
-    const NUMBERS: usize = 1024;
-    const WIDE: u32 = 8;
-    const IN_MEMORY: u32 = 16;
-    let mut watched = vec![0; 4 * NUMBERS];
-    for syscall in interest.arguments() {
-        let table = match syscall.arch {
-            Arch::X32 => 2,
-            arch => usize::from(arch == ARCHES[1]),
-        };
-        let nr = usize::try_from(syscall.nr).ok().filter(|&nr| nr < NUMBERS);
-        let Some(nr) = nr else { continue };
-        let each = arguments_of(syscall).into_iter().zip(0_u32..);
-        for ((register, argument, is_in_memory), place) in each {
-            let wide = if argument.width == 64 { WIDE } else { 0 };
-            let in_memory = if is_in_memory { IN_MEMORY } else { 0 };
-            let byte = u32::from(register + 1) | wide | in_memory;
-            watched[table * NUMBERS + nr] |= byte << (8 * place);
-        }
-    }
-    watched
-}
-
-/// The six registers: those of arguments that carry no choice are 0.
-fn in_registers(syscall: Syscall, values: [u64; ARGUMENTS]) -> [u64; 6] {
-    let mut registers = [0; 6];
-    for ((register, ..), value) in arguments_of(syscall).into_iter().zip(values) {
-        registers[usize::from(register)] = value;
-    }
-    registers
-}
-
 /// The inode number of a namespace of a process.
 pub(super) fn namespace_of(process: Task, kind: &str) -> Option<u32> {
     let file = std::fs::metadata(format!("/proc/{process}/ns/{kind}")).ok()?;
@@ -525,21 +473,5 @@ fn of_loading(error: EbpfError) -> Unavailable {
              and a seccomp filter or lockdown can forbid bpf(2)",
             chain(&error)
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_watched_call_has_a_place_in_the_table() {
-        let interest = Interest::in_arguments(true);
-        let watched = watched(&interest);
-        let in_table = watched.iter().filter(|&&arguments| arguments != 0);
-        assert_eq!(in_table.count(), interest.arguments().count());
-        for syscall in interest.arguments() {
-            assert!(arguments_of(syscall).len() <= ARGUMENTS, "{syscall}");
-        }
     }
 }

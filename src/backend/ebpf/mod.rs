@@ -12,6 +12,7 @@ mod kernel_types;
 mod missing;
 #[cfg(has_ebpf)]
 mod recording;
+mod watched;
 
 #[cfg(has_ebpf)]
 pub use cgroups::remove_cgroups;
