@@ -136,8 +136,9 @@ fn a_cgroup_is_recorded_with_those_below_it_until_tasks_leave() {
 }
 
 /// Starts a recording of the whole machine in a directory, and waits until it counts.
-fn start_all(room: &Room, directory: &Path, options: &[&str]) -> Running {
-    let program = directory.join("machine-recorder");
+/// The recorder has a name of its own in each test, since they record one another.
+fn start_all(room: &Room, directory: &Path, name: &str, options: &[&str]) -> Running {
+    let program = directory.join(name);
     room.copy(Path::new(PROGRAM), &program);
     let mut recorder = Command::new(program);
     recorder.args(["--all", "--backend", "ebpf", "--progress", "never"]);
@@ -158,7 +159,7 @@ fn cgroups_side_by_side_do_not_mix() {
     let other = Cgroup::new("sc-record-other");
     let room = Room::new();
     let directory = room.directory();
-    let all = start_all(&room, &directory, &["--per", "cgroup"]);
+    let all = start_all(&room, &directory, "cgroup-recorder", &["--per", "cgroup"]);
     let callers = [
         (&outer.0, "nice true"),
         (&inner.0, "chroot / true"),
@@ -226,7 +227,7 @@ fn the_whole_machine_has_a_recording_for_each_executable() {
     let (one, two) = (directory.join("machine-one"), directory.join("machine-two"));
     room.copy(&programs::workload("nolibc"), &one);
     room.copy(&programs::workload("nolibc"), &two);
-    let recorder = start_all(&room, &directory, &[]);
+    let recorder = start_all(&room, &directory, "machine-recorder", &[]);
     for program in [&one, &one, &two] {
         let running = room.spawn(&mut Command::new(program));
         assert_eq!(running.wait(&room).code(), 33);

@@ -194,6 +194,11 @@ pub(in crate::commands) fn one_of_many(
     run: Run,
     journal: Option<Journal>,
 ) -> anyhow::Result<()> {
+    if run.syscalls.is_empty() {
+        // Of a container that was with its runtime all the time, for example: among many runs, this is no error.
+        say!("sc-record: {name}: no call of the program was recorded");
+        return Ok(());
+    }
     let keep = Keep::new(args, name)?;
     let added = keep.add(run, journal)?;
     keep.report(&added, Say::Text)
@@ -260,5 +265,32 @@ fn rescue(run: &Recording, recording: &str) -> (String, bool) {
             format!("the run is lost, it can't be kept in {kept} either ({error})"),
             false,
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::Parser;
+    use sc_record::recording::RunBuilder;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn one_of_many_runs_may_have_no_call() {
+        let directory = tempfile::tempdir().unwrap();
+        let [recording, profile] = ["r.json", "p.json"].map(|name| directory.path().join(name));
+        let words = ["sc-record", "-r", "RECORDING", "-o", "PROFILE", "ls"].map(OsString::from);
+        let args = words.map(|word| match word.to_str() {
+            Some("RECORDING") => recording.clone().into(),
+            Some("PROFILE") => profile.clone().into(),
+            _ => word,
+        });
+        let args = Cli::try_parse_from(args).unwrap().record.keep;
+        let run = RunBuilder::start("unknown".into(), "ebpf").finish(None, false);
+        one_of_many(&args, "unknown".parse().unwrap(), run, None).unwrap();
+        assert!(!recording.exists() && !profile.exists());
     }
 }
