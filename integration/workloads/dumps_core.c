@@ -1,10 +1,11 @@
 /* Ends with a core dump, after known calls.
  * Kernel path: do_coredump(): the registers of all threads, and the pages of files that were changed.
  * Pitfall: a dump in which a debugger finds neither the caller nor the code that it knows from the files.
- * Build: -g
+ * Build: -g -pthread
  */
 #include "workload.h"
 
+#include <pthread.h>
 #include <sys/resource.h>
 
 static int ends[2];
@@ -42,6 +43,32 @@ __attribute__((noinline)) static void fault_here(void)
     *(volatile int *)8 = 1;
 }
 
+static volatile int sleepers[2];
+
+static void *sleep_for_ever(void *number)
+{
+    char byte;
+    call_often();
+    sleepers[(long)number] = gettid();
+    if (number == NULL)
+        pause();
+    CHECK(read(ends[0], &byte, 1) == 1);
+    return number;
+}
+
+/* One thread aborts where others sleep. */
+__attribute__((noinline)) static void abort_beside_others(void)
+{
+    pthread_t threads[2];
+    for (long i = 0; i < 2; i++) {
+        CHECK(pthread_create(&threads[i], NULL, sleep_for_ever, (void *)i) == 0);
+        while (sleepers[i] == 0)
+            ;
+        spin_until_asleep(sleepers[i]);
+    }
+    abort_here();
+}
+
 int main(int argc, char **argv)
 {
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
@@ -51,6 +78,8 @@ int main(int argc, char **argv)
         sleep_until_killed();
     else if (strcmp(argv[1], "abort") == 0)
         abort_here();
+    else if (strcmp(argv[1], "threads") == 0)
+        abort_beside_others();
     else if (strcmp(argv[1], "fault") == 0)
         fault_here();
     return 1;

@@ -247,6 +247,10 @@ impl FastPath {
         match *self {}
     }
 
+    pub(in crate::backend::ptrace) fn is_changed(&self, _task: Task) -> bool {
+        match *self {}
+    }
+
     pub(in crate::backend::ptrace) fn sharers(&self, _task: Task) -> Vec<Task> {
         match *self {}
     }

@@ -137,17 +137,21 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// A signal is about to be delivered: the workload can see registers of the task, or its core dump shows them and its code.
-    pub(super) fn show_original(&mut self, stopped: &Stopped, signal: i32) -> Result<(), Died> {
+    /// A signal is about to be delivered: the workload can see registers of the task, or its core dump shows them and its code. Returns
+    /// whether that shows those of other threads as well.
+    pub(super) fn show_original(&mut self, stopped: &Stopped, signal: i32) -> Result<bool, Died> {
         let Some(fast_path) = &mut self.fast_path else {
-            return Ok(());
+            return Ok(false);
         };
+        let task = stopped.task();
         let dumps = DUMPS_CORE.contains(&signal)
-            && proc::disposition(stopped.task(), signal) == Some(Disposition::Default);
+            && fast_path.is_changed(task)
+            && proc::disposition(task, signal) == Some(Disposition::Default);
         if dumps {
             fast_path.close(stopped)?;
         }
-        fast_path.show_original(stopped)
+        fast_path.show_original(stopped)?;
+        Ok(dumps && !self.leaves)
     }
 
     /// Whether a signal comes from code that was changed, and not from the workload.

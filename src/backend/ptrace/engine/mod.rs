@@ -61,6 +61,8 @@ enum Alarm {
     Held,
     /// It is time to decide about a call that ended with EINTR.
     Woken,
+    /// A core dump may not have to wait any more.
+    Dumps,
 }
 
 /// Follows the tracees of the calling thread.
@@ -75,6 +77,7 @@ pub(super) struct Engine<'a> {
     delayed: Vec<Delayed>,
     /// Tracees at the exit of a call that ended with EINTR, and when that is decided.
     woken: Vec<(Instant, Stopped)>,
+    dumps: Vec<crashes::Dump>,
     /// When a process with threads last handled a signal that was sent to no thread in particular.
     handled: HashMap<Task, Instant, FxBuildHasher>,
     /// Of those that ended in a call that makes a task, whose first stop may be yet to come.
@@ -120,6 +123,7 @@ impl<'a> Engine<'a> {
             held: Vec::new(),
             delayed: Vec::new(),
             woken: Vec::new(),
+            dumps: Vec::new(),
             handled: HashMap::default(),
             undos_of_the_dead: VecDeque::new(),
             fast_path: FastPath::new(is_fast, &specials, interest),
@@ -199,6 +203,7 @@ impl<'a> Engine<'a> {
         const PATIENCE: Duration = Duration::from_millis(50);
         const LOOK_AGAIN: Duration = Duration::from_millis(1);
         self.leaves = true;
+        self.let_dump(|_| true);
         let give_up = Instant::now() + PATIENCE;
         loop {
             let now = Instant::now();
@@ -267,6 +272,7 @@ impl<'a> Engine<'a> {
         self.held.retain(|held| held.caller.task() != task);
         self.delayed.retain(|delayed| delayed.caller.task() != task);
         self.woken.retain(|(_, stopped)| stopped.task() != task);
+        self.gone_from_dumps(task);
     }
 
     /// The recorder panicked while it handled this stop. The end of the tracer would be that of the workload, so the tracee
@@ -292,6 +298,9 @@ impl<'a> Engine<'a> {
         if let Stop::Signal(_) | Stop::Group(_) | Stop::Trap = stop {
             self.fast_path_stopped(&stopped)?;
         }
+        let Some(stopped) = self.keep_for_dump(stopped, stop)? else {
+            return Ok(());
+        };
         // Whatever the stop is, the kernel takes it for the one that PTRACE_INTERRUPT asked for, too. Where the tracee was to
         // enter its call again before, it can be at the entry of that, or of another call.
         let tracee = self.tracee(stopped.task());
@@ -442,9 +451,12 @@ impl<'a> Engine<'a> {
             self.handled.insert(process, Instant::now());
         }
         self.end_or_go_on(&stopped, signal)?;
-        self.show_original(&stopped, signal)?;
+        let dumps = self.show_original(&stopped, signal)?;
         if crashes::crashes_init(stopped.task(), signal) {
             return self.let_crash(stopped, signal);
+        }
+        if dumps {
+            return self.dump(stopped, signal);
         }
         self.resume(stopped, signal)
     }
@@ -495,6 +507,7 @@ impl<'a> Engine<'a> {
                     let now = Instant::now();
                     self.decide_woken(|decided| decided <= now);
                 }
+                Alarm::Dumps => self.look_at_dumps(),
                 Alarm::Limit(task) => {
                     if let Some(tracee) = self.tracees.known.get_mut(&task)
                         && tracee.until == Some(when)

@@ -466,6 +466,12 @@ impl FastPath {
         Ok(goes_on_at.is_some())
     }
 
+    /// Whether code of a task was changed.
+    pub(in crate::backend::ptrace) fn is_changed(&self, task: Task) -> bool {
+        let space = self.spaces.get(&task);
+        space.is_some_and(|space| space.borrow().is_changed())
+    }
+
     fn changed_space(&self, stopped: &Stopped) -> Option<Rc<RefCell<Space>>> {
         let space = self.spaces.get(&stopped.task())?;
         let is_changed = space.borrow().is_changed();
