@@ -46,6 +46,11 @@ differential: ## every program of /usr/bin with --help and --version, recorded w
 	$(CARGO) build --locked
 	python3 integration/differential.py --sc-record "$${CARGO_TARGET_DIR:-target}/debug/sc-record"
 
+stress: ## workloads with hard cases, recorded with --patch ROUNDS times (default 200): code is changed after 1 to 10 calls, at random
+	@.ci/deps build test
+	SC_RECORD_TEST_ROUNDS=$${ROUNDS:-200} $(CARGO) test --locked --test integration -- known_calls \
+		--skip workloads::notify --skip workloads::ebpf
+
 fuzz: ## every fuzz target for FUZZ_SECONDS (default 30)
 	CARGO='$(CARGO)' sh fuzz/run.sh
 
@@ -75,4 +80,4 @@ install: ## install the program, its manual pages and completions to PREFIX (def
 		bin/sc-record completions fish >share/fish/vendor_completions.d/sc-record.fish && \
 		bin/sc-record manpages share/man/man1
 
-.PHONY: help demo test test-engines check check-arm64 advisories bench differential fuzz recordings static install
+.PHONY: help demo test test-engines check check-arm64 advisories bench differential stress fuzz recordings static install

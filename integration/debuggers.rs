@@ -90,13 +90,12 @@ fn dump(room: &Room, mut command: Command, program: &Path, way: &str) -> Vec<Str
 }
 
 fn without_numbers(shown: &str) -> String {
-    let lines = shown.lines().filter(|line| !line.contains("LWP"));
+    let is_constant = |line: &&str| !line.contains("LWP") && !line.starts_with("warning:");
+    let lines = shown.lines().filter(is_constant);
     let words = lines.map(|line| {
         let words = line.split(' ').filter(|word| {
             let (_, number) = word.rsplit_once('=').unwrap_or(("", word));
-            !["0x0000", "0x5", "0x7f"]
-                .iter()
-                .any(|start| number.starts_with(start))
+            !(number.starts_with("0x") && number.len() > "0x12345678".len())
         });
         words.collect::<Vec<_>>().join(" ")
     });

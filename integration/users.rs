@@ -149,6 +149,12 @@ fn an_unprivileged_user_records_a_program_that_can_not_be_read() {
     );
     assert_eq!(run.incomplete_because(), [""; 0]);
     assert_eq!(run.calls().len(), 3);
+    let known = nobody.program("known_calls");
+    set_mode(&known, 0o111);
+    let (patched, run) = nobody.record_with(&["--patch"], &[&known, Path::new("tasks")]);
+    assert_eq!((patched.code(), patched.stdout.as_str()), (0, "tasks\n"));
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    assert!(run.calls().contains_key(&distinct));
 }
 
 /// A set-user-ID copy of `ids`, owned by a user.

@@ -614,6 +614,12 @@ workloads! {
         args: &["jumped-to"],
         certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1), ("x86_64/sched_getscheduler", 1)],
     }
+    known_calls_under_a_filter_that_denies_code: "known_places" {
+        notify: Notify::Misses(OWN_FILTER),
+        args: &["denied"],
+        varies: WAIT,
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
+    }
     fork_while_calls_become_known: "known_code" {
         args: &["forks"],
         // Its threads make calls until it is done; SIGCHLD makes clone restart.

@@ -160,7 +160,10 @@ pub(super) fn check(workload: &Workload) {
         }
         natively.called(how, &run);
         if profile.is_none() {
-            for when in ["", "at once", "at random"] {
+            let rounds = std::env::var("SC_RECORD_TEST_ROUNDS").ok();
+            let rounds = rounds.map_or(1, |rounds| rounds.parse().unwrap());
+            let at_random = std::iter::repeat_n("at random", rounds);
+            for when in ["", "at once"].into_iter().chain(at_random) {
                 check_fast_path(&natively, &room, when, &run);
             }
         }

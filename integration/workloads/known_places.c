@@ -168,6 +168,34 @@ static void jumped_to(void)
     say("jumped\n");
 }
 
+/* A filter under which no memory becomes code, loaded before most calls are known, and calls that were known before. */
+static void denied(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    for (int i = 0; i < OFTEN; i++)
+        CHECK(getppid() >= 0);
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
+    call_often();
+    pid_t child = fork();
+    if (child == 0) {
+        call_often();
+        CHECK(distinct_1() == 99);
+        _exit(3);
+    }
+    CHECK(exit_status(child) == 3);
+    CHECK(mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == EACCES);
+    CHECK(distinct_2() == 1);
+    say("denied\n");
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
@@ -177,6 +205,8 @@ int main(int argc, char **argv)
         written();
     else if (strcmp(argv[1], "jumped-to") == 0)
         jumped_to();
+    else if (strcmp(argv[1], "denied") == 0)
+        denied();
     else
         return 1;
     return 0;
