@@ -7,34 +7,25 @@ mod json;
 mod junit;
 mod patch;
 mod people;
+mod profile_file;
 mod report;
 mod watched;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use sc_record::atomic_file::write_atomically;
 use sc_record::escape::Lines;
-use sc_record::format::{Parsed, Positions};
-use sc_record::profile::{Edit, Policy, Profile};
+use sc_record::profile::{Edit, Policy};
 use sc_record::recording::MergedName;
-use sc_record::review::check::{self, Answers, Evidence, Terms};
+use sc_record::review::check::{self, Evidence, Terms};
 
 use self::patch::Patch;
+use self::profile_file::ProfileFile;
 use self::report::{Report, Subject, Tolerance};
 use super::exit_status;
 use super::input;
-use super::load::{self, Loaded};
 use crate::cli::{CheckArgs, Destination};
 use crate::ui::output;
-
-/// The profile as its file has it.
-struct ProfileFile {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    parsed: Parsed,
-    answers: Answers,
-}
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let file = ProfileFile::read(args)?;
@@ -85,34 +76,6 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     }
     write(args, &report)?;
     Ok(report.status())
-}
-
-impl ProfileFile {
-    fn read(args: &CheckArgs) -> anyhow::Result<ProfileFile> {
-        let path = &args.profile;
-        let shown = path.display();
-        let Loaded { parsed, bytes } = load::load(path, &args.read, None, false)?;
-        let answers = Answers::of(&parsed.profile).map_err(|error| {
-            let at = parsed.positions(&bytes).of(error.place);
-            let at = at.map_or_else(String::new, |position| format!("{position}: "));
-            anyhow::Error::new(error).context(format!("{shown}: {at}the profile can't be compiled"))
-        })?;
-        Ok(ProfileFile {
-            path: path.clone(),
-            bytes,
-            parsed,
-            answers,
-        })
-    }
-
-    fn profile(&self) -> &Profile {
-        &self.parsed.profile
-    }
-
-    /// Where the parts of the profile are.
-    fn positions(&self) -> Positions<'_> {
-        self.parsed.positions(&self.bytes)
-    }
 }
 
 fn remove_unused(edit: &mut Edit, delta: &check::Delta) {

@@ -8,7 +8,7 @@ use sc_record::input::{FileKind, read_file};
 use sc_record::profile::Edit;
 use similar::TextDiff;
 
-use super::ProfileFile;
+use super::profile_file::ProfileFile;
 
 /// The patch of a profile, if there is one.
 pub(super) enum Patch {

@@ -10,8 +10,8 @@ use sc_record::recording::Run;
 use sc_record::review::check::{Because, Caller, Delta, Finding};
 use sc_record::review::condition;
 
-use super::ProfileFile;
 use super::patch::Patch;
+use super::profile_file::ProfileFile;
 
 /// The comparison and its result.
 pub(super) struct Report<'a> {
