@@ -30,8 +30,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 /// process group.
 const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
-/// How long the outputs may take after such a signal. A pipe without a reader takes forever.
-const FOR_OUTPUTS: Duration = Duration::from_secs(5);
+/// How often to check after such a signal whether the outputs are stuck: a pipe without a reader takes forever.
+const OUTPUTS_INTERVAL: Duration = Duration::from_millis(2500);
 
 /// Makes SIGINT and SIGTERM set a flag instead of ending the process. Must be called before the process has threads;
 /// programs that the library starts get the inherited mask back.
@@ -134,8 +134,9 @@ impl Signals {
         if requested != 0 {
             // Without the thread, another signal is needed.
             let thread = std::thread::Builder::new().name("outputs".to_owned());
+            let writer = Task(nix::unistd::gettid().as_raw());
             let _ = thread.spawn(move || {
-                std::thread::sleep(FOR_OUTPUTS);
+                wait_until_stuck(writer);
                 signal::take_default_action(requested);
             });
         }
@@ -145,6 +146,19 @@ impl Signals {
     #[must_use]
     pub fn interrupted_by(&self) -> Option<i32> {
         Some(self.0.interrupted.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+    }
+}
+
+/// Returns when a task is in the same sleep as at the check before. One that is only slow is not.
+fn wait_until_stuck(task: Task) {
+    let mut before = None;
+    loop {
+        let sleep = proc::current_sleep(task);
+        if sleep.is_some() && sleep == before {
+            return;
+        }
+        before = sleep;
+        std::thread::sleep(OUTPUTS_INTERVAL);
     }
 }
 
@@ -283,4 +297,39 @@ fn was_received(job: &Job, command: Task, received: &Received) -> bool {
         std::thread::sleep(CHECK_INTERVAL);
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn this_task() -> Task {
+        Task(nix::unistd::gettid().as_raw())
+    }
+
+    #[test]
+    fn a_task_is_in_one_sleep_until_it_was_awake() {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let reads = std::thread::spawn(move || {
+            tell.send(this_task()).unwrap();
+            while nix::unistd::read(&reader, &mut [0]).unwrap() > 0 {}
+        });
+        let task = told.recv().unwrap();
+        let asleep = || {
+            loop {
+                if let Some(sleep) = proc::current_sleep(task) {
+                    return sleep;
+                }
+                std::thread::yield_now();
+            }
+        };
+        let first = asleep();
+        assert_eq!(asleep(), first);
+        nix::unistd::write(&writer, &[0]).unwrap();
+        while asleep() == first {}
+        drop(writer);
+        reads.join().unwrap();
+        assert_eq!(proc::current_sleep(this_task()), None);
+    }
 }

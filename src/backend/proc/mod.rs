@@ -279,6 +279,14 @@ pub(super) fn runs(task: Task) -> bool {
     field(&status, "State:").is_some_and(|state| state.starts_with('R'))
 }
 
+/// Which of its sleeps a task is in; `None` if it is awake. Without `/proc`, all are the same.
+pub(super) fn current_sleep(task: Task) -> Option<u64> {
+    let status = read(task, "status").unwrap_or_else(|_| "State:\tS".to_owned());
+    let sleeps = field(&status, "State:")?.starts_with('S');
+    let switches = field(&status, "voluntary_ctxt_switches:");
+    sleeps.then(|| switches.and_then(|count| count.parse().ok()).unwrap_or(0))
+}
+
 /// Whether a task is a zombie or no longer exists.
 pub(super) fn is_gone(task: Task) -> bool {
     let status = read(task, "status").unwrap_or_default();
