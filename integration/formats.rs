@@ -140,6 +140,51 @@ fn systemd_takes_the_drop_in() {
 }
 
 #[apply(test)]
+#[needs(program("systemd-analyze"), program("python3"))]
+fn settings_of_systemd_are_read_as_systemd_enforces_them() {
+    const FILTERS: [&str; 2] = [
+        "SystemCallFilter=~swapon",
+        "SystemCallFilter=@system-service personality",
+    ];
+    let room = Room::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/systemd.py");
+    let tries = |command: &mut Command, settings: &[&str]| {
+        let ended = room.run(command.arg(&script).args(settings));
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        ended.stdout
+    };
+    let free = tries(&mut Command::new("python3"), &[]);
+    for settings in [
+        &["LockPersonality=yes"][..],
+        &["RestrictRealtime=yes"],
+        &["RestrictAddressFamilies=AF_UNIX AF_INET AF_NETLINK"],
+        &["RestrictAddressFamilies=~AF_ALG AF_VSOCK"],
+        &[
+            "LockPersonality=yes",
+            "RestrictRealtime=yes",
+            "RestrictAddressFamilies=AF_INET",
+        ],
+    ] {
+        let enforced = tries(&mut Command::new("python3"), settings);
+        assert_ne!(enforced, free);
+        for filter in FILTERS {
+            let lines = [&[filter, "SystemCallErrorNumber=EPERM"], settings].concat();
+            let unit = room.fresh("u");
+            std::fs::write(&unit, format!("[Service]\n{}\n", lines.join("\n"))).unwrap();
+            let mut run = Command::new(PROGRAM);
+            run.arg("run").arg(&unit).args(["--", "python3"]);
+            assert_eq!(tries(&mut run, &[]), enforced, "{lines:?}");
+            // What is read is written again.
+            let written = sc_record(&room, &["convert", unit.to_str().unwrap(), "-f", "systemd"]);
+            for setting in settings {
+                let is_written = written.stdout.lines().any(|line| line == *setting);
+                assert!(is_written, "{}{}", written.stdout, written.stderr);
+            }
+        }
+    }
+}
+
+#[apply(test)]
 fn run_takes_profiles_of_every_format() {
     let room = Room::new();
     for format in [

@@ -73,8 +73,10 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
     for (name, said) in compared {
         match Restriction::of(name, &said, profile) {
             Ok(restriction) => {
-                answers.insert(name, Action::Allow);
-                restricting.push(restriction.setting());
+                if profile.default_action() != Action::Allow {
+                    answers.insert(name, Action::Allow);
+                }
+                restricting.push(restriction.setting() + "\n");
             }
             Err(why) => out.lose(format!("{name}: its rules compare arguments{why}"))?,
         }

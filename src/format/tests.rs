@@ -2,7 +2,7 @@
 
 mod dialects;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::*;
 use crate::enforce::compile_known;
 use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
-use crate::profile::{ARGS, Action, ArgCmp, Op, Rule, strategies};
+use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Rule, strategies};
 use crate::syscall::Arch;
 
 /// A profile or a schema that others published.

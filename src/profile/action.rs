@@ -60,6 +60,8 @@ impl ErrnoRet {
     pub const EPERM: ErrnoRet = ErrnoRet(1);
     /// "Function not implemented": what callers take as the sign to do without the call.
     pub const ENOSYS: ErrnoRet = ErrnoRet(38);
+    /// Address family not supported.
+    pub const EAFNOSUPPORT: ErrnoRet = ErrnoRet(97);
     /// The kernel makes any greater number into this one (`MAX_ERRNO`, `linux/err.h`).
     pub const MAX: ErrnoRet = ErrnoRet(4095);
 

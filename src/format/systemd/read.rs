@@ -1,8 +1,8 @@
 //! Reads a drop-in as systemd does: lines are applied in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::restriction::Restriction;
+use super::restriction::{Restriction, family_of};
 use super::{ARCHES, DEFAULT};
 use crate::format::by_call::Said;
 use crate::format::docker::errno_of_name;
@@ -22,7 +22,9 @@ struct Unit {
     unlogged: Option<BTreeMap<String, Position>>,
     number: Option<Action>,
     arches: Option<Vec<(Arch, Position)>>,
-    restrictions: Vec<(Restriction, Position)>,
+    restrictions: BTreeMap<Restriction, Position>,
+    /// Whether these families of sockets are those that are allowed; `None` without a list.
+    families: Option<(bool, BTreeSet<u64>, Position)>,
 }
 
 struct UnitReader<'a, 'b> {
@@ -145,13 +147,18 @@ impl UnitReader<'_, '_> {
                 Ok(())
             }
             "RestrictNamespaces" if is_true(value) => {
-                unit.restrictions.push((Restriction::Namespaces, position));
+                unit.restrictions.insert(Restriction::Namespaces, position);
                 Ok(())
             }
             "LockPersonality" if is_true(value) => {
-                unit.restrictions.push((Restriction::Personality, position));
+                unit.restrictions.insert(Restriction::Personality, position);
                 Ok(())
             }
+            "RestrictRealtime" if is_true(value) => {
+                unit.restrictions.insert(Restriction::Realtime, position);
+                Ok(())
+            }
+            "RestrictAddressFamilies" if value != "none" => self.families(unit, value, position),
             // Other settings have nothing to do with calls, or restrict some by other means.
             "RestrictAddressFamilies"
             | "RestrictNamespaces"
@@ -170,6 +177,40 @@ impl UnitReader<'_, '_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// As systemd adds them up (`config_parse_address_families`).
+    fn families(
+        &mut self,
+        unit: &mut Unit,
+        value: &str,
+        position: Position,
+    ) -> Result<(), ParseError> {
+        if value.is_empty() {
+            unit.families = None;
+            return Ok(());
+        }
+        let (adds, names) = match value.strip_prefix('~') {
+            Some(names) => (false, names),
+            None => (true, value),
+        };
+        let (allows, families, _) =
+            (unit.families).get_or_insert_with(|| (adds, BTreeSet::new(), position));
+        for name in names.split_whitespace() {
+            match family_of(name) {
+                Some(family) if adds == *allows => {
+                    families.insert(family);
+                }
+                Some(family) => {
+                    families.remove(&family);
+                }
+                None => {
+                    let what = format!("{name:?}: the number of this family is not known");
+                    self.input.lose(Some(position), what)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn filter(
@@ -271,30 +312,31 @@ impl UnitReader<'_, '_> {
         Ok(Vec::new())
     }
 
-    /// The profile with a rule for the call that a setting restricts.
+    /// The profile with rules for the call that a setting restricts.
     fn restricted(
         &mut self,
         profile: Profile,
-        restriction: Restriction,
+        restriction: &Restriction,
         at: Position,
     ) -> Result<Profile, ParseError> {
         let call = restriction.call();
-        let args = Vec::from_iter(restriction.comparison());
-        let compared = Rule::new(vec![call.to_owned()], Action::Allow, args.clone());
-        let compared = compared.map_err(|error| form(at, error.to_string()))?;
         let without =
             profile.with_names(|rule, name| rule.action() != Action::Allow || name != call);
-        let rules = without.rules().iter().cloned().chain([compared]);
+        let added = restriction.rules(profile.default_action());
+        let rules = without.rules().iter().chain(&added).cloned();
         let restricted = without.clone().with_rules(rules);
-        let said = Said::When(vec![(&args, Action::Allow)]);
-        if profile.may_execute(call) && Restriction::of(call, &said, &restricted).is_ok() {
+        let when = added.iter().map(|rule| (rule.args(), rule.action()));
+        let said = Said::When(when.collect());
+        if profile.may_execute(call)
+            && Restriction::of(call, &said, &restricted).as_ref() == Ok(restriction)
+        {
             return Ok(restricted);
         }
-        let what = restriction.setting().trim_end();
-        self.input.lose(
-            Some(at),
-            format!("{what}: a filter of systemd's own comes with it"),
-        )?;
+        let what = format!(
+            "{}: a filter of systemd's own comes with it",
+            restriction.setting()
+        );
+        self.input.lose(Some(at), what)?;
         Ok(profile)
     }
 
@@ -365,8 +407,12 @@ impl UnitReader<'_, '_> {
         let mut profile = Profile::new(default_action)
             .with_architectures((!arches.is_empty()).then_some(arches))
             .with_rules(rules);
-        for (restriction, at) in unit.restrictions {
-            profile = self.restricted(profile, restriction, at)?;
+        let mut restrictions = unit.restrictions;
+        if let Some((allows, families, at)) = unit.families {
+            restrictions.insert(Restriction::Families(allows, families), at);
+        }
+        for (restriction, at) in restrictions {
+            profile = self.restricted(profile, &restriction, at)?;
         }
         Ok(Parsed::new(Format::Systemd, profile, Places::Noted(places)))
     }

@@ -178,48 +178,123 @@ fn lines_of_systemd_add_up_as_systemd_adds_them() {
     );
 }
 
+/// What a profile becomes in the systemd format has these lines, and means the same.
+fn survives_in_systemd(profile: &Profile, lines: &[&str]) {
+    let text = render(Format::Systemd, profile).unwrap();
+    for line in lines {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    let back = read_as(Format::Systemd, text.as_bytes()).unwrap();
+    for name in [
+        "clone",
+        "clone3",
+        "personality",
+        "read",
+        "sched_setscheduler",
+        "socket",
+        "unshare",
+    ] {
+        let values = (0..50).chain([0x1000_0000, 0x2_0000, 0x1_0000_0000, u64::MAX]);
+        for value in values {
+            let args = [value, value, 0, 0, 0, 0];
+            assert_eq!(
+                back.answers(name, &args),
+                profile.answers(name, &args),
+                "{name} {value}"
+            );
+        }
+    }
+}
+
 #[test]
 fn settings_of_systemd_restrict_arguments_where_they_mean_the_same() {
     let enosys = rule("clone3", ENOSYS, "");
     let clone = || rule("clone", Action::Allow, "arg0 & 0x7e020000 == 0x0");
-    let personality = || rule("personality", Action::Allow, "arg0 & 0xffffffff == 0x0");
+    let personality = |comparison| rule("personality", Action::Allow, comparison);
+    let realtime = ["arg1 == 0x0", "arg1 == 0x3", "arg1 == 0x5"];
+    let realtime = realtime.map(|policy| rule("sched_setscheduler", Action::Allow, policy));
     let profile = |rules: &[Rule]| {
         let rules = [&[allow("read"), enosys.clone()], rules].concat();
         Profile::new(EPERM).with_rules(rules)
     };
-    let both = profile(&[clone(), personality()]);
-    let text = render(Format::Systemd, &both).unwrap();
-    for line in [
-        "SystemCallFilter=clone personality read\n",
-        "SystemCallFilter=~clone3:ENOSYS\n",
-        "RestrictNamespaces=yes\n",
-        "LockPersonality=yes\n",
-    ] {
-        assert!(text.contains(line), "{line}{text}");
+    // What other families answer.
+    let no_family = Action::Errno(ErrnoRet::EAFNOSUPPORT);
+    let family = |action, comparison| rule("socket", action, comparison);
+    let unix_and_internet = [
+        family(Action::Allow, "arg0 == 0x1"),
+        family(Action::Allow, "arg0 == 0x2"),
+        family(no_family, "arg0 < 0x1"),
+        family(no_family, "arg0 > 0x2"),
+    ];
+    let all = [
+        &[clone(), personality("arg0 == 0x0")],
+        &realtime[..],
+        &unix_and_internet,
+    ];
+    let all = profile(&all.concat());
+    let other = Profile::new(Action::Allow).with_rules([
+        rule("mount", EPERM, ""),
+        family(no_family, "arg0 == 0x26"),
+        family(no_family, "arg0 == 0x28"),
+    ]);
+    let only =
+        Profile::new(no_family).with_rules([allow("read"), family(Action::Allow, "arg0 == 0x10")]);
+    survives_in_systemd(
+        &all,
+        &[
+            "SystemCallFilter=clone personality read sched_setscheduler socket\n",
+            "SystemCallFilter=~clone3:ENOSYS\n",
+            "RestrictNamespaces=yes\n",
+            "LockPersonality=yes\n",
+            "RestrictRealtime=yes\n",
+            "RestrictAddressFamilies=AF_UNIX AF_INET\n",
+        ],
+    );
+    survives_in_systemd(&other, &["RestrictAddressFamilies=~AF_ALG AF_VSOCK\n"]);
+    survives_in_systemd(&only, &["RestrictAddressFamilies=AF_NETLINK\n"]);
+    let lines = "RestrictAddressFamilies=AF_INET AF_ALG\nRestrictAddressFamilies=~AF_ALG";
+    let added = format!("[Service]\nSystemCallFilter=~mount\n{lines}\n");
+    let added = read_as(Format::Systemd, added.as_bytes()).unwrap();
+    let answers = |family| added.answers("socket", &[family, 0, 0, 0, 0, 0]);
+    assert_eq!(answers(2), BTreeSet::from([Action::Allow]));
+    for family in [1, 38, 0x1_0000_0002] {
+        assert_eq!(answers(family), BTreeSet::from([no_family]), "{family}");
     }
-    let back = read_as(Format::Systemd, text.as_bytes()).unwrap();
-    for name in ["clone", "clone3", "personality", "read", "unshare"] {
-        for first in [0, 1, 0x1000_0000, 0x2_0000] {
-            let args = [first, 0, 0, 0, 0, 0];
-            assert_eq!(
-                back.answers(name, &args),
-                both.answers(name, &args),
-                "{name}"
-            );
-        }
-    }
-    let socket = || rule("socket", Action::Allow, "arg0 & 0xffffffff == 0x2");
     for (other, why) in [
         (
-            profile(&[socket()]),
+            profile(&[family(Action::Allow, "arg0 == 0x2")]),
             "socket: its rules compare arguments (RestrictAddressFamilies= answers EAFNOSUPPORT",
+        ),
+        (
+            only.clone().with_rules([
+                allow("read"),
+                family(Action::Allow, "arg0 & 0xffffffff == 0x10"),
+            ]),
+            "socket: its rules compare arguments (RestrictAddressFamilies=",
+        ),
+        (
+            only.clone().with_architectures(Some(vec![Arch::X86])),
+            "socket: its rules compare arguments (RestrictAddressFamilies=",
+        ),
+        // A call with junk in the upper half of the register is refused by systemd only.
+        (
+            profile(&[personality("arg0 & 0xffffffff == 0x0")]),
+            "personality: its rules compare arguments (LockPersonality= allows 0 only, compares 64 bits",
+        ),
+        (
+            profile(&realtime[..2]),
+            "sched_setscheduler: its rules compare arguments (RestrictRealtime= allows",
+        ),
+        (
+            profile(&[rule("mmap", Action::Allow, "arg2 & 0x6 == 0x0")]),
+            "mmap: its rules compare arguments (MemoryDenyWriteExecute= is",
         ),
         (
             profile(&[clone(), allow("unshare")]),
             "clone: its rules compare arguments",
         ),
         (
-            both.clone().with_default_action(Action::KillProcess),
+            profile(&[clone()]).with_default_action(Action::KillProcess),
             "clone: its rules compare arguments",
         ),
     ] {
