@@ -30,7 +30,7 @@ impl Agent {
         Agent::start_with(room, &[])
     }
 
-    fn start_with(room: &Room, options: &[&str]) -> Agent {
+    pub(crate) fn start_with(room: &Room, options: &[&str]) -> Agent {
         Agent::start_at(room, room.fresh("s"), room.directory(), options)
     }
 

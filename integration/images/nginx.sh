@@ -22,7 +22,7 @@ http {
     sendfile on;
     gzip on;
     gzip_types text/plain;
-    server { listen unix:/work/s; root /work/www; }
+    server { listen unix:/work/s; listen 8080; root /work/www; }
 }
 END
     ;;

@@ -45,6 +45,8 @@ pub(crate) struct Program {
     /// The end of what the container prints, or the script that uses the server.
     output: &'static str,
     code: i32,
+    /// Whether it also listens on a port.
+    pub(crate) uses_internet: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ pub(crate) static ALL: [Program; 6] = [
         server: None,
         output: "61 checks, 0 failed\n",
         code: 0,
+        uses_internet: false,
     },
     Program {
         name: "go",
@@ -77,14 +80,15 @@ pub(crate) static ALL: [Program; 6] = [
         }),
         output: "4000000\n",
         code: 0,
+        uses_internet: false,
     },
     Program {
         name: "redis",
         image: PROGRAMS,
         command: &[
             "redis-server",
-            "--port",
-            "0",
+            "--bind",
+            "0.0.0.0",
             "--unixsocket",
             "/work/s",
             "--dir",
@@ -99,6 +103,7 @@ pub(crate) static ALL: [Program; 6] = [
         }),
         output: "42\n",
         code: 0,
+        uses_internet: true,
     },
     Program {
         name: "nginx",
@@ -111,6 +116,7 @@ pub(crate) static ALL: [Program; 6] = [
         }),
         output: "200\n404\n",
         code: 0,
+        uses_internet: true,
     },
     Program {
         name: "postgres",
@@ -123,6 +129,7 @@ pub(crate) static ALL: [Program; 6] = [
         }),
         output: "200\n",
         code: 0,
+        uses_internet: false,
     },
     Program {
         name: "busybox",
@@ -132,6 +139,7 @@ pub(crate) static ALL: [Program; 6] = [
         server: None,
         output: "hello\na\n",
         code: 7,
+        uses_internet: false,
     },
 ];
 
@@ -218,9 +226,11 @@ impl<'a> Container<'a> {
         ))
     }
 
-    /// What `integration/real/programs/inject.c` prints: the results of calls that the program doesn't make.
-    pub(crate) fn inject(&self) -> Ended {
-        self.spawn(&["/work/inject"]).wait(self.room)
+    /// What `integration/real/programs/inject.c` prints: the results of calls that the program doesn't make, and, with an
+    /// argument, of calls with arguments that it doesn't use.
+    pub(crate) fn inject(&self, arguments: &[&str]) -> Ended {
+        let command = [&["/work/inject"], arguments].concat();
+        self.spawn(&command).wait(self.room)
     }
 
     fn spawn(&self, command: &[&str]) -> Running {

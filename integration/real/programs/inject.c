@@ -1,8 +1,11 @@
-// Tries calls that no recorded workload makes, and prints the results. The arguments are harmless, and chosen so that the
-// kernel itself never returns EPERM for them, even without privileges: only a profile does.
+// Tries calls that no recorded workload makes, and prints the results. With an argument, it also tries calls with arguments that
+// none uses, and socket(2) with one that some use. The arguments are harmless, and chosen so that the kernel itself never returns
+// EPERM for them, even without privileges: only a profile does.
 //
 // It needs no libc and no loader, so it runs under every profile that allows execve, write and exit_group.
 #include <asm/unistd.h>
+#include <linux/sched.h>
+#include <sys/socket.h>
 
 static long call(long number, long a, long b, long c, long d, long e)
 {
@@ -40,11 +43,22 @@ static void inject(const char *name, long result)
     say(answer(result));
 }
 
-void _start(void)
+void try_all(long argc)
 {
     inject("mount", call(__NR_mount, 0, 0, 0, 0, 0));      // EFAULT: the path
     inject("unshare", call(__NR_unshare, 0, 0, 0, 0, 0));  // done: nothing to unshare
     inject("setns", call(__NR_setns, -1, 0, 0, 0, 0));     // EBADF
     inject("ptrace", call(__NR_ptrace, 0, 0, 0, 0, 0));    // done: PTRACE_TRACEME
+    if (argc > 1) {
+        // Another error: AF_ALG has no SOCK_STREAM, or the kernel has no AF_ALG.
+        inject("AF_ALG", call(__NR_socket, AF_ALG, SOCK_STREAM, 0, 0, 0));
+        // EINVAL: a new user namespace can't share CLONE_FS, and unshare has no flag 1.
+        inject("clone CLONE_NEWUSER", call(__NR_clone, CLONE_NEWUSER | CLONE_FS, 0, 0, 0, 0));
+        inject("unshare CLONE_NEWUSER", call(__NR_unshare, CLONE_NEWUSER | 1, 0, 0, 0, 0));
+        inject("AF_INET", call(__NR_socket, AF_INET, SOCK_STREAM, 0, 0, 0));  // done
+    }
     call(__NR_exit_group, 0, 0, 0, 0, 0);
 }
+
+// The kernel leaves argc on the stack.
+__asm__(".globl _start\n_start: mov (%rsp), %rdi\n call try_all");
