@@ -177,13 +177,14 @@ fn evidence(
     if calls.iter().any(|(call, _)| folded.contains_key(call)) {
         return Err(AnyValue::NotRecorded);
     }
-    let mut runs = Vec::new();
-    for run in recording.runs.values() {
-        let values = of_run(run, &calls)?;
-        if !values.is_empty() {
-            runs.push(values);
-        }
+    let of_runs = recording.runs.values().map(|run| of_run(run, &calls));
+    let of_runs: Vec<_> = of_runs.collect();
+    // Whichever run lacks them: compaction may fold it.
+    if of_runs.contains(&Err(AnyValue::NotRecorded)) {
+        return Err(AnyValue::NotRecorded);
     }
+    let mut runs: Vec<_> = of_runs.into_iter().collect::<Result<_, _>>()?;
+    runs.retain(|values: &BTreeSet<u64>| !values.is_empty());
     if name == "clone" {
         // CLONE_CLEAR_SIGHAND is an optimisation; the rest of the upper half and CLONE_NEWTIME are not.
         let only_clone3 =

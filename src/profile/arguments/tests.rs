@@ -65,6 +65,21 @@ fn safe_needs_runs_that_agree() {
 }
 
 #[test]
+fn why_values_are_not_known_is_the_same_after_compaction() {
+    // The last run brings no new call.
+    let mut recording = recording("socket", 0, &[&[2], &[2]]);
+    let runs = recording.runs.values_mut();
+    let args = runs.map(|run| &mut run.syscalls.values_mut().next().unwrap().args);
+    let [of_first, of_last] = args.collect::<Vec<_>>().try_into().unwrap();
+    of_first.insert(0, ArgumentValues::Many);
+    of_last.clear();
+    let before = safe(&recording, "socket");
+    recording.compact();
+    assert_eq!(recording.folded.len(), 1);
+    assert_eq!(safe(&recording, "socket"), before);
+}
+
+#[test]
 fn safe_compares_what_matters_and_adds_what_libraries_exchange() {
     // CLONE_VM and SIGCHLD, a thread, and two with CLONE_NEWUSER.
     let flags: &[u64] = &[0x111, 0x3d_0f00];
