@@ -87,11 +87,13 @@ impl Agent {
         runs.into_iter().map(Run).collect()
     }
 
-    /// Its resident memory, in KiB.
+    /// Its memory without the pages of files, in KiB. Those of its program come and go with the memory that the machine has left.
     fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.running.pid()));
         let status = status.unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
         let number = line.unwrap().trim().trim_end_matches(" kB");
         number.parse().unwrap()
     }

@@ -314,6 +314,20 @@ fn missing_capabilities_are_named() {
 }
 
 #[apply(test)]
+#[needs(ebpf(), capability(SYS_ADMIN))]
+fn missing_type_information_is_named() {
+    let room = Room::new();
+    let mut command = Command::new("unshare");
+    let hidden = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", hidden, "sh", PROGRAM]);
+    command.args(["--backend", "ebpf", "-r", "none", "-o", "none", "true"]);
+    let ended = room.run(&mut command);
+    assert_eq!(ended.code(), 125, "{}", ended.stderr);
+    let missing = "the kernel has no type information (BTF, /sys/kernel/btf/vmlinux)";
+    assert!(ended.stderr.contains(missing), "{}", ended.stderr);
+}
+
+#[apply(test)]
 #[needs(ebpf())]
 fn where_the_programs_cannot_be_loaded_auto_takes_the_next_backend() {
     let room = Room::new();
