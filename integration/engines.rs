@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 mod hook;
+mod later_runs;
 mod programs;
+mod selected;
 mod table;
 mod ways;
 
@@ -148,66 +150,6 @@ fn a_container_of_podman_with_crun_is_recorded_and_runs_under_its_profile() {
 #[needs(ebpf(), program("dockerd"), program("podman"))]
 fn a_container_of_containerd_is_recorded_and_runs_under_its_profile() {
     round_trip(Engine::Ctr, &["--cap-add=CAP_SYS_ADMIN"]);
-}
-
-#[apply(test)]
-#[needs(ebpf(), program("dockerd"), program("podman"))]
-fn what_only_a_later_run_calls_is_added_to_the_profile() {
-    let room = Room::new();
-    let place = Place::new(&room);
-    let shared = room.directory();
-    let volume = format!("--volume={}:/shared", shared.display());
-    // The second run makes calls that the first did not: it ends differently where they are denied.
-    let line =
-        "if [ -e /shared/a ]; then mkdir /shared/b || [ -e /shared/b ]; else touch /shared/a; fi";
-    let ended = place.record(Engine::Docker, &[&volume], EXACT, line);
-    assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("the profile lacked 1 call: mkdir")
-            || ended.stderr.contains(", mkdir"),
-        "{}",
-        ended.stderr
-    );
-    assert!(place.runs().len() >= 2);
-    assert!(place.runs().iter().any(|run| names(run).contains("mkdir")));
-}
-
-#[apply(test)]
-#[needs(ebpf(), program("dockerd"), program("podman"))]
-fn a_container_that_ends_differently_under_its_profile_is_a_finding() {
-    let room = Room::new();
-    let place = Place::new(&room);
-    let volume = format!("--volume={}:/shared", room.directory().display());
-    let line = "[ ! -e /shared/a ] && touch /shared/a";
-    let ended = place.record(Engine::Docker, &[&volume], EXACT, line);
-    assert_eq!(ended.code(), 1, "{}", ended.stderr);
-    let said = "ended with status 1, and with status 0 without";
-    assert!(ended.stderr.contains(said), "{}", ended.stderr);
-}
-
-#[apply(test)]
-#[needs(ebpf(), program("dockerd"), program("podman"))]
-fn a_container_that_does_not_start_is_an_error() {
-    let room = Room::new();
-    let place = Place::new(&room);
-    let arguments = [
-        "container",
-        "run",
-        "--engine",
-        "docker",
-        "-n",
-        "app",
-        "--",
-        "--network=no-such",
-        "no-such-image",
-    ];
-    let ended = place
-        .spawn(Engine::Docker, &arguments.map(str::to_owned))
-        .wait(&room);
-    assert_eq!(ended.code(), 2, "{}", ended.stderr);
-    let said = "no program of the container was executed (docker ended with status 125)";
-    assert!(ended.stderr.contains(said), "{}", ended.stderr);
-    assert!(!place.directory.join("recordings/app.json").exists());
 }
 
 #[apply(test)]
@@ -393,7 +335,7 @@ fn a_recording_of_the_host_works_in_docker_with_the_calls_of_its_runtime() {
     let bundle = Bundle::new(&room, "runc");
     let line =
         format!("{WORK}; until [ -e /tmp/x ]; do sleep 0.01; echo x >/tmp/x; done; (exit 7)");
-    let options = ["--runtime", "docker", "--exec"];
+    let options = ["--runtime", "docker", "--exec", "--enosys-probes"];
     is_enough(
         Engine::Docker,
         &profile_from_host(&room, &bundle, &options, &line),

@@ -23,6 +23,7 @@ pub mod backend;
 pub mod bpf;
 pub mod command;
 pub mod enforce;
+pub mod engines;
 pub mod escape;
 pub mod event;
 pub mod format;

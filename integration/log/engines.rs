@@ -2,15 +2,20 @@
 //! container runs under an audit profile, the log becomes an allowlist, and the engine enforces it. A call that was not
 //! seen is refused, then recorded, and then works.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::fcntl::FlockArg;
 
-use super::follow::Follower;
+use nix::sys::signal::Signal;
+
+use super::follow::{Follower, made_profile};
 use super::lock;
 use crate::support::bundle::Bundle;
-use crate::support::process::{Ended, Room};
+use crate::support::engines::{Engine, running};
+use crate::support::process::{Ended, Room, Running, until};
 use crate::support::recorder::PROGRAM;
 
 /// A container, and its recording.
@@ -111,4 +116,85 @@ fn a_container_of_runc_comes_from_its_log_to_its_profile() {
 #[needs(audit(), program("crun"), program("busybox"))]
 fn a_container_of_crun_comes_from_its_log_to_its_profile() {
     round_trip("crun");
+}
+
+/// Waits until the file is there.
+const WAITS: &str = "until [ -e /tmp/x ]; do sleep 0.05; done";
+
+/// Starts a container of Docker that runs a shell command.
+fn start(room: &Room, options: &[&str], name: &str, line: &str) -> String {
+    let mut arguments = vec!["run".to_owned(), "--detach".to_owned()];
+    arguments.extend(Engine::Docker.arguments(options, name, line));
+    let started = Engine::Docker.run(room, &arguments);
+    assert_eq!(started.code(), 0, "{}", started.stderr);
+    running(Engine::Docker, room, name)
+}
+
+/// Ends a container that [`WAITS`].
+fn let_go(room: &Room, id: &str) {
+    let inspect = ["inspect", "--format", "{{.State.Pid}}", id];
+    let init = Engine::Docker.run(room, &inspect).stdout;
+    fs::write(format!("/proc/{}/root/tmp/x", init.trim()), "").unwrap();
+    until("the container to be removed", || {
+        Engine::Docker.run(room, &["inspect", id]).code() != 0
+    });
+}
+
+/// Starts to follow records in a directory.
+fn follow(room: &Room, directory: &Path, options: &[&str]) -> Running {
+    let (socket, _) = Engine::Docker.socket(room);
+    let mut command = Command::new(PROGRAM);
+    command.env("DOCKER_HOST", format!("unix://{socket}"));
+    let mut recorder = room.spawn(command.current_dir(directory).args(options));
+    until("the recorder to follow", || {
+        recorder.has_ended() || recorder.stderr().contains("following audit records")
+    });
+    assert!(!recorder.has_ended(), "{}", recorder.stderr());
+    recorder
+}
+
+#[apply(test)]
+#[needs(audit(), program("dockerd"), program("podman"))]
+fn each_container_of_docker_with_a_label_gets_a_recording_of_its_records() {
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let directory = room.directory();
+    let log = made_profile(&room, &["log-profile"]);
+    let log = format!("--security-opt=seccomp={}", log.display());
+    let unique = directory.display().to_string() + &std::process::id().to_string();
+    let unique = unique.replace(|c: char| !c.is_ascii_alphanumeric(), "");
+    let label = format!("--label=of={unique}");
+    let names = ["a", "b", "c"].map(|end| format!("{unique}{end}"));
+    let selector = format!("label=of={unique}");
+    let recorder = follow(
+        &room,
+        &directory,
+        &["--log-mode", "--each", "--container", &selector],
+    );
+    for (name, line, options) in [
+        (&names[0], "umask 7", &[log.as_str(), &label][..]),
+        (&names[1], "kill -0 $$", &[&log, &label]),
+        (&names[2], "umask 7", &[&log]),
+    ] {
+        let id = start(&room, options, name, &format!("{line}; {WAITS}"));
+        let_go(&room, &id);
+    }
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let files = fs::read_dir(directory.join("recordings")).unwrap();
+    let files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files: BTreeSet<_> = files
+        .filter(|name| name.strip_suffix(".json").is_some())
+        .collect();
+    let expected = [&names[0], &names[1]].map(|name| format!("{name}.json"));
+    assert_eq!(files, expected.clone().into(), "{}", ended.stderr);
+    for (file, call, not) in [
+        (&expected[0], "umask", "kill"),
+        (&expected[1], "kill", "umask"),
+    ] {
+        let text = fs::read_to_string(directory.join("recordings").join(file)).unwrap();
+        let has = |call: &str| text.contains(&format!("\"{call}\":"));
+        assert!(has(call) && !has(not), "{file}: {text}");
+    }
 }

@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Once, OnceLock};
 
-use super::process::{Ended, Room, path, until};
+use super::process::{Ended, Room, Running, path, until};
 use super::recordings::repository;
 
 /// The image, and the shell command's applets in it.
@@ -77,6 +78,20 @@ impl Engine {
         }
         arguments.extend(["sh", "-c", line].map(str::to_owned));
         arguments
+    }
+
+    /// Starts the service of Podman, and returns the socket of the engine.
+    pub(crate) fn socket(self, room: &Room) -> (String, Option<Running>) {
+        let directory = &Engines::get().directory;
+        if self == Engine::Docker {
+            return (directory.join("docker.sock").display().to_string(), None);
+        }
+        let socket = room.directory().join("s");
+        let mut service = self.command("podman");
+        service.args(["system", "service", "--time=0"]);
+        let service = room.spawn(service.arg(format!("unix://{}", socket.display())));
+        until("Podman to serve", || UnixStream::connect(&socket).is_ok());
+        (socket.display().to_string(), Some(service))
     }
 
     /// Where Podman looks for hooks.

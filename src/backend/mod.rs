@@ -37,7 +37,7 @@ pub use log::{Follow, Log};
 pub use notify::Notify;
 pub use ptrace::Ptrace;
 pub use stop::{Interruptible, Stop};
-pub use target::{Command, Scope, Target, Until, is_container_init};
+pub use target::{Command, Over, Scope, Target, Until, is_container_init};
 
 use crate::event::Task;
 

@@ -1,6 +1,7 @@
 //! The target of a recording: a command, a process, or a scope.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,9 +33,29 @@ pub enum Scope {
         /// Its program runs. If not, a container runtime is about to execute it.
         has_begun: bool,
     },
+    /// Those of every container of Docker, Podman, CRI-O or containerd's CRI: a run each, with its id as the label `container`.
+    Containers(Over),
     /// Every process on the machine.
     Everything,
 }
+
+/// Says whether the recording of containers is over. A command that has them started must have ended, too.
+#[derive(Clone)]
+pub struct Over(pub Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Over")
+    }
+}
+
+impl PartialEq for Over {
+    fn eq(&self, other: &Over) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Over {}
 
 /// A program to start. It gets the recorder's own stdin, stdout, stderr, terminal, environment, working directory,
 /// signal dispositions and limits.
@@ -108,6 +129,14 @@ impl Target {
             Target::Command(command) => command.starts.as_ref(),
             Target::Process(_) => None,
             Target::Scope(scope) => Some(scope),
+        }
+    }
+
+    /// When the recording is over, if every container has a run.
+    pub(super) fn each_container(&self) -> Option<&Over> {
+        match self.scope() {
+            Some(Scope::Containers(over)) => Some(over),
+            _ => None,
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) use self::resolve::ResolveArgs;
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::stats::StatsArgs;
 pub(crate) use self::values::{
-    Arches, ArgRules, Backend, Compared, Destination, FailOn, Policy, Until, When,
+    Arches, ArgRules, Backend, Compared, Containers, Destination, FailOn, Policy, Until, When,
 };
 pub(crate) use self::verify::VerifyArgs;
 pub(crate) use self::watch::WatchArgs;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::groups::{KeepArgs, LOG_MODE, ObserveArgs, ReadyArgs};
-use super::values::{Per, duration};
+use super::values::{Containers, Per, duration};
 
 /// What to record, how, and where to write the result.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ pub(crate) struct RecordArgs {
     /// Program to run, and its arguments
     #[arg(
         value_name = "CMD",
-        required_unless_present_any = ["pid", "log_mode", "container", "cgroup", "all"],
+        required_unless_present_any = ["pid", "log_mode", "container", "cgroup", "all", "each"],
         conflicts_with_all = ["pid", "comms", "exes", "cgroup", "all", "each", "duration", "idle"],
         trailing_var_arg = true,
         value_hint = clap::ValueHint::CommandWithArguments
@@ -76,10 +76,11 @@ pub(crate) struct FollowArgs {
     )]
     pub(crate) exes: Vec<OsString>,
 
-    /// Record the processes in the container with this id (or any other part of its cgroups' names); with CMD, which
-    /// then only starts the container, from its beginning
-    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(crate) container: Option<String>,
+    /// Record the processes in the container with this id (or any other part of its cgroups' names), or in those with this
+    /// name, image or label, also if they start later: name=NAME, image=IMAGE, label=KEY[=VALUE] (Docker, Podman's
+    /// service); with CMD, which then only starts the container, from its beginning
+    #[arg(long, value_name = "ID|KEY=VALUE")]
+    pub(crate) container: Option<Containers>,
 
     /// Record the processes in this cgroup and those below it: its directory, or its path from the root of the hierarchy
     #[arg(long, value_name = "PATH", conflicts_with = "container", value_hint = clap::ValueHint::DirPath)]
@@ -93,8 +94,9 @@ pub(crate) struct FollowArgs {
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Per::Executable, requires = "all")]
     pub(crate) per: Per,
 
-    /// Make one recording per container, named by its id: of Docker, Podman, CRI-O and containerd's CRI
-    #[arg(long, requires = "log_mode", conflicts_with_all = ["name", "recording", "output", "assume", "pid", "container"])]
+    /// Make one recording per container until Ctrl-C, named by its id: of Docker, Podman, CRI-O and containerd's CRI;
+    /// with --container KEY=VALUE, of those only, by their names
+    #[arg(long, conflicts_with_all = ["name", "recording", "output", "assume", "pid", "cgroup", "all"])]
     pub(crate) each: bool,
 
     /// End the recording of what others started after this time (90s, 10min)

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use sc_record::backend::Each;
+use sc_record::engines::{NotASelector, Selector};
 use sc_record::format::{Format, KernelVersion};
 use sc_record::profile::Runtime;
 use sc_record::review::RiskClass;
@@ -65,6 +66,29 @@ impl From<Per> for Each {
         match per {
             Per::Executable => Each::Executable,
             Per::Cgroup => Each::Cgroup,
+        }
+    }
+}
+
+/// Which containers are recorded.
+#[derive(Clone, Debug)]
+pub(crate) enum Containers {
+    /// The one with this text in its cgroups' names.
+    Id(String),
+    /// Those that their engine knows by this.
+    Selected(Selector),
+}
+
+impl FromStr for Containers {
+    type Err = NotASelector;
+
+    fn from_str(text: &str) -> Result<Containers, NotASelector> {
+        if text.is_empty() {
+            Err(NotASelector)
+        } else if text.contains('=') {
+            text.parse().map(Containers::Selected)
+        } else {
+            Ok(Containers::Id(text.to_owned()))
         }
     }
 }

@@ -12,8 +12,9 @@ use sc_record::command::find_executable;
 use sc_record::event::Exit;
 use sc_record::format::{Format, render};
 use sc_record::profile::{Action, Profile, Runtime, RuntimeCalls};
-use sc_record::recording::{Name, Run};
-use sc_record::syscall::{Arch, Syscall};
+use sc_record::recording::{Name, Recording, Run};
+use sc_record::review::check::{Answers, Evidence, Terms, check};
+use sc_record::syscall::Arch;
 
 use super::generate::baselines;
 use super::record::keep::Keep;
@@ -148,10 +149,6 @@ fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
             "{text}: sc-record gives this option itself"
         );
     }
-    profile::without_arguments(
-        args.keep.profile,
-        "the runs under the profile are judged by the names of calls",
-    )?;
     let mut keep = Keep::new(&args.keep, default_name(args)?)?;
     keep.prepare()?;
 
@@ -167,7 +164,10 @@ fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
     });
     let verbosity = args.keep.verbosity;
     let observation = Observation::prepare(&target, verbosity, When::Never)?;
-    let backends: [Box<dyn Backend>; 1] = [Box::new(Ebpf::default())];
+    let backends: [Box<dyn Backend>; 1] = [Box::new(Ebpf {
+        interest: profile::interest(args.keep.profile),
+        ..Ebpf::default()
+    })];
     let record = |profile: &Profile| -> anyhow::Result<Run> {
         fs::write(&file, render(Format::Oci, profile)?)
             .with_context(|| format!("can't write {}", file.display()))?;
@@ -214,16 +214,16 @@ fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
         }
         let run = record(&allowed)?;
         let exit = run.exit;
-        let lacks = lacks(&run, &allowed);
+        let lacks = lacks(&run, &allowed)?;
         if lacks.is_empty() {
             observation.saved();
             return Ok(compare(expected, exit, verbosity.quiet));
         }
-        let lacks: Vec<_> = lacks.iter().map(ToString::to_string).collect();
+        let names: Vec<_> = lacks.iter().map(String::as_str).collect();
         say!(
             "sc-record: the profile lacked {}: {}",
-            count(lacks.len() as u64, "call"),
-            lacks.join(", ")
+            count(names.len() as u64, "call"),
+            names.join(", ")
         );
         allowed = keep_run(run)?;
         if pass == args.passes {
@@ -269,14 +269,16 @@ fn measured(engine: &Engine, run: &Run, exec: bool) -> Option<RuntimeCalls> {
     Some(RuntimeCalls::of(&known, runtime, no_new_privs, exec))
 }
 
-/// The calls of a run that a profile denies.
-fn lacks(run: &Run, profile: &Profile) -> BTreeSet<Syscall> {
+/// The calls of a run that a profile denies, with the arguments that were recorded.
+fn lacks(run: &Run, profile: &Profile) -> anyhow::Result<BTreeSet<String>> {
+    let answers = Answers::of(profile).context("the profile can't be compiled")?;
+    let one = Recording::of(Name::of_command(Path::new("container")), run.clone());
+    let evidence = Evidence::of_recording(&one);
+    let denied = check(profile, &answers, &evidence, &Terms::default()).denied;
+    let denied = denied.iter().map(|finding| finding.syscall.to_string());
     let allowed = profile.allowed();
-    let called = run.syscalls.keys().chain(run.runtime.keys());
-    called
-        .copied()
-        .filter(|syscall| !allowed.contains(syscall))
-        .collect()
+    let of_runtime = run.runtime.keys().filter(|call| !allowed.contains(call));
+    Ok(denied.chain(of_runtime.map(ToString::to_string)).collect())
 }
 
 fn compare(expected: Option<Exit>, exit: Option<Exit>, quiet: bool) -> u8 {

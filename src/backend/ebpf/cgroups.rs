@@ -1,12 +1,13 @@
 //! Finds the directories of cgroup hierarchies that a scope names (cgroups(7)).
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::backend::Scope;
+use crate::backend::{Scope, proc};
 
 /// `struct cgroup_key` of `record.bpf.c`: the inode number, and the hierarchy's id.
 pub(super) type CgroupKey = [u64; 2];
@@ -20,8 +21,8 @@ struct Hierarchy {
     root: PathBuf,
 }
 
-/// The topmost directories in scope; none if no cgroup is.
-pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<CgroupKey>> {
+/// The topmost directories in scope, with their names; none if no cgroup is.
+pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<(CgroupKey, OsString)>> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let own = fs::read_to_string("/proc/self/cgroup")?;
     let mut keys = Vec::new();
@@ -34,7 +35,8 @@ pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<CgroupKey>> {
                 let path = path.strip_prefix("/").unwrap_or(path);
                 directories.push(hierarchy.root.join(path));
             }
-            Scope::Container(part) => find(&hierarchy.root, part, &mut directories),
+            Scope::Container(part) => find(&hierarchy.root, &Named::Text(part), &mut directories),
+            Scope::Containers(_) => find(&hierarchy.root, &Named::Id, &mut directories),
             Scope::ContainerOf { process, .. } => {
                 let its = fs::read_to_string(format!("/proc/{process}/cgroup"))?;
                 let path = path_in(&its, hierarchy.id);
@@ -45,12 +47,13 @@ pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<CgroupKey>> {
             Scope::Everything => directories.push(hierarchy.root),
         }
         // One that is gone, or not in this hierarchy.
-        for metadata in directories
-            .iter()
-            .filter_map(|path| fs::metadata(path).ok())
-        {
+        for path in directories {
+            let Ok(metadata) = fs::metadata(&path) else {
+                continue;
+            };
             // The upper half is the key's padding.
-            keys.push([metadata.ino(), u64::from(hierarchy.id)]);
+            let key = [metadata.ino(), u64::from(hierarchy.id)];
+            keys.push((key, path.file_name().unwrap_or_default().to_owned()));
         }
     }
     Ok(keys)
@@ -69,7 +72,7 @@ pub fn remove_cgroups(name: &str) {
     let read = |file| fs::read_to_string(file).unwrap_or_default();
     for hierarchy in hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) {
         let mut found = Vec::new();
-        find(&hierarchy.root, name, &mut found);
+        find(&hierarchy.root, &Named::Text(name), &mut found);
         for directory in found {
             remove(&directory);
         }
@@ -97,8 +100,15 @@ fn path_in(cgroups: &str, hierarchy: u32) -> Option<&str> {
 /// Part of the names of monitors' cgroups: `conmon`, `libpod-conmon-ID.scope`.
 const MONITOR: &str = "conmon";
 
-/// The directories whose names contain this, without those below them.
-fn find(directory: &Path, part: &str, found: &mut Vec<PathBuf>) {
+/// What the names of cgroups contain.
+enum Named<'a> {
+    Text(&'a str),
+    /// The id of a container.
+    Id,
+}
+
+/// The directories with these names, without those below them.
+fn find(directory: &Path, named: &Named, found: &mut Vec<PathBuf>) {
     // One that is gone meanwhile has no tasks.
     let Ok(entries) = fs::read_dir(directory) else {
         return;
@@ -110,13 +120,17 @@ fn find(directory: &Path, part: &str, found: &mut Vec<PathBuf>) {
         let name = entry.file_name();
         let has = |part: &str| memchr::memmem::find(name.as_bytes(), part.as_bytes()).is_some();
         // What a container's monitor starts is no part of the container.
-        if has(MONITOR) && !part.contains(MONITOR) {
+        if has(MONITOR) && !matches!(named, Named::Text(part) if part.contains(MONITOR)) {
             continue;
         }
-        if has(part) {
+        let is_it = match named {
+            Named::Text(part) => has(part),
+            Named::Id => name.to_str().and_then(proc::container_in).is_some(),
+        };
+        if is_it {
             found.push(entry.path());
         } else {
-            find(&entry.path(), part, found);
+            find(&entry.path(), named, found);
         }
     }
 }

@@ -59,9 +59,10 @@ pub(super) enum Begin {
 /// A scope.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inside {
-    pub(super) cgroups: Vec<CgroupKey>,
-    /// Cgroups that are made later are in scope if their names contain this. If longer than [`MAX_NAME`], it is cut.
-    pub(super) named: Option<String>,
+    /// With their names.
+    pub(super) cgroups: Vec<(CgroupKey, OsString)>,
+    /// Cgroups that are made later are in scope if their names contain this.
+    pub(super) named: Option<Named>,
     /// The inode number.
     pub(super) pid_namespace: Option<u32>,
     /// The container's program is not executed yet: who enters before that is a container runtime.
@@ -72,19 +73,61 @@ pub(super) struct Inside {
     pub(super) by_cgroup: bool,
 }
 
-/// Receives what was counted: the cgroup, if they are counted by themselves and its path is known, and the calls.
+impl Inside {
+    /// The calls of each cgroup that is in scope by its name are counted by themselves.
+    pub(super) fn by_container(&self) -> bool {
+        matches!(self.named, Some(Named::Id))
+    }
+
+    /// Takes the cgroups into the scope. Returns the names of containers by their numbers.
+    fn begin(&self, cgroups: &mut Map) -> Result<HashMap<u64, Option<Arc<Path>>>, Unavailable> {
+        let mut in_scope: BpfHashMap<_, CgroupKey, u32> =
+            BpfHashMap::try_from(cgroups).map_err(of_map)?;
+        let mut containers = HashMap::new();
+        for ((cgroup, name), number) in self.cgroups.iter().zip(1..=RUNNING) {
+            in_scope.insert(cgroup, number, 0).map_err(of_map)?;
+            if self.by_container() {
+                containers.insert(u64::from(number), Some(Path::new(name).into()));
+            }
+        }
+        Ok(containers)
+    }
+}
+
+/// What the names of cgroups contain.
+#[derive(Clone, Debug)]
+pub(super) enum Named {
+    /// This text. If longer than [`MAX_NAME`], it is cut.
+    Text(String),
+    /// The id of a container.
+    Id,
+}
+
+/// Receives what was counted: the path of the cgroup or the name of the container, if they are counted by themselves and it is
+/// known, and the calls.
 pub(super) type Counted<'a> = &'a mut dyn FnMut(Option<&Arc<Path>>, Event);
 
 /// The maximum length of the text that is searched in names of cgroups: the length of an id.
 const MAX_NAME: usize = 64;
 
-/// For each byte, its places in the text, as bits; and the bit of the last one.
-fn places(text: &str) -> ([u64; 256], u64) {
+/// For each byte, its places in what names contain, as bits; and the bit of the last one.
+fn places(named: Option<&Named>) -> ([u64; 256], u64) {
     let mut places = [0; 256];
     let mut last = 0;
-    for (place, byte) in text.bytes().take(MAX_NAME).enumerate() {
-        last = 1 << place;
-        places[usize::from(byte)] |= last;
+    match named {
+        None => {}
+        Some(Named::Text(text)) => {
+            for (place, byte) in text.bytes().take(MAX_NAME).enumerate() {
+                last = 1 << place;
+                places[usize::from(byte)] |= last;
+            }
+        }
+        Some(Named::Id) => {
+            last = 1 << (MAX_NAME - 1);
+            for digit in *b"0123456789abcdef" {
+                places[usize::from(digit)] = u64::MAX;
+            }
+        }
     }
     (places, last)
 }
@@ -94,7 +137,7 @@ pub(super) struct Kernel {
     ebpf: Ebpf,
     counts: PerCpuHashMap<MapData, Call, Count>,
     values: PerCpuHashMap<MapData, CallWithArguments, Count>,
-    totals: Array<MapData, [u64; 5]>,
+    totals: Array<MapData, [u64; 6]>,
     paths: BpfHashMap<MapData, u32, WrittenPath>,
     cgroup_paths: BpfHashMap<MapData, u64, WrittenPath>,
     ended: RingBuf<MapData>,
@@ -107,6 +150,9 @@ pub(super) struct Kernel {
     executables: HashMap<u32, Option<Arc<Path>>>,
     cgroups: HashMap<u64, Option<Arc<Path>>>,
 }
+
+/// How many containers that run already have numbers, as in `record.bpf.c`.
+const RUNNING: u32 = 1 << 14;
 
 /// `struct totals`.
 const LIVING: usize = 0;
@@ -124,7 +170,7 @@ impl Kernel {
             Begin::Inside(inside) => (0, inside),
         };
         let is_waiting = u8::from(matches!(begin, Begin::Waiting(_)));
-        let (places, last_place) = places(inside.named.as_deref().unwrap_or_default());
+        let (places, last_place) = places(inside.named.as_ref());
         let pid_namespace = inside.pid_namespace.unwrap_or_default();
         let own_mounts = namespace_of(proc::myself(), "mnt").unwrap_or_default();
         let marks_the_dead = proc::kernel_version().is_some_and(|version| version >= (5, 17));
@@ -132,6 +178,7 @@ impl Kernel {
         let enters = u8::from(inside.enters);
         let leaves = u8::from(inside.leaves);
         let by_cgroup = u8::from(inside.by_cgroup);
+        let by_container = u8::from(inside.by_container());
         let recorder = std::process::id();
         let watched = watched(interest);
         let mut loader = EbpfLoader::new();
@@ -154,16 +201,15 @@ impl Kernel {
             .override_global("begins_entering", &enters, true)
             .override_global("tasks_leave", &leaves, true)
             .override_global("by_cgroup", &by_cgroup, true)
+            .override_global("by_container", &by_container, true)
             .override_global("places", &places[..], true)
             .override_global("last_place", &last_place, true)
             .load(OBJECT);
         let mut ebpf = ebpf.map_err(of_loading)?;
 
-        let mut in_scope: BpfHashMap<_, CgroupKey, u8> =
-            BpfHashMap::try_from(take(&mut ebpf, "cgroups")?).map_err(of_map)?;
-        for cgroup in &inside.cgroups {
-            in_scope.insert(cgroup, 0, 0).map_err(of_map)?;
-        }
+        // Programs need it until they are loaded.
+        let mut in_scope = take(&mut ebpf, "cgroups")?;
+        let containers = inside.begin(&mut in_scope)?;
         let vsyscall = [("vsyscall_entered", "page_fault_user")];
         // Whatever takes a task into the scope comes after what notices its end.
         let tracepoints = [
@@ -214,7 +260,7 @@ impl Kernel {
             ebpf,
             delivered: HashMap::new(),
             executables: HashMap::new(),
-            cgroups: HashMap::new(),
+            cgroups: containers,
         })
     }
 
@@ -324,7 +370,7 @@ impl Kernel {
             .collect())
     }
 
-    fn totals(&self) -> Result<[u64; 5], Unavailable> {
+    fn totals(&self) -> Result<[u64; 6], Unavailable> {
         self.totals.get(&0, 0).map_err(of_map)
     }
 

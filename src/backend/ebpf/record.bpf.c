@@ -188,7 +188,7 @@ enum {
 };
 
 struct call {
-    // The inode number; 0: not known.
+    // The inode number, or the number of the container; 0: not known.
     u64 cgroup;
     u32 image;
     // With who made it.
@@ -259,6 +259,8 @@ struct member {
     u8 is_refused;
     // It is counted as living.
     u32 is_living;
+    // The number of its container, if they are told apart.
+    u32 container;
 };
 
 enum {
@@ -278,6 +280,7 @@ struct totals {
     // Refused calls whose number is not known.
     u64 overwritten;
     u64 images;
+    u64 containers;
 };
 
 struct totals totals = {0};
@@ -293,14 +296,16 @@ volatile const u32 own_mounts = 0;
 volatile const u8 marks_the_dead = 0;
 // The tasks of the scope have entered it, and have not executed the container's program yet.
 volatile const u8 begins_entering = 0;
-// Cgroups that are made later are in scope if their names contain this text of at most 64 bytes: for each byte the places
-// that it has in the text, as bits, and the last place. 0: there is no text.
+// Cgroups that are made later are in scope if their names contain a text of at most 64 bytes: for each byte the places
+// that it can have in the text, as bits, and the last place. 0: there is no text.
 volatile const u64 places[256] = {};
 volatile const u64 last_place = 0;
 // Tasks that are moved out of the cgroups are no longer in scope.
 volatile const u8 tasks_leave = 0;
 // The calls of each cgroup of version 2 are counted by themselves.
 volatile const u8 by_cgroup = 0;
+// The calls of each container are counted by themselves: of each cgroup that is in scope by its name.
+volatile const u8 by_container = 0;
 // The recorder itself, which is no part of any cgroup's recording.
 volatile const u32 recorder = 0;
 
@@ -345,15 +350,19 @@ MAP(images, BPF_MAP_TYPE_HASH, 1 << 14, struct image_key, u32, LAZY);
 
 MAP(paths, BPF_MAP_TYPE_HASH, 1 << 14, u32, struct written_path, LAZY);
 
-// In scope with everything below them, or, if the value is not 0, out of it: the cgroups of monitors, in which Podman and
-// CRI-O start programs of their own.
-MAP(cgroups, BPF_MAP_TYPE_HASH, 1024, struct cgroup_key, u8);
+// The value of a cgroup that is out of scope: a monitor's, in which Podman and CRI-O start programs of their own.
+#define OUT 0
+
+// In scope with everything below them. The value is the number of the container, or 1, or OUT. Containers that run already have
+// the numbers up to RUNNING.
+#define RUNNING (1 << 14)
+MAP(cgroups, BPF_MAP_TYPE_HASH, 1 << 15, struct cgroup_key, u32, LAZY);
 
 // The same for `conmon`, which is part of the names of monitors' cgroups.
 static const u8 monitor_places[256] = {['c'] = 1, ['o'] = 1 << 1 | 1 << 4, ['n'] = 1 << 2 | 1 << 5, ['m'] = 1 << 3};
 
-// The cgroups of version 2 that calls are counted for.
-MAP(cgroup_paths, BPF_MAP_TYPE_HASH, 1 << 14, u64, struct written_path, LAZY);
+// The cgroups of version 2, or by their numbers the containers, that calls are counted for.
+MAP(cgroup_paths, BPF_MAP_TYPE_HASH, 1 << 15, u64, struct written_path, LAZY);
 
 // Images that are container runtimes.
 MAP(runtimes, BPF_MAP_TYPE_HASH, 4096, u32, u8);
@@ -411,8 +420,16 @@ __noinline int write_cgroup(u64 id)
 // Adds a call to a map of counts. Returns whether there was room.
 static __always_inline int add(void *map, struct call *call)
 {
-    if (by_cgroup)
+    if (by_cgroup) {
         call->cgroup = bpf_get_current_cgroup_id();
+    } else if (by_container) {
+        struct task_struct *task = bpf_get_current_task_btf();
+        struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+        if (!member)
+            member = bpf_task_storage_get(&members, task->group_leader, 0, 0);
+        if (member)
+            call->cgroup = member->container;
+    }
     struct count *known = bpf_map_lookup_elem(map, call);
     if (!known) {
         struct count first = {.calls = 1, .first = bpf_ktime_get_boot_ns()};
@@ -660,7 +677,7 @@ static __always_inline struct member *join(struct task_struct *task, struct memb
     return member;
 }
 
-// Whether the cgroup at this address is in scope, or below one that is. The verifier follows a global function once for all
+// Whether the cgroup at this address is in scope, or below one that is, as the value of that one. The verifier follows a global function once for all
 // its calls, and its argument can't be one of the pointers that a tracepoint passes.
 __noinline int is_in_scope(u64 address)
 {
@@ -670,26 +687,28 @@ __noinline int is_in_scope(u64 address)
             .id = BPF_CORE_READ(cgroup, kn, id),
             .hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id),
         };
-        u8 *is_out = bpf_map_lookup_elem(&cgroups, &key);
-        if (is_out)
-            return !*is_out;
+        u32 *number = bpf_map_lookup_elem(&cgroups, &key);
+        if (number)
+            return *number;
         struct cgroup_subsys_state *parent = BPF_CORE_READ(cgroup, self.parent);
         cgroup = parent ? BPF_CORE_READ(parent, cgroup) : 0;
     }
     return 0;
 }
 
-static __always_inline int is_of_cgroups(struct task_struct *task)
+static __always_inline u32 is_of_cgroups(struct task_struct *task)
 {
     struct css_set *set = BPF_CORE_READ(task, cgroups);
-    if (is_in_scope((u64)BPF_CORE_READ(set, dfl_cgrp)))
-        return 1;
+    u32 number = is_in_scope((u64)BPF_CORE_READ(set, dfl_cgrp));
+    if (number)
+        return number;
     u32 size = bpf_core_field_size(set->subsys) / sizeof(void *);
     for (u32 i = 0; i < SUBSYSTEMS && i < size; i++) {
         struct cgroup_subsys_state *state = 0;
         bpf_probe_read_kernel(&state, sizeof(state), (void *)set + bpf_core_field_offset(struct css_set, subsys) + i * sizeof(void *));
-        if (state && is_in_scope((u64)BPF_CORE_READ(state, cgroup)))
-            return 1;
+        number = state ? is_in_scope((u64)BPF_CORE_READ(state, cgroup)) : 0;
+        if (number)
+            return number;
     }
     return 0;
 }
@@ -707,17 +726,17 @@ static __always_inline int is_of_pid_namespace(struct task_struct *task)
     return BPF_CORE_READ(namespace, ns.inum) == pid_namespace;
 }
 
-static __always_inline void join_running(struct task_struct *task)
+static __always_inline void join_running(struct task_struct *task, u32 container)
 {
-    struct member running = {.image = image_of(task)};
+    struct member running = {.image = image_of(task), .container = container};
     join(task, &running);
 }
 
 // A task enters the scope. What it calls next may be a container runtime's.
-static __always_inline void join_entering(struct task_struct *task)
+static __always_inline void join_entering(struct task_struct *task, u32 container)
 {
     u32 image = image_of(task);
-    struct member entering = {.image = image, .entered_as = image, .waits = TO_ENTER};
+    struct member entering = {.image = image, .entered_as = image, .waits = TO_ENTER, .container = container};
     join(task, &entering);
 }
 
@@ -735,11 +754,11 @@ static __noinline int follow_leader(void)
 {
     struct task_struct *task = bpf_get_current_task_btf();
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
-    int is_in = is_of_cgroups(task);
-    if (is_in && !member) {
+    u32 container = is_of_cgroups(task);
+    if (container && !member) {
         // As its leader did.
-        join_entering(task);
-    } else if (!is_in && member) {
+        join_entering(task, container);
+    } else if (!container && member) {
         leave(task, member);
         bpf_task_storage_delete(&members, task);
     }
@@ -881,8 +900,11 @@ int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
     struct member *member = bpf_task_storage_get(&members, parent, 0, 0);
     if (!member) {
         // CLONE_INTO_CGROUP, or a pid namespace that was entered by setns(2).
-        if (root == 0 && (is_of_pid_namespace(child) || is_of_cgroups(child)))
-            join_entering(child);
+        if (root != 0)
+            return 0;
+        u32 container = is_of_cgroups(child);
+        if (container || is_of_pid_namespace(child))
+            join_entering(child, container);
         return 0;
     }
     struct member inherited = *member;
@@ -896,14 +918,27 @@ SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(moved, struct cgroup *to, const char *path, struct task_struct *task)
 {
     struct member *member = bpf_task_storage_get(&members, task, 0, 0);
-    if (!member && is_in_scope((u64)BPF_CORE_READ(to, self.cgroup))) {
-        join_entering(task);
+    u32 container = member ? 0 : is_in_scope((u64)BPF_CORE_READ(to, self.cgroup));
+    if (container) {
+        join_entering(task, container);
     } else if (tasks_leave && member && !is_of_cgroups(task)) {
         // It may be in scope in another hierarchy.
         leave(task, member);
         bpf_task_storage_delete(&members, task);
     }
     return 0;
+}
+
+static __always_inline void write_container(u64 number, const char *name)
+{
+    u32 zero = 0;
+    struct written_path *out = bpf_map_lookup_elem(&scratch, &zero);
+    if (!out)
+        return;
+    out->length = 0;
+    out->is_deleted = 0;
+    out->is_whole = add_name(out, name);
+    bpf_map_update_elem(&cgroup_paths, &number, out, BPF_ANY);
 }
 
 SEC("tp_btf/cgroup_mkdir")
@@ -921,13 +956,18 @@ int BPF_PROG(made, struct cgroup *cgroup, const char *path)
         monitor_matching = (monitor_matching << 1 | 1) & monitor_places[(u8)name[i]];
         is_monitor |= monitor_matching & 1 << 5;
     }
-    u8 is_out = is_monitor != 0;
+    int is_out = is_monitor != 0;
     if (is_out ? is_in_scope((u64)BPF_CORE_READ(cgroup, self.cgroup)) : is_in) {
+        u32 number = is_out ? OUT : 1;
+        if (by_container && !is_out) {
+            number = RUNNING + 1 + __sync_fetch_and_add(&totals.containers, 1);
+            write_container(number, name);
+        }
         struct cgroup_key key = {
             .id = BPF_CORE_READ(cgroup, kn, id),
             .hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id),
         };
-        if (bpf_map_update_elem(&cgroups, &key, &is_out, BPF_ANY))
+        if (bpf_map_update_elem(&cgroups, &key, &number, BPF_ANY))
             __sync_fetch_and_add(&totals.lost_tasks, 1);
     }
     return 0;
@@ -943,12 +983,13 @@ int begin(struct bpf_iter__task *ctx)
         return 0;
     struct task_struct *process = BPF_CORE_READ(task, group_leader);
     if (root == 0) {
-        if ((!is_of_pid_namespace(task) && !is_of_cgroups(task)) || id_of(process) == recorder)
+        u32 container = is_of_cgroups(task);
+        if ((!container && !is_of_pid_namespace(task)) || id_of(process) == recorder)
             return 0;
         if (begins_entering)
-            join_entering(task);
+            join_entering(task, container);
         else
-            join_running(task);
+            join_running(task, container);
         return 0;
     }
     int is_root = 0;
@@ -967,7 +1008,7 @@ int begin(struct bpf_iter__task *ctx)
     if (!is_root)
         return 0;
     if (!root_is_waiting) {
-        join_running(task);
+        join_running(task, 0);
         return 0;
     }
     struct member waiting = {.waits = TO_BEGIN};

@@ -11,11 +11,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::cgroups;
-use super::kernel::{self, Begin, Counted, Inside, Kernel, namespace_of};
+use super::kernel::{self, Begin, Counted, Inside, Kernel, Named, namespace_of};
 use super::{Each, Ebpf, NAME};
 use crate::backend::launch::{Launched, launch, while_waiting};
 use crate::backend::{
-    Backend, Collector, Command, Detail, Error, Notice, OneRun, Promise, RunEnd, Scope, Stop,
+    Backend, Collector, Command, Detail, Error, Notice, OneRun, Over, Promise, RunEnd, Scope, Stop,
     Target, Unavailable, Until, Workload, WorkloadId, proc,
 };
 use crate::event::Exit;
@@ -67,34 +67,24 @@ impl Backend for Ebpf {
             return Err(Error::NoProcess(process));
         }
         let until = match self.duration {
+            _ if target.each_container().is_some() => "as they start".to_owned(),
             Some(duration) => format!("for {duration:?}, or until the last has exited"),
             None => "until the last has exited".to_owned(),
         };
         collector.notice(Notice::Ready(format!(
             "counting the calls of {} {until}",
             match living {
+                _ if target.each_container().is_some() => "containers".to_owned(),
                 1 => "1 task".to_owned(),
                 tasks => format!("{tasks} tasks"),
             }
         )));
         let deadline = self.duration.map(|duration| Instant::now() + duration);
-        let mut end = End::of(stop, Until::All);
+        let mut end = End::of(stop, target, Until::All);
         end.deadline = deadline;
-        if let Target::Scope(Scope::Everything) = target {
-            let mut runs = RunOfEach::new(collector, self.each);
-            follow(
-                &mut kernel,
-                &mut |cgroup, event| runs.counted(cgroup, event),
-                end,
-            )?;
-            report_losses(&kernel, &mut runs, stop)?;
-            runs.end();
-        } else {
-            let mut run = OneRun::begin(collector, target);
-            follow(&mut kernel, &mut |_, event| run.event(event), end)?;
-            finish(&kernel, run, stop, None)?;
-        }
-        Ok(())
+        let mut runs = Runs::begin(collector, target, self.each);
+        follow(&mut kernel, &mut runs, end)?;
+        finish(&kernel, runs, stop, None)
     }
 }
 
@@ -112,63 +102,143 @@ impl Ebpf {
     }
 }
 
-/// One run for each executable or cgroup.
-struct RunOfEach<'a> {
-    collector: &'a mut (dyn Collector + Send),
-    each: Each,
-    /// By the path of the executable or the cgroup.
-    ids: HashMap<Option<Arc<Path>>, WorkloadId>,
+/// Where the calls go.
+enum Runs<'a> {
+    One(OneRun<'a>),
+    Each(RunOfEach<'a>),
 }
 
-impl<'a> RunOfEach<'a> {
-    fn new(collector: &'a mut (dyn Collector + Send), each: Each) -> RunOfEach<'a> {
-        RunOfEach {
+impl<'a> Runs<'a> {
+    fn begin(
+        collector: &'a mut (dyn Collector + Send),
+        target: &Target,
+        each_of_all: Each,
+    ) -> Runs<'a> {
+        let each = match target.scope() {
+            Some(Scope::Everything) => What::Each(each_of_all),
+            Some(Scope::Containers(_)) => What::Container,
+            _ => return Runs::One(OneRun::begin(collector, target)),
+        };
+        Runs::Each(RunOfEach {
             collector,
             each,
             ids: HashMap::new(),
+        })
+    }
+
+    fn counted(&mut self, of: Option<&Arc<Path>>, event: Event) {
+        match self {
+            Runs::One(run) => run.event(event),
+            Runs::Each(runs) => runs.counted(of, event),
         }
     }
 
-    fn end(self) {
-        for id in self.ids.into_values() {
-            self.collector.end(id, RunEnd::default());
+    fn notice(&mut self, notice: Notice) {
+        match self {
+            Runs::One(run) => run.notice(notice),
+            Runs::Each(runs) => runs.collector.notice(notice),
+        }
+    }
+
+    /// The recording ends before the tasks.
+    fn stopped(&mut self, why: &str) {
+        let lost = Event::Lost {
+            count: None,
+            why: why.to_owned(),
+        };
+        match self {
+            // Others have ended.
+            Runs::Each(RunOfEach {
+                collector,
+                each: What::Container,
+                ids,
+            }) => {
+                let still_run = proc::containers();
+                for (container, &mut id) in ids {
+                    let id_text = container.as_deref().and_then(Path::to_str);
+                    if id_text.is_none_or(|container| still_run.contains(container)) {
+                        collector.event(id, lost.clone());
+                    }
+                }
+            }
+            _ => self.event(lost),
+        }
+    }
+
+    fn end(self, end: RunEnd) {
+        match self {
+            Runs::One(run) => run.end(end),
+            Runs::Each(runs) => {
+                for id in runs.ids.into_values() {
+                    runs.collector.end(id, end);
+                }
+            }
         }
     }
 }
 
-impl RunOfEach<'_> {
-    fn counted(&mut self, cgroup: Option<&Arc<Path>>, event: Event) {
-        let of = match (&event, self.each) {
-            (_, Each::Cgroup) => cgroup.cloned(),
-            (Event::Counted { executable, .. } | Event::Submitted { executable, .. }, _) => {
-                executable.clone()
+/// What can be of any run.
+impl Sink for Runs<'_> {
+    fn event(&mut self, event: Event) {
+        match self {
+            Runs::One(run) => run.event(event),
+            Runs::Each(runs) => {
+                for &id in runs.ids.values() {
+                    runs.collector.event(id, event.clone());
+                }
             }
-            _ => None,
+        }
+    }
+}
+
+/// What has a run of its own.
+#[derive(Clone, Copy)]
+enum What {
+    Each(Each),
+    Container,
+}
+
+/// One run for each of these.
+struct RunOfEach<'a> {
+    collector: &'a mut (dyn Collector + Send),
+    each: What,
+    /// By the path of the executable or the cgroup, or the id of the container.
+    ids: HashMap<Option<Arc<Path>>, WorkloadId>,
+}
+
+impl RunOfEach<'_> {
+    /// `of` is the path of the cgroup or the name of the container's, if they are counted by themselves.
+    fn counted(&mut self, of: Option<&Arc<Path>>, event: Event) {
+        let of = match (&event, self.each) {
+            (_, What::Each(Each::Cgroup)) => of.cloned(),
+            // In the hierarchies of version 1, a container has several cgroups.
+            (_, What::Container) => of.and_then(|name| {
+                let id = proc::container_in(&name.to_string_lossy())?;
+                Some(Path::new(&id).into())
+            }),
+            (
+                Event::Counted { executable, .. } | Event::Submitted { executable, .. },
+                What::Each(Each::Executable),
+            ) => executable.clone(),
+            (_, What::Each(Each::Executable)) => None,
         };
         let next = WorkloadId(self.ids.len() as u64);
         let id = *self.ids.entry(of).or_insert_with_key(|of| {
             let path = of.as_deref().unwrap_or(Path::new("unknown"));
             let mut workload = Workload::default();
+            let mut label = |name: &str| {
+                let path = path.to_string_lossy().into_owned();
+                workload.labels.insert(name.to_owned(), path);
+            };
             match self.each {
-                Each::Executable => workload.program = path.into(),
-                Each::Cgroup => {
-                    let path = path.to_string_lossy().into_owned();
-                    workload.labels.insert("cgroup".to_owned(), path);
-                }
+                What::Each(Each::Executable) => workload.program = path.into(),
+                What::Each(Each::Cgroup) => label("cgroup"),
+                What::Container => label("container"),
             }
             self.collector.begin(next, workload);
             next
         });
         self.collector.event(id, event);
-    }
-}
-
-/// What can be of any run.
-impl Sink for RunOfEach<'_> {
-    fn event(&mut self, event: Event) {
-        for &id in self.ids.values() {
-            self.collector.event(id, event.clone());
-        }
     }
 }
 
@@ -195,8 +265,12 @@ impl Begin {
             }
             Scope::Everything => "there is no cgroup /".to_owned(),
             Scope::Container(part) => {
-                inside.named = Some(part.clone());
+                inside.named = Some(Named::Text(part.clone()));
                 format!("there is no cgroup *{part}*")
+            }
+            Scope::Containers(_) => {
+                inside.named = Some(Named::Id);
+                "there is no container".to_owned()
             }
             Scope::ContainerOf { process, has_begun } => {
                 inside.enters = !has_begun;
@@ -205,8 +279,9 @@ impl Begin {
                 format!("process {process} is in no container")
             }
         };
-        inside.enters |= will_start;
-        let waits = will_start && inside.named.is_some();
+        // Other containers may run already.
+        inside.enters |= will_start && !inside.by_container();
+        let waits = (will_start || inside.by_container()) && inside.named.is_some();
         if inside.cgroups.is_empty() && inside.pid_namespace.is_none() && !waits {
             return Err(Unavailable::Forbidden(missing));
         }
@@ -229,19 +304,19 @@ fn record_command(
     collector: &mut (dyn Collector + Send),
     stop: &Stop,
 ) -> Result<(), Error> {
-    let mut run = OneRun::begin(collector, target);
+    let mut runs = Runs::begin(collector, target, Each::default());
     if command.starts.is_some() {
         let text = "counting the calls of the container that the command starts";
-        run.notice(Notice::Ready(text.to_owned()));
+        runs.notice(Notice::Ready(text.to_owned()));
     }
     let exit = while_waiting(command, launched, stop, |over| {
         let end = End {
             over: Some(over),
-            ..End::of(stop, command.until)
+            ..End::of(stop, target, command.until)
         };
-        follow(&mut kernel, &mut |_, event| run.event(event), end)
+        follow(&mut kernel, &mut runs, end)
     })?;
-    finish(&kernel, run, stop, exit)
+    finish(&kernel, runs, stop, exit)
 }
 
 /// When the recording ends.
@@ -252,29 +327,38 @@ struct End<'a> {
     /// Becomes readable when the command has ended.
     over: Option<&'a PipeReader>,
     deadline: Option<Instant>,
+    /// Says whether the containers have ended, if each has a run.
+    containers: Option<&'a Over>,
 }
 
-impl End<'_> {
-    fn of(stop: &Stop, until: Until) -> End<'_> {
+impl<'a> End<'a> {
+    fn of(stop: &'a Stop, target: &'a Target, until: Until) -> End<'a> {
         End {
             stop,
             until,
             over: None,
             deadline: None,
+            containers: target.each_container(),
         }
     }
 }
 
 /// Reads the counts until the workload has ended.
-fn follow(kernel: &mut Kernel, counted: Counted<'_>, end: End<'_>) -> Result<(), Error> {
+fn follow(kernel: &mut Kernel, runs: &mut Runs<'_>, end: End<'_>) -> Result<(), Error> {
     let stop = end.stop;
+    let counted: Counted<'_> = &mut |of, event| runs.counted(of, event);
     let mut command_is_over = end.over.is_none();
     loop {
         let is_late = end
             .deadline
             .is_some_and(|deadline| deadline <= Instant::now());
         let is_enough = end.until == Until::Exit || stop.is_requested() || is_late;
-        let is_over = command_is_over && (is_enough || kernel.living().map_err(unavailable)? == 0);
+        let is_over = command_is_over
+            && (is_enough
+                || match end.containers {
+                    Some(Over(is_over)) => is_over(),
+                    None => kernel.living().map_err(unavailable)? == 0,
+                });
         // After the last look at who lives: it holds what the last of them called.
         if is_over {
             return kernel.read_last(counted).map_err(unavailable);
@@ -302,22 +386,19 @@ fn follow(kernel: &mut Kernel, counted: Counted<'_>, end: End<'_>) -> Result<(),
     }
 }
 
-fn report_losses(kernel: &Kernel, sink: &mut dyn Sink, stop: &Stop) -> Result<(), Error> {
-    let losses = kernel.losses().map_err(unavailable)?;
-    for why in losses.into_iter().chain(stop.reason().map(str::to_owned)) {
-        sink.event(Event::Lost { count: None, why });
-    }
-    Ok(())
-}
-
 fn finish(
     kernel: &Kernel,
-    mut run: OneRun<'_>,
+    mut runs: Runs<'_>,
     stop: &Stop,
     exit: Option<Exit>,
 ) -> Result<(), Error> {
-    report_losses(kernel, &mut run, stop)?;
-    run.end(RunEnd {
+    for why in kernel.losses().map_err(unavailable)? {
+        runs.event(Event::Lost { count: None, why });
+    }
+    if let Some(reason) = stop.reason() {
+        runs.stopped(reason);
+    }
+    runs.end(RunEnd {
         exit,
         no_new_privs: false,
     });

@@ -18,7 +18,7 @@ use super::{AuditReading, AuditSourceError, Message, NAME, is_logged, lost};
 use crate::audit::{Record, Selection};
 use crate::backend::launch::{launch, wait_for};
 use crate::backend::{
-    Backend, Collector, Command, Detail, Error, Notice, Promise, RunEnd, Scope, Stop, Target,
+    Backend, Collector, Command, Detail, Error, Notice, Over, Promise, RunEnd, Scope, Stop, Target,
     Unavailable, Until, proc,
 };
 use crate::event::Exit;
@@ -44,8 +44,6 @@ pub struct Follow {
     pub logs_others: bool,
     /// If given, the target's records go there, and the run has none of their calls. A target without records is then no error.
     pub records: Option<TakeRecord>,
-    /// One run per container, as its processes' cgroups show it. Processes outside of containers are no part of any.
-    pub each_container: bool,
     /// Ends the recording after this time.
     pub duration: Option<Duration>,
     /// Ends the recording after this time without a record of the target.
@@ -108,8 +106,8 @@ impl Backend for Follow {
         if !elsewhere && !is_logged() {
             return Err(AuditSourceError::NotLogged.into());
         }
-        let tracker = Tracker::new(target, self.each_container)?;
-        let current = self.each_container.then(Current::default);
+        let tracker = Tracker::new(target)?;
+        let current = target.each_container().map(|_| Current::default());
         let mut intake = if elsewhere {
             Intake::begin(&self.reading)?
         } else {
@@ -142,10 +140,15 @@ impl Backend for Follow {
         )));
         let exit = match target {
             Target::Command(command) => {
-                self.follow_command(command, &mut intake, &mut taker, &mut run, stop)?
+                let containers = target.each_container();
+                self.follow_command(command, containers, &mut intake, &mut taker, &mut run, stop)?
             }
             Target::Process(_) | Target::Scope(_) => {
-                self.follow(&mut intake, &mut taker, &mut run, stop, None);
+                let until = Ends {
+                    client: None,
+                    containers: target.each_container(),
+                };
+                self.follow(&mut intake, &mut taker, &mut run, stop, until);
                 None
             }
         };
@@ -188,6 +191,27 @@ struct Client {
     has_ended: AtomicBool,
 }
 
+/// What a recording ends with.
+#[derive(Clone, Copy)]
+struct Ends<'a> {
+    client: Option<&'a Client>,
+    containers: Option<&'a Over>,
+}
+
+impl Ends<'_> {
+    fn has_come(self, tracker: &mut Tracker) -> bool {
+        let containers_are_over = || self.containers.map(|Over(is_over)| is_over());
+        match self.client {
+            None => containers_are_over().unwrap_or_else(|| tracker.tree_has_ended()),
+            Some(client) => {
+                client.has_ended.load(Ordering::Relaxed)
+                    && (client.until == Until::Exit
+                        || containers_are_over().unwrap_or_else(|| !tracker.scope_has_processes()))
+            }
+        }
+    }
+}
+
 impl Follow {
     /// When the recording ends, as text for the user.
     fn ends(&self, target: &Target) -> String {
@@ -211,6 +235,7 @@ impl Follow {
     fn follow_command(
         &self,
         command: &Command,
+        containers: Option<&Over>,
         intake: &mut Intake,
         taker: &mut Taker,
         sink: &mut dyn Sink,
@@ -241,7 +266,11 @@ impl Follow {
                 ended
             });
             let waiter = waiter.map_err(Error::io("starting a thread"))?;
-            self.follow(intake, taker, sink, stop, Some(client));
+            let ends = Ends {
+                client: Some(client),
+                containers,
+            };
+            self.follow(intake, taker, sink, stop, ends);
             (waiter.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         command.job.ended();
@@ -254,15 +283,8 @@ impl Follow {
         taker: &mut Taker,
         sink: &mut dyn Sink,
         stop: &Stop,
-        client: Option<&Client>,
+        target_ends: Ends<'_>,
     ) {
-        let is_over = |tracker: &mut Tracker| match client {
-            None => tracker.tree_has_ended(),
-            Some(client) => {
-                let has_ended = client.has_ended.load(Ordering::Relaxed);
-                has_ended && (client.until == Until::Exit || !tracker.scope_has_processes())
-            }
-        };
         let start = Instant::now();
         let mut latest = start;
         while !stop.is_requested() && !intake.is_over() {
@@ -284,7 +306,7 @@ impl Follow {
                         latest = Instant::now();
                     }
                 }
-                None if is_over(&mut taker.tracker) => break,
+                None if target_ends.has_come(&mut taker.tracker) => break,
                 Some(_) | None => {}
             }
         }

@@ -32,10 +32,13 @@ struct Known {
 
 impl Tracker {
     /// Starts to track the processes of a target, and their containers if these are to be told apart.
-    pub(super) fn new(target: &Target, each_container: bool) -> Result<Tracker, Error> {
+    pub(super) fn new(target: &Target) -> Result<Tracker, Error> {
+        let each_container = target.each_container().is_some();
         let scope = match target.scope() {
             Some(scope @ (Scope::Cgroup(_) | Scope::Container(_))) => Some(scope),
-            Some(Scope::Everything | Scope::ContainerOf { .. }) | None => None,
+            Some(Scope::Everything | Scope::Containers(_) | Scope::ContainerOf { .. }) | None => {
+                None
+            }
         };
         let root = match target {
             Target::Process(process) => Some(process.0),
@@ -319,8 +322,8 @@ fn is_path_in(path: &str, scope: &Scope) -> bool {
         Scope::Everything => true,
         Scope::Cgroup(cgroup) => Path::new(path).starts_with(cgroup),
         Scope::Container(id) => path.split('/').any(|part| part.contains(id)),
-        // Such a target is refused.
-        Scope::ContainerOf { .. } => false,
+        // The first is never asked for, and the second is refused.
+        Scope::Containers(_) | Scope::ContainerOf { .. } => false,
     }
 }
 

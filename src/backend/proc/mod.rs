@@ -1,5 +1,6 @@
 //! Reads proc(5) for backends.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
@@ -370,13 +371,25 @@ fn ends(process: Task) -> bool {
     flags.is_none_or(|flags| flags & PF_EXITING != 0)
 }
 
-/// The container of a process, the first twelve digits of its id: by the name of its cgroup.
+/// The container of a process: by the name of its cgroup.
 pub(super) fn container_of(process: Task) -> Result<Option<String>, Gone> {
-    find_in_cgroups(process, |path| {
-        let mut numbers = path.split(|c: char| !c.is_ascii_hexdigit());
-        let id = numbers.find(|number| number.len() == 64)?;
-        Some(id[..12].to_owned())
-    })
+    find_in_cgroups(process, container_in)
+}
+
+/// The containers that have processes.
+pub(super) fn containers() -> BTreeSet<String> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    processes
+        .filter_map(|process| container_of(Task(process)).ok()?)
+        .collect()
+}
+
+/// The container to which a cgroup with this path belongs: the first twelve digits of its id.
+pub(super) fn container_in(path: &str) -> Option<String> {
+    let mut numbers = path.split(|c: char| !c.is_ascii_hexdigit());
+    let id = numbers.find(|number| number.len() == 64)?;
+    Some(id[..12].to_owned())
 }
 
 /// The ids of a task per pid namespace, from that of proc(5) inward.

@@ -2,11 +2,13 @@
 
 pub(super) mod keep;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 
-use sc_record::backend::{Backend, Ebpf, Follow, Interest, Scope, Target, is_container_init};
+use sc_record::backend::{Backend, Ebpf, Follow, Interest, Over, Scope, Target, is_container_init};
+use sc_record::engines::Selected;
 use sc_record::escape;
 use sc_record::event::Task;
 use sc_record::profile::Profile;
@@ -15,7 +17,7 @@ use sc_record::syscall::{Arch, Syscall};
 
 use self::keep::Keep;
 use super::{exit_status, profile};
-use crate::cli::{self, ArgRules, RecordArgs};
+use crate::cli::{self, ArgRules, Containers, RecordArgs};
 use crate::ui::observation::{self, Observation};
 use crate::ui::ready::Ready;
 use crate::ui::summary::Say;
@@ -25,13 +27,17 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     let ready = Ready::new(args.follow.ready.ready_fd)?;
     let follows =
         args.observe.is_log_mode() && (args.command.is_empty() || args.follow.container.is_some());
-    let target = target(args, follows)?;
+    let selected = match &args.follow.container {
+        Some(Containers::Selected(selector)) => Some(Selected::begin(selector.clone())?),
+        _ => None,
+    };
+    let target = target(args, follows, selected.as_ref())?;
     anyhow::ensure!(
         args.follow.duration.is_none() || matches!(target, Target::Scope(_)),
-        "--duration needs --log-mode, --container, --cgroup or --all"
+        "--duration needs --log-mode, --container, --cgroup, --each or --all"
     );
-    if args.follow.all || args.follow.each {
-        return record_all(args, &target, follows, ready);
+    if args.follow.all || args.follow.each || selected.is_some() {
+        return record_all(args, &target, follows, ready, selected.as_ref());
     }
     let mut keep = Keep::new(&args.keep, default_name(args, &target))?;
     let mut known = BTreeSet::new();
@@ -116,18 +122,28 @@ fn status(run: &Run, target: &Target, observation: &Observation<'_>) -> u8 {
     u8::try_from(status).unwrap_or(exit_status::TOOL_FAILED)
 }
 
-fn target(args: &RecordArgs, follows: bool) -> anyhow::Result<Target> {
-    if !args.command.is_empty() {
+fn target(args: &RecordArgs, follows: bool, selected: Option<&Selected>) -> anyhow::Result<Target> {
+    let has_command = !args.command.is_empty();
+    let follow = &args.follow;
+    let containers = match (&follow.container, selected) {
+        (Some(Containers::Id(id)), _) => {
+            anyhow::ensure!(!follow.each, "--each needs --container KEY=VALUE");
+            Some(Scope::Container(id.clone()))
+        }
+        (_, Some(selected)) if !follow.each => Some(Scope::Containers(selected.over(!has_command))),
+        _ if follow.each => Some(Scope::Containers(Over(Arc::new(|| false)))),
+        _ => None,
+    };
+    if has_command {
         let mut target = observation::command(&args.observe, &args.command)?;
         if let Target::Command(command) = &mut target {
-            command.starts = args.follow.container.clone().map(Scope::Container);
+            command.starts = containers;
         }
         return Ok(target);
     }
-    let follow = &args.follow;
-    match (args.pid, &follow.container, &follow.cgroup) {
+    match (args.pid, containers, &follow.cgroup) {
         (Some(pid), ..) => process(args, Task(pid)),
-        (_, Some(id), _) => Ok(Target::Scope(Scope::Container(id.clone()))),
+        (_, Some(containers), _) => Ok(Target::Scope(containers)),
         (_, _, Some(path)) => Ok(Target::Scope(Scope::Cgroup(path.clone()))),
         _ if follows || follow.all => Ok(Target::Scope(Scope::Everything)),
         _ => anyhow::bail!("there is neither a command nor a process"),
@@ -184,7 +200,12 @@ fn record_all(
     target: &Target,
     follows: bool,
     ready: Ready,
+    selected: Option<&Selected>,
 ) -> anyhow::Result<u8> {
+    anyhow::ensure!(
+        args.assume.is_none(),
+        "--assume needs the id of one container"
+    );
     let backends = backends(args, target, follows, BTreeSet::new())?;
     let verbosity = args.keep.verbosity;
     let observation = Observation::prepare(target, verbosity, args.observe.progress)?;
@@ -192,13 +213,39 @@ fn record_all(
     let mut runs = Vec::new();
     observation.record_each(&backends, &mut |run| runs.push(run))?;
     let mut failed = false;
+    let names = match selected.map(Selected::containers) {
+        Some(Ok(names)) => {
+            let of = |run: &Run| run.labels.get("container").cloned().unwrap_or_default();
+            runs.retain(|run| names.contains_key(&of(run)));
+            if runs.is_empty() {
+                anyhow::bail!(nothing_selected(&names));
+            }
+            names
+        }
+        Some(Err(error)) => {
+            failed = true;
+            let error = anyhow::Error::new(error);
+            say!("sc-record: error: every container's recording is kept, by its id: {error:#}");
+            BTreeMap::new()
+        }
+        None => BTreeMap::new(),
+    };
+    let status = runs.first().map(|run| status(run, target, &observation));
     runs.sort_by(|a, b| a.program.cmp(&b.program));
     for mut run in runs {
         let container = run.labels.get("container").cloned();
         run.labels.extend(args.keep.labels.to_map());
         let cgroup = run.labels.get("cgroup").cloned();
         let name = match (&container, &cgroup) {
-            (Some(container), _) => Name::of_command(Path::new(container)),
+            (Some(container), _) => {
+                let name = names.get(container);
+                match &args.follow.container {
+                    Some(Containers::Selected(selector)) if name.is_some() && !args.follow.each => {
+                        Name::of_command(Path::new(selector.value()))
+                    }
+                    _ => Name::of_command(Path::new(name.unwrap_or(container))),
+                }
+            }
             (_, Some(cgroup)) => name_of_cgroup(cgroup),
             _ => Name::of_command(&run.program),
         };
@@ -219,8 +266,16 @@ fn record_all(
     Ok(if failed {
         exit_status::TOOL_FAILED
     } else {
-        exit_status::CLEAN
+        status.unwrap_or(exit_status::CLEAN)
     })
+}
+
+fn nothing_selected(names: &BTreeMap<String, String>) -> String {
+    if names.is_empty() {
+        return "no such container has run".to_owned();
+    }
+    let names: Vec<_> = names.values().map(String::as_str).collect();
+    format!("no call of {} was recorded", names.join(", "))
 }
 
 /// The whole path, as systemd escapes it: the last component may be that of others, too.
@@ -263,7 +318,6 @@ fn backends(
             duration: args.follow.duration,
             idle: args.follow.idle,
             records: None,
-            each_container: args.follow.each,
         })]);
     }
     let all = observation::backends(&args.observe, target, &ebpf, known, None);
