@@ -8,10 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::{Agent, field, names};
+use super::{Agent, because_but_for_signals, field, names};
 use crate::support::bundle::Bundle;
 use crate::support::process::{Room, until};
-use crate::support::recorder::PROGRAM;
+use crate::support::recorder::{PROGRAM, Run};
 
 /// A container that waits for `/tmp/go`.
 fn waiting(bundle: &Bundle<'_>, profile: &Path) -> Command {
@@ -47,7 +47,7 @@ fn a_container_outlives_a_killed_agent_and_the_next_one_says_what_is_missing() {
     let of_the_killed = &next.runs("app", 1)[0];
     let why =
         "the recorder was killed: calls of the last second may be missing, and counts are unknown";
-    assert_eq!(of_the_killed.incomplete_because(), [why]);
+    assert_eq!(because_but_for_signals(of_the_killed), [why]);
     assert!(names(of_the_killed).contains("execve"));
     assert!(field(of_the_killed, "runtime").contains("close"));
     assert!(field(of_the_killed, "not_observed").contains("write"));
@@ -60,7 +60,7 @@ fn a_container_outlives_a_killed_agent_and_the_next_one_says_what_is_missing() {
     let mut runs = next.runs("app", 2);
     runs.retain(|run| names(run).contains("mkdir"));
     let why = "the agent that recorded the container before has ended";
-    assert_eq!(runs[0].incomplete_because(), [why]);
+    assert_eq!(because_but_for_signals(&runs[0]), [why]);
     next.interrupt(&room);
 }
 
@@ -80,7 +80,7 @@ fn a_container_outlives_an_interrupted_agent_whose_run_is_incomplete() {
         "{said}"
     );
     let file: Value = serde_json::from_slice(&std::fs::read(recording).unwrap()).unwrap();
-    let because = file["runs"][0]["incomplete_because"].as_array().unwrap();
+    let because = because_but_for_signals(&Run(file["runs"][0].clone()));
     assert_eq!(because.len(), 1, "{because:?}");
 
     File::create(bundle.root().join("tmp/go")).unwrap();
