@@ -194,7 +194,7 @@ pub(in crate::commands) fn one_of_many(
     run: Run,
     journal: Option<Journal>,
 ) -> anyhow::Result<()> {
-    if run.syscalls.is_empty() {
+    if run.syscalls.is_empty() && run.is_complete() {
         // Of a container that was with its runtime all the time, for example: among many runs, this is no error.
         say!("sc-record: {name}: no call of the program was recorded");
         return Ok(());
@@ -290,7 +290,12 @@ mod tests {
         });
         let args = Cli::try_parse_from(args).unwrap().record.keep;
         let run = RunBuilder::start("unknown".into(), "ebpf").finish(None, false);
-        one_of_many(&args, "unknown".parse().unwrap(), run, None).unwrap();
+        let keep = |run| one_of_many(&args, "unknown".parse().unwrap(), run, None);
+        keep(run.clone()).unwrap();
         assert!(!recording.exists() && !profile.exists());
+        // It may have made some that were lost.
+        let mut incomplete = run;
+        incomplete.incomplete_because.insert("lost".to_owned());
+        assert!(keep(incomplete).is_err());
     }
 }
