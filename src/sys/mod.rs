@@ -4,6 +4,7 @@
 //! signals), parts of ptrace(2), and the code between fork(2) and execve(2).
 #![allow(unsafe_code)]
 
+pub(crate) mod allocator;
 pub(crate) mod exec;
 pub(crate) mod file;
 pub mod inherited;

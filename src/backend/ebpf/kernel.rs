@@ -24,6 +24,7 @@ use super::watched::{ARCHES, ARGUMENTS, in_registers, watched};
 use crate::backend::proc::{self, Status};
 use crate::backend::{Interest, Unavailable, chain};
 use crate::event::{Event, Task};
+use crate::sys::allocator::map_large_blocks;
 use crate::syscall::{Operation, Syscall};
 
 /// The programs as clang made them of `record.bpf.c`.
@@ -181,6 +182,7 @@ impl Kernel {
         let by_container = u8::from(inside.by_container());
         let recorder = std::process::id();
         let watched = watched(interest);
+        map_large_blocks();
         let mut loader = EbpfLoader::new();
         // It has read all types of the kernel: that memory is free before others are read.
         loader.btf(None);
