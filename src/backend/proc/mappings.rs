@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::{open, read_bytes};
+use super::files::{open, read_bytes};
 use crate::event::{Code, Task};
 
 /// The mappings of a task; none if they can't be read.
@@ -125,7 +125,7 @@ fn unescape(path: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::name_of;
+    use super::super::task::name_of;
     use super::*;
 
     #[test]

@@ -1,0 +1,52 @@
+//! What a task does on signals, and which are pending for it.
+
+use super::files::{field, read};
+use crate::event::Task;
+
+/// The disposition of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::backend) enum Disposition {
+    Default,
+    Ignored,
+    Handled,
+}
+
+/// Whether a signal (1 to 64) is in one of the sets of signals of a task's status; `None` if the task is gone.
+fn in_signal_set(task: Task, set: &str, signal: i32) -> Option<bool> {
+    let status = read(task, "status").ok()?;
+    let set = u64::from_str_radix(field(&status, set)?, 16).ok()?;
+    Some(set >> (signal - 1) & 1 == 1)
+}
+
+/// A task's disposition of a signal (1 to 64); `None` if the task is gone.
+pub(in crate::backend) fn disposition(task: Task, signal: i32) -> Option<Disposition> {
+    Some(if in_signal_set(task, "SigIgn:", signal)? {
+        Disposition::Ignored
+    } else if in_signal_set(task, "SigCgt:", signal)? {
+        Disposition::Handled
+    } else {
+        Disposition::Default
+    })
+}
+
+/// Whether a task has a handler for a signal (1 to 64).
+pub(in crate::backend) fn handles(task: Task, signal: i32) -> bool {
+    in_signal_set(task, "SigCgt:", signal) == Some(true)
+}
+
+/// Whether a signal (1 to 64) is pending for a process or its leader because it is blocked.
+pub(in crate::backend) fn has_pending(process: Task, signal: i32) -> bool {
+    ["SigPnd:", "ShdPnd:"]
+        .iter()
+        .any(|set| in_signal_set(process, set, signal) == Some(true))
+}
+
+/// Whether a signal is pending for a task or its process that the task doesn't block and has a handler for.
+pub(in crate::backend) fn is_about_to_handle(task: Task) -> bool {
+    let status = read(task, "status").unwrap_or_default();
+    let set = |name| {
+        let hex = field(&status, name).unwrap_or_default();
+        u64::from_str_radix(hex, 16).unwrap_or_default()
+    };
+    (set("SigPnd:") | set("ShdPnd:")) & set("SigCgt:") & !set("SigBlk:") != 0
+}
