@@ -57,13 +57,7 @@ fn a_container_is_what_its_cgroup_holds_and_nothing_else() {
     fs::write(&other_stop, "").unwrap();
     assert_eq!(other.wait(&room).code(), 0);
     // One that enters it later.
-    let script = format!(
-        "echo $$ >{}; chroot / true",
-        cgroup.0.join("cgroup.procs").display()
-    );
-    let entering = room.spawn(Command::new("/bin/sh").args(["-c", &script]));
-    let ended = entering.wait(&room);
-    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    run_in(&room, &cgroup.0, "chroot / true");
     fs::write(&go, "").unwrap();
     fs::write(&stop, "").unwrap();
     assert_eq!(member.wait(&room).code(), 0);
@@ -72,6 +66,17 @@ fn a_container_is_what_its_cgroup_holds_and_nothing_else() {
     let run = files.run();
     assert_eq!(run.incomplete_because(), [""; 0]);
     assert_eq!((count(&run, "chroot"), count(&run, "setpriority")), (2, 1));
+}
+
+/// Runs a command of the shell in a cgroup. Other processes in the room run on.
+fn run_in(room: &Room, cgroup: &Path, command: &str) {
+    let script = format!(
+        "echo $$ >{}; {command}",
+        cgroup.join("cgroup.procs").display()
+    );
+    let entering = room.spawn(Command::new("/bin/sh").args(["-c", &script]));
+    let ended = entering.wait(room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
 }
 
 #[apply(test)]
@@ -112,15 +117,7 @@ fn a_cgroup_is_recorded_with_those_below_it_until_tasks_leave() {
     assert_eq!(leaver.wait(&room).code(), 0);
 
     let threads = programs::workload("threads_200");
-    let script = format!(
-        "echo $$ >{}; exec {}",
-        below.join("cgroup.procs").display(),
-        threads.display()
-    );
-    // The others in the room run on.
-    let entering = room.spawn(Command::new("/bin/sh").args(["-c", &script]));
-    let ended = entering.wait(&room);
-    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    run_in(&room, &below, &format!("exec {}", threads.display()));
 
     fs::write(&go, "").unwrap();
     fs::write(&stop, "").unwrap();

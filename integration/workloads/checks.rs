@@ -4,7 +4,7 @@ use std::process::Command;
 
 use sc_record::syscall::Syscall;
 
-use super::{Notify, Strace, UnderProfile, Workload};
+use super::row::{Notify, Strace, UnderProfile, Workload};
 use crate::support::process::{Ended, Room};
 use crate::support::{Calls, recorder, strace};
 
@@ -182,10 +182,4 @@ pub(super) fn check(workload: &Workload) {
         UnderProfile::Same => natively.behaves("under its profile", &ended),
         UnderProfile::Ends(code) => assert_eq!(ended.code(), code, "under its profile"),
     }
-}
-
-/// Parses `ABI/NAME`.
-pub(super) fn certain_call((call, count): &(&str, u64)) -> (Syscall, u64) {
-    let (arch, name) = call.split_once('/').unwrap();
-    (Syscall::parse(arch.parse().unwrap(), name).unwrap(), *count)
 }

@@ -19,16 +19,7 @@ enum { OFTEN = 100 };
 /* The mapping with an address; its first line if the address is 0 and the mapping is anonymous code. */
 static int find_mapping(unsigned long address, unsigned long *start, unsigned long *end, int *has_file)
 {
-    static char text[1 << 16];
-    size_t length = 0;
-    ssize_t got;
-    int fd = open("/proc/self/maps", O_RDONLY);
-    CHECK(fd >= 0);
-    while ((got = read(fd, text + length, sizeof text - 1 - length)) > 0)
-        length += got;
-    text[length] = 0;
-    close(fd);
-    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+    for (char *line = strtok(text_of("/proc/self/maps"), "\n"); line != NULL; line = strtok(NULL, "\n")) {
         char mode[5];
         unsigned long inode;
         if (sscanf(line, "%lx-%lx %4s %*x %*s %lu", start, end, mode, &inode) != 4)

@@ -36,16 +36,7 @@ static long call_at(void *place, long number, long argument)
 static char *window(char *myself)
 {
     unsigned long start, end, wanted = ((unsigned long)dlsym(RTLD_DEFAULT, "getppid") & ~0x7ffffffful) + 0x70000000;
-    static char text[1 << 16];
-    size_t length = 0;
-    ssize_t got;
-    int fd = open("/proc/self/maps", O_RDONLY);
-    CHECK(fd >= 0);
-    while ((got = read(fd, text + length, sizeof text - 1 - length)) > 0)
-        length += got;
-    text[length] = 0;
-    close(fd);
-    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+    for (char *line = strtok(text_of("/proc/self/maps"), "\n"); line != NULL; line = strtok(NULL, "\n")) {
         char mode[5];
         unsigned long inode;
         CHECK(sscanf(line, "%lx-%lx %4s %*x %*s %lu", &start, &end, mode, &inode) == 4);

@@ -162,6 +162,21 @@ static UNUSED int own_filter(int nr, uint32_t action, unsigned flags)
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 }
 
+/* The text of a file of at most 64 KiB, until the next call. */
+static UNUSED char *text_of(const char *path)
+{
+    static char text[1 << 16];
+    size_t length = 0;
+    ssize_t got;
+    int fd = open(path, O_RDONLY);
+    CHECK(fd >= 0);
+    while ((got = read(fd, text + length, sizeof text - 1 - length)) > 0)
+        length += got;
+    text[length] = 0;
+    close(fd);
+    return text;
+}
+
 /* Calls that no libc makes by itself, so that only the workload can have made them. */
 static UNUSED long distinct_1(void) { return syscall(SYS_sched_get_priority_max, SCHED_FIFO); }
 static UNUSED long distinct_2(void) { return syscall(SYS_sched_get_priority_min, SCHED_FIFO); }
