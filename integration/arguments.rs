@@ -88,7 +88,7 @@ fn without_enough_runs_safe_leaves_arguments_free_and_explain_says_so() {
         &["explain", "--recording", recording],
         &[&files.profile],
     );
-    let why = "  socket domain: only 1 of 3 runs that are needed have the call\n";
+    let why = "  socket domain: a rule needs 3 runs with the call, not 1\n";
     assert!(explained.stdout.contains(why), "{}", explained.stdout);
 }
 
@@ -301,7 +301,7 @@ fn stats_say_which_arguments_have_all_their_values() {
     let recording = tried(&other, &program);
     let both = [&files.recording, &recording];
     let stats = sc_record(&room, &["stats"], &both).stdout;
-    let line = "  x86_64:socket domain: 1 of the values are in one of 4 runs only, so new ones are likely; 0.2 new values expected in the next run\n";
+    let line = "  x86_64:socket domain: 1 of the values came from a single run (of 4), so new ones are likely; 0.2 new values expected in the next run\n";
     assert!(stats.contains(line), "{stats}");
     let json = profile_of(&sc_record(&room, &["stats", "--json"], &both).stdout);
     let arguments = json["arguments"].as_array().unwrap();

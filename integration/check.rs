@@ -225,7 +225,7 @@ fn inputs_that_can_t_be_checked_are_errors() {
     check("check profiles/app.json", "RECORDING");
     check(
         "check none.json recordings/app.json",
-        "cannot read none.json",
+        "can't read none.json",
     );
     check("check bad.json recordings/app.json", "bad.json: line 1");
     check("check profiles/app.json bad.json", "bad.json");
@@ -240,7 +240,7 @@ fn inputs_that_can_t_be_checked_are_errors() {
     );
     check(
         "check profiles/app.json recordings/app.json --any-status",
-        "there is no CMD",
+        "--any-status and --recording need CMD",
     );
     let wide = json!([{"names": ["lseek"], "action": "SCMP_ACT_ALLOW",
         "args": [{"index": 1, "value": 1_u64 << 40, "op": "SCMP_CMP_GT"}]}]);

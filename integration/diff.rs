@@ -142,7 +142,7 @@ fn an_error_names_its_file() {
         assert!(stderr.contains(expected), "{stderr}");
         assert!(output.stdout.is_empty());
     };
-    check("diff a.json absent.json", "cannot read absent.json");
+    check("diff a.json absent.json", "can't read absent.json");
     check(
         "diff a.json broken.json",
         "broken.json:2:0: the file ends too early",

@@ -360,7 +360,7 @@ fn notifications_are_answered_by_the_listener_of_the_profile() {
     let nobody_there = under.run(&["true"]);
     assert_eq!(nobody_there.code(), 125);
     assert!(
-        nobody_there.stderr.contains("cannot connect"),
+        nobody_there.stderr.contains("can't connect"),
         "{}",
         nobody_there.stderr
     );

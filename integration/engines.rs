@@ -172,7 +172,7 @@ fn a_recording_of_the_client_says_that_it_is_not_the_container() {
     arguments.extend([crate::support::engines::IMAGE, "true"].map(str::to_owned));
     let ended = place.spawn(Engine::Docker, &arguments).wait(&room);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    let said = "warning: docker is recorded, and not the container, which is no child of it: sc-record container run --engine docker";
+    let said = "warning: docker is recorded, not the container, which is not its child: sc-record container run --engine docker";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
 
     let mut arguments = vec![

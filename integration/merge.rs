@@ -107,13 +107,13 @@ fn incompatible_inputs_are_named_and_nothing_is_written() {
     };
     check(
         "a.json other.json -o out.json",
-        "sc-record: error: cannot merge a.json and other.json: \
+        "sc-record: error: can't merge a.json and other.json: \
          they are recordings of different workloads: app and other\n  \
          hint: merge -n NAME gives them one name; generate -o FILE writes one profile for both",
     );
     check(
         "a.json changed.json -o out.json",
-        "sc-record: error: cannot merge a.json and changed.json: run ID of /bin/app",
+        "sc-record: error: can't merge a.json and changed.json: run ID of /bin/app",
     );
     check(
         "a.json broken.json -o out.json",
@@ -132,7 +132,7 @@ fn incompatible_inputs_are_named_and_nothing_is_written() {
     );
     check(
         "absent.json -o out.json",
-        "sc-record: error: cannot read absent.json: No such file or directory (os error 2)",
+        "sc-record: error: can't read absent.json: No such file or directory (os error 2)",
     );
     check(
         "a.json --json",

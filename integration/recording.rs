@@ -164,7 +164,7 @@ fn a_read_only_directory_or_file_is_refused() {
     let old = fs::read(&file).unwrap();
     let refused = || {
         let ended = record();
-        let said = format!("cannot write {}: Permission denied", file.display());
+        let said = format!("can't write {}: Permission denied", file.display());
         assert!(ended.stderr.contains(&said), "{}", ended.stderr);
         assert_eq!(ended.code(), 125, "{}", ended.stderr);
         assert_eq!(fs::read(&file).unwrap(), old);

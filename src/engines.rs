@@ -54,7 +54,7 @@ impl Selector {
         }
     }
 
-    fn selects(&self, container: &Container) -> bool {
+    fn selects(&self, container: &ContainerInfo) -> bool {
         match self {
             Selector::Name(name) => *name == container.name,
             Selector::Image(wanted) => {
@@ -88,7 +88,7 @@ fn untagged(image: &str) -> &str {
 }
 
 /// What an engine knows of a container.
-struct Container {
+struct ContainerInfo {
     name: String,
     image: String,
     labels: BTreeMap<String, String>,
@@ -131,7 +131,7 @@ pub struct Selected(Arc<Mutex<State>>);
 
 struct State {
     selector: Selector,
-    engines: Vec<Engine>,
+    engines: Vec<EngineSocket>,
     /// Events since then are not known yet.
     since: SystemTime,
     asked: Instant,
@@ -140,7 +140,7 @@ struct State {
 }
 
 #[derive(Clone)]
-struct Engine {
+struct EngineSocket {
     socket: PathBuf,
     is_podman: bool,
 }
@@ -175,7 +175,7 @@ impl Selected {
             for (id, container) in running {
                 state.take(&id, &container, Some(Phase::Runs));
             }
-            state.engines.push(Engine { socket, is_podman });
+            state.engines.push(EngineSocket { socket, is_podman });
         }
         if state.engines.is_empty() {
             return Err(EnginesError::None);
@@ -236,7 +236,7 @@ impl State {
                 };
                 let id = event.actor.id;
                 let mut labels = event.actor.attributes;
-                let container = Container {
+                let container = ContainerInfo {
                     name: labels.remove("name").unwrap_or_default(),
                     image: labels.remove("image").unwrap_or_default(),
                     labels,
@@ -250,7 +250,7 @@ impl State {
         Ok(())
     }
 
-    fn take(&mut self, id: &str, container: &Container, phase: Option<Phase>) {
+    fn take(&mut self, id: &str, container: &ContainerInfo, phase: Option<Phase>) {
         let id = id.get(..12).unwrap_or(id);
         if !self.containers.contains_key(id) && !self.selector.selects(container) {
             return;
@@ -289,7 +289,7 @@ fn sockets() -> Vec<PathBuf> {
 }
 
 #[derive(Deserialize)]
-struct Event {
+struct EngineEvent {
     #[serde(rename = "Action")]
     action: String,
     #[serde(rename = "Actor")]
@@ -320,14 +320,14 @@ struct Listed {
 }
 
 /// Whether an engine is Podman, and its containers that run.
-fn running(socket: &Path) -> io::Result<(bool, Vec<(String, Container)>)> {
+fn running(socket: &Path) -> io::Result<(bool, Vec<(String, ContainerInfo)>)> {
     let (headers, body) = get(socket, "/containers/json")?;
     let is_podman = memchr::memmem::find(&headers, b"\nLibpod-Api-Version:").is_some();
     let listed: Vec<Listed> = serde_json::from_slice(&body)?;
     let containers = listed.into_iter().map(|listed| {
         let name = listed.names.into_iter().flatten().next();
         let name = name.unwrap_or_default();
-        let container = Container {
+        let container = ContainerInfo {
             name: name.trim_start_matches('/').to_owned(),
             image: listed.image,
             labels: listed.labels.unwrap_or_default(),
@@ -338,7 +338,11 @@ fn running(socket: &Path) -> io::Result<(bool, Vec<(String, Container)>)> {
 }
 
 /// What happened to containers.
-fn events(engine: &Engine, since: SystemTime, until: SystemTime) -> io::Result<Vec<Event>> {
+fn events(
+    engine: &EngineSocket,
+    since: SystemTime,
+    until: SystemTime,
+) -> io::Result<Vec<EngineEvent>> {
     let [since, until] = [since, until].map(|time| {
         let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         format!("{}.{:09}", time.as_secs(), time.subsec_nanos())
@@ -387,7 +391,7 @@ mod tests {
 
     #[test]
     fn containers_are_selected_by_what_their_engine_knows() {
-        let container = Container {
+        let container = ContainerInfo {
             name: "web".to_owned(),
             image: "localhost:5000/team/nginx:1.25".to_owned(),
             labels: [("app".to_owned(), "shop".to_owned())].into(),

@@ -53,7 +53,7 @@ pub enum RegistryError {
         source: CredentialRetrievalError,
     },
     /// The registry refuses, or can't be reached.
-    #[error("cannot {verb} {reference}")]
+    #[error("can't {verb} {reference}")]
     Registry {
         /// `push` or `pull`.
         verb: &'static str,
@@ -63,7 +63,7 @@ pub enum RegistryError {
         source: Box<OciDistributionError>,
     },
     /// The client can't be started.
-    #[error("cannot start the client of the registry")]
+    #[error("can't start the client of the registry")]
     Client(#[source] io::Error),
     /// The artifact is something else than a profile.
     #[error("{reference} is no seccomp profile: {why}")]

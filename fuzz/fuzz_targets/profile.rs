@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sc_record::format::{self, Format, Reading, Writing};
-use sc_record::profile::Place;
+use sc_record::profile::ProfilePart;
 
 fuzz_target!(|text: &[u8]| {
     let detected = format::detect(text);
@@ -29,7 +29,7 @@ fuzz_target!(|text: &[u8]| {
         for (rule, of_rule) in parsed.profile.rules().iter().enumerate() {
             let name = of_rule.names().len() - 1;
             if format.is_oci() {
-                assert!(positions.of(Place::Name { rule, name }).is_some());
+                assert!(positions.of(ProfilePart::Name { rule, name }).is_some());
             }
         }
         // Some readable content can't be written: a name that would need quotes.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// A call failed.
-    #[error("cannot {operation} {}", path.display())]
+    #[error("can't {operation} {}", path.display())]
     Io {
         /// The operation.
         operation: &'static str,
@@ -25,7 +25,7 @@ pub enum Error {
     },
     /// A symbolic link on the path belongs to another user.
     #[error(
-        "cannot write {}: the symbolic link {} on the way belongs to user {owner} and is not followed",
+        "can't write {}: the symbolic link {} on the way belongs to user {owner} and is not followed",
         path.display(),
         link.display()
     )]

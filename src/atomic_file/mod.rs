@@ -21,8 +21,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 pub use self::error::Error;
 use self::error::io_error;
+pub use self::place::FilePlace;
 use self::place::Folder;
-pub use self::place::Place;
 
 /// How long to wait for a lock. A process holds it while it reads and writes the file.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,10 +33,10 @@ const RETRY: Duration = Duration::from_millis(5);
 /// Writes a file, completely or not at all. Creates missing directories. A symbolic link stays, and its target is
 /// replaced. Bytes for a device or a pipe are written directly.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    Place::find(path)?.write(bytes)
+    FilePlace::find(path)?.write(bytes)
 }
 
-impl Place {
+impl FilePlace {
     /// Writes the file, completely or not at all. Bytes for a device or a pipe are written directly, so that no file
     /// replaces `/dev/null`.
     pub fn write(&self, bytes: &[u8]) -> Result<(), Error> {
@@ -48,7 +48,7 @@ impl Place {
         replace(&self.folder()?, self.name(), bytes)
     }
 
-    /// Fails if [`Place::write`] would: writes a temporary file of `size` bytes, and removes it.
+    /// Fails if [`FilePlace::write`] would: writes a temporary file of `size` bytes, and removes it.
     pub fn check_writable(&self, size: u64) -> Result<(), Error> {
         if self.is_special() {
             return Ok(());
@@ -74,7 +74,7 @@ const TEMPORARY: &str = ".newfile";
 /// The lock is on a file beside it, `.NAME.lock`, since each change replaces the file itself. It is removed with the
 /// lock; one that a killed process left does no harm.
 pub struct LockedFile<'a> {
-    place: &'a Place,
+    place: &'a FilePlace,
     folder: Folder<'a>,
     lock_name: OsString,
     _lock: Flock<File>,
@@ -83,7 +83,7 @@ pub struct LockedFile<'a> {
 impl LockedFile<'_> {
     /// Locks a file, which need not exist. Waits up to a minute for another process that holds the lock. Creates missing
     /// directories. Removes the temporary files that killed processes left.
-    pub fn lock(place: &Place) -> Result<LockedFile<'_>, Error> {
+    pub fn lock(place: &FilePlace) -> Result<LockedFile<'_>, Error> {
         let path = place.path();
         if place.is_special() {
             return Err(Error::NotRegular {
@@ -122,7 +122,7 @@ impl LockedFile<'_> {
 
     /// The place of the file.
     #[must_use]
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &FilePlace {
         self.place
     }
 
@@ -164,14 +164,14 @@ const JOURNAL: &str = ".journal";
 /// A growing file beside another one. It is locked as long as its process lives.
 #[derive(Debug)]
 pub(crate) struct JournalFile {
-    place: Place,
+    place: FilePlace,
     name: OsString,
     file: Flock<File>,
 }
 
 impl JournalFile {
     /// Creates the journal of a file.
-    pub(crate) fn create(of: &Place) -> Result<JournalFile, Error> {
+    pub(crate) fn create(of: &FilePlace) -> Result<JournalFile, Error> {
         let folder = of.folder()?;
         let (name, file) = create_locked(&folder, of.name(), JOURNAL)?;
         folder.sync().map_err(folder.failed("write"))?;
@@ -353,7 +353,7 @@ mod tests {
         let error = write_atomically(&below, b"").unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("cannot write {}", below.display())
+            format!("can't write {}", below.display())
         );
     }
 
@@ -361,7 +361,7 @@ mod tests {
     fn a_lock_keeps_others_out_until_it_is_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("app.json");
-        let place = Place::find(&path).unwrap();
+        let place = FilePlace::find(&path).unwrap();
         let lock = LockedFile::lock(&place).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
         thread::scope(|scope| {

@@ -37,7 +37,7 @@ enum Kind {
 
 /// The place of a file.
 #[derive(Debug)]
-pub struct Place {
+pub struct FilePlace {
     /// As the user gave it.
     path: PathBuf,
     directory: OwnedFd,
@@ -47,11 +47,11 @@ pub struct Place {
     kind: Kind,
 }
 
-impl Place {
+impl FilePlace {
     /// Finds the place of a file, which need not exist. A symbolic link on the path is followed if its owner is root or
     /// the user who runs this process, also by sudo(8). A process without root privileges also follows other links that
     /// the kernel allows with `fs.protected_symlinks` (proc(5)): those outside of sticky world-writable directories.
-    pub fn find(path: &Path) -> Result<Place, Error> {
+    pub fn find(path: &Path) -> Result<FilePlace, Error> {
         let failed = |errno: Errno| io_error("write", path)(errno.into());
         if path.as_os_str().is_empty() {
             let path = Path::new("\"\"");
@@ -73,7 +73,7 @@ impl Place {
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let place = |directory, missing, name, kind| {
                 let path = path.to_owned();
-                Ok(Place {
+                Ok(FilePlace {
                     path,
                     directory,
                     missing,
@@ -168,14 +168,14 @@ impl Place {
     }
 
     /// The file in the same directory with another extension.
-    pub fn with_extension(&self, extension: &str) -> Result<Place, Error> {
+    pub fn with_extension(&self, extension: &str) -> Result<FilePlace, Error> {
         self.beside(Path::new(&self.name).with_extension(extension).into())
     }
 
     /// Another file in the same directory.
-    pub(crate) fn beside(&self, name: OsString) -> Result<Place, Error> {
+    pub(crate) fn beside(&self, name: OsString) -> Result<FilePlace, Error> {
         let directory = self.directory.try_clone();
-        Ok(Place {
+        Ok(FilePlace {
             path: self.path.with_file_name(&name),
             directory: directory.map_err(io_error("write", &self.path))?,
             missing: self.missing.clone(),
@@ -202,7 +202,7 @@ impl Place {
         let failed = |errno: Errno| io_error("make the directory of", &self.path)(errno.into());
         let is_gone = fstat(&self.directory).map_err(failed)?.st_nlink == 0;
         if is_gone {
-            let again = Place::find(&self.path)?;
+            let again = FilePlace::find(&self.path)?;
             let directory = again.make_missing().map_err(failed)?;
             return Ok(Folder {
                 directory: Directory::Owned(directory.map_or(again.directory, |made| made)),
@@ -405,11 +405,11 @@ mod tests {
         lchown(within("link"), Some(12345), Some(12345)).unwrap();
         symlink("link", within("indirect")).unwrap();
         for path in ["link/file", "indirect/file", "victim/../link/file", "link"] {
-            let error = Place::find(&within(path)).unwrap_err();
+            let error = FilePlace::find(&within(path)).unwrap_err();
             assert!(matches!(error, Error::Link { owner: 12345, .. }), "{error}");
         }
         lchown(within("link"), Some(0), Some(0)).unwrap();
-        let place = Place::find(&within("indirect/file")).unwrap();
+        let place = FilePlace::find(&within("indirect/file")).unwrap();
         place.write(b"new").unwrap();
         assert_eq!(fs::read(within("victim/file")).unwrap(), b"new");
     }
@@ -421,7 +421,7 @@ mod tests {
         for name in ["victim", "recordings"] {
             fs::create_dir(within(name)).unwrap();
         }
-        let place = Place::find(&within("recordings/file")).unwrap();
+        let place = FilePlace::find(&within("recordings/file")).unwrap();
         fs::rename(within("recordings"), within("moved")).unwrap();
         symlink("victim", within("recordings")).unwrap();
         place.write(b"new").unwrap();
@@ -429,14 +429,14 @@ mod tests {
         assert!(!within("victim/file").exists());
 
         // A link that appears later is not followed either.
-        let place = Place::find(&within("later/file")).unwrap();
+        let place = FilePlace::find(&within("later/file")).unwrap();
         symlink("victim", within("later")).unwrap();
         place.write(b"new").unwrap_err();
         assert!(!within("victim/file").exists());
 
         // A removed directory is created again.
         fs::create_dir(within("removed")).unwrap();
-        let place = Place::find(&within("removed/file")).unwrap();
+        let place = FilePlace::find(&within("removed/file")).unwrap();
         fs::remove_dir(within("removed")).unwrap();
         place.write(b"new").unwrap();
         assert_eq!(fs::read(within("removed/file")).unwrap(), b"new");
@@ -448,11 +448,13 @@ mod tests {
         let path = directory.path().join("file");
         let file = fs::File::create(&path).unwrap();
         let of_descriptor = |descriptor: i32| PathBuf::from(format!("/proc/self/fd/{descriptor}"));
-        let place = Place::find(&of_descriptor(std::os::fd::AsRawFd::as_raw_fd(&file))).unwrap();
+        let place =
+            FilePlace::find(&of_descriptor(std::os::fd::AsRawFd::as_raw_fd(&file))).unwrap();
         place.write(b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         let (reader, writer) = std::io::pipe().unwrap();
-        let place = Place::find(&of_descriptor(std::os::fd::AsRawFd::as_raw_fd(&writer))).unwrap();
+        let place =
+            FilePlace::find(&of_descriptor(std::os::fd::AsRawFd::as_raw_fd(&writer))).unwrap();
         assert!(place.is_special());
         place.write(b"piped").unwrap();
         drop(writer);

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use memchr::memmem::Finder;
 
-use self::Origin::{AnyUser, Trusted};
+use self::LineOrigin::{AnyUser, Trusted};
 use super::loss::{LossNote, setting_changed};
 use super::record;
 use super::time;
@@ -39,7 +39,7 @@ pub(crate) enum LogLine<'a> {
 
 /// Who can have written a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
+enum LineOrigin {
     /// The kernel, auditd, or root.
     Trusted,
     AnyUser,
@@ -75,7 +75,7 @@ impl Classifier {
     }
 
     /// Drops records of an untrusted origin.
-    fn believe<'a>(&self, line: LogLine<'a>, origin: Origin) -> LogLine<'a> {
+    fn believe<'a>(&self, line: LogLine<'a>, origin: LineOrigin) -> LogLine<'a> {
         match line {
             _ if origin == Trusted || self.trust_syslog => line,
             LogLine::Seccomp(_) | LogLine::SeccompBody { .. } => LogLine::Untrusted,
@@ -86,7 +86,7 @@ impl Classifier {
         }
     }
 
-    fn with_origin<'a>(&self, line: &'a [u8]) -> (LogLine<'a>, Origin) {
+    fn with_origin<'a>(&self, line: &'a [u8]) -> (LogLine<'a>, LineOrigin) {
         let line = trim_start(line);
         // auditd, ausearch(8).
         let own = line.strip_prefix(b"node=").and_then(after_word);
@@ -190,7 +190,7 @@ fn is_msg(record: &[u8]) -> bool {
 
 /// The message in a line of the kernel, without the log's prefix, and who can have written such a line. `None` if the line isn't
 /// the kernel's.
-fn of_kernel(line: &[u8]) -> Option<(&[u8], Origin)> {
+fn of_kernel(line: &[u8]) -> Option<(&[u8], LineOrigin)> {
     match line {
         // dmesg -r: <5>[   12.345678] …; syslog's wire format: <5>…. The number's upper bits are the facility.
         [b'<', rest @ ..] => {
@@ -203,7 +203,7 @@ fn of_kernel(line: &[u8]) -> Option<(&[u8], Origin)> {
     }
 }
 
-fn of_unnumbered(line: &[u8]) -> Option<(&[u8], Origin)> {
+fn of_unnumbered(line: &[u8]) -> Option<(&[u8], LineOrigin)> {
     match line {
         // dmesg; journalctl -o short-monotonic: [ 2374.414547] host kernel: …
         [b'[', ..] => of_syslog(line).or_else(|| Some((without_times(line), Trusted))),
@@ -248,7 +248,7 @@ pub(crate) fn kmsg_sequence(line: &[u8]) -> Option<u64> {
 }
 
 /// The message after the tag `kernel:`, without the fields of RFC 5424 and the times of `printk.time`.
-fn of_syslog(line: &[u8]) -> Option<(&[u8], Origin)> {
+fn of_syslog(line: &[u8]) -> Option<(&[u8], LineOrigin)> {
     // The tag follows the date and the host. A later one is part of the message.
     let head = &line[..line.len().min(400)];
     for at in memchr::memchr_iter(b' ', head) {

@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use super::classify::{Classifier, LogLine, kmsg_sequence};
 use super::journal::{self, JournalEntry};
-use crate::input::lines::Lines;
+use crate::input::lines::LineReader;
 
 /// Longer lines are cut. The kernel's records have less than 9 KB (`MAX_AUDIT_MESSAGE_LENGTH`, linux/audit.h); a journal entry
 /// is one line of JSON.
@@ -38,7 +38,7 @@ pub(crate) fn read_log(
     take: &mut dyn FnMut(u64, LogItem<'_>),
 ) -> io::Result<()> {
     let mut export: Option<Export> = None;
-    let mut input = Lines::new(reader, LONGEST_LINE);
+    let mut input = LineReader::new(reader, LONGEST_LINE);
     let read = read_lines(&mut input, classifier, &mut export, take);
     if let Some(export) = export {
         take(
@@ -51,7 +51,7 @@ pub(crate) fn read_log(
 }
 
 fn read_lines(
-    lines: &mut Lines<impl Read>,
+    lines: &mut LineReader<impl Read>,
     classifier: &Classifier,
     export: &mut Option<Export>,
     take: &mut dyn FnMut(u64, LogItem<'_>),

@@ -115,26 +115,26 @@ impl<'a> Record<'a> {
         serial: Option<u64>,
     ) -> Result<Record<'a>, BadRecord> {
         let fields = Fields::read(body, style);
-        let pid = fields.required(Key::Pid)?;
-        let arch = fields.required(Key::Arch)?;
-        let syscall = fields.required(Key::Syscall)?;
-        let code = fields.required(Key::Code)?;
+        let pid = fields.required(FieldKey::Pid)?;
+        let arch = fields.required(FieldKey::Arch)?;
+        let syscall = fields.required(FieldKey::Syscall)?;
+        let code = fields.required(FieldKey::Code)?;
         // rsyslog writes auditd's separator as #.
         let code = &code[..memchr::memchr(b'#', code).unwrap_or(code.len())];
         let id = |key| fields.get(key).and_then(id);
-        let comm = decoded(fields.get(Key::Comm).unwrap_or_default(), style);
-        let exe = match fields.get(Key::Exe).unwrap_or_default() {
+        let comm = decoded(fields.get(FieldKey::Comm).unwrap_or_default(), style);
+        let exe = match fields.get(FieldKey::Exe).unwrap_or_default() {
             b"(null)" | b"?" | b"" => None,
             exe => Some(decoded(exe, style)),
         };
         Ok(Record {
             time,
             serial,
-            auid: id(Key::Auid),
-            uid: id(Key::Uid),
-            gid: id(Key::Gid),
-            ses: id(Key::Ses),
-            subj: fields.get(Key::Subj),
+            auid: id(FieldKey::Auid),
+            uid: id(FieldKey::Uid),
+            gid: id(FieldKey::Gid),
+            ses: id(FieldKey::Ses),
+            subj: fields.get(FieldKey::Subj),
             pid: (number(pid).and_then(|pid| i32::try_from(pid).ok()))
                 .ok_or_else(|| bad("pid", pid))?,
             exe: exe.map(|exe| match &*exe {
@@ -142,10 +142,10 @@ impl<'a> Record<'a> {
                 _ => exe,
             }),
             comm,
-            sig: fields.get(Key::Sig).and_then(signal),
+            sig: fields.get(FieldKey::Sig).and_then(signal),
             syscall: call(arch, syscall)?,
-            compat: fields.get(Key::Compat).map(|compat| compat != b"0"),
-            ip: fields.get(Key::Ip).and_then(prefixed_hex),
+            compat: fields.get(FieldKey::Compat).map(|compat| compat != b"0"),
+            ip: fields.get(FieldKey::Ip).and_then(prefixed_hex),
             action: (prefixed_hex(code).and_then(|code| u32::try_from(code).ok()))
                 .or_else(|| names::action(code))
                 .ok_or_else(|| bad("code", code))?,
@@ -161,7 +161,7 @@ impl<'a> Record<'a> {
 
 /// The fields to read, in the kernel's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
+enum FieldKey {
     Auid,
     Uid,
     Gid,
@@ -178,25 +178,25 @@ enum Key {
     Code,
 }
 
-impl Key {
-    const COUNT: usize = Key::Code as usize + 1;
+impl FieldKey {
+    const COUNT: usize = FieldKey::Code as usize + 1;
 
-    fn of(name: &[u8]) -> Option<Key> {
+    fn of(name: &[u8]) -> Option<FieldKey> {
         Some(match name {
-            b"auid" => Key::Auid,
-            b"uid" => Key::Uid,
-            b"gid" => Key::Gid,
-            b"ses" => Key::Ses,
-            b"subj" => Key::Subj,
-            b"pid" => Key::Pid,
-            b"comm" => Key::Comm,
-            b"exe" => Key::Exe,
-            b"sig" => Key::Sig,
-            b"arch" => Key::Arch,
-            b"syscall" => Key::Syscall,
-            b"compat" => Key::Compat,
-            b"ip" => Key::Ip,
-            b"code" => Key::Code,
+            b"auid" => FieldKey::Auid,
+            b"uid" => FieldKey::Uid,
+            b"gid" => FieldKey::Gid,
+            b"ses" => FieldKey::Ses,
+            b"subj" => FieldKey::Subj,
+            b"pid" => FieldKey::Pid,
+            b"comm" => FieldKey::Comm,
+            b"exe" => FieldKey::Exe,
+            b"sig" => FieldKey::Sig,
+            b"arch" => FieldKey::Arch,
+            b"syscall" => FieldKey::Syscall,
+            b"compat" => FieldKey::Compat,
+            b"ip" => FieldKey::Ip,
+            b"code" => FieldKey::Code,
             _ => return None,
         })
     }
@@ -204,15 +204,15 @@ impl Key {
     /// Whether a value can contain spaces: a label, or a name that is neither quoted nor hexadecimal.
     fn has_spaces(self, style: Style) -> bool {
         match self {
-            Key::Subj => true,
-            Key::Comm | Key::Exe => style == Style::Interpreted,
+            FieldKey::Subj => true,
+            FieldKey::Comm | FieldKey::Exe => style == Style::Interpreted,
             _ => false,
         }
     }
 }
 
 /// The values of the fields, undecoded.
-struct Fields<'a>([Option<&'a [u8]>; Key::COUNT]);
+struct Fields<'a>([Option<&'a [u8]>; FieldKey::COUNT]);
 
 impl<'a> Fields<'a> {
     /// Reads the fields. Of duplicates, the last counts: in the kernel's order, fields that a user can choose (the label, the
@@ -220,15 +220,15 @@ impl<'a> Fields<'a> {
     fn read(body: &'a [u8], style: Style) -> Fields<'a> {
         // auditd adds decoded fields after this byte (log_format = ENRICHED).
         let body = &body[..memchr::memchr(0x1d, body).unwrap_or(body.len())];
-        let mut fields = Fields([None; Key::COUNT]);
+        let mut fields = Fields([None; FieldKey::COUNT]);
         // The field whose value can continue, and where the value starts.
-        let mut open: Option<(Key, usize)> = None;
+        let mut open: Option<(FieldKey, usize)> = None;
         let mut from = 0;
         while from < body.len() {
             let length = memchr::memchr(b' ', &body[from..]).unwrap_or(body.len() - from);
             let token = &body[from..from + length];
             let equals = token.iter().take(8).position(|&byte| byte == b'=');
-            let known = equals.and_then(|equals| Some((Key::of(&token[..equals])?, equals)));
+            let known = equals.and_then(|equals| Some((FieldKey::of(&token[..equals])?, equals)));
             if let Some((key, equals)) = known {
                 fields.0[key as usize] = Some(&token[equals + 1..]);
                 open = key.has_spaces(style).then_some((key, from + equals + 1));
@@ -242,15 +242,15 @@ impl<'a> Fields<'a> {
         fields
     }
 
-    fn get(&self, key: Key) -> Option<&'a [u8]> {
+    fn get(&self, key: FieldKey) -> Option<&'a [u8]> {
         self.0[key as usize]
     }
 
-    fn required(&self, key: Key) -> Result<&'a [u8], BadRecord> {
+    fn required(&self, key: FieldKey) -> Result<&'a [u8], BadRecord> {
         let name = match key {
-            Key::Pid => "pid",
-            Key::Arch => "arch",
-            Key::Syscall => "syscall",
+            FieldKey::Pid => "pid",
+            FieldKey::Arch => "arch",
+            FieldKey::Syscall => "syscall",
             _ => "code",
         };
         self.get(key).ok_or(BadRecord::Missing(name))

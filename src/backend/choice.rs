@@ -3,7 +3,7 @@
 use super::{Backend, Promise, Target, Unavailable};
 
 /// The backend that was picked, and the result of probing each.
-pub struct Choice<'a> {
+pub struct BackendChoice<'a> {
     /// The backend to record with.
     pub picked: &'a dyn Backend,
     /// Its promise.
@@ -32,20 +32,20 @@ impl Unavailable {
     }
 }
 
-impl<'a> Choice<'a> {
+impl<'a> BackendChoice<'a> {
     /// Picks the first of these that can record the target. Probing takes time, so the backends after it are probed
     /// only on request (`all`).
     pub fn make(
         backends: &'a [Box<dyn Backend>],
         target: &Target,
         all: bool,
-    ) -> Result<Choice<'a>, NoBackend> {
+    ) -> Result<BackendChoice<'a>, NoBackend> {
         let mut better = Vec::new();
         for (index, backend) in backends.iter().enumerate() {
             match backend.probe(target) {
                 Ok(promise) => {
                     let others = backends[index + 1..].iter().filter(|_| all);
-                    return Ok(Choice {
+                    return Ok(BackendChoice {
                         picked: backend.as_ref(),
                         promise,
                         better,

@@ -8,11 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use nix::errno::Errno;
 
 use super::{Command, Error, Stop, proc};
-use crate::event::Exit;
-use crate::event::Task;
+use crate::event::{Exit, Task};
 use crate::panic;
-use crate::sys::exec::Image;
-use crate::sys::launch::{self, Child, Failure, Filter};
+use crate::sys::exec::ExecImage;
+use crate::sys::launch::{self, Child, Failure, LaunchFilter};
 use crate::sys::wait;
 
 /// A process that waits to be released before it executes the command.
@@ -22,7 +21,7 @@ pub(super) struct Launched {
 }
 
 /// Creates a process that executes the command once it is released.
-pub(super) fn launch(command: &Command, filter: Option<&Filter>) -> Result<Launched, Error> {
+pub(super) fn launch(command: &Command, filter: Option<&LaunchFilter>) -> Result<Launched, Error> {
     let nul = |_| Error::Nul {
         path: command.path.clone(),
     };
@@ -31,7 +30,7 @@ pub(super) fn launch(command: &Command, filter: Option<&Filter>) -> Result<Launc
         .map(|arg| CString::new(arg.as_bytes()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(nul)?;
-    let child = launch::spawn(&Image::new(path, argv), filter).map_err(Error::Fork)?;
+    let child = launch::spawn(&ExecImage::new(path, argv), filter).map_err(Error::Fork)?;
     Ok(Launched {
         child,
         command: command.clone(),
@@ -75,6 +74,18 @@ impl Launched {
         while let Err(Errno::EINTR) = wait::wait_child(task) {}
     }
 
+    /// Lets it execute the command, and waits until that has ended. Gives how it ended; `None` if the recording must end first.
+    pub(super) fn run(mut self, stop: &Stop) -> Result<Option<Exit>, Error> {
+        self.release()?;
+        let (command, task) = (self.command.clone(), self.task());
+        if let Some(error) = self.failure() {
+            // It is gone, or about to be.
+            let _ = wait::wait_child(task);
+            return Err(error);
+        }
+        wait_for(&command, task, stop)
+    }
+
     /// Why it did not execute the command. Call this only after the process ended without executing anything.
     pub(super) fn failure(self) -> Option<Error> {
         Some(match self.child.failure()? {
@@ -99,25 +110,17 @@ pub(super) fn started(command: &Command, task: Task) {
 /// must end first.
 pub(super) fn while_waiting(
     command: &Command,
-    mut launched: Launched,
+    launched: Launched,
     stop: &Stop,
     record: impl FnOnce(&PipeReader) -> Result<(), Error>,
 ) -> Result<Option<Exit>, Error> {
-    let task = launched.task();
-    started(command, task);
+    started(command, launched.task());
     let exit = std::thread::scope(|scope| {
         let (is_over, mut over) = std::io::pipe().map_err(Error::io("pipe"))?;
         let waiter = std::thread::Builder::new().name("waiter".to_owned());
         let waiter = waiter
             .spawn_scoped(scope, move || {
-                let ended = launched.release().and_then(|()| match launched.failure() {
-                    None => wait_for(command, task, stop),
-                    Some(error) => {
-                        // It is gone, or about to be.
-                        let _ = wait::wait_child(task);
-                        Err(error)
-                    }
-                });
+                let ended = launched.run(stop);
                 // The reader lives longer than this thread.
                 let _ = over.write_all(&[0]);
                 ended
@@ -131,22 +134,22 @@ pub(super) fn while_waiting(
 }
 
 /// How the command ended; `None` if the recording must end first.
-pub(super) fn wait_for(command: &Command, task: Task, stop: &Stop) -> Result<Option<Exit>, Error> {
+fn wait_for(command: &Command, task: Task, stop: &Stop) -> Result<Option<Exit>, Error> {
     let job = &command.job;
     let _interruptible = (stop.interrupt_this_thread()).map_err(Error::system("sigaction"))?;
     let mut stopped = false;
     while !stop.is_requested() {
         match wait::wait_child(task) {
-            Ok(wait::Child::Exited(code)) => return Ok(Some(Exit::Code(code))),
-            Ok(wait::Child::Signaled(signal)) => return Ok(Some(Exit::Signal(signal))),
-            Ok(wait::Child::Stopped(signal)) => {
+            Ok(wait::ChildChange::Exited(code)) => return Ok(Some(Exit::Code(code))),
+            Ok(wait::ChildChange::Signaled(signal)) => return Ok(Some(Exit::Signal(signal))),
+            Ok(wait::ChildChange::Stopped(signal)) => {
                 // If it continued in between, the kernel reports only the latest state.
                 if std::mem::replace(&mut stopped, true) {
                     job.continued();
                 }
                 job.stopped(signal);
             }
-            Ok(wait::Child::Continued) => {
+            Ok(wait::ChildChange::Continued) => {
                 stopped = false;
                 job.continued();
             }

@@ -1,7 +1,7 @@
 //! The backends that record workloads: their contract [`Backend`], and their shared code.
 //!
 //! A backend takes a [`Target`], delivers to a [`Collector`] and obeys a [`Stop`]. [`Session`](crate::session::Session)
-//! joins them, and [`Choice`] picks the backend.
+//! joins them, and [`BackendChoice`] picks the backend.
 
 pub mod agent;
 mod choice;
@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 pub use agent::Agent;
-pub use choice::{Choice, NoBackend};
+pub use choice::{BackendChoice, NoBackend};
 pub use collector::{Collector, Notice, OneRun, RunEnd, Workload, WorkloadId};
 pub use ebpf::{Each, Ebpf, remove_cgroups};
 pub use interest::Interest;

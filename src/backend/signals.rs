@@ -63,7 +63,7 @@ fn on_each(set: Set, mut take: impl FnMut(&Received) + Send + 'static) -> std::i
 pub struct Signals(Arc<Shared>);
 
 struct Shared {
-    phase: Mutex<Phase>,
+    phase: Mutex<RecorderPhase>,
     /// The signal that ended the recording; 0: none.
     interrupted: AtomicI32,
     /// The latest signal to end the job that another process sent while the recording went on; 0: none.
@@ -72,7 +72,7 @@ struct Shared {
 
 /// The phase of the recorder, which determines the meaning of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum RecorderPhase {
     /// It records the target.
     Recording,
     /// It saves the run. One signal does not interrupt that: it takes effect afterwards.
@@ -90,7 +90,7 @@ impl Signals {
             !NOT_OURS.contains(signal) && (*signal < 32 || *signal >= libc::SIGRTMIN())
         });
         let shared = Arc::new(Shared {
-            phase: Mutex::new(Phase::Recording),
+            phase: Mutex::new(RecorderPhase::Recording),
             interrupted: AtomicI32::new(0),
             requested: AtomicI32::new(0),
         });
@@ -110,24 +110,25 @@ impl Signals {
 
     /// The recording is over, and its run is about to be saved.
     pub fn recorded(&self) {
-        *self.0.phase() = Phase::Saving { due: None };
+        *self.0.phase() = RecorderPhase::Saving { due: None };
     }
 
     /// Another recording of the same target begins, unless a signal has asked for the end.
     #[must_use]
     pub fn again(&self) -> bool {
         let mut phase = self.0.phase();
-        let may = self.interrupted_by().is_none() && matches!(*phase, Phase::Saving { due: None });
+        let may = self.interrupted_by().is_none()
+            && matches!(*phase, RecorderPhase::Saving { due: None });
         if may {
-            *phase = Phase::Recording;
+            *phase = RecorderPhase::Recording;
         }
         may
     }
 
     /// The run is saved: from now on signals have their default action.
     pub fn saved(&self) {
-        let before = std::mem::replace(&mut *self.0.phase(), Phase::Default);
-        if let Phase::Saving { due: Some(signal) } = before {
+        let before = std::mem::replace(&mut *self.0.phase(), RecorderPhase::Default);
+        if let RecorderPhase::Saving { due: Some(signal) } = before {
             signal::take_default_action(signal);
         }
         let requested = self.0.requested.load(Ordering::SeqCst);
@@ -163,7 +164,7 @@ fn wait_until_stuck(task: Task) {
 }
 
 impl Shared {
-    fn phase(&self) -> std::sync::MutexGuard<'_, Phase> {
+    fn phase(&self) -> std::sync::MutexGuard<'_, RecorderPhase> {
         // The phase is always consistent, also if another thread panicked.
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,14 +191,14 @@ impl Handler {
         self.latest = Some((signal, received.sender, Instant::now()));
         let mut phase = self.shared.phase();
         match *phase {
-            Phase::Recording => {}
+            RecorderPhase::Recording => {}
             // It belongs to the signal that ended the workload.
-            Phase::Saving { .. } | Phase::Default if again => return,
-            Phase::Saving { due: None } if ends_processes(signal) => {
-                *phase = Phase::Saving { due: Some(signal) };
+            RecorderPhase::Saving { .. } | RecorderPhase::Default if again => return,
+            RecorderPhase::Saving { due: None } if ends_processes(signal) => {
+                *phase = RecorderPhase::Saving { due: Some(signal) };
                 return;
             }
-            Phase::Saving { .. } | Phase::Default => {
+            RecorderPhase::Saving { .. } | RecorderPhase::Default => {
                 drop(phase);
                 return signal::take_default_action(signal);
             }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::disassemble::data_word;
 use super::emulate::action_of;
-use super::walk::{BitConstraint, Budget, Constraints, FULL, Path, Ranges, SymbolicValue};
+use super::walk::{BitConstraint, Budget, Constraints, FULL, ProgramPath, Ranges, SymbolicValue};
 use crate::profile::Action;
 
 /// A filter's answer to a system call.
@@ -41,7 +41,11 @@ impl FilterAnswer {
     /// Merges paths with the same action where that makes the conditions simpler. The action that would need the most cases
     /// becomes `otherwise`. `narrow`: the ABI's arguments have 32 bits, so upper halves are 0.
     /// `None` if that takes more than the budget.
-    pub(super) fn of(paths: Vec<Path>, narrow: bool, budget: &mut Budget) -> Option<FilterAnswer> {
+    pub(super) fn of(
+        paths: Vec<ProgramPath>,
+        narrow: bool,
+        budget: &mut Budget,
+    ) -> Option<FilterAnswer> {
         let mut cases: BTreeMap<Action, Vec<Vec<Condition>>> = BTreeMap::new();
         for path in paths {
             let SymbolicValue::Known(value) = path.returned else {

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::instruction::InvalidProgram;
 use super::program::Program;
 use crate::event::Task;
-use crate::sys::ptrace::{self, Metadata};
+use crate::sys::ptrace::{self, FilterMetadata};
 use crate::sys::wait::{Patience, WaitStatus, wait_for};
 
 /// How long to wait for a task to stop. One in an uninterruptible call doesn't.
@@ -60,7 +60,7 @@ pub enum DumpError {
     #[error("there is no process or thread {0}")]
     NoTask(i32),
     /// proc(5) can't be read.
-    #[error("cannot read /proc/{pid}/status")]
+    #[error("can't read /proc/{pid}/status")]
     Status {
         /// The task.
         pid: i32,
@@ -76,7 +76,7 @@ pub enum DumpError {
         tracer: i32,
     },
     /// Attaching is not permitted.
-    #[error("cannot attach to {pid}")]
+    #[error("can't attach to {pid}")]
     Attach {
         /// The task.
         pid: i32,
@@ -87,7 +87,7 @@ pub enum DumpError {
     #[error("{0} does not stop: it is in an uninterruptible system call")]
     Uninterruptible(i32),
     /// The kernel refuses to show a filter.
-    #[error("cannot read filter {index} of {pid}")]
+    #[error("can't read filter {index} of {pid}")]
     Read {
         /// The task.
         pid: i32,
@@ -192,7 +192,7 @@ fn read_all(task: Task) -> Result<Vec<TaskFilter>, DumpError> {
         let program = Program::new(instructions);
         let program = program.map_err(|source| DumpError::Invalid { pid, index, source })?;
         let logs = ptrace::seccomp_metadata(task, index).ok();
-        let logs = logs.map(|Metadata { flags }| flags & libc::SECCOMP_FILTER_FLAG_LOG != 0);
+        let logs = logs.map(|FilterMetadata { flags }| flags & libc::SECCOMP_FILTER_FLAG_LOG != 0);
         filters.push(TaskFilter { program, logs });
     }
 }

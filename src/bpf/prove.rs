@@ -18,7 +18,7 @@ use super::samples::{combinations, hex, numbers};
 use crate::profile::arg_width::has_32_bit_args;
 use crate::profile::{ARGS, Action, Profile};
 use crate::sys::probe::{ProbeCall, errnos};
-use crate::sys::raw_call::Entry;
+use crate::sys::raw_call::CallInstruction;
 use crate::syscall::{Arch, Syscall};
 
 /// The extent of a comparison without a difference.
@@ -87,7 +87,7 @@ pub enum ProveError {
 pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proof, ProveError> {
     let (changed, ends) = with_errnos(program)?;
     let arches: Vec<Arch> = (arches(program).into_iter())
-        .filter(|&arch| Entry::of(arch).is_some())
+        .filter(|&arch| CallInstruction::of(arch).is_some())
         .collect();
     if arches.is_empty() {
         return Err(ProveError::NoArch);
@@ -113,7 +113,7 @@ pub fn prove(program: &Program, profile: Option<&Profile>) -> Result<Proof, Prov
     let probes: Vec<ProbeCall> = (calls.iter())
         .filter_map(|(syscall, args)| {
             Some(ProbeCall {
-                entry: Entry::of(syscall.arch)?,
+                entry: CallInstruction::of(syscall.arch)?,
                 nr: syscall.audit_nr(),
                 args: *args,
             })

@@ -18,7 +18,7 @@ use super::program::Program;
 const MAX_PATHS: usize = 2_000;
 
 /// A path from the start of the program to an instruction that returns.
-pub(super) struct Path {
+pub(super) struct ProgramPath {
     pub(super) constraints: Constraints,
     pub(super) returned: SymbolicValue,
 }
@@ -88,7 +88,7 @@ pub(super) fn paths(
     audit_arch: u32,
     nr: i32,
     budget: &mut Budget,
-) -> Option<Vec<Path>> {
+) -> Option<Vec<ProgramPath>> {
     let zero = SymbolicValue::Known(0);
     let mut pending = vec![Walker {
         next: 0,
@@ -100,7 +100,7 @@ pub(super) fn paths(
     let mut paths = Vec::new();
     while let Some(mut walker) = pending.pop() {
         let returned = walker.walk(program, audit_arch, nr, &mut pending, budget)?;
-        paths.push(Path {
+        paths.push(ProgramPath {
             constraints: walker.constraints,
             returned,
         });

@@ -28,8 +28,8 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "RUNTIME", requires = "print_profile", default_value_t = Runtime::Runc)]
     pub(crate) runtime: Runtime,
 
-    /// Have the profile keep signals from interrupting calls that are being recorded, with runc 1.5 and libseccomp 2.6;
-    /// with crun, it always does (Linux 5.19)
+    /// Write a profile under which signals don't interrupt calls that are being recorded: needs runc 1.5 and libseccomp 2.6;
+    /// always on for crun (Linux 5.19)
     #[arg(long, requires = "print_profile")]
     pub(crate) wait_killable: bool,
 

@@ -21,7 +21,7 @@ pub(crate) struct BaselineArgs {
     #[arg(long)]
     pub(crate) exec: bool,
 
-    /// Stop when as many starts in a row made no new call
+    /// Stop after this many starts in a row without a new call
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) saturation: u32,
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::groups::{Labels, ObserveArgs, ReadArgs, Verbosity};
-use super::values::{Destination, Policy, call};
+use super::values::{Destination, PolicyArg, call};
 
 #[derive(Debug, Args)]
 #[command(
@@ -60,8 +60,8 @@ pub(crate) struct CheckArgs {
     pub(crate) any_status: bool,
 
     /// Names that this policy would add don't count as unused
-    #[arg(long, value_enum, default_value_t = Policy::Safe)]
-    pub(crate) policy: Policy,
+    #[arg(long, value_enum, default_value_t = PolicyArg::Safe)]
+    pub(crate) policy: PolicyArg,
 
     #[command(flatten)]
     pub(crate) read: ReadArgs,

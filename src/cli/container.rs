@@ -29,7 +29,7 @@ pub(crate) struct ContainerRunArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) passes: u32,
 
-    /// Also allow what the runtime calls to execute further processes, as `docker exec` and health
+    /// Also allow the calls that the runtime makes to execute further processes, as `docker exec` and health
     /// checks do
     #[arg(long)]
     pub(crate) exec: bool,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::groups::{ExeArgs, ReadArgs};
-use super::values::{FailOn, Policy, fail_on};
+use super::values::{FailOn, PolicyArg, fail_on};
 
 #[derive(Debug, Args)]
 #[command(
@@ -29,8 +29,8 @@ pub(crate) struct DiffArgs {
     pub(crate) read: ReadArgs,
 
     /// Policy for a recording that is compared with a profile
-    #[arg(long, value_enum, default_value_t = Policy::Safe)]
-    pub(crate) policy: Policy,
+    #[arg(long, value_enum, default_value_t = PolicyArg::Safe)]
+    pub(crate) policy: PolicyArg,
 
     #[command(flatten)]
     pub(crate) exe: ExeArgs,

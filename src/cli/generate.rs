@@ -28,8 +28,8 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) exe: ExeArgs,
 
-    /// Allow what this container runtime (runc or docker, containerd, kubernetes; crun or podman, cri-o) calls before
-    /// it executes the program, instead of what the runtimes of recorded containers called
+    /// Allow the calls that this container runtime (runc or docker, containerd, kubernetes; crun or podman, cri-o) makes before
+    /// it executes the program, instead of those that the runtimes of recorded containers made
     #[arg(long, value_name = "RUNTIME")]
     pub(crate) runtime: Option<Runtime>,
 
@@ -37,7 +37,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long, requires = "runtime")]
     pub(crate) no_new_privs: bool,
 
-    /// With --runtime: also what it calls to execute further processes, as `docker exec` and health
+    /// With --runtime: also the calls that it makes to execute further processes, as `docker exec` and health
     /// checks do
     #[arg(long, requires = "runtime")]
     pub(crate) exec: bool,

@@ -10,8 +10,8 @@ use sc_record::recording::{ExecutableFilter, Name};
 use sc_record::syscall::Arch;
 
 use super::values::{
-    ArgRules, Backend, Caps, Destination, Like, Policy, Until, When, arch, caps, formats, kernel,
-    label,
+    ArgRules, BackendArg, Caps, Destination, Like, PolicyArg, UntilArg, When, arch, caps, formats,
+    kernel, label,
 };
 
 /// How much is printed on stderr.
@@ -38,12 +38,12 @@ pub(crate) struct Quiet {
 #[derive(Debug, Args)]
 pub(crate) struct ObserveArgs {
     /// How to record
-    #[arg(short, long, value_enum, default_value_t = Backend::Auto)]
-    pub(crate) backend: Backend,
+    #[arg(short, long, value_enum, default_value_t = BackendArg::Auto)]
+    pub(crate) backend: BackendArg,
 
     /// When the recording ends
-    #[arg(long, value_enum, default_value_t = Until::All)]
-    pub(crate) until: Until,
+    #[arg(long, value_enum, default_value_t = UntilArg::All)]
+    pub(crate) until: UntilArg,
 
     /// Stop at every call without a seccomp filter: slower, but never sets `no_new_privs`
     #[arg(long)]
@@ -63,7 +63,7 @@ pub(crate) struct ObserveArgs {
 
 impl ObserveArgs {
     pub(crate) fn is_log_mode(&self) -> bool {
-        self.log.log_mode || self.backend == Backend::Log
+        self.log.log_mode || self.backend == BackendArg::Log
     }
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, help_heading = LOG_MODE)]
     pub(crate) become_auditd: bool,
 
-    /// Believe lines of syslog and of journalctl without the transport, which any user can write (logger -t kernel)
+    /// Trust lines of syslog, and of journalctl without the transport: any user can write them (logger -t kernel)
     #[arg(long, help_heading = LOG_MODE)]
     pub(crate) trust_syslog: bool,
 
@@ -162,8 +162,8 @@ impl Labels {
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct ProfileArgs {
     /// What the profile may allow beyond the recorded calls
-    #[arg(long, value_enum, default_value_t = Policy::Safe)]
-    pub(crate) policy: Policy,
+    #[arg(long, value_enum, default_value_t = PolicyArg::Safe)]
+    pub(crate) policy: PolicyArg,
 
     /// Record the arguments that decide what a call does (not in log mode), and allow calls only with the recorded values, or
     /// with what they stand for [safe, if the option has no value]
@@ -243,8 +243,8 @@ pub(crate) struct EnforceArgs {
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 
-    /// Compile the profile like this runtime, with the names that it skips and with runc's ENOSYS for numbers above the
-    /// highest named one
+    /// Compile the profile as this runtime does: without the names that it skips, and with runc's ENOSYS for numbers above
+    /// the highest named one
     #[arg(long, value_enum, value_name = "RUNTIME", default_value_t = Like::Kernel)]
     pub(crate) like: Like,
 

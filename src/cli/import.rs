@@ -53,7 +53,7 @@ pub(crate) struct ImportAuditArgs {
     #[arg(long)]
     pub(crate) allowed_only: bool,
 
-    /// Believe lines of syslog and of journalctl without the transport, which any user can write (logger -t kernel)
+    /// Trust lines of syslog, and of journalctl without the transport: any user can write them (logger -t kernel)
     #[arg(long)]
     pub(crate) trust_syslog: bool,
 

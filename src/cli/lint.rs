@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sc_record::review::lint::{LintRule, Target, Version};
+use sc_record::review::lint::{LintRule, LintTarget, Version};
 
 use super::groups::ReadArgs;
 use super::values::{rules, targets};
@@ -19,8 +19,8 @@ pub(crate) struct LintArgs {
     pub(crate) profiles: Vec<PathBuf>,
 
     /// What will load the profiles
-    #[arg(short, long, value_name = "TARGET", default_value_t = Target::Runc, value_parser = targets())]
-    pub(crate) target: Target,
+    #[arg(short, long, value_name = "TARGET", default_value_t = LintTarget::Runc, value_parser = targets())]
+    pub(crate) target: LintTarget,
 
     /// Version of the target's libseccomp [default: this machine's]
     #[arg(long, value_name = "VERSION")]

@@ -6,7 +6,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct ManpagesArgs {
-    /// Folder to write the pages into
-    #[arg(value_name = "FOLDER")]
+    /// Directory to write the pages into
+    #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::groups::{EnforceArgs, Quiet};
-use super::values::{Compared, Policy, duration};
+use super::values::{ComparedArg, PolicyArg, duration};
 
 #[derive(Debug, Args)]
 pub(crate) struct MinimizeArgs {
@@ -22,7 +22,7 @@ pub(crate) struct MinimizeArgs {
         value_delimiter = ',',
         default_value = "stdout"
     )]
-    pub(crate) compare: Vec<Compared>,
+    pub(crate) compare: Vec<ComparedArg>,
 
     /// A shell command whose exit status says whether the outcome is right. $1 and $2 are files with
     /// CMD's stdout and stderr, $3 is its exit status
@@ -46,8 +46,8 @@ pub(crate) struct MinimizeArgs {
     pub(crate) confirm: u32,
 
     /// Keep calls that this policy adds, even if they are unused
-    #[arg(long, value_enum, default_value_t = Policy::Safe)]
-    pub(crate) policy: Policy,
+    #[arg(long, value_enum, default_value_t = PolicyArg::Safe)]
+    pub(crate) policy: PolicyArg,
 
     #[command(flatten)]
     pub(crate) write: WriteArgs,
@@ -85,7 +85,7 @@ pub(crate) struct WriteArgs {
     #[arg(long = "write", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) to: Option<PathBuf>,
 
-    /// Write it over PROFILE
+    /// Write it to PROFILE itself
     #[arg(long, conflicts_with = "to")]
     pub(crate) update: bool,
 }

@@ -59,7 +59,8 @@ pub(crate) use self::resolve::ResolveArgs;
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::stats::StatsArgs;
 pub(crate) use self::values::{
-    Arches, ArgRules, Backend, Compared, Containers, Destination, FailOn, Policy, Until, When,
+    ArchesArg, ArgRules, BackendArg, ComparedArg, ContainersArg, Destination, FailOn, PolicyArg,
+    UntilArg, When,
 };
 pub(crate) use self::verify::VerifyArgs;
 pub(crate) use self::watch::WatchArgs;
@@ -165,7 +166,7 @@ pub(crate) enum Verb {
     Container(ContainerArgs),
     /// Record the container that a runtime starts, as its hook: a replacement for oci-seccomp-bpf-hook
     Hook(HookArgs),
-    /// Measure what a container runtime calls before it executes the program
+    /// Measure which calls a container runtime makes before it executes the program
     Baseline(BaselineArgs),
     /// Merge recordings, keeping each run once
     Merge(MergeArgs),
@@ -173,7 +174,7 @@ pub(crate) enum Verb {
     Generate(GenerateArgs),
     /// Write a profile that logs every call, for --log-mode to follow containers and services
     LogProfile(LogProfileArgs),
-    /// Compare a profile with the calls of a workload: what it lacks, what is never called
+    /// Compare a profile with the calls of a workload: what it lacks, and what is never called
     Check(Box<CheckArgs>),
     /// Report the calls of running programs that their profile lacks, as they are made
     Watch(WatchArgs),

@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::groups::{KeepArgs, LOG_MODE, ObserveArgs, ReadyArgs};
-use super::values::{Containers, Per, duration};
+use super::values::{ContainersArg, Per, duration};
 
 /// What to record, how, and where to write the result.
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
-    /// Attach to a running process, with its threads and children, instead of starting CMD. Of a container's
-    /// first process: everything in the container
+    /// Attach to a running process, with its threads and children, instead of starting CMD. If it is a container's first
+    /// process, everything in the container is recorded
     #[arg(allow_negative_numbers = true, short, long, value_name = "PID", conflicts_with_all = ["container", "cgroup", "all"], value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
 
@@ -36,7 +36,7 @@ pub(crate) struct RecordArgs {
     pub(crate) json: bool,
 
     /// Don't log calls that this profile allows: the run then shows only what it lacks, and the
-    /// written profile has both. Without CMD: the profile of the programs (generate --audit) doesn't
+    /// written profile has both. Without CMD, that is up to the profile that the programs run under (generate --audit)
     #[arg(
         long,
         value_name = "PROFILE",
@@ -78,9 +78,9 @@ pub(crate) struct FollowArgs {
 
     /// Record the processes in the container with this id (or any other part of its cgroups' names), or in those with this
     /// name, image or label, also if they start later: name=NAME, image=IMAGE, label=KEY[=VALUE] (Docker, Podman's
-    /// service); with CMD, which then only starts the container, from its beginning
+    /// service); if CMD is given, it starts the container, which is recorded from its beginning
     #[arg(long, value_name = "ID|KEY=VALUE")]
-    pub(crate) container: Option<Containers>,
+    pub(crate) container: Option<ContainersArg>,
 
     /// Record the processes in this cgroup and those below it: its directory, or its path from the root of the hierarchy
     #[arg(long, value_name = "PATH", conflicts_with = "container", value_hint = clap::ValueHint::DirPath)]
@@ -90,16 +90,16 @@ pub(crate) struct FollowArgs {
     #[arg(long, conflicts_with_all = ["container", "cgroup", "log_mode", "name", "recording", "output"])]
     pub(crate) all: bool,
 
-    /// With --all: what has a recording of its own
+    /// With --all: what gets a recording of its own
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Per::Executable, requires = "all")]
     pub(crate) per: Per,
 
-    /// Make one recording per container until Ctrl-C, named by its id: of Docker, Podman, CRI-O and containerd's CRI;
-    /// with --container KEY=VALUE, of those only, by their names
+    /// Until Ctrl-C, make one recording per container of Docker, Podman, CRI-O and containerd's CRI, named by its id; with
+    /// --container KEY=VALUE, only of those containers, by their names
     #[arg(long, conflicts_with_all = ["name", "recording", "output", "assume", "pid", "cgroup", "all"])]
     pub(crate) each: bool,
 
-    /// End the recording of what others started after this time (90s, 10min)
+    /// Without CMD, end the recording after this time (90s, 10min)
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
 

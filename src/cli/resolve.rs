@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::values::{Arches, arches};
+use super::values::{ArchesArg, arches};
 
 #[derive(Debug, Args)]
 pub(crate) struct ResolveArgs {
@@ -13,7 +13,7 @@ pub(crate) struct ResolveArgs {
 
     /// Architecture of calls that don't name one, or `all` (repeatable) [default: this machine's]
     #[arg(long = "arch", value_name = "ARCH", value_parser = arches)]
-    pub(crate) arches: Vec<Arches>,
+    pub(crate) arches: Vec<ArchesArg>,
 
     /// Print JSON
     #[arg(long)]

@@ -13,11 +13,11 @@ use sc_record::engines::{NotASelector, Selector};
 use sc_record::format::{Format, KernelVersion};
 use sc_record::profile::Runtime;
 use sc_record::review::RiskClass;
-use sc_record::review::lint::{LintRule, RULES, Target, rule};
+use sc_record::review::lint::{LintRule, LintTarget, RULES, rule};
 use sc_record::syscall::{Arch, Syscall, suggestion};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Backend {
+pub(crate) enum BackendArg {
     /// The best one that this machine allows
     Auto,
     /// Stop at every call with ptrace(2); needs no privileges
@@ -32,7 +32,7 @@ pub(crate) enum Backend {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Policy {
+pub(crate) enum PolicyArg {
     /// Only the recorded calls
     Exact,
     /// Also what the kernel, the loader and the vDSO hide
@@ -72,29 +72,29 @@ impl From<Per> for Each {
 
 /// Which containers are recorded.
 #[derive(Clone, Debug)]
-pub(crate) enum Containers {
+pub(crate) enum ContainersArg {
     /// The one with this text in its cgroups' names.
     Id(String),
     /// Those that their engine knows by this.
     Selected(Selector),
 }
 
-impl FromStr for Containers {
+impl FromStr for ContainersArg {
     type Err = NotASelector;
 
-    fn from_str(text: &str) -> Result<Containers, NotASelector> {
+    fn from_str(text: &str) -> Result<ContainersArg, NotASelector> {
         if text.is_empty() {
             Err(NotASelector)
         } else if text.contains('=') {
-            text.parse().map(Containers::Selected)
+            text.parse().map(ContainersArg::Selected)
         } else {
-            Ok(Containers::Id(text.to_owned()))
+            Ok(ContainersArg::Id(text.to_owned()))
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Until {
+pub(crate) enum UntilArg {
     /// CMD itself exits; its descendants keep running
     Exit,
     /// All its descendants have exited too
@@ -140,7 +140,7 @@ impl Like {
 
 /// The parts of a workload's outcome that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Compared {
+pub(crate) enum ComparedArg {
     /// How it ended; always compared
     Exit,
     /// Its stdout
@@ -149,12 +149,12 @@ pub(crate) enum Compared {
     Stderr,
 }
 
-impl Compared {
+impl ComparedArg {
     /// The comparison of a list of parts.
-    pub(crate) fn all(list: &[Compared]) -> sc_record::trial::ComparedStreams {
+    pub(crate) fn all(list: &[ComparedArg]) -> sc_record::trial::ComparedStreams {
         sc_record::trial::ComparedStreams {
-            stdout: list.contains(&Compared::Stdout),
-            stderr: list.contains(&Compared::Stderr),
+            stdout: list.contains(&ComparedArg::Stdout),
+            stderr: list.contains(&ComparedArg::Stderr),
         }
     }
 }
@@ -190,7 +190,7 @@ impl FromStr for Destination {
 
 /// One architecture, or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arches {
+pub(crate) enum ArchesArg {
     One(Arch),
     All,
 }
@@ -253,10 +253,10 @@ pub(super) fn arch(text: &str) -> Result<Arch, String> {
     })
 }
 
-pub(super) fn arches(text: &str) -> Result<Arches, String> {
+pub(super) fn arches(text: &str) -> Result<ArchesArg, String> {
     match text {
-        "all" => Ok(Arches::All),
-        _ => arch(text).map(Arches::One),
+        "all" => Ok(ArchesArg::All),
+        _ => arch(text).map(ArchesArg::One),
     }
 }
 
@@ -338,8 +338,8 @@ pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
 }
 
 /// Reads the name of a target.
-pub(super) fn targets() -> impl TypedValueParser<Value = Target> {
-    PossibleValuesParser::new(Target::ALL.iter().map(|target| target.name()))
+pub(super) fn targets() -> impl TypedValueParser<Value = LintTarget> {
+    PossibleValuesParser::new(LintTarget::ALL.iter().map(|target| target.name()))
         .try_map(|name| name.parse())
 }
 

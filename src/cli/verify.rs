@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::groups::{EnforceArgs, Quiet};
-use super::values::Compared;
+use super::values::ComparedArg;
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
@@ -21,7 +21,7 @@ pub(crate) struct VerifyArgs {
         value_delimiter = ',',
         default_value = "exit"
     )]
-    pub(crate) compare: Vec<Compared>,
+    pub(crate) compare: Vec<ComparedArg>,
 
     /// Don't run CMD without the profile first
     #[arg(long)]

@@ -108,7 +108,7 @@ fn listen(args: &AgentArgs) -> anyhow::Result<()> {
                 }
             }
         });
-        let mut observer = Containers {
+        let mut observer = AgentObserver {
             args,
             journals,
             ready: &ready,
@@ -197,7 +197,7 @@ fn save(args: &AgentArgs, run: Run, journal: Option<Journal>) -> bool {
     let container = run.labels.get("container").cloned().unwrap_or_default();
     if run.syscalls.is_empty() {
         say!(
-            "sc-record: container {container}: nothing was recorded, for its program was not executed"
+            "sc-record: container {container}: nothing was recorded, because its program was not executed"
         );
         return true;
     }
@@ -214,13 +214,13 @@ fn save(args: &AgentArgs, run: Run, journal: Option<Journal>) -> bool {
 }
 
 /// Gives each run a journal, and prints messages.
-struct Containers<'a> {
+struct AgentObserver<'a> {
     args: &'a AgentArgs,
     journals: &'a Journals,
     ready: &'a Ready,
 }
 
-impl Observer for Containers<'_> {
+impl Observer for AgentObserver<'_> {
     fn begin(&mut self, run: RunBuilder) -> RunBuilder {
         let name = name_of(run.labels());
         let journal = Keep::new(&keep_args(self.args, &name), name).and_then(|keep| keep.journal());

@@ -50,7 +50,7 @@ pub(super) fn baseline(args: &BaselineArgs) -> anyhow::Result<u8> {
     let (ended, runs) = mpsc::channel();
     let measured = std::thread::scope(|scope| {
         let recording = scope.spawn(move || {
-            let mut ready = Ready(listening);
+            let mut ready = ListeningObserver(listening);
             session.record_each(&mut ready, &mut |run| {
                 // Fails once the measurement is over.
                 let _ = ended.send(run);
@@ -187,7 +187,7 @@ struct Bundle<'a> {
 const PROCESS: &str = "process.json";
 
 /// A container that runs until it is deleted.
-struct Container<'a>(&'a Bundle<'a>, &'static str);
+struct RunningContainer<'a>(&'a Bundle<'a>, &'static str);
 
 impl<'a> Bundle<'a> {
     fn make(room: &'a Path, socket: &Path, args: &BaselineArgs) -> anyhow::Result<Bundle<'a>> {
@@ -264,7 +264,7 @@ impl<'a> Bundle<'a> {
         command
     }
 
-    fn start_container(&'a self) -> anyhow::Result<Container<'a>> {
+    fn start_container(&'a self) -> anyhow::Result<RunningContainer<'a>> {
         const ID: &str = "sc-record-baseline";
         let process = self.process(&["/program"]).to_string();
         fs::write(self.room.join(PROCESS), process)?;
@@ -273,7 +273,7 @@ impl<'a> Bundle<'a> {
         run.args(["run", "--detach", "--bundle"]).arg(&directory);
         // The container would keep a pipe open.
         let status = run.arg(ID).stderr(Stdio::inherit()).status()?;
-        let container = Container(self, ID);
+        let container = RunningContainer(self, ID);
         anyhow::ensure!(status.success(), "{} can't start a container", self.runtime);
         Ok(container)
     }
@@ -308,10 +308,10 @@ impl<'a> Bundle<'a> {
     fn start(
         &self,
         number: u64,
-        container: Option<&Container<'_>>,
+        container: Option<&RunningContainer<'_>>,
     ) -> anyhow::Result<std::process::Child> {
         let mut command = self.runtime();
-        if let Some(Container(_, id)) = container {
+        if let Some(RunningContainer(_, id)) = container {
             let process = self.room.join(PROCESS);
             command.arg("exec").arg("--process").arg(process).arg(id);
         } else {
@@ -343,7 +343,7 @@ fn container_id(number: u64) -> String {
     format!("sc-record-baseline-{}-{number}", std::process::id())
 }
 
-impl Drop for Container<'_> {
+impl Drop for RunningContainer<'_> {
     fn drop(&mut self) {
         // The container is of no use to anyone.
         self.0.delete(self.1);
@@ -395,9 +395,9 @@ fn program_file() -> Option<Vec<u8>> {
 }
 
 /// Says when the agent listens.
-struct Ready(mpsc::Sender<()>);
+struct ListeningObserver(mpsc::Sender<()>);
 
-impl Observer for Ready {
+impl Observer for ListeningObserver {
     fn notice(&mut self, notice: Notice) {
         if let Notice::Ready(_) = notice {
             // Fails if the receiver has gone.

@@ -30,7 +30,7 @@ pub(super) fn container(args: &ContainerArgs) -> anyhow::Result<u8> {
 }
 
 /// A command line that starts containers.
-struct Engine {
+struct EngineCommand {
     kind: Kind,
     path: PathBuf,
 }
@@ -52,8 +52,8 @@ const ENGINES: [(&str, Kind); 4] = [
     ("ctr", Kind::Ctr),
 ];
 
-impl Engine {
-    fn find(given: Option<&Path>) -> anyhow::Result<Engine> {
+impl EngineCommand {
+    fn find(given: Option<&Path>) -> anyhow::Result<EngineCommand> {
         if let Some(given) = given {
             let name = given.file_name().unwrap_or_default();
             let known = ENGINES.iter().find(|(engine, _)| name == *engine);
@@ -64,11 +64,11 @@ impl Engine {
                 )
             })?;
             let path = find_executable(given.as_os_str())?;
-            return Ok(Engine { kind: *kind, path });
+            return Ok(EngineCommand { kind: *kind, path });
         }
         let mut found = ENGINES.iter().filter_map(|(name, kind)| {
             let path = find_executable(OsStr::new(name)).ok()?;
-            Some(Engine { kind: *kind, path })
+            Some(EngineCommand { kind: *kind, path })
         });
         found
             .next()
@@ -141,7 +141,7 @@ impl Drop for Cgroup {
 }
 
 fn run(args: &ContainerRunArgs) -> anyhow::Result<u8> {
-    let engine = Engine::find(args.engine.as_deref())?;
+    let engine = EngineCommand::find(args.engine.as_deref())?;
     for argument in &args.arguments {
         let text = argument.to_string_lossy();
         anyhow::ensure!(
@@ -258,7 +258,7 @@ fn default_name(args: &ContainerRunArgs) -> anyhow::Result<Name> {
 
 /// What the runtime of an engine was measured to call. One run shows a part of it, since the threads of runc make varying
 /// calls.
-fn measured(engine: &Engine, run: &Run, exec: bool) -> Option<RuntimeCalls> {
+fn measured(engine: &EngineCommand, run: &Run, exec: bool) -> Option<RuntimeCalls> {
     let runtime = engine.runtime()?;
     let known = baselines(Path::new(super::baseline::DIRECTORY));
     // With no_new_privs, runtimes give up their privileges before they load the filter.

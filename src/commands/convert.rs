@@ -21,7 +21,7 @@ pub(super) fn convert(args: &ConvertArgs) -> anyhow::Result<u8> {
         ..profile::WRITING
     };
     let written = (parsed.write(format, &writing))
-        .with_context(|| format!("cannot convert {}", args.profile.display()))?;
+        .with_context(|| format!("can't convert {}", args.profile.display()))?;
     profile::write(&written, &args.output)?;
     if args.verbosity.quiet {
         return Ok(exit_status::CLEAN);

@@ -10,13 +10,15 @@ use itertools::Itertools;
 use sc_record::escape;
 use sc_record::profile::{Action, Listener, Policy, Profile, generate};
 use sc_record::recording::{ExecutableFilter, Recording};
-use sc_record::review::diff::{All, Answers, Change, Diff, Difference, Direction, diff as compare};
+use sc_record::review::diff::{
+    All, CallActions, Change, Diff, Difference, Direction, diff as compare,
+};
 use sc_record::review::{CallDiff, RecordingDiff, Risk, RiskClass, condition};
 use sc_record::syscall::Arch;
 use serde_json::{Value, json};
 
 use super::exit_status;
-use super::input::{self, Input, count, times};
+use super::input::{self, InputFile, count, times};
 use crate::cli::{DiffArgs, FailOn};
 use crate::ui::output;
 
@@ -26,12 +28,12 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
     let to = of_file(&args.new, args, &filter)?;
     anyhow::ensure!(
         filter.is_empty()
-            || matches!(from, Input::Recording(_))
-            || matches!(to, Input::Recording(_)),
+            || matches!(from, InputFile::Recording(_))
+            || matches!(to, InputFile::Recording(_)),
         "--exe and --exclude-exe need a recording: neither file is one"
     );
     let (fails, text) = match (from, to) {
-        (Input::Recording(from), Input::Recording(to)) => recordings(args, &from, &to),
+        (InputFile::Recording(from), InputFile::Recording(to)) => recordings(args, &from, &to),
         (from, to) => {
             let (from, to) = (as_profile(from, args)?, as_profile(to, args)?);
             profiles(args, &from, &to)
@@ -48,13 +50,13 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
     Ok(exit_status::of_findings(fails))
 }
 
-fn of_file(path: &Path, args: &DiffArgs, filter: &ExecutableFilter) -> anyhow::Result<Input> {
+fn of_file(path: &Path, args: &DiffArgs, filter: &ExecutableFilter) -> anyhow::Result<InputFile> {
     Ok(match input::either(path, &args.read)? {
-        Input::Recording(recording) => {
+        InputFile::Recording(recording) => {
             let file = escape::path(path).to_string();
-            Input::Recording(input::by_executables(recording, filter, &file)?)
+            InputFile::Recording(input::by_executables(recording, filter, &file)?)
         }
-        profile @ Input::Profile(_) => profile,
+        profile @ InputFile::Profile(_) => profile,
     })
 }
 
@@ -82,10 +84,10 @@ fn fails(args: &DiffArgs, direction: Direction, risk: RiskClass) -> bool {
 }
 
 /// A recording counts as the profile that `generate` writes for it.
-fn as_profile(input: Input, args: &DiffArgs) -> anyhow::Result<Profile> {
+fn as_profile(input: InputFile, args: &DiffArgs) -> anyhow::Result<Profile> {
     match input {
-        Input::Profile(profile) => Ok(profile),
-        Input::Recording(recording) => {
+        InputFile::Profile(profile) => Ok(profile),
+        InputFile::Recording(recording) => {
             let policy = Policy {
                 extent: args.policy.into(),
                 ..Policy::default()
@@ -183,13 +185,13 @@ fn what(change: &Change) -> String {
 }
 
 /// Whether a call is simply allowed.
-fn is_plain_allow(answers: &Answers) -> bool {
+fn is_plain_allow(answers: &CallActions) -> bool {
     let allow = answers.get(&Action::Allow);
     answers.len() == 1 && allow.is_some_and(|alternatives| alternatives.iter().any(All::is_empty))
 }
 
 /// `SCMP_ACT_ALLOW if domain == AF_UNIX or arg1 == 0x2`.
-pub(super) fn answers(name: &str, answers: &Answers) -> String {
+pub(super) fn answers(name: &str, answers: &CallActions) -> String {
     let mut each = answers.iter().map(|(action, alternatives)| {
         if alternatives.iter().any(All::is_empty) {
             return action.to_string();
@@ -204,7 +206,7 @@ pub(super) fn answers(name: &str, answers: &Answers) -> String {
 }
 
 /// Answers as JSON: a list of actions with the comparisons of each alternative.
-pub(super) fn answers_json(answers: &Answers) -> Value {
+pub(super) fn answers_json(answers: &CallActions) -> Value {
     let each = answers.iter().map(|(action, alternatives)| {
         let alternatives: Vec<Vec<String>> = (alternatives.iter())
             .map(|all| all.iter().map(ToString::to_string).collect())

@@ -8,7 +8,7 @@ use sc_record::escape;
 use sc_record::profile::{Action, Profile};
 use sc_record::recording::{MergedName, Recording};
 use sc_record::review::reasons::{
-    Explained, Explanation, Origin, explain as explain_all, explain_one,
+    Explained, Explanation, NameOrigin, explain as explain_all, explain_one,
 };
 use sc_record::review::{ByDocker, RiskClass, Tightness, tightness};
 use sc_record::syscall::{Arch, Syscall, suggestion};
@@ -219,9 +219,9 @@ fn line(one: &Explanation, has_recording: bool) -> String {
 /// How many executables are shown in one line.
 const SHOWN: usize = 3;
 
-fn origin_in_words(origin: &Origin) -> String {
+fn origin_in_words(origin: &NameOrigin) -> String {
     match origin {
-        Origin::Recorded {
+        NameOrigin::Recorded {
             count: number,
             exact,
             runs,
@@ -242,7 +242,7 @@ fn origin_in_words(origin: &Origin) -> String {
                 more => format!("{text} and {more} more"),
             }
         }
-        Origin::Added {
+        NameOrigin::Added {
             policy,
             why,
             for_recorded,
@@ -254,10 +254,10 @@ fn origin_in_words(origin: &Origin) -> String {
             let _ = write!(text, ": {why}");
             text
         }
-        Origin::Container { why } => format!("not recorded, for containers: {why}"),
-        Origin::Probe { why } => format!("--enosys-probes: {why}"),
-        Origin::OtherArch => "in the profile for another architecture".to_owned(),
-        Origin::Unexplained => {
+        NameOrigin::Container { why } => format!("not recorded, for containers: {why}"),
+        NameOrigin::Probe { why } => format!("--enosys-probes: {why}"),
+        NameOrigin::OtherArch => "in the profile for another architecture".to_owned(),
+        NameOrigin::Unexplained => {
             "not recorded, and no policy adds it: written by hand, or from another recording"
                 .to_owned()
         }
@@ -284,16 +284,16 @@ fn one_in_words(
     };
     for (arch, origin) in &one.origins {
         let said = match origin {
-            Origin::Unexplained if one.answers.is_empty() => {
+            NameOrigin::Unexplained if one.answers.is_empty() => {
                 "not recorded, and no policy adds it".to_owned()
             }
-            Origin::Added { policy, .. } if one.answers.is_empty() => {
+            NameOrigin::Added { policy, .. } if one.answers.is_empty() => {
                 format!("{} (only under policy {policy})", origin_in_words(origin))
             }
             origin => origin_in_words(origin),
         };
         let _ = writeln!(text, "  {arch}: {said}");
-        if let Origin::Recorded { executables, .. } = origin
+        if let NameOrigin::Recorded { executables, .. } = origin
             && executables.len() > SHOWN
         {
             for path in executables {
@@ -384,9 +384,9 @@ fn explanation_json(one: &Explanation) -> Value {
     })
 }
 
-fn origin_json(origin: &Origin) -> Value {
+fn origin_json(origin: &NameOrigin) -> Value {
     match origin {
-        Origin::Recorded {
+        NameOrigin::Recorded {
             count,
             exact,
             runs,
@@ -400,7 +400,7 @@ fn origin_json(origin: &Origin) -> Value {
             "first_ms": first_ms,
             "executables": executables.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         }),
-        Origin::Added {
+        NameOrigin::Added {
             policy,
             why,
             for_recorded,
@@ -410,9 +410,9 @@ fn origin_json(origin: &Origin) -> Value {
             "why": why,
             "for": for_recorded,
         }),
-        Origin::Container { why } => json!({"origin": "container", "why": why}),
-        Origin::Probe { why } => json!({"origin": "enosys-probe", "why": why}),
-        Origin::OtherArch => json!({"origin": "other-architecture"}),
-        Origin::Unexplained => json!({"origin": "unexplained"}),
+        NameOrigin::Container { why } => json!({"origin": "container", "why": why}),
+        NameOrigin::Probe { why } => json!({"origin": "enosys-probe", "why": why}),
+        NameOrigin::OtherArch => json!({"origin": "other-architecture"}),
+        NameOrigin::Unexplained => json!({"origin": "unexplained"}),
     }
 }

@@ -180,7 +180,7 @@ fn record(args: &HookArgs, process: Task, files: &Files) -> anyhow::Result<()> {
         stop: &stop,
         journal: None,
     };
-    let run = session.record(&mut Ready)?;
+    let run = session.record(&mut HookObserver)?;
     signals.recorded();
     anyhow::ensure!(
         !run.syscalls.is_empty(),
@@ -202,9 +202,9 @@ fn record(args: &HookArgs, process: Task, files: &Files) -> anyhow::Result<()> {
 }
 
 /// Tells the hook that the calls are being counted.
-struct Ready;
+struct HookObserver;
 
-impl Observer for Ready {
+impl Observer for HookObserver {
     fn event(&mut self, _: &Event, _: &RunBuilder) {}
 
     fn notice(&mut self, notice: Notice) {

@@ -14,7 +14,7 @@ use crate::cli::ReadArgs;
 use crate::ui::failure::Content;
 
 /// What a file is.
-pub(super) enum Input {
+pub(super) enum InputFile {
     Profile(Profile),
     Recording(Recording),
 }
@@ -25,14 +25,14 @@ pub(super) fn profile(path: &Path, args: &ReadArgs) -> anyhow::Result<Loaded> {
 }
 
 /// Reads a profile or a recording.
-pub(super) fn either(path: &Path, args: &ReadArgs) -> anyhow::Result<Input> {
+pub(super) fn either(path: &Path, args: &ReadArgs) -> anyhow::Result<InputFile> {
     // Read once, since it may be a pipe.
     let bytes = read_file(path, FileKind::Recording)?;
     if looks_like_recording(&bytes) {
-        return parse_recording(path, &bytes).map(Input::Recording);
+        return parse_recording(path, &bytes).map(InputFile::Recording);
     }
     let parsed = load::parse(path, &bytes, args, None, false)?;
-    Ok(Input::Profile(parsed.profile))
+    Ok(InputFile::Profile(parsed.profile))
 }
 
 /// Reads a recording; `-` is stdin.

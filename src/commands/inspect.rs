@@ -82,7 +82,7 @@ fn load(args: &InspectArgs) -> anyhow::Result<Inspected> {
     }
     let source = load::parse(path, &bytes, &args.read, None, false)?;
     let filter = enforce::compile(&source.profile, OnUnknown::Ignore)
-        .with_context(|| format!("{file}: cannot compile the profile"))?;
+        .with_context(|| format!("{file}: can't compile the profile"))?;
     for unknown in filter.unknown() {
         say!("sc-record: warning: {file}: ignored: {unknown}");
     }

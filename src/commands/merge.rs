@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sc_record::atomic_file::{LockedFile, Place};
+use sc_record::atomic_file::{FilePlace, LockedFile};
 use sc_record::recording::MergedName;
 use serde_json::json;
 
@@ -18,7 +18,7 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
     );
     // Before the inputs are read: the output may be one of them, and a recorder may be about to add a run to it.
     let place = match &args.output {
-        Destination::File(path) => Some(Place::find(path)?),
+        Destination::File(path) => Some(FilePlace::find(path)?),
         _ => None,
     };
     // A device or a pipe can't be locked, and need not be.

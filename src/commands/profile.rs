@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use sc_record::atomic_file::Place;
+use sc_record::atomic_file::FilePlace;
 use sc_record::backend::Interest;
 use sc_record::enforce::compile_known;
 use sc_record::format::{
@@ -16,12 +16,12 @@ use sc_record::recording::{Name, Recording};
 use super::load;
 use crate::cli::{self, Destination, ProfileArgs};
 
-impl From<cli::Policy> for Extent {
-    fn from(policy: cli::Policy) -> Extent {
+impl From<cli::PolicyArg> for Extent {
+    fn from(policy: cli::PolicyArg) -> Extent {
         match policy {
-            cli::Policy::Exact => Extent::Exact,
-            cli::Policy::Safe => Extent::Safe,
-            cli::Policy::Portable => Extent::Portable,
+            cli::PolicyArg::Exact => Extent::Exact,
+            cli::PolicyArg::Safe => Extent::Safe,
+            cli::PolicyArg::Portable => Extent::Portable,
         }
     }
 }
@@ -136,13 +136,13 @@ pub(super) fn write(written: &Written, output: &Destination) -> anyhow::Result<(
         Destination::Stdout => io::stdout()
             .write_all(&written.bytes)
             .context("can't write the profile to stdout")?,
-        Destination::File(path) => write_at(written, &Place::find(path)?)?,
+        Destination::File(path) => write_at(written, &FilePlace::find(path)?)?,
     }
     Ok(())
 }
 
 /// Writes a profile to a file, and what goes with it beside the file.
-pub(super) fn write_at(written: &Written, place: &Place) -> anyhow::Result<()> {
+pub(super) fn write_at(written: &Written, place: &FilePlace) -> anyhow::Result<()> {
     place.write(&written.bytes)?;
     if let Some(companion) = &written.companion {
         let beside = place.with_extension(companion.extension)?;

@@ -7,7 +7,7 @@ use sc_record::syscall::{Arch, Syscall, suggestion};
 use serde_json::{Value, json};
 
 use super::exit_status;
-use crate::cli::{Arches, ResolveArgs};
+use crate::cli::{ArchesArg, ResolveArgs};
 use crate::ui::output;
 
 pub(super) fn resolve(args: &ResolveArgs) -> anyhow::Result<u8> {
@@ -26,7 +26,7 @@ pub(super) fn resolve(args: &ResolveArgs) -> anyhow::Result<u8> {
     );
     let arch = match args.arches.as_slice() {
         [] => Arch::NATIVE,
-        [Arches::One(arch)] => *arch,
+        [ArchesArg::One(arch)] => *arch,
         _ => {
             anyhow::bail!("the lines of stdin can have only one default architecture")
         }
@@ -47,8 +47,8 @@ fn resolve_calls(args: &ResolveArgs) -> anyhow::Result<u8> {
     let mut arches = Vec::new();
     for given in &args.arches {
         match given {
-            Arches::One(arch) => arches.push(*arch),
-            Arches::All => arches.extend(Arch::ALL),
+            ArchesArg::One(arch) => arches.push(*arch),
+            ArchesArg::All => arches.extend(Arch::ALL),
         }
     }
     if arches.is_empty() {
@@ -176,7 +176,7 @@ fn annotate_all(mut from: impl BufRead, to: &mut impl Write, arch: Arch) -> anyh
         let is_cut = bounded.limit() == 0 && !line.ends_with(b"\n");
         anyhow::ensure!(
             !is_cut,
-            "line {number} is longer than {LONGEST_LINE} bytes, so it is not of a log"
+            "line {number} is longer than {LONGEST_LINE} bytes, so this is not a log"
         );
         let (annotated, unknown) = annotate(&line, arch);
         to.write_all(&annotated).context("can't write to stdout")?;

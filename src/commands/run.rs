@@ -9,7 +9,7 @@ use sc_record::enforce::{
     CompileError, Filter, OnUnknown, Privileges, compile, compile_like, exec,
 };
 use sc_record::format::Format;
-use sc_record::profile::{Place, Profile};
+use sc_record::profile::{Profile, ProfilePart};
 
 use super::load::{self, Loaded};
 use crate::cli::{EnforceArgs, RunArgs};
@@ -33,7 +33,7 @@ impl Compiled {
         let positions = parsed.positions(&bytes);
 
         // `line 3, column 9: …`
-        let at = |place: Option<Place>| {
+        let at = |place: Option<ProfilePart>| {
             let position = place.and_then(|place| positions.of(place));
             position.map_or_else(String::new, |position| format!("{position}: "))
         };
@@ -52,7 +52,7 @@ impl Compiled {
                 return anyhow::Error::new(UnknownNames(names.collect()))
                     .context(format!("{file}"));
             }
-            let context = format!("{file}: {}cannot compile the profile", at(error.place()));
+            let context = format!("{file}: {}can't compile the profile", at(error.place()));
             anyhow::Error::new(error).context(context)
         })?;
         if !quiet {
@@ -127,5 +127,5 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         &args.command,
         privileges(&args.enforce),
     );
-    Err(anyhow::Error::new(error).context(format!("cannot run {}", path.display())))
+    Err(anyhow::Error::new(error).context(format!("can't run {}", path.display())))
 }

@@ -30,7 +30,7 @@ use super::conformance::{ExpectedArch, UNLISTED_ARCH, require_conformance};
 use super::{CompileError, Filter, FilterNote, OnUnknown, UnknownName};
 use crate::bpf::Program;
 use crate::profile::arg_width::fit_rule;
-use crate::profile::{Action, ArgCmp, Op, Place, Profile, Rule};
+use crate::profile::{Action, ArgCmp, Op, Profile, ProfilePart, Rule};
 use crate::syscall::multiplexed::multiplexed;
 use crate::syscall::{Arch, Syscall};
 
@@ -110,12 +110,14 @@ fn compile_checked(profile: &Profile, on_unknown: OnUnknown) -> Result<Filter, C
 }
 
 /// The names for which libseccomp gets a rule: like runc, not those whose action is the default action.
-pub(super) fn effective_names(profile: &Profile) -> impl Iterator<Item = (Place, &Rule, &String)> {
+pub(super) fn effective_names(
+    profile: &Profile,
+) -> impl Iterator<Item = (ProfilePart, &Rule, &String)> {
     let rules = profile.rules().iter().enumerate();
     rules
         .filter(|(_, rule)| rule.action() != profile.default_action())
         .flat_map(|(index, rule)| {
-            let place = move |name| Place::Name { rule: index, name };
+            let place = move |name| ProfilePart::Name { rule: index, name };
             let names = rule.names().iter().enumerate();
             names.map(move |(index, name)| (place(index), rule, name))
         })
@@ -126,7 +128,7 @@ fn compile_arch(
     profile: &Profile,
     arch: Arch,
     notes: &mut Vec<FilterNote>,
-    unknown: &mut BTreeMap<Place, UnknownName>,
+    unknown: &mut BTreeMap<ProfilePart, UnknownName>,
 ) -> Result<(ExpectedArch, ScmpFilterContext), CompileError> {
     let mut context = context(profile, arch)?;
     let rules = profile.rules().iter().enumerate();
@@ -139,8 +141,8 @@ fn compile_arch(
     };
     for (place, rule, name) in effective_names(&expected.profile) {
         match resolve(name, arch) {
-            Resolved::Call(syscall) => add_rule(&mut context, rule, syscall, place, name)?,
-            Resolved::Multiplexed(syscall, through) => {
+            ResolvedName::Call(syscall) => add_rule(&mut context, rule, syscall, place, name)?,
+            ResolvedName::Multiplexed(syscall, through) => {
                 expected.multiplexed = true;
                 if !rule.args().is_empty() {
                     notes.push(FilterNote::ArgsUnseen {
@@ -157,8 +159,8 @@ fn compile_arch(
                     }
                 }
             }
-            Resolved::Absent => {}
-            Resolved::Unknown(on) => {
+            ResolvedName::Absent => {}
+            ResolvedName::Unknown(on) => {
                 expected.left_out.insert(name.clone());
                 let unknown = unknown.entry(place).or_insert_with(|| UnknownName {
                     place,
@@ -195,7 +197,7 @@ pub(super) fn empty_context(profile: &Profile) -> Result<ScmpFilterContext, Comp
 
 fn default_action_refused(source: SeccompError) -> CompileError {
     CompileError::Action {
-        place: Place::DefaultAction,
+        place: ProfilePart::DefaultAction,
         source,
     }
 }
@@ -204,7 +206,7 @@ fn default_action_refused(source: SeccompError) -> CompileError {
 pub(super) fn unsupported_arch(profile: &Profile, arch: Arch) -> CompileError {
     let place = (profile.listed())
         .position(|listed| listed == arch)
-        .map_or(Place::DefaultAction, Place::Architecture);
+        .map_or(ProfilePart::DefaultAction, ProfilePart::Architecture);
     CompileError::Architecture {
         place,
         arch,
@@ -216,7 +218,7 @@ pub(super) fn add_rule(
     context: &mut ScmpFilterContext,
     rule: &Rule,
     syscall: ScmpSyscall,
-    place: Place,
+    place: ProfilePart,
     name: &str,
 ) -> Result<(), CompileError> {
     for all in rule.alternatives() {
@@ -239,7 +241,7 @@ pub(super) fn add_rule(
 }
 
 /// What a name means on an ABI. libseccomp takes the native ABI's number, and translates it.
-enum Resolved {
+enum ResolvedName {
     /// A call.
     Call(ScmpSyscall),
     /// A call that can also be made through socketcall(2) or ipc(2), which libseccomp handles; or, with a comparison, one that
@@ -251,37 +253,37 @@ enum Resolved {
     Unknown(Option<Arch>),
 }
 
-fn resolve(name: &str, arch: Arch) -> Resolved {
+fn resolve(name: &str, arch: Arch) -> ResolvedName {
     let on_arch = |name: &str| {
         let syscall = ScmpSyscall::from_name_by_arch(name, arch.scmp()?).ok()?;
         Some(syscall.as_raw_syscall())
     };
     let (Some(nr), Ok(native)) = (on_arch(name), ScmpSyscall::from_name(name)) else {
         return match Syscall::from_name(arch, name) {
-            Some(syscall) if arch == Arch::NATIVE => Resolved::Call(syscall.audit_nr().into()),
-            Some(_) => Resolved::Unknown(Some(arch)),
-            None if exists(name) => Resolved::Absent,
-            None => Resolved::Unknown(None),
+            Some(syscall) if arch == Arch::NATIVE => ResolvedName::Call(syscall.audit_nr().into()),
+            Some(_) => ResolvedName::Unknown(Some(arch)),
+            None if exists(name) => ResolvedName::Absent,
+            None => ResolvedName::Unknown(None),
         };
     };
     if nr >= 0 {
-        return Resolved::Call(native);
+        return ResolvedName::Call(native);
     }
     // Its number is a pseudo number of libseccomp's: this ABI has the call in a multiplexer only, or not at all.
     let Some((multiplexer, number)) =
         multiplexed(name).filter(|(through, _)| on_arch(through).is_some_and(|nr| nr >= 0))
     else {
-        return Resolved::Absent;
+        return ResolvedName::Absent;
     };
     if Syscall::from_name(arch, name).is_some() {
-        return Resolved::Multiplexed(native, None);
+        return ResolvedName::Multiplexed(native, None);
     }
     // Given the name, libseccomp (2.5) would add a rule for the pseudo number too, and not load the number of the call for
     // the rules after it.
     let first = ArgCmp::new(0, Op::Eq, number, None);
     match (ScmpSyscall::from_name(multiplexer), first) {
-        (Ok(multiplexer), Ok(first)) => Resolved::Multiplexed(multiplexer, Some(first)),
-        _ => Resolved::Unknown(Some(arch)),
+        (Ok(multiplexer), Ok(first)) => ResolvedName::Multiplexed(multiplexer, Some(first)),
+        _ => ResolvedName::Unknown(Some(arch)),
     }
 }
 

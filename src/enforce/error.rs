@@ -8,7 +8,7 @@ use libseccomp::error::SeccompError;
 use super::UnknownName;
 use crate::bpf::InvalidProgram;
 use crate::bpf::samples::hex;
-use crate::profile::{ARGS, Action, Place, Runtime, TooWide};
+use crate::profile::{ARGS, Action, ProfilePart, Runtime, TooWide};
 use crate::syscall::{Arch, Syscall};
 
 /// Why a profile can't be compiled.
@@ -21,7 +21,7 @@ pub enum CompileError {
     /// Every call would wait for an answer, including those of the process that answers.
     #[error(
         "{}: SCMP_ACT_NOTIFY can't be the default action",
-        Place::DefaultAction
+        ProfilePart::DefaultAction
     )]
     NotifyByDefault,
     /// libseccomp doesn't support an ABI, or not together with the native one.
@@ -31,7 +31,7 @@ pub enum CompileError {
     )]
     Architecture {
         /// The ABI's place in the profile.
-        place: Place,
+        place: ProfilePart,
         /// The ABI.
         arch: Arch,
         /// The version of libseccomp.
@@ -41,7 +41,7 @@ pub enum CompileError {
     #[error("{place}: libseccomp refuses the action")]
     Action {
         /// The action's place in the profile.
-        place: Place,
+        place: ProfilePart,
         /// The cause.
         source: SeccompError,
     },
@@ -52,7 +52,7 @@ pub enum CompileError {
     #[error("{place}: an earlier rule has another action for {name} with the same arguments")]
     Contradiction {
         /// The later rule's place in the profile.
-        place: Place,
+        place: ProfilePart,
         /// The call.
         name: String,
     },
@@ -60,7 +60,7 @@ pub enum CompileError {
     #[error("{runtime} refuses {what}")]
     Refused {
         /// The refused part's place in the profile, if it is a part of it.
-        place: Option<Place>,
+        place: Option<ProfilePart>,
         /// The runtime.
         runtime: Runtime,
         /// What it refuses.
@@ -70,7 +70,7 @@ pub enum CompileError {
     #[error("{place}: libseccomp refuses the rule for {name}")]
     Rule {
         /// The rule's place in the profile.
-        place: Place,
+        place: ProfilePart,
         /// The call.
         name: String,
         /// The cause.
@@ -119,10 +119,10 @@ pub enum CompileError {
 impl CompileError {
     /// The part of the profile that the error is about.
     #[must_use]
-    pub fn place(&self) -> Option<Place> {
+    pub fn place(&self) -> Option<ProfilePart> {
         match self {
             CompileError::UnknownNames(names) => names.first().map(|name| name.place),
-            CompileError::NotifyByDefault => Some(Place::DefaultAction),
+            CompileError::NotifyByDefault => Some(ProfilePart::DefaultAction),
             CompileError::Refused { place, .. } => *place,
             CompileError::Architecture { place, .. }
             | CompileError::Action { place, .. }

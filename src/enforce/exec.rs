@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::Filter;
 use super::notify::{FdSender, NotifyError};
 use crate::profile::{Action, Flag, Listener};
-use crate::sys::exec::{self as sys, Image};
+use crate::sys::exec::{self as sys, ExecImage};
 use crate::sys::seccomp::{LoadError, LoadFilter};
 use crate::syscall::{Arch, Syscall};
 
@@ -45,7 +45,7 @@ pub enum ExecError {
     #[error(transparent)]
     Notify(#[from] NotifyError),
     /// `no_new_privs` can't be set.
-    #[error("cannot set no_new_privs")]
+    #[error("can't set no_new_privs")]
     NoNewPrivs(#[source] Errno),
     /// Loading a filter without `no_new_privs` needs `CAP_SYS_ADMIN`.
     #[error("loading a filter without no_new_privs needs CAP_SYS_ADMIN")]
@@ -87,7 +87,7 @@ fn load_and_exec(
     };
     let path = CString::new(path.as_os_str().as_bytes()).map_err(nul)?;
     let argv = argv.iter().map(|arg| CString::new(arg.as_bytes()));
-    let image = Image::new(path, argv.collect::<Result<_, _>>().map_err(nul)?);
+    let image = ExecImage::new(path, argv.collect::<Result<_, _>>().map_err(nul)?);
     require_execve(filter, &image)?;
 
     let sender = match (filter.notifies, listener) {
@@ -117,7 +117,7 @@ fn load_and_exec(
 }
 
 /// Fails if the filter denies execve(2) with the arguments that it will have.
-fn require_execve(filter: &Filter, image: &Image) -> Result<(), ExecError> {
+fn require_execve(filter: &Filter, image: &ExecImage) -> Result<(), ExecError> {
     let Some(execve) = Syscall::from_name(Arch::NATIVE, "execve") else {
         return Ok(());
     };
@@ -156,7 +156,7 @@ fn exit_unsent(listener: &Listener) -> impl FnOnce(io::Error) + Send + use<> {
         // A failure to print can't be reported either.
         let _ = writeln!(
             io::stderr(),
-            "sc-record: error: cannot send the notification descriptor to {path}: {error}"
+            "sc-record: error: can't send the notification descriptor to {path}: {error}"
         );
         sys::exit_process(125)
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use libseccomp::ScmpVersion;
 
 use crate::bpf::Program;
-use crate::profile::{ARGS, Action, Flag, Place, Profile};
+use crate::profile::{ARGS, Action, Flag, Profile, ProfilePart};
 use crate::syscall::{Arch, Syscall};
 
 /// A seccomp program that does what a profile says, and how to load it.
@@ -90,7 +90,7 @@ pub enum OnUnknown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownName {
     /// Its place in the profile.
-    pub place: Place,
+    pub place: ProfilePart,
     /// The name.
     pub name: String,
     /// The ABIs of the profile that have the call, which is too new for libseccomp. Empty if no ABI is known to have it.
@@ -132,7 +132,7 @@ pub enum FilterNote {
     /// matches the rule with any arguments, as in runc.
     ArgsUnseen {
         /// The call's place in the profile.
-        place: Place,
+        place: ProfilePart,
         /// The call.
         name: String,
         /// The ABI.
@@ -143,7 +143,7 @@ pub enum FilterNote {
 impl FilterNote {
     /// The part of the profile that it is about.
     #[must_use]
-    pub fn place(&self) -> Option<Place> {
+    pub fn place(&self) -> Option<ProfilePart> {
         match self {
             FilterNote::NativeNotListed => None,
             FilterNote::ArgsUnseen { place, .. } => Some(*place),

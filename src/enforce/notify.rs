@@ -25,7 +25,7 @@ pub enum NotifyError {
     #[error("the profile has SCMP_ACT_NOTIFY but no listenerPath, so no process would answer")]
     NoPath,
     /// No process listens there.
-    #[error("cannot connect to the listener {path}")]
+    #[error("can't connect to the listener {path}")]
     Connect {
         /// `listenerPath`.
         path: String,
@@ -33,7 +33,7 @@ pub enum NotifyError {
         source: io::Error,
     },
     /// The state for the listener can't be determined.
-    #[error("cannot determine the process state for the listener {path}")]
+    #[error("can't determine the process state for the listener {path}")]
     State {
         /// `listenerPath`.
         path: String,
@@ -41,7 +41,7 @@ pub enum NotifyError {
         source: io::Error,
     },
     /// The thread that sends can't be started.
-    #[error("cannot start the thread that sends the notification descriptor")]
+    #[error("can't start the thread that sends the notification descriptor")]
     Thread(#[source] io::Error),
 }
 

@@ -18,7 +18,7 @@ use super::compile::{
 use super::{CompileError, Filter, UnknownName};
 use crate::bpf::Program;
 use crate::bpf::assemble::{ARCH, NR, answer, jump, load, statement};
-use crate::profile::{Action, Flag, Place, Profile, Rule, Runtime};
+use crate::profile::{Action, Flag, Profile, ProfilePart, Rule, Runtime};
 use crate::syscall::{Arch, Syscall};
 
 /// Compiles a profile into the filter that a container runtime loads for it on this machine, with this libseccomp. Names that
@@ -76,7 +76,7 @@ fn require_accepted(profile: &Profile, runtime: Runtime) -> Result<(), CompileEr
         let write = of_rule.names().iter().position(|name| name == "write");
         if let (Action::Notify, Some(name)) = (of_rule.action(), write) {
             return Err(CompileError::Refused {
-                place: Some(Place::Name { rule, name }),
+                place: Some(ProfilePart::Name { rule, name }),
                 runtime,
                 what: "SCMP_ACT_NOTIFY for write".to_owned(),
             });

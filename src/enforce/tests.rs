@@ -5,7 +5,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
-use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Place, Profile, Rule};
+use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Profile, ProfilePart, Rule};
 use crate::syscall::{Arch, Syscall};
 
 fn deny(arches: &[Arch], rules: Vec<Rule>) -> Profile {
@@ -164,7 +164,7 @@ mod on_x86_64 {
         let filter = compiled(&deny(&[Arch::X86_64, Arch::X86], rules));
         answers(&filter, Arch::X86, "socket", &[1], Action::Allow);
         answers(&filter, Arch::X86, "socket", &[2], EPERM);
-        let place = Place::Name { rule: 0, name: 0 };
+        let place = ProfilePart::Name { rule: 0, name: 0 };
         let name = "socket".to_owned();
         let arch = Arch::X86;
         assert_eq!(
@@ -223,7 +223,7 @@ fn an_unknown_name_is_refused_or_ignored_as_asked() {
         error.to_string(),
         "raed is not a system call of any known ABI"
     );
-    assert_eq!(error.place(), Some(Place::Name { rule: 0, name: 1 }));
+    assert_eq!(error.place(), Some(ProfilePart::Name { rule: 0, name: 1 }));
     let filter = compile(&profile, OnUnknown::Ignore).unwrap();
     answers(&filter, Arch::NATIVE, "read", &[], Action::Allow);
     let ignored: Vec<_> = filter.unknown().iter().map(|name| &name.name).collect();
@@ -244,7 +244,7 @@ fn rules_that_contradict_each_other_are_refused() {
         rule("dup", Action::Log, "arg0 == 1"),
     ];
     let error = compile(&deny(&[], rules), OnUnknown::Fail).unwrap_err();
-    assert_eq!(error.place(), Some(Place::Name { rule: 1, name: 0 }));
+    assert_eq!(error.place(), Some(ProfilePart::Name { rule: 1, name: 0 }));
     assert!(matches!(error, CompileError::Contradiction { .. }));
 }
 

@@ -8,9 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::by_call::without_loading;
-use super::reading::{Input, Parsed, Places};
+use super::error::{ParseError, ParseErrorKind, Position, RenderError};
+use super::name::Format;
+use super::reading::{Parsed, PartPositions, ReadState};
+use super::row::{FormatReader, FormatRow, Writer};
 use super::writing::{Compile, Output};
-use super::{Format, ParseError, ParseErrorKind, Position, Reader, RenderError, Row, Writer};
 use crate::bpf::{
     ArchAnswers, Condition, DataField, FilterAnswer, InvalidProgram, Program, explain,
     explain_arch, explain_other_arches,
@@ -18,14 +20,14 @@ use crate::bpf::{
 use crate::profile::{Action, ArgCmp, Op, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: FormatRow = FormatRow {
     name: "bpf",
     extension: "bpf",
     about: "Compiled filter, as bubblewrap takes it",
     is_oci: false,
     json: |_| false,
     line: |_| false,
-    read: Reader::Bytes(parse),
+    read: FormatReader::Bytes(parse),
     write: Writer::Bytes(render),
     companion: None,
     edit: None,
@@ -53,7 +55,7 @@ fn at(offset: usize) -> Position {
     }
 }
 
-fn parse(bytes: &[u8], input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+fn parse(bytes: &[u8], input: &mut ReadState<'_>) -> Result<Parsed, ParseError> {
     let program = Program::from_bytes(bytes).map_err(|error| {
         let offset = match error {
             InvalidProgram::Length(length) => length,
@@ -62,14 +64,14 @@ fn parse(bytes: &[u8], input: &mut Input<'_>) -> Result<Parsed, ParseError> {
         ParseError::new(Some(at(offset)), ParseErrorKind::Form(error.to_string()))
     })?;
     let profile = profile(&program, input)?;
-    let places = Places::Noted(BTreeMap::new());
+    let places = PartPositions::Noted(BTreeMap::new());
     Ok(Parsed::new(Format::Bpf, profile, places))
 }
 
 /// The answers of one ABI, by name.
-type Answers = BTreeMap<String, FilterAnswer>;
+type NamedAnswers = BTreeMap<String, FilterAnswer>;
 
-fn profile(program: &Program, input: &mut Input<'_>) -> Result<Profile, ParseError> {
+fn profile(program: &Program, input: &mut ReadState<'_>) -> Result<Profile, ParseError> {
     let other = explain_other_arches(program);
     let tables: Vec<ArchAnswers> = (explain(program).into_iter())
         .filter(|table| table.rest != other || !table.calls.is_empty())
@@ -83,7 +85,7 @@ fn profile(program: &Program, input: &mut Input<'_>) -> Result<Profile, ParseErr
             ParseErrorKind::Unsaid(what.to_owned()),
         ));
     };
-    let mut answers: BTreeMap<Arch, Answers> = BTreeMap::new();
+    let mut answers: BTreeMap<Arch, NamedAnswers> = BTreeMap::new();
     for table in &tables {
         if table.rest.always() != Some(default_action) {
             let what = format!(
@@ -95,7 +97,7 @@ fn profile(program: &Program, input: &mut Input<'_>) -> Result<Profile, ParseErr
         answers.insert(table.arch, named(table, input)?);
     }
     let mut rules = Rules::default();
-    let names: BTreeSet<&String> = answers.values().flat_map(Answers::keys).collect();
+    let names: BTreeSet<&String> = answers.values().flat_map(NamedAnswers::keys).collect();
     for name in names {
         // These rules come from the names of the calls that can be made through them.
         if matches!(name.as_str(), "socketcall" | "ipc") && multiplexes(&answers, name) {
@@ -129,7 +131,7 @@ fn profile(program: &Program, input: &mut Input<'_>) -> Result<Profile, ParseErr
     Ok(profile)
 }
 
-fn multiplexes(answers: &BTreeMap<Arch, Answers>, name: &str) -> bool {
+fn multiplexes(answers: &BTreeMap<Arch, NamedAnswers>, name: &str) -> bool {
     let mut outcomes = answers.values().filter_map(|answers| answers.get(name));
     outcomes.any(|outcome| outcome.always().is_none())
 }
@@ -143,8 +145,8 @@ fn same_narrow(outcomes: &[Option<&FilterAnswer>]) -> bool {
 }
 
 /// The calls of a table by name.
-fn named(table: &ArchAnswers, input: &mut Input<'_>) -> Result<Answers, ParseError> {
-    let mut answers = Answers::new();
+fn named(table: &ArchAnswers, input: &mut ReadState<'_>) -> Result<NamedAnswers, ParseError> {
+    let mut answers = NamedAnswers::new();
     for (&nr, outcome) in &table.calls {
         let syscall = Syscall {
             arch: table.arch,
@@ -275,7 +277,7 @@ fn comparisons(index: u8, ranges: &[(u64, u64)], greatest: u64) -> Option<Vec<Ar
 fn verify(
     profile: &mut Profile,
     tables: &[ArchAnswers],
-    input: &mut Input<'_>,
+    input: &mut ReadState<'_>,
 ) -> Result<(), ParseError> {
     let failed = |why: String| {
         let what = format!("the profile can't be verified: {why}");

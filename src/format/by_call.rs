@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::RenderError;
+use super::error::RenderError;
 use super::writing::Output;
-use crate::profile::{Action, ArgCmp, Flag, Place, Profile, Rule};
+use crate::profile::{Action, ArgCmp, Flag, Profile, ProfilePart, Rule};
 
 /// A profile's answer to one call, if it isn't always the default action.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +21,13 @@ pub(super) fn calls<'a>(
     profile: &'a Profile,
     out: &mut Output<'_>,
 ) -> Result<BTreeMap<&'a str, Said<'a>>, RenderError> {
-    let mut rules: BTreeMap<&str, Vec<(Place, &Rule)>> = BTreeMap::new();
+    let mut rules: BTreeMap<&str, Vec<(ProfilePart, &Rule)>> = BTreeMap::new();
     for (index, rule) in profile.rules().iter().enumerate() {
         if rule.action() == profile.default_action() {
             continue;
         }
         for (name_index, name) in rule.names().iter().enumerate() {
-            let place = Place::Name {
+            let place = ProfilePart::Name {
                 rule: index,
                 name: name_index,
             };

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::Position;
-use super::json::{Index, Path};
+use super::error::Position;
+use super::json::{Index, JsonPath};
 
 /// A part of a file that plain OCI doesn't have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub fn conditionals(bytes: &[u8]) -> Vec<Conditional> {
     let is_condition = |value: &Value| {
         has_any(&value["caps"]) || has_any(&value["arches"]) || !value["minKernel"].is_null()
     };
-    let root = Path::default();
+    let root = JsonPath::default();
     let mut paths = Vec::new();
     if has_any(&file["archMap"]) {
         paths.push(root.field("archMap"));

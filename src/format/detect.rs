@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use super::Format;
+use super::name::Format;
 
 /// The outline of a JSON text: the fields of the outermost object, and of the objects in `syscalls`.
 pub(super) struct Outline<'a> {

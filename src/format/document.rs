@@ -1,6 +1,9 @@
 //! Generates the text of a recording's profile, for every verb that writes a profile.
 
-use super::{Format, RenderError, Writing, Written, write};
+use super::error::RenderError;
+use super::file::write;
+use super::name::Format;
+use super::writing::{Writing, Written};
 use crate::profile::{GenerateError, Generated, Policy, generate};
 use crate::recording::Recording;
 

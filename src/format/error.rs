@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Format;
+use super::name::Format;
 use crate::profile::{NoSuchArg, RuleError};
 use crate::syscall::Arch;
 
@@ -27,15 +27,15 @@ impl fmt::Display for Position {
 
 /// Where the lines of a text begin, so that many offsets are found without counting lines again.
 #[derive(Clone, Debug)]
-pub(super) struct Lines {
+pub(super) struct LineStarts {
     starts: Vec<usize>,
     end: usize,
 }
 
-impl Lines {
-    pub(super) fn of(text: &[u8]) -> Lines {
+impl LineStarts {
+    pub(super) fn of(text: &[u8]) -> LineStarts {
         let after_newline = memchr::memchr_iter(b'\n', text).map(|offset| offset + 1);
-        Lines {
+        LineStarts {
             starts: std::iter::once(0).chain(after_newline).collect(),
             end: text.len(),
         }
@@ -190,7 +190,7 @@ pub enum Invalid {
     #[error("{0:?} is not a version of Linux, such as 5.10")]
     KernelVersion(String),
     /// Metadata without a listener.
-    #[error("without listenerPath there is no listener to send it to")]
+    #[error("it needs listenerPath: without a listener, there is nobody to send it to")]
     MetadataWithoutListener,
 }
 
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn an_offset_is_a_line_and_a_column() {
-        let lines = Lines::of(b"a\n\nbc");
+        let lines = LineStarts::of(b"a\n\nbc");
         let at = |offset| lines.position(offset).map(|at| (at.line, at.column));
         assert_eq!(at(0), Some((1, 1)));
         assert_eq!(at(1), Some((1, 2)));

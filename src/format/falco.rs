@@ -10,13 +10,15 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::by_call::{Said, calls, is_plain, without_loading};
-use super::reading::{Input, Parsed, Places};
+use super::error::{ParseError, Position, RenderError};
+use super::name::Format;
+use super::reading::{Parsed, PartPositions, ReadState};
+use super::row::{FormatReader, FormatRow, Writer};
 use super::writing::Output;
 use super::yaml::{self, scalar};
-use super::{Format, ParseError, Position, Reader, RenderError, Row, Writer};
-use crate::profile::{Action, Place, Profile, Rule};
+use crate::profile::{Action, Profile, ProfilePart, Rule};
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: FormatRow = FormatRow {
     name: "falco",
     extension: "yaml",
     about: "Falco rule that reports calls outside the profile",
@@ -26,7 +28,7 @@ pub(super) const ROW: Row = Row {
         let elements = ["- rule:", "- list:", "- macro:"];
         elements.iter().any(|start| line.starts_with(start))
     },
-    read: Reader::Text(parse),
+    read: FormatReader::Text(parse),
     write: Writer::Text(render),
     companion: None,
     edit: None,
@@ -128,9 +130,9 @@ struct Element {
     condition: Option<Spanned<String>>,
 }
 
-fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+fn parse(text: &str, input: &mut ReadState<'_>) -> Result<Parsed, ParseError> {
     let select = input.reading.select;
-    let places = yaml::Places::of(text);
+    let places = yaml::YamlPositions::of(text);
     let documents: Vec<Vec<Element>> = yaml::documents(text)?;
     let elements: Vec<Element> = documents.into_iter().flatten().collect();
     let mut lists: BTreeMap<&str, Vec<&Spanned<String>>> = BTreeMap::new();
@@ -192,9 +194,9 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
     }
     let mut noted = BTreeMap::new();
     for (name, (_, at)) in found.iter().enumerate() {
-        noted.extend(at.map(|at| (Place::Name { rule: 0, name }, at)));
+        noted.extend(at.map(|at| (ProfilePart::Name { rule: 0, name }, at)));
     }
-    noted.extend(at.map(|at| (Place::Rule(0), at)));
+    noted.extend(at.map(|at| (ProfilePart::Rule(0), at)));
     let names: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
     let mut rule = None;
     if !names.is_empty() {
@@ -202,7 +204,11 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
         rule = Some(allow.or_else(|error| problem(at, error.to_string()))?);
     }
     let profile = Profile::new(Action::Log).with_rules(rule);
-    Ok(Parsed::new(Format::Falco, profile, Places::Noted(noted)))
+    Ok(Parsed::new(
+        Format::Falco,
+        profile,
+        PartPositions::Noted(noted),
+    ))
 }
 
 /// The list in `not syscall.type in (…)` or `not evt.type in (…)`.

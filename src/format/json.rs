@@ -11,12 +11,12 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Position;
-use super::error::Lines;
+use super::error::LineStarts;
+use super::error::Position;
 
 /// A step from a JSON value to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     /// A field of an object.
     Field(&'static str),
     /// A field of an object, whose name a file chose.
@@ -25,39 +25,39 @@ pub(super) enum Step {
     Index(usize),
 }
 
-impl Step {
+impl PathStep {
     /// The name of a field.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
-            Step::Field(name) => Some(name),
-            Step::Member(name) => Some(name),
-            Step::Index(_) => None,
+            PathStep::Field(name) => Some(name),
+            PathStep::Member(name) => Some(name),
+            PathStep::Index(_) => None,
         }
     }
 }
 
 /// The way from the whole text to a part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Path(Vec<Step>);
+pub(super) struct JsonPath(Vec<PathStep>);
 
-impl Path {
+impl JsonPath {
     /// The path of a field.
-    pub(super) fn field(&self, name: &'static str) -> Path {
-        self.join(Step::Field(name))
+    pub(super) fn field(&self, name: &'static str) -> JsonPath {
+        self.join(PathStep::Field(name))
     }
 
     /// The path of a field whose name a file chose.
-    pub(super) fn member(&self, name: &str) -> Path {
-        self.join(Step::Member(name.to_owned()))
+    pub(super) fn member(&self, name: &str) -> JsonPath {
+        self.join(PathStep::Member(name.to_owned()))
     }
 
     /// The path of an element.
-    pub(super) fn index(&self, index: usize) -> Path {
-        self.join(Step::Index(index))
+    pub(super) fn index(&self, index: usize) -> JsonPath {
+        self.join(PathStep::Index(index))
     }
 
-    fn join(&self, step: Step) -> Path {
-        Path(self.0.iter().cloned().chain([step]).collect())
+    fn join(&self, step: PathStep) -> JsonPath {
+        JsonPath(self.0.iter().cloned().chain([step]).collect())
     }
 
     /// Where the part begins in a text; `None` if the text isn't JSON.
@@ -66,13 +66,13 @@ impl Path {
     }
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for JsonPath {
     /// `syscalls[3].names[0]`; nothing for the whole text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.0.iter().enumerate() {
             match step {
-                Step::Index(index) => write!(f, "[{index}]")?,
-                Step::Field(_) | Step::Member(_) => {
+                PathStep::Index(index) => write!(f, "[{index}]")?,
+                PathStep::Field(_) | PathStep::Member(_) => {
                     let dot = if number == 0 { "" } else { "." };
                     write!(f, "{dot}{}", step.name().unwrap_or_default())?;
                 }
@@ -85,24 +85,24 @@ impl fmt::Display for Path {
 /// The parts of a JSON text and where they are. Each level is read once, when a path first leads there.
 pub(super) struct Index<'a> {
     text: &'a str,
-    root: Option<Part<'a>>,
-    lines: OnceCell<Lines>,
+    root: Option<JsonPart<'a>>,
+    lines: OnceCell<LineStarts>,
 }
 
-struct Part<'a> {
+struct JsonPart<'a> {
     text: &'a str,
     parts: OnceCell<Parts<'a>>,
 }
 
 enum Parts<'a> {
-    List(Vec<Part<'a>>),
-    Fields(HashMap<Cow<'a, str>, Part<'a>>),
+    List(Vec<JsonPart<'a>>),
+    Fields(HashMap<Cow<'a, str>, JsonPart<'a>>),
     None,
 }
 
 impl<'a> Index<'a> {
     pub(super) fn of(text: &'a str) -> Index<'a> {
-        let root = serde_json::from_str(text).ok().map(Part::of);
+        let root = serde_json::from_str(text).ok().map(JsonPart::of);
         Index {
             text,
             root,
@@ -111,7 +111,7 @@ impl<'a> Index<'a> {
     }
 
     /// Where a part begins; `None` if the text isn't JSON. A missing part is at the part that should hold it.
-    pub(super) fn locate(&self, path: &Path) -> Option<Position> {
+    pub(super) fn locate(&self, path: &JsonPath) -> Option<Position> {
         let mut part = self.root.as_ref()?;
         for step in &path.0 {
             let Some(next) = part.step(step) else { break };
@@ -119,22 +119,24 @@ impl<'a> Index<'a> {
         }
         // A raw value is a slice of what it was read from.
         let offset = (part.text.as_ptr().addr()).checked_sub(self.text.as_ptr().addr())?;
-        let lines = self.lines.get_or_init(|| Lines::of(self.text.as_bytes()));
+        let lines = self
+            .lines
+            .get_or_init(|| LineStarts::of(self.text.as_bytes()));
         lines.position(offset)
     }
 }
 
-impl<'a> Part<'a> {
-    fn of(raw: &'a RawValue) -> Part<'a> {
-        Part {
+impl<'a> JsonPart<'a> {
+    fn of(raw: &'a RawValue) -> JsonPart<'a> {
+        JsonPart {
             text: raw.get(),
             parts: OnceCell::new(),
         }
     }
 
-    fn step(&self, step: &Step) -> Option<&Part<'a>> {
+    fn step(&self, step: &PathStep) -> Option<&JsonPart<'a>> {
         match (self.parts.get_or_init(|| self.read()), step) {
-            (Parts::List(parts), Step::Index(index)) => parts.get(*index),
+            (Parts::List(parts), PathStep::Index(index)) => parts.get(*index),
             (Parts::Fields(parts), step) => parts.get(step.name()?),
             _ => None,
         }
@@ -142,10 +144,14 @@ impl<'a> Part<'a> {
 
     fn read(&self) -> Parts<'a> {
         if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(self.text) {
-            Parts::List(list.into_iter().map(Part::of).collect())
+            Parts::List(list.into_iter().map(JsonPart::of).collect())
         } else if let Ok(fields) = serde_json::from_str::<HashMap<Cow<str>, &RawValue>>(self.text) {
             let fields = fields.into_iter();
-            Parts::Fields(fields.map(|(name, raw)| (name, Part::of(raw))).collect())
+            Parts::Fields(
+                fields
+                    .map(|(name, raw)| (name, JsonPart::of(raw)))
+                    .collect(),
+            )
         } else {
             Parts::None
         }
@@ -196,8 +202,8 @@ mod tests {
     #[test]
     fn a_path_leads_to_the_line_and_column_of_a_part() {
         let text = "\n {\"a\": [1,\n  {\"b\\u0063\": \"x\"}\n]}";
-        let at = |path: &Path| path.locate(text).map(|p| (p.line, p.column));
-        let root = Path::default();
+        let at = |path: &JsonPath| path.locate(text).map(|p| (p.line, p.column));
+        let root = JsonPath::default();
         assert_eq!(at(&root), Some((2, 2)));
         assert_eq!(at(&root.field("a")), Some((2, 8)));
         assert_eq!(at(&root.field("a").index(1)), Some((3, 3)));
@@ -210,7 +216,10 @@ mod tests {
 
     #[test]
     fn a_path_reads_as_in_messages() {
-        let path = Path::default().field("syscalls").index(3).field("names");
+        let path = JsonPath::default()
+            .field("syscalls")
+            .index(3)
+            .field("names");
         assert_eq!(path.index(0).to_string(), "syscalls[3].names[0]");
     }
 }

@@ -2,10 +2,12 @@
 //! written and read as OCI, with all conditions resolved (containerd would drop them, so that their rules always apply),
 //! together with the part of the pod that refers to it.
 
+use super::oci;
+use super::row::FormatRow;
+use super::writing::Companion;
 use super::yaml::scalar;
-use super::{Companion, Row, oci};
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: FormatRow = FormatRow {
     name: "kubernetes",
     about: "OCI JSON, with the pod's securityContext beside it",
     companion: Some(companion),

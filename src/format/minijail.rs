@@ -12,10 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::by_call::{Said, calls, condition, with_plain_names, without_loading};
 use super::docker::errno_of_name;
-use super::reading::{Input, Parsed, Places};
+use super::error::{ParseError, Position, RenderError};
+use super::name::Format;
+use super::reading::{Parsed, PartPositions, ReadState};
+use super::row::{FormatReader, FormatRow, Writer};
 use super::writing::Output;
-use super::{Format, ParseError, Position, Reader, RenderError, Row, Writer};
-use crate::profile::{Action, ArgCmp, ErrnoRet, Op, Place, Profile, Rule};
+use crate::profile::{Action, ArgCmp, ErrnoRet, Op, Profile, ProfilePart, Rule};
 
 mod lex;
 use lex::{Token, Tokens};
@@ -23,14 +25,14 @@ use lex::{Token, Tokens};
 /// The maximum number of alternatives of an expression, with one for each bit of `&`.
 const MAX_ALTERNATIVES: usize = 64;
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: FormatRow = FormatRow {
     name: "minijail",
     extension: "policy",
     about: "minijail policy",
     is_oci: false,
     json: |_| false,
     line: is_statement,
-    read: Reader::Text(parse),
+    read: FormatReader::Text(parse),
     write: Writer::Text(render),
     companion: None,
     edit: None,
@@ -151,12 +153,12 @@ enum Atom {
 }
 
 /// The filter in a line.
-enum Filter {
+enum LineFilter {
     Always(Action),
     Allowed(Vec<Vec<Atom>>),
 }
 
-fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+fn parse(text: &str, input: &mut ReadState<'_>) -> Result<Parsed, ParseError> {
     let mut default_action = Action::KillProcess;
     let mut always: BTreeMap<Action, BTreeMap<String, Position>> = BTreeMap::new();
     let mut compared: Vec<(String, Vec<ArgCmp>, Position)> = Vec::new();
@@ -193,10 +195,10 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
                 return Err(ParseError::form(Some(at), message));
             }
             match &filter {
-                Filter::Always(action) => {
+                LineFilter::Always(action) => {
                     always.entry(*action).or_default().insert(name, at);
                 }
-                Filter::Allowed(clauses) => {
+                LineFilter::Allowed(clauses) => {
                     for clause in clauses {
                         let Some(all) = alternatives(clause) else {
                             let what = "two comparisons of one argument that must both hold";
@@ -230,17 +232,17 @@ fn profile(
     for (action, names) in always.into_iter().rev() {
         let rule = rules.len();
         for (name, at) in names.values().enumerate() {
-            places.insert(Place::Name { rule, name }, *at);
+            places.insert(ProfilePart::Name { rule, name }, *at);
         }
         let first = names.values().next().copied();
-        places.extend(first.map(|at| (Place::Rule(rule), at)));
+        places.extend(first.map(|at| (ProfilePart::Rule(rule), at)));
         let names = names.into_keys().collect();
         rules.push(made(first, Rule::new(names, action, Vec::new()))?);
     }
     for (name, args, at) in compared {
         let rule = rules.len();
-        places.insert(Place::Rule(rule), at);
-        places.insert(Place::Name { rule, name: 0 }, at);
+        places.insert(ProfilePart::Rule(rule), at);
+        places.insert(ProfilePart::Name { rule, name: 0 }, at);
         // Without comparisons if the expression always holds.
         rules.push(made(Some(at), Rule::new(vec![name], Action::Allow, args))?);
     }
@@ -248,7 +250,7 @@ fn profile(
     Ok(Parsed::new(
         Format::Minijail,
         profile,
-        Places::Noted(places),
+        PartPositions::Noted(places),
     ))
 }
 
@@ -284,15 +286,15 @@ fn names(line: &mut Tokens) -> Result<Vec<(String, Position)>, ParseError> {
     Ok(names)
 }
 
-fn filter(line: &mut Tokens) -> Result<Filter, ParseError> {
+fn filter(line: &mut Tokens) -> Result<LineFilter, ParseError> {
     match line.peek() {
         Some((Token::Number(1), _)) => {
             line.next();
-            Ok(Filter::Always(Action::Allow))
+            Ok(LineFilter::Always(Action::Allow))
         }
         Some((Token::Word(word), _)) if !word.starts_with("arg") => {
             line.next();
-            Ok(Filter::Always(action(&word, line)?))
+            Ok(LineFilter::Always(action(&word, line)?))
         }
         Some((Token::Word(_), _)) => {
             let mut clauses = Vec::new();
@@ -305,7 +307,7 @@ fn filter(line: &mut Tokens) -> Result<Filter, ParseError> {
             if line.take(&Token::Sign(";")) {
                 return Err(line.error("an answer after an expression: minijail's library and its compiler read it in opposite ways"));
             }
-            Ok(Filter::Allowed(clauses))
+            Ok(LineFilter::Allowed(clauses))
         }
         Some((Token::Sign("{"), _)) => {
             Err(line.error("a list of filters: only the first that holds counts"))

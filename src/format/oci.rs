@@ -9,12 +9,15 @@
 use std::sync::Arc;
 
 use super::detect::{Fields, Outline};
-use super::json::{self, Object, Path};
-use super::reading::{Input, Parsed, Places};
+use super::edit_json::edit_json;
+use super::error::{Invalid, ParseError, ParseErrorKind, RenderError};
+use super::json::{self, JsonPath, Object};
+use super::name::Format;
+use super::reading::{Parsed, PartPositions, ReadState};
+use super::row::{FormatReader, FormatRow, Writer};
 use super::writing::Output;
-use super::{Format, Invalid, ParseError, ParseErrorKind, Reader, RenderError, Row, Writer, edit};
 use crate::profile::{
-    Action, ArgCmp, ErrnoRet, Flag, Listener, Op, Place, Profile, Rule, RuleError,
+    Action, ArgCmp, ErrnoRet, Flag, Listener, Op, Profile, ProfilePart, Rule, RuleError,
 };
 use crate::syscall::Arch;
 use oci_spec::runtime::{
@@ -23,7 +26,7 @@ use oci_spec::runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: FormatRow = FormatRow {
     name: "oci",
     extension: "json",
     about: "OCI runtime JSON: Docker, Podman, containerd, CRI-O, Kubernetes",
@@ -31,10 +34,10 @@ pub(super) const ROW: Row = Row {
     // The format of JSON that has no marks of another.
     json: |_| false,
     line: |_| false,
-    read: Reader::Text(parse),
+    read: FormatReader::Text(parse),
     write: Writer::Text(render),
     companion: None,
-    edit: Some(edit::edit_json),
+    edit: Some(edit_json),
 };
 
 #[derive(Deserialize, Serialize)]
@@ -77,7 +80,7 @@ pub(super) struct Arg {
 
 /// Something invalid, and where.
 pub(super) struct InvalidAt {
-    path: Path,
+    path: JsonPath,
     invalid: Invalid,
 }
 
@@ -91,12 +94,12 @@ impl InvalidAt {
     }
 }
 
-pub(super) fn invalid<T>(path: Path, invalid: impl Into<Invalid>) -> Result<T, InvalidAt> {
+pub(super) fn invalid<T>(path: JsonPath, invalid: impl Into<Invalid>) -> Result<T, InvalidAt> {
     let invalid = invalid.into();
     Err(InvalidAt { path, invalid })
 }
 
-fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+fn parse(text: &str, input: &mut ReadState<'_>) -> Result<Parsed, ParseError> {
     let format = input.format;
     let Object::<Seccomp>(seccomp) = serde_json::from_str(text)
         .map_err(|error| other_format(text, format).unwrap_or_else(|| form(&error)))?;
@@ -109,23 +112,29 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
             arches.push(index);
         }
     }
-    let path = move |place: Place| match place {
-        Place::Architecture(index) => Some(path(Place::Architecture(*arches.get(index)?))),
+    let path = move |place: ProfilePart| match place {
+        ProfilePart::Architecture(index) => {
+            Some(path(ProfilePart::Architecture(*arches.get(index)?)))
+        }
         place => Some(path(place)),
     };
-    Ok(Parsed::new(format, profile, Places::Json(Arc::new(path))))
+    Ok(Parsed::new(
+        format,
+        profile,
+        PartPositions::Json(Arc::new(path)),
+    ))
 }
 
 /// The path of a part of a profile in the specification's JSON.
-pub(super) fn path(place: Place) -> Path {
-    let root = Path::default();
+pub(super) fn path(place: ProfilePart) -> JsonPath {
+    let root = JsonPath::default();
     let syscall = |rule| root.field("syscalls").index(rule);
     match place {
-        Place::DefaultAction => root.field("defaultAction"),
-        Place::Architecture(index) => root.field("architectures").index(index),
-        Place::Rule(rule) => syscall(rule),
-        Place::Name { rule, name } => syscall(rule).field("names").index(name),
-        Place::Arg { rule, arg } => syscall(rule).field("args").index(arg),
+        ProfilePart::DefaultAction => root.field("defaultAction"),
+        ProfilePart::Architecture(index) => root.field("architectures").index(index),
+        ProfilePart::Rule(rule) => syscall(rule),
+        ProfilePart::Name { rule, name } => syscall(rule).field("names").index(name),
+        ProfilePart::Arg { rule, arg } => syscall(rule).field("args").index(arg),
     }
 }
 
@@ -135,7 +144,7 @@ pub(super) fn form(error: &serde_json::Error) -> ParseError {
 }
 
 fn profile(seccomp: Seccomp) -> Result<Profile, InvalidAt> {
-    let root = Path::default();
+    let root = JsonPath::default();
     let architectures = read_arches(seccomp.architectures, &root.field("architectures"))?;
     let listener = read_listener(seccomp.listener_path, seccomp.listener_metadata)?;
     let syscalls = seccomp.syscalls.unwrap_or_default().into_iter().enumerate();
@@ -151,7 +160,7 @@ fn profile(seccomp: Seccomp) -> Result<Profile, InvalidAt> {
         .with_rules(rules))
 }
 
-fn rule(syscall: Syscall, path: &Path) -> Result<Rule, InvalidAt> {
+fn rule(syscall: Syscall, path: &JsonPath) -> Result<Rule, InvalidAt> {
     let action = read_action(syscall.action, syscall.errno_ret)
         .or_else(|error| invalid(path.field("errnoRet"), error))?;
     read_rule(syscall.names, action, syscall.args, path)
@@ -159,7 +168,7 @@ fn rule(syscall: Syscall, path: &Path) -> Result<Rule, InvalidAt> {
 
 pub(super) fn read_arches(
     arches: Option<Vec<OciArch>>,
-    path: &Path,
+    path: &JsonPath,
 ) -> Result<Option<Vec<Arch>>, InvalidAt> {
     let read = |(index, arch)| read_arch(arch).or_else(|error| invalid(path.index(index), error));
     arches
@@ -171,7 +180,7 @@ pub(super) fn read_listener(
     path: Option<String>,
     metadata: Option<String>,
 ) -> Result<Option<Listener>, InvalidAt> {
-    let root = Path::default();
+    let root = JsonPath::default();
     match (path, metadata) {
         (Some(path), metadata) => match Listener::new(path, metadata) {
             None => invalid(root.field("listenerPath"), Invalid::EmptyListenerPath),
@@ -190,7 +199,7 @@ pub(super) fn read_rule(
     names: Vec<String>,
     action: Action,
     args: Option<Vec<Object<Arg>>>,
-    path: &Path,
+    path: &JsonPath,
 ) -> Result<Rule, InvalidAt> {
     let args = args.unwrap_or_default().into_iter().enumerate();
     let args = args
@@ -291,7 +300,7 @@ fn other_format(text: &str, format: Format) -> Option<ParseError> {
     const CONFIG: &str =
         "this is a whole OCI runtime configuration; the profile is its linux.seccomp";
     let outline = Outline::of(text)?;
-    let root = Path::default();
+    let root = JsonPath::default();
     let fields = [
         ("ociVersion", CONFIG),
         ("archMap", DIALECT),

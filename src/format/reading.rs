@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::json::{Index, Path};
+use super::error::{Lost, ParseError, ParseErrorKind, Position, RenderError};
+use super::json::{Index, JsonPath};
 use super::machine::Machine;
+use super::name::Format;
 use super::writing::{Compile, Output};
-use super::{Format, Lost, ParseError, ParseErrorKind, Position, RenderError};
 use crate::input::FileKind;
-use crate::profile::{Place, Profile};
+use crate::profile::{Profile, ProfilePart};
 
 /// The maximum length of a profile's file, which bounds memory.
 pub const MAX_BYTES: usize = FileKind::Profile.max_bytes();
@@ -44,7 +45,7 @@ pub struct Parsed {
     /// What no profile can hold and was omitted ([`Reading::lossy`]).
     pub lost: Vec<Lost>,
     pub(super) extras: Option<Arc<dyn Extras>>,
-    pub(super) places: Places,
+    pub(super) places: PartPositions,
 }
 
 /// The parts of a file that a profile can't hold: kept while the format stays the same.
@@ -55,24 +56,24 @@ pub(super) trait Extras: fmt::Debug + Send + Sync {
 
 /// Where the parts of a profile are in a file.
 #[derive(Clone)]
-pub(super) enum Places {
+pub(super) enum PartPositions {
     /// The path of each part in a JSON text.
-    Json(Arc<dyn Fn(Place) -> Option<Path> + Send + Sync>),
+    Json(Arc<dyn Fn(ProfilePart) -> Option<JsonPath> + Send + Sync>),
     /// The positions that the reader noted.
-    Noted(BTreeMap<Place, Position>),
+    Noted(BTreeMap<ProfilePart, Position>),
 }
 
-impl fmt::Debug for Places {
+impl fmt::Debug for PartPositions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Places::Json(_) => "Json",
-            Places::Noted(_) => "Noted",
+            PartPositions::Json(_) => "Json",
+            PartPositions::Noted(_) => "Noted",
         })
     }
 }
 
 impl Parsed {
-    pub(super) fn new(format: Format, profile: Profile, places: Places) -> Parsed {
+    pub(super) fn new(format: Format, profile: Profile, places: PartPositions) -> Parsed {
         Parsed {
             format,
             profile,
@@ -87,8 +88,8 @@ impl Parsed {
     pub fn positions<'a>(&'a self, bytes: &'a [u8]) -> Positions<'a> {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         match &self.places {
-            Places::Json(path) => Positions(Find::Json(path, Box::new(Index::of(text)))),
-            Places::Noted(noted) => Positions(Find::Noted(noted)),
+            PartPositions::Json(path) => Positions(Find::Json(path, Box::new(Index::of(text)))),
+            PartPositions::Noted(noted) => Positions(Find::Noted(noted)),
         }
     }
 }
@@ -98,16 +99,16 @@ pub struct Positions<'a>(Find<'a>);
 
 enum Find<'a> {
     Json(
-        &'a Arc<dyn Fn(Place) -> Option<Path> + Send + Sync>,
+        &'a Arc<dyn Fn(ProfilePart) -> Option<JsonPath> + Send + Sync>,
         Box<Index<'a>>,
     ),
-    Noted(&'a BTreeMap<Place, Position>),
+    Noted(&'a BTreeMap<ProfilePart, Position>),
 }
 
 impl Positions<'_> {
     /// The position of a part; `None` if the file doesn't have it.
     #[must_use]
-    pub fn of(&self, place: Place) -> Option<Position> {
+    pub fn of(&self, place: ProfilePart) -> Option<Position> {
         match &self.0 {
             Find::Json(path, index) => index.locate(&path(place)?),
             Find::Noted(noted) => noted.get(&place).copied(),
@@ -117,15 +118,15 @@ impl Positions<'_> {
 
 /// The state of a reader: the options, and the omitted parts.
 #[derive(Debug)]
-pub(super) struct Input<'a> {
+pub(super) struct ReadState<'a> {
     pub(super) format: Format,
     pub(super) reading: &'a Reading<'a>,
     lost: Vec<Lost>,
 }
 
-impl<'a> Input<'a> {
-    pub(super) fn new(format: Format, reading: &'a Reading<'a>) -> Input<'a> {
-        Input {
+impl<'a> ReadState<'a> {
+    pub(super) fn new(format: Format, reading: &'a Reading<'a>) -> ReadState<'a> {
+        ReadState {
             format,
             reading,
             lost: Vec::new(),

@@ -14,17 +14,17 @@ use serde_json::value::RawValue;
 
 use super::by_call::{Said, calls, condition, without_loading};
 use super::detect::Fields;
-use super::json::{Index, Object, Path};
+use super::error::{Invalid, ParseError, ParseErrorKind, Position, RenderError};
+use super::json::{Index, JsonPath, Object};
+use super::name::Format;
 use super::oci::form;
-use super::reading::{Input, Parsed, Places};
+use super::reading::{Parsed, PartPositions, ReadState};
+use super::row::{FormatReader, FormatRow, Writer};
 use super::writing::Output;
-use super::{
-    Format, Invalid, ParseError, ParseErrorKind, Position, Reader as Read, RenderError, Row, Writer,
-};
-use crate::profile::{Action, ArgCmp, ErrnoRet, Op, Place, Profile, Rule};
+use crate::profile::{Action, ArgCmp, ErrnoRet, Op, Profile, ProfilePart, Rule};
 use crate::syscall::{Arch, Syscall};
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: FormatRow = FormatRow {
     name: "seccompiler",
     extension: "json",
     about: "JSON for seccompiler (Firecracker)",
@@ -36,14 +36,14 @@ pub(super) const ROW: Row = Row {
         !outline.has("defaultAction") && outline.fields.values().any(|value| is_filter(value))
     },
     line: |_| false,
-    read: Read::Text(parse),
+    read: FormatReader::Text(parse),
     write: Writer::Text(render),
     companion: None,
     edit: None,
 };
 
 /// The filters of a file by thread. Duplicate threads are an error.
-struct Filters(BTreeMap<String, Object<Filter>>);
+struct Filters(BTreeMap<String, Object<ThreadFilter>>);
 
 impl<'de> Deserialize<'de> for Filters {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Filters, D::Error> {
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Filters {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Filter {
+struct ThreadFilter {
     #[serde(alias = "default_action")]
     mismatch_action: RawAction,
     #[serde(alias = "filter_action")]
@@ -100,14 +100,14 @@ enum RawAction {
 struct RawRule {
     syscall: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    args: Option<Vec<Condition>>,
+    args: Option<Vec<RawCondition>>,
     #[serde(rename = "comment", skip_serializing)]
     _comment: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Condition {
+struct RawCondition {
     index: u8,
     #[serde(rename = "type")]
     width: Width,
@@ -140,10 +140,10 @@ enum RawOp {
 struct FilterReader<'a, 'b> {
     index: Index<'a>,
     thread: String,
-    input: &'a mut Input<'b>,
+    input: &'a mut ReadState<'b>,
 }
 
-fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+fn parse(text: &str, input: &mut ReadState<'_>) -> Result<Parsed, ParseError> {
     let Filters(mut filters) = serde_json::from_str(text).map_err(|error| form(&error))?;
     let threads: Vec<String> = filters.keys().cloned().collect();
     let problem = |message: String| Err(ParseError::form(None, message));
@@ -169,22 +169,22 @@ fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
 }
 
 impl FilterReader<'_, '_> {
-    fn path(&self) -> Path {
-        Path::default().member(&self.thread)
+    fn path(&self) -> JsonPath {
+        JsonPath::default().member(&self.thread)
     }
 
-    fn at(&self, path: &Path) -> Option<Position> {
+    fn at(&self, path: &JsonPath) -> Option<Position> {
         self.index.locate(path)
     }
 
-    fn invalid<T>(&self, path: &Path, invalid: Invalid) -> Result<T, ParseError> {
+    fn invalid<T>(&self, path: &JsonPath, invalid: Invalid) -> Result<T, ParseError> {
         let position = self.at(path);
         let path = path.to_string();
         let kind = ParseErrorKind::Invalid { path, invalid };
         Err(ParseError::new(position, kind))
     }
 
-    fn profile(&mut self, filter: Filter) -> Result<Parsed, ParseError> {
+    fn profile(&mut self, filter: ThreadFilter) -> Result<Parsed, ParseError> {
         let root = self.path();
         let default_action = self.action(filter.mismatch_action, &root.field("mismatch_action"))?;
         let action = self.action(filter.match_action, &root.field("match_action"))?;
@@ -197,7 +197,7 @@ impl FilterReader<'_, '_> {
         let mut places = BTreeMap::new();
         let mut rules = Vec::new();
         let mut always: BTreeSet<String> = BTreeSet::new();
-        let mut compared: BTreeMap<String, Path> = BTreeMap::new();
+        let mut compared: BTreeMap<String, JsonPath> = BTreeMap::new();
         for (index, Object(raw)) in filter.rules.into_iter().enumerate() {
             let path = root.field("filter").index(index);
             let Some(args) = raw.args else {
@@ -209,7 +209,7 @@ impl FilterReader<'_, '_> {
                 .or_insert_with(|| path.clone());
             if let Some(args) = self.args(args, &path)? {
                 let position = self.at(&path);
-                places.extend(position.map(|at| (Place::Rule(rules.len() + 1), at)));
+                places.extend(position.map(|at| (ProfilePart::Rule(rules.len() + 1), at)));
                 rules.push(self.rule(vec![raw.syscall], action, args, &path)?);
             }
         }
@@ -221,7 +221,7 @@ impl FilterReader<'_, '_> {
         if always.is_empty() {
             places = (places.into_iter())
                 .filter_map(|(place, at)| match place {
-                    Place::Rule(rule) => Some((Place::Rule(rule - 1), at)),
+                    ProfilePart::Rule(rule) => Some((ProfilePart::Rule(rule - 1), at)),
                     _ => None,
                 })
                 .collect();
@@ -232,13 +232,13 @@ impl FilterReader<'_, '_> {
         }
         places.extend(
             self.at(&root.field("mismatch_action"))
-                .map(|at| (Place::DefaultAction, at)),
+                .map(|at| (ProfilePart::DefaultAction, at)),
         );
         let profile = Profile::new(default_action).with_rules(rules);
         Ok(Parsed::new(
             Format::Seccompiler,
             profile,
-            Places::Noted(places),
+            PartPositions::Noted(places),
         ))
     }
 
@@ -247,13 +247,13 @@ impl FilterReader<'_, '_> {
         names: Vec<String>,
         action: Action,
         args: Vec<ArgCmp>,
-        path: &Path,
+        path: &JsonPath,
     ) -> Result<Rule, ParseError> {
         Rule::new(names, action, args)
             .or_else(|error| self.invalid(&path.field("syscall"), error.into()))
     }
 
-    fn action(&self, raw: RawAction, path: &Path) -> Result<Action, ParseError> {
+    fn action(&self, raw: RawAction, path: &JsonPath) -> Result<Action, ParseError> {
         let too_great = |action, number, max| {
             let invalid = Invalid::ErrnoTooGreat {
                 action,
@@ -282,8 +282,8 @@ impl FilterReader<'_, '_> {
     /// The comparisons of a rule; `None` if the rule is left out, since profiles lack such a comparison.
     fn args(
         &mut self,
-        raw: Vec<Condition>,
-        path: &Path,
+        raw: Vec<RawCondition>,
+        path: &JsonPath,
     ) -> Result<Option<Vec<ArgCmp>>, ParseError> {
         let path = path.field("args");
         if raw.is_empty() {
@@ -312,7 +312,7 @@ impl FilterReader<'_, '_> {
 }
 
 /// A condition as a profile's comparison; `None` if profiles lack such a comparison.
-fn compared(condition: &Condition) -> Option<(Op, u64, Option<u64>)> {
+fn compared(condition: &RawCondition) -> Option<(Op, u64, Option<u64>)> {
     const LOWER: u64 = 0xffff_ffff;
     let value = condition.val;
     Some(match (condition.op, condition.width) {
@@ -367,7 +367,7 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
             }
             continue;
         }
-        let rule = |args: Option<Vec<Condition>>| RawRule {
+        let rule = |args: Option<Vec<RawCondition>>| RawRule {
             syscall: name.to_owned(),
             args,
             _comment: None,
@@ -409,7 +409,7 @@ fn write_action(action: Action) -> Option<RawAction> {
     })
 }
 
-fn write_condition(arg: &ArgCmp) -> Condition {
+fn write_condition(arg: &ArgCmp) -> RawCondition {
     let value = arg.value();
     let (op, val) = match arg.op() {
         Op::Eq => (RawOp::Eq, value),
@@ -420,7 +420,7 @@ fn write_condition(arg: &ArgCmp) -> Condition {
         Op::Gt => (RawOp::Gt, value),
         Op::MaskedEq => (RawOp::MaskedEq(value), arg.value_two().unwrap_or(0)),
     };
-    Condition {
+    RawCondition {
         // There are 6.
         index: u8::try_from(arg.index()).unwrap_or(u8::MAX),
         width: Width::Qword,

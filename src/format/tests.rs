@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::*;
 use crate::enforce::compile_known;
 use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
-use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Rule, strategies};
+use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Profile, Rule, strategies};
 use crate::syscall::Arch;
 
 /// A profile or a schema that others published.

@@ -6,7 +6,8 @@ use std::path::Path;
 use itertools::Itertools;
 use serde::Serialize;
 
-use super::{Format, Lost, RenderError};
+use super::error::{Lost, RenderError};
+use super::name::Format;
 use crate::bpf::Program;
 use crate::profile::Profile;
 use crate::syscall::Arch;

@@ -3,8 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, Location, Spanned};
 
-use super::error::Lines;
-use super::{ParseError, Position};
+use super::error::LineStarts;
+use super::error::{ParseError, Position};
 
 /// All documents of a text.
 pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, ParseError> {
@@ -13,11 +13,11 @@ pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, Parse
 }
 
 /// Positions in a text from `serde_saphyr`, whose columns are characters and whose lines also end at a carriage return.
-pub(super) struct Places(Lines);
+pub(super) struct YamlPositions(LineStarts);
 
-impl Places {
-    pub(super) fn of(text: &str) -> Places {
-        Places(Lines::of(text.as_bytes()))
+impl YamlPositions {
+    pub(super) fn of(text: &str) -> YamlPositions {
+        YamlPositions(LineStarts::of(text.as_bytes()))
     }
 
     pub(super) fn at<T>(&self, part: &Spanned<T>) -> Option<Position> {
@@ -33,7 +33,7 @@ impl Places {
 fn form(error: &Error, text: &str) -> ParseError {
     let position = error
         .location()
-        .and_then(|location| Places::of(text).position(location));
+        .and_then(|location| YamlPositions::of(text).position(location));
     let message = error.to_string();
     // The first line ends with the position; further lines repeat it.
     let first = message.lines().next().unwrap_or_default();

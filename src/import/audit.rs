@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use self::losses::SourceLosses;
-use super::{BadLine, ImportError, ImportOutput, ImportSource};
+use super::output::{BadLine, ImportError, ImportOutput, report_read};
+use super::source::ImportSource;
 use crate::audit::{Classifier, LogItem, LogLine, Record, Selection, read_log};
 use crate::event::{Event, Sink, Task};
 
@@ -109,7 +110,7 @@ impl AuditImporter<'_> {
             },
         );
         self.summary.lines += lines;
-        super::report_read(read, losses.name(), lines, &mut self.output)?;
+        report_read(read, losses.name(), lines, &mut self.output)?;
         losses.report(self.options.assume_complete, &mut self.output);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::ImportError;
+use super::output::ImportError;
 use crate::input::is_endless;
 
 /// How many bytes at the start identify the kind of a file.

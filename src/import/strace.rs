@@ -5,6 +5,7 @@
 
 mod arguments;
 mod image;
+mod importer;
 mod line;
 mod log;
 mod names;
@@ -17,52 +18,23 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use self::image::{HeldCalls, TracedImages, choose};
+use self::image::{TracedImages, choose};
+use self::importer::{ONLY_TASK, Pending, StraceImporter};
+pub use self::importer::{StraceOptions, StraceSummary};
 use self::line::{Body, Leader};
 use self::log::TraceLog;
-use self::names::{Calls, StraceNames};
-use self::summary::{CountTable, Row};
-use self::tasks::{Pending, TracedTask};
-use super::{BadLine, ImportError, ImportOutput, ImportSource};
-use crate::event::Exit;
-use crate::event::{Event, Sink, Task};
-use crate::input::lines::{Line, Lines};
+use self::names::StraceNames;
+use self::summary::{CountTable, TableRow};
+use super::output::{BadLine, ImportError, ImportOutput, report_read};
+use super::source::ImportSource;
+use crate::event::{Exit, Sink};
+use crate::input::lines::{InputLine, LineReader};
 use crate::input::text::lossy;
 use crate::syscall::Arch;
 
 /// Longer lines are cut. Arguments can be long (-s, -v); the important parts are at the start and the end.
 const LONGEST_LINE: usize = 1 << 20;
-
-/// The task of lines without a pid.
-const ONLY_TASK: i32 = 0;
-
-/// How to import the output of strace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StraceOptions {
-    /// The ABI of strace itself: `x86_64` on such a machine, even if it traces 32-bit programs.
-    pub native: Arch,
-    /// When the trace began, if it has times without a date (-t, -tt, -r).
-    pub began: SystemTime,
-    /// The user guarantees that every call of the workload was traced. Losses that the trace shows count nevertheless.
-    pub assume_complete: bool,
-    /// Whether the values of arguments that carry a choice are imported.
-    pub arguments: bool,
-}
-
-/// What an import found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StraceSummary {
-    /// All lines.
-    pub lines: u64,
-    /// Calls.
-    pub calls: u64,
-    /// Lines that can't be read.
-    pub broken: u64,
-    /// How the first task ended, if known.
-    pub exit: Option<Exit>,
-}
 
 /// Reads the sources one after another (the files of one `strace -ff` in the order of their pids), and passes calls to `sink` as
 /// events, and unreadable lines to `report`.
@@ -112,25 +84,9 @@ pub fn import_strace(
     Ok(importer.summary)
 }
 
-struct StraceImporter<'a> {
-    options: &'a StraceOptions,
-    output: ImportOutput<'a>,
-    names: StraceNames,
-    images: TracedImages,
-    tasks: HashMap<i32, TracedTask>,
-    /// Those whose pending call creates a task.
-    forking: BTreeSet<i32>,
-    first: Option<i32>,
-    /// Whether strace prints the ends of tasks (not with -qq).
-    exits: bool,
-    /// The latest [`Event::Clock`].
-    clock: Option<SystemTime>,
-    summary: StraceSummary,
-}
-
 impl StraceImporter<'_> {
     fn source(&mut self, source: ImportSource, log: &mut TraceLog) -> Result<(), ImportError> {
-        let mut lines = Lines::new(source.open()?, LONGEST_LINE);
+        let mut lines = LineReader::new(source.open()?, LONGEST_LINE);
         let read = loop {
             match lines.next() {
                 Ok(Some(line)) => self.line(line, log),
@@ -139,10 +95,10 @@ impl StraceImporter<'_> {
             }
         };
         self.summary.lines += lines.number();
-        super::report_read(read, &log.name, lines.number(), &mut self.output)
+        report_read(read, &log.name, lines.number(), &mut self.output)
     }
 
-    fn line(&mut self, line: Line<'_>, log: &mut TraceLog) {
+    fn line(&mut self, line: InputLine<'_>, log: &mut TraceLog) {
         log.line = line.number;
         let text = line.text;
         if self.table(text, log) {
@@ -220,10 +176,10 @@ impl StraceImporter<'_> {
             return log.table.is_some();
         };
         match table.row(text) {
-            Row::Rule => {}
+            TableRow::Rule => {}
             // -C: the calls were in the log already.
-            Row::Calls(..) if log.calls => {}
-            Row::Calls(name, count) => {
+            TableRow::Calls(..) if log.calls => {}
+            TableRow::Calls(name, count) => {
                 log.counted = true;
                 let found = self.names.of(name, None, None);
                 let calls = found.iter().find(|(of, _)| Some(*of) == log.mode);
@@ -232,8 +188,8 @@ impl StraceImporter<'_> {
                     None => self.broken(log, &format!("{name} is not a system call")),
                 }
             }
-            Row::End => log.table = None,
-            Row::Bad => {
+            TableRow::End => log.table = None,
+            TableRow::Bad => {
                 log.table = None;
                 self.broken(log, &format!("not a line of strace -c: {}", lossy(text)));
             }
@@ -354,64 +310,6 @@ impl StraceImporter<'_> {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.noted = Some(arch);
         }
-    }
-
-    /// Reports the calls that were made while the ABI was unknown.
-    fn release(&mut self, id: i32, held: Vec<HeldCalls>, arch: Arch) {
-        let now = self.clock;
-        for held in held {
-            self.set_clock(held.first);
-            if let Some((_, calls)) = held.calls(arch) {
-                self.count(id, calls, held.count);
-            }
-        }
-        self.set_clock(now);
-    }
-
-    fn called(&mut self, id: i32, chosen: Option<(Arch, Calls)>, rest: &[u8]) {
-        let Some((_, calls)) = chosen else {
-            return;
-        };
-        self.count(id, calls, 1);
-        for syscall in calls.iter().filter(|_| self.options.arguments) {
-            if let Some(args) = arguments::registers(syscall, rest) {
-                self.output.event(Event::Arguments { syscall, args });
-            }
-        }
-    }
-
-    fn count(&mut self, id: i32, calls: Calls, count: u64) {
-        self.summary.calls = self.summary.calls.saturating_add(count);
-        let task = Task(id);
-        for syscall in calls.iter() {
-            self.output.event(match count {
-                1 => Event::Syscall {
-                    task,
-                    syscall,
-                    site: None,
-                },
-                count => Event::Calls {
-                    task,
-                    syscall,
-                    count,
-                },
-            });
-        }
-    }
-
-    fn set_clock(&mut self, time: Option<SystemTime>) {
-        if let Some(now) = time
-            && self.clock != time
-        {
-            self.clock = time;
-            self.output.event(Event::Clock { now });
-        }
-    }
-
-    fn broken(&mut self, log: &mut TraceLog, what: &str) {
-        self.summary.broken += 1;
-        log.broken += 1;
-        self.output.bad_line(&log.name, log.line, what);
     }
 }
 

@@ -43,7 +43,7 @@ impl FileKind {
 #[non_exhaustive]
 pub enum ReadError {
     /// The system refuses.
-    #[error("cannot read {}", path.display())]
+    #[error("can't read {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -8,7 +8,7 @@ use memchr::memchr;
 const CHUNK: usize = 256 << 10;
 
 /// Splits input into lines.
-pub(crate) struct Lines<R> {
+pub(crate) struct LineReader<R> {
     reader: R,
     /// Longer lines are cut to this many bytes.
     limit: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Lines<R> {
 
 /// A line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Line<'a> {
+pub(crate) struct InputLine<'a> {
     /// The line without its end (`\n` or `\r\n`).
     pub(crate) text: &'a [u8],
     /// Its number, from 1.
@@ -32,9 +32,9 @@ pub(crate) struct Line<'a> {
     pub(crate) ended: bool,
 }
 
-impl<R: Read> Lines<R> {
-    pub(crate) fn new(reader: R, limit: usize) -> Lines<R> {
-        Lines {
+impl<R: Read> LineReader<R> {
+    pub(crate) fn new(reader: R, limit: usize) -> LineReader<R> {
+        LineReader {
             reader,
             limit,
             buffer: Vec::new(),
@@ -45,7 +45,7 @@ impl<R: Read> Lines<R> {
     }
 
     /// The next line, or `None` at the end.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<InputLine<'_>>> {
         let mut searched = 0;
         let length = loop {
             if let Some(at) = memchr(b'\n', &self.buffer[self.start + searched..self.end]) {
@@ -109,7 +109,7 @@ impl<R: Read> Lines<R> {
     }
 
     /// The start of a line that is longer than the limit. The rest is read and dropped.
-    fn cut_line(&mut self) -> io::Result<Line<'_>> {
+    fn cut_line(&mut self) -> io::Result<InputLine<'_>> {
         self.compact();
         let (rest, ended) = loop {
             if let Some(at) = memchr(b'\n', &self.buffer[self.limit..self.end]) {
@@ -127,10 +127,10 @@ impl<R: Read> Lines<R> {
         Ok(line)
     }
 
-    fn line(&mut self, from: usize, length: usize, ended: bool) -> Line<'_> {
+    fn line(&mut self, from: usize, length: usize, ended: bool) -> InputLine<'_> {
         self.number += 1;
         let text = &self.buffer[from..from + length];
-        Line {
+        InputLine {
             text: text.strip_suffix(b"\r").unwrap_or(text),
             number: self.number,
             cut: false,
@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn lines(bytes: &[u8], at_once: usize, limit: usize) -> Vec<(Vec<u8>, bool, bool)> {
-        let mut lines = Lines::new(Slow(bytes, at_once), limit);
+        let mut lines = LineReader::new(Slow(bytes, at_once), limit);
         let mut all = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             assert_eq!(line.number, all.len() as u64 + 1);
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_line_of_a_gigabyte_uses_no_more_memory_than_its_limit() {
         let line = io::repeat(b'x').take(1 << 30);
-        let mut lines = Lines::new(line.chain(&b"\nnext"[..]), 1000);
+        let mut lines = LineReader::new(line.chain(&b"\nnext"[..]), 1000);
         let first = lines.next().unwrap().unwrap();
         assert_eq!((first.text.len(), first.cut), (1000, true));
         assert_eq!(lines.next().unwrap().unwrap().text, b"next");
@@ -229,7 +229,7 @@ mod tests {
     fn bytes_between_lines_can_be_read_and_skipped() {
         let mut bytes = b"first\n\x03\0\0\0\0\0\0\0\n\n\nnext\n".to_vec();
         bytes.extend([9, 0, 0]);
-        let mut lines = Lines::new(Slow(&bytes, 3), 100);
+        let mut lines = LineReader::new(Slow(&bytes, 3), 100);
         assert_eq!(lines.next().unwrap().unwrap().text, b"first");
         assert_eq!(lines.number_le().unwrap(), Some(3));
         lines.skip(3).unwrap();

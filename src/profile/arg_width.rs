@@ -3,7 +3,7 @@
 //! libseccomp compares the lower half of the argument there and drops the upper half of the value: a rule for `0x1_0000_0001`
 //! would match 1. Here, a value that doesn't fit is an error.
 
-use super::{ArgCmp, Op, Place, Rule};
+use super::{ArgCmp, Op, ProfilePart, Rule};
 use crate::syscall::Arch;
 
 /// A comparison with a value that the ABI's arguments can't have.
@@ -11,7 +11,7 @@ use crate::syscall::Arch;
 #[error("{place}: {comparison}: the value is too wide for the 32-bit arguments of {arch}")]
 pub struct TooWide {
     /// The comparison's place in the profile.
-    pub place: Place,
+    pub place: ProfilePart,
     /// The comparison.
     pub comparison: String,
     /// The ABI.
@@ -58,7 +58,7 @@ pub(crate) fn fit_rule(rule: &Rule, index: usize, arch: Arch) -> Result<Rule, To
     }
     let args = rule.args().iter().enumerate().map(|(arg_index, arg)| {
         fit_arg(arg).ok_or_else(|| TooWide {
-            place: Place::Arg {
+            place: ProfilePart::Arg {
                 rule: index,
                 arg: arg_index,
             },

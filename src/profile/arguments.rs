@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::policy::ArgumentRules;
 use super::{ArgCmp, Op};
 use crate::recording::{ArgumentValues, Incidence, Recording, Run};
-use crate::syscall::arguments::{Argument, Call, Kind, has_these_names};
+use crate::syscall::arguments::{Argument, ArgumentKind, CallArguments, has_these_names};
 use crate::syscall::{Arch, Syscall};
 
 /// `safe` needs this many runs with the call.
@@ -54,7 +54,7 @@ pub enum AnyValue {
     #[error("a run has more values than are kept")]
     Many,
     /// Too few runs.
-    #[error("only {runs} of {needed} runs that are needed have the call")]
+    #[error("a rule needs {needed} runs with the call, not {runs}")]
     FewRuns {
         /// With the call.
         runs: u32,
@@ -62,7 +62,7 @@ pub enum AnyValue {
         needed: u32,
     },
     /// More values are likely.
-    #[error("{once} of the values are in one of {runs} runs only, so new ones are likely")]
+    #[error("{once} of the values came from a single run (of {runs}), so new ones are likely")]
     NotSaturated {
         /// Values in exactly one run.
         once: u32,
@@ -70,7 +70,7 @@ pub enum AnyValue {
         runs: u32,
     },
     /// The policy or a container runtime needs the call.
-    #[error("it is not only the recorded program that makes the call")]
+    #[error("the recorded program isn't the only one that makes the call")]
     OtherCallers,
     /// The ABIs differ.
     #[error("the ABIs of the profile have it in different registers")]
@@ -93,7 +93,7 @@ pub enum AnyValue {
 }
 
 /// What the evidence has of one argument: the values of each run with the call.
-struct Evidence {
+struct ArgumentEvidence {
     runs: Vec<BTreeSet<u64>>,
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn rules(
     how: ArgumentRules,
     other_callers: bool,
 ) -> Vec<ArgumentRule> {
-    let Some(call) = Call::named(name).filter(|call| !call.is_in_memory()) else {
+    let Some(call) = CallArguments::named(name).filter(|call| !call.is_in_memory()) else {
         return Vec::new();
     };
     let mut rules: Vec<ArgumentRule> = Vec::new();
@@ -159,7 +159,7 @@ fn evidence(
     name: &str,
     arches: &BTreeSet<Arch>,
     register: u8,
-) -> Result<Evidence, AnyValue> {
+) -> Result<ArgumentEvidence, AnyValue> {
     let mut sources = vec![(name, register)];
     if name == "clone" {
         sources.push(("clone3", 0));
@@ -196,7 +196,7 @@ fn evidence(
             |values: &BTreeSet<u64>| values.iter().map(|v| v & u64::from(u32::MAX)).collect();
         runs = runs.iter().map(lower).collect();
     }
-    Ok(Evidence { runs })
+    Ok(ArgumentEvidence { runs })
 }
 
 fn of_run(run: &Run, calls: &[(Syscall, u8)]) -> Result<BTreeSet<u64>, AnyValue> {
@@ -216,7 +216,7 @@ fn of_run(run: &Run, calls: &[(Syscall, u8)]) -> Result<BTreeSet<u64>, AnyValue>
 
 fn allowed(
     argument: &'static Argument,
-    evidence: &Evidence,
+    evidence: &ArgumentEvidence,
     arches: &BTreeSet<Arch>,
     how: ArgumentRules,
 ) -> Result<AllowedValues, AnyValue> {
@@ -233,7 +233,7 @@ fn allowed(
     let mut added = BTreeSet::new();
     if how == ArgumentRules::Safe {
         let negative = recorded.iter().any(|value| value >> 31 != 0);
-        if matches!(argument.kind, Kind::One(_)) && negative {
+        if matches!(argument.kind, ArgumentKind::One(_)) && negative {
             return Err(AnyValue::Computed);
         }
         if !arches.iter().all(|&arch| has_these_names(arch)) {
@@ -266,7 +266,7 @@ pub(crate) fn incidence(
     ))
 }
 
-impl Evidence {
+impl ArgumentEvidence {
     /// The values of each run in these bits, and in the upper half.
     fn masked(&self, compared: u64) -> Vec<BTreeSet<u64>> {
         let mask = compared | !u64::from(u32::MAX);

@@ -284,7 +284,7 @@ impl Listener {
 
 /// A part of a profile, for messages. Numbers count from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
+pub enum ProfilePart {
     /// [`Profile::default_action`].
     DefaultAction,
     /// One of [`Profile::architectures`].
@@ -307,15 +307,15 @@ pub enum Place {
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ProfilePart {
     /// As a path in the OCI format.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::DefaultAction => f.write_str("defaultAction"),
-            Place::Architecture(index) => write!(f, "architectures[{index}]"),
-            Place::Rule(rule) => write!(f, "syscalls[{rule}]"),
-            Place::Name { rule, name } => write!(f, "syscalls[{rule}].names[{name}]"),
-            Place::Arg { rule, arg } => write!(f, "syscalls[{rule}].args[{arg}]"),
+            ProfilePart::DefaultAction => f.write_str("defaultAction"),
+            ProfilePart::Architecture(index) => write!(f, "architectures[{index}]"),
+            ProfilePart::Rule(rule) => write!(f, "syscalls[{rule}]"),
+            ProfilePart::Name { rule, name } => write!(f, "syscalls[{rule}].names[{name}]"),
+            ProfilePart::Arg { rule, arg } => write!(f, "syscalls[{rule}].args[{arg}]"),
         }
     }
 }

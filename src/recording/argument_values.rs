@@ -8,7 +8,7 @@ use super::clock::whole_ms;
 use super::executable_index::{ExecutableIndex, IndexSet, NOBODY};
 use super::run::{ArgumentValues, MAX_VALUES, ValueTally};
 use crate::syscall::Syscall;
-use crate::syscall::arguments::{Argument, Call};
+use crate::syscall::arguments::{Argument, CallArguments};
 
 /// The values of one argument.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl CallValues {
     /// `None` if no argument of the call carries a choice.
     pub(super) fn new(syscall: Syscall) -> Option<CallValues> {
         let name = syscall.name()?;
-        let registers = Call::named(&name)?.registers(&name, syscall.arch);
+        let registers = CallArguments::named(&name)?.registers(&name, syscall.arch);
         let values = registers.map(|(register, argument)| Values {
             register,
             argument,

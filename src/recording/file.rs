@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::Flock;
 
 use super::{MergeError, Name, ParseError, Recording, RunId, journal};
-use crate::atomic_file::{self, LockedFile, Place, write_atomically};
+use crate::atomic_file::{self, FilePlace, LockedFile, write_atomically};
 use crate::input::{FileKind, ReadError, read_any, read_file, require_text};
 
 const MAX_BYTES: usize = FileKind::Recording.max_bytes();
@@ -43,7 +43,7 @@ pub enum FileError {
         source: Option<ParseError>,
     },
     /// The new runs don't fit to those in the file.
-    #[error("cannot add to {}", path.display())]
+    #[error("can't add to {}", path.display())]
     Merge {
         /// Which.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum FileError {
         source: MergeError,
     },
     /// The runs of two files don't fit together.
-    #[error("cannot merge {} and {}", left.display(), right.display())]
+    #[error("can't merge {} and {}", left.display(), right.display())]
     MergeFiles {
         /// The one.
         left: PathBuf,
@@ -175,7 +175,7 @@ pub struct Prepared {
 
 /// Checks that a run can be added to a recording, before the run: the file can be locked, read and replaced. Takes in the
 /// journals that killed recorders left.
-pub fn prepare(place: &Place, earlier: Earlier) -> Result<Prepared, FileError> {
+pub fn prepare(place: &FilePlace, earlier: Earlier) -> Result<Prepared, FileError> {
     if place.is_special() {
         let path = place.path().to_owned();
         return Err(atomic_file::Error::NotRegular { path }.into());
@@ -211,7 +211,7 @@ pub fn prepare(place: &Place, earlier: Earlier) -> Result<Prepared, FileError> {
 /// with the runs of journals that killed recorders left, and returns the one to write. The file is locked from before it is
 /// read until it is written, so that two processes can add to it. It is written whole or not at all.
 pub fn update(
-    place: &Place,
+    place: &FilePlace,
     earlier: Earlier,
     change: impl FnOnce(Option<Recording>) -> Result<Recording, MergeError>,
 ) -> Result<Recording, FileError> {

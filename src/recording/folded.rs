@@ -153,14 +153,14 @@ impl Recording {
     }
 
     /// The calls of every run, folded or not, in the order of ids.
-    pub fn calls_by_run(&self) -> impl Iterator<Item = (RunId, Calls<'_>)> {
-        let mut all: BTreeMap<RunId, Calls> = (self.runs.iter())
-            .map(|(&id, run)| (id, Calls::Run(run.syscalls.keys())))
+    pub fn calls_by_run(&self) -> impl Iterator<Item = (RunId, RunCalls<'_>)> {
+        let mut all: BTreeMap<RunId, RunCalls> = (self.runs.iter())
+            .map(|(&id, run)| (id, RunCalls::Run(run.syscalls.keys())))
             .collect();
         for (footprint, ids) in &self.folded.groups {
             all.extend(
                 ids.iter()
-                    .map(|&id| (id, Calls::Folded(footprint.calls.iter()))),
+                    .map(|&id| (id, RunCalls::Folded(footprint.calls.iter()))),
             );
         }
         all.into_iter()
@@ -198,20 +198,20 @@ impl Recording {
 
 /// The calls of one run.
 #[derive(Clone, Debug)]
-pub enum Calls<'a> {
+pub enum RunCalls<'a> {
     /// That is kept whole.
     Run(Keys<'a, Syscall, Tally>),
     /// That is folded.
     Folded(btree_set::Iter<'a, Syscall>),
 }
 
-impl Iterator for Calls<'_> {
+impl Iterator for RunCalls<'_> {
     type Item = Syscall;
 
     fn next(&mut self) -> Option<Syscall> {
         match self {
-            Calls::Run(keys) => keys.next().copied(),
-            Calls::Folded(calls) => calls.next().copied(),
+            RunCalls::Run(keys) => keys.next().copied(),
+            RunCalls::Folded(calls) => calls.next().copied(),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::whole_ms;
 use super::{Folded, Name, Recording, Run, RunId, Tally};
-use crate::atomic_file::{Error, JournalFile, Place};
+use crate::atomic_file::{Error, FilePlace, JournalFile};
 use crate::sys::signal;
 use crate::syscall::{Operation, Syscall};
 
@@ -32,20 +32,20 @@ const DAMAGED: &str = "the recorder's journal is damaged: calls may be missing";
 /// The journal of the runs of one recording, which are not in its file yet. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Journal {
-    sender: Option<Sender<Entry>>,
-    thread: Option<JoinHandle<Written>>,
+    sender: Option<Sender<JournalMessage>>,
+    thread: Option<JoinHandle<WrittenCalls>>,
 }
 
 /// A journal that has ended.
 #[derive(Debug, Default)]
-struct Written {
+struct WrittenCalls {
     file: Option<JournalFile>,
     length: usize,
     failure: Option<Error>,
 }
 
 #[derive(Debug)]
-enum Entry {
+enum JournalMessage {
     Begin(Box<Run>),
     Call {
         id: RunId,
@@ -71,13 +71,13 @@ enum Entry {
 #[derive(Debug)]
 pub(super) struct RunJournal {
     id: RunId,
-    sender: Sender<Entry>,
+    sender: Sender<JournalMessage>,
 }
 
 impl Journal {
     /// Starts the journal of a recording. Its runs get these labels.
     pub fn start(
-        of: &Place,
+        of: &FilePlace,
         name: Name,
         labels: BTreeMap<String, String>,
     ) -> Result<Journal, Error> {
@@ -102,7 +102,7 @@ impl Journal {
     /// A run begins.
     pub(super) fn begin(&self, run: &Run) -> Option<RunJournal> {
         let sender = self.sender.clone()?;
-        let _ = sender.send(Entry::Begin(Box::new(run.clone())));
+        let _ = sender.send(JournalMessage::Begin(Box::new(run.clone())));
         Some(RunJournal { id: run.id, sender })
     }
 
@@ -117,14 +117,14 @@ impl Journal {
         self.end_and_remove()
     }
 
-    fn end(&mut self) -> Written {
+    fn end(&mut self) -> WrittenCalls {
         self.sender = None;
         let ended = self.thread.take().and_then(|thread| thread.join().ok());
         ended.unwrap_or_default()
     }
 
     fn end_and_remove(&mut self) -> Option<Error> {
-        let Written { file, failure, .. } = self.end();
+        let WrittenCalls { file, failure, .. } = self.end();
         if let Some(file) = file {
             file.remove();
         }
@@ -150,7 +150,7 @@ impl RunJournal {
         first: Option<Duration>,
         executable: Option<&Path>,
     ) {
-        let _ = self.sender.send(Entry::Call {
+        let _ = self.sender.send(JournalMessage::Call {
             id: self.id,
             syscall,
             first_ms: first.map(whole_ms),
@@ -161,33 +161,35 @@ impl RunJournal {
     /// A call of the container runtime is new.
     pub(super) fn runtime(&self, syscall: Syscall) {
         let id = self.id;
-        let _ = self.sender.send(Entry::Runtime { id, syscall });
+        let _ = self.sender.send(JournalMessage::Runtime { id, syscall });
     }
 
     /// An operation of `io_uring` is new.
     pub(super) fn submitted(&self, operation: Operation) {
         let id = self.id;
-        let _ = self.sender.send(Entry::Submitted { id, operation });
+        let _ = self
+            .sender
+            .send(JournalMessage::Submitted { id, operation });
     }
 
     /// There is a new reason why calls may be missing.
     pub(super) fn lost(&self, why: String) {
-        let _ = self.sender.send(Entry::Lost { id: self.id, why });
+        let _ = self.sender.send(JournalMessage::Lost { id: self.id, why });
     }
 }
 
 /// Writes what comes, until nobody can send any more.
 fn write(
-    place: &Place,
+    place: &FilePlace,
     name: &Name,
     labels: &BTreeMap<String, String>,
-    entries: &Receiver<Entry>,
-) -> Written {
-    let mut written = Written::default();
+    entries: &Receiver<JournalMessage>,
+) -> WrittenCalls {
+    let mut written = WrittenCalls::default();
     let mut open = BTreeMap::new();
     while let Ok(first) = entries.recv() {
         let until = Instant::now() + BATCH;
-        let mut batch = Batch {
+        let mut batch = NewCalls {
             open: &mut open,
             new: BTreeMap::new(),
         };
@@ -212,10 +214,10 @@ fn write(
     written
 }
 
-impl Written {
+impl WrittenCalls {
     fn append(
         &mut self,
-        place: &Place,
+        place: &FilePlace,
         name: &Name,
         mut runs: BTreeMap<RunId, Run>,
     ) -> Result<(), Error> {
@@ -242,20 +244,20 @@ impl Written {
 }
 
 /// What is new since the last line.
-struct Batch<'a> {
+struct NewCalls<'a> {
     /// The runs without their calls, and when they began.
     open: &'a mut BTreeMap<RunId, (Run, Instant)>,
     new: BTreeMap<RunId, Run>,
 }
 
-impl Batch<'_> {
-    fn add(&mut self, entry: Entry, labels: &BTreeMap<String, String>) {
+impl NewCalls<'_> {
+    fn add(&mut self, entry: JournalMessage, labels: &BTreeMap<String, String>) {
         match entry {
-            Entry::Begin(mut run) => {
+            JournalMessage::Begin(mut run) => {
                 run.labels.extend(labels.clone());
                 self.open.insert(run.id, (*run, Instant::now()));
             }
-            Entry::Call {
+            JournalMessage::Call {
                 id,
                 syscall,
                 first_ms,
@@ -271,17 +273,17 @@ impl Batch<'_> {
                     tally.executables.extend(executable);
                 }
             }
-            Entry::Submitted { id, operation } => {
+            JournalMessage::Submitted { id, operation } => {
                 if let Some(run) = self.of(id) {
                     run.io_uring.insert(operation, 1);
                 }
             }
-            Entry::Runtime { id, syscall } => {
+            JournalMessage::Runtime { id, syscall } => {
                 if let Some(run) = self.of(id) {
                     run.runtime.insert(syscall, 1);
                 }
             }
-            Entry::Lost { id, why } => {
+            JournalMessage::Lost { id, why } => {
                 if let Some(run) = self.of(id) {
                     run.incomplete_because.insert(why);
                 }

@@ -22,7 +22,7 @@ mod tasks;
 pub use builder::RunBuilder;
 pub use executables::{ByExecutables, ExecutableFilter};
 pub use file::{Earlier, FileError, MergedName, Prepared, looks_like_recording, prepare, update};
-pub use folded::{Calls, Folded, FoldedCall, FoldedSeen, Footprint};
+pub use folded::{Folded, FoldedCall, FoldedSeen, Footprint, RunCalls};
 pub use incidence::{Incidence, Unseen};
 pub use journal::Journal;
 pub use merge::MergeError;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::profile::{ArgCmp, ArgumentRule, ArgumentRules, Op, Policy, generate};
 use crate::recording::{ArgumentValues, Recording};
-use crate::syscall::arguments::{Argument, Call, Danger, Kind, danger};
+use crate::syscall::arguments::{Argument, ArgumentKind, CallArguments, Danger, danger};
 use crate::syscall::{Arch, Syscall};
 
 /// An argument of a recorded call that carries a choice.
@@ -42,7 +42,7 @@ impl fmt::Display for DangerousValue {
 #[must_use]
 pub fn seen_arguments(recording: &Recording, name: &str) -> Vec<SeenArgument> {
     let mut all = Vec::new();
-    let Some(call) = Call::named(name) else {
+    let Some(call) = CallArguments::named(name) else {
         return all;
     };
     for &arch in Arch::ALL {
@@ -84,7 +84,7 @@ pub fn dangerous_values(recording: &Recording) -> Vec<DangerousValue> {
     for (syscall, tally) in recording.runs.values().flat_map(|run| &run.syscalls) {
         let Some((name, call)) = syscall
             .name()
-            .and_then(|name| Some((name.clone(), Call::named(&name)?)))
+            .and_then(|name| Some((name.clone(), CallArguments::named(&name)?)))
         else {
             continue;
         };
@@ -108,7 +108,7 @@ pub fn dangerous_values(recording: &Recording) -> Vec<DangerousValue> {
 #[must_use]
 pub fn call_with_value(syscall: Syscall, register: u8, value: u64) -> String {
     let name = syscall.to_string();
-    let call = Call::named(&name);
+    let call = CallArguments::named(&name);
     let argument = call.and_then(|call| {
         let mut registers = call.registers(&name, syscall.arch);
         registers.find(|(of, _)| *of == register)
@@ -143,7 +143,7 @@ pub fn safe_rules(recording: &Recording) -> BTreeMap<String, Vec<ArgumentRule>> 
 /// The condition of a rule for the call of this name, with the names of the table: `domain != AF_ALG`, `arg1 > 0x5`.
 #[must_use]
 pub fn condition(name: &str, comparison: &ArgCmp) -> String {
-    let argument = Call::named(name).and_then(|call| {
+    let argument = CallArguments::named(name).and_then(|call| {
         // Where the ABIs differ, the numbers say which.
         let mut registers = call.registers(name, Arch::X86_64);
         registers.find(|(register, _)| usize::from(*register) == comparison.index())
@@ -178,19 +178,19 @@ fn masked(argument: &Argument, mask: u64, expected: u64) -> Option<String> {
     let show = |value| argument.show(value, Arch::X86_64);
     // Some flags may be left out.
     let few = (!mask & lower).count_ones() <= 8;
-    if matches!(argument.kind, Kind::Flags(..)) && few || mask & lower == lower {
+    if matches!(argument.kind, ArgumentKind::Flags(..)) && few || mask & lower == lower {
         return Some(format!("{} == {}", argument.name, show(expected)));
     }
     match argument.kind {
         // Several values, joined.
-        Kind::One(names) | Kind::Command(names) => {
+        ArgumentKind::One(names) | ArgumentKind::Command(names) => {
             let values = names.iter().filter(|(_, value)| value & mask == expected);
             let values: Vec<_> = values.map(|(name, _)| *name).collect();
             let all = 1_u64.checked_shl((!mask & lower).count_ones())?;
             (values.len() as u64 == all)
                 .then(|| format!("{} == {}", argument.name, values.join(" or ")))
         }
-        Kind::Flags(_, _, flags) => {
+        ArgumentKind::Flags(_, _, flags) => {
             let named = flags.iter().fold(0, |all, (_, bits)| all | bits);
             // No flag of the mask.
             let expected = if expected == 0 {
@@ -201,7 +201,7 @@ fn masked(argument: &Argument, mask: u64, expected: u64) -> Option<String> {
             (mask & !named == 0)
                 .then(|| format!("{} & ({}) == {expected}", argument.name, show(mask)))
         }
-        Kind::Number => None,
+        ArgumentKind::Number => None,
     }
 }
 

@@ -20,5 +20,5 @@ pub use arguments::{
 pub use docker::{ByDocker, by_docker};
 pub use recording_diff::{CallDiff, RecordingDiff};
 pub use risk::{Risk, RiskClass, risk};
-pub use stats::{ArgumentStats, Stats, Step};
+pub use stats::{ArgumentStats, DiscoveryStep, Stats};
 pub use tightness::{Tightness, tightness};

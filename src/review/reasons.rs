@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{ByDocker, Risk, by_docker, risk};
 use crate::profile::{Extent, Generated, Policy, Profile, Reason, baseline, generate};
 use crate::recording::Recording;
-use crate::review::diff::{All, Answers};
+use crate::review::diff::{All, CallActions};
 use crate::syscall::{Arch, Syscall};
 
 /// Everything known about a name of a profile.
@@ -15,9 +15,9 @@ pub struct Explanation {
     /// The name.
     pub name: String,
     /// The rules' actions with their conditions. Empty: the default action applies.
-    pub answers: Answers,
+    pub answers: CallActions,
     /// Where it comes from, for each ABI of the profile that has the call.
-    pub origins: BTreeMap<Arch, Origin>,
+    pub origins: BTreeMap<Arch, NameOrigin>,
     /// Its risk.
     pub risk: Risk,
     /// What Docker's default profile does with it.
@@ -26,7 +26,7 @@ pub struct Explanation {
 
 /// Where a name comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum NameOrigin {
     /// The workload made the call.
     Recorded {
         /// How often, in all runs.
@@ -80,7 +80,7 @@ pub fn explain(profile: &Profile, recording: Option<&Recording>, native: Arch) -
     let generated = recording.map(ByPolicy::of);
     let answers = profile.meaning_of_calls();
     let arches = profile.listed_or(native);
-    let explain = |(name, answers): (String, Answers)| {
+    let explain = |(name, answers): (String, CallActions)| {
         let origins = generated
             .as_ref()
             .map_or_else(BTreeMap::new, |generated| generated.origins(&name, &arches));
@@ -127,7 +127,7 @@ pub fn explain_one(
         let origins = names.pop().map(|one| one.origins).unwrap_or_default();
         Explanation {
             name: name.to_owned(),
-            answers: Answers::new(),
+            answers: CallActions::new(),
             origins,
             risk: risk(name),
             docker: by_docker(name),
@@ -157,7 +157,7 @@ impl<'a> ByPolicy<'a> {
         }
     }
 
-    fn origins(&self, name: &str, arches: &BTreeSet<Arch>) -> BTreeMap<Arch, Origin> {
+    fn origins(&self, name: &str, arches: &BTreeSet<Arch>) -> BTreeMap<Arch, NameOrigin> {
         let exists: Vec<Arch> = (arches.iter().copied())
             .filter(|&arch| Syscall::from_name(arch, name).is_some())
             .collect();
@@ -167,28 +167,28 @@ impl<'a> ByPolicy<'a> {
         } else {
             exists
         };
-        let mut origins: BTreeMap<Arch, Origin> = (on.into_iter())
+        let mut origins: BTreeMap<Arch, NameOrigin> = (on.into_iter())
             .map(|arch| (arch, self.origin(name, arch)))
             .collect();
         let explained = origins
             .values()
-            .any(|origin| *origin != Origin::Unexplained);
+            .any(|origin| *origin != NameOrigin::Unexplained);
         if explained {
             for origin in origins.values_mut() {
-                if *origin == Origin::Unexplained {
-                    *origin = Origin::OtherArch;
+                if *origin == NameOrigin::Unexplained {
+                    *origin = NameOrigin::OtherArch;
                 }
             }
         }
         origins
     }
 
-    fn origin(&self, name: &str, arch: Arch) -> Origin {
+    fn origin(&self, name: &str, arch: Arch) -> NameOrigin {
         for (policy, generated) in &self.policies {
             let reasons = generated.names.get(name);
             match reasons.and_then(|reasons| reasons.get(&arch)) {
                 Some(Reason::Recorded(seen)) => {
-                    return Origin::Recorded {
+                    return NameOrigin::Recorded {
                         count: seen.count,
                         exact: seen.count_is_exact(),
                         runs: seen.number_of_runs(),
@@ -197,25 +197,25 @@ impl<'a> ByPolicy<'a> {
                     };
                 }
                 Some(Reason::Added { why, for_recorded }) => {
-                    return Origin::Added {
+                    return NameOrigin::Added {
                         policy: *policy,
                         why,
                         for_recorded: for_recorded.clone(),
                     };
                 }
-                Some(Reason::Container { why }) => return Origin::Container { why },
+                Some(Reason::Container { why }) => return NameOrigin::Container { why },
                 None => {}
             }
         }
         let probe = self.policies.first();
         if let Some(why) = probe.and_then(|(_, generated)| generated.probes.get(name)) {
-            return Origin::Probe { why };
+            return NameOrigin::Probe { why };
         }
         // As `generate --runtime` adds it.
         let mut baselines = baseline::KNOWN.iter();
         let of_runtime = baselines
             .find(|baseline| arch == Arch::NATIVE && baseline.calls().any(|call| call == name));
-        of_runtime.map_or(Origin::Unexplained, |baseline| Origin::Container {
+        of_runtime.map_or(NameOrigin::Unexplained, |baseline| NameOrigin::Container {
             why: baseline.runtime.why(),
         })
     }
@@ -247,12 +247,12 @@ mod tests {
                     for (arch, origin) in &one.origins {
                         let expected = generated.names.get(&one.name).and_then(|reasons| reasons.get(arch));
                         let fits = match (origin, expected) {
-                            (Origin::Recorded { count, .. }, Some(Reason::Recorded(seen))) => *count == seen.count,
-                            (Origin::Added { policy, .. }, Some(Reason::Added { .. })) => *policy <= extent,
+                            (NameOrigin::Recorded { count, .. }, Some(Reason::Recorded(seen))) => *count == seen.count,
+                            (NameOrigin::Added { policy, .. }, Some(Reason::Added { .. })) => *policy <= extent,
                             // The reason of the narrowest policy counts, and a wider one may add the call.
-                            (Origin::Container { .. }, Some(Reason::Container { .. } | Reason::Added { .. }) | None)
-                            | (Origin::Probe { .. } | Origin::OtherArch, None) => true,
-                            (Origin::Added { policy, .. }, None) => *policy > extent,
+                            (NameOrigin::Container { .. }, Some(Reason::Container { .. } | Reason::Added { .. }) | None)
+                            | (NameOrigin::Probe { .. } | NameOrigin::OtherArch, None) => true,
+                            (NameOrigin::Added { policy, .. }, None) => *policy > extent,
                             _ => false,
                         };
                         prop_assert!(fits, "{} {arch}: {origin:?}, not {expected:?}", one.name);
@@ -285,7 +285,7 @@ mod tests {
         let explained = explain(&profile, Some(&recording), Arch::NATIVE);
         assert_eq!(
             explained.names[0].origins[&Arch::X86_64],
-            Origin::Unexplained
+            NameOrigin::Unexplained
         );
         assert_eq!(explained.refused, BTreeSet::from([read]));
         let without = explain(&profile, None, Arch::NATIVE);
@@ -294,7 +294,7 @@ mod tests {
         assert!(one.answers.is_empty());
         assert!(matches!(
             one.origins[&Arch::X86_64],
-            Origin::Recorded {
+            NameOrigin::Recorded {
                 first_ms: Some(5),
                 ..
             }

@@ -89,10 +89,10 @@ pub fn risk(name: &str) -> Risk {
 
 use RiskClass::{AttackSurface, Debugging, Escape, KernelWide, Memory, Privileges, Resources};
 
-type Entry = (RiskClass, &'static [&'static str], &'static str);
+type ClassRow = (RiskClass, &'static [&'static str], &'static str);
 
 #[rustfmt::skip]
-const TABLE: &[Entry] = &[
+const TABLE: &[ClassRow] = &[
     // The machine.
     (KernelWide, &["init_module", "finit_module", "create_module", "delete_module"],
         "loads or unloads kernel code (CAP_SYS_MODULE)"),
@@ -113,7 +113,7 @@ const TABLE: &[Entry] = &[
     (KernelWide, &["syslog"],
         "reads the kernel's log, and with it kernel addresses (CAP_SYSLOG)"),
     (KernelWide, &["acct"],
-        "turns process accounting on: a file that the kernel writes for every process (CAP_SYS_PACCT)"),
+        "turns on process accounting: the kernel writes a record for every process (CAP_SYS_PACCT)"),
     (KernelWide, &["quotactl", "quotactl_fd"],
         "changes the disk quotas of file systems (CAP_SYS_ADMIN)"),
     (KernelWide, &["nfsservctl", "uselib", "ustat", "sysfs", "_sysctl", "bdflush", "vm86", "vm86old"],
@@ -157,7 +157,7 @@ const TABLE: &[Entry] = &[
     (AttackSurface, &["add_key", "keyctl", "request_key"],
         "kernel keyrings are not namespaced, and had exploitable bugs (CVE-2016-0728)"),
     (AttackSurface, &["modify_ldt"],
-        "changes segment tables; exploited before (CVE-2015-5157); 16-bit programs alone need it"),
+        "changes segment tables; exploited before (CVE-2015-5157); only 16-bit programs need it"),
     (AttackSurface, &["vmsplice"],
         "puts pages of the process into a pipe (CVE-2008-0600; with splice CVE-2022-0847)"),
     (AttackSurface, &["splice", "tee"],

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::profile::{AnyValue, argument_incidence, saturated};
 use crate::recording::{Incidence, Recording, Run, RunId};
 use crate::syscall::Syscall;
-use crate::syscall::arguments::{Argument, Call};
+use crate::syscall::arguments::{Argument, CallArguments};
 
 /// A step of the discovery curve: one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct DiscoveryStep {
     /// The run.
     pub run: RunId,
     /// The calls that no earlier run had.
@@ -38,7 +38,7 @@ pub struct Stats {
     /// The numbers that the estimates are computed from.
     pub incidence: Incidence,
     /// The runs, in the order of their ids.
-    pub steps: Vec<Step>,
+    pub steps: Vec<DiscoveryStep>,
     /// Calls that exactly one run has, with that run.
     pub unique: BTreeMap<Syscall, RunId>,
     /// For every call, the earliest time since the start of a run at which it was seen, in milliseconds, if known; sorted.
@@ -72,7 +72,7 @@ impl Stats {
                 *runs += 1;
             }
             let seen = in_runs.len();
-            steps.push(Step { run, new, seen });
+            steps.push(DiscoveryStep { run, new, seen });
         }
         let in_exactly = |n| in_runs.values().filter(|(runs, _)| *runs == n).count();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -130,7 +130,7 @@ fn arguments(recording: &Recording) -> Vec<ArgumentStats> {
     let mut all = Vec::new();
     for syscall in calls {
         let name = syscall.to_string();
-        let Some(call) = Call::named(&name).filter(|call| !call.is_in_memory()) else {
+        let Some(call) = CallArguments::named(&name).filter(|call| !call.is_in_memory()) else {
             continue;
         };
         for (register, argument) in call.registers(&name, syscall.arch) {

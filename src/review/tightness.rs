@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{ByDocker, by_docker};
 use crate::profile::{ArgCmp, Op, Profile};
-use crate::syscall::arguments::{Call, has_these_names};
+use crate::syscall::arguments::{CallArguments, has_these_names};
 use crate::syscall::{Arch, Syscall};
 
 /// How tight a profile is on one ABI, counted in calls that have a name there.
@@ -54,7 +54,7 @@ pub fn tightness(profile: &Profile, native: Arch) -> Vec<Tightness> {
 
 /// For each named value of the arguments of a call, whether the profile allows it.
 fn values(profile: &Profile, name: &str, arch: Arch) -> Vec<bool> {
-    let Some(call) = Call::named(name).filter(|_| has_these_names(arch)) else {
+    let Some(call) = CallArguments::named(name).filter(|_| has_these_names(arch)) else {
         return Vec::new();
     };
     let rules = profile.rules().iter().filter(|rule| {
@@ -140,7 +140,7 @@ mod tests {
             rule("socket", vec![family(2), stream]),
         ];
         let argument = |index: usize| {
-            Call::named("socket").unwrap().arguments[index]
+            CallArguments::named("socket").unwrap().arguments[index]
                 .named_values()
                 .count()
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::*;
-use crate::backend::{Choice, Detail, OneRun, Promise, Scope, Unavailable};
+use crate::backend::{BackendChoice, Detail, OneRun, Promise, Scope, Unavailable};
 use crate::event::Exit;
 use crate::event::Task;
 use crate::syscall::{Arch, Syscall};
@@ -182,10 +182,10 @@ fn the_first_backend_that_can_is_picked_and_the_others_say_why_not() {
         Box::new(crate::backend::Ptrace::default()),
         Box::new(Toy(|_: &mut (dyn Collector + Send), _: &Stop| Ok(()))),
     ];
-    let choice = Choice::make(&toys, &EVERYTHING, true).unwrap();
+    let choice = BackendChoice::make(&toys, &EVERYTHING, true).unwrap();
     assert_eq!(choice.picked.name(), "toy");
     assert_eq!(choice.better[0].0, "ptrace");
-    let error = Choice::make(&toys, &Target::Process(Task(i32::MAX)), true);
+    let error = BackendChoice::make(&toys, &Target::Process(Task(i32::MAX)), true);
     let message = error.err().unwrap().to_string();
     assert!(
         message.contains("this: ptrace: there is no process"),

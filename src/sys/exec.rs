@@ -9,7 +9,7 @@ use super::inherited;
 use super::seccomp::{LoadError, LoadFilter};
 
 /// A command, prepared for execve(2) in a process that must not allocate.
-pub(crate) struct Image {
+pub(crate) struct ExecImage {
     path: CString,
     /// The strings that the pointers lead to.
     _argv: Vec<CString>,
@@ -20,14 +20,14 @@ pub(crate) struct Image {
 
 const SHELL: &CStr = c"/bin/sh";
 
-impl Image {
+impl ExecImage {
     /// The command at `path` with these arguments, the zeroth included.
-    pub(crate) fn new(path: CString, argv: Vec<CString>) -> Image {
+    pub(crate) fn new(path: CString, argv: Vec<CString>) -> ExecImage {
         // The strings don't move when their owners do.
         let to_argv = pointers(argv.iter().map(CString::as_c_str));
         let to_script = pointers([SHELL, &path].into_iter());
         let script = [&to_script[..2], to_argv.get(1..).unwrap_or(&[])].concat();
-        Image {
+        ExecImage {
             path,
             _argv: argv,
             argv: to_argv,
@@ -87,7 +87,7 @@ unsafe extern "C" {
 /// Returns if the filter was not loaded. If execve(2) fails, the process ends.
 pub(crate) fn load_and_exec(
     filter: &LoadFilter<'_>,
-    image: &Image,
+    image: &ExecImage,
     deliver: impl FnOnce(RawFd),
 ) -> LoadError {
     inherited::restore();
@@ -104,7 +104,7 @@ pub(crate) fn load_and_exec(
 /// exit(2); then abort(3) ends it by an invalid instruction.
 pub(super) fn die(path: &CStr, errno: Errno) -> ! {
     let parts = [
-        b"sc-record: error: cannot execute ",
+        b"sc-record: error: can't execute ",
         path.to_bytes(),
         b": ",
         errno.desc().as_bytes(),

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::exec::exit_process;
-use super::raw_call::{Entry, SharedWords, call_and_exit, crash_plainly};
+use super::raw_call::{CallInstruction, SharedWords, call_and_exit, crash_plainly};
 use super::seccomp::LoadFilter;
 use super::wait::WaitStatus;
 use super::{inherited, pidfd, supervise};
@@ -32,7 +32,7 @@ pub(crate) enum CallEnd {
 /// Makes a call under a filter, with these arguments and this time limit.
 pub(crate) fn call_under_filter(
     filter: &LoadFilter<'_>,
-    entry: Entry,
+    entry: CallInstruction,
     nr: i32,
     args: [u64; 6],
     at_most: Duration,
@@ -85,7 +85,7 @@ fn wait(pid: i32, at_most: Duration) -> nix::Result<(Option<WaitStatus>, bool)> 
 fn be_the_child(
     shared: &SharedWords,
     filter: &LoadFilter<'_>,
-    entry: Entry,
+    entry: CallInstruction,
     nr: i32,
     args: [u64; 6],
 ) -> ! {
@@ -127,7 +127,7 @@ mod tests {
             no_new_privs: true,
         };
         for arch in [Arch::NATIVE, Arch::X86] {
-            let Some(entry) = Entry::of(arch) else {
+            let Some(entry) = CallInstruction::of(arch) else {
                 continue;
             };
             let end = |name| {

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::exec::Image;
+use super::exec::ExecImage;
 use super::inherited;
 use super::pidfd;
 use super::seccomp::{LoadFilter, notify_flags};
@@ -16,7 +16,7 @@ use crate::event::Task;
 
 /// A classic BPF program for seccomp(2), and whether `no_new_privs` must be set to load it.
 #[derive(Clone, Debug)]
-pub(crate) struct Filter {
+pub(crate) struct LaunchFilter {
     pub(crate) program: Vec<libc::sock_filter>,
     pub(crate) no_new_privs: bool,
     /// Its listener goes to the parent ([`Child::listener`]).
@@ -101,7 +101,7 @@ const STEP_EXEC: u8 = 2;
 /// Creates a child that executes a command once it is released, under this filter and with the state that this process
 /// inherited. The filter is loaded with `SECCOMP_FILTER_FLAG_SPEC_ALLOW`, so that older kernels don't slow the
 /// workload. Between loading the filter and the workload, execve(2) is the only system call.
-pub(crate) fn spawn(image: &Image, filter: Option<&Filter>) -> nix::Result<Child> {
+pub(crate) fn spawn(image: &ExecImage, filter: Option<&LaunchFilter>) -> nix::Result<Child> {
     let flags = OFlag::O_CLOEXEC;
     let (gate_read, gate_write) = nix::unistd::pipe2(flags)?;
     let (report_read, report_write) = nix::unistd::pipe2(flags)?;
@@ -136,7 +136,7 @@ pub(super) fn above_standard(fd: &OwnedFd) -> nix::Result<OwnedFd> {
 }
 
 /// The child. Async-signal-safe.
-fn child(image: &Image, filter: Option<&Filter>, gate: RawFd, report: RawFd) -> ! {
+fn child(image: &ExecImage, filter: Option<&LaunchFilter>, gate: RawFd, report: RawFd) -> ! {
     inherited::restore();
     let say = |step: u8, number: i32| {
         let mut message = [step; 5];

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use libc::{BPF_K, BPF_RET, SECCOMP_RET_ACTION_FULL, SECCOMP_RET_ERRNO, sock_filter};
 use nix::errno::Errno;
 
-use super::raw_call::{Entry, SharedWords, call, crash_plainly};
+use super::raw_call::{CallInstruction, SharedWords, call, crash_plainly};
 use super::seccomp::{LoadError, LoadFilter};
 
 /// A call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProbeCall {
-    pub(crate) entry: Entry,
+    pub(crate) entry: CallInstruction,
     /// The number in `struct seccomp_data`.
     pub(crate) nr: i32,
     pub(crate) args: [u64; 6],
@@ -110,7 +110,7 @@ mod tests {
             k,
         };
         let getpid = ProbeCall {
-            entry: Entry::Native,
+            entry: CallInstruction::Native,
             nr: i32::try_from(libc::SYS_getpid).unwrap(),
             args: [0; 6],
         };

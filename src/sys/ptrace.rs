@@ -195,13 +195,13 @@ pub(crate) fn seccomp_filter(task: Task, index: usize) -> nix::Result<Vec<libc::
 }
 
 /// The metadata of a filter.
-pub(crate) struct Metadata {
+pub(crate) struct FilterMetadata {
     /// `SECCOMP_FILTER_FLAG_LOG`, or 0.
     pub(crate) flags: u64,
 }
 
-/// Reads [`Metadata`] of a filter of a tracee in a ptrace-stop (`PTRACE_SECCOMP_GET_METADATA`, Linux 4.16).
-pub(crate) fn seccomp_metadata(task: Task, index: usize) -> nix::Result<Metadata> {
+/// Reads [`FilterMetadata`] of a filter of a tracee in a ptrace-stop (`PTRACE_SECCOMP_GET_METADATA`, Linux 4.16).
+pub(crate) fn seccomp_metadata(task: Task, index: usize) -> nix::Result<FilterMetadata> {
     // `struct seccomp_metadata`: the index of the filter, which the kernel reads, and the flags, which it writes.
     let mut data = [u64::try_from(index).unwrap_or(u64::MAX), 0];
     let size = size_of_val(&data);
@@ -209,7 +209,7 @@ pub(crate) fn seccomp_metadata(task: Task, index: usize) -> nix::Result<Metadata
     let result =
         unsafe { libc::ptrace(PTRACE_SECCOMP_GET_METADATA, task.0, size, data.as_mut_ptr()) };
     Errno::result(result)?;
-    Ok(Metadata { flags: data[1] })
+    Ok(FilterMetadata { flags: data[1] })
 }
 
 /// Reads a set of registers of a tracee in a ptrace-stop, and returns its length in bytes (`PTRACE_GETREGSET`).

@@ -9,7 +9,7 @@ use crate::syscall::Arch;
 
 /// How a call enters the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum CallInstruction {
     /// The instruction of the native ABI; on `x86_64` also for x32, with its bit in the number.
     Native,
     /// `int 0x80` on `x86_64`, for i386.
@@ -17,15 +17,15 @@ pub(crate) enum Entry {
     Int80,
 }
 
-impl Entry {
+impl CallInstruction {
     /// How this machine makes calls of an ABI, if it can.
-    pub(crate) fn of(arch: Arch) -> Option<Entry> {
+    pub(crate) fn of(arch: Arch) -> Option<CallInstruction> {
         match arch {
             #[cfg(target_arch = "x86_64")]
-            Arch::X86 => Some(Entry::Int80),
+            Arch::X86 => Some(CallInstruction::Int80),
             #[cfg(target_arch = "x86_64")]
-            Arch::X32 => Some(Entry::Native),
-            arch if arch == Arch::NATIVE => Some(Entry::Native),
+            Arch::X32 => Some(CallInstruction::Native),
+            arch if arch == Arch::NATIVE => Some(CallInstruction::Native),
             _ => None,
         }
     }
@@ -91,9 +91,9 @@ pub(super) fn crash_plainly() {
 ///
 /// # Safety
 /// The call must not be executed: a filter must refuse it with an errno.
-pub(super) unsafe fn call(entry: Entry, nr: i32, args: [u64; 6]) -> i64 {
+pub(super) unsafe fn call(entry: CallInstruction, nr: i32, args: [u64; 6]) -> i64 {
     match entry {
-        Entry::Native => {
+        CallInstruction::Native => {
             let nr = libc::c_long::from(nr);
             // SAFETY: the caller guarantees it.
             match unsafe { libc::syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]) }
@@ -104,7 +104,7 @@ pub(super) unsafe fn call(entry: Entry, nr: i32, args: [u64; 6]) -> i64 {
         }
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller guarantees it.
-        Entry::Int80 => unsafe { int80(nr, args) },
+        CallInstruction::Int80 => unsafe { int80(nr, args) },
     }
 }
 
@@ -155,7 +155,7 @@ unsafe fn int80(nr: i32, args: [u64; 6]) -> i64 {
 /// # Safety
 /// Only in a child process that holds nothing of value: the call may change its memory and descriptors.
 pub(super) unsafe fn call_and_exit(
-    entry: Entry,
+    entry: CallInstruction,
     nr: i32,
     args: [u64; 6],
     value: &AtomicI64,
@@ -193,10 +193,10 @@ pub(super) unsafe fn call_and_exit(
     match entry {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller guarantees it. The block doesn't return, so it need not restore registers.
-        Entry::Native => unsafe { and_exit!("syscall", args[0], args[1]) },
+        CallInstruction::Native => unsafe { and_exit!("syscall", args[0], args[1]) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Entry::Int80 => unsafe {
+        CallInstruction::Int80 => unsafe {
             and_exit!(
                 "mov ebx, r14d\nmov ebp, r9d\nint 0x80\nmovsxd rax, eax",
                 args[4],
@@ -205,7 +205,7 @@ pub(super) unsafe fn call_and_exit(
         },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
-        Entry::Native => unsafe {
+        CallInstruction::Native => unsafe {
             std::arch::asm!(
                 "mov x11, 0",
                 "mov sp, x11",

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::exec::{Image, die};
+use super::exec::{ExecImage, die};
 use super::inherited;
 use super::launch::above_standard;
 use super::wait::WaitStatus;
@@ -29,7 +29,7 @@ pub(crate) struct Supervised {
 
 /// Starts a command with these descriptors as stdin, stdout and stderr, and with the signal state that this process
 /// inherited.
-pub(crate) fn spawn(image: &Image, stdio: [BorrowedFd<'_>; 3]) -> nix::Result<Supervised> {
+pub(crate) fn spawn(image: &ExecImage, stdio: [BorrowedFd<'_>; 3]) -> nix::Result<Supervised> {
     let flags = OFlag::O_CLOEXEC;
     let (control_read, control_write) = nix::unistd::pipe2(flags)?;
     let (report_read, report_write) = nix::unistd::pipe2(flags)?;
@@ -83,7 +83,7 @@ impl Drop for Supervised {
 }
 
 /// The supervisor. Async-signal-safe: its parent may have threads.
-fn supervise(image: &Image, stdio: [RawFd; 3], control: RawFd, report: RawFd) -> ! {
+fn supervise(image: &ExecImage, stdio: [RawFd; 3], control: RawFd, report: RawFd) -> ! {
     // SAFETY: every pointer is to a local that outlives the call; all-zero bytes are a valid sigaction. This is a child
     // after fork(2): it shares its descriptors with no other process, uses only the two that it keeps, and has no
     // children but the command.
@@ -117,7 +117,7 @@ fn supervise(image: &Image, stdio: [RawFd; 3], control: RawFd, report: RawFd) ->
 ///
 /// # Safety
 /// Only in a child after fork(2): it replaces the standard descriptors and never returns.
-unsafe fn become_command(image: &Image, stdio: [RawFd; 3]) -> ! {
+unsafe fn become_command(image: &ExecImage, stdio: [RawFd; 3]) -> ! {
     inherited::restore_signals();
     // SAFETY: dup2 takes numbers. The arrays of the image end with a null and lead to strings that it owns.
     unsafe {

@@ -71,7 +71,7 @@ fn wait(pid: i32, patience: Patience) -> nix::Result<Option<(Task, WaitStatus)>>
 
 /// A change of state of a child that isn't traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Child {
+pub(crate) enum ChildChange {
     /// It exited with this code.
     Exited(i32),
     /// This signal ended it.
@@ -83,7 +83,7 @@ pub(crate) enum Child {
 }
 
 /// Waits for the next change of state of a child. EINTR: a signal came first.
-pub(crate) fn wait_child(task: Task) -> nix::Result<Child> {
+pub(crate) fn wait_child(task: Task) -> nix::Result<ChildChange> {
     let mut status = 0;
     // SAFETY: `status` is a valid place for the status; no rusage is requested.
     let waited = unsafe {
@@ -96,9 +96,9 @@ pub(crate) fn wait_child(task: Task) -> nix::Result<Child> {
     };
     Errno::result(waited)?;
     Ok(match WaitStatus::from_raw(status) {
-        Some(WaitStatus::Exited(code)) => Child::Exited(code),
-        Some(WaitStatus::Signaled(signal)) => Child::Signaled(signal),
-        Some(WaitStatus::Stopped { signal, .. }) => Child::Stopped(signal),
-        None => Child::Continued,
+        Some(WaitStatus::Exited(code)) => ChildChange::Exited(code),
+        Some(WaitStatus::Signaled(signal)) => ChildChange::Signaled(signal),
+        Some(WaitStatus::Stopped { signal, .. }) => ChildChange::Stopped(signal),
+        None => ChildChange::Continued,
     })
 }

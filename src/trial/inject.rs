@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use crate::enforce::{Filter, Privileges};
 use crate::profile::{ARGS, Action, Op, Profile, Rule};
 use crate::sys::inject::{CallEnd, call_under_filter};
-use crate::sys::raw_call::Entry;
+use crate::sys::raw_call::CallInstruction;
 use crate::sys::seccomp::LoadFilter;
 use crate::syscall::{Arch, Syscall};
 
@@ -122,7 +122,7 @@ pub fn inject(
         flags: libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
         no_new_privs: privileges == Privileges::NoNew,
     };
-    let outcome = match Entry::of(syscall.arch) {
+    let outcome = match CallInstruction::of(syscall.arch) {
         None => InjectOutcome::NotMade,
         Some(entry) => match call_under_filter(&load, entry, syscall.audit_nr(), args, PATIENCE) {
             Err(errno) => return Err(InjectError::Process(syscall, errno)),

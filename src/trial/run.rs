@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::PollTimeout;
 
 use crate::event::Exit;
-use crate::sys::exec::Image;
+use crate::sys::exec::ExecImage;
 use crate::sys::signal;
 use crate::sys::supervise;
 use crate::sys::wait::WaitStatus;
@@ -105,7 +105,7 @@ pub enum TrialError {
     )]
     NoProc,
     /// A file for the output can't be created or read.
-    #[error("cannot {operation} {}", path.display())]
+    #[error("can't {operation} {}", path.display())]
     File {
         /// The operation.
         operation: &'static str,
@@ -115,7 +115,7 @@ pub enum TrialError {
         source: io::Error,
     },
     /// A process can't be created or waited for.
-    #[error("cannot {operation} {}", path.display())]
+    #[error("can't {operation} {}", path.display())]
     Process {
         /// The operation.
         operation: &'static str,
@@ -149,7 +149,7 @@ impl Trial {
         };
         let path = CString::new(self.path.as_os_str().as_bytes()).map_err(nul)?;
         let argv = self.argv.iter().map(|arg| CString::new(arg.as_bytes()));
-        let image = Image::new(path, argv.collect::<Result<_, _>>().map_err(nul)?);
+        let image = ExecImage::new(path, argv.collect::<Result<_, _>>().map_err(nul)?);
         require_proc()?;
         signal::keep_children().map_err(self.process("wait for"))?;
 

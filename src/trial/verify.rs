@@ -139,8 +139,8 @@ pub struct Verifier<'a> {
     filter: &'a Filter,
     profile: &'a Profile,
     command: Command,
-    tasks: HashMap<Task, Caller>,
-    kinds: HashMap<Key, usize>,
+    tasks: HashMap<Task, CallingTask>,
+    kinds: HashMap<DenialKey, usize>,
     denials: Vec<Denial>,
     /// Calls beyond [`MAX_DENIALS`].
     more: u64,
@@ -159,14 +159,14 @@ struct Command {
 }
 
 #[derive(Default)]
-struct Caller {
+struct CallingTask {
     executable: Arc<PathBuf>,
     /// The index of the denial that its latest call belongs to.
     latest: Option<usize>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
-struct Key {
+struct DenialKey {
     syscall: Syscall,
     action: Action,
     executable: Arc<PathBuf>,
@@ -233,7 +233,7 @@ impl<'a> Verifier<'a> {
             return;
         }
         let executable = Arc::clone(&self.caller(task).executable);
-        let key = Key {
+        let key = DenialKey {
             syscall,
             action,
             executable: Arc::clone(&executable),
@@ -317,8 +317,8 @@ impl<'a> Verifier<'a> {
     }
 
     /// The state of a task. The executable of a task whose fork has not been reported yet is read from proc(5).
-    fn caller(&mut self, task: Task) -> &mut Caller {
-        self.tasks.entry(task).or_insert_with(|| Caller {
+    fn caller(&mut self, task: Task) -> &mut CallingTask {
+        self.tasks.entry(task).or_insert_with(|| CallingTask {
             executable: Arc::new(
                 std::fs::read_link(format!("/proc/{task}/exe")).unwrap_or_default(),
             ),
@@ -364,7 +364,7 @@ impl Sink for Verifier<'_> {
             Event::Exec { task, executable } => self.executed(task, executable),
             Event::Fork { parent, child } => {
                 let executable = Arc::clone(&self.caller(parent).executable);
-                self.tasks.entry(child).or_insert(Caller {
+                self.tasks.entry(child).or_insert(CallingTask {
                     executable,
                     latest: None,
                 });

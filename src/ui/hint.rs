@@ -51,7 +51,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
             "run as root or with CAP_SYS_PTRACE; /proc/sys/kernel/yama/ptrace_scope can forbid it too",
         backend::Error::Init => "name the process of the workload: pgrep -f PATTERN",
         AuditSourceError::Denied { .. } | AuditSourceError::None(_) => NEEDS_ROOT,
-        AuditSourceError::DaemonRuns(_) => "use --source netlink, which reads beside it",
+        AuditSourceError::DaemonRuns(_) => "use --source netlink, which can read alongside it",
         AuditSourceError::NotLogged =>
             "as root: sysctl kernel.seccomp.actions_logged=\"$(sysctl -n kernel.seccomp.actions_logged) log\"; \
              or use --backend ptrace",
@@ -61,7 +61,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
              none of this",
         backend::Error::NoRecord { others } => if others.is_empty() {
             "the workload must run under a profile whose default action is SCMP_ACT_LOG; audit rules can exclude its records \
-             (auditctl -l); with --assume PROFILE, a container without records lacks nothing"
+             (auditctl -l); with --assume PROFILE, no record means that the profile lacks nothing"
         } else {
             "--container takes the id (docker inspect -f '{{.Id}}' NAME), --exe the path as recorded or the file's name; the \
              workload must run under a profile whose default action is SCMP_ACT_LOG"
@@ -82,7 +82,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         Nothing::Record(_) =>
             "the profile's action must be SCMP_ACT_LOG, and `log` in /proc/sys/kernel/seccomp/actions_logged",
         Nothing::Trusted(_) =>
-            "import auditd's log, dmesg, or `journalctl -o json`; or pass --trust-syslog to believe the lines",
+            "import auditd's log, dmesg, or `journalctl -o json`; or pass --trust-syslog to trust the lines",
         Nothing::Selected(_) => "check --comm, --exe, --pid, --since, --until and --allowed-only",
         Nothing::Call(_) =>
             "the input must be strace's output: its stderr, or the files of -o or -ff",

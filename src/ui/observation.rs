@@ -7,8 +7,8 @@ use anyhow::Context;
 use sc_record::backend::log::{AuditReading, AuditSource};
 use sc_record::backend::signals::Signals;
 use sc_record::backend::{
-    Backend, Choice, Command, Ebpf, Error, Interest, Log, Notice, Notify, Ptrace, Stop, Target,
-    Unavailable, Until,
+    Backend, BackendChoice, Command, Ebpf, Error, Interest, Log, Notice, Notify, Ptrace, Stop,
+    Target, Unavailable, Until,
 };
 use sc_record::command::find_executable;
 use sc_record::event::Event;
@@ -145,7 +145,7 @@ impl<'a> Observation<'a> {
             return Ok(only.as_ref());
         }
         let choice = match (
-            Choice::make(backends, self.target, self.verbosity.verbose),
+            BackendChoice::make(backends, self.target, self.verbosity.verbose),
             backends,
         ) {
             (Ok(choice), _) => choice,
@@ -171,7 +171,7 @@ impl<'a> Observation<'a> {
 }
 
 /// Prints every backend: picked, possible, or the reason why it can't record.
-fn table(choice: &Choice<'_>) {
+fn table(choice: &BackendChoice<'_>) {
     let row = |name: &str, what: &str| say!("sc-record: backend {name}: {what}");
     for (name, why) in &choice.better {
         row(name, &format!("impossible: {}", why.chain()));
@@ -234,19 +234,19 @@ pub(crate) fn backends(
     interest: Option<&Interest>,
 ) -> Vec<Box<dyn Backend>> {
     let picked = match args.backend {
-        _ if args.log.log_mode => cli::Backend::Log,
+        _ if args.log.log_mode => cli::BackendArg::Log,
         picked => picked,
     };
-    let wanted = |backend| picked == backend || picked == cli::Backend::Auto;
+    let wanted = |backend| picked == backend || picked == cli::BackendArg::Auto;
     let mut backends: Vec<Box<dyn Backend>> = Vec::new();
-    if wanted(cli::Backend::Ptrace) {
+    if wanted(cli::BackendArg::Ptrace) {
         backends.push(Box::new(Ptrace {
             no_filter: args.no_filter,
             patch: args.patch,
             interest: interest.cloned(),
         }));
     }
-    if wanted(cli::Backend::Ebpf) {
+    if wanted(cli::BackendArg::Ebpf) {
         backends.push(Box::new(Ebpf {
             interest: interest.cloned().unwrap_or_default(),
             ..*ebpf
@@ -256,13 +256,13 @@ pub(crate) fn backends(
         // Others stop each task of a running process twice per call, or can't record it.
         backends.reverse();
     }
-    if wanted(cli::Backend::Notify) {
+    if wanted(cli::BackendArg::Notify) {
         backends.push(Box::new(Notify {
             keep: start_keeper_of_command,
             interest: interest.cloned().unwrap_or_default(),
         }));
     }
-    if wanted(cli::Backend::Log) {
+    if wanted(cli::BackendArg::Log) {
         backends.push(Box::new(Log {
             reading: reading(&args.log.read),
             known,
@@ -293,8 +293,8 @@ pub(crate) fn command(options: &ObserveArgs, argv: &[OsString]) -> anyhow::Resul
     let name = argv.first().context("there is no command")?;
     Ok(Target::Command(Command {
         until: match options.until {
-            cli::Until::All => Until::All,
-            cli::Until::Exit => Until::Exit,
+            cli::UntilArg::All => Until::All,
+            cli::UntilArg::Exit => Until::Exit,
         },
         ..Command::new(find_executable(name)?, argv.to_vec())
     }))

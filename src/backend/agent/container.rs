@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::hand_over::{Config, HandOver, image};
-use crate::backend::listener::callers::{Call, Callers, Sink, Special};
+use crate::backend::listener::callers::{Callers, EventTaker, NotifiedCall, TrackedCall};
 use crate::backend::proc;
 use crate::backend::{Interest, RunEnd, Workload};
 use crate::event::{Event, Task};
@@ -12,8 +12,8 @@ use crate::event::{Event, Task};
 /// The label with the name of the recording to which a run belongs.
 pub const NAME_LABEL: &str = "name";
 
-pub(super) struct Container {
-    phase: Phase,
+pub(super) struct RecordedContainer {
+    phase: ContainerPhase,
     callers: Callers,
     /// Losses that are known from the start.
     lost: Vec<String>,
@@ -22,7 +22,7 @@ pub(super) struct Container {
 }
 
 /// The program that runs under the filter.
-enum Phase {
+enum ContainerPhase {
     /// The runtime, before it executes the workload's program.
     Runtime,
     /// The runtime has called execve(2). `image` is what the process executed before.
@@ -33,8 +33,8 @@ enum Phase {
     Workload,
 }
 
-impl Container {
-    pub(super) fn new(hand_over: &HandOver, interest: Interest) -> (Container, Workload) {
+impl RecordedContainer {
+    pub(super) fn new(hand_over: &HandOver, interest: Interest) -> (RecordedContainer, Workload) {
         let state = &hand_over.state;
         let mut lost = Vec::new();
         let config = hand_over.config();
@@ -47,7 +47,7 @@ impl Container {
             }
             Err(error) => {
                 lost.push(format!(
-                    "the container's configuration can't be read ({error}): its profile may let calls pass that are not recorded"
+                    "the container's configuration can't be read ({error}): its profile may allow calls that are not recorded"
                 ));
                 BTreeSet::new()
             }
@@ -71,11 +71,11 @@ impl Container {
             // A process that was executed in a running container.
             labels.insert("exec".to_owned(), "true".to_owned());
         }
-        let container = Container {
+        let container = RecordedContainer {
             phase: if state.resumed {
-                Phase::Workload
+                ContainerPhase::Workload
             } else {
-                Phase::Runtime
+                ContainerPhase::Runtime
             },
             callers: Callers::new(interest),
             lost,
@@ -90,7 +90,7 @@ impl Container {
     }
 
     /// Reports the losses that are known from the start.
-    pub(super) fn begun(&self, sink: Sink<'_>) {
+    pub(super) fn begun(&self, sink: EventTaker<'_>) {
         for why in &self.lost {
             let why = why.clone();
             sink(Event::Lost { count: None, why });
@@ -103,27 +103,27 @@ impl Container {
     }
 
     /// A task enters a call, and waits for the agent.
-    pub(super) fn entered(&mut self, call: &Call<'_>, sink: Sink<'_>) {
+    pub(super) fn entered(&mut self, call: &NotifiedCall<'_>, sink: EventTaker<'_>) {
         self.callers.taken(call.notification);
         let (task, syscall) = (call.task, call.syscall);
-        let execs = call.special == Some(Special::Exec);
+        let execs = call.special == Some(TrackedCall::Exec);
         let by = |task| Event::Syscall {
             task,
             syscall,
             site: None,
         };
         match self.phase {
-            Phase::Workload => {}
-            Phase::Runtime if execs => {
+            ContainerPhase::Workload => {}
+            ContainerPhase::Runtime if execs => {
                 let process = proc::process_of(task).unwrap_or(task);
                 let image = proc::image_of(process);
-                self.phase = Phase::Execs { process, image };
+                self.phase = ContainerPhase::Execs { process, image };
                 // It counts as the workload's first call, as with every backend.
                 self.callers.expect(process);
                 return sink(by(process));
             }
-            Phase::Runtime => return sink(Event::Runtime { syscall, count: 1 }),
-            Phase::Execs { process, image } => {
+            ContainerPhase::Runtime => return sink(Event::Runtime { syscall, count: 1 }),
+            ContainerPhase::Execs { process, image } => {
                 // Other threads of the runtime may be making calls until execve(2) ends them.
                 let is_executed = match (image, proc::image_of(process)) {
                     (Some(before), Some(now)) => before != now,
@@ -136,19 +136,19 @@ impl Container {
                 if !is_executed {
                     if task == process {
                         // The execve(2) failed.
-                        self.phase = Phase::Runtime;
+                        self.phase = ContainerPhase::Runtime;
                     }
                     return sink(Event::Runtime { syscall, count: 1 });
                 }
-                self.phase = Phase::Workload;
+                self.phase = ContainerPhase::Workload;
                 self.callers.executed(process);
             }
         }
         self.callers.entered(call, sink);
     }
 
-    pub(super) fn end(&mut self, sink: Sink<'_>) -> RunEnd {
-        if !matches!(self.phase, Phase::Workload) {
+    pub(super) fn end(&mut self, sink: EventTaker<'_>) -> RunEnd {
+        if !matches!(self.phase, ContainerPhase::Workload) {
             let why = "the container ended before its program ran".to_owned();
             sink(Event::Lost { count: None, why });
         }

@@ -32,7 +32,7 @@ pub(super) struct Connection {
     runtime: Option<String>,
 }
 
-pub(super) enum Progress {
+pub(super) enum HandOverProgress {
     More,
     Done(Box<HandOver>),
 }
@@ -96,11 +96,11 @@ impl Connection {
     }
 
     /// Reads the available bytes. The message ends with its JSON value, since runtimes keep the connection open.
-    pub(super) fn read(&mut self) -> io::Result<Progress> {
+    pub(super) fn read(&mut self) -> io::Result<HandOverProgress> {
         loop {
             let mut buffer = [0; 8192];
             let received = match receive(self.stream.as_fd(), &mut buffer) {
-                Err(Errno::EAGAIN) => return Ok(Progress::More),
+                Err(Errno::EAGAIN) => return Ok(HandOverProgress::More),
                 Err(Errno::EINTR) => continue,
                 received => received?,
             };
@@ -112,7 +112,9 @@ impl Connection {
             self.message.extend(&buffer[..length]);
             let mut parser = serde_json::Deserializer::from_slice(&self.message).into_iter();
             match parser.next() {
-                Some(Ok(state)) => return self.done(state).map(Box::new).map(Progress::Done),
+                Some(Ok(state)) => {
+                    return self.done(state).map(Box::new).map(HandOverProgress::Done);
+                }
                 Some(Err(error)) if !error.is_eof() => return Err(error.into()),
                 _ if self.message.len() > MAX_MESSAGE => {
                     return Err(io::Error::other("the message is too long"));

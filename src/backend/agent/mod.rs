@@ -29,9 +29,9 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustc_hash::FxBuildHasher;
 
-use self::container::Container;
 pub use self::container::NAME_LABEL;
-use self::hand_over::{Connection, Progress};
+use self::container::RecordedContainer;
+use self::hand_over::{Connection, HandOverProgress};
 use self::serve::{Served, Shared, lock};
 pub use super::listener::keeper::{Keeper, keep};
 use super::{
@@ -230,8 +230,8 @@ impl<'a> Listening<'a> {
             return;
         };
         match connection.read() {
-            Ok(Progress::More) => {}
-            Ok(Progress::Done(hand_over)) => {
+            Ok(HandOverProgress::More) => {}
+            Ok(HandOverProgress::Done(hand_over)) => {
                 self.connections.remove(&id);
                 let container = hand_over.id().to_owned();
                 if let Err(error) = self.begin(scope, id, *hand_over) {
@@ -273,7 +273,7 @@ impl<'a> Listening<'a> {
             Notice::Choice(format!("container {id_of} begins"))
         });
         notify::wake_synchronously(hand_over.listener.as_fd());
-        let (container, workload) = Container::new(&hand_over, self.interest.clone());
+        let (container, workload) = RecordedContainer::new(&hand_over, self.interest.clone());
         let (shared, stop, id) = (self.shared, self.stop, WorkloadId(id));
         let thread = thread::Builder::new().name("container".to_owned());
         thread.spawn_scoped(scope, move || {

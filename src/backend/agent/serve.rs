@@ -14,8 +14,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use super::container::Container;
-use crate::backend::listener::callers::{Call, Special};
+use super::container::RecordedContainer;
+use crate::backend::listener::callers::{NotifiedCall, TrackedCall};
 use crate::backend::proc;
 use crate::backend::{Collector, Stop, WorkloadId};
 use crate::event::{Event, Task};
@@ -42,7 +42,7 @@ const EXIT_PATIENCE: Duration = Duration::from_millis(100);
 pub(super) struct Served<'a, 's> {
     pub(super) id: WorkloadId,
     pub(super) listener: &'a OwnedFd,
-    pub(super) container: Container,
+    pub(super) container: RecordedContainer,
     pub(super) shared: &'s Shared<'s>,
     pub(super) stop: &'s Stop,
     pub(super) free: Vec<Slot<'a>>,
@@ -137,7 +137,7 @@ impl Served<'_, '_> {
         let (shared, id) = (self.shared, self.id);
         let sink = &mut |event| lock(shared).event(id, event);
         let mut signalled = None;
-        if let Some(call) = Call::of(self.listener.as_fd(), notification, sink) {
+        if let Some(call) = NotifiedCall::of(self.listener.as_fd(), notification, sink) {
             signalled = self.signalled_by(&call);
             self.container.entered(&call, sink);
         }
@@ -155,16 +155,19 @@ impl Served<'_, '_> {
     }
 
     /// The process that a call ends, and the parent, if its call can be kept from being interrupted.
-    fn signalled_by(&self, call: &Call<'_>) -> Option<(Task, Task)> {
-        let ends = matches!(call.special, Some(Special::Exit | Special::ExitGroup));
+    fn signalled_by(&self, call: &NotifiedCall<'_>) -> Option<(Task, Task)> {
+        let ends = matches!(
+            call.special,
+            Some(TrackedCall::Exit | TrackedCall::ExitGroup)
+        );
         if !ends || !self.container.waits_killable {
             return None;
         }
         let process = self.container.process_of(call.task)?;
         let parent = proc::parent_of(process)?;
         self.container.process_of(parent)?;
-        let is_last =
-            call.special == Some(Special::ExitGroup) || proc::threads_of(process) == [call.task];
+        let is_last = call.special == Some(TrackedCall::ExitGroup)
+            || proc::threads_of(process) == [call.task];
         (is_last && proc::handles(parent, libc::SIGCHLD)).then_some((process, parent))
     }
 

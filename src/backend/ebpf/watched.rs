@@ -16,8 +16,8 @@ pub(super) const ARGUMENTS: usize = 3;
 /// The arguments of a call that carry a choice, with their registers.
 pub(super) fn arguments_of(syscall: Syscall) -> Vec<(u8, &'static Argument, bool)> {
     let name = syscall.name().unwrap_or_default();
-    let call = arguments::Call::named(&name);
-    let of = |call: &'static arguments::Call| {
+    let call = arguments::CallArguments::named(&name);
+    let of = |call: &'static arguments::CallArguments| {
         let registers = call.registers(&name, syscall.arch);
         registers.map(|(register, argument)| (register, argument, call.is_in_memory()))
     };

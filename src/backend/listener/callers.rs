@@ -16,11 +16,11 @@ use crate::syscall::{Arch, Syscall};
 const FEW_TASKS: usize = 1024;
 
 /// Receives the events.
-pub(in crate::backend) type Sink<'a> = &'a mut dyn FnMut(Event);
+pub(in crate::backend) type EventTaker<'a> = &'a mut dyn FnMut(Event);
 
 /// The calls that create or end programs and tasks, or change what the listener gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::backend) enum Special {
+pub(in crate::backend) enum TrackedCall {
     Exec,
     Exit,
     ExitGroup,
@@ -29,17 +29,17 @@ pub(in crate::backend) enum Special {
     Sigaction,
 }
 
-static SPECIAL: LazyLock<FxHashMap<Syscall, Special>> = LazyLock::new(|| {
-    const NAMES: [(&str, Special); 9] = [
-        ("execve", Special::Exec),
-        ("execveat", Special::Exec),
-        ("exit", Special::Exit),
-        ("exit_group", Special::ExitGroup),
-        ("prctl", Special::Prctl),
-        ("seccomp", Special::Seccomp),
-        ("rt_sigaction", Special::Sigaction),
-        ("sigaction", Special::Sigaction),
-        ("signal", Special::Sigaction),
+static SPECIAL: LazyLock<FxHashMap<Syscall, TrackedCall>> = LazyLock::new(|| {
+    const NAMES: [(&str, TrackedCall); 9] = [
+        ("execve", TrackedCall::Exec),
+        ("execveat", TrackedCall::Exec),
+        ("exit", TrackedCall::Exit),
+        ("exit_group", TrackedCall::ExitGroup),
+        ("prctl", TrackedCall::Prctl),
+        ("seccomp", TrackedCall::Seccomp),
+        ("rt_sigaction", TrackedCall::Sigaction),
+        ("sigaction", TrackedCall::Sigaction),
+        ("signal", TrackedCall::Sigaction),
     ];
     let on = |arch| {
         NAMES
@@ -50,27 +50,27 @@ static SPECIAL: LazyLock<FxHashMap<Syscall, Special>> = LazyLock::new(|| {
 });
 
 /// Whether a call needs more than counting.
-pub(in crate::backend) fn special(syscall: Syscall) -> Option<Special> {
+pub(in crate::backend) fn special(syscall: Syscall) -> Option<TrackedCall> {
     SPECIAL.get(&syscall).copied()
 }
 
 /// A notified call.
 #[derive(Clone, Copy)]
-pub(in crate::backend) struct Call<'a> {
+pub(in crate::backend) struct NotifiedCall<'a> {
     pub(in crate::backend) listener: BorrowedFd<'a>,
     pub(in crate::backend) notification: Notification,
     pub(in crate::backend) task: Task,
     pub(in crate::backend) syscall: Syscall,
-    pub(in crate::backend) special: Option<Special>,
+    pub(in crate::backend) special: Option<TrackedCall>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> NotifiedCall<'a> {
     /// Reports a call of an unknown ABI as lost.
     pub(in crate::backend) fn of(
         listener: BorrowedFd<'a>,
         notification: Notification,
-        sink: Sink<'_>,
-    ) -> Option<Call<'a>> {
+        sink: EventTaker<'_>,
+    ) -> Option<NotifiedCall<'a>> {
         let Notification { arch, nr, .. } = notification;
         let syscall = Syscall::from_audit(arch, nr);
         if syscall.is_none() {
@@ -80,7 +80,7 @@ impl<'a> Call<'a> {
             });
         }
         let syscall = syscall?;
-        Some(Call {
+        Some(NotifiedCall {
             listener,
             notification,
             task: Task(notification.thread),
@@ -186,7 +186,7 @@ impl Callers {
     }
 
     /// A task enters a call, and waits for the answer.
-    pub(in crate::backend) fn entered(&mut self, call: &Call<'_>, sink: Sink<'_>) {
+    pub(in crate::backend) fn entered(&mut self, call: &NotifiedCall<'_>, sink: EventTaker<'_>) {
         let (task, syscall) = (call.task, call.syscall);
         let is_new = !self.tasks.contains_key(&task);
         let looks = is_new || (!self.executing.is_empty() && self.executing.remove(&task));
@@ -228,21 +228,21 @@ impl Callers {
         match call.special {
             _ if is_gone => sink(Event::Exit { task }),
             None => {}
-            Some(Special::Exec) => {
+            Some(TrackedCall::Exec) => {
                 let process = self.tasks.get(&task).copied();
                 self.executing
                     .extend([Some(task), process].into_iter().flatten());
             }
-            Some(Special::Exit) => {
+            Some(TrackedCall::Exit) => {
                 self.tasks.remove(&task);
                 sink(Event::Exit { task });
             }
-            Some(Special::ExitGroup) => {
+            Some(TrackedCall::ExitGroup) => {
                 let process = self.tasks.get(&task).copied().unwrap_or(task);
                 self.forget(sink, |_, of| of == process);
             }
-            Some(Special::Sigaction) => self.can_interrupt |= can_interrupt(call),
-            Some(Special::Prctl | Special::Seccomp) => {
+            Some(TrackedCall::Sigaction) => self.can_interrupt |= can_interrupt(call),
+            Some(TrackedCall::Prctl | TrackedCall::Seccomp) => {
                 if let Some(why) = hidden_by(call) {
                     let why = why.to_owned();
                     sink(Event::Lost { count: None, why });
@@ -251,7 +251,7 @@ impl Callers {
         }
     }
 
-    fn forget(&mut self, sink: Sink<'_>, is_gone: impl Fn(Task, Task) -> bool) {
+    fn forget(&mut self, sink: EventTaker<'_>, is_gone: impl Fn(Task, Task) -> bool) {
         let executing = &mut self.executing;
         self.tasks.retain(|&task, &mut process| {
             let gone = is_gone(task, process);
@@ -263,7 +263,7 @@ impl Callers {
         });
     }
 
-    fn forget_the_dead(&mut self, sink: Sink<'_>) {
+    fn forget_the_dead(&mut self, sink: EventTaker<'_>) {
         if self.tasks.len() >= self.limit.max(FEW_TASKS) {
             self.forget(sink, |task, _| proc::is_gone(task));
             self.limit = 2 * self.tasks.len();
@@ -281,7 +281,7 @@ const STRICT: &str = "the workload asked for strict mode and got EINVAL, since t
      --backend ebpf and --backend ptrace leave it to the workload";
 
 /// Whether a call installs a handler without `SA_RESTART`, or one that can't be read.
-fn can_interrupt(call: &Call<'_>) -> bool {
+fn can_interrupt(call: &NotifiedCall<'_>) -> bool {
     const SA_RESTART: u64 = libc::SA_RESTART as u64;
     let [_, action, ..] = call.notification.args;
     let name = call.syscall.name();
@@ -314,7 +314,7 @@ fn can_interrupt(call: &Call<'_>) -> bool {
 
 /// The arguments of a call. The flags of clone3(2) are the first word of memory at its first argument: they are unknown if
 /// that can't be read.
-fn arguments(call: &Call<'_>) -> Option<[u64; 6]> {
+fn arguments(call: &NotifiedCall<'_>) -> Option<[u64; 6]> {
     let mut args = call.notification.args;
     if call.syscall.name().as_deref() == Some("clone3") {
         let mut flags = [0; 8];
@@ -331,7 +331,7 @@ fn reads(task: Task, address: u64, bytes: &mut [u8]) -> bool {
 }
 
 /// What a call hides from the listener, or the listener from the workload.
-fn hidden_by(call: &Call<'_>) -> Option<&'static str> {
+fn hidden_by(call: &NotifiedCall<'_>) -> Option<&'static str> {
     const SET_MODE_STRICT: u64 = libc::SECCOMP_SET_MODE_STRICT as u64;
     const SET_MODE_FILTER: u64 = libc::SECCOMP_SET_MODE_FILTER as u64;
     const MODE_STRICT: u64 = libc::SECCOMP_MODE_STRICT as u64;
@@ -342,16 +342,16 @@ fn hidden_by(call: &Call<'_>) -> Option<&'static str> {
     let int = |argument: u64| argument & u64::from(u32::MAX);
     match (call.special, int(first), int(second)) {
         // Libraries ask what the kernel knows by a call without a program.
-        (Some(Special::Seccomp), SET_MODE_FILTER, _) if third == 0 => None,
-        (Some(Special::Seccomp), SET_MODE_FILTER, flags)
+        (Some(TrackedCall::Seccomp), SET_MODE_FILTER, _) if third == 0 => None,
+        (Some(TrackedCall::Seccomp), SET_MODE_FILTER, flags)
             if flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 =>
         {
             Some(OWN_LISTENER)
         }
-        (Some(Special::Seccomp), SET_MODE_FILTER, _)
-        | (Some(Special::Prctl), PR_SET_SECCOMP, MODE_FILTER) => Some(OWN_FILTER),
-        (Some(Special::Seccomp), SET_MODE_STRICT, 0)
-        | (Some(Special::Prctl), PR_SET_SECCOMP, MODE_STRICT) => Some(STRICT),
+        (Some(TrackedCall::Seccomp), SET_MODE_FILTER, _)
+        | (Some(TrackedCall::Prctl), PR_SET_SECCOMP, MODE_FILTER) => Some(OWN_FILTER),
+        (Some(TrackedCall::Seccomp), SET_MODE_STRICT, 0)
+        | (Some(TrackedCall::Prctl), PR_SET_SECCOMP, MODE_STRICT) => Some(STRICT),
         _ => None,
     }
 }

@@ -98,7 +98,7 @@ pub(in crate::backend) fn receive(
 }
 
 /// A kept listener.
-struct Kept {
+struct KeptListener {
     listener: OwnedFd,
     slots: Slots,
     message: Vec<u8>,
@@ -111,7 +111,7 @@ pub fn keep(agent: OwnedFd, socket: Option<&Path>) -> nix::Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&agent, EpollEvent::new(EpollFlags::EPOLLIN, AGENT))?;
     let mut agent = Some(agent);
-    let mut kept: HashMap<u64, Kept> = HashMap::new();
+    let mut kept: HashMap<u64, KeptListener> = HashMap::new();
     let mut own = Slots::new()?;
     let [mut slot, ..] = own.each();
     let mut next = AGENT + 1;
@@ -140,7 +140,7 @@ pub fn keep(agent: OwnedFd, socket: Option<&Path>) -> nix::Result<()> {
                         };
                         // It reports only that no task is left.
                         epoll.add(&listener, EpollEvent::new(EpollFlags::empty(), next))?;
-                        let new = Kept {
+                        let new = KeptListener {
                             listener,
                             slots: Slots::of(memory)?,
                             message: buffer[..length].to_vec(),
@@ -188,7 +188,7 @@ pub fn keep(agent: OwnedFd, socket: Option<&Path>) -> nix::Result<()> {
 }
 
 /// Hands a container to the new agent, as a runtime does.
-fn hand_on(kept: &Kept, socket: &Path) -> io::Result<()> {
+fn hand_on(kept: &KeptListener, socket: &Path) -> io::Result<()> {
     let stream = UnixStream::connect(socket)?;
     let mut state: Value = serde_json::from_slice(&kept.message)?;
     state[RESUMED] = Value::Bool(true);

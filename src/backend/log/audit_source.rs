@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::reader::{Kmsg, Lines, Reader};
+use super::reader::{Kmsg, LineSource, RecordReader};
 use super::socket::AuditSocket;
 use super::tail::Tail;
 
@@ -181,24 +181,24 @@ impl AuditSource {
     }
 }
 
-fn lines(path: &Path) -> Result<Lines, AuditSourceError> {
+fn lines(path: &Path) -> Result<LineSource, AuditSourceError> {
     let failed = |source| AuditSourceError::Open {
         path: path.to_owned(),
         source,
     };
     let is_file = std::fs::metadata(path).map_err(failed)?.is_file();
     if is_file {
-        return Tail::open(path).map(Lines::Tail).map_err(failed);
+        return Tail::open(path).map(LineSource::Tail).map_err(failed);
     }
     // Opening a FIFO only for reading blocks until it has a writer.
     let file = File::options().read(true).write(true).open(path);
-    file.map(Lines::Stream).map_err(failed)
+    file.map(LineSource::Stream).map_err(failed)
 }
 
 /// An opened source.
 pub(super) struct Opened {
     pub(super) source: AuditSource,
-    pub(super) reader: Reader,
+    pub(super) reader: RecordReader,
     /// This process is the audit daemon until this is dropped.
     daemon: bool,
 }
@@ -227,7 +227,7 @@ impl Opened {
                         source,
                     },
                 })?;
-                (Reader::Socket(socket), false)
+                (RecordReader::Socket(socket), false)
             }
             AuditSource::Auditd => {
                 let socket = AuditSocket::open().map_err(system("opening an audit socket"))?;
@@ -249,7 +249,7 @@ impl Opened {
                             source,
                         },
                     })?;
-                (Reader::Socket(socket), true)
+                (RecordReader::Socket(socket), true)
             }
             AuditSource::Kmsg => {
                 let kmsg = Kmsg::open().map_err(|source| match source.raw_os_error() {
@@ -262,17 +262,17 @@ impl Opened {
                         source,
                     },
                 })?;
-                (Reader::Kmsg(kmsg), false)
+                (RecordReader::Kmsg(kmsg), false)
             }
-            AuditSource::File(path) => (Reader::Lines(Mutex::new(Some(lines(path)?))), false),
+            AuditSource::File(path) => (RecordReader::Lines(Mutex::new(Some(lines(path)?))), false),
             AuditSource::Stdin => {
                 let input = io::stdin().as_fd().try_clone_to_owned();
                 let input = input.map_err(|source| AuditSourceError::Open {
                     path: PathBuf::from("-"),
                     source,
                 })?;
-                let lines = Lines::Stream(File::from(input));
-                (Reader::Lines(Mutex::new(Some(lines))), false)
+                let lines = LineSource::Stream(File::from(input));
+                (RecordReader::Lines(Mutex::new(Some(lines))), false)
             }
             // The caller resolves it.
             AuditSource::Auto => return Err(AuditSourceError::None(Vec::new())),
@@ -287,15 +287,15 @@ impl Opened {
     /// The socket's counter of dropped messages.
     pub(super) fn drops(&self) -> Option<u32> {
         match &self.reader {
-            Reader::Socket(socket) => socket.drops(),
-            Reader::Kmsg(_) | Reader::Lines(_) => None,
+            RecordReader::Socket(socket) => socket.drops(),
+            RecordReader::Kmsg(_) | RecordReader::Lines(_) => None,
         }
     }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        if let (true, Reader::Socket(socket)) = (self.daemon, &self.reader) {
+        if let (true, RecordReader::Socket(socket)) = (self.daemon, &self.reader) {
             // If this fails, the kernel notices the closed socket at its next record, and unregisters the daemon.
             let _ = socket.set_daemon(0);
         }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::socket::{AUDIT_CONFIG_CHANGE, AUDIT_SECCOMP, Message};
+use super::socket::{AUDIT_CONFIG_CHANGE, AUDIT_SECCOMP, AuditMessage};
 use crate::audit::{
     BadRecord, Classifier, LogLine, LossNote, Record, kmsg_sequence, setting_changed,
 };
@@ -19,14 +19,14 @@ pub(super) struct Batch {
 }
 
 struct Item {
-    kind: Kind,
+    kind: MessageKind,
     /// The end of its bytes; they start at the end of the item before.
     end: usize,
 }
 
 /// The kind of an item.
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(super) enum MessageKind {
     /// A datagram of the audit socket.
     Datagram,
     /// The result of one read of `/dev/kmsg`.
@@ -91,7 +91,7 @@ impl Batch {
     }
 
     /// Adds an item, whose bytes are the first `bytes` of the room.
-    pub(super) fn push(&mut self, kind: Kind, bytes: usize) {
+    pub(super) fn push(&mut self, kind: MessageKind, bytes: usize) {
         self.length += bytes;
         let end = self.length;
         self.items.push(Item { kind, end });
@@ -104,8 +104,8 @@ impl Batch {
             let bytes = &self.bytes[start..item.end];
             start = item.end;
             match &item.kind {
-                Kind::Datagram => of_datagram(bytes, take),
-                Kind::Kmsg => {
+                MessageKind::Datagram => of_datagram(bytes, take),
+                MessageKind::Kmsg => {
                     // The lines after the first are properties of the device (`SUBSYSTEM=`, `DEVICE=`).
                     let line = bytes.split(|&byte| byte == b'\n').next();
                     let line = line.unwrap_or_default();
@@ -114,23 +114,23 @@ impl Batch {
                     }
                     of_line(classifier.of(line), take);
                 }
-                Kind::Record => take(of_record(Record::parse(bytes))),
-                Kind::Headless { time, serial } => {
+                MessageKind::Record => take(of_record(Record::parse(bytes))),
+                MessageKind::Headless { time, serial } => {
                     take(of_record(Record::parse_headless(bytes, *time, *serial)));
                 }
-                Kind::Other(serial) => take(ParsedItem::Other(*serial)),
-                Kind::Untrusted => take(ParsedItem::Untrusted),
-                Kind::Note(note) => take(ParsedItem::Note(*note)),
-                Kind::Broken(why) => take(ParsedItem::Broken(why.clone())),
-                Kind::Overrun => take(ParsedItem::Overrun),
-                Kind::Over(why) => take(ParsedItem::Over(why.clone())),
+                MessageKind::Other(serial) => take(ParsedItem::Other(*serial)),
+                MessageKind::Untrusted => take(ParsedItem::Untrusted),
+                MessageKind::Note(note) => take(ParsedItem::Note(*note)),
+                MessageKind::Broken(why) => take(ParsedItem::Broken(why.clone())),
+                MessageKind::Overrun => take(ParsedItem::Overrun),
+                MessageKind::Over(why) => take(ParsedItem::Over(why.clone())),
             }
         }
     }
 }
 
 fn of_datagram(bytes: &[u8], take: &mut dyn FnMut(ParsedItem<'_>)) {
-    match Message::of(bytes) {
+    match AuditMessage::of(bytes) {
         Some(message) if message.kind == AUDIT_SECCOMP => {
             take(of_record(Record::parse(message.text())));
         }

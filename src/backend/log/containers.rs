@@ -11,7 +11,7 @@ use crate::syscall::Syscall;
 
 /// The containers of processes, which are asked for when their records arrive: many are gone by then.
 #[derive(Default)]
-pub(super) struct Containers(HashMap<i32, Whereabouts>);
+pub(super) struct ContainerLookup(HashMap<i32, Whereabouts>);
 
 /// Where a process is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Whereabouts {
     Unknown,
 }
 
-impl Containers {
+impl ContainerLookup {
     /// A new process is where its parent is.
     pub(super) fn created(&mut self, parent: i32, child: i32) {
         match self.0.get(&parent).cloned() {
@@ -157,7 +157,7 @@ mod tests {
                 Whereabouts::In("c".to_owned()),
             ),
         ] {
-            let mut containers = Containers(HashMap::from([(GONE, before.clone())]));
+            let mut containers = ContainerLookup(HashMap::from([(GONE, before.clone())]));
             assert_eq!(containers.of(GONE), before);
             containers.executes(GONE);
             assert_eq!(containers.of(GONE), after);

@@ -14,16 +14,14 @@ use super::intake::Intake;
 use super::login::recorder_of;
 use super::tracker::Tracker;
 use super::translate::Translator;
-use super::{AuditReading, AuditSourceError, Message, NAME, is_logged, lost};
+use super::{AuditReading, AuditSourceError, IntakeMessage, NAME, is_logged, lost};
 use crate::audit::{Record, Selection};
-use crate::backend::launch::{launch, wait_for};
+use crate::backend::launch::{launch, started};
 use crate::backend::{
     Backend, Collector, Command, Detail, Error, Notice, Over, Promise, RunEnd, Scope, Stop, Target,
     Unavailable, Until, proc,
 };
-use crate::event::Exit;
-use crate::event::{Event, Sink, Task};
-use crate::sys::wait;
+use crate::event::{Event, Exit, Sink, Task};
 use crate::syscall::Syscall;
 
 /// Records the logged calls of a process or a scope that runs under a filter with `SCMP_ACT_LOG`.
@@ -241,11 +239,8 @@ impl Follow {
         sink: &mut dyn Sink,
         stop: &Stop,
     ) -> Result<Option<Exit>, Error> {
-        let mut launched = launch(command, None)?;
-        let task = launched.task();
-        (command.job).started(task, move |sender| {
-            proc::ancestors(sender).any(|ancestor| ancestor == task)
-        });
+        let launched = launch(command, None)?;
+        started(command, launched.task());
         let client = Client {
             until: command.until,
             has_ended: AtomicBool::new(false),
@@ -254,14 +249,7 @@ impl Follow {
             let client = &client;
             let waiter = std::thread::Builder::new().name("waiter".to_owned());
             let waiter = waiter.spawn_scoped(scope, move || {
-                let ended = launched.release().and_then(|()| match launched.failure() {
-                    None => wait_for(command, task, stop),
-                    Some(error) => {
-                        // It is gone, or about to be.
-                        let _ = wait::wait_child(task);
-                        Err(error)
-                    }
-                });
+                let ended = launched.run(stop);
                 client.has_ended.store(true, Ordering::Relaxed);
                 ended
             });
@@ -299,7 +287,7 @@ impl Follow {
                 break;
             }
             match intake.next(Some(left.min(CHECK_INTERVAL))) {
-                Some(Message::Batch(batch)) => {
+                Some(IntakeMessage::Batch(batch)) => {
                     let mut took = false;
                     intake.process(&batch, &mut |record| took |= taker.take(record, sink));
                     if took {

@@ -14,9 +14,9 @@ use super::audit_source::{AuditReading, AuditSource, AuditSourceError, Opened};
 use super::batch::{Batch, ParsedItem};
 use super::fence::Fence;
 use super::ledger::Ledger;
-use super::reader::Reader;
+use super::reader::RecordReader;
 use super::socket::{AuditSocket, AuditStatus};
-use super::{Message, SETTINGS_CHANGED, lost};
+use super::{IntakeMessage, SETTINGS_CHANGED, lost};
 use crate::audit::{Classifier, Record};
 use crate::backend::{Stop, errno_of};
 use crate::event::{Event, Sink};
@@ -41,8 +41,8 @@ const LATE_INTERVAL: Duration = Duration::from_millis(20);
 /// A source that is being read.
 pub(super) struct Intake {
     opened: Arc<Opened>,
-    messages: Receiver<Message>,
-    sender: SyncSender<Message>,
+    messages: Receiver<IntakeMessage>,
+    sender: SyncSender<IntakeMessage>,
     /// Closing it ends the reader.
     stop: Option<PipeWriter>,
     reader: Option<JoinHandle<()>>,
@@ -211,12 +211,12 @@ impl Intake {
     }
 
     /// Sends messages of threads other than the reader.
-    pub(super) fn sender(&self) -> SyncSender<Message> {
+    pub(super) fn sender(&self) -> SyncSender<IntakeMessage> {
         self.sender.clone()
     }
 
     /// The next message; `None`: none came within `patience`.
-    pub(super) fn next(&self, patience: Option<Duration>) -> Option<Message> {
+    pub(super) fn next(&self, patience: Option<Duration>) -> Option<IntakeMessage> {
         match patience {
             // It can't fail: `self.sender` lives.
             None => self.messages.recv().ok(),
@@ -305,12 +305,12 @@ impl Intake {
             }
             let wait = again.min(give_up).saturating_duration_since(now);
             match self.messages.recv_timeout(wait) {
-                Ok(Message::Batch(batch)) => {
+                Ok(IntakeMessage::Batch(batch)) => {
                     self.process(&batch, take);
                     if self.fences[first..].iter().any(|made| made.seen) {
                         return Ok(true);
                     }
-                    if matches!(self.opened.reader, Reader::Socket(_)) && !ended {
+                    if matches!(self.opened.reader, RecordReader::Socket(_)) && !ended {
                         // The kernel is still delivering records from before the fence.
                         give_up = Instant::now() + patience;
                     }
@@ -385,7 +385,7 @@ impl Intake {
                 give_up.saturating_duration_since(Instant::now())
             };
             match self.messages.recv_timeout(wait) {
-                Ok(Message::Batch(batch)) => {
+                Ok(IntakeMessage::Batch(batch)) => {
                     self.process(&batch, take);
                 }
                 Ok(_) => {}
@@ -444,16 +444,16 @@ impl Intake {
 }
 
 /// How long such a source may take to deliver a fence.
-fn patience(reader: &Reader) -> Duration {
+fn patience(reader: &RecordReader) -> Duration {
     match reader {
-        Reader::Socket(_) => SOCKET_PATIENCE,
+        RecordReader::Socket(_) => SOCKET_PATIENCE,
         // After this many seconds, printk prints the next message for certain.
-        Reader::Kmsg(_) => {
+        RecordReader::Kmsg(_) => {
             let interval = std::fs::read_to_string("/proc/sys/kernel/printk_ratelimit");
             let interval = interval.ok().and_then(|text| text.trim().parse().ok());
             Duration::from_secs(interval.unwrap_or(5)) + Duration::from_secs(2)
         }
-        Reader::Lines(_) => LOG_PATIENCE,
+        RecordReader::Lines(_) => LOG_PATIENCE,
     }
 }
 

@@ -52,7 +52,7 @@ use crate::event::Exit;
 use crate::event::{Event, Sink};
 
 /// A message to the thread that takes records.
-enum Message {
+enum IntakeMessage {
     /// From the reader.
     Batch(Batch),
     /// The command is about to start, in this login session.

@@ -15,16 +15,14 @@ use super::intake::Intake;
 use super::login::{self, Announcement, LoginSession};
 use super::members::{Members, Owner};
 use super::translate::{Fate, Translator};
-use super::{AuditReading, Message, filter, lock, lost};
+use super::{AuditReading, IntakeMessage, filter, lock, lost};
 use crate::audit::Record;
-use crate::backend::launch::{launch, wait_for};
+use crate::backend::launch::launch;
 use crate::backend::proc::{self, Status};
 use crate::backend::{Command, Error, RunEnd, Stop, Until};
-use crate::event::Exit;
-use crate::event::Sink;
-use crate::sys::launch::Filter;
+use crate::event::{Exit, Sink};
+use crate::sys::launch::LaunchFilter;
 use crate::sys::signal;
-use crate::sys::wait;
 use crate::syscall::Syscall;
 
 /// One pass.
@@ -76,7 +74,7 @@ impl<'a> Pass<'a> {
                 "the recorder runs under a seccomp filter: calls that it refuses are not logged",
             );
         }
-        let filter = Filter {
+        let filter = LaunchFilter {
             program: filter::program(self.known),
             no_new_privs: !self.myself.can_load_filters,
             listener: false,
@@ -97,7 +95,7 @@ impl<'a> Pass<'a> {
                 .spawn_scoped(scope, move || {
                     let result = self.launch(filter, &out);
                     // The receiver lives longer than this scope.
-                    let _ = out.send(Message::Over(result));
+                    let _ = out.send(IntakeMessage::Over(result));
                 })
                 .map_err(Error::io("starting a thread"))?;
             self.take_until_over(&mut intake, &mut members, &mut translator, sink)
@@ -115,7 +113,7 @@ impl<'a> Pass<'a> {
                 let out = intake.sender();
                 scope.spawn(move || {
                     let result = self.wait_for_descendants(LoginSession::Own(0));
-                    let _ = out.send(Message::Over(result.map(|()| None)));
+                    let _ = out.send(IntakeMessage::Over(result.map(|()| None)));
                 });
                 self.take_until_over(&mut intake, &mut members, &mut translator, sink)
             })?;
@@ -132,7 +130,7 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Takes messages until [`Message::Over`].
+    /// Takes messages until [`IntakeMessage::Over`].
     fn take_until_over(
         &self,
         intake: &mut Intake,
@@ -142,12 +140,12 @@ impl<'a> Pass<'a> {
     ) -> Result<Option<Exit>, Error> {
         loop {
             match intake.next(None) {
-                Some(Message::Batch(batch)) => {
+                Some(IntakeMessage::Batch(batch)) => {
                     intake.process(&batch, &mut |record| {
                         self.take(record, members, translator, sink);
                     });
                 }
-                Some(Message::Session(session)) => {
+                Some(IntakeMessage::Session(session)) => {
                     if let LoginSession::Shared(_) = session {
                         lost(
                             sink,
@@ -157,7 +155,7 @@ impl<'a> Pass<'a> {
                     }
                     *members = Some(Members::new(session, self.known.is_empty()));
                 }
-                Some(Message::Over(result)) => return result,
+                Some(IntakeMessage::Over(result)) => return result,
                 // There is always a sender.
                 None => return Ok(None),
             }
@@ -198,26 +196,22 @@ impl<'a> Pass<'a> {
 
     /// Starts the command, and waits for it and, with [`Until::All`], for its descendants. Runs on its own thread,
     /// since a login session belongs to a thread.
-    fn launch(&self, filter: &Filter, out: &SyncSender<Message>) -> Result<Option<Exit>, Error> {
+    fn launch(
+        &self,
+        filter: &LaunchFilter,
+        out: &SyncSender<IntakeMessage>,
+    ) -> Result<Option<Exit>, Error> {
         let session = LoginSession::begin();
         lock(&self.sessions).insert(session.number());
         *lock(&self.announcement) = session.announce();
         // It precedes every record of the workload. The receiver lives longer than this thread.
-        let _ = out.send(Message::Session(session));
-        let mut launched = launch(self.command, Some(filter))?;
-        let task = launched.task();
-        self.command.job.started(task, move |sender| match session {
+        let _ = out.send(IntakeMessage::Session(session));
+        let launched = launch(self.command, Some(filter))?;
+        (self.command.job).started(launched.task(), move |sender| match session {
             LoginSession::Own(own) => proc::session_of(sender) == Some(own),
             LoginSession::Shared(_) => false,
         });
-        let ended = launched.release().and_then(|()| match launched.failure() {
-            None => wait_for(self.command, task, self.stop),
-            Some(error) => {
-                // The child has ended or is about to.
-                let _ = wait::wait_child(task);
-                Err(error)
-            }
-        });
+        let ended = launched.run(self.stop);
         self.command.job.ended();
         match (&ended, self.command.until) {
             (Ok(Some(_)), Until::All) => self.wait_for_descendants(session).and(ended),

@@ -115,7 +115,7 @@ impl Passes<'_> {
 
     /// Records the passes as one run. It ends as its first pass did: the recorder, not the user, started the others.
     fn record(&mut self, run: &mut OneRun<'_>) -> Result<RunEnd, Error> {
-        let input = Input::of_stdin();
+        let input = WorkloadInput::of_stdin();
         let mut first: Option<RunEnd> = None;
         let mut number = 1;
         let mut learned = true;
@@ -231,7 +231,7 @@ fn describe(exit: Option<Exit>) -> String {
 }
 
 /// The standard input of the workload, which is rewound for every pass.
-enum Input {
+enum WorkloadInput {
     /// A file, and its initial position.
     File(File, u64),
     /// A terminal, a device, or nothing.
@@ -240,33 +240,33 @@ enum Input {
     Stream,
 }
 
-impl Input {
-    fn of_stdin() -> Input {
+impl WorkloadInput {
+    fn of_stdin() -> WorkloadInput {
         let Ok(mut file) = stdin().as_fd().try_clone_to_owned().map(File::from) else {
-            return Input::Other;
+            return WorkloadInput::Other;
         };
         let kind = file.metadata().map(|metadata| metadata.file_type());
         match kind {
-            Ok(kind) if kind.is_fifo() || kind.is_socket() => Input::Stream,
+            Ok(kind) if kind.is_fifo() || kind.is_socket() => WorkloadInput::Stream,
             Ok(kind) if kind.is_file() => match file.stream_position() {
-                Ok(start) => Input::File(file, start),
-                Err(_) => Input::Stream,
+                Ok(start) => WorkloadInput::File(file, start),
+                Err(_) => WorkloadInput::Stream,
             },
-            _ => Input::Other,
+            _ => WorkloadInput::Other,
         }
     }
 
     fn rewind(&self) -> Result<(), String> {
         match self {
-            Input::File(file, start) => {
+            WorkloadInput::File(file, start) => {
                 let mut file = file;
                 let rewound = file.seek(SeekFrom::Start(*start));
                 rewound.map(drop).map_err(|error| {
                     format!("no further pass was made: standard input can't be read again ({error})")
                 })
             }
-            Input::Other => Ok(()),
-            Input::Stream => Err(
+            WorkloadInput::Other => Ok(()),
+            WorkloadInput::Stream => Err(
                 "no further pass was made: standard input is a stream and can't be read again; use a file or /dev/null"
                     .to_owned(),
             ),

@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::Message;
-use super::batch::{Batch, Kind};
+use super::IntakeMessage;
+use super::batch::{Batch, MessageKind};
 use super::socket::{AuditSocket, LONGEST_MESSAGE};
 use super::tail::Tail;
 use crate::audit::{Classifier, LogItem, LogLine, read_log};
@@ -21,17 +21,17 @@ use crate::audit::{Classifier, LogItem, LogLine, read_log};
 const LONGEST_LINE: usize = 8 << 10;
 
 /// An opened source of records.
-pub(super) enum Reader {
+pub(super) enum RecordReader {
     /// The kernel's audit socket.
     Socket(AuditSocket),
     /// `/dev/kmsg`.
     Kmsg(Kmsg),
     /// Lines that a daemon writes or wrote. The reading thread takes them.
-    Lines(Mutex<Option<Lines>>),
+    Lines(Mutex<Option<LineSource>>),
 }
 
 /// A source of lines.
-pub(super) enum Lines {
+pub(super) enum LineSource {
     /// A file that may grow.
     Tail(Tail),
     /// A pipe, a terminal, or a file that is read to its end.
@@ -58,33 +58,38 @@ impl Kmsg {
     }
 }
 
-impl Reader {
+impl RecordReader {
     /// Reads until `stop` becomes readable or the receiver is gone.
-    pub(super) fn read(&self, stop: BorrowedFd<'_>, out: &SyncSender<Message>, trust_syslog: bool) {
+    pub(super) fn read(
+        &self,
+        stop: BorrowedFd<'_>,
+        out: &SyncSender<IntakeMessage>,
+        trust_syslog: bool,
+    ) {
         match self {
-            Reader::Socket(socket) => {
+            RecordReader::Socket(socket) => {
                 let receive = |buffer: &mut [u8]| socket.receive(buffer);
                 read(
                     socket.as_fd(),
                     receive,
                     LONGEST_MESSAGE,
-                    &Kind::Datagram,
+                    &MessageKind::Datagram,
                     stop,
                     out,
                 );
             }
-            Reader::Kmsg(kmsg) => {
+            RecordReader::Kmsg(kmsg) => {
                 let receive = |buffer: &mut [u8]| kmsg.receive(buffer);
                 read(
                     kmsg.0.as_fd(),
                     receive,
                     LONGEST_LINE,
-                    &Kind::Kmsg,
+                    &MessageKind::Kmsg,
                     stop,
                     out,
                 );
             }
-            Reader::Lines(lines) => {
+            RecordReader::Lines(lines) => {
                 let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(lines) = lines.take() {
                     read_lines(lines, stop, out, &Classifier::new(trust_syslog));
@@ -98,15 +103,15 @@ fn read(
     fd: BorrowedFd<'_>,
     receive: impl Fn(&mut [u8]) -> nix::Result<usize>,
     longest: usize,
-    kind: &Kind,
+    kind: &MessageKind,
     stop: BorrowedFd<'_>,
-    out: &SyncSender<Message>,
+    out: &SyncSender<IntakeMessage>,
 ) {
     let mut batch = Batch::new();
     loop {
         let Some(room) = batch.room(longest) else {
             let full = std::mem::replace(&mut batch, Batch::new());
-            if out.send(Message::Batch(full)).is_err() {
+            if out.send(IntakeMessage::Batch(full)).is_err() {
                 return;
             }
             continue;
@@ -114,12 +119,12 @@ fn read(
         match receive(room) {
             Ok(length) => batch.push(kind.clone(), length),
             // EPIPE: messages of /dev/kmsg were overwritten before they were read.
-            Err(Errno::ENOBUFS | Errno::EPIPE) => batch.push(Kind::Overrun, 0),
+            Err(Errno::ENOBUFS | Errno::EPIPE) => batch.push(MessageKind::Overrun, 0),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => {
                 if !batch.is_empty() {
                     let full = std::mem::replace(&mut batch, Batch::new());
-                    if out.send(Message::Batch(full)).is_err() {
+                    if out.send(IntakeMessage::Batch(full)).is_err() {
                         return;
                     }
                 }
@@ -133,8 +138,8 @@ fn read(
                 }
             }
             Err(error) => {
-                batch.push(Kind::Over(Some(error.desc().to_owned())), 0);
-                let _ = out.send(Message::Batch(batch));
+                batch.push(MessageKind::Over(Some(error.desc().to_owned())), 0);
+                let _ = out.send(IntakeMessage::Batch(batch));
                 return;
             }
         }
@@ -143,9 +148,9 @@ fn read(
 
 /// Reads lines and classifies them on this thread: a file doesn't drop what waits to be read.
 fn read_lines(
-    lines: Lines,
+    lines: LineSource,
     stop: BorrowedFd<'_>,
-    out: &SyncSender<Message>,
+    out: &SyncSender<IntakeMessage>,
     classifier: &Classifier,
 ) {
     let batch = RefCell::new(Batch::new());
@@ -161,23 +166,23 @@ fn read_lines(
     });
     if !source.stopped {
         let why = read.err().map(|error| error.to_string());
-        batch.borrow_mut().push(Kind::Over(why), 0);
+        batch.borrow_mut().push(MessageKind::Over(why), 0);
     }
     flush(&mut batch.borrow_mut(), out);
 }
 
-fn push(batch: &mut Batch, out: &SyncSender<Message>, item: LogItem<'_>) {
-    let (kind, bytes): (Kind, &[u8]) = match item {
-        LogItem::Line(LogLine::Seccomp(text)) => (Kind::Record, text),
+fn push(batch: &mut Batch, out: &SyncSender<IntakeMessage>, item: LogItem<'_>) {
+    let (kind, bytes): (MessageKind, &[u8]) = match item {
+        LogItem::Line(LogLine::Seccomp(text)) => (MessageKind::Record, text),
         LogItem::Line(LogLine::SeccompBody { body, time, serial }) => {
-            (Kind::Headless { time, serial }, body)
+            (MessageKind::Headless { time, serial }, body)
         }
-        LogItem::Line(LogLine::OtherRecord(serial)) => (Kind::Other(serial), &[]),
-        LogItem::Line(LogLine::Loss(note)) => (Kind::Note(note), &[]),
-        LogItem::Line(LogLine::Untrusted) => (Kind::Untrusted, &[]),
+        LogItem::Line(LogLine::OtherRecord(serial)) => (MessageKind::Other(serial), &[]),
+        LogItem::Line(LogLine::Loss(note)) => (MessageKind::Note(note), &[]),
+        LogItem::Line(LogLine::Untrusted) => (MessageKind::Untrusted, &[]),
         LogItem::Line(LogLine::AusearchSeparator | LogLine::Unrelated)
         | LogItem::KmsgSequence(_) => return,
-        LogItem::BadJson(why) => (Kind::Broken(why), &[]),
+        LogItem::BadJson(why) => (MessageKind::Broken(why), &[]),
     };
     if batch.room(bytes.len()).is_none() {
         flush(batch, out);
@@ -189,19 +194,19 @@ fn push(batch: &mut Batch, out: &SyncSender<Message>, item: LogItem<'_>) {
 }
 
 /// Hands a batch on. If the receiver is gone, `stop` is readable, so the error doesn't matter.
-fn flush(batch: &mut Batch, out: &SyncSender<Message>) {
+fn flush(batch: &mut Batch, out: &SyncSender<IntakeMessage>) {
     if !batch.is_empty() {
         let full = std::mem::replace(batch, Batch::new());
-        let _ = out.send(Message::Batch(full));
+        let _ = out.send(IntakeMessage::Batch(full));
     }
 }
 
 /// Hands on what was read before each wait for more.
 struct Blocking<'a> {
-    lines: Lines,
+    lines: LineSource,
     stop: BorrowedFd<'a>,
     batch: &'a RefCell<Batch>,
-    out: &'a SyncSender<Message>,
+    out: &'a SyncSender<IntakeMessage>,
     stopped: bool,
 }
 
@@ -209,7 +214,7 @@ impl Read for Blocking<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while !self.stopped {
             match &mut self.lines {
-                Lines::Tail(tail) => {
+                LineSource::Tail(tail) => {
                     let count = tail.read_now(buffer)?;
                     if count > 0 {
                         return Ok(count);
@@ -217,7 +222,7 @@ impl Read for Blocking<'_> {
                     flush(&mut self.batch.borrow_mut(), self.out);
                     self.stopped = tail.wait(self.stop);
                 }
-                Lines::Stream(file) => {
+                LineSource::Stream(file) => {
                     flush(&mut self.batch.borrow_mut(), self.out);
                     let mut fds = [
                         PollFd::new(file.as_fd(), PollFlags::POLLIN),

@@ -54,22 +54,22 @@ pub(super) struct AuditStatus {
 
 /// A message, without its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Message<'a> {
+pub(super) struct AuditMessage<'a> {
     pub(super) kind: u16,
     sequence: u32,
     pub(super) body: &'a [u8],
 }
 
-impl<'a> Message<'a> {
+impl<'a> AuditMessage<'a> {
     /// The message of a datagram; `None` if it is too short to be one.
-    pub(super) fn of(datagram: &'a [u8]) -> Option<Message<'a>> {
+    pub(super) fn of(datagram: &'a [u8]) -> Option<AuditMessage<'a>> {
         let word = |at: usize| {
             Some(u32::from_ne_bytes(
                 datagram.get(at..at + 4)?.try_into().ok()?,
             ))
         };
         let kind = u16::from_ne_bytes(datagram.get(4..6)?.try_into().ok()?);
-        Some(Message {
+        Some(AuditMessage {
             kind,
             sequence: word(8)?,
             body: datagram.get(HEADER..)?,
@@ -166,7 +166,7 @@ impl AuditSocket {
         &self,
         kind: u16,
         body: &[u8],
-        mut is_last: impl FnMut(Message<'_>) -> bool,
+        mut is_last: impl FnMut(AuditMessage<'_>) -> bool,
     ) -> nix::Result<()> {
         const SEQUENCE: u32 = 0x5c5c;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Both are small.
@@ -199,7 +199,7 @@ impl AuditSocket {
                 Err(Errno::ENOBUFS | Errno::EINTR) => continue,
                 Err(error) => return Err(error),
             };
-            let Some(message) = Message::of(&buffer[..length]) else {
+            let Some(message) = AuditMessage::of(&buffer[..length]) else {
                 continue;
             };
             if message.sequence != SEQUENCE || message.is_record() {
@@ -328,10 +328,10 @@ mod tests {
         let mut datagram = vec![0; HEADER];
         datagram[4..6].copy_from_slice(&AUDIT_SECCOMP.to_ne_bytes());
         datagram.extend(b"audit(1.000:1): x\0\0\0");
-        let message = Message::of(&datagram).unwrap();
+        let message = AuditMessage::of(&datagram).unwrap();
         assert_eq!(message.kind, AUDIT_SECCOMP);
         assert!(message.is_record());
         assert_eq!(message.text(), b"audit(1.000:1): x");
-        assert_eq!(Message::of(&datagram[..15]), None);
+        assert_eq!(AuditMessage::of(&datagram[..15]), None);
     }
 }

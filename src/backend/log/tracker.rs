@@ -9,25 +9,25 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::connector::{Connector, ProcessEvent};
-use super::containers::{Containers, Whereabouts};
+use super::containers::{ContainerLookup, Whereabouts};
 use crate::backend::{Error, Scope, Target, proc};
 use crate::event::Task;
 
 /// Knows which processes belong to a tree or to a container.
 pub(super) struct Tracker {
-    known: Arc<Mutex<Known>>,
+    known: Arc<Mutex<KnownMembers>>,
     /// Checks processes of containers while they live.
-    watch: Option<Watch>,
+    watch: Option<ProcessWatch>,
 }
 
-struct Known {
+struct KnownMembers {
     connector: Option<Arc<Connector>>,
     /// Events are missing, so an unknown process may be a member.
     blind: bool,
     tree: Option<HashSet<i32>>,
     members: Option<Membership>,
     /// `None`: containers aren't told apart.
-    containers: Option<Containers>,
+    containers: Option<ContainerLookup>,
 }
 
 impl Tracker {
@@ -57,15 +57,15 @@ impl Tracker {
             let of_tree = |&process: &i32| descends(process, root, &parents);
             tree = Some(parents.keys().copied().filter(of_tree).collect());
         }
-        let known = Arc::new(Mutex::new(Known {
+        let known = Arc::new(Mutex::new(KnownMembers {
             blind: connector.is_none(),
             connector,
             tree,
             members: scope.cloned().map(Membership::new),
-            containers: each_container.then(Containers::default),
+            containers: each_container.then(ContainerLookup::default),
         }));
         let watch = if scope.is_some() || each_container {
-            Watch::start(&known)
+            ProcessWatch::start(&known)
         } else {
             None
         };
@@ -126,11 +126,11 @@ impl Drop for Tracker {
 }
 
 /// The state is consistent after every step, also if another thread panicked.
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+fn lock(known: &Mutex<KnownMembers>) -> MutexGuard<'_, KnownMembers> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Known {
+impl KnownMembers {
     fn is_member(&mut self, process: i32) -> Option<bool> {
         self.catch_up();
         let of_tree = match &mut self.tree {
@@ -278,7 +278,7 @@ impl Membership {
 }
 
 /// A thread that takes events as they arrive.
-struct Watch {
+struct ProcessWatch {
     thread: JoinHandle<()>,
     is_over: Arc<AtomicBool>,
 }
@@ -286,10 +286,10 @@ struct Watch {
 /// How often the thread checks whether the watch is over.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-impl Watch {
+impl ProcessWatch {
     /// `None` if there are no events or the thread can't be started: processes are then checked when their records
     /// arrive.
-    fn start(known: &Arc<Mutex<Known>>) -> Option<Watch> {
+    fn start(known: &Arc<Mutex<KnownMembers>>) -> Option<ProcessWatch> {
         let connector = lock(known).connector.clone()?;
         let is_over = Arc::new(AtomicBool::new(false));
         let (known, over) = (Arc::clone(known), Arc::clone(&is_over));
@@ -301,7 +301,7 @@ impl Watch {
         };
         let thread = std::thread::Builder::new().name("containers".to_owned());
         let thread = thread.spawn(watch).ok()?;
-        Some(Watch { thread, is_over })
+        Some(ProcessWatch { thread, is_over })
     }
 
     fn end(self) {

@@ -110,14 +110,14 @@ impl Translator {
         let exe = record.exe.as_deref().unwrap_or_default();
         let step = self.launch(record.pid, exe, kind);
         match step {
-            Step::Launch => {}
-            Step::Unrelated => return Fate::Lives,
-            Step::Run => self.executes(task, exe, sink),
+            RecordRole::Launch => {}
+            RecordRole::Unrelated => return Fate::Lives,
+            RecordRole::Run => self.executes(task, exe, sink),
         }
         sink.event(Event::Syscall {
             task,
             syscall,
-            site: (self.sites && step != Step::Launch).then(|| Box::new(site_of(record))),
+            site: (self.sites && step != RecordRole::Launch).then(|| Box::new(site_of(record))),
         });
         match kind {
             Kind::Exit => {
@@ -131,23 +131,23 @@ impl Translator {
         Fate::Lives
     }
 
-    fn launch(&mut self, process: i32, exe: &[u8], kind: Kind) -> Step {
+    fn launch(&mut self, process: i32, exe: &[u8], kind: Kind) -> RecordRole {
         let (next, step) = match std::mem::replace(&mut self.launch, Launch::Done) {
             Launch::Expected { own_exe } if kind == Kind::Exec && exe == own_exe => {
-                (Launch::Executing { own_exe, process }, Step::Launch)
+                (Launch::Executing { own_exe, process }, RecordRole::Launch)
             }
             Launch::Executing {
                 own_exe,
                 process: launched,
             } if kind == Kind::Exec && launched == process && exe == own_exe => {
-                (Launch::Done, Step::Unrelated)
+                (Launch::Done, RecordRole::Unrelated)
             }
             // If another recorder records this one, the launcher's calls are logged too.
             Launch::Expected { own_exe } if exe == own_exe && self.execve_is_logged() => {
-                (Launch::Expected { own_exe }, Step::Unrelated)
+                (Launch::Expected { own_exe }, RecordRole::Unrelated)
             }
             Launch::Expected { .. } | Launch::Executing { .. } | Launch::Done => {
-                (Launch::Done, Step::Run)
+                (Launch::Done, RecordRole::Run)
             }
         };
         self.launch = next;
@@ -237,7 +237,7 @@ pub(super) enum Fate {
 
 /// What to do with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum RecordRole {
     /// It is the execve(2) that starts the command. It counts as the program's.
     Launch,
     /// It is a call of the launcher, or execvp(3)'s second execve(2), of the shell: they don't count.

@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::launch::{Launched, launch, started, while_waiting};
-use super::listener::callers::{Call, Callers, Special};
+use super::listener::callers::{Callers, NotifiedCall, TrackedCall};
 use super::listener::keeper::Keeper;
 use super::proc::{self, Status};
 use super::{
@@ -28,7 +28,7 @@ use super::{
 use crate::bpf::assemble::answer;
 use crate::event::{Event, Sink};
 use crate::panic;
-use crate::sys::launch::Filter;
+use crate::sys::launch::LaunchFilter;
 use crate::sys::notify::{self, SLOTS, Slot, Slots};
 use crate::sys::seccomp::try_listener;
 use crate::sys::signal;
@@ -105,7 +105,7 @@ impl Backend for Notify {
         signal::keep_children().map_err(Error::system("sigaction"))?;
         let keeper = (self.keep)().map_err(Error::io("starting the keeper"))?;
         let mut slots = Slots::new().map_err(Error::system("memfd_create"))?;
-        let filter = Filter {
+        let filter = LaunchFilter {
             program: vec![answer(SECCOMP_RET_USER_NOTIF)],
             no_new_privs: !myself.can_load_filters,
             listener: true,
@@ -131,7 +131,7 @@ impl Backend for Notify {
                 why: why.to_owned(),
             });
         }
-        let mut listening = Listening {
+        let mut listening = NotifiedCommand {
             listener,
             recorded: Mutex::new(Recorded {
                 run,
@@ -178,7 +178,7 @@ impl Backend for Notify {
 }
 
 /// The recording of one command.
-struct Listening<'a> {
+struct NotifiedCommand<'a> {
     listener: OwnedFd,
     recorded: Mutex<Recorded<'a>>,
 }
@@ -190,7 +190,7 @@ struct Recorded<'a> {
     failure: Option<Errno>,
 }
 
-impl Listening<'_> {
+impl NotifiedCommand<'_> {
     /// Answers the child until it has executed the command, or failed to.
     fn start(&mut self, launched: &Launched, slots: &mut Slots) -> Result<(), Error> {
         let [mut slot, ..] = slots.each();
@@ -213,9 +213,9 @@ impl Listening<'_> {
             };
             recorded.callers.taken(notification);
             let run = &mut recorded.run;
-            let call = Call::of(listener, notification, &mut |event| run.event(event));
+            let call = NotifiedCall::of(listener, notification, &mut |event| run.event(event));
             // It writes the report of a failure, too.
-            if let Some(call) = call.filter(|call| call.special == Some(Special::Exec)) {
+            if let Some(call) = call.filter(|call| call.special == Some(TrackedCall::Exec)) {
                 run.event(Event::Syscall {
                     task,
                     syscall: call.syscall,
@@ -311,7 +311,7 @@ impl Listening<'_> {
             let Recorded { run, callers, .. } = &mut *recorded;
             callers.taken(notification);
             let sink = &mut |event| run.event(event);
-            if let Some(call) = Call::of(listener, notification, sink) {
+            if let Some(call) = NotifiedCall::of(listener, notification, sink) {
                 callers.entered(&call, sink);
             }
         }

@@ -33,13 +33,13 @@ const AGREEMENTS: usize = 4096;
 /// Finds the callers of calls.
 pub(super) struct Sites {
     interest: Interest,
-    tasks: FxHashMap<Task, Caller>,
+    tasks: FxHashMap<Task, TaskState>,
     images: u32,
     agreements: FxHashMap<(u32, u64), Agreement>,
 }
 
 /// The state of a task.
-struct Caller {
+struct TaskState {
     /// The program that it executed last. Its children share it until they execute another.
     image: u32,
     process: Option<Task>,
@@ -168,7 +168,7 @@ impl Sites {
     }
 }
 
-impl Caller {
+impl TaskState {
     fn thread(&mut self, task: Task) -> Option<Arc<[u8]>> {
         if let Some((name, since)) = &self.name
             && since.elapsed() < NAME_HOLDS
@@ -183,13 +183,13 @@ impl Caller {
 
 /// The state of a task. A task without a known parent runs an image of its own.
 fn caller<'a>(
-    tasks: &'a mut FxHashMap<Task, Caller>,
+    tasks: &'a mut FxHashMap<Task, TaskState>,
     images: &mut u32,
     task: Task,
-) -> &'a mut Caller {
+) -> &'a mut TaskState {
     tasks.entry(task).or_insert_with(|| {
         *images = images.wrapping_add(1);
-        Caller {
+        TaskState {
             image: *images,
             process: None,
             executable: None,

@@ -94,7 +94,7 @@ pub(super) struct Copies(Rc<RefCell<Vec<u64>>>);
 
 /// The place of a copy, which is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct CopySlot {
     pub(super) address: u64,
     used: Rc<RefCell<Vec<u64>>>,
 }
@@ -106,18 +106,18 @@ impl Copies {
         room.places().all(|address| used.contains(&address))
     }
 
-    fn place(&self, room: Room) -> Option<Place> {
+    fn place(&self, room: Room) -> Option<CopySlot> {
         let mut used = self.0.borrow_mut();
         let address = room.places().find(|address| !used.contains(address))?;
         used.push(address);
-        Some(Place {
+        Some(CopySlot {
             address,
             used: Rc::clone(&self.0),
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for CopySlot {
     fn drop(&mut self) {
         let mut used = self.used.borrow_mut();
         used.retain(|address| *address != self.address);
@@ -128,7 +128,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(super) enum Arguments {
     /// The kernel can read them at this place, with this size.
-    Copied { place: Place, size: u64 },
+    Copied { place: CopySlot, size: u64 },
     /// The kernel refuses every structure of this size.
     Refused,
     /// They can't be read: EFAULT.

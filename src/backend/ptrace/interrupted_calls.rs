@@ -13,7 +13,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use super::arch::{CallRegisters, Registers};
-use super::special_table::{Limit, Sleep, Special, SpecialTable};
+use super::special_table::{Limit, Sleep, SpecialCall, SpecialTable};
 use super::stop::{Died, Stopped};
 use super::tracee::{Again, Sleeping};
 use crate::backend::proc;
@@ -33,8 +33,8 @@ pub(super) fn go_on(
         return Ok(None);
     };
     let sleep = match specials.get(syscall) {
-        Some(Special::Sleep(sleep)) => sleep,
-        Some(Special::Final) => return Ok(None),
+        Some(SpecialCall::Sleep(sleep)) => sleep,
+        Some(SpecialCall::Final) => return Ok(None),
         _ => Sleep {
             limit: Limit::Endless,
             timed_out: 0,

@@ -44,7 +44,7 @@ use super::{
 };
 use crate::event::{Event, Sink, Task};
 use crate::panic;
-use crate::sys::launch::Filter;
+use crate::sys::launch::LaunchFilter;
 use crate::sys::ptrace::Resume;
 use crate::sys::signal;
 use crate::sys::wait::{self, Patience};
@@ -180,7 +180,7 @@ impl Ptrace {
             }
         } else if myself.can_trace_privileged {
             Stopping::EveryCall(
-                "a filter needs no_new_privs (no CAP_SYS_ADMIN), which setuid programs don't survive",
+                "a filter needs no_new_privs (no CAP_SYS_ADMIN), which disables set-user-ID programs",
             )
         } else {
             Stopping::Filter { no_new_privs: true }
@@ -202,7 +202,7 @@ impl Ptrace {
                         && !self.interest.as_ref().is_some_and(Interest::has_sites)
                         && arch::can_allow(),
                 );
-                let filter = Filter {
+                let filter = LaunchFilter {
                     program: recording_filter.program(),
                     no_new_privs,
                     listener: false,

@@ -20,7 +20,7 @@ pub(super) fn trace_child() -> Result<(), Unavailable> {
     drop(child);
     while matches!(
         wait::wait_child(task),
-        Err(Errno::EINTR) | Ok(wait::Child::Stopped(_))
+        Err(Errno::EINTR) | Ok(wait::ChildChange::Stopped(_))
     ) {}
     reason
 }

@@ -8,15 +8,15 @@ use nix::unistd::Pid;
 use super::arch::{CallRegisters, MACHINE, NOTHING, Registers, width};
 use super::attach;
 use super::clone_args::{self, Arguments};
-use super::special_table::Special;
+use super::special_table::SpecialCall;
 use super::stop::{Died, Stopped};
-use super::tracee::{Change, OnExit, Seccomp, Stops, Tracees, Undo};
+use super::tracee::{ArgumentChange, OnExit, Seccomp, Stops, Tracees, Undo};
 use crate::backend::{Error, proc};
 use crate::event::Task;
 use crate::syscall::{Arch, Syscall};
 
 pub(super) const ESCAPED: &str =
-    "a task made another with CLONE_UNTRACED, which was not followed from its start on";
+    "a task created another one with CLONE_UNTRACED, whose first calls were not seen";
 const SECOND_TRACER: &str = "a task called ptrace(2) to trace or be traced, and was refused because the recorder traces it: \
      a debugger or tracer in the workload can't work under the ptrace backend";
 
@@ -27,7 +27,7 @@ const CLONE_UNTRACED: u64 = 0x0080_0000;
 pub(super) fn at_entry(
     tracees: &mut Tracees,
     stopped: &Stopped,
-    special: Special,
+    special: SpecialCall,
     syscall: Syscall,
     args: [u64; 6],
 ) -> Result<Option<OnExit>, Died> {
@@ -35,18 +35,18 @@ pub(super) fn at_entry(
     // These take ints: the kernel doesn't look at the upper half of the registers.
     let int = |argument: u64| argument & 0xffff_ffff;
     Ok(match special {
-        Special::Clone if args[MACHINE.clone_flags] & CLONE_UNTRACED != 0 => {
+        SpecialCall::Clone if args[MACHINE.clone_flags] & CLONE_UNTRACED != 0 => {
             let index = MACHINE.clone_flags;
             let (was, is) = (args[index], args[index] & !CLONE_UNTRACED);
-            let changes = vec![Change { index, was, is }];
+            let changes = vec![ArgumentChange { index, was, is }];
             let undo = Undo::of_arguments(stopped, syscall.arch, changes)?;
             Some(OnExit::Undo(undo))
         }
-        Special::Clone3 => enter_clone3(tracees, stopped, syscall, args)?,
-        Special::Prctl if int(first) == PR_GET_SECCOMP => Some(OnExit::HideFilter),
-        Special::Prctl if int(first) == PR_GET_NO_NEW_PRIVS => Some(OnExit::HideNoNewPrivs),
-        Special::Prctl if int(first) == PR_SET_NO_NEW_PRIVS => Some(OnExit::NoNewPrivs),
-        Special::Prctl if int(first) == PR_SET_SECCOMP => match second {
+        SpecialCall::Clone3 => enter_clone3(tracees, stopped, syscall, args)?,
+        SpecialCall::Prctl if int(first) == PR_GET_SECCOMP => Some(OnExit::HideFilter),
+        SpecialCall::Prctl if int(first) == PR_GET_NO_NEW_PRIVS => Some(OnExit::HideNoNewPrivs),
+        SpecialCall::Prctl if int(first) == PR_SET_NO_NEW_PRIVS => Some(OnExit::NoNewPrivs),
+        SpecialCall::Prctl if int(first) == PR_SET_SECCOMP => match second {
             SECCOMP_MODE_STRICT => return enter_strict_mode(tracees, stopped),
             SECCOMP_MODE_FILTER if tracees.lacks_privilege(stopped.task()) => {
                 refuse_filter(stopped, syscall.arch, third)?
@@ -54,7 +54,7 @@ pub(super) fn at_entry(
             SECCOMP_MODE_FILTER => Some(OnExit::OwnFilter { all_threads: false }),
             _ => None,
         },
-        Special::Seccomp => match int(first) {
+        SpecialCall::Seccomp => match int(first) {
             SECCOMP_SET_MODE_STRICT if int(second) == 0 && third == 0 => {
                 return enter_strict_mode(tracees, stopped);
             }
@@ -66,7 +66,7 @@ pub(super) fn at_entry(
             }),
             _ => None,
         },
-        Special::Landlock if tracees.lacks_privilege(stopped.task()) => {
+        SpecialCall::Landlock if tracees.lacks_privilege(stopped.task()) => {
             // Without a ruleset and flags it is EBADF, unless the kernel has no Landlock.
             let changes = vec![change(0, first, u64::MAX), change(1, second, 0)];
             Some(OnExit::Refused {
@@ -75,20 +75,20 @@ pub(super) fn at_entry(
                 natively: Errno::EPERM,
             })
         }
-        Special::Ptrace if TRACING.contains(&first) => Some(OnExit::Tracing),
-        Special::SocketOption => {
+        SpecialCall::Ptrace if TRACING.contains(&first) => Some(OnExit::Tracing),
+        SpecialCall::SocketOption => {
             tracees.sockets_have_limits |= match syscall.name().as_deref() {
                 Some("socketcall") => int(first) == SYS_SETSOCKOPT,
                 _ => int(second) == SOL_SOCKET && LIMITS_OF_SOCKETS.contains(&int(third)),
             };
             None
         }
-        Special::Clone
-        | Special::Prctl
-        | Special::Ptrace
-        | Special::Landlock
-        | Special::Sleep(_)
-        | Special::Final => None,
+        SpecialCall::Clone
+        | SpecialCall::Prctl
+        | SpecialCall::Ptrace
+        | SpecialCall::Landlock
+        | SpecialCall::Sleep(_)
+        | SpecialCall::Final => None,
     })
 }
 
@@ -170,8 +170,8 @@ fn set_result(stopped: &Stopped, value: i64) -> Result<(), Died> {
 }
 
 /// An argument that changes, counted from 0.
-fn change(index: usize, was: u64, is: u64) -> Change {
-    Change { index, was, is }
+fn change(index: usize, was: u64, is: u64) -> ArgumentChange {
+    ArgumentChange { index, was, is }
 }
 
 /// Makes a call that loads a filter fail with EACCES, which it would without the recorder. The kernel looks for that after

@@ -7,7 +7,7 @@ use crate::syscall::{Arch, Syscall};
 
 /// A call that needs more than counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Special {
+pub(super) enum SpecialCall {
     Clone,
     Clone3,
     Prctl,
@@ -47,17 +47,17 @@ pub(super) enum Limit {
     Ring,
 }
 
-const SPECIAL: [(&str, Special); 9] = [
-    ("clone", Special::Clone),
-    ("clone3", Special::Clone3),
-    ("prctl", Special::Prctl),
-    ("seccomp", Special::Seccomp),
-    ("ptrace", Special::Ptrace),
-    ("landlock_restrict_self", Special::Landlock),
-    ("setsockopt", Special::SocketOption),
-    ("socketcall", Special::SocketOption),
+const SPECIAL: [(&str, SpecialCall); 9] = [
+    ("clone", SpecialCall::Clone),
+    ("clone3", SpecialCall::Clone3),
+    ("prctl", SpecialCall::Prctl),
+    ("seccomp", SpecialCall::Seccomp),
+    ("ptrace", SpecialCall::Ptrace),
+    ("landlock_restrict_self", SpecialCall::Landlock),
+    ("setsockopt", SpecialCall::SocketOption),
+    ("socketcall", SpecialCall::SocketOption),
     // The descriptor is gone, or another file's by now.
-    ("close", Special::Final),
+    ("close", SpecialCall::Final),
 ];
 
 /// signal(7), "Interruption of system calls and library functions by signal handlers", and the kernel's source.
@@ -103,8 +103,8 @@ const fn timespec(argument: usize, is_64_bit: bool) -> Limit {
     }
 }
 
-/// The [`Special`] calls, sorted by ABI and number.
-pub(super) struct SpecialTable(Vec<(Syscall, Special)>);
+/// The [`SpecialCall`] calls, sorted by ABI and number.
+pub(super) struct SpecialTable(Vec<(Syscall, SpecialCall)>);
 
 impl SpecialTable {
     pub(super) fn new() -> SpecialTable {
@@ -121,14 +121,14 @@ impl SpecialTable {
                 if let Limit::Timespec { is_64_bit, .. } = &mut limit {
                     *is_64_bit |= !matches!(arch, Arch::X86 | Arch::Arm);
                 }
-                add(name, Special::Sleep(Sleep { limit, timed_out }));
+                add(name, SpecialCall::Sleep(Sleep { limit, timed_out }));
             }
         }
         calls.sort_unstable_by_key(|(syscall, _)| *syscall);
         SpecialTable(calls)
     }
 
-    pub(super) fn get(&self, syscall: Syscall) -> Option<Special> {
+    pub(super) fn get(&self, syscall: Syscall) -> Option<SpecialCall> {
         let index = self
             .0
             .binary_search_by_key(&syscall, |(syscall, _)| *syscall)

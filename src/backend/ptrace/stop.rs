@@ -27,7 +27,7 @@ pub(super) struct Died;
 
 /// Why a tracee stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum PtraceStop {
     /// The recording filter (or one of the workload's) answered `SECCOMP_RET_TRACE`: the entry of a call.
     Seccomp,
     /// A syscall-enter-stop or syscall-exit-stop; `PTRACE_GET_SYSCALL_INFO` says which.
@@ -46,9 +46,9 @@ pub(super) enum Stop {
 
 /// The result of waiting.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum WaitResult {
     /// A tracee stopped.
-    Stopped(Stopped, Stop),
+    Stopped(Stopped, PtraceStop),
     /// A task is gone.
     Gone(Task, Exit),
     /// Somebody interrupted the wait.
@@ -132,19 +132,23 @@ fn alive<T>(result: nix::Result<T>) -> Result<T, Died> {
     result.map_err(|_| Died)
 }
 
-fn classify(signal: i32, event: i32) -> Stop {
+fn classify(signal: i32, event: i32) -> PtraceStop {
     match event {
-        libc::PTRACE_EVENT_SECCOMP => Stop::Seccomp,
-        libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => Stop::NewTask { by_clone: false },
-        libc::PTRACE_EVENT_CLONE => Stop::NewTask { by_clone: true },
-        libc::PTRACE_EVENT_EXEC => Stop::Exec,
+        libc::PTRACE_EVENT_SECCOMP => PtraceStop::Seccomp,
+        libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => {
+            PtraceStop::NewTask { by_clone: false }
+        }
+        libc::PTRACE_EVENT_CLONE => PtraceStop::NewTask { by_clone: true },
+        libc::PTRACE_EVENT_EXEC => PtraceStop::Exec,
         libc::PTRACE_EVENT_STOP => match signal {
-            libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => Stop::Group(signal),
-            _ => Stop::Trap,
+            libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
+                PtraceStop::Group(signal)
+            }
+            _ => PtraceStop::Trap,
         },
         // PTRACE_O_TRACESYSGOOD marks syscall-stops with this bit.
-        _ if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,
-        _ => Stop::Signal(signal),
+        _ if signal == libc::SIGTRAP | 0x80 => PtraceStop::Syscall,
+        _ => PtraceStop::Signal(signal),
     }
 }
 
@@ -165,22 +169,22 @@ pub(super) struct Waiter {
 
 impl Waiter {
     /// Waits for the next change of any tracee of the calling thread, but not longer than until then.
-    pub(super) fn next(&mut self, until: Option<Instant>) -> Result<Change, Error> {
+    pub(super) fn next(&mut self, until: Option<Instant>) -> Result<WaitResult, Error> {
         let found = match self.look()? {
             Some(found) => found,
             None => match self.sleep(until) {
                 Ok(Some(found)) => found,
-                Ok(None) | Err(Errno::EINTR) => return Ok(Change::Interrupted),
-                Err(Errno::ECHILD) => return Ok(Change::NobodyLeft),
+                Ok(None) | Err(Errno::EINTR) => return Ok(WaitResult::Interrupted),
+                Err(Errno::ECHILD) => return Ok(WaitResult::NobodyLeft),
                 Err(source) => return Err(wait_error(source)),
             },
         };
         Ok(match found {
             (task, WaitStatus::Stopped { signal, event }) => {
-                Change::Stopped(Stopped { task }, classify(signal, event))
+                WaitResult::Stopped(Stopped { task }, classify(signal, event))
             }
-            (task, WaitStatus::Exited(code)) => Change::Gone(task, Exit::Code(code)),
-            (task, WaitStatus::Signaled(signal)) => Change::Gone(task, Exit::Signal(signal)),
+            (task, WaitStatus::Exited(code)) => WaitResult::Gone(task, Exit::Code(code)),
+            (task, WaitStatus::Signaled(signal)) => WaitResult::Gone(task, Exit::Signal(signal)),
         })
     }
 

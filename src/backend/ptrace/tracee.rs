@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use nix::sys::ptrace::Options;
 use rustc_hash::FxBuildHasher;
 
-use super::arch::{AtExit, CallRegisters, Entry, Registers};
-use super::clone_args::{Copies, Place, Room};
+use super::arch::{AtExit, CallEntry, CallRegisters, Registers};
+use super::clone_args::{Copies, CopySlot, Room};
 use super::recording_filter::RecordingFilter;
 use super::stop::{Died, Stopped};
 use crate::backend::proc;
@@ -144,7 +144,7 @@ pub(super) enum OnExit {
     Clone3 {
         undo: Option<Undo>,
         /// Where the kernel finds the arguments, if not in memory that the workload can change.
-        copy: Option<Place>,
+        copy: Option<CopySlot>,
     },
     /// If it ended with EINTR, find out whether a signal is the reason.
     Sleep,
@@ -171,7 +171,7 @@ pub(super) enum Undo {
     /// Of arguments of a call, and of its number, as `struct seccomp_data` has it.
     Arguments {
         arch: Arch,
-        changes: Vec<Change>,
+        changes: Vec<ArgumentChange>,
         was_call: Option<i32>,
     },
     /// Of a word of memory.
@@ -180,7 +180,7 @@ pub(super) enum Undo {
 
 /// A change of an argument, counted from 0.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Change {
+pub(super) struct ArgumentChange {
     pub(super) index: usize,
     pub(super) was: u64,
     pub(super) is: u64,
@@ -191,7 +191,7 @@ impl Undo {
     pub(super) fn of_arguments(
         stopped: &Stopped,
         arch: Arch,
-        changes: Vec<Change>,
+        changes: Vec<ArgumentChange>,
     ) -> Result<Undo, Died> {
         Undo::of_call(stopped, arch, changes, None)
     }
@@ -200,7 +200,7 @@ impl Undo {
     pub(super) fn of_call(
         stopped: &Stopped,
         arch: Arch,
-        changes: Vec<Change>,
+        changes: Vec<ArgumentChange>,
         calls: Option<(Syscall, Syscall)>,
     ) -> Result<Undo, Died> {
         let mut registers = Registers::read(stopped)?;
@@ -229,7 +229,7 @@ impl Undo {
                 let Ok(mut registers) = Registers::read(stopped) else {
                     return false;
                 };
-                let kept = |change: &&Change| Registers::keeps_argument(change.index);
+                let kept = |change: &&ArgumentChange| Registers::keeps_argument(change.index);
                 for change in changes.iter().filter(kept) {
                     if registers.argument(*arch, change.index) != change.is {
                         return false;
@@ -254,7 +254,7 @@ impl Undo {
 pub(super) struct Sleeping {
     pub(super) since: Instant,
     /// Only where the architecture needs it.
-    pub(super) entry: Option<Entry>,
+    pub(super) entry: Option<CallEntry>,
 }
 
 /// A call that will be entered again. Another call, or one from another place, isn't that one.

@@ -4,18 +4,18 @@ use std::fmt::Write;
 
 use sc_record::escape::Line;
 use sc_record::format::Positions;
-use sc_record::profile::{Edit, Place};
+use sc_record::profile::{Edit, ProfilePart};
 use sc_record::review::check::{Because, Finding};
 use sc_record::syscall::arguments::call_with_arguments;
 
 use super::people::name;
-use super::report::{Report, answers, place};
+use super::report::{CheckReport, answers, place};
 
-pub(super) fn render(report: &Report<'_>) -> String {
+pub(super) fn render(report: &CheckReport<'_>) -> String {
     let mut text = String::new();
     let delta = report.delta;
     let positions = report.file.positions();
-    let rule = Edit::target(report.file.profile()).map(|rule| Place::Name { rule, name: 0 });
+    let rule = Edit::target(report.file.profile()).map(|rule| ProfilePart::Name { rule, name: 0 });
     let level = if report.updated {
         Level::Notice
     } else {
@@ -62,7 +62,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
         text += &annotation(report, &positions, doubtful, place, &title, &what);
     }
     for unused in delta.unused.stale() {
-        let place = Place::Name {
+        let place = ProfilePart::Name {
             rule: unused.rule,
             name: unused.index,
         };
@@ -90,7 +90,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
 }
 
 /// The rule that is to blame.
-fn rule_of(finding: &Finding) -> Option<Place> {
+fn rule_of(finding: &Finding) -> Option<ProfilePart> {
     let (Because::Arguments { rules }
     | Because::Refused { rules }
     | Because::UnknownArguments { rules }
@@ -99,7 +99,7 @@ fn rule_of(finding: &Finding) -> Option<Place> {
         return None;
     };
     let &rule = rules.first()?;
-    Some(Place::Name { rule, name: 0 })
+    Some(ProfilePart::Name { rule, name: 0 })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,10 +110,10 @@ enum Level {
 }
 
 fn annotation(
-    report: &Report<'_>,
+    report: &CheckReport<'_>,
     positions: &Positions<'_>,
     level: Level,
-    place: Option<Place>,
+    place: Option<ProfilePart>,
     title: &str,
     what: &str,
 ) -> String {

@@ -7,9 +7,9 @@ use sc_record::review::check::{Because, Caller, Finding, Unused};
 use sc_record::syscall::arguments::call_with_arguments;
 use serde_json::{Value, json};
 
-use super::report::{Report, Subject, thread};
+use super::report::{CheckReport, Subject, thread};
 
-pub(super) fn render(report: &Report<'_>) -> String {
+pub(super) fn render(report: &CheckReport<'_>) -> String {
     let delta = report.delta;
     let findings = |findings: &[Finding]| findings.iter().map(finding).collect::<Vec<_>>();
     let problems = report.problems().into_iter().map(|problem| {
@@ -38,7 +38,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
     format!("{value}\n")
 }
 
-fn run(report: &Report<'_>) -> Value {
+fn run(report: &CheckReport<'_>) -> Value {
     let Subject::Run(run) = &report.subject else {
         return Value::Null;
     };

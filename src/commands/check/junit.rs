@@ -2,13 +2,12 @@
 //! completeness. Valid by `junit-10.xsd` of Jenkins' plugin xUnit.
 
 use quick_junit::{NonSuccessKind, Report as JunitReport, TestCase, TestCaseStatus, TestSuite};
-
 use sc_record::escape::{Line, Lines};
 
 use super::people::{self, name};
-use super::report::{Report, Subject, answers};
+use super::report::{CheckReport, Subject, answers};
 
-pub(super) fn render(report: &Report<'_>) -> anyhow::Result<String> {
+pub(super) fn render(report: &CheckReport<'_>) -> anyhow::Result<String> {
     let delta = report.delta;
     let mut suite = TestSuite::new(Line(report.profile()).to_string());
     let mut add = |case: &str, failure: Option<(&str, String)>| {

@@ -21,7 +21,7 @@ use sc_record::review::check::{self, Evidence, Terms};
 
 use self::patch::Patch;
 use self::profile_file::ProfileFile;
-use self::report::{Report, Subject, Tolerance};
+use self::report::{CheckReport, Subject, Tolerance};
 use super::exit_status;
 use super::input;
 use crate::cli::{CheckArgs, Destination};
@@ -32,7 +32,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     // clap doesn't check `requires` where the required argument conflicts with another.
     anyhow::ensure!(
         args.runs_workload() || !args.any_status && args.run.recording.is_none(),
-        "--any-status and --recording are about a run of CMD, and there is no CMD"
+        "--any-status and --recording need CMD"
     );
     let (evidence, subject) = if args.runs_workload() {
         watched::run(args, &file.answers)?
@@ -57,7 +57,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         remove_unused(&mut edit, &delta);
     }
     let patch = Patch::new(&file, &edit);
-    let mut report = Report {
+    let mut report = CheckReport {
         file: &file,
         subject,
         delta: &delta,
@@ -85,7 +85,7 @@ fn remove_unused(edit: &mut Edit, delta: &check::Delta) {
     }
 }
 
-fn write(args: &CheckArgs, report: &Report<'_>) -> anyhow::Result<()> {
+fn write(args: &CheckArgs, report: &CheckReport<'_>) -> anyhow::Result<()> {
     let mut says_all = false;
     if let Some(to) = &args.output.junit {
         says_all = *to == Destination::Stdout;
@@ -127,7 +127,7 @@ fn write_to(to: &Destination, text: &str) -> anyhow::Result<()> {
     }
 }
 
-impl Report<'_> {
+impl CheckReport<'_> {
     /// Clean if there are no findings, or if the applied patch fixes all.
     fn status(&self) -> u8 {
         let mut problems = self.problems().into_iter();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sc_record::atomic_file::{LockedFile, Place};
+use sc_record::atomic_file::{FilePlace, LockedFile};
 use sc_record::format::{self, EditError};
 use sc_record::input::{FileKind, read_file};
 use sc_record::profile::Edit;
@@ -57,7 +57,7 @@ impl Patch {
             return Ok(());
         };
         let path = file.path.display();
-        let place = Place::find(&file.path)?;
+        let place = FilePlace::find(&file.path)?;
         let locked = LockedFile::lock(&place)?;
         let now = read_file(&file.path, FileKind::Profile)?;
         anyhow::ensure!(

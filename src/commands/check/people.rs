@@ -10,7 +10,7 @@ use sc_record::syscall::Arch;
 use sc_record::syscall::arguments::call_with_arguments;
 
 use super::patch::Patch;
-use super::report::{Report, Subject, answers, place, plural, thread};
+use super::report::{CheckReport, Subject, answers, place, plural, thread};
 
 /// Adds a line, and escapes its text.
 macro_rules! line {
@@ -23,7 +23,7 @@ macro_rules! line {
 const CALLERS: usize = 5;
 
 /// The whole report.
-pub(super) fn render(report: &Report<'_>) -> String {
+pub(super) fn render(report: &CheckReport<'_>) -> String {
     let mut text = headline(report);
     let delta = report.delta;
     for finding in delta.denied.iter().chain(&delta.undecided) {
@@ -56,11 +56,11 @@ pub(super) fn render(report: &Report<'_>) -> String {
 }
 
 /// The warnings that are printed even with -q: why the result is not reliable.
-pub(super) fn warnings(report: &Report<'_>) -> String {
+pub(super) fn warnings(report: &CheckReport<'_>) -> String {
     troubles(report)
 }
 
-fn headline(report: &Report<'_>) -> String {
+fn headline(report: &CheckReport<'_>) -> String {
     let delta = report.delta;
     let (profile, workload) = (report.profile(), report.workload());
     let of = match &report.subject {
@@ -87,7 +87,7 @@ fn headline(report: &Report<'_>) -> String {
     text
 }
 
-fn found(report: &Report<'_>, finding: &Finding) -> String {
+fn found(report: &CheckReport<'_>, finding: &Finding) -> String {
     let mut text = String::new();
     line!(
         text,
@@ -193,7 +193,7 @@ fn said<'a>(text: &mut String, what: &str, names: impl Iterator<Item = &'a Unuse
 }
 
 /// Why calls may be missing from the result.
-fn troubles(report: &Report<'_>) -> String {
+fn troubles(report: &CheckReport<'_>) -> String {
     let mut text = String::new();
     for because in report.delta.incomplete.values().flatten() {
         line!(

@@ -14,7 +14,7 @@ use super::patch::Patch;
 use super::profile_file::ProfileFile;
 
 /// The comparison and its result.
-pub(super) struct Report<'a> {
+pub(super) struct CheckReport<'a> {
     pub(super) file: &'a ProfileFile,
     pub(super) subject: Subject,
     pub(super) delta: &'a Delta,
@@ -56,7 +56,7 @@ pub(super) struct Problem {
     pub(super) patched: bool,
 }
 
-impl Report<'_> {
+impl CheckReport<'_> {
     /// Why the check isn't clean, the worst first.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();

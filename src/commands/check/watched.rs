@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
-use sc_record::atomic_file::Place;
+use sc_record::atomic_file::FilePlace;
 use sc_record::backend::{Ebpf, Interest};
 use sc_record::recording::{Earlier, Journal, Name, Recording, prepare};
 use sc_record::review::check::{Answers, Evidence, Watch};
@@ -20,7 +20,7 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
     let target = observation::command(options, &args.command)?;
     // Before the run, which may take hours.
     let recording = args.run.recording.as_deref();
-    let kept = recording.map(|path| Kept::prepare(path, args));
+    let kept = recording.map(|path| KeptRecording::prepare(path, args));
     let kept = kept.transpose()?;
 
     let known = answers.always_executed();
@@ -53,7 +53,7 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
         evidence = evidence
             .blind("calls that the profile allows were not logged (--strict logs them)".to_owned());
     }
-    if let Some(Kept { place, name }) = kept {
+    if let Some(KeptRecording { place, name }) = kept {
         let one = Recording::of(name, run.clone());
         add(&place, Earlier::Keep, &one, journal)?;
     }
@@ -62,14 +62,14 @@ pub(super) fn run(args: &CheckArgs, answers: &Answers) -> anyhow::Result<(Eviden
 }
 
 /// The recording that the run is added to.
-struct Kept {
-    place: Place,
+struct KeptRecording {
+    place: FilePlace,
     name: Name,
 }
 
-impl Kept {
-    fn prepare(path: &Path, args: &CheckArgs) -> anyhow::Result<Kept> {
-        let place = Place::find(path)?;
+impl KeptRecording {
+    fn prepare(path: &Path, args: &CheckArgs) -> anyhow::Result<KeptRecording> {
+        let place = FilePlace::find(path)?;
         let prepared = prepare(&place, Earlier::Keep)?;
         say_recovered(prepared.recovered.len(), args.verbosity.quiet);
         let name = match prepared.recording {
@@ -78,6 +78,6 @@ impl Kept {
                 args.command.first().context("there is no command")?,
             )),
         };
-        Ok(Kept { place, name })
+        Ok(KeptRecording { place, name })
     }
 }

@@ -11,7 +11,7 @@ use itertools::Itertools;
 use sc_record::escape::{self, Line};
 use sc_record::format::{self, Position};
 use sc_record::recording::Recording;
-use sc_record::review::lint::{Context, Finding, RULES, Severity, Version, lint as check};
+use sc_record::review::lint::{Context, LintFinding, RULES, Severity, Version, lint as check};
 use serde_json::{Value, json};
 
 use super::exit_status;
@@ -23,7 +23,7 @@ use crate::ui::output;
 /// A finding, and where it is in its file.
 struct Located {
     file: PathBuf,
-    finding: Finding,
+    finding: LintFinding,
     /// Every part that it is about; the whole file counts as its start.
     parts: Vec<Part>,
 }

@@ -21,7 +21,7 @@ use sc_record::trial::{
 use tempfile::TempDir;
 
 use super::super::run::{MYSELF, run_argv};
-use crate::cli::{Compared, MinimizeArgs};
+use crate::cli::{ComparedArg, MinimizeArgs};
 
 /// A signal asks the process to end.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub(super) struct Bench<'a> {
 }
 
 /// The workload with all calls allowed that the profile allows.
-pub(super) struct Baseline {
+pub(super) struct BaselineRun {
     /// The outcome.
     pub(super) tried: TrialResult,
     /// The limits of a run.
@@ -67,7 +67,7 @@ impl<'a> Bench<'a> {
                 path: find_executable(name)?,
                 argv: args.command.clone(),
             },
-            compare: Compared::all(&args.compare),
+            compare: ComparedArg::all(&args.compare),
             directory: tempfile::Builder::new().prefix("sc-record-").tempdir()?,
             runs: AtomicU32::new(0),
             usual: Mutex::default(),
@@ -77,7 +77,7 @@ impl<'a> Bench<'a> {
 
     /// Runs the workload without the profile, recorded under it, and under it with as many concurrent runs as later. All must
     /// have the same outcome.
-    pub(super) fn baseline(&self, profile: &Profile) -> anyhow::Result<Baseline> {
+    pub(super) fn baseline(&self, profile: &Profile) -> anyhow::Result<BaselineRun> {
         let unlimited = Limits::NONE;
         let native = self.run(&self.native, &self.room()?, unlimited)?;
         if let Some(failure) = self.judge(&native, &native)? {
@@ -88,8 +88,8 @@ impl<'a> Bench<'a> {
         let recording = room.join("recording.json");
         let recorded = self.run(&recorder(&recording, &self.under(&file)), &room, unlimited)?;
         let run = load(&recording).with_context(|| match last_line(&recorded.stderr) {
-            Ok(Some(line)) => format!("cannot record the workload under the profile ({line})"),
-            _ => "cannot record the workload under the profile".to_owned(),
+            Ok(Some(line)) => format!("can't record the workload under the profile ({line})"),
+            _ => "can't record the workload under the profile".to_owned(),
         })?;
         // The recorder writes to stderr too.
         let silent = ComparedStreams {
@@ -119,7 +119,7 @@ impl<'a> Bench<'a> {
             ),
             output: (64 << 20) + 10 * longest[0].max(longest[1]),
         };
-        Ok(Baseline {
+        Ok(BaselineRun {
             tried: native,
             limits,
             made: made(profile, &run),
@@ -175,7 +175,7 @@ impl<'a> Bench<'a> {
     /// Runs the workload under a profile. Returns how the outcome differs, if it does.
     pub(super) fn difference(
         &self,
-        baseline: &Baseline,
+        baseline: &BaselineRun,
         profile: &Profile,
     ) -> anyhow::Result<Option<String>> {
         let room = self.room()?;
@@ -237,7 +237,7 @@ impl<'a> Bench<'a> {
     fn room(&self) -> anyhow::Result<PathBuf> {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let room = self.directory.path().join(number.to_string());
-        std::fs::create_dir(&room).with_context(|| format!("cannot make {}", room.display()))?;
+        std::fs::create_dir(&room).with_context(|| format!("can't make {}", room.display()))?;
         Ok(room)
     }
 

@@ -19,7 +19,7 @@ use sc_record::trial::{
     without_calls,
 };
 
-use self::bench::{Baseline, Bench, Interrupted};
+use self::bench::{BaselineRun, Bench, Interrupted};
 use self::report::{CallReport, MinimizeReport, Necessity};
 use self::state::SavedResults;
 use super::exit_status;
@@ -150,7 +150,7 @@ struct TestPlan {
 }
 
 impl TestPlan {
-    fn new(profile: &Profile, baseline: &Baseline, args: &MinimizeArgs) -> TestPlan {
+    fn new(profile: &Profile, baseline: &BaselineRun, args: &MinimizeArgs) -> TestPlan {
         let policy = Policy {
             extent: args.policy.into(),
             ..Policy::default()
@@ -205,7 +205,7 @@ impl TestPlan {
 /// Answers the questions of the search.
 struct Experiment<'a> {
     bench: &'a Bench<'a>,
-    baseline: &'a Baseline,
+    baseline: &'a BaselineRun,
     profile: &'a Profile,
     state: Mutex<&'a mut SavedResults>,
     bar: &'a ProgressBar,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sc_record::atomic_file::Place;
+use sc_record::atomic_file::FilePlace;
 use sc_record::profile::{Policy, Profile, RuntimeCalls};
 use sc_record::recording::{Earlier, Journal, Name, Recording, Run, RunId, prepare, update};
 
@@ -15,10 +15,10 @@ pub(in crate::commands) struct Keep<'a> {
     args: &'a KeepArgs,
     name: Name,
     /// `None`: keep no recording.
-    recording: Option<Place>,
+    recording: Option<FilePlace>,
     output: Destination,
     /// That of `output`, if it is a file.
-    profile: Option<Place>,
+    profile: Option<FilePlace>,
     /// A profile whose calls the written profile allows too.
     assumed: Option<Profile>,
     /// What the container's runtime calls.
@@ -49,9 +49,9 @@ impl Keep<'_> {
         let output =
             output.unwrap_or_else(|| profile::default_output(&name, "", args.profile.format));
         // Before the workload runs, since it could replace directories by links.
-        let recording = recording.as_deref().map(Place::find).transpose()?;
+        let recording = recording.as_deref().map(FilePlace::find).transpose()?;
         let profile = match &output {
-            Destination::File(path) => Some(Place::find(path)?),
+            Destination::File(path) => Some(FilePlace::find(path)?),
             _ => None,
         };
         Ok(Keep {
@@ -209,7 +209,7 @@ const PROFILE_BYTES: u64 = 16 << 10;
 
 /// Adds a run to a recording's file, and returns the whole recording. Removes the journal once the run is saved.
 pub(in crate::commands) fn add(
-    place: &Place,
+    place: &FilePlace,
     earlier: Earlier,
     one: &Recording,
     journal: Option<Journal>,

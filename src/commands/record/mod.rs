@@ -17,7 +17,7 @@ use sc_record::syscall::{Arch, Syscall};
 
 use self::keep::Keep;
 use super::{exit_status, profile};
-use crate::cli::{self, ArgRules, Containers, RecordArgs};
+use crate::cli::{self, ArgRules, ContainersArg, RecordArgs};
 use crate::ui::observation::{self, Observation};
 use crate::ui::ready::Ready;
 use crate::ui::summary::Say;
@@ -28,7 +28,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     let follows =
         args.observe.is_log_mode() && (args.command.is_empty() || args.follow.container.is_some());
     let selected = match &args.follow.container {
-        Some(Containers::Selected(selector)) => Some(Selected::begin(selector.clone())?),
+        Some(ContainersArg::Selected(selector)) => Some(Selected::begin(selector.clone())?),
         _ => None,
     };
     let target = target(args, follows, selected.as_ref())?;
@@ -54,7 +54,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
         let client = Path::new(&command.argv[0]).file_name().unwrap_or_default();
         let client = client.display();
         say!(
-            "sc-record: warning: {client} is recorded, and not the container, which is no child of it: sc-record container run --engine {client} -- IMAGE CMD"
+            "sc-record: warning: {client} is recorded, not the container, which is not its child: sc-record container run --engine {client} -- IMAGE CMD"
         );
     }
     let selects = target.scope() != Some(&Scope::Everything)
@@ -103,7 +103,7 @@ fn save(
 
 fn lacks_nothing(assumed: &Path, run: &Run) {
     say!(
-        "sc-record: {} lacks nothing that was called",
+        "sc-record: {} allows every call that was made",
         assumed.display()
     );
     for why in &run.incomplete_because {
@@ -126,7 +126,7 @@ fn target(args: &RecordArgs, follows: bool, selected: Option<&Selected>) -> anyh
     let has_command = !args.command.is_empty();
     let follow = &args.follow;
     let containers = match (&follow.container, selected) {
-        (Some(Containers::Id(id)), _) => {
+        (Some(ContainersArg::Id(id)), _) => {
             anyhow::ensure!(!follow.each, "--each needs --container KEY=VALUE");
             Some(Scope::Container(id.clone()))
         }
@@ -172,7 +172,7 @@ fn process(args: &RecordArgs, process: Task) -> anyhow::Result<Target> {
     let alone = Target::process(process)?;
     let counts = matches!(
         args.observe.backend,
-        cli::Backend::Auto | cli::Backend::Ebpf
+        cli::BackendArg::Auto | cli::BackendArg::Ebpf
     );
     if args.observe.is_log_mode() || !counts || !is_container_init(process) {
         return Ok(alone);
@@ -183,7 +183,7 @@ fn process(args: &RecordArgs, process: Task) -> anyhow::Result<Target> {
     });
     match Ebpf::default().probe(&container) {
         Ok(_) => Ok(container),
-        Err(_) if args.observe.backend == cli::Backend::Ebpf => Ok(container),
+        Err(_) if args.observe.backend == cli::BackendArg::Ebpf => Ok(container),
         Err(why) => {
             say!(
                 "sc-record: warning: process {process} is the first of a container, and processes that enter the container later are not recorded: {}",
@@ -240,7 +240,9 @@ fn record_all(
             (Some(container), _) => {
                 let name = names.get(container);
                 match &args.follow.container {
-                    Some(Containers::Selected(selector)) if name.is_some() && !args.follow.each => {
+                    Some(ContainersArg::Selected(selector))
+                        if name.is_some() && !args.follow.each =>
+                    {
                         Name::of_command(Path::new(selector.value()))
                     }
                     _ => Name::of_command(Path::new(name.unwrap_or(container))),

@@ -12,17 +12,17 @@ use sc_record::backend::{Backend, Command, Interest, Ptrace, Target};
 use sc_record::command::find_executable;
 use sc_record::event::Sink;
 use sc_record::format::{self, Format};
-use sc_record::syscall::arguments::Call;
+use sc_record::syscall::arguments::CallArguments;
 use sc_record::syscall::{Arch, Syscall, suggestion};
 use sc_record::trial::{
     Injected, Limits, Trial, TrialEnd, TrialResult, UsualStderr, Verifier, difference, inject,
 };
 
-use self::report::{Report, VerifiedRun};
+use self::report::{VerifiedRun, VerifyReport};
 use self::tee::Tee;
 use super::exit_status;
 use super::run::{Compiled, MYSELF, privileges, run_argv};
-use crate::cli::{Compared, Verbosity, VerifyArgs, When};
+use crate::cli::{ComparedArg, Verbosity, VerifyArgs, When};
 use crate::ui::observation::Observation;
 
 /// Runs the workload under the profile, reports the outcome, and returns the exit status.
@@ -33,7 +33,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
         None => None,
         Some(name) => Some(run(args, &given, &find_executable(name)?)?),
     };
-    let report = Report {
+    let report = VerifyReport {
         profile: args.enforce.profile.clone(),
         like: args.enforce.like.runtime(),
         run,
@@ -62,14 +62,14 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
 /// Runs the workload without the profile and under it.
 fn run(args: &VerifyArgs, given: &Compiled, path: &Path) -> anyhow::Result<VerifiedRun> {
     let directory = tempfile::Builder::new().prefix("sc-record-").tempdir()?;
-    let compare = Compared::all(&args.compare);
+    let compare = ComparedArg::all(&args.compare);
     let baseline = (!args.no_baseline).then(|| baseline(args, path, directory.path()));
     let baseline = baseline.transpose()?;
 
     // As OCI, with its conditions resolved, whatever format it was read from.
     let resolved = directory.path().join("profile.json");
     std::fs::write(&resolved, format::render(Format::Oci, &given.profile)?)
-        .with_context(|| format!("cannot write {}", resolved.display()))?;
+        .with_context(|| format!("can't write {}", resolved.display()))?;
     // As users start it, under the filter that they get.
     let line = run_argv(&args.enforce, &resolved, &args.command);
     let target = Target::Command(Command::new(MYSELF.into(), line));
@@ -115,7 +115,7 @@ fn baseline(args: &VerifyArgs, path: &Path, directory: &Path) -> anyhow::Result<
     }
     let directory = directory.join("baseline");
     std::fs::create_dir(&directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
+        .with_context(|| format!("can't make {}", directory.display()))?;
     let trial = Trial {
         path: path.to_owned(),
         argv: args.command.clone(),
@@ -170,7 +170,7 @@ fn inject_all(args: &VerifyArgs, given: &Compiled) -> anyhow::Result<Vec<Injecte
 /// The register and the value of an argument: `AF_ALG`, `type=SOCK_RAW`. A number is that of the first one.
 fn argument(syscall: Syscall, text: &str) -> anyhow::Result<(u8, u64)> {
     let name = syscall.to_string();
-    let call = Call::named(&name).filter(|call| !call.is_in_memory());
+    let call = CallArguments::named(&name).filter(|call| !call.is_in_memory());
     let call = call.with_context(|| format!("no argument of {name} carries a choice"))?;
     let (asked, value) = match text.split_once('=') {
         Some((argument, value)) => (Some(argument), value),

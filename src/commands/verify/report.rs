@@ -24,7 +24,7 @@ pub(super) struct VerifiedRun {
     pub(super) verified: Verified,
 }
 
-pub(super) struct Report {
+pub(super) struct VerifyReport {
     pub(super) profile: PathBuf,
     /// The runtime that the filter is compiled like.
     pub(super) like: Option<Runtime>,
@@ -61,7 +61,7 @@ fn times(count: u64) -> String {
     }
 }
 
-impl Report {
+impl VerifyReport {
     /// Whether there are findings.
     pub(super) fn has_findings(&self) -> bool {
         let run = self.run.as_ref().is_some_and(|run| {
@@ -330,7 +330,7 @@ mod tests {
         }
     }
 
-    fn report(denials: Vec<Denial>, differs: Option<&str>) -> Report {
+    fn report(denials: Vec<Denial>, differs: Option<&str>) -> VerifyReport {
         let injected = |name, action, outcome, depends_on_args| Injected {
             syscall: Syscall::from_name(Arch::X86_64, name).unwrap(),
             action,
@@ -340,7 +340,7 @@ mod tests {
         };
         let eperm = Action::Errno(ErrnoRet::EPERM);
         let returned = |errno: i64| InjectOutcome::Returned(-errno);
-        Report {
+        VerifyReport {
             like: None,
             profile: "profiles/app.json".into(),
             run: Some(VerifiedRun {
@@ -369,7 +369,7 @@ mod tests {
         }
     }
 
-    fn all() -> Report {
+    fn all() -> VerifyReport {
         let eperm = Action::Errno(ErrnoRet::EPERM);
         let failed = "exit 1 instead of exit 0; stderr ends with: bind() failed";
         report(

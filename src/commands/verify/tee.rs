@@ -83,9 +83,9 @@ impl Tee {
                 Stream::Stderr => &tee.stderr,
             };
             let file =
-                File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+                File::create(path).with_context(|| format!("can't write {}", path.display()))?;
             if streams.contains(&stream) {
-                let copy = Copy::start(stream, file).context("cannot copy the command's output")?;
+                let copy = Copy::start(stream, file).context("can't copy the command's output")?;
                 tee.copies.push(copy);
             }
         }
@@ -95,7 +95,7 @@ impl Tee {
     /// Restores the streams, and returns the files of stdout and stderr.
     pub(super) fn end(self) -> anyhow::Result<(PathBuf, PathBuf)> {
         for copy in self.copies {
-            copy.end().context("cannot copy the command's output")?;
+            copy.end().context("can't copy the command's output")?;
         }
         Ok((self.stdout, self.stderr))
     }

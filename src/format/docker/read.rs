@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use super::{
-    ArchMapEntry, Arches, Condition, DockerProfile, DockerRule, RawCondition, Seccomp, SubArches,
-    Syscall, condition_arch, errno_of_name,
+use super::model::{
+    ArchMapEntry, Arches, DockerProfile, DockerRule, RawCondition, RuleCondition, Seccomp,
+    SubArches, Syscall, condition_arch, errno_of_name,
 };
-use crate::format::json::{Object, Path};
+use crate::format::error::{Invalid, ParseError, ParseErrorKind};
+use crate::format::json::{JsonPath, Object};
 use crate::format::machine::KernelVersion;
+use crate::format::name::Format;
+use crate::format::oci;
 use crate::format::oci::{
     InvalidAt, form, invalid, read_action, read_arch, read_arches, read_flag, read_listener,
     read_rule,
 };
-use crate::format::reading::{Input, Parsed, Places};
-use crate::format::{Format, Invalid, ParseError, ParseErrorKind, oci};
-use crate::profile::Place;
+use crate::format::reading::{Parsed, PartPositions, ReadState};
+use crate::profile::ProfilePart;
 
-pub(super) fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+pub(super) fn parse(text: &str, input: &mut ReadState<'_>) -> Result<Parsed, ParseError> {
     let format = input.format;
     let machine = &input.reading.machine;
     let Object(seccomp) = serde_json::from_str(text).map_err(|error| form(&error))?;
@@ -43,32 +45,38 @@ pub(super) fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseEr
         .map(|(index, (_, legacy))| (index, legacy))
         .collect();
     let profile = docker.resolve(machine, format);
-    let path = move |place: Place| {
+    let path = move |place: ProfilePart| {
         let mut place = place;
         let legacy = match &mut place {
             // They may come from the map, where indices mean something else.
-            Place::Architecture(_) => return Some(Path::default().field("architectures")),
-            Place::DefaultAction => false,
-            Place::Rule(rule) | Place::Name { rule, .. } | Place::Arg { rule, .. } => {
+            ProfilePart::Architecture(_) => {
+                return Some(JsonPath::default().field("architectures"));
+            }
+            ProfilePart::DefaultAction => false,
+            ProfilePart::Rule(rule)
+            | ProfilePart::Name { rule, .. }
+            | ProfilePart::Arg { rule, .. } => {
                 let (index, legacy) = *holding.get(*rule)?;
                 *rule = index;
                 legacy
             }
         };
         match place {
-            Place::Name { rule, .. } if legacy => Some(oci::path(Place::Rule(rule)).field("name")),
+            ProfilePart::Name { rule, .. } if legacy => {
+                Some(oci::path(ProfilePart::Rule(rule)).field("name"))
+            }
             place => Some(oci::path(place)),
         }
     };
     Ok(Parsed {
         extras: Some(Arc::new(docker)),
-        ..Parsed::new(format, profile, Places::Json(Arc::new(path)))
+        ..Parsed::new(format, profile, PartPositions::Json(Arc::new(path)))
     })
 }
 
 /// A field of the other dialect.
-fn foreign(seccomp: &Seccomp, format: Format) -> Option<Path> {
-    let root = Path::default();
+fn foreign(seccomp: &Seccomp, format: Format) -> Option<JsonPath> {
+    let root = JsonPath::default();
     let syscalls = seccomp.syscalls.iter().flatten().enumerate();
     let mut of_rules = syscalls.map(|(index, Object(syscall))| {
         let path = root.field("syscalls").index(index);
@@ -102,7 +110,7 @@ fn has_legacy_name(syscall: &Syscall) -> bool {
 }
 
 fn profile(seccomp: Seccomp) -> Result<DockerProfile, InvalidAt> {
-    let root = Path::default();
+    let root = JsonPath::default();
     let listed = (seccomp.architectures.as_ref()).is_some_and(|arches| !arches.is_empty());
     let mapped = (seccomp.arch_map.as_ref()).is_some_and(|entries| !entries.is_empty());
     if listed && mapped {
@@ -137,7 +145,7 @@ fn profile(seccomp: Seccomp) -> Result<DockerProfile, InvalidAt> {
     })
 }
 
-fn sub_arches(entry: ArchMapEntry, path: &Path) -> Result<SubArches, InvalidAt> {
+fn sub_arches(entry: ArchMapEntry, path: &JsonPath) -> Result<SubArches, InvalidAt> {
     let arch = read_arch(entry.architecture)
         .or_else(|error| invalid(path.field("architecture"), error))?;
     let others = read_arches(entry.sub_architectures, &path.field("subArchitectures"))?;
@@ -147,7 +155,7 @@ fn sub_arches(entry: ArchMapEntry, path: &Path) -> Result<SubArches, InvalidAt> 
     })
 }
 
-fn rule(syscall: Syscall, path: &Path) -> Result<DockerRule, InvalidAt> {
+fn rule(syscall: Syscall, path: &JsonPath) -> Result<DockerRule, InvalidAt> {
     let names = syscall.names.unwrap_or_default();
     let names = match syscall.name.filter(|name| !name.is_empty()) {
         Some(_) if !names.is_empty() => return invalid(path.field("name"), Invalid::TwoNames),
@@ -166,9 +174,12 @@ fn rule(syscall: Syscall, path: &Path) -> Result<DockerRule, InvalidAt> {
     })
 }
 
-fn condition(raw: Option<Object<RawCondition>>, path: &Path) -> Result<Condition, InvalidAt> {
+fn condition(
+    raw: Option<Object<RawCondition>>,
+    path: &JsonPath,
+) -> Result<RuleCondition, InvalidAt> {
     let Some(Object(raw)) = raw else {
-        return Ok(Condition::default());
+        return Ok(RuleCondition::default());
     };
     let caps = raw.caps.unwrap_or_default();
     let is_cap = |cap: &String| {
@@ -193,7 +204,7 @@ fn condition(raw: Option<Object<RawCondition>>, path: &Path) -> Result<Condition
             version => version,
         },
     };
-    Ok(Condition {
+    Ok(RuleCondition {
         caps,
         arches,
         min_kernel,

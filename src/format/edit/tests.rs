@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use serde::Serialize;
 
 use super::*;
-use crate::profile::strategies;
-use crate::profile::{ArgCmp, Op};
+use crate::profile::{ArgCmp, Op, strategies};
+use crate::syscall::Arch;
 
 fn allow(names: &[&str]) -> Edit {
     Edit {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{MARK, render};
-use crate::format::error::Lines;
+use super::write::{MARK, render};
+use crate::format::error::LineStarts;
+use crate::format::error::{ParseError, Position};
+use crate::format::name::Format;
 use crate::format::oci::read_action;
-use crate::format::reading::{Input, Parsed, Places};
+use crate::format::reading::{Parsed, PartPositions, ReadState};
 use crate::format::writing::{Output, Writing};
-use crate::format::{Format, ParseError, Position};
-use crate::profile::{Action, ArgCmp, Flag, Op, Place, Profile, Rule};
+use crate::profile::{Action, ArgCmp, Flag, Op, Profile, ProfilePart, Rule};
 use crate::syscall::Arch;
 
 /// A word of the part with the profile.
@@ -23,7 +24,7 @@ enum Token {
 struct Tokens<'a> {
     text: &'a str,
     offset: usize,
-    lines: Lines,
+    lines: LineStarts,
 }
 
 impl Tokens<'_> {
@@ -144,16 +145,16 @@ fn unquoted(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-pub(super) fn parse(text: &str, _: &mut Input<'_>) -> Result<Parsed, ParseError> {
+pub(super) fn parse(text: &str, _: &mut ReadState<'_>) -> Result<Parsed, ParseError> {
     let mut tokens = Tokens {
         text,
         offset: 0,
-        lines: Lines::of(text.as_bytes()),
+        lines: LineStarts::of(text.as_bytes()),
     };
     tokens.after(MARK)?;
     tokens.after("#define DEFAULT_ACTION ")?;
     let mut places = BTreeMap::new();
-    places.extend(tokens.position().map(|at| (Place::DefaultAction, at)));
+    places.extend(tokens.position().map(|at| (ProfilePart::DefaultAction, at)));
     let default_action = tokens.action()?;
     let mut arches = Vec::new();
     tokens.after("static const uint32_t architectures[] = {")?;
@@ -166,7 +167,7 @@ pub(super) fn parse(text: &str, _: &mut Input<'_>) -> Result<Parsed, ParseError>
                 let arch = Arch::from_oci_name(&name);
                 let arch = arch.ok_or_else(|| tokens.error("an architecture"))?;
                 if !arches.contains(&arch) {
-                    places.extend(at.map(|at| (Place::Architecture(arches.len()), at)));
+                    places.extend(at.map(|at| (ProfilePart::Architecture(arches.len()), at)));
                     arches.push(arch);
                 }
                 tokens.signs(",")?;
@@ -188,7 +189,7 @@ pub(super) fn parse(text: &str, _: &mut Input<'_>) -> Result<Parsed, ParseError>
     Ok(Parsed::new(
         Format::Libseccomp,
         profile,
-        Places::Noted(places),
+        PartPositions::Noted(places),
     ))
 }
 
@@ -196,7 +197,7 @@ pub(super) fn parse(text: &str, _: &mut Input<'_>) -> Result<Parsed, ParseError>
 fn rule(
     tokens: &mut Tokens<'_>,
     index: usize,
-    places: &mut BTreeMap<Place, Position>,
+    places: &mut BTreeMap<ProfilePart, Position>,
 ) -> Result<Option<Rule>, ParseError> {
     tokens.signs("{")?;
     tokens.space();
@@ -204,7 +205,7 @@ fn rule(
     if tokens.rest().starts_with('0') {
         return Ok(None);
     }
-    places.extend(at.map(|at| (Place::Rule(index), at)));
+    places.extend(at.map(|at| (ProfilePart::Rule(index), at)));
     let action = tokens.action()?;
     tokens.signs(",")?;
     let count = tokens.number()?;
@@ -217,7 +218,7 @@ fn rule(
         tokens.space();
         let at = tokens.position();
         let arg = args.len();
-        places.extend(at.map(|at| (Place::Arg { rule: index, arg }, at)));
+        places.extend(at.map(|at| (ProfilePart::Arg { rule: index, arg }, at)));
         let argument = tokens.number()?;
         tokens.signs(",")?;
         let op = tokens.word()?;
@@ -244,7 +245,7 @@ fn rule(
         tokens.space();
         let at = tokens.position();
         let name = names.len();
-        places.extend(at.map(|at| (Place::Name { rule: index, name }, at)));
+        places.extend(at.map(|at| (ProfilePart::Name { rule: index, name }, at)));
         match tokens.token() {
             Some(Token::Text(name)) => names.push(name),
             _ => return Err(tokens.error("a name")),

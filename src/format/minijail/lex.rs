@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::format::{ParseError, Position};
+use crate::format::error::{ParseError, Position};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::format::{self, OnUnnamed, document};
-use crate::profile::{Extent, Place, Policy, strategies};
+use crate::profile::{Extent, Policy, ProfilePart, strategies};
 use crate::recording::{Recording, Run, RunId, Tally};
 
 /// What a text reads as: `Ok`, or the message.
@@ -70,7 +70,7 @@ fn architectures_and_flags_are_kept_once_and_found_in_the_file() {
     assert_eq!(profile.architectures(), Some(&arches[..]));
     assert_eq!(profile.flags(), Some(&[Flag::Log][..]));
     let parsed = format::read(text.as_bytes(), None, &format::Reading::default()).unwrap();
-    let arm = (parsed.positions(text.as_bytes())).of(Place::Architecture(1));
+    let arm = (parsed.positions(text.as_bytes())).of(ProfilePart::Architecture(1));
     assert_eq!(arm.unwrap().to_string(), "line 2, column 50");
 }
 
@@ -190,7 +190,7 @@ fn what_the_specification_forbids_is_refused_with_its_place() {
     refused(
         r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerMetadata":"x"}"#,
         "\"x\"",
-        "listenerMetadata: without listenerPath there is no listener to send it to",
+        "listenerMetadata: it needs listenerPath: without a listener, there is nobody to send it to",
     );
     refused(
         r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":""}"#,

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use serde_saphyr::Spanned;
 
-use super::{GROUP, KIND, Resource, Spec, SpoProfile, State, Syscall, VERSION};
+use super::model::{GROUP, KIND, Resource, Spec, SpoProfile, State, Syscall, VERSION};
+use crate::format::error::{Invalid, ParseError, ParseErrorKind, Position};
+use crate::format::name::Format;
 use crate::format::oci::{read_action, read_arch, read_flag, read_op};
-use crate::format::reading::{Input, Parsed, Places};
-use crate::format::{Format, Invalid, ParseError, ParseErrorKind, Position, yaml};
-use crate::profile::{ArgCmp, Listener, Place, Profile, Rule, RuleError};
+use crate::format::reading::{Parsed, PartPositions, ReadState};
+use crate::format::yaml;
+use crate::profile::{ArgCmp, Listener, Profile, ProfilePart, Rule, RuleError};
 
 /// A reader that notes where the parts are.
 struct ResourceReader {
-    text: yaml::Places,
-    places: BTreeMap<Place, Position>,
+    text: yaml::YamlPositions,
+    places: BTreeMap<ProfilePart, Position>,
 }
 
 impl ResourceReader {
@@ -22,7 +24,7 @@ impl ResourceReader {
         self.text.at(part)
     }
 
-    fn note<T>(&mut self, place: Place, part: &Spanned<T>) {
+    fn note<T>(&mut self, place: ProfilePart, part: &Spanned<T>) {
         let position = self.at(part);
         self.places
             .extend(position.map(|position| (place, position)));
@@ -40,11 +42,11 @@ impl ResourceReader {
     }
 }
 
-pub(super) fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+pub(super) fn parse(text: &str, input: &mut ReadState<'_>) -> Result<Parsed, ParseError> {
     let reading = input.reading;
     let resources: Vec<Resource> = yaml::documents(text)?;
     let mut reader = ResourceReader {
-        text: yaml::Places::of(text),
+        text: yaml::YamlPositions::of(text),
         places: BTreeMap::new(),
     };
     let resource = select(resources, reading.select, &reader)?;
@@ -84,7 +86,7 @@ pub(super) fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseEr
     };
     Ok(Parsed {
         extras: Some(Arc::new(whole)),
-        ..Parsed::new(Format::Spo, profile, Places::Noted(reader.places))
+        ..Parsed::new(Format::Spo, profile, PartPositions::Noted(reader.places))
     })
 }
 
@@ -133,7 +135,7 @@ fn select(
 }
 
 fn profile(spec: Spec, reader: &mut ResourceReader) -> Result<Profile, ParseError> {
-    reader.note(Place::DefaultAction, &spec.default_action);
+    reader.note(ProfilePart::DefaultAction, &spec.default_action);
     let default_action = read_action(spec.default_action.value, None).or_else(|error| {
         reader.invalid(&spec.default_action, "spec.defaultAction".to_owned(), error)
     })?;
@@ -143,7 +145,7 @@ fn profile(spec: Spec, reader: &mut ResourceReader) -> Result<Profile, ParseErro
         let read = read_arch(arch.value).or_else(|error| reader.invalid(arch, path(), error))?;
         let listed = architectures.get_or_insert_default();
         if !listed.contains(&read) {
-            reader.note(Place::Architecture(listed.len()), arch);
+            reader.note(ProfilePart::Architecture(listed.len()), arch);
             listed.push(read);
         }
     }
@@ -169,7 +171,7 @@ fn profile(spec: Spec, reader: &mut ResourceReader) -> Result<Profile, ParseErro
     };
     let mut rules = Vec::new();
     for (index, syscall) in spec.syscalls.into_iter().flatten().enumerate() {
-        reader.note(Place::Rule(index), &syscall);
+        reader.note(ProfilePart::Rule(index), &syscall);
         rules.push(rule(syscall.value, index, reader)?);
     }
     Ok(Profile::new(default_action)
@@ -199,7 +201,7 @@ fn rule(syscall: Syscall, index: usize, reader: &mut ResourceReader) -> Result<R
     let mut args = Vec::new();
     for (number, arg) in syscall.args.into_iter().flatten().enumerate() {
         reader.note(
-            Place::Arg {
+            ProfilePart::Arg {
                 rule: index,
                 arg: number,
             },
@@ -221,7 +223,7 @@ fn rule(syscall: Syscall, index: usize, reader: &mut ResourceReader) -> Result<R
     }
     for (number, name) in syscall.names.value.iter().enumerate() {
         reader.note(
-            Place::Name {
+            ProfilePart::Name {
                 rule: index,
                 name: number,
             },

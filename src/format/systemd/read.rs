@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::restriction::{Restriction, family_of};
-use super::{ARCHES, DEFAULT};
+use super::write::{ARCHES, DEFAULT};
 use crate::format::by_call::Said;
 use crate::format::docker::errno_of_name;
-use crate::format::reading::{Groups, Input, Parsed, Places};
-use crate::format::{Format, ParseError, Position};
-use crate::profile::{Action, ErrnoRet, Place, Profile, Rule};
+use crate::format::error::{ParseError, Position};
+use crate::format::name::Format;
+use crate::format::reading::{Groups, Parsed, PartPositions, ReadState};
+use crate::profile::{Action, ErrnoRet, Profile, ProfilePart, Rule};
 use crate::syscall::Arch;
 
 /// The settings after the lines that were read.
@@ -29,10 +30,10 @@ struct Unit {
 
 struct UnitReader<'a, 'b> {
     groups: Option<Groups>,
-    input: &'a mut Input<'b>,
+    input: &'a mut ReadState<'b>,
 }
 
-pub(super) fn parse(text: &str, input: &mut Input<'_>) -> Result<Parsed, ParseError> {
+pub(super) fn parse(text: &str, input: &mut ReadState<'_>) -> Result<Parsed, ParseError> {
     let groups = input.reading.groups;
     let mut reader = UnitReader { groups, input };
     let mut unit = Unit::default();
@@ -172,7 +173,7 @@ impl UnitReader<'_, '_> {
             | "ProtectKernelLogs"
             | "ProtectHostname"
             | "PrivateDevices" => {
-                let what = format!("{key}=: a filter of systemd's own comes with it");
+                let what = format!("{key}=: systemd adds a filter of its own to it");
                 self.input.lose(Some(position), what)
             }
             _ => Ok(()),
@@ -333,7 +334,7 @@ impl UnitReader<'_, '_> {
             return Ok(restricted);
         }
         let what = format!(
-            "{}: a filter of systemd's own comes with it",
+            "{}: systemd adds a filter of its own to it",
             restriction.setting()
         );
         self.input.lose(Some(at), what)?;
@@ -390,9 +391,9 @@ impl UnitReader<'_, '_> {
         for (action, names) in by_action.into_iter().rev() {
             let rule = rules.len();
             for (name, (_, at)) in names.iter().enumerate() {
-                places.insert(Place::Name { rule, name }, *at);
+                places.insert(ProfilePart::Name { rule, name }, *at);
             }
-            places.extend(names.first().map(|(_, at)| (Place::Rule(rule), *at)));
+            places.extend(names.first().map(|(_, at)| (ProfilePart::Rule(rule), *at)));
             let names = names.into_iter().map(|(name, _)| name).collect();
             let rule = Rule::new(names, action, Vec::new());
             rules.push(rule.map_err(|error| form(start, error.to_string()))?);
@@ -400,7 +401,7 @@ impl UnitReader<'_, '_> {
         let mut arches = Vec::new();
         for (arch, at) in unit.arches.into_iter().flatten() {
             if !arches.contains(&arch) {
-                places.insert(Place::Architecture(arches.len()), at);
+                places.insert(ProfilePart::Architecture(arches.len()), at);
                 arches.push(arch);
             }
         }
@@ -414,7 +415,11 @@ impl UnitReader<'_, '_> {
         for (restriction, at) in restrictions {
             profile = self.restricted(profile, &restriction, at)?;
         }
-        Ok(Parsed::new(Format::Systemd, profile, Places::Noted(places)))
+        Ok(Parsed::new(
+            Format::Systemd,
+            profile,
+            PartPositions::Noted(places),
+        ))
     }
 }
 

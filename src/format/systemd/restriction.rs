@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::format::by_call::Said;
 use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Profile, Rule};
 use crate::syscall::Arch;
-use crate::syscall::arguments::{Argument, CLONE_NAMESPACES, Call};
+use crate::syscall::arguments::{Argument, CLONE_NAMESPACES, CallArguments};
 
 /// A setting that allows a call with some arguments only, and denies it with others (`seccomp_restrict_namespaces`,
 /// `seccomp_lock_personality`, `seccomp_restrict_realtime` and `seccomp_restrict_address_families`,
@@ -225,7 +225,7 @@ fn families(profile: &Profile) -> Option<Restriction> {
 }
 
 fn family() -> Option<&'static Argument> {
-    Call::named("socket")?.arguments.first()
+    CallArguments::named("socket")?.arguments.first()
 }
 
 fn family_name(value: u64) -> String {

@@ -305,7 +305,7 @@ fn settings_of_systemd_restrict_arguments_where_they_mean_the_same() {
     let error = read_as(Format::Systemd, alone).unwrap_err();
     assert_eq!(
         error,
-        "line 3, column 1: RestrictNamespaces=yes: a filter of systemd's own comes with it"
+        "line 3, column 1: RestrictNamespaces=yes: systemd adds a filter of its own to it"
     );
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::audit::{Gaps, LossNote};
-use crate::import::ImportOutput;
+use crate::import::output::ImportOutput;
 
 /// The losses that a source shows.
 pub(super) struct SourceLosses {

@@ -2,7 +2,7 @@
 //! `0x26 /* AF_ALG */`, `flags=CLONE_VM|SIGCHLD`.
 
 use crate::syscall::Syscall;
-use crate::syscall::arguments::{Argument, Call};
+use crate::syscall::arguments::{Argument, CallArguments};
 
 /// Names that depend on other arguments, so that the table doesn't have them. `linux/in.h`, `linux/netlink.h`, `asm/socket.h`,
 /// `linux/tcp.h`.
@@ -44,7 +44,7 @@ const MORE: &[(&str, u64)] = &[
 /// `None` if any of them can't be read.
 pub(super) fn registers(syscall: Syscall, rest: &[u8]) -> Option<[u64; 6]> {
     let name = syscall.name()?;
-    let call = Call::named(&name)?;
+    let call = CallArguments::named(&name)?;
     // Names and numbers are ASCII; strings before them may be cut or escaped.
     let text = std::str::from_utf8(rest).ok()?;
     let text = if call.is_in_memory() {

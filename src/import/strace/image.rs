@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
-use super::names::Calls;
+use super::names::NameMeaning;
 use crate::syscall::Arch;
 
 /// The maximum number of held names. Only a program that calls random numbers has more before its ABI shows.
@@ -25,7 +25,7 @@ struct TracedImage {
 #[derive(Debug)]
 pub(super) struct HeldCalls {
     /// The name's calls in each ABI that has it.
-    pub(super) found: Vec<(Arch, Calls)>,
+    pub(super) found: Vec<(Arch, NameMeaning)>,
     pub(super) count: u64,
     /// The time of the first.
     pub(super) first: Option<SystemTime>,
@@ -33,13 +33,13 @@ pub(super) struct HeldCalls {
 
 impl HeldCalls {
     /// The calls, if the ABI is this one.
-    pub(super) fn calls(&self, arch: Arch) -> Option<(Arch, Calls)> {
+    pub(super) fn calls(&self, arch: Arch) -> Option<(Arch, NameMeaning)> {
         choose(&self.found, arch)
     }
 }
 
 /// A name's calls in this ABI, or else in the first one that has it.
-pub(super) fn choose(found: &[(Arch, Calls)], arch: Arch) -> Option<(Arch, Calls)> {
+pub(super) fn choose(found: &[(Arch, NameMeaning)], arch: Arch) -> Option<(Arch, NameMeaning)> {
     let own = found.iter().find(|(of, _)| *of == arch);
     own.or(found.first()).copied()
 }
@@ -108,7 +108,7 @@ impl TracedImages {
         &mut self,
         id: ImageId,
         name: &str,
-        found: Vec<(Arch, Calls)>,
+        found: Vec<(Arch, NameMeaning)>,
         now: Option<SystemTime>,
     ) -> bool {
         let Some(image) = self.images.get_mut(&id) else {

@@ -13,7 +13,7 @@ pub(super) struct Leader {
     /// The task's pid; absent if there is only one task.
     pub(super) pid: Option<i32>,
     /// -t, -tt, -ttt.
-    pub(super) time: Option<Time>,
+    pub(super) time: Option<LineTime>,
     /// -r: since the previous line.
     pub(super) since: Option<Duration>,
     /// -n: the kernel's number, as unsigned.
@@ -24,7 +24,7 @@ pub(super) struct Leader {
 
 /// The time of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Time {
+pub(super) enum LineTime {
     /// Since midnight of an unknown day.
     OfDay(Duration),
     /// Since 1970.
@@ -151,13 +151,13 @@ fn time<'a>(leader: &mut Leader, text: &'a [u8]) -> Option<&'a [u8]> {
     let (word, rest) = (&text[..end], &text[end + 1..]);
     if let [h, hh, b':', m, mm, b':', secs @ ..] = word {
         let minutes = digits(&[*h, *hh])? * 60 + digits(&[*m, *mm])?;
-        leader.time = Some(Time::OfDay(
+        leader.time = Some(LineTime::OfDay(
             Duration::from_secs(minutes * 60) + seconds(secs)?,
         ));
     } else if word.iter().take_while(|byte| byte.is_ascii_digit()).count() < UNIX_DIGITS {
         leader.since = Some(seconds(word)?);
     } else {
-        leader.time = Some(Time::Unix(seconds(word)?));
+        leader.time = Some(LineTime::Unix(seconds(word)?));
     }
     Some(rest)
 }

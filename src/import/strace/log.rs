@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use super::line::{Leader, Time};
+use super::line::{Leader, LineTime};
 use super::summary::CountTable;
-use crate::import::ImportOutput;
+use crate::import::output::ImportOutput;
 use crate::syscall::Arch;
 
 /// The state of reading one source.
@@ -79,14 +79,14 @@ impl TraceLog {
     /// The time of a line.
     pub(super) fn when(&mut self, leader: &Leader) -> Option<SystemTime> {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-        if let Some(Time::Unix(since_1970)) = leader.time {
+        if let Some(LineTime::Unix(since_1970)) = leader.time {
             return SystemTime::UNIX_EPOCH.checked_add(since_1970);
         }
         if let Some(since) = leader.since {
             self.elapsed = self.elapsed.checked_add(since)?;
             return self.began.checked_add(self.elapsed);
         }
-        let Some(Time::OfDay(now)) = leader.time else {
+        let Some(LineTime::OfDay(now)) = leader.time else {
             return None;
         };
         let (first, latest, midnights) = self.day.unwrap_or((now, now, 0));
@@ -173,7 +173,7 @@ mod tests {
         let mut log = TraceLog::new(String::new(), None, Arch::X86_64, began);
         let mut seconds = |secs| {
             let leader = Leader {
-                time: Some(Time::OfDay(Duration::from_secs(secs))),
+                time: Some(LineTime::OfDay(Duration::from_secs(secs))),
                 ..Leader::default()
             };
             log.when(&leader)

@@ -16,12 +16,12 @@ const NAMES: &[(Arch, &str, &str)] = &[
 /// The calls that a name can mean in one ABI: the call itself, and one that it can be made through. The name alone doesn't show
 /// which, so both count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Calls {
+pub(super) struct NameMeaning {
     pub(super) own: Option<Syscall>,
     pub(super) through: Option<Syscall>,
 }
 
-impl Calls {
+impl NameMeaning {
     pub(super) fn is_none(self) -> bool {
         self.own.is_none() && self.through.is_none()
     }
@@ -31,10 +31,10 @@ impl Calls {
     }
 
     /// Those with this number (-n).
-    fn with_number(self, number: u64) -> Calls {
+    fn with_number(self, number: u64) -> NameMeaning {
         let nr = nr_of(number.cast_signed());
         let fits = |call: &Syscall| Some(call.audit_nr()) == nr;
-        Calls {
+        NameMeaning {
             own: self.own.filter(fits),
             through: self.through.filter(fits),
         }
@@ -45,7 +45,7 @@ impl Calls {
 pub(super) struct StraceNames {
     arches: Vec<Arch>,
     /// The calls of names in each of `arches`.
-    known: HashMap<Box<str>, Box<[Calls]>>,
+    known: HashMap<Box<str>, Box<[NameMeaning]>>,
 }
 
 impl StraceNames {
@@ -96,7 +96,7 @@ impl StraceNames {
         name: &str,
         number: Option<u64>,
         wide: Option<bool>,
-    ) -> Vec<(Arch, Calls)> {
+    ) -> Vec<(Arch, NameMeaning)> {
         let calls = self.calls(name);
         let candidates = self.arches.iter().copied().zip(calls);
         let mut found: Vec<_> = candidates
@@ -118,11 +118,11 @@ impl StraceNames {
         found
     }
 
-    fn calls(&mut self, name: &str) -> Box<[Calls]> {
+    fn calls(&mut self, name: &str) -> Box<[NameMeaning]> {
         if let Some(calls) = self.known.get(name) {
             return calls.clone();
         }
-        let calls: Box<[Calls]> = (self.arches.iter())
+        let calls: Box<[NameMeaning]> = (self.arches.iter())
             .map(|&arch| calls_of(arch, name))
             .collect();
         // There are few names, but there can be many numbers.
@@ -142,7 +142,7 @@ fn is_64_bit(arch: Arch) -> bool {
     arch.audit() & AUDIT_ARCH_64BIT != 0 && !compat
 }
 
-fn calls_of(arch: Arch, name: &str) -> Calls {
+fn calls_of(arch: Arch, name: &str) -> NameMeaning {
     let own = if let Some(number) = name.strip_prefix("syscall_") {
         numbered(arch, number)
     } else if let Some(native) = name.strip_suffix("#64") {
@@ -158,7 +158,7 @@ fn calls_of(arch: Arch, name: &str) -> Calls {
     };
     // strace decodes socketcall and ipc, where the ABI has them.
     let through = multiplexer_on(arch, name).and_then(|call| Syscall::from_name(arch, call));
-    Calls { own, through }
+    NameMeaning { own, through }
 }
 
 /// Whether this is a number without a name, with the bit of x32.
@@ -186,7 +186,7 @@ mod tests {
 
     fn of(native: Arch, name: &str, number: Option<u64>) -> Vec<String> {
         let found = StraceNames::new(native).of(name, number, None);
-        let text = |(arch, calls): (Arch, Calls)| {
+        let text = |(arch, calls): (Arch, NameMeaning)| {
             let calls: Vec<_> = calls
                 .iter()
                 .map(|call| format!("{}:{}", call.arch, call.nr))

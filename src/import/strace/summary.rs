@@ -19,7 +19,7 @@ enum Column {
 
 /// A line of the table.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Row<'a> {
+pub(super) enum TableRow<'a> {
     /// A name, and its number of calls.
     Calls(&'a str, u64),
     /// A line of dashes.
@@ -57,19 +57,19 @@ impl CountTable {
         })
     }
 
-    pub(super) fn row<'a>(&mut self, line: &'a [u8]) -> Row<'a> {
+    pub(super) fn row<'a>(&mut self, line: &'a [u8]) -> TableRow<'a> {
         let Ok(line) = std::str::from_utf8(line) else {
-            return Row::Bad;
+            return TableRow::Bad;
         };
         let is_rule = !line.is_empty() && line.bytes().all(|byte| matches!(byte, b'-' | b' '));
         if is_rule {
             self.in_rows = true;
-            return Row::Rule;
+            return TableRow::Rule;
         }
         let fields = line.split_ascii_whitespace().count();
         let no_errors = fields + 1 == self.columns.len() && self.columns.contains(&Column::Errors);
         if !self.in_rows || !(no_errors || fields == self.columns.len()) {
-            return Row::Bad;
+            return TableRow::Bad;
         }
         let columns = self
             .columns
@@ -86,9 +86,9 @@ impl CountTable {
             }
         }
         match calls {
-            Some(_) if name == "total" => Row::End,
-            Some(calls) if calls > 0 => Row::Calls(name, calls),
-            _ => Row::Bad,
+            Some(_) if name == "total" => TableRow::End,
+            Some(calls) if calls > 0 => TableRow::Calls(name, calls),
+            _ => TableRow::Bad,
         }
     }
 }

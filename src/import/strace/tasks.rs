@@ -2,37 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::image::ImageId;
+use super::importer::{ONLY_TASK, StraceImporter, TracedTask};
 use super::line::Leader;
 use super::log::TraceLog;
-use super::{ONLY_TASK, StraceImporter};
-use crate::event::Exit;
-use crate::event::{Event, Task};
-use crate::syscall::Arch;
 
-/// A live task.
-pub(super) struct TracedTask {
-    pub(super) image: ImageId,
-    /// The ABI of its next calls, if strace printed it.
-    pub(super) noted: Option<Arch>,
-    /// The ABI of its latest call since execve(2), if determined.
-    pub(super) latest: Option<Arch>,
-    /// The call that has not returned yet.
-    pub(super) pending: Option<Pending>,
-    /// Whether it has made a call.
-    pub(super) called: bool,
-    /// Whether its program is known: it has called execve(2), or its parent is known.
-    pub(super) placed: bool,
-}
-
-/// A call that has not returned yet.
-pub(super) struct Pending {
-    pub(super) name: Box<str>,
-    /// The file that it executes.
-    pub(super) executable: Option<PathBuf>,
-    /// Whether it creates a task.
-    pub(super) forks: bool,
-}
+use crate::event::{Event, Exit, Task};
 
 impl StraceImporter<'_> {
     /// The task of a line.

@@ -18,7 +18,7 @@ fn run() -> Run {
 
 /// Adds a run as the record verb does.
 fn add(path: &Path, run: Run) -> Result<Recording, FileError> {
-    update(&Place::find(path)?, Earlier::Keep, |old| match old {
+    update(&FilePlace::find(path)?, Earlier::Keep, |old| match old {
         Some(old) => old.merge(Recording::of(name(), run)),
         None => Ok(Recording::of(name(), run)),
     })
@@ -103,7 +103,7 @@ fn what_is_no_recording_is_refused_and_left_untouched() {
     let other = Recording::of("other".parse().unwrap(), run()).render();
     check(
         &other,
-        "cannot add to DIR/app.json: they are recordings of different workloads: other and app",
+        "can't add to DIR/app.json: they are recordings of different workloads: other and app",
     );
 }
 
@@ -117,14 +117,14 @@ fn what_is_no_regular_file_is_refused() {
     let error = Recording::load(directory.path()).unwrap_err();
     assert_eq!(
         said(&error, &directory),
-        "cannot read DIR: Is a directory (os error 21)"
+        "can't read DIR: Is a directory (os error 21)"
     );
     let error = Recording::load(Path::new("/dev/zero")).unwrap_err();
     assert_eq!(error.to_string(), "/dev/zero is a device, not a recording");
     let error = Recording::load(&directory.path().join("none")).unwrap_err();
     assert_eq!(
         said(&error, &directory),
-        "cannot read DIR/none: No such file or directory (os error 2)"
+        "can't read DIR/none: No such file or directory (os error 2)"
     );
 }
 
@@ -133,7 +133,7 @@ fn a_fresh_start_keeps_the_old_file_beside_the_new() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.json");
     let fresh = |run| {
-        update(&Place::find(&path)?, Earlier::SetAside, |old| {
+        update(&FilePlace::find(&path)?, Earlier::SetAside, |old| {
             assert_eq!(old, None);
             Ok(Recording::of(name(), run))
         })

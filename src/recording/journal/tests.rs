@@ -110,7 +110,7 @@ fn files(directory: &Path) -> Vec<String> {
 }
 
 /// Journals a run with calls and one loss until they are on the disk.
-fn journalled(place: &Place) -> (Journal, RunBuilder) {
+fn journalled(place: &FilePlace) -> (Journal, RunBuilder) {
     let labels = BTreeMap::from([("shard".to_owned(), "1".to_owned())]);
     let journal = Journal::start(place, name(), labels).unwrap();
     let mut builder = RunBuilder::start("/bin/app".into(), "test").journalled(&journal);
@@ -140,7 +140,7 @@ fn journalled(place: &Place) -> (Journal, RunBuilder) {
 #[test]
 fn a_journal_is_removed_with_the_end_of_its_run_and_stays_if_the_run_is_not_saved() {
     let directory = tempfile::tempdir().unwrap();
-    let place = Place::find(&directory.path().join("app.json")).unwrap();
+    let place = FilePlace::find(&directory.path().join("app.json")).unwrap();
     let (journal, builder) = journalled(&place);
     let _ = builder.finish(None, false);
     assert!(journal.remove().is_none());
@@ -164,7 +164,7 @@ fn a_journal_is_removed_with_the_end_of_its_run_and_stays_if_the_run_is_not_save
 #[test]
 fn a_journal_in_use_is_left_alone_and_one_of_a_saved_run_adds_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let place = Place::find(&directory.path().join("app.json")).unwrap();
+    let place = FilePlace::find(&directory.path().join("app.json")).unwrap();
     let (journal, builder) = journalled(&place);
     let prepared = prepare(&place, Earlier::Keep).unwrap();
     assert_eq!(prepared.recovered, []);

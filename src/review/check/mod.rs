@@ -28,7 +28,7 @@ use values::Values;
 /// The known calls of a workload.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    calls: BTreeMap<Syscall, Call>,
+    calls: BTreeMap<Syscall, KnownCall>,
     incomplete: BTreeMap<RunId, BTreeSet<String>>,
     /// Why unused names can't be found.
     blind: Option<String>,
@@ -36,7 +36,7 @@ pub struct Evidence {
 
 /// Everything known about one call.
 #[derive(Clone, Debug, Default)]
-struct Call {
+struct KnownCall {
     count: u64,
     /// Folded runs have the call, which keep no counts: each counts once.
     folded: bool,
@@ -54,7 +54,7 @@ impl Evidence {
     pub fn of_recording(recording: &Recording) -> Evidence {
         let calls = recording.syscalls().into_iter().map(|(syscall, seen)| {
             let folded = u64::try_from(seen.folded_runs).unwrap_or(u64::MAX);
-            let call = Call {
+            let call = KnownCall {
                 count: seen.count.saturating_add(folded),
                 folded: !seen.count_is_exact(),
                 first: None,
@@ -80,7 +80,7 @@ impl Evidence {
     pub fn of_run(run: &Run, watch: Watch) -> Evidence {
         let mut watched: FxHashMap<Syscall, Watched> = watch.into_calls();
         let calls = run.syscalls.iter().map(|(&syscall, tally)| {
-            let call = Call {
+            let call = KnownCall {
                 count: tally.count,
                 folded: false,
                 first: tally.first_ms.map(Duration::from_millis),
@@ -318,7 +318,7 @@ pub fn check(profile: &Profile, answers: &Answers, evidence: &Evidence, terms: &
     delta
 }
 
-impl Call {
+impl KnownCall {
     /// The profile's answers. A call that was not watched is judged without arguments.
     fn outcomes(&self, answers: &Answers, syscall: Syscall) -> Outcomes {
         if let Some(watched) = &self.watched {

@@ -9,7 +9,7 @@ use super::values::{Choice, MAX_COMBINATIONS, Values};
 use super::{Because, Finding};
 use crate::profile::{ArgCmp, Edit, Op};
 use crate::syscall::Syscall;
-use crate::syscall::arguments::Call;
+use crate::syscall::arguments::CallArguments;
 
 /// The most rules that a patch adds for a call: with more, it allows the call with any arguments.
 const MAX_RULES: usize = 64;
@@ -41,7 +41,7 @@ pub(super) fn rules_for(
     choices: &BTreeSet<Choice>,
 ) -> Option<BTreeSet<Vec<ArgCmp>>> {
     let name = syscall.to_string();
-    let call = Call::named(&name)?;
+    let call = CallArguments::named(&name)?;
     let lower = u64::from(u32::MAX);
     let masks: BTreeMap<u8, u64> = (call.registers(&name, syscall.arch))
         .map(|(register, argument)| {

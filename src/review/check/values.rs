@@ -12,7 +12,7 @@ use crate::profile::ARGS;
 use crate::profile::arg_width::has_32_bit_args;
 use crate::recording::{ArgumentValues, Recording};
 use crate::syscall::Syscall;
-use crate::syscall::arguments::Call;
+use crate::syscall::arguments::CallArguments;
 
 /// The number of combinations that are tried.
 pub(super) const MAX_COMBINATIONS: usize = 4096;
@@ -25,7 +25,8 @@ pub(super) type Values = BTreeMap<u8, BTreeMap<u64, u64>>;
 pub(super) fn recorded(recording: &Recording, syscall: Syscall) -> Values {
     let name = syscall.to_string();
     let folded = recording.folded.seen.syscalls.contains_key(&syscall);
-    let Some(call) = Call::named(&name).filter(|call| !folded && !call.is_in_memory()) else {
+    let Some(call) = CallArguments::named(&name).filter(|call| !folded && !call.is_in_memory())
+    else {
         return Values::new();
     };
     let runs = recording.runs.values();
@@ -138,7 +139,7 @@ pub(super) type Choice = Vec<(u8, u64)>;
 /// The arguments of a call that carry a choice; `None` if none of them does.
 pub(super) fn choice(syscall: Syscall, args: &[u64; ARGS]) -> Option<Choice> {
     let name = syscall.to_string();
-    let call = Call::named(&name).filter(|call| !call.is_in_memory())?;
+    let call = CallArguments::named(&name).filter(|call| !call.is_in_memory())?;
     let registers = call.registers(&name, syscall.arch);
     let each =
         registers.map(|(register, argument)| (register, argument.cut(args[usize::from(register)])));

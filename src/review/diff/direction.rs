@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::meaning::{All, Answers};
+use super::meaning::{All, CallActions};
 use crate::profile::{ARGS, Action, ArgCmp, Op};
 
 /// What a change means for the workload and for an attacker.
@@ -83,7 +83,7 @@ const MANY: usize = 64;
 
 /// The direction of one call's change, found by arguments around every value that either side compares with. If rules
 /// contradict one another, the most permissive one counts.
-pub(super) fn of_call(from: (&Answers, Action), to: (&Answers, Action)) -> Direction {
+pub(super) fn of_call(from: (&CallActions, Action), to: (&CallActions, Action)) -> Direction {
     if from
         .0
         .values()
@@ -102,7 +102,7 @@ pub(super) fn of_call(from: (&Answers, Action), to: (&Answers, Action)) -> Direc
 }
 
 /// The direction by which alternatives were added and removed; [`Direction::Mixed`] where that alone can't tell.
-fn of_many(from: (&Answers, Action), to: (&Answers, Action)) -> Direction {
+fn of_many(from: (&CallActions, Action), to: (&CallActions, Action)) -> Direction {
     let default = reach(from.1);
     let actions = from.0.keys().chain(to.0.keys());
     let mut reaches: BTreeSet<Reach> = actions.map(|&action| reach(action)).collect();
@@ -111,7 +111,7 @@ fn of_many(from: (&Answers, Action), to: (&Answers, Action)) -> Direction {
     if reach(to.1) != default || reaches.len() != 2 || reaches.first() != Some(&default) {
         return Direction::Mixed;
     }
-    let alternatives = |answers: &Answers| -> BTreeSet<All> {
+    let alternatives = |answers: &CallActions| -> BTreeSet<All> {
         let further = answers
             .iter()
             .filter(|(action, _)| reach(**action) > default);
@@ -126,7 +126,7 @@ fn of_many(from: (&Answers, Action), to: (&Answers, Action)) -> Direction {
     }
 }
 
-fn furthest(answers: &Answers, default: Action, args: &[u64; ARGS]) -> Reach {
+fn furthest(answers: &CallActions, default: Action, args: &[u64; ARGS]) -> Reach {
     let holds = |all: &All| all.iter().all(|arg| arg.holds(args[arg.index()]));
     let holding = (answers.iter()).filter(|(_, alternatives)| alternatives.iter().any(holds));
     let furthest = holding.map(|(&action, _)| reach(action)).max();
@@ -135,7 +135,7 @@ fn furthest(answers: &Answers, default: Action, args: &[u64; ARGS]) -> Reach {
 
 /// Arguments that distinguish the two sides: for every alternative, arguments that satisfy it, and those with each argument
 /// changed to each compared value and its neighbours.
-fn points(from: &Answers, to: &Answers) -> BTreeSet<[u64; ARGS]> {
+fn points(from: &CallActions, to: &CallActions) -> BTreeSet<[u64; ARGS]> {
     let alternatives: BTreeSet<&All> = (from.values().chain(to.values())).flatten().collect();
     let mut values: [BTreeSet<u64>; ARGS] = Default::default();
     for arg in alternatives.iter().copied().flatten() {
@@ -194,9 +194,9 @@ fn around(arg: &ArgCmp) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    fn allowed(values: std::ops::Range<u64>) -> Answers {
+    fn allowed(values: std::ops::Range<u64>) -> CallActions {
         let alternative = |value| All::from([ArgCmp::new(0, Op::Eq, value, None).unwrap()]);
-        Answers::from([(Action::Allow, values.map(alternative).collect())])
+        CallActions::from([(Action::Allow, values.map(alternative).collect())])
     }
 
     #[test]

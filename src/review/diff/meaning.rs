@@ -13,7 +13,7 @@ use crate::syscall::Arch;
 pub type All = BTreeSet<ArgCmp>;
 
 /// The actions for one call, each with the alternatives of which one must hold. If none holds, the default action applies.
-pub type Answers = BTreeMap<Action, BTreeSet<All>>;
+pub type CallActions = BTreeMap<Action, BTreeSet<All>>;
 
 /// What a profile means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +24,12 @@ pub(super) struct Meaning {
     pub(super) flags: BTreeSet<Flag>,
     pub(super) listener: Option<Listener>,
     /// The calls that rules are about.
-    pub(super) calls: BTreeMap<String, Answers>,
+    pub(super) calls: BTreeMap<String, CallActions>,
 }
 
 impl Meaning {
     pub(super) fn of(profile: &Profile) -> Meaning {
-        let mut calls = BTreeMap::<String, Answers>::new();
+        let mut calls = BTreeMap::<String, CallActions>::new();
         for rule in profile.rules() {
             if rule.action() == profile.default_action() {
                 continue;

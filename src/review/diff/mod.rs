@@ -9,7 +9,7 @@ mod meaning;
 mod tests;
 
 pub use direction::Direction;
-pub use meaning::{All, Answers};
+pub use meaning::{All, CallActions};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,9 +55,9 @@ pub enum Change {
         /// The call.
         name: String,
         /// The old ones. Empty: the default action applied.
-        from: Answers,
+        from: CallActions,
         /// The new ones.
-        to: Answers,
+        to: CallActions,
     },
 }
 
@@ -91,7 +91,7 @@ impl Profile {
 
     /// The rules' answers for each call that doesn't just get the default action.
     #[must_use]
-    pub fn meaning_of_calls(&self) -> BTreeMap<String, Answers> {
+    pub fn meaning_of_calls(&self) -> BTreeMap<String, CallActions> {
         Meaning::of(self).calls
     }
 }
@@ -102,7 +102,7 @@ pub fn diff(from: &Profile, to: &Profile) -> Diff {
     let (from, to) = (Meaning::of(from), Meaning::of(to));
     let mut differences = of_whole(&from, &to);
     let names: BTreeSet<&String> = from.calls.keys().chain(to.calls.keys()).collect();
-    let nothing = Answers::new();
+    let nothing = CallActions::new();
     let arches: Option<BTreeSet<Arch>> = match (&from.architectures, &to.architectures) {
         (Some(from), Some(to)) => Some(from.union(to).copied().collect()),
         _ => None,
@@ -148,8 +148,8 @@ pub fn diff(from: &Profile, to: &Profile) -> Diff {
 }
 
 /// Whether a rule of one side has the default action of the other.
-fn reaches_the_same(old: &Answers, new: &Answers, from: &Meaning, to: &Meaning) -> bool {
-    let only = |answers: &Answers, default| {
+fn reaches_the_same(old: &CallActions, new: &CallActions, from: &Meaning, to: &Meaning) -> bool {
+    let only = |answers: &CallActions, default| {
         let always = BTreeSet::from([All::new()]);
         answers.len() == 1 && answers.get(&default) == Some(&always)
     };

@@ -2,28 +2,32 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, Found, Version};
-use crate::profile::{ArgCmp, Op, Place, Rule};
+use super::{Context, RuleFinding, Version};
+use crate::profile::{ArgCmp, Op, ProfilePart, Rule};
 use crate::syscall::Arch;
 use crate::syscall::multiplexed::multiplexer_on;
 
 /// Every comparison with its place and its rule.
-fn args<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a ArgCmp, &'a Rule)> {
+fn args<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (ProfilePart, &'a ArgCmp, &'a Rule)> {
     let rules = context.profile.rules().iter().enumerate();
     rules.flat_map(|(index, rule)| {
         let args = rule.args().iter().enumerate();
-        args.map(move |(arg, comparison)| (Place::Arg { rule: index, arg }, comparison, rule))
+        args.map(move |(arg, comparison)| (ProfilePart::Arg { rule: index, arg }, comparison, rule))
     })
 }
 
 /// Rules that compare an argument twice, with the place of the second comparison.
-fn twice<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, usize, &'a Rule)> {
+fn twice<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (ProfilePart, usize, &'a Rule)> {
     let rules = context.profile.rules().iter().enumerate();
     rules.filter_map(|(index, rule)| {
         let mut seen = BTreeSet::new();
         let (arg, comparison) = (rule.args().iter().enumerate())
             .find(|(_, comparison)| !seen.insert(comparison.index()))?;
-        Some((Place::Arg { rule: index, arg }, comparison.index(), rule))
+        Some((
+            ProfilePart::Arg { rule: index, arg },
+            comparison.index(),
+            rule,
+        ))
     })
 }
 
@@ -36,11 +40,11 @@ fn always(rule: &Rule, argument: usize) -> bool {
     values.len() > 1
 }
 
-pub(super) fn two_not_equal(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn two_not_equal(context: &Context<'_>) -> Vec<RuleFinding> {
     twice(context)
         .filter(|(_, argument, rule)| always(rule, *argument))
         .map(|(place, argument, rule)| {
-            Found::at(
+            RuleFinding::at(
                 place,
                 format!(
                     "{} gets {} whatever argument {argument} is",
@@ -52,12 +56,12 @@ pub(super) fn two_not_equal(context: &Context<'_>) -> Vec<Found> {
         .collect()
 }
 
-pub(super) fn argument_twice(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn argument_twice(context: &Context<'_>) -> Vec<RuleFinding> {
     twice(context)
         .filter(|(_, argument, rule)| !always(rule, *argument))
         .map(|(place, argument, rule)| {
             let all: Vec<_> = rule.args().iter().map(ToString::to_string).collect();
-            Found::at(
+            RuleFinding::at(
                 place,
                 format!(
                     "argument {argument} is compared twice: {} if {}",
@@ -127,7 +131,7 @@ fn has_64_bits(context: &Context<'_>) -> bool {
     !context.arches().iter().all(is_32_bit)
 }
 
-pub(super) fn unmasked_int(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn unmasked_int(context: &Context<'_>) -> Vec<RuleFinding> {
     if !has_64_bits(context) {
         return Vec::new();
     }
@@ -137,7 +141,7 @@ pub(super) fn unmasked_int(context: &Context<'_>) -> Vec<Found> {
             arg.op() != Op::MaskedEq || arg.value() > u64::from(u32::MAX)
         })
         .filter_map(|(place, arg, rule)| Some((place, of_names(INTS, arg, rule)?)));
-    Found::names(compared.collect(), |compared| {
+    RuleFinding::names(compared.collect(), |compared| {
         format!("these arguments have 32 bits: {compared}")
     })
 }
@@ -150,17 +154,17 @@ fn of_names(table: &[(&str, &[usize])], arg: &ArgCmp, rule: &Rule) -> Option<Str
     (!names.is_empty()).then(|| format!("{} {arg}", names.join("/")))
 }
 
-pub(super) fn pointer_compared(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn pointer_compared(context: &Context<'_>) -> Vec<RuleFinding> {
     let compared = args(context)
         // Comparing with NULL makes sense.
         .filter(|(_, arg, _)| !(matches!(arg.op(), Op::Eq | Op::Ne) && arg.value() == 0))
         .filter_map(|(place, arg, rule)| Some((place, of_names(POINTERS, arg, rule)?)));
-    Found::names(compared.collect(), |compared| {
+    RuleFinding::names(compared.collect(), |compared| {
         format!("these arguments are pointers: {compared}")
     })
 }
 
-pub(super) fn clone_on_s390(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn clone_on_s390(context: &Context<'_>) -> Vec<RuleFinding> {
     let arches = context.arches();
     let is_s390 = |arch: &Arch| matches!(arch, Arch::S390 | Arch::S390x);
     if !arches.iter().any(is_s390) {
@@ -170,14 +174,14 @@ pub(super) fn clone_on_s390(context: &Context<'_>) -> Vec<Found> {
         .filter(|(_, arg, rule)| {
             arg.index() == 0 && rule.names().iter().any(|name| name == "clone")
         })
-        .map(|(place, ..)| Found::at(place, "argument 0 of clone is the stack on s390"))
+        .map(|(place, ..)| RuleFinding::at(place, "argument 0 of clone is the stack on s390"))
         .collect()
 }
 
 /// The last release that merges comparisons wrongly.
 const LAST_WRONG: Version = Version::new(2, 6, 0);
 
-pub(super) fn merged_comparisons(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn merged_comparisons(context: &Context<'_>) -> Vec<RuleFinding> {
     if context.libseccomp > LAST_WRONG {
         return Vec::new();
     }
@@ -205,8 +209,8 @@ pub(super) fn merged_comparisons(context: &Context<'_>) -> Vec<Found> {
                 })
         })
         .map(|(index, rule)| {
-            Found::at(
-                Place::Rule(index),
+            RuleFinding::at(
+                ProfilePart::Rule(index),
                 format!(
                     "{} has an ordered comparison and others of the same argument",
                     list(rule)
@@ -216,7 +220,7 @@ pub(super) fn merged_comparisons(context: &Context<'_>) -> Vec<Found> {
         .collect()
 }
 
-pub(super) fn never_holds(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn never_holds(context: &Context<'_>) -> Vec<RuleFinding> {
     args(context)
         .filter(|(_, arg, _)| match arg.op() {
             Op::Lt => arg.value() == 0,
@@ -226,16 +230,16 @@ pub(super) fn never_holds(context: &Context<'_>) -> Vec<Found> {
             _ => false,
         })
         .map(|(place, arg, _)| match arg.op() {
-            Op::MaskedEq => Found::at(
+            Op::MaskedEq => RuleFinding::at(
                 place,
                 format!("{arg}: libseccomp ignores the expected bits outside the mask"),
             ),
-            _ => Found::at(place, format!("{arg} never holds")),
+            _ => RuleFinding::at(place, format!("{arg} never holds")),
         })
         .collect()
 }
 
-pub(super) fn rule_passed_by(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn rule_passed_by(context: &Context<'_>) -> Vec<RuleFinding> {
     let arches = context.arches();
     // A rule that answers like the default action is skipped.
     let is_refused = |multiplexer: &str| {
@@ -256,8 +260,8 @@ pub(super) fn rule_passed_by(context: &Context<'_>) -> Vec<Found> {
             if let Some((arch, multiplexer)) = arches.iter().find_map(on)
                 && !is_refused(multiplexer)
             {
-                found.push(Found::at(
-                    Place::Rule(index),
+                found.push(RuleFinding::at(
+                    ProfilePart::Rule(index),
                     format!("on {arch}, {multiplexer} makes {name} with any arguments"),
                 ));
             }

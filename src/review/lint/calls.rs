@@ -3,27 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::libseccomp::{Since, since};
-use super::{Context, Found, Target};
+use super::{Context, LintTarget, RuleFinding};
 use crate::profile::baseline::needed;
 use crate::profile::families::PROBES;
-use crate::profile::{Action, ErrnoRet, Place, Runtime};
+use crate::profile::{Action, ErrnoRet, ProfilePart, Runtime};
 use crate::review::{Risk, RiskClass, risk};
 use crate::syscall::Syscall;
 use crate::syscall::multiplexed::multiplexer_on;
 
 /// Every name of every rule with its place.
-fn names<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a str)> {
+fn names<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (ProfilePart, &'a str)> {
     let rules = context.profile.rules().iter().enumerate();
     rules.flat_map(|(rule, names)| {
         let names = names.names().iter().enumerate();
-        names.map(move |(name, text)| (Place::Name { rule, name }, text.as_str()))
+        names.map(move |(name, text)| (ProfilePart::Name { rule, name }, text.as_str()))
     })
 }
 
 /// Every name whose rule allows or logs the call.
-fn executed<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (Place, &'a str)> {
+fn executed<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (ProfilePart, &'a str)> {
     names(context).filter(|(place, _)| match place {
-        Place::Name { rule, .. } => {
+        ProfilePart::Name { rule, .. } => {
             (context.profile.rules().get(*rule)).is_some_and(|rule| rule.action().executes())
         }
         _ => false,
@@ -34,18 +34,21 @@ fn may(context: &Context<'_>, name: &str) -> bool {
     context.profile.may_execute(name)
 }
 
-pub(super) fn missing_exit(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn missing_exit(context: &Context<'_>) -> Vec<RuleFinding> {
     let missing = ["exit", "exit_group"];
     let missing: Vec<_> = missing
         .into_iter()
         .filter(|name| !may(context, name))
         .collect();
     // systemd adds @default, which has them, to every list.
-    let by_itself = context.target == Target::Systemd;
+    let by_itself = context.target == LintTarget::Systemd;
     if missing.is_empty() || by_itself || context.profile.rules().is_empty() {
         return Vec::new();
     }
-    vec![Found::whole(format!("{} not allowed", is_or_are(&missing)))]
+    vec![RuleFinding::whole(format!(
+        "{} not allowed",
+        is_or_are(&missing)
+    ))]
 }
 
 fn is_or_are(names: &[&str]) -> String {
@@ -53,7 +56,7 @@ fn is_or_are(names: &[&str]) -> String {
     format!("{} {verb}", names.join(" and "))
 }
 
-pub(super) fn missing_runtime_call(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn missing_runtime_call(context: &Context<'_>) -> Vec<RuleFinding> {
     if context.profile.rules().is_empty() {
         return Vec::new();
     }
@@ -84,7 +87,7 @@ pub(super) fn missing_runtime_call(context: &Context<'_>) -> Vec<Found> {
             } else {
                 runtime.to_string()
             };
-            found.push(Found::whole(format!(
+            found.push(RuleFinding::whole(format!(
                 "{when} calls {} before it starts the program",
                 parts.join(", and ")
             )));
@@ -93,7 +96,7 @@ pub(super) fn missing_runtime_call(context: &Context<'_>) -> Vec<Found> {
     found
 }
 
-pub(super) fn io_uring(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn io_uring(context: &Context<'_>) -> Vec<RuleFinding> {
     let allowed = executed(context).filter(|(_, name)| *name == "io_uring_setup");
     let runs = context
         .recording
@@ -102,7 +105,7 @@ pub(super) fn io_uring(context: &Context<'_>) -> Vec<Found> {
     let submitted: BTreeSet<String> = runs
         .flat_map(|run| run.io_uring.keys().map(ToString::to_string))
         .collect();
-    Found::names(
+    RuleFinding::names(
         allowed
             .map(|(place, name)| (place, name.to_owned()))
             .collect(),
@@ -119,15 +122,15 @@ pub(super) fn io_uring(context: &Context<'_>) -> Vec<Found> {
     )
 }
 
-pub(super) fn unknown_call(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn unknown_call(context: &Context<'_>) -> Vec<RuleFinding> {
     let unknown = names(context).filter(|(_, name)| since(name) == Since::NoCall);
     let unknown = unknown.map(|(place, name)| (place, format!("{name:?}")));
-    Found::names(unknown.collect(), |names| {
+    RuleFinding::names(unknown.collect(), |names| {
         format!("no architecture has a call named {names}")
     })
 }
 
-pub(super) fn newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn newer_than_libseccomp(context: &Context<'_>) -> Vec<RuleFinding> {
     let version = context.libseccomp;
     let arches = context.arches();
     // Skipping a rule that denies changes nothing if the default denies too; nor does skipping a call that no listed ABI has.
@@ -142,12 +145,12 @@ pub(super) fn newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
             }
             _ => None,
         });
-    Found::names(newer.collect(), |names| {
+    RuleFinding::names(newer.collect(), |names| {
         format!("libseccomp {version} doesn't know {names}")
     })
 }
 
-pub(super) fn enosys_trap(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn enosys_trap(context: &Context<'_>) -> Vec<RuleFinding> {
     let default = context.profile.default_action();
     // runc has its stub for every default action that refuses with an errno or more; only an errno that isn't ENOSYS is a
     // trap.
@@ -171,7 +174,7 @@ pub(super) fn enosys_trap(context: &Context<'_>) -> Vec<Found> {
             .map(|(name, nr)| format!("{name} ({nr})"))
             .collect();
         if !trapped.is_empty() {
-            found.push(Found::at(
+            found.push(RuleFinding::at(
                 place,
                 format!(
                     "{newest} is {highest} on {arch}, so these get {default}, not ENOSYS: {}",
@@ -183,14 +186,14 @@ pub(super) fn enosys_trap(context: &Context<'_>) -> Vec<Found> {
     found
 }
 
-pub(super) fn call_of_no_architecture(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn call_of_no_architecture(context: &Context<'_>) -> Vec<RuleFinding> {
     let arches = context.arches();
     let absent = names(context)
         .filter(|(_, name)| since(name) != Since::NoCall)
         .filter(|(_, name)| !arches.iter().any(|&arch| exists(arch, name)))
         .map(|(place, name)| (place, name.to_owned()));
     let arches: Vec<_> = arches.iter().map(|arch| arch.name()).collect();
-    Found::names(absent.collect(), |names| {
+    RuleFinding::names(absent.collect(), |names| {
         format!("{} has no {names}", arches.join(", "))
     })
 }
@@ -200,11 +203,11 @@ fn exists(arch: crate::syscall::Arch, name: &str) -> bool {
     Syscall::from_name(arch, name).is_some() || multiplexer_on(arch, name).is_some()
 }
 
-pub(super) fn contradiction(context: &Context<'_>) -> Vec<Found> {
-    let mut said = BTreeMap::<&str, (Place, Action)>::new();
+pub(super) fn contradiction(context: &Context<'_>) -> Vec<RuleFinding> {
+    let mut said = BTreeMap::<&str, (ProfilePart, Action)>::new();
     let mut found = Vec::new();
     for (place, name) in names(context) {
-        let Place::Name { rule, .. } = place else {
+        let ProfilePart::Name { rule, .. } = place else {
             continue;
         };
         let Some(rule) = context.profile.rules().get(rule) else {
@@ -214,7 +217,7 @@ pub(super) fn contradiction(context: &Context<'_>) -> Vec<Found> {
             continue;
         }
         match said.get(name) {
-            Some((first, action)) if *action != rule.action() => found.push(Found::at(
+            Some((first, action)) if *action != rule.action() => found.push(RuleFinding::at(
                 place,
                 format!(
                     "{name} gets {} here, and {action} at {first}",
@@ -230,22 +233,22 @@ pub(super) fn contradiction(context: &Context<'_>) -> Vec<Found> {
     found
 }
 
-pub(super) fn rule_like_default(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn rule_like_default(context: &Context<'_>) -> Vec<RuleFinding> {
     let default = context.profile.default_action();
     let rules = context.profile.rules().iter().enumerate();
     rules
         .filter(|(_, rule)| rule.action() == default)
         .map(|(rule, _)| {
-            Found::at(
-                Place::Rule(rule),
+            RuleFinding::at(
+                ProfilePart::Rule(rule),
                 format!("its action is the default action, {default}"),
             )
         })
         .collect()
 }
 
-pub(super) fn risky_call(context: &Context<'_>) -> Vec<Found> {
-    let mut by_reason = BTreeMap::<Risk, Vec<(Place, String)>>::new();
+pub(super) fn risky_call(context: &Context<'_>) -> Vec<RuleFinding> {
+    let mut by_reason = BTreeMap::<Risk, Vec<(ProfilePart, String)>>::new();
     for (place, name) in executed(context) {
         let risk = risk(name);
         let grave = matches!(risk.class, RiskClass::KernelWide | RiskClass::Escape);
@@ -257,11 +260,11 @@ pub(super) fn risky_call(context: &Context<'_>) -> Vec<Found> {
     }
     let found = by_reason
         .into_iter()
-        .map(|(risk, names)| Found::names(names, |names| format!("{names}: {}", risk.why)));
+        .map(|(risk, names)| RuleFinding::names(names, |names| format!("{names}: {}", risk.why)));
     found.flatten().collect()
 }
 
-pub(super) fn clone3_unfiltered(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn clone3_unfiltered(context: &Context<'_>) -> Vec<RuleFinding> {
     let rules = context.profile.rules();
     let of_clone = || {
         rules.iter().filter(|rule| {
@@ -274,11 +277,11 @@ pub(super) fn clone3_unfiltered(context: &Context<'_>) -> Vec<Found> {
     }
     executed(context)
         .filter(|(_, name)| *name == "clone3")
-        .map(|(place, _)| Found::at(place, "clone3 is allowed with all flags, clone is not"))
+        .map(|(place, _)| RuleFinding::at(place, "clone3 is allowed with all flags, clone is not"))
         .collect()
 }
 
-pub(super) fn multiplexed(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn multiplexed(context: &Context<'_>) -> Vec<RuleFinding> {
     executed(context)
         .filter(|(_, name)| matches!(*name, "socketcall" | "ipc"))
         .filter(|(_, name)| {
@@ -286,7 +289,7 @@ pub(super) fn multiplexed(context: &Context<'_>) -> Vec<Found> {
             arches.any(|arch| Syscall::from_name(arch, name).is_some())
         })
         .map(|(place, name)| {
-            Found::at(
+            RuleFinding::at(
                 place,
                 format!("{name} allows every call that is made through it"),
             )

@@ -52,7 +52,7 @@ impl fmt::Display for Version {
 
 /// A text is not a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a version of libseccomp is like 2.5.4")]
+#[error("a version of libseccomp looks like 2.5.4")]
 pub struct NoVersion;
 
 impl FromStr for Version {

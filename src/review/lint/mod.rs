@@ -13,12 +13,12 @@ mod tests;
 mod whole;
 
 pub use libseccomp::Version;
-pub use target::{Target, UnknownTarget};
+pub use target::{LintTarget, UnknownTarget};
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::profile::{Place, Profile};
+use crate::profile::{Profile, ProfilePart};
 use crate::recording::Recording;
 use crate::syscall::Arch;
 
@@ -64,7 +64,7 @@ pub struct LintRule {
     pub text: &'static str,
     /// What to do about it.
     pub fix: &'static str,
-    check: fn(&Context<'_>) -> Vec<Found>,
+    check: fn(&Context<'_>) -> Vec<RuleFinding>,
 }
 
 /// The profile and its target.
@@ -73,7 +73,7 @@ pub struct Context<'a> {
     /// The profile.
     pub profile: &'a Profile,
     /// What will load it.
-    pub target: Target,
+    pub target: LintTarget,
     /// The libseccomp of the target.
     pub libseccomp: Version,
     /// What the workload was seen to call, if that is known.
@@ -91,39 +91,42 @@ impl Context<'_> {
 
 /// What a rule found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Found {
-    places: Vec<Place>,
+struct RuleFinding {
+    places: Vec<ProfilePart>,
     /// Paths in the file of parts that aren't places of the profile.
     paths: Vec<String>,
     message: String,
 }
 
-impl Found {
-    fn whole(message: impl Into<String>) -> Found {
-        Found {
+impl RuleFinding {
+    fn whole(message: impl Into<String>) -> RuleFinding {
+        RuleFinding {
             places: Vec::new(),
             paths: Vec::new(),
             message: message.into(),
         }
     }
 
-    fn at(place: Place, message: impl Into<String>) -> Found {
-        Found {
+    fn at(place: ProfilePart, message: impl Into<String>) -> RuleFinding {
+        RuleFinding {
             places: vec![place],
-            ..Found::whole(message)
+            ..RuleFinding::whole(message)
         }
     }
 
     /// One finding for all names; none without names.
-    fn names(names: Vec<(Place, String)>, message: impl FnOnce(&str) -> String) -> Vec<Found> {
-        let (places, names): (Vec<Place>, Vec<String>) = names.into_iter().unzip();
+    fn names(
+        names: Vec<(ProfilePart, String)>,
+        message: impl FnOnce(&str) -> String,
+    ) -> Vec<RuleFinding> {
+        let (places, names): (Vec<ProfilePart>, Vec<String>) = names.into_iter().unzip();
         let names: Vec<String> = (names.iter().enumerate())
             .filter(|(index, name)| !names[..*index].contains(name))
             .map(|(_, name)| name.clone())
             .collect();
-        let found = (!places.is_empty()).then(|| Found {
+        let found = (!places.is_empty()).then(|| RuleFinding {
             places,
-            ..Found::whole(message(&names.join(", ")))
+            ..RuleFinding::whole(message(&names.join(", ")))
         });
         found.into_iter().collect()
     }
@@ -131,11 +134,11 @@ impl Found {
 
 /// A likely problem, found by one rule.
 #[derive(Clone, Debug)]
-pub struct Finding {
+pub struct LintFinding {
     /// By which rule.
     pub rule: &'static LintRule,
-    /// Where; empty: the profile as a whole, or [`Finding::paths`].
-    pub places: Vec<Place>,
+    /// Where; empty: the profile as a whole, or [`LintFinding::paths`].
+    pub places: Vec<ProfilePart>,
     /// The paths of parts of the file that aren't places of the profile.
     pub paths: Vec<String>,
     /// The problem.
@@ -144,7 +147,7 @@ pub struct Finding {
 
 /// What the rules find in a profile: at most one finding per rule, in the order of the profile's parts.
 #[must_use]
-pub fn lint(context: &Context<'_>) -> Vec<Finding> {
+pub fn lint(context: &Context<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for rule in RULES {
         let found = (rule.check)(context);
@@ -162,7 +165,7 @@ pub fn lint(context: &Context<'_>) -> Vec<Finding> {
         }
         places.sort_unstable();
         places.dedup();
-        findings.push(Finding {
+        findings.push(LintFinding {
             rule,
             places,
             paths,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// What loads a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Target {
+pub enum LintTarget {
     /// Docker: its dialect, resolved by the daemon; runc.
     Docker,
     /// Podman: its dialect; crun, or runc.
@@ -22,49 +22,52 @@ pub enum Target {
     Systemd,
 }
 
-impl Target {
+impl LintTarget {
     /// Every target.
-    pub const ALL: &[Target] = &[
-        Target::Docker,
-        Target::Podman,
-        Target::Runc,
-        Target::Crun,
-        Target::Containerd,
-        Target::Kubernetes,
-        Target::Systemd,
+    pub const ALL: &[LintTarget] = &[
+        LintTarget::Docker,
+        LintTarget::Podman,
+        LintTarget::Runc,
+        LintTarget::Crun,
+        LintTarget::Containerd,
+        LintTarget::Kubernetes,
+        LintTarget::Systemd,
     ];
 
     /// The name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Target::Docker => "docker",
-            Target::Podman => "podman",
-            Target::Runc => "runc",
-            Target::Crun => "crun",
-            Target::Containerd => "containerd",
-            Target::Kubernetes => "kubernetes",
-            Target::Systemd => "systemd",
+            LintTarget::Docker => "docker",
+            LintTarget::Podman => "podman",
+            LintTarget::Runc => "runc",
+            LintTarget::Crun => "crun",
+            LintTarget::Containerd => "containerd",
+            LintTarget::Kubernetes => "kubernetes",
+            LintTarget::Systemd => "systemd",
         }
     }
 
     /// Whether runc may load the profile.
     pub(super) fn may_be_runc(self) -> bool {
-        !matches!(self, Target::Crun | Target::Systemd)
+        !matches!(self, LintTarget::Crun | LintTarget::Systemd)
     }
 
     /// Whether crun may load it.
     pub(super) fn may_be_crun(self) -> bool {
-        matches!(self, Target::Podman | Target::Crun | Target::Kubernetes)
+        matches!(
+            self,
+            LintTarget::Podman | LintTarget::Crun | LintTarget::Kubernetes
+        )
     }
 
     /// Whether conditions of Docker's dialect are understood.
     pub(super) fn knows_conditions(self) -> bool {
-        matches!(self, Target::Docker | Target::Podman)
+        matches!(self, LintTarget::Docker | LintTarget::Podman)
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for LintTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
@@ -75,10 +78,10 @@ impl fmt::Display for Target {
 #[error("unknown target {0:?}")]
 pub struct UnknownTarget(String);
 
-impl FromStr for Target {
+impl FromStr for LintTarget {
     type Err = UnknownTarget;
 
-    fn from_str(name: &str) -> Result<Target, UnknownTarget> {
+    fn from_str(name: &str) -> Result<LintTarget, UnknownTarget> {
         let found = Self::ALL
             .iter()
             .copied()

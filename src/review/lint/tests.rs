@@ -30,14 +30,14 @@ fn without(name: &str) -> Profile {
 /// The input of lint.
 struct Case {
     profile: Profile,
-    target: Target,
+    target: LintTarget,
     libseccomp: Version,
     recording: Option<Recording>,
     conditional: Vec<String>,
 }
 
 impl Case {
-    fn findings(&self) -> Vec<Finding> {
+    fn findings(&self) -> Vec<LintFinding> {
         lint(&Context {
             profile: &self.profile,
             target: self.target,
@@ -53,7 +53,7 @@ impl Case {
             .collect()
     }
 
-    fn on(self, target: Target) -> Case {
+    fn on(self, target: LintTarget) -> Case {
         Case { target, ..self }
     }
 
@@ -94,7 +94,7 @@ impl Case {
 fn case(profile: Profile) -> Case {
     Case {
         profile,
-        target: Target::Runc,
+        target: LintTarget::Runc,
         libseccomp: Version::new(2, 6, 1),
         recording: None,
         conditional: Vec::new(),
@@ -128,11 +128,11 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
     let mut add = |id, fires, does_not| cases.push((id, fires, does_not));
     let getcwd = || case(without("getcwd"));
     add("SCR001", case(without("exit_group")), case(clean()));
-    add("SCR002", getcwd(), getcwd().on(Target::Crun));
+    add("SCR002", getcwd(), getcwd().on(LintTarget::Crun));
     add("SCR003", allowing("mouunt"), allowing("sync"));
     let mseal = |version| allowing("mseal").libseccomp(version);
     add("SCR004", mseal("2.5.5"), mseal("2.6.0"));
-    add("SCR005", cachestat(), cachestat().on(Target::Crun));
+    add("SCR005", cachestat(), cachestat().on(LintTarget::Crun));
     add("SCR006", allowing("stat64"), allowing("stat"));
     let kill = |name| plus(name, Action::KillProcess, "");
     add("SCR007", kill("read"), kill("sync"));
@@ -189,14 +189,14 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
     add("SCR033", killable("2.5.5"), killable("2.6.0"));
     add(
         "SCR034",
-        included().on(Target::Containerd),
-        included().on(Target::Docker),
+        included().on(LintTarget::Containerd),
+        included().on(LintTarget::Docker),
     );
     let heard = |name| case(listening(notify(name)));
     add("SCR035", heard("write"), heard("sync"));
     add("SCR036", case(notify("sync")), heard("sync"));
-    let on_systemd = socket("arg0 == 1").on(Target::Systemd);
-    add("SCR037", on_systemd, case(clean()).on(Target::Systemd));
+    let on_systemd = socket("arg0 == 1").on(LintTarget::Systemd);
+    add("SCR037", on_systemd, case(clean()).on(LintTarget::Systemd));
     add("SCR038", case(Profile::new(EPERM)), case(clean()));
     add("SCR039", flags(&[]), case(clean()));
     let recorded = |call| case(clean()).recorded(&[call]);
@@ -224,7 +224,7 @@ fn every_rule_has_such_a_pair() {
 
 #[test]
 fn nothing_is_found_in_a_profile_without_fault() {
-    for &target in Target::ALL {
+    for &target in LintTarget::ALL {
         let findings = case(clean()).on(target).findings();
         assert!(findings.is_empty(), "{target}: {findings:?}");
     }
@@ -233,7 +233,9 @@ fn nothing_is_found_in_a_profile_without_fault() {
 #[test]
 fn systemd_allows_the_exit_by_itself() {
     let ids = |target| case(without("exit_group")).on(target).ids();
-    assert!(ids(Target::Crun).contains("SCR001") && !ids(Target::Systemd).contains("SCR001"));
+    assert!(
+        ids(LintTarget::Crun).contains("SCR001") && !ids(LintTarget::Systemd).contains("SCR001")
+    );
 }
 
 #[test]
@@ -250,7 +252,7 @@ fn rules_have_ids_and_names_of_their_own_and_sentences() {
     }
 }
 
-fn only(case: &Case) -> Finding {
+fn only(case: &Case) -> LintFinding {
     let findings = case.findings();
     assert_eq!(findings.len(), 1, "{findings:?}");
     findings.into_iter().next().unwrap()
@@ -260,7 +262,7 @@ fn only(case: &Case) -> Finding {
 fn findings_lead_to_their_place() {
     let profile = with(&[allow("sync mouunt")]);
     let finding = only(&case(profile));
-    assert_eq!(finding.places, [Place::Name { rule: 1, name: 1 }]);
+    assert_eq!(finding.places, [ProfilePart::Name { rule: 1, name: 1 }]);
     let message = "no architecture has a call named \"mouunt\"";
     assert_eq!(finding.message, message);
 }
@@ -282,7 +284,7 @@ fn the_runtimes_calls_are_among_those_that_were_measured() {
     // The base profiles of the Security Profiles Operator were recorded with runc 1.4.2 and crun 1.26.
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = folder.join("integration/fixtures/published/spo");
-    for (runtime, target) in [("runc", Target::Runc), ("crun", Target::Crun)] {
+    for (runtime, target) in [("runc", LintTarget::Runc), ("crun", LintTarget::Crun)] {
         let file = folder.join(format!("baseprofile-{runtime}.yaml"));
         let text = std::fs::read_to_string(&file).unwrap();
         let names = (text.lines()).filter_map(|line| line.trim().strip_prefix("- "));

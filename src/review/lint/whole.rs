@@ -1,18 +1,18 @@
 //! Rules about a profile as a whole: its default, its architectures, flags and listener.
 
 use super::libseccomp::{Since, since_action, since_arch, since_flag};
-use super::{Context, Found, Target};
-use crate::profile::{Action, ErrnoRet, Flag, Place};
+use super::{Context, LintTarget, RuleFinding};
+use crate::profile::{Action, ErrnoRet, Flag, ProfilePart};
 use crate::syscall::Arch;
 
-pub(super) fn allows_by_default(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn allows_by_default(context: &Context<'_>) -> Vec<RuleFinding> {
     let default = context.profile.default_action();
     // A profile that logs is there to find what is missing.
     if default != Action::Allow {
         return Vec::new();
     }
-    vec![Found::at(
-        Place::DefaultAction,
+    vec![RuleFinding::at(
+        ProfilePart::DefaultAction,
         format!("the default action is {default}"),
     )]
 }
@@ -24,14 +24,14 @@ const COMPANIONS: &[(Arch, &[Arch])] = &[
     (Arch::S390x, &[Arch::S390]),
 ];
 
-pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<RuleFinding> {
     let listed = context.profile.architectures().unwrap_or_default();
     let mut found = Vec::new();
     for (index, arch) in listed.iter().enumerate() {
-        let place = Place::Architecture(index);
+        let place = ProfilePart::Architecture(index);
         if let Some(recording) = context.recording {
             if !(recording.syscalls().keys()).any(|call| call.arch == *arch) {
-                found.push(Found::at(
+                found.push(RuleFinding::at(
                     place,
                     format!("no run of {} made a call of {arch}", recording.name),
                 ));
@@ -39,7 +39,7 @@ pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<Found> {
         } else if let Some((wide, _)) = (COMPANIONS.iter())
             .find(|(wide, companions)| listed.contains(wide) && companions.contains(arch))
         {
-            found.push(Found::at(
+            found.push(RuleFinding::at(
                 place,
                 format!("{arch} beside {wide} is for 32-bit programs only"),
             ));
@@ -48,7 +48,7 @@ pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<Found> {
     found
 }
 
-pub(super) fn arch_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn arch_newer_than_libseccomp(context: &Context<'_>) -> Vec<RuleFinding> {
     let version = context.libseccomp;
     let arches = context.profile.listed().enumerate();
     arches
@@ -58,25 +58,25 @@ pub(super) fn arch_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
                 Since::Release(since) => format!(", which came with {since}"),
                 _ => String::new(),
             };
-            Found::at(
-                Place::Architecture(index),
+            RuleFinding::at(
+                ProfilePart::Architecture(index),
                 format!("libseccomp {version} doesn't have {arch}{since}"),
             )
         })
         .collect()
 }
 
-pub(super) fn feature_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn feature_newer_than_libseccomp(context: &Context<'_>) -> Vec<RuleFinding> {
     let version = context.libseccomp;
     let mut found = Vec::new();
     let actions = context.profile.rules().iter().enumerate();
-    let actions = actions.map(|(index, rule)| (Place::Rule(index), rule.action()));
-    let default = (Place::DefaultAction, context.profile.default_action());
+    let actions = actions.map(|(index, rule)| (ProfilePart::Rule(index), rule.action()));
+    let default = (ProfilePart::DefaultAction, context.profile.default_action());
     for (place, action) in std::iter::once(default).chain(actions) {
         if let Since::Release(since) = since_action(action)
             && since > version
         {
-            found.push(Found::at(
+            found.push(RuleFinding::at(
                 place,
                 format!("libseccomp {version} doesn't have {action}, which came with {since}"),
             ));
@@ -86,7 +86,7 @@ pub(super) fn feature_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found>
         if let Since::Release(since) = since_flag(flag)
             && since > version
         {
-            found.push(Found::whole(format!(
+            found.push(RuleFinding::whole(format!(
                 "libseccomp {version} doesn't have {flag}, which came with {since}"
             )));
         }
@@ -94,7 +94,7 @@ pub(super) fn feature_newer_than_libseccomp(context: &Context<'_>) -> Vec<Found>
     found
 }
 
-pub(super) fn conditional_rules(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn conditional_rules(context: &Context<'_>) -> Vec<RuleFinding> {
     if context.target.knows_conditions() {
         return Vec::new();
     }
@@ -103,52 +103,55 @@ pub(super) fn conditional_rules(context: &Context<'_>) -> Vec<Found> {
         return Vec::new();
     }
     let message = format!("{} drops {}", context.target, paths.join(", "));
-    vec![Found {
+    vec![RuleFinding {
         paths,
-        ..Found::whole(message)
+        ..RuleFinding::whole(message)
     }]
 }
 
-pub(super) fn notify_misplaced(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn notify_misplaced(context: &Context<'_>) -> Vec<RuleFinding> {
     if !context.target.may_be_runc() {
         return Vec::new();
     }
     let mut found = Vec::new();
     if context.profile.default_action() == Action::Notify {
-        found.push(Found::at(
-            Place::DefaultAction,
+        found.push(RuleFinding::at(
+            ProfilePart::DefaultAction,
             "SCMP_ACT_NOTIFY is the default action",
         ));
     }
     for (index, rule) in context.profile.rules().iter().enumerate() {
         let write = rule.names().iter().position(|name| name == "write");
         if let (Action::Notify, Some(name)) = (rule.action(), write) {
-            let place = Place::Name { rule: index, name };
-            found.push(Found::at(place, "write gets SCMP_ACT_NOTIFY"));
+            let place = ProfilePart::Name { rule: index, name };
+            found.push(RuleFinding::at(place, "write gets SCMP_ACT_NOTIFY"));
         }
     }
     found
 }
 
-pub(super) fn missing_listener(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn missing_listener(context: &Context<'_>) -> Vec<RuleFinding> {
     let rules = context.profile.rules();
     let asks = rules
         .iter()
         .position(|rule| rule.action() == Action::Notify);
     match (asks, context.profile.listener()) {
-        (Some(rule), None) => vec![Found::at(Place::Rule(rule), "there is no listenerPath")],
+        (Some(rule), None) => vec![RuleFinding::at(
+            ProfilePart::Rule(rule),
+            "there is no listenerPath",
+        )],
         _ => Vec::new(),
     }
 }
 
-pub(super) fn unused_listener(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn unused_listener(context: &Context<'_>) -> Vec<RuleFinding> {
     let mut rules = context.profile.rules().iter();
     let asks = rules.any(|rule| rule.action() == Action::Notify)
         || context.profile.default_action() == Action::Notify;
     match context.profile.listener() {
         Some(listener) if !asks => {
             let path = listener.path();
-            vec![Found::whole(format!(
+            vec![RuleFinding::whole(format!(
                 "no rule notifies the listener at {path}"
             ))]
         }
@@ -156,21 +159,21 @@ pub(super) fn unused_listener(context: &Context<'_>) -> Vec<Found> {
     }
 }
 
-pub(super) fn not_for_systemd(context: &Context<'_>) -> Vec<Found> {
-    if context.target != Target::Systemd {
+pub(super) fn not_for_systemd(context: &Context<'_>) -> Vec<RuleFinding> {
+    if context.target != LintTarget::Systemd {
         return Vec::new();
     }
     let mut found = Vec::new();
     let default = context.profile.default_action();
     for (index, rule) in context.profile.rules().iter().enumerate() {
-        let place = Place::Rule(index);
+        let place = ProfilePart::Rule(index);
         if !rule.args().is_empty() {
-            found.push(Found::at(
+            found.push(RuleFinding::at(
                 place,
                 format!("arguments of {} are compared", rule.names().join(", ")),
             ));
         } else if !is_answer_of_systemd(rule.action()) && rule.action() != default {
-            found.push(Found::at(
+            found.push(RuleFinding::at(
                 place,
                 format!("SystemCallFilter= has no {}", rule.action()),
             ));
@@ -187,7 +190,7 @@ fn is_answer_of_systemd(action: Action) -> bool {
     )
 }
 
-pub(super) fn no_rules(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn no_rules(context: &Context<'_>) -> Vec<RuleFinding> {
     let executes = context
         .profile
         .rules()
@@ -197,19 +200,21 @@ pub(super) fn no_rules(context: &Context<'_>) -> Vec<Found> {
     if executes || default.executes() || matches!(default, Action::Notify | Action::Trace(_)) {
         return Vec::new();
     }
-    vec![Found::whole("no rule allows any call")]
+    vec![RuleFinding::whole("no rule allows any call")]
 }
 
-pub(super) fn no_spec_allow(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn no_spec_allow(context: &Context<'_>) -> Vec<RuleFinding> {
     match context.profile.flags() {
         Some(flags) if !flags.contains(&Flag::SpecAllow) => {
-            vec![Found::whole("`flags` lacks SECCOMP_FILTER_FLAG_SPEC_ALLOW")]
+            vec![RuleFinding::whole(
+                "`flags` lacks SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+            )]
         }
         _ => Vec::new(),
     }
 }
 
-pub(super) fn recorded_but_refused(context: &Context<'_>) -> Vec<Found> {
+pub(super) fn recorded_but_refused(context: &Context<'_>) -> Vec<RuleFinding> {
     let Some(recording) = context.recording else {
         return Vec::new();
     };
@@ -238,5 +243,5 @@ pub(super) fn recorded_but_refused(context: &Context<'_>) -> Vec<Found> {
         return Vec::new();
     }
     let message = format!("recorded, but denied: {}", refused.join(", "));
-    vec![Found::whole(message)]
+    vec![RuleFinding::whole(message)]
 }

@@ -1,6 +1,6 @@
 //! Values that are known to be dangerous.
 
-use super::{Argument, Call};
+use super::{Argument, CallArguments};
 
 /// A value that a profile should allow only for programs that need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ use Test::{Has, Is};
 
 /// Why a value of a call's argument is dangerous; `None` if it isn't known to be.
 #[must_use]
-pub fn danger(call: &Call, argument: &Argument, value: u64) -> Option<&'static Danger> {
+pub fn danger(call: &CallArguments, argument: &Argument, value: u64) -> Option<&'static Danger> {
     DANGERS.iter().find(|danger| {
         danger.argument == argument.name
             && danger.calls.iter().any(|name| call.names.contains(name))
@@ -91,9 +91,11 @@ const DANGERS: &[Danger] = &[
 pub(super) fn check_table() {
     for row in DANGERS {
         for name in row.calls {
-            let call = Call::named(name).unwrap();
+            let call = CallArguments::named(name).unwrap();
             assert!(
-                Call::all().iter().any(|call| call.names.contains(name)),
+                CallArguments::all()
+                    .iter()
+                    .any(|call| call.names.contains(name)),
                 "{row:?}"
             );
             let of_row = |argument: &&Argument| argument.name == row.argument;

@@ -15,7 +15,7 @@ use super::{Arch, Syscall};
 
 /// A call with arguments that carry a choice.
 #[derive(Debug)]
-pub struct Call {
+pub struct CallArguments {
     /// Its names: variants have the same arguments.
     pub names: &'static [&'static str],
     /// The manual page that describes the arguments.
@@ -33,12 +33,12 @@ pub struct Call {
 pub struct Argument {
     /// Its name in the manual page.
     pub name: &'static str,
-    /// Its register, from 0, on most ABIs: see [`Call::registers`].
+    /// Its register, from 0, on most ABIs: see [`CallArguments::registers`].
     index: u8,
     /// How many bits of the register the kernel reads: 32 or 64. The rest can hold anything.
     pub width: u8,
     /// Its type.
-    pub kind: Kind,
+    pub kind: ArgumentKind,
     /// Bits that don't matter for what a profile should allow: flags that libraries add, or that only change the caller.
     pub ignored: u64,
     /// Groups of values that libraries exchange for one another.
@@ -49,7 +49,7 @@ pub struct Argument {
 
 /// The type of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ArgumentKind {
     /// A number whose meaning depends on other arguments.
     Number,
     /// One of these.
@@ -60,18 +60,18 @@ pub enum Kind {
     Flags(u64, Names, Names),
 }
 
-use Kind::{Command, Flags, Number, One};
+use ArgumentKind::{Command, Flags, Number, One};
 
-impl Call {
+impl CallArguments {
     /// The calls of the table.
     #[must_use]
-    pub fn all() -> &'static [Call] {
+    pub fn all() -> &'static [CallArguments] {
         table::CALLS
     }
 
     /// The call with this name, if any of its arguments carries a choice.
     #[must_use]
-    pub fn named(name: &str) -> Option<&'static Call> {
+    pub fn named(name: &str) -> Option<&'static CallArguments> {
         table::CALLS.iter().find(|call| call.names.contains(&name))
     }
 
@@ -102,7 +102,7 @@ impl Call {
 /// The calls on these ABIs whose arguments are recorded.
 #[must_use]
 pub fn watched(arches: &[Arch], on_request: bool) -> Vec<Syscall> {
-    let calls = Call::all()
+    let calls = CallArguments::all()
         .iter()
         .filter(|call| on_request || !call.on_request);
     let names = calls.flat_map(|call| call.names.iter().map(move |name| (call, *name)));
@@ -119,7 +119,7 @@ pub fn watched(arches: &[Arch], on_request: bool) -> Vec<Syscall> {
 #[must_use]
 pub fn call_with_arguments(syscall: Syscall, args: &[u64; 6]) -> String {
     let name = syscall.to_string();
-    let call = Call::named(&name).filter(|call| !call.is_in_memory());
+    let call = CallArguments::named(&name).filter(|call| !call.is_in_memory());
     let arity = call.map_or(args.len(), |call| usize::from(call.arity));
     let mut shown: Vec<String> = args[..arity]
         .iter()

@@ -5,8 +5,8 @@
     reason = "all are names of values for the rows"
 )]
 use super::names::*;
-use super::{Argument, Call, Kind};
-use Kind::{Command, Flags, Number, One};
+use super::{Argument, ArgumentKind, CallArguments};
+use ArgumentKind::{Command, Flags, Number, One};
 
 const INT: u8 = 32;
 const LONG: u8 = 64;
@@ -29,16 +29,16 @@ const FUTEX_FLAG_BITS: u64 = 0x180;
 /// `O_ACCMODE`, `O_CREAT` and `O_TRUNC`.
 const OPENS_FOR: u64 = 0o1103;
 
-const PROT: Kind = Flags(0, NO_PROTECTION, PROTECTION);
-const TYPE: Kind = Flags(SOCK_TYPE, TYPES, TYPE_FLAGS);
+const PROT: ArgumentKind = Flags(0, NO_PROTECTION, PROTECTION);
+const TYPE: ArgumentKind = Flags(SOCK_TYPE, TYPES, TYPE_FLAGS);
 
 const fn call(
     names: &'static [&'static str],
     source: &'static str,
     arity: u8,
     arguments: &'static [Argument],
-) -> Call {
-    Call {
+) -> CallArguments {
+    CallArguments {
         names,
         source,
         arity,
@@ -47,9 +47,9 @@ const fn call(
     }
 }
 
-impl Call {
-    const fn on_request(self) -> Call {
-        Call {
+impl CallArguments {
+    const fn on_request(self) -> CallArguments {
+        CallArguments {
             on_request: true,
             ..self
         }
@@ -57,7 +57,7 @@ impl Call {
 }
 
 /// An argument: the register, the name, the width and the values.
-const fn arg(index: u8, name: &'static str, width: u8, kind: Kind) -> Argument {
+const fn arg(index: u8, name: &'static str, width: u8, kind: ArgumentKind) -> Argument {
     Argument {
         name,
         index,
@@ -98,7 +98,7 @@ const fn clock(index: u8) -> Argument {
 }
 
 #[rustfmt::skip]
-pub(super) const CALLS: &[Call] = &[
+pub(super) const CALLS: &[CallArguments] = &[
     call(&["arch_prctl"], "arch_prctl(2)", 2, &[arg(0, "op", INT, One(ARCH_PRCTL))]),
     call(&["bpf"], "bpf(2)", 3, &[arg(0, "cmd", INT, Command(BPF))]),
     call(&["clock_adjtime", "clock_adjtime64", "clock_settime", "clock_settime64"], "clock_settime(2)", 2, &[clock(0)]),

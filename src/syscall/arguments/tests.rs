@@ -47,12 +47,12 @@ fn values_that_decide_what_a_call_does_have_their_names() {
 }
 
 fn argument(call: &str, name: &str) -> &'static Argument {
-    let mut arguments = Call::named(call).unwrap().arguments.iter();
+    let mut arguments = CallArguments::named(call).unwrap().arguments.iter();
     arguments.find(|argument| argument.name == name).unwrap()
 }
 
 fn registers(call: &str, arch: Arch) -> Vec<(u8, &'static str)> {
-    let registers = Call::named(call).unwrap().registers(call, arch);
+    let registers = CallArguments::named(call).unwrap().registers(call, arch);
     registers
         .map(|(register, argument)| (register, argument.name))
         .collect()
@@ -92,7 +92,7 @@ fn the_registers_are_those_of_the_abi() {
 #[test]
 fn every_call_of_the_table_exists_and_no_value_has_two_names() {
     let mut all = std::collections::BTreeSet::new();
-    for call in Call::all() {
+    for call in CallArguments::all() {
         for name in call.names {
             let known = |&&arch: &&Arch| Syscall::from_name(arch, name).is_some();
             assert!(Arch::ALL.iter().any(|arch| known(&arch)), "{name}");
@@ -140,7 +140,12 @@ fn every_danger_is_about_a_value_that_has_a_name() {
         ("ioctl", "op", 0x5412, "CVE-2017-5226"),
         ("bpf", "cmd", 5, "CVE-2022-23222"),
     ] {
-        let found = danger(Call::named(call).unwrap(), argument(call, name), value).unwrap();
+        let found = danger(
+            CallArguments::named(call).unwrap(),
+            argument(call, name),
+            value,
+        )
+        .unwrap();
         assert_eq!(found.cve, Some(why));
     }
     for (call, name, value) in [
@@ -149,7 +154,11 @@ fn every_danger_is_about_a_value_that_has_a_name() {
         ("mmap", "prot", 5),
     ] {
         assert_eq!(
-            danger(Call::named(call).unwrap(), argument(call, name), value),
+            danger(
+                CallArguments::named(call).unwrap(),
+                argument(call, name),
+                value
+            ),
             None
         );
     }
@@ -185,7 +194,7 @@ fn the_values_are_those_of_the_installed_headers() {
          #include <linux/sched.h>\n#include <asm/termbits.h>\n#include <asm/mman.h>\n",
     );
     let mut seen = std::collections::BTreeSet::new();
-    for call in Call::all() {
+    for call in CallArguments::all() {
         for argument in call.arguments {
             let (_, kinds, flags) = argument.names();
             for (name, value) in kinds.iter().chain(flags) {

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::{CallRegisters, Entry, Machine, NOTHING};
+use super::machine::{CallEntry, CallRegisters, KernelTraits, NOTHING};
 use crate::backend::Interest;
 use crate::backend::ptrace::special_table::SpecialTable;
 use crate::backend::ptrace::stop::{Died, Stopped};
@@ -10,7 +10,7 @@ use crate::event::Task;
 use crate::sys::ptrace::{read_register_set, write_register_set};
 use crate::syscall::{Arch, Syscall};
 
-pub(in crate::backend::ptrace) const MACHINE: Machine = Machine {
+pub(in crate::backend::ptrace) const MACHINE: KernelTraits = KernelTraits {
     abis: &[Arch::Aarch64, Arch::Arm],
     abis_by_audit: &[Arch::Aarch64, Arch::Arm],
     clone_flags: 0,
@@ -138,7 +138,7 @@ impl CallRegisters for Registers {
         self.set_result(result);
     }
 
-    fn returned_eintr(&self, _arch: Arch, entry: Option<Entry>) -> bool {
+    fn returned_eintr(&self, _arch: Arch, entry: Option<CallEntry>) -> bool {
         // A register of a 32-bit tracee is negative as an int.
         #[allow(clippy::cast_possible_truncation)]
         let result = self.get(0) as i32;
@@ -146,7 +146,7 @@ impl CallRegisters for Registers {
             && result == -(Errno::EINTR as i32)
     }
 
-    fn enter_again(&mut self, entry: Option<Entry>) {
+    fn enter_again(&mut self, entry: Option<CallEntry>) {
         if let Some(entry) = entry {
             self.set(0, entry.argument);
             self.step(u64::wrapping_sub);

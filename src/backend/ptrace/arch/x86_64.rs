@@ -4,11 +4,11 @@ use nix::errno::Errno;
 use nix::libc::user_regs_struct;
 use nix::sys::ptrace as requests;
 
-use super::{CallRegisters, Entry, Machine, NOTHING};
+use super::machine::{CallEntry, CallRegisters, KernelTraits, NOTHING, width};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::syscall::Arch;
 
-pub(in crate::backend::ptrace) const MACHINE: Machine = Machine {
+pub(in crate::backend::ptrace) const MACHINE: KernelTraits = KernelTraits {
     abis: &[Arch::X86_64, Arch::X86, Arch::X32],
     abis_by_audit: &[Arch::X86_64, Arch::X86],
     clone_flags: 0,
@@ -23,14 +23,6 @@ const NO_CALL: u64 = u64::MAX;
 
 /// The length of each instruction that makes a call: `syscall`, `sysenter`, `int $0x80`.
 const CALL_LENGTH: u64 = 2;
-
-/// The part of a register that the kernel takes for an argument of a call of this ABI.
-fn width(arch: Arch) -> u64 {
-    match arch {
-        Arch::X86 => u32::MAX.into(),
-        _ => u64::MAX,
-    }
-}
 
 impl Registers {
     /// The register of an argument, by syscall(2).
@@ -96,13 +88,13 @@ impl CallRegisters for Registers {
         self.set_result(result);
     }
 
-    fn returned_eintr(&self, arch: Arch, _entry: Option<Entry>) -> bool {
+    fn returned_eintr(&self, arch: Arch, _entry: Option<CallEntry>) -> bool {
         let eintr = -i64::from(Errno::EINTR as i32);
         // The upper half of a 32-bit result is zero or the sign.
         self.number().is_some() && (self.0.rax ^ eintr.cast_unsigned()) & width(arch) == 0
     }
 
-    fn enter_again(&mut self, _entry: Option<Entry>) {
+    fn enter_again(&mut self, _entry: Option<CallEntry>) {
         self.0.rax = std::mem::replace(&mut self.0.orig_rax, NO_CALL);
         self.0.rip = self.0.rip.wrapping_sub(CALL_LENGTH);
     }

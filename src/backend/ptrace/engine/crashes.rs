@@ -13,10 +13,10 @@ use nix::sys::ptrace as requests;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Alarm, Engine};
+use super::{DueCheck, Engine};
 use crate::backend::proc::{self, Disposition};
-use crate::backend::ptrace::arch::{CallRegisters, Entry, MACHINE, Registers};
-use crate::backend::ptrace::stop::{Died, Stop, Stopped};
+use crate::backend::ptrace::arch::{CallEntry, CallRegisters, MACHINE, Registers};
+use crate::backend::ptrace::stop::{Died, PtraceStop, Stopped};
 use crate::event::Exit;
 use crate::event::Task;
 use crate::sys::ptrace;
@@ -82,7 +82,7 @@ impl Engine<'_> {
     pub(super) fn keep_for_dump(
         &mut self,
         stopped: Stopped,
-        stop: Stop,
+        stop: PtraceStop,
     ) -> Result<Option<Stopped>, Died> {
         if self.dumps.is_empty() {
             return Ok(Some(stopped));
@@ -98,7 +98,10 @@ impl Engine<'_> {
         let Some(dump) = dumps.find(|dump| dump.waiting_for.contains(&task)) else {
             return Ok(Some(stopped));
         };
-        if !matches!(stop, Stop::Trap | Stop::Group(_) | Stop::Signal(_)) {
+        if !matches!(
+            stop,
+            PtraceStop::Trap | PtraceStop::Group(_) | PtraceStop::Signal(_)
+        ) {
             // The kernel takes any stop for the one that was asked for.
             let _ = requests::interrupt(stopped.pid());
             return Ok(Some(stopped));
@@ -150,7 +153,7 @@ impl Engine<'_> {
     fn look_at_dumps_soon(&mut self) {
         if self.dumps.iter().any(|dump| dump.caller.is_some()) {
             let soon = Instant::now() + Duration::from_millis(2);
-            self.alarms.push(std::cmp::Reverse((soon, Alarm::Dumps)));
+            self.alarms.push(std::cmp::Reverse((soon, DueCheck::Dumps)));
         }
     }
 
@@ -178,7 +181,7 @@ impl Engine<'_> {
             // A filter answered `SECCOMP_RET_TRAP`, or it is by user dispatch: the call wasn't made.
             libc::SIGSYS => {
                 let first = registers.argument(MACHINE.abis[0], 0);
-                registers.enter_again(Some(Entry {
+                registers.enter_again(Some(CallEntry {
                     argument: first,
                     ip: 0,
                 }));

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use nix::sys::ptrace as requests;
 use nix::unistd::Pid;
 
-use super::{Alarm, Delayed, Engine, Held};
+use super::{Delayed, DueCheck, Engine, Held};
 use crate::backend::proc;
-use crate::backend::ptrace::arch::{Entry, MACHINE};
+use crate::backend::ptrace::arch::{CallEntry, MACHINE};
 use crate::backend::ptrace::special_calls;
-use crate::backend::ptrace::special_table::{Limit, Sleep, Special};
+use crate::backend::ptrace::special_table::{Limit, Sleep, SpecialCall};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::backend::ptrace::tracee::{OnExit, Seccomp, Sleeping, Stops};
 use crate::event::{CallOutcome, Event, Task};
@@ -154,13 +154,13 @@ impl Engine<'_> {
         };
         let special = match self.specials.get(syscall) {
             // Its end matters, and not its arguments.
-            None | Some(Special::Final) => return self.resume(stopped, 0),
-            Some(Special::Sleep(sleep)) if !MACHINE.result_replaces_argument => {
+            None | Some(SpecialCall::Final) => return self.resume(stopped, 0),
+            Some(SpecialCall::Sleep(sleep)) if !MACHINE.result_replaces_argument => {
                 return self.entered_sleep(stopped, sleep, None);
             }
             Some(special) => special,
         };
-        if special == Special::Prctl
+        if special == SpecialCall::Prctl
             && let Some(sites) = &mut self.sites
         {
             sites.renamed(task);
@@ -172,8 +172,8 @@ impl Engine<'_> {
         let SyscallOp::Entry { args, .. } = info.op else {
             return self.resume(stopped, 0);
         };
-        if let Special::Sleep(sleep) = special {
-            let entry = Entry {
+        if let SpecialCall::Sleep(sleep) = special {
+            let entry = CallEntry {
                 argument: args[0],
                 ip: info.ip,
             };
@@ -212,7 +212,7 @@ impl Engine<'_> {
         if let Some(SyscallOp::Entry { mut args, .. }) = info.map(|info| info.op)
             && wants_arguments
         {
-            if self.specials.get(syscall) == Some(Special::Clone3) {
+            if self.specials.get(syscall) == Some(SpecialCall::Clone3) {
                 // `struct clone_args` begins with them.
                 let Some(flags) = stopped.read_word(args[0]) else {
                     return Ok(());
@@ -228,7 +228,7 @@ impl Engine<'_> {
         &mut self,
         stopped: Stopped,
         sleep: Sleep,
-        entry: Option<Entry>,
+        entry: Option<CallEntry>,
     ) -> Result<(), Died> {
         let can_end_early = match sleep.limit {
             Limit::Receive | Limit::Send => self.tracees.sockets_have_limits,
@@ -249,7 +249,7 @@ impl Engine<'_> {
     pub(super) fn woken(&mut self, stopped: Stopped) {
         let decided = Instant::now() + Duration::from_millis(1);
         self.woken.push((decided, stopped));
-        self.alarms.push(Reverse((decided, Alarm::Woken)));
+        self.alarms.push(Reverse((decided, DueCheck::Woken)));
     }
 
     /// A call that was interrupted by a signal that its process handles ends, whichever thread handles it. If there was none,
@@ -292,13 +292,13 @@ impl Engine<'_> {
     pub(super) fn entered_special(
         &mut self,
         stopped: Stopped,
-        special: Special,
+        special: SpecialCall,
         syscall: Syscall,
         args: [u64; 6],
     ) -> Result<(), Died> {
         let task = stopped.task();
         self.fast_path_special(&stopped, special, args)?;
-        if special == Special::Clone3
+        if special == SpecialCall::Clone3
             && let Some(room) = self.tracees.room_of(&stopped)
             && self.tracees.copies.are_full(room)
         {
@@ -335,7 +335,7 @@ impl Engine<'_> {
             let (caller, syscall, args) = (delayed.caller, delayed.syscall, delayed.args);
             if caller.enters_call() {
                 let _: Result<(), Died> =
-                    self.entered_special(caller, Special::Clone3, syscall, args);
+                    self.entered_special(caller, SpecialCall::Clone3, syscall, args);
             }
         }
     }
@@ -376,7 +376,7 @@ impl Engine<'_> {
         }
         if !self.held.is_empty() {
             let soon = Instant::now() + Duration::from_millis(2);
-            self.alarms.push(Reverse((soon, Alarm::Held)));
+            self.alarms.push(Reverse((soon, DueCheck::Held)));
         }
     }
 

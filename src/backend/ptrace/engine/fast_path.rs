@@ -3,7 +3,7 @@
 use super::{Engine, Held};
 use crate::backend::proc::{self, Disposition};
 use crate::backend::ptrace::arch::{AtExit, Entered, FastPath};
-use crate::backend::ptrace::special_table::Special;
+use crate::backend::ptrace::special_table::SpecialCall;
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::backend::ptrace::tracee::{OnExit, Seccomp, Stops};
 use crate::event::{Event, Task};
@@ -97,12 +97,12 @@ impl Engine<'_> {
     pub(super) fn fast_path_special(
         &mut self,
         stopped: &Stopped,
-        special: Special,
+        special: SpecialCall,
         args: [u64; 6],
     ) -> Result<(), Died> {
         let restricts = match special {
-            Special::Seccomp => true,
-            Special::Prctl => [PR_SET_SECCOMP, PR_SET_SYSCALL_USER_DISPATCH, PR_SET_MDWE]
+            SpecialCall::Seccomp => true,
+            SpecialCall::Prctl => [PR_SET_SECCOMP, PR_SET_SYSCALL_USER_DISPATCH, PR_SET_MDWE]
                 .contains(&(args[0] & 0xffff_ffff)),
             _ => false,
         };

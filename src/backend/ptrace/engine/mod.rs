@@ -1,31 +1,32 @@
 //! The loop that handles one stop of a tracee after another.
 
 mod crashes;
+mod ending;
 mod entries;
 mod fast_path;
 mod lifetimes;
+mod signals;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::ptrace::{self as requests, Options};
 use nix::unistd::Pid;
 use rustc_hash::FxBuildHasher;
 
-use super::arch::{CallRegisters, Entry, FastPath, Registers, Vsyscall};
+use super::arch::{FastPath, Vsyscall};
 use super::call_sites::Sites;
 use super::interrupted_calls;
 use super::recording_filter::RecordingFilter;
 use super::special_table::SpecialTable;
-use super::stop::{Change, Died, Stop, Stopped, Waiter};
+use super::stop::{Died, PtraceStop, Stopped, WaitResult, Waiter};
 use super::tracee::{Seccomp, Stops, Tracee, Tracees, Undo};
-use crate::backend::proc::{self, Disposition, Status};
-use crate::backend::{Error, Interest, Job, Stop as StopRequest, Until};
-use crate::event::Exit;
-use crate::event::{CallOutcome, Event, Sink, Task};
+use crate::backend::proc::{self, Status};
+use crate::backend::{Error, Interest, Job, Stop, Until};
+use crate::event::{Event, Exit, Sink, Task};
 use crate::panic;
-use crate::sys::ptrace::{self, SyscallOp};
+use crate::sys::ptrace;
 use crate::syscall::{Arch, Syscall};
 
 /// The command of the target, as far as it came.
@@ -54,7 +55,7 @@ struct Delayed {
 
 /// A check that is due at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Alarm {
+enum DueCheck {
     /// The limit of the call that this task is in may be up.
     Limit(Task),
     /// A held tracee may be resumed.
@@ -91,11 +92,11 @@ pub(super) struct Engine<'a> {
     /// Where known calls may be made without a stop.
     fast_path: Option<FastPath>,
     waiter: Waiter,
-    alarms: BinaryHeap<Reverse<(Instant, Alarm)>>,
+    alarms: BinaryHeap<Reverse<(Instant, DueCheck)>>,
     /// The recording ends: who stops isn't resumed, until the end of the tracer lets go of it.
     leaves: bool,
     sink: &'a mut dyn Sink,
-    stop: &'a StopRequest,
+    stop: &'a Stop,
     /// That of the command, if the recorder started it.
     job: Option<&'a Job>,
 }
@@ -107,7 +108,7 @@ impl<'a> Engine<'a> {
         interest: Option<&Interest>,
         myself: Status,
         sink: &'a mut dyn Sink,
-        stop: &'a StopRequest,
+        stop: &'a Stop,
         job: Option<&'a Job>,
     ) -> Engine<'a> {
         let sites = interest.filter(|interest| interest.has_sites());
@@ -195,46 +196,10 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Before the end of the tracer lets go of all tracees, those that return from a call stop once more: their registers get back
-    /// what was changed, and calls that only the recorder interrupted are entered again. Nobody ends these by their limits then, so
-    /// they can last longer. Returns whether anyone is left, be it one that never stopped.
-    fn leave(&mut self) -> Result<bool, Error> {
-        /// A tracee that returns stops within microseconds, unless the machine is busy.
-        const PATIENCE: Duration = Duration::from_millis(50);
-        const LOOK_AGAIN: Duration = Duration::from_millis(1);
-        self.leaves = true;
-        self.let_dump(|_| true);
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            let now = Instant::now();
-            let waits = now < give_up && self.is_any_returning();
-            let until = if waits { now + LOOK_AGAIN } else { now };
-            match self.waiter.next(Some(until))? {
-                Change::NobodyLeft => return Ok(false),
-                Change::Interrupted if !waits => break,
-                change => {
-                    self.take(change);
-                }
-            }
-            // Signals can come without end.
-            if now >= give_up {
-                break;
-            }
-        }
-        self.decide_woken(|_| true);
-        Ok(true)
-    }
-
-    /// Whether a tracee is on its way out of a call at whose exit there is something to do.
-    fn is_any_returning(&self) -> bool {
-        let mut known = self.tracees.known.iter();
-        known.any(|(task, tracee)| tracee.on_exit.is_some() && proc::runs(*task))
-    }
-
     /// Handles a change, whatever happens. Returns whether another one can come.
-    fn take(&mut self, change: Change) -> bool {
+    fn take(&mut self, change: WaitResult) -> bool {
         let stop = match &change {
-            Change::Stopped(stopped, stop) => Some((stopped.task(), *stop)),
+            WaitResult::Stopped(stopped, stop) => Some((stopped.task(), *stop)),
             _ => None,
         };
         panic::catch(|| self.changed(change)).unwrap_or_else(|why| {
@@ -244,9 +209,9 @@ impl<'a> Engine<'a> {
     }
 
     /// Handles a change. Returns whether another one can come.
-    fn changed(&mut self, change: Change) -> bool {
+    fn changed(&mut self, change: WaitResult) -> bool {
         match change {
-            Change::Stopped(stopped, stop) => {
+            WaitResult::Stopped(stopped, stop) => {
                 let task = stopped.task();
                 if self.stopped(stopped, stop) == Err(Died) {
                     // It is heard of once more, as gone. Should it live after all, it must not stay stopped for ever.
@@ -254,13 +219,13 @@ impl<'a> Engine<'a> {
                 }
                 self.release_held(task);
             }
-            Change::Gone(task, exit) => {
+            WaitResult::Gone(task, exit) => {
                 self.gone(task, exit);
                 self.forget_stops(task);
                 self.release_held(task);
             }
-            Change::Interrupted => {}
-            Change::NobodyLeft => return false,
+            WaitResult::Interrupted => {}
+            WaitResult::NobodyLeft => return false,
         }
         self.release_delayed();
         self.ring_alarms();
@@ -277,25 +242,25 @@ impl<'a> Engine<'a> {
 
     /// The recorder panicked while it handled this stop. The end of the tracer would be that of the workload, so the tracee
     /// runs on, and the run has a loss.
-    fn go_on_after_panic(&mut self, stop: Option<(Task, Stop)>, why: String) {
+    fn go_on_after_panic(&mut self, stop: Option<(Task, PtraceStop)>, why: String) {
         self.lost(Error::Panic(why).to_string());
         let Some((task, stop)) = stop else {
             return;
         };
         // It may run already.
         let _ = match stop {
-            Stop::Group(_) => ptrace::listen(task),
-            Stop::Signal(signal) => ptrace::resume(task, self.tracee(task).resume(), signal),
+            PtraceStop::Group(_) => ptrace::listen(task),
+            PtraceStop::Signal(signal) => ptrace::resume(task, self.tracee(task).resume(), signal),
             _ => ptrace::resume(task, self.tracee(task).resume(), 0),
         };
     }
 
-    fn stopped(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
+    fn stopped(&mut self, stopped: Stopped, stop: PtraceStop) -> Result<(), Died> {
         self.meet(&stopped);
         if self.leaves {
             return self.stopped_at_end(stopped, stop);
         }
-        if let Stop::Signal(_) | Stop::Group(_) | Stop::Trap = stop {
+        if let PtraceStop::Signal(_) | PtraceStop::Group(_) | PtraceStop::Trap = stop {
             self.fast_path_stopped(&stopped)?;
         }
         let Some(stopped) = self.keep_for_dump(stopped, stop)? else {
@@ -304,9 +269,9 @@ impl<'a> Engine<'a> {
         // Whatever the stop is, the kernel takes it for the one that PTRACE_INTERRUPT asked for, too. Where the tracee was to
         // enter its call again before, it can be at the entry of that, or of another call.
         let tracee = self.tracee(stopped.task());
-        if tracee.may_show_interrupt(stop == Stop::Trap)
+        if tracee.may_show_interrupt(stop == PtraceStop::Trap)
             && tracee.again.is_none()
-            && !matches!(stop, Stop::Signal(_))
+            && !matches!(stop, PtraceStop::Signal(_))
         {
             self.go_on(&stopped)?;
             let tracee = self.tracee(stopped.task());
@@ -316,12 +281,12 @@ impl<'a> Engine<'a> {
             }
         }
         match stop {
-            Stop::Seccomp => self.at_filter(stopped),
-            Stop::Syscall => self.at_syscall(stopped),
-            Stop::NewTask { by_clone } => self.new_task(stopped, by_clone),
-            Stop::Exec => self.executed(stopped),
-            Stop::Signal(signal) => self.signal(stopped, signal),
-            Stop::Group(signal) => {
+            PtraceStop::Seccomp => self.at_filter(stopped),
+            PtraceStop::Syscall => self.at_syscall(stopped),
+            PtraceStop::NewTask { by_clone } => self.new_task(stopped, by_clone),
+            PtraceStop::Exec => self.executed(stopped),
+            PtraceStop::Signal(signal) => self.signal(stopped, signal),
+            PtraceStop::Group(signal) => {
                 let is_command = self.is_command(stopped.task());
                 let tracee = self.tracee(stopped.task());
                 tracee.disturbed = true;
@@ -334,47 +299,12 @@ impl<'a> Engine<'a> {
                 }
                 Ok(())
             }
-            Stop::Trap => {
+            PtraceStop::Trap => {
                 if let (true, Some(job)) = (self.is_command(stopped.task()), self.job) {
                     job.continued();
                 }
                 self.resume(stopped, 0)
             }
-        }
-    }
-
-    /// A stop after which the tracer lets go of the tracee.
-    fn stopped_at_end(&mut self, stopped: Stopped, stop: Stop) -> Result<(), Died> {
-        const EINTR: i64 = -(libc::EINTR as i64);
-        match stop {
-            Stop::Syscall => {
-                let (task, info) = (stopped.task(), stopped.syscall_info()?);
-                let SyscallOp::Entry { args, .. } = info.op else {
-                    // Without threads, the stop for the signal would come next.
-                    let is_woken = info.op == (SyscallOp::Exit { value: EINTR })
-                        && self.tracee(task).on_exit.is_none()
-                        && !self.tracee(task).disturbed
-                        && !proc::is_about_to_handle(task);
-                    if is_woken {
-                        self.woken.push((Instant::now(), stopped));
-                        return Ok(());
-                    }
-                    return self.at_syscall(stopped);
-                };
-                // A signal that it ignores can be pending, and would end the call. Before it enters the call again, the kernel
-                // drops that signal. A filter would judge the call that is skipped.
-                if self.tracee(task).seccomp == Seccomp::Disabled {
-                    let mut registers = Registers::read(&stopped)?;
-                    let (argument, ip) = (args[0], info.ip);
-                    registers.enter_again(Some(Entry { argument, ip }));
-                    registers.set_call(-1);
-                    registers.write(&stopped)?;
-                }
-                Ok(())
-            }
-            Stop::NewTask { by_clone } => self.new_task(stopped, by_clone),
-            Stop::Signal(signal) => self.signal(stopped, signal),
-            _ => Ok(()),
         }
     }
 
@@ -428,87 +358,19 @@ impl<'a> Engine<'a> {
         stopped.resume(how, signal)
     }
 
-    /// A signal is about to be delivered.
-    fn signal(&mut self, stopped: Stopped, signal: i32) -> Result<(), Died> {
-        if self.is_of_changed_code(&stopped, signal)? {
-            return self.resume(stopped, 0);
-        }
-        if let Some(job) = self.job
-            && let Ok(Some(sender)) = ptrace::sender_of_signal(stopped.task())
-            && self.command.task == proc::process_of(stopped.task())
-        {
-            job.received(signal, sender);
-        }
-        if signal == libc::SIGSYS && self.sites.is_some() && ptrace::is_of_seccomp(stopped.task()) {
-            let (task, outcome) = (stopped.task(), CallOutcome::Trapped);
-            self.sink.event(Event::Outcome { task, outcome });
-        }
-        if self.tracee(stopped.task()).has_threads
-            && !ptrace::is_for_thread(stopped.task())
-            && proc::disposition(stopped.task(), signal) == Some(Disposition::Handled)
-            && let Some(process) = proc::process_of(stopped.task())
-        {
-            self.handled.insert(process, Instant::now());
-        }
-        self.end_or_go_on(&stopped, signal)?;
-        let dumps = self.show_original(&stopped, signal)?;
-        if crashes::crashes_init(stopped.task(), signal) {
-            return self.let_crash(stopped, signal);
-        }
-        if dumps {
-            return self.dump(stopped, signal);
-        }
-        self.resume(stopped, signal)
-    }
-
-    /// What a signal means for the call from which the tracee is just returning, or which it is about to enter again.
-    fn end_or_go_on(&mut self, stopped: &Stopped, signal: i32) -> Result<(), Died> {
-        let task = stopped.task();
-        let tracee = self.tracee(task);
-        let (again, sleeping) = (tracee.again, tracee.sleeping);
-        if again.is_none() && interrupted_calls::returned_eintr(stopped, sleeping)?.is_none() {
-            return Ok(());
-        }
-        if !interrupted_calls::ignores(task, signal) {
-            let tracee = self.tracee(task);
-            tracee.disturbed = true;
-            if let Some(again) = tracee.again.take() {
-                interrupted_calls::end_sleep(stopped, again)?;
-            }
-        } else if again.is_none() {
-            self.go_on(stopped)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the tracee enter the call again that only the recorder interrupted, if it did.
-    fn go_on(&mut self, stopped: &Stopped) -> Result<(), Died> {
-        let tracee = self.tracees.get(stopped.task());
-        if tracee.disturbed || tracee.again.is_some() {
-            return Ok(());
-        }
-        tracee.again = interrupted_calls::go_on(stopped, &self.specials, tracee.sleeping)?;
-        tracee.until = tracee.again.and_then(|again| again.until);
-        if let Some(until) = tracee.until {
-            self.alarms
-                .push(Reverse((until, Alarm::Limit(stopped.task()))));
-        }
-        Ok(())
-    }
-
     fn ring_alarms(&mut self) {
         while let Some(&Reverse((when, alarm))) = self.alarms.peek()
             && when <= Instant::now()
         {
             self.alarms.pop();
             match alarm {
-                Alarm::Held => self.release_from_sleepers(),
-                Alarm::Woken => {
+                DueCheck::Held => self.release_from_sleepers(),
+                DueCheck::Woken => {
                     let now = Instant::now();
                     self.decide_woken(|decided| decided <= now);
                 }
-                Alarm::Dumps => self.look_at_dumps(),
-                Alarm::Limit(task) => {
+                DueCheck::Dumps => self.look_at_dumps(),
+                DueCheck::Limit(task) => {
                     if let Some(tracee) = self.tracees.known.get_mut(&task)
                         && tracee.until == Some(when)
                     {

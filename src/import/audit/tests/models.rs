@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::import::damage::damaged;
 
 /// The fields of a record.
 #[derive(Clone, Debug)]
@@ -161,17 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn any_cut_or_change_of_a_log_is_read(
-        name in prop::sample::select(FIXTURES),
-        cut in any::<prop::sample::Index>(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..20),
-    ) {
-        let mut bytes = fixture(name);
-        for (at, byte) in changes {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-        }
-        bytes.truncate(cut.index(bytes.len()));
+    fn any_cut_or_change_of_a_log_is_read(bytes in damaged(FIXTURES, fixture)) {
         outcome(&bytes, &trusting());
     }
 }

@@ -37,7 +37,7 @@ use self::stub::{CALL, NUMBERS, overlaps_window};
 use self::window::{has_code_in_window, is_free, map_window};
 use crate::backend::Interest;
 use crate::backend::proc;
-use crate::backend::ptrace::special_table::{Limit, Sleep, Special, SpecialTable};
+use crate::backend::ptrace::special_table::{Limit, Sleep, SpecialCall, SpecialTable};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::event::Task;
 use crate::syscall::{Arch, Syscall};
@@ -533,13 +533,13 @@ fn shares_memory(stopped: &Stopped) -> bool {
     }
 }
 
-fn always_stops(special: Special) -> bool {
+fn always_stops(special: SpecialCall) -> bool {
     // What has a limit among its arguments must be entered again with what is left of it, and the time of its entry is known
     // only if it stopped.
     let has_no_limit = |limit| matches!(limit, Limit::Receive | Limit::Send);
     match special {
-        Special::Final => false,
-        Special::Sleep(Sleep { limit, .. }) => !has_no_limit(limit),
+        SpecialCall::Final => false,
+        SpecialCall::Sleep(Sleep { limit, .. }) => !has_no_limit(limit),
         _ => true,
     }
 }
