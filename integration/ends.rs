@@ -24,8 +24,8 @@ const STUBBORN: &str = "trap '' HUP INT QUIT TERM; while :; do sleep 0.05; done"
 const PAUSE: Duration = Duration::from_millis(400);
 
 /// Records a shell script that gets these arguments, and waits until it has created the first.
-fn spawn(room: &Room, files: &Files, script: &str, arguments: &[&Path]) -> Running {
-    let mut command = files.command(&["-q"]);
+fn spawn(room: &Room, files: &Files, backend: &str, script: &str, arguments: &[&Path]) -> Running {
+    let mut command = files.command(&["-q", "--backend", backend]);
     command.args(["sh", "-c", script]).args(arguments);
     let running = room.spawn(&mut command);
     room.until("the workload to run", || arguments[0].exists());
@@ -41,10 +41,12 @@ fn a_second_interrupt_or_termination_ends_the_recording() {
     {
         let room = Room::new();
         let files = Files::new(&room);
-        let ready = room.fresh("f");
-        let script = format!("({STUBBORN}) & >$0; {STUBBORN}");
-        let mut recorder = spawn(&room, &files, &script, &[&ready]);
+        let (ready, passed_on) = (room.fresh("f"), room.fresh("p"));
+        let script =
+            format!("({STUBBORN}) & trap '>$1' INT TERM; >$0; while :; do sleep 0.05; done");
+        let mut recorder = spawn(&room, &files, "ptrace", &script, &[&ready, &passed_on]);
         recorder.signal(first);
+        room.until("the signal to be passed on", || passed_on.exists());
         std::thread::sleep(PAUSE);
         assert!(!recorder.has_ended(), "{first} ends it");
         // Signals don't queue: on a busy machine a second one can come before the recorder has handled the first.
@@ -68,8 +70,8 @@ fn a_second_interrupt_or_termination_ends_the_recording() {
     }
 }
 
-#[apply(test)]
-fn a_signal_after_the_command_is_gone_ends_the_recording() {
+/// Once the command is gone, each signal ends the recording of what it left.
+fn ends_after_the_command(backend: &str) {
     for signal in [
         Signal::SIGHUP,
         Signal::SIGINT,
@@ -80,7 +82,7 @@ fn a_signal_after_the_command_is_gone_ends_the_recording() {
         let files = Files::new(&room);
         let (ready, orphan) = (room.fresh("f"), room.fresh("o"));
         let script = format!("({STUBBORN}) & echo $! >$1; echo $$ >$0.new; mv $0.new $0; exit 4");
-        let recorder = spawn(&room, &files, &script, &[&ready, &orphan]);
+        let recorder = spawn(&room, &files, backend, &script, &[&ready, &orphan]);
         let command = fs::read_to_string(&ready).unwrap();
         let of_proc = PathBuf::from(format!("/proc/{}", command.trim()));
         room.until("the command to end", || !of_proc.exists());
@@ -97,6 +99,22 @@ fn a_signal_after_the_command_is_gone_ends_the_recording() {
             "{signal}"
         );
     }
+}
+
+#[apply(test)]
+fn a_signal_after_the_command_is_gone_ends_the_recording() {
+    ends_after_the_command("ptrace");
+}
+
+#[apply(test)]
+fn a_signal_after_the_command_is_gone_ends_the_recording_by_notifications() {
+    ends_after_the_command("notify");
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn a_signal_after_the_command_is_gone_ends_the_recording_with_ebpf() {
+    ends_after_the_command("ebpf");
 }
 
 #[apply(test)]

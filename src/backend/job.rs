@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use super::Stop;
-use crate::event::Task;
+use crate::event::{Exit, Task};
 use crate::sys::signal;
 
 /// How many of the command's latest signals to remember.
@@ -24,6 +24,7 @@ struct State {
     /// The command, which may have ended.
     command: Option<Task>,
     runs: bool,
+    exit: Option<Exit>,
     /// Whether a process belongs to the workload.
     is_member: Option<Box<dyn Fn(Task) -> bool + Send + Sync>>,
     /// The latest signals that processes sent to the command, newest last: signal and sender.
@@ -55,6 +56,18 @@ impl Job {
             is_member: Some(Box::new(is_member)),
             ..State::default()
         };
+    }
+
+    /// The command has ended like this.
+    pub(super) fn exited(&self, exit: Exit) {
+        self.lock().exit = Some(exit);
+        self.ended();
+    }
+
+    /// How the command ended; `None` if it runs, or its end was not seen.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        self.lock().exit
     }
 
     /// The command has ended, or is no longer recorded.

@@ -138,10 +138,14 @@ fn wait_for(command: &Command, task: Task, stop: &Stop) -> Result<Option<Exit>, 
     let job = &command.job;
     let _interruptible = (stop.interrupt_this_thread()).map_err(Error::system("sigaction"))?;
     let mut stopped = false;
+    let exited = |exit| {
+        job.exited(exit);
+        Ok(Some(exit))
+    };
     while !stop.is_requested() {
         match wait::wait_child(task) {
-            Ok(wait::ChildChange::Exited(code)) => return Ok(Some(Exit::Code(code))),
-            Ok(wait::ChildChange::Signaled(signal)) => return Ok(Some(Exit::Signal(signal))),
+            Ok(wait::ChildChange::Exited(code)) => return exited(Exit::Code(code)),
+            Ok(wait::ChildChange::Signaled(signal)) => return exited(Exit::Signal(signal)),
             Ok(wait::ChildChange::Stopped(signal)) => {
                 // If it continued in between, the kernel reports only the latest state.
                 if std::mem::replace(&mut stopped, true) {

@@ -76,7 +76,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     if let (true, Target::Command(command)) = (args.keep_argv, &target) {
         run.argv = Some(command.argv.clone());
     }
-    let status = status(&run, &target, &observation);
+    let status = status(&target, &observation);
     match args.assume.as_deref() {
         None => save(&keep, &observation, run, journal, args.json)?,
         // Without calls there is nothing to keep.
@@ -111,12 +111,15 @@ fn lacks_nothing(assumed: &Path, run: &Run) {
     }
 }
 
-/// The workload's own status. That of an attached process is unknown. An interrupted recording has the interrupt's.
-fn status(run: &Run, target: &Target, observation: &Observation<'_>) -> u8 {
-    let status = match (run.exit, target) {
-        (_, Target::Process(_) | Target::Scope(_)) => 0,
-        (Some(exit), Target::Command(_)) => exit.shell_status(),
-        (None, Target::Command(_)) => 128 + observation.interrupted_by().unwrap_or(libc::SIGINT),
+/// The status of the command, however many workloads were recorded. That of an attached process is unknown. An interrupted
+/// recording has the interrupt's.
+fn status(target: &Target, observation: &Observation<'_>) -> u8 {
+    let Target::Command(command) = target else {
+        return exit_status::CLEAN;
+    };
+    let status = match command.job.exit() {
+        Some(exit) => exit.shell_status(),
+        None => 128 + observation.interrupted_by().unwrap_or(libc::SIGINT),
     };
     // A status is a byte, and so are 128 and any signal.
     u8::try_from(status).unwrap_or(exit_status::TOOL_FAILED)
@@ -230,7 +233,6 @@ fn record_all(
         }
         None => BTreeMap::new(),
     };
-    let status = runs.first().map(|run| status(run, target, &observation));
     runs.sort_by(|a, b| a.program.cmp(&b.program));
     for mut run in runs {
         let container = run.labels.get("container").cloned();
@@ -268,7 +270,7 @@ fn record_all(
     Ok(if failed {
         exit_status::TOOL_FAILED
     } else {
-        status.unwrap_or(exit_status::CLEAN)
+        status(target, &observation)
     })
 }
 

@@ -125,7 +125,7 @@ impl Engine<'_> {
         if self.is_command(task) {
             self.command.exit = Some(exit);
             if let Some(job) = self.job {
-                job.ended();
+                job.exited(exit);
             }
         }
         if let Some(sites) = &mut self.sites {
