@@ -47,6 +47,7 @@ mod ready;
 mod real;
 mod recording;
 mod registry;
+mod report;
 mod resolve;
 mod same_run;
 mod static_program;

@@ -228,3 +228,23 @@ fn writable_hierarchy(kind: &str) -> Met {
         missing(format!("a writable {kind} hierarchy"))
     }
 }
+
+/// Where `.ci/deps` puts Python packages of tests.
+pub(crate) const PYTHON_PACKAGES: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/python");
+
+/// Chromium, and what `integration/report/browser.py` needs.
+pub(crate) fn browser() -> Met {
+    program("chromium-headless-shell").or_else(|_| program("chromium"))?;
+    python_package("playwright.sync_api, axe_playwright_python")
+}
+
+fn python_package(name: &str) -> Met {
+    program("python3")?;
+    let mut import = Command::new("python3");
+    import.args(["-c", &format!("import {name}")]);
+    match import.env("PYTHONPATH", PYTHON_PACKAGES).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => missing(format!("no {name} for python3 (.ci/deps test)")),
+    }
+}

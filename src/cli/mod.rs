@@ -20,6 +20,7 @@ mod merge;
 mod minimize;
 mod record;
 mod registry;
+mod report;
 mod resolve;
 mod run;
 mod stats;
@@ -55,6 +56,7 @@ pub(crate) use self::merge::MergeArgs;
 pub(crate) use self::minimize::MinimizeArgs;
 pub(crate) use self::record::RecordArgs;
 pub(crate) use self::registry::{PullArgs, PushArgs, RegistryArgs};
+pub(crate) use self::report::ReportArgs;
 pub(crate) use self::resolve::ResolveArgs;
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::stats::StatsArgs;
@@ -192,6 +194,8 @@ pub(crate) enum Verb {
     Diff(DiffArgs),
     /// Explain why each call is in a profile, and how tight the profile is
     Explain(ExplainArgs),
+    /// Write a report for reviewers: one HTML page, or the text of a pull request comment
+    Report(ReportArgs),
     /// Find likely problems of a profile in the runtime that loads it
     Lint(LintArgs),
     /// Estimate how complete a recording is

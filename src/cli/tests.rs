@@ -78,7 +78,9 @@ fn pages() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = std::fs::read_dir(root.join("docs")).unwrap();
     let pages = docs.map(|page| page.unwrap().path());
+    // Not the pictures.
     let pages = pages
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
         .chain(["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"].map(|page| root.join(page)));
     pages
         .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::exit_status;
 use super::input::{self, InputFile, count, times};
-use crate::cli::{DiffArgs, FailOn};
+use crate::cli::{self, DiffArgs, FailOn};
 use crate::ui::output;
 
 pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
@@ -35,7 +35,7 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
     let (fails, text) = match (from, to) {
         (InputFile::Recording(from), InputFile::Recording(to)) => recordings(args, &from, &to),
         (from, to) => {
-            let (from, to) = (as_profile(from, args)?, as_profile(to, args)?);
+            let (from, to) = (as_profile(from, args.policy)?, as_profile(to, args.policy)?);
             profiles(args, &from, &to)
         }
     };
@@ -61,7 +61,7 @@ fn of_file(path: &Path, args: &DiffArgs, filter: &ExecutableFilter) -> anyhow::R
 }
 
 /// What a wider difference puts at risk.
-fn class(difference: &Difference) -> RiskClass {
+pub(super) fn class(difference: &Difference) -> RiskClass {
     match (difference.risk, &difference.change) {
         (Some(risk), _) => risk.class,
         // Every call that no rule names.
@@ -84,12 +84,12 @@ fn fails(args: &DiffArgs, direction: Direction, risk: RiskClass) -> bool {
 }
 
 /// A recording counts as the profile that `generate` writes for it.
-fn as_profile(input: InputFile, args: &DiffArgs) -> anyhow::Result<Profile> {
+pub(super) fn as_profile(input: InputFile, policy: cli::PolicyArg) -> anyhow::Result<Profile> {
     match input {
         InputFile::Profile(profile) => Ok(profile),
         InputFile::Recording(recording) => {
             let policy = Policy {
-                extent: args.policy.into(),
+                extent: policy.into(),
                 ..Policy::default()
             };
             let name = &recording.name;
@@ -134,13 +134,18 @@ fn table(diff: &Diff) -> String {
     let width = widths.filter(|&width| width <= 40).max().unwrap_or(0);
     for (what, difference) in &what {
         let direction = painted(difference.direction);
-        let risk = (difference.risk).filter(|risk| risk.class != RiskClass::Ordinary);
-        let risk = risk.map(|risk| format!("{}: {}", risk.class, risk.why));
-        let mut about = risk.into_iter().chain(difference.note.map(str::to_owned));
-        let line = format!("  {direction}  {what:width$}  {}", about.join("; "));
+        let line = format!("  {direction}  {what:width$}  {}", about(difference));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+/// The risk of a difference, and a remark.
+pub(super) fn about(difference: &Difference) -> String {
+    let risk = (difference.risk).filter(|risk| risk.class != RiskClass::Ordinary);
+    let risk = risk.map(|risk| format!("{}: {}", risk.class, risk.why));
+    let mut about = risk.into_iter().chain(difference.note.map(str::to_owned));
+    about.join("; ")
 }
 
 fn painted(direction: Direction) -> String {
@@ -155,7 +160,7 @@ fn painted(direction: Direction) -> String {
 }
 
 /// A change in a few words, with the sign of a diff in front.
-fn what(change: &Change) -> String {
+pub(super) fn what(change: &Change) -> String {
     match change {
         Change::Default { from, to } => format!("~ default {from} -> {to}"),
         Change::ArchAdded(arch) => format!("+ architecture {arch}"),

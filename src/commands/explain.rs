@@ -10,7 +10,7 @@ use sc_record::recording::{MergedName, Recording};
 use sc_record::review::reasons::{
     Explained, Explanation, NameOrigin, explain as explain_all, explain_one,
 };
-use sc_record::review::{ByDocker, RiskClass, Tightness, tightness};
+use sc_record::review::{ByDocker, RiskClass, Tightness, safe_rules, tightness};
 use sc_record::syscall::{Arch, Syscall, suggestion};
 use serde_json::{Value, json};
 
@@ -66,19 +66,20 @@ fn recording(args: &ExplainArgs) -> anyhow::Result<Option<Recording>> {
     if !args.recordings.is_empty() {
         return input::recordings(&args.recordings, MergedName::Same).map(Some);
     }
-    match beside(&args.profile) {
+    match beside(&args.profile, "profiles", "recordings") {
         Some(path) if path.is_file() => Ok(Some(input::recording(&path)?)),
         _ => Ok(None),
     }
 }
 
-fn beside(profile: &Path) -> Option<PathBuf> {
-    let file = profile.file_name()?;
-    let folder = profile.parent()?;
-    if folder.file_name()? != "profiles" {
+/// The file of the same name in the `other` folder beside this one, if this one is in `folder`.
+pub(super) fn beside(path: &Path, folder: &str, other: &str) -> Option<PathBuf> {
+    let file = path.file_name()?;
+    let parent = path.parent()?;
+    if parent.file_name()? != folder {
         return None;
     }
-    Some(folder.parent()?.join("recordings").join(file))
+    Some(parent.parent()?.join(other).join(file))
 }
 
 fn all_in_words(
@@ -145,7 +146,7 @@ fn by_docker_in_words(explained: &Explained) -> String {
     text
 }
 
-fn tightness_line(tight: &Tightness) -> String {
+pub(super) fn tightness_line(tight: &Tightness) -> String {
     let Tightness {
         arch,
         allowed,
@@ -179,7 +180,7 @@ fn tightness_line(tight: &Tightness) -> String {
 }
 
 /// Whether the call is executed, with some arguments at least.
-fn executes(one: &Explanation) -> bool {
+pub(super) fn executes(one: &Explanation) -> bool {
     one.answers.keys().any(|action| action.executes())
 }
 
@@ -191,22 +192,7 @@ fn line(one: &Explanation, has_recording: bool) -> String {
     if !plain {
         parts.push(answers(&one.name, &one.answers));
     }
-    let mut origins: Vec<(Vec<&str>, String)> = Vec::new();
-    for (arch, origin) in &one.origins {
-        let said = origin_in_words(origin);
-        match origins.iter_mut().find(|(_, words)| *words == said) {
-            Some((arches, _)) => arches.push(arch.name()),
-            None => origins.push((vec![arch.name()], said)),
-        }
-    }
-    let several = origins.len() > 1;
-    for (arches, said) in origins {
-        parts.push(if several {
-            format!("{}: {said}", arches.join(", "))
-        } else {
-            said
-        });
-    }
+    parts.extend(origins_in_words(one));
     if !has_recording && parts.is_empty() {
         parts.push("allowed".to_owned());
     }
@@ -216,10 +202,31 @@ fn line(one: &Explanation, has_recording: bool) -> String {
     parts.join("; ")
 }
 
+/// Where a name comes from. ABIs on which that differs are named.
+pub(super) fn origins_in_words(one: &Explanation) -> Vec<String> {
+    let mut origins: Vec<(Vec<&str>, String)> = Vec::new();
+    for (arch, origin) in &one.origins {
+        let said = origin_in_words(origin);
+        match origins.iter_mut().find(|(_, words)| *words == said) {
+            Some((arches, _)) => arches.push(arch.name()),
+            None => origins.push((vec![arch.name()], said)),
+        }
+    }
+    let several = origins.len() > 1;
+    let origins = origins.into_iter().map(|(arches, said)| {
+        if several {
+            format!("{}: {said}", arches.join(", "))
+        } else {
+            said
+        }
+    });
+    origins.collect()
+}
+
 /// How many executables are shown in one line.
 const SHOWN: usize = 3;
 
-fn origin_in_words(origin: &NameOrigin) -> String {
+pub(super) fn origin_in_words(origin: &NameOrigin) -> String {
     match origin {
         NameOrigin::Recorded {
             count: number,
@@ -301,10 +308,9 @@ fn one_in_words(
             }
         }
     }
-    for line in recording
-        .iter()
-        .flat_map(|recording| explain_arguments::of_call(&one.name, recording))
-    {
+    for line in recording.iter().flat_map(|recording| {
+        explain_arguments::of_call(&one.name, recording, &safe_rules(recording))
+    }) {
         let _ = writeln!(text, "  {line}");
     }
     if recording.is_none() {
@@ -333,14 +339,18 @@ fn one_in_words(
             "  io_uring: {carried_out} go past seccomp; with io_uring_setup denied by ENOSYS, most programs use ordinary calls"
         );
     }
-    let docker = match one.docker {
+    let _ = writeln!(text, "  Docker's default {}", docker_in_words(one.docker));
+    text
+}
+
+/// The end of the sentence "Docker's default …".
+pub(super) fn docker_in_words(docker: ByDocker) -> String {
+    match docker {
         ByDocker::Allowed => "allows it".to_owned(),
         ByDocker::Blocked => "blocks it".to_owned(),
         ByDocker::Unless(capability) => format!("blocks it unless the container has {capability}"),
         ByDocker::Partly(what) => format!("allows it in part: {what}"),
-    };
-    let _ = writeln!(text, "  Docker's default {docker}");
-    text
+    }
 }
 
 fn json(explained: &Explained, tight: &[Tightness], recording: Option<&Recording>) -> Value {

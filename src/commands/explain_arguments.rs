@@ -1,8 +1,9 @@
 //! The part of `sc-record explain` about arguments.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use sc_record::profile::ArgumentRule;
 use sc_record::recording::Recording;
 use sc_record::review::{SeenArgument, dangerous_values, safe_rules, seen_arguments};
 use sc_record::syscall::Arch;
@@ -10,9 +11,11 @@ use serde_json::{Value, json};
 
 use super::input::times;
 
-/// The values of a call's arguments that were recorded, and what `generate --args` makes of them.
-pub(super) fn of_call(name: &str, recording: &Recording) -> Vec<String> {
-    let rules = safe_rules(recording).remove(name).unwrap_or_default();
+/// What `generate --args safe` decides about the arguments of each call.
+type Rules = BTreeMap<String, Vec<ArgumentRule>>;
+
+/// The values of a call's arguments that were recorded, and what `generate --args` makes of them: `rules`.
+pub(super) fn of_call(name: &str, recording: &Recording, rules: &Rules) -> Vec<String> {
     let mut lines = Vec::new();
     for seen in seen_arguments(recording, name) {
         let SeenArgument {
@@ -31,10 +34,10 @@ pub(super) fn of_call(name: &str, recording: &Recording) -> Vec<String> {
         );
         lines.push(format!("{arch}: argument {}: {shown}", argument.name));
     }
-    if name == "clone3" && replaces_clone3(recording) {
+    if name == "clone3" && replaces_clone3(rules) {
         lines.push(format!("--args safe answers ENOSYS: {REPLACES_CLONE3}"));
     }
-    for rule in rules {
+    for rule in rules.get(name).into_iter().flatten() {
         let what = match &rule.values {
             Ok(allowed) => {
                 let show = |values: &BTreeSet<u64>| {
@@ -61,9 +64,9 @@ pub(super) fn of_call(name: &str, recording: &Recording) -> Vec<String> {
 const REPLACES_CLONE3: &str =
     "no filter can read its flags in memory; libraries use clone instead, whose flags are compared";
 
-fn replaces_clone3(recording: &Recording) -> bool {
-    let rules = safe_rules(recording).remove("clone").unwrap_or_default();
-    rules.iter().any(|rule| rule.values.is_ok())
+fn replaces_clone3(rules: &Rules) -> bool {
+    let mut rules = rules.get("clone").into_iter().flatten();
+    rules.any(|rule| rule.values.is_ok())
 }
 
 /// What `generate --args safe` can't restrict, and which dangerous values were recorded.
@@ -84,7 +87,7 @@ pub(super) fn all(recording: &Recording) -> String {
             free.join("\n")
         );
     }
-    if rules.contains_key("clone") && replaces_clone3(recording) {
+    if replaces_clone3(&rules) {
         let _ = writeln!(
             text,
             "\nclone3 answers ENOSYS under --args safe: {REPLACES_CLONE3}"

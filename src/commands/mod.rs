@@ -23,6 +23,7 @@ mod minimize;
 mod profile;
 mod record;
 mod registry;
+mod report;
 mod resolve;
 mod run;
 mod stats;
@@ -52,6 +53,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Minimize(args)) => minimize::minimize(&args),
         Some(Verb::Diff(args)) => diff::diff(&args),
         Some(Verb::Explain(args)) => explain::explain(&args),
+        Some(Verb::Report(args)) => report::report(&args),
         Some(Verb::Lint(args)) => lint::lint(&args),
         Some(Verb::Stats(args)) => stats::stats(&args),
         Some(Verb::Convert(args)) => convert::convert(&args),

@@ -65,11 +65,23 @@ fn text(recording: &Recording, stats: &Stats, ascii: bool) -> String {
     let latest = stats.first_ms.last().copied().unwrap_or(0);
     let end = latest.max(stats.longest_ms);
     text += &curve::draw(&over_time(stats, end), ("0 s", &seconds(end)), ascii);
-    let _ = writeln!(
-        text,
-        "\nseen in one run only   {} of {}",
-        incidence.once, incidence.seen
-    );
+    text.push('\n');
+    for (what, says) in estimates(stats) {
+        let _ = writeln!(text, "{what:<22} {says}");
+    }
+    if !stats.unique.is_empty() && runs > 1 {
+        let mut names = (stats.unique.keys()).map(|call| format!("{}:{call}", call.arch));
+        let _ = writeln!(text, "\nin one run only: {}", names.join(", "));
+    }
+    text += &arguments(stats);
+    let _ = writeln!(text, "\n{}", verdict(stats));
+    text
+}
+
+/// What is known of the calls that no run has.
+pub(super) fn estimates(stats: &Stats) -> Vec<(&'static str, String)> {
+    let incidence = stats.incidence;
+    let once = format!("{} of {}", incidence.once, incidence.seen);
     let unseen = match incidence.chao2() {
         None => "unknown: one run is not enough".to_owned(),
         Some(unseen) => match unseen.interval {
@@ -80,30 +92,22 @@ fn text(recording: &Recording, stats: &Stats, ascii: bool) -> String {
             ),
         },
     };
-    let _ = writeln!(text, "not seen yet           {unseen}");
+    let mut all = vec![("seen in one run only", once), ("not seen yet", unseen)];
     if let (Some(chance), Some(expected)) = (stats.chance_of_new(), incidence.expected_new()) {
-        let _ = writeln!(
-            text,
-            "next run brings a new  {} (Good-Turing: {} of {runs} runs have a call that no other has); {} new calls expected",
+        let says = format!(
+            "{} (Good-Turing: {} of {} runs have a call that no other has); {} new calls expected",
             percent(chance),
             stats.runs_with_unique(),
+            stats.steps.len(),
             rounded(expected)
         );
+        all.push(("next run brings a new", says));
     }
     if let Some(coverage) = incidence.coverage() {
-        let _ = writeln!(
-            text,
-            "sample coverage        {} (Chao & Jost)",
-            percent(coverage)
-        );
+        let says = format!("{} (Chao & Jost)", percent(coverage));
+        all.push(("sample coverage", says));
     }
-    if !stats.unique.is_empty() && runs > 1 {
-        let mut names = (stats.unique.keys()).map(|call| format!("{}:{call}", call.arch));
-        let _ = writeln!(text, "\nin one run only: {}", names.join(", "));
-    }
-    text += &arguments(stats);
-    let _ = writeln!(text, "\n{}", verdict(stats));
-    text
+    all
 }
 
 /// Which arguments may have values that no run has. Empty if none were recorded.
@@ -150,7 +154,7 @@ fn json_of_arguments(stats: &Stats) -> Vec<Value> {
 }
 
 /// The conclusion, and what to do next.
-fn verdict(stats: &Stats) -> String {
+pub(super) fn verdict(stats: &Stats) -> String {
     let runs = stats.steps.len();
     let incidence = stats.incidence;
     let Some(unseen) = incidence.chao2() else {

@@ -21,6 +21,7 @@ use sc_record::review::check::{self, Evidence, Terms};
 
 use self::patch::Patch;
 use self::profile_file::ProfileFile;
+pub(super) use self::report::why;
 use self::report::{CheckReport, Subject, Tolerance};
 use super::exit_status;
 use super::input;

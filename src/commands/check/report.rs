@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use sc_record::event::Code;
 use sc_record::event::Exit;
-use sc_record::profile::{Edit, Rule};
+use sc_record::profile::{Edit, Profile, Rule};
 use sc_record::recording::Run;
 use sc_record::review::check::{Because, Caller, Delta, Finding};
 use sc_record::review::condition;
@@ -138,53 +138,58 @@ impl CheckReport<'_> {
 
     /// Why a call isn't simply allowed, as the rest of a sentence that begins with its name.
     pub(super) fn why(&self, finding: &Finding) -> String {
-        let of = |rules| self.rules(&finding.syscall.to_string(), rules);
-        match &finding.because {
-            Because::NotNamed => "is not in the profile".to_owned(),
-            Because::Arguments { rules } => {
-                format!("is allowed with other arguments only ({})", of(rules))
-            }
-            Because::Refused { rules } => format!("is refused by a rule ({})", of(rules)),
-            Because::UnlistedAbi => format!(
-                "is a call of {}, which the profile does not list",
-                finding.syscall.arch
-            ),
-            Because::NoName => "has no name, so no profile can allow it".to_owned(),
-            Because::UnknownArguments { rules } => format!(
-                "is allowed with some arguments only, and its arguments are unknown ({})",
-                of(rules)
-            ),
-            Because::Contradiction { rules } => {
-                format!("has rules that contradict each other ({})", of(rules))
-            }
+        why(self.file.profile(), finding)
+    }
+}
+
+/// Why a profile doesn't simply allow a call, as the rest of a sentence that begins with its name.
+pub(in crate::commands) fn why(profile: &Profile, finding: &Finding) -> String {
+    let of = |numbers| rules(profile, &finding.syscall.to_string(), numbers);
+    match &finding.because {
+        Because::NotNamed => "is not in the profile".to_owned(),
+        Because::Arguments { rules } => {
+            format!("is allowed with other arguments only ({})", of(rules))
+        }
+        Because::Refused { rules } => format!("is refused by a rule ({})", of(rules)),
+        Because::UnlistedAbi => format!(
+            "is a call of {}, which the profile does not list",
+            finding.syscall.arch
+        ),
+        Because::NoName => "has no name, so no profile can allow it".to_owned(),
+        Because::UnknownArguments { rules } => format!(
+            "is allowed with some arguments only, and its arguments are unknown ({})",
+            of(rules)
+        ),
+        Because::Contradiction { rules } => {
+            format!("has rules that contradict each other ({})", of(rules))
         }
     }
+}
 
-    /// `syscalls[3]: domain != AF_ALG`, with the conditions of each rule.
-    fn rules(&self, name: &str, rules: &BTreeSet<usize>) -> String {
-        const MOST: usize = 4;
-        let all = self.file.profile().rules();
-        let shown = rules.iter().take(MOST).map(|&rule| {
-            let alternatives = all.get(rule).map(Rule::alternatives).unwrap_or_default();
-            let conditions = alternatives
-                .iter()
-                .filter(|all| !all.is_empty())
-                .map(|all| {
-                    let all: Vec<_> = all.iter().map(|arg| condition(name, arg)).collect();
-                    all.join(" and ")
-                });
-            let conditions: Vec<_> = conditions.collect();
-            if conditions.is_empty() {
-                format!("syscalls[{rule}]")
-            } else {
-                format!("syscalls[{rule}]: {}", conditions.join(" or "))
-            }
-        });
-        let shown = shown.collect::<Vec<_>>().join(", ");
-        match rules.len().saturating_sub(MOST) {
-            0 => shown,
-            more => format!("{shown}, {more} more"),
+/// `syscalls[3]: domain != AF_ALG`, with the conditions of each rule.
+fn rules(profile: &Profile, name: &str, rules: &BTreeSet<usize>) -> String {
+    const MOST: usize = 4;
+    let all = profile.rules();
+    let shown = rules.iter().take(MOST).map(|&rule| {
+        let alternatives = all.get(rule).map(Rule::alternatives).unwrap_or_default();
+        let conditions = alternatives
+            .iter()
+            .filter(|all| !all.is_empty())
+            .map(|all| {
+                let all: Vec<_> = all.iter().map(|arg| condition(name, arg)).collect();
+                all.join(" and ")
+            });
+        let conditions: Vec<_> = conditions.collect();
+        if conditions.is_empty() {
+            format!("syscalls[{rule}]")
+        } else {
+            format!("syscalls[{rule}]: {}", conditions.join(" or "))
         }
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match rules.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown}, {more} more"),
     }
 }
 

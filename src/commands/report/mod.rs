@@ -1,0 +1,190 @@
+//! `sc-record report RECORDING [PROFILE]`: a report for reviewers, as one HTML page or as the text of a comment.
+
+mod calls;
+mod curve;
+mod html;
+mod markdown;
+mod recorded;
+mod verdict;
+mod view;
+
+use anyhow::Context as _;
+use sc_record::atomic_file::write_atomically;
+use sc_record::profile::{Policy, Profile, generate};
+use sc_record::recording::Recording;
+use sc_record::review::Stats;
+use sc_record::review::check::{self, Answers, Delta, Evidence, Terms};
+use sc_record::review::diff::diff;
+use sc_record::review::lint::{self, Version, lint};
+use sc_record::review::reasons::{Explained, explain};
+use sc_record::syscall::Arch;
+
+use self::view::{DifferenceRow, DifferenceSection, LintRow, LintSection, ReportView, Tone};
+use super::diff::{about, as_profile, what};
+use super::explain::beside;
+use super::input::{self, count};
+use crate::cli::{Destination, ReportArgs};
+use crate::exit_status;
+use crate::ui::output;
+
+pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
+    let recording = input::recording(&args.recording)?;
+    anyhow::ensure!(
+        recording.number_of_runs() > 0,
+        "the recording of {} has no runs",
+        recording.name
+    );
+    let view = view(args, &recording)?;
+    let text = if args.markdown {
+        markdown::render(&view)
+    } else {
+        html::render(&view)?
+    };
+    match &args.output {
+        Destination::File(path) => write_atomically(path, text.as_bytes())?,
+        Destination::Stdout => output::print(&text)?,
+        Destination::Nowhere => {}
+    }
+    Ok(exit_status::CLEAN)
+}
+
+/// What is known about the recording and the profile.
+struct Facts<'a> {
+    recording: &'a Recording,
+    profile: &'a Profile,
+    /// The profile, as people call it.
+    shown: String,
+    stats: Stats,
+    explained: Explained,
+    delta: Delta,
+}
+
+fn view(args: &ReportArgs, recording: &Recording) -> anyhow::Result<ReportView> {
+    let policy = Policy {
+        extent: args.policy.into(),
+        ..Policy::default()
+    };
+    let (profile, shown) = profile(args, recording, policy)?;
+    let answers = Answers::of(&profile).with_context(|| shown.clone())?;
+    let terms = Terms {
+        policy,
+        ..Terms::default()
+    };
+    let facts = Facts {
+        recording,
+        stats: Stats::of(recording),
+        explained: explain(&profile, Some(recording), Arch::NATIVE),
+        delta: check::check(
+            &profile,
+            &answers,
+            &Evidence::of_recording(recording),
+            &terms,
+        ),
+        profile: &profile,
+        shown,
+    };
+    let difference = (args.against.as_deref())
+        .map(|path| {
+            let against = as_profile(input::either(path, &args.read)?, args.policy)?;
+            anyhow::Ok(difference(path.display().to_string(), &against, &facts))
+        })
+        .transpose()?;
+    let lint = args.libseccomp.or_else(Version::current).map(|libseccomp| {
+        let context = lint::Context {
+            profile: &profile,
+            target: args.target,
+            libseccomp,
+            recording: Some(recording),
+            conditional: &[],
+        };
+        linted(&context)
+    });
+    let runs = recorded::Runs::of(recording, &facts.stats);
+    Ok(ReportView {
+        name: recording.name.to_string(),
+        profile: facts.shown.clone(),
+        number_of_runs: count(recording.number_of_runs(), "run"),
+        verdict: verdict::judgements(&facts, difference.as_ref(), lint.as_ref()),
+        calls: calls::rows(&facts, &runs),
+        estimates: verdict::estimates(&facts.stats, &runs),
+        curve: curve::Curve::of(&facts.stats),
+        recorded_by: recorded::summary(recording),
+        executables: runs
+            .executables
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
+        labels: runs.labels.clone(),
+        runs: runs.rows,
+        difference,
+        lint,
+    })
+}
+
+/// The profile to review: the given one, the one beside the recording, or the one that `generate` writes.
+fn profile(
+    args: &ReportArgs,
+    recording: &Recording,
+    policy: Policy,
+) -> anyhow::Result<(Profile, String)> {
+    let beside = beside(&args.recording, "recordings", "profiles").filter(|path| path.is_file());
+    if let Some(path) = args.profile.clone().or(beside) {
+        let profile = input::profile(&path, &args.read)?.parsed.profile;
+        return Ok((profile, path.display().to_string()));
+    }
+    let generated = generate(recording, policy).with_context(|| {
+        let name = &recording.name;
+        format!("no profile can be generated from the recording of {name}")
+    })?;
+    let shown = format!(
+        "the profile that generate --policy {} writes",
+        policy.extent
+    );
+    Ok((generated.profile, shown))
+}
+
+fn difference(from: String, against: &Profile, facts: &Facts<'_>) -> DifferenceSection {
+    let rows = diff(against, facts.profile).differences.into_iter();
+    let rows = rows.map(|difference| DifferenceRow {
+        what: what(&difference.change),
+        about: about(&difference),
+        direction: difference.direction,
+        risk: super::diff::class(&difference),
+    });
+    DifferenceSection {
+        from,
+        to: facts.shown.clone(),
+        rows: rows.collect(),
+    }
+}
+
+fn linted(context: &lint::Context<'_>) -> LintSection {
+    /// How many places of a finding are shown.
+    const SHOWN: usize = 8;
+    let findings = lint(context).into_iter().map(|finding| {
+        let places = finding.places.iter().map(ToString::to_string);
+        LintRow {
+            severity: finding.rule.severity,
+            rule: format!("{} {}", finding.rule.id, finding.rule.name),
+            fix: finding.rule.fix,
+            places: view::some(places.chain(finding.paths), SHOWN),
+            message: finding.message,
+        }
+    });
+    LintSection {
+        target: context.target.name(),
+        libseccomp: context.libseccomp.to_string(),
+        findings: findings.collect(),
+    }
+}
+
+impl Tone {
+    /// How bad a finding of lint is.
+    fn of_severity(severity: lint::Severity) -> Tone {
+        match severity {
+            lint::Severity::Error => Tone::Bad,
+            lint::Severity::Warning => Tone::Look,
+            lint::Severity::Note => Tone::Plain,
+        }
+    }
+}
