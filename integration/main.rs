@@ -43,6 +43,7 @@ mod log;
 mod merge;
 mod minimize;
 mod notify;
+mod pipelines;
 mod ready;
 mod real;
 mod recording;

@@ -239,6 +239,11 @@ pub(crate) fn browser() -> Met {
     python_package("playwright.sync_api, axe_playwright_python")
 }
 
+/// The program that runs hooks before commits.
+pub(crate) fn pre_commit() -> Met {
+    python_package("pre_commit")
+}
+
 fn python_package(name: &str) -> Met {
     program("python3")?;
     let mut import = Command::new("python3");
