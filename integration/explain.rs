@@ -147,3 +147,38 @@ fn only_the_calls_of_the_executables_that_are_asked_for_are_recorded() {
     );
     assert_eq!(without.status.code(), Some(2));
 }
+
+#[apply(test)]
+fn a_call_names_the_tests_that_need_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runs = [
+        run(1, &["read", "mount"]),
+        run(2, &["read"]),
+        run(3, &["read", "mount"]),
+    ];
+    for (run, test) in runs
+        .iter_mut()
+        .zip(["upload\u{1b}[31m", "login", "download"])
+    {
+        run["labels"] = json!({"test": test, "machine": "ci"});
+    }
+    recording(&folder.path().join("recordings/app.json"), &runs);
+    profile(
+        &folder.path().join("profiles/app.json"),
+        &json!([allow(&["read", "mount"])]),
+    );
+    let of = |name| report(folder.path(), &format!("explain profiles/app.json {name}")).0;
+    let mount = of("mount");
+    assert!(
+        mount.contains("only in runs with test: download, upload\\u{1b}[31m\n"),
+        "{mount}"
+    );
+    // Every run has these.
+    assert!(!mount.contains("machine") && !of("read").contains("only in runs"));
+    let (json, _) = report(folder.path(), "explain profiles/app.json mount --json");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        json["labels"],
+        json!({"test": ["download", "upload\u{1b}[31m"]})
+    );
+}

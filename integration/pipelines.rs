@@ -1,5 +1,6 @@
 //! What runs in the pipelines of others: the action for GitHub and the hooks of pre-commit.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -245,7 +246,11 @@ fn the_action_passes_on_what_its_script_takes_and_gives() {
         );
         assert!(script.contains(&format!("output {name} ")), "{name}");
     }
-    let scripts = ["deploy/action.sh", "deploy/pre-commit.sh"];
+    let scripts = [
+        "deploy/action.sh",
+        "deploy/pre-commit.sh",
+        "deploy/nextest-runner.sh",
+    ];
     for script in scripts {
         let mode = fs::metadata(repository().join(script))
             .unwrap()
@@ -256,7 +261,7 @@ fn the_action_passes_on_what_its_script_takes_and_gives() {
 }
 
 #[apply(test)]
-#[needs(program("git"), pre_commit())]
+#[needs(program("git"), python_package("pre_commit"))]
 fn the_hooks_of_pre_commit_find_stale_and_faulty_profiles() {
     let folder = tempfile::tempdir().unwrap();
     let (hooks, project) = (folder.path().join("hooks"), folder.path().join("project"));
@@ -305,4 +310,130 @@ fn the_hooks_of_pre_commit_find_stale_and_faulty_profiles() {
     );
     let (_, text) = ran();
     assert_eq!(text.matches("Passed").count(), 1, "{text}");
+}
+
+/// The calls of each test of a recording that are named like this, by the label.
+fn tests_with(recording: &Path, name: &str) -> BTreeMap<String, bool> {
+    let recording: Value = serde_json::from_slice(&fs::read(recording).unwrap()).unwrap();
+    let runs = recording["runs"].as_array().unwrap().iter();
+    let tests = runs.map(|run| {
+        let calls = run["syscalls"].as_object().unwrap().values();
+        let has_it = calls.clone().any(|calls| calls.get(name).is_some());
+        (run["labels"]["test"].as_str().unwrap().to_owned(), has_it)
+    });
+    tests.collect()
+}
+
+fn expected(tests: &[(&str, bool)]) -> BTreeMap<String, bool> {
+    let tests = tests.iter();
+    tests
+        .map(|(test, has_it)| ((*test).to_owned(), *has_it))
+        .collect()
+}
+
+#[apply(test)]
+#[needs(python_package("pytest"))]
+fn each_test_of_pytest_is_a_run_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let tests = "import os, pytest\n\n\
+                 def test_links(tmp_path):\n    os.symlink('x', tmp_path / 'y')\n\n\
+                 @pytest.mark.parametrize('number', [1, 2])\n\
+                 def test_computes(number):\n    assert number == 1, 'more'\n\n\
+                 def test_dies():\n    os.abort()\n\n\
+                 @pytest.mark.skip(reason='no')\n\
+                 def test_skipped():\n    pass\n";
+    fs::write(folder.path().join("test_it.py"), tests).unwrap();
+    let plugin = repository().join("deploy/pytest-sc-record");
+    let ran = |options: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args([
+            "-m",
+            "pytest",
+            "-p",
+            "pytest_sc_record",
+            "-p",
+            "no:cacheprovider",
+        ]);
+        command
+            .args(options)
+            .current_dir(folder.path())
+            .env("PATH", path());
+        command.env(
+            "PYTHONPATH",
+            format!("{PYTHON_PACKAGES}:{}", plugin.display()),
+        );
+        let output = command
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // As without the recorder, where the test that dies is left out: it would end all.
+    let recorded = ran(&["--sc-record", "app"]);
+    assert!(
+        recorded.contains("2 failed, 2 passed, 1 skipped"),
+        "{recorded}"
+    );
+    assert!(recorded.contains("AssertionError: more"), "{recorded}");
+    assert!(
+        recorded.contains("its process ended with status 134"),
+        "{recorded}"
+    );
+    let file = folder.path().join("recordings/app.json");
+    let all = [
+        ("test_it.py::test_links", true),
+        ("test_it.py::test_computes[1]", false),
+        ("test_it.py::test_computes[2]", false),
+        ("test_it.py::test_dies", false),
+        ("test_it.py::test_skipped", false),
+    ];
+    assert_eq!(tests_with(&file, "symlink"), expected(&all));
+    let before = fs::read(&file).unwrap();
+    let plain = ran(&["--deselect", "test_it.py::test_dies"]);
+    assert!(
+        plain.contains("1 failed, 2 passed, 1 skipped, 1 deselected"),
+        "{plain}"
+    );
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[apply(test)]
+#[needs(nextest())]
+fn each_test_of_nextest_is_a_run_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest =
+        "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n";
+    fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+    fs::create_dir(folder.path().join("src")).unwrap();
+    let tests = "#[test] fn links() { std::os::unix::fs::symlink(\"x\", std::env::var(\"LINK\").unwrap()).unwrap(); }\n\
+                 #[test] fn computes() { assert_eq!(1 + 1, 2); }\n\
+                 #[test] fn fails() { panic!(); }\n";
+    fs::write(folder.path().join("src/lib.rs"), tests).unwrap();
+    let runner = format!(
+        "CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER",
+        std::env::consts::ARCH.to_uppercase()
+    );
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["nextest", "run", "--no-fail-fast"])
+        .current_dir(folder.path());
+    command.env("PATH", format!("{PYTHON_PACKAGES}/bin:{}", path()));
+    command.env(runner, repository().join("deploy/nextest-runner.sh"));
+    command.env("CARGO_TARGET_DIR", folder.path().join("target"));
+    let output = command
+        .env("LINK", folder.path().join("link"))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.contains("3 tests run: 2 passed, 1 failed"),
+        "{stderr}"
+    );
+    let file = folder.path().join("recordings/tests.json");
+    let all = [
+        ("app links", true),
+        ("app computes", false),
+        ("app fails", false),
+    ];
+    assert_eq!(tests_with(&file, "symlink"), expected(&all));
 }

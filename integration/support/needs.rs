@@ -239,12 +239,17 @@ pub(crate) fn browser() -> Met {
     python_package("playwright.sync_api, axe_playwright_python")
 }
 
-/// The program that runs hooks before commits.
-pub(crate) fn pre_commit() -> Met {
-    python_package("pre_commit")
+/// The test runner, as `.ci/deps` installs it.
+pub(crate) fn nextest() -> Met {
+    let program = Path::new(PYTHON_PACKAGES).join("bin/cargo-nextest");
+    match access(&program, AccessFlags::X_OK) {
+        Ok(()) => Ok(()),
+        Err(_) => missing("no cargo-nextest (.ci/deps test)"),
+    }
 }
 
-fn python_package(name: &str) -> Met {
+/// Packages that `.ci/deps` installs.
+pub(crate) fn python_package(name: &str) -> Met {
     program("python3")?;
     let mut import = Command::new("python3");
     import.args(["-c", &format!("import {name}")]);

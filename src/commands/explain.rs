@@ -1,10 +1,11 @@
 //! `sc-record explain PROFILE [SYSCALL]`: why each call is in a profile, and how tight the profile is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use itertools::Itertools;
-use sc_record::escape;
+use sc_record::escape::{self, Line};
 use sc_record::profile::{Action, Profile};
 use sc_record::recording::{MergedName, Recording};
 use sc_record::review::reasons::{
@@ -48,6 +49,7 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
             let mut explained = explanation_json(&one);
             if let Some(recording) = recording {
                 explained["arguments"] = explain_arguments::json_of_call(name, recording);
+                explained["labels"] = json!(telling_labels(name, recording));
             }
             explained
         };
@@ -271,6 +273,9 @@ pub(super) fn origin_in_words(origin: &NameOrigin) -> String {
     }
 }
 
+/// How many values of a label are shown.
+const LABELS: usize = 20;
+
 fn one_in_words(
     one: &Explanation,
     profile: &Profile,
@@ -313,6 +318,15 @@ fn one_in_words(
     }) {
         let _ = writeln!(text, "  {line}");
     }
+    for (key, values) in recording.map_or_else(BTreeMap::new, |all| telling_labels(&one.name, all))
+    {
+        let shown = values.iter().take(LABELS).map(Line).join(", ");
+        let more = match values.len().saturating_sub(LABELS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let _ = writeln!(text, "  only in runs with {}: {shown}{more}", Line(key));
+    }
     if recording.is_none() {
         let _ = writeln!(
             text,
@@ -341,6 +355,27 @@ fn one_in_words(
     }
     let _ = writeln!(text, "  Docker's default {}", docker_in_words(one.docker));
     text
+}
+
+/// The labels of the runs that made a call, by their keys, where other runs have other values: the tests that need it.
+fn telling_labels<'a>(
+    name: &str,
+    recording: &'a Recording,
+) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
+    let mut all = BTreeMap::<&str, BTreeSet<&str>>::new();
+    let mut of_call = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for run in recording.runs.values() {
+        let mut calls = run.syscalls.keys();
+        let has_it = calls.any(|call| call.name().as_deref() == Some(name));
+        for (key, value) in &run.labels {
+            all.entry(key).or_default().insert(value);
+            if has_it {
+                of_call.entry(key).or_default().insert(value);
+            }
+        }
+    }
+    of_call.retain(|key, values| all.get(key).is_some_and(|all| all.len() > values.len()));
+    of_call
 }
 
 /// The end of the sentence "Docker's default …".
