@@ -14,8 +14,8 @@ from playwright.sync_api import sync_playwright
 
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
-# How long a page may take until it has loaded, in milliseconds, the best of some times: the machine does other things too.
-FAST = 1000
+# How much time of a processor a page may take until it has loaded, in seconds: the machine does other things too.
+FAST = 1.0
 
 
 class Reader:
@@ -200,17 +200,16 @@ def runs_nothing_hostile(browser, path):
 
 def opens_fast(browser, path):
     times = []
-    for _ in range(10):
+    for _ in range(3):
         with Reader(browser, path) as reader:
-            took = "performance.getEntriesByType('navigation')[0].loadEventEnd"
-            reader.page.wait_for_function(f"{took} > 0")
-            times.append(reader.page.evaluate(took))
+            session = reader.context.new_cdp_session(reader.page)
+            session.send("Performance.enable")
+            metrics = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+            times.append(metrics["ProcessTime"])
             assert len(reader.shown()) >= 400
             assert reader.page.locator("#runs tbody tr").count() == 1000
-            if times[-1] < FAST:
-                break
-    assert min(times) < FAST, times
-    print(f"400 calls and 1000 runs: {min(times):.0f} ms", file=sys.stderr)
+    assert 0 < min(times) < FAST, times
+    print(f"400 calls and 1000 runs: {min(times):.2f} s", file=sys.stderr)
     return "400 calls and 1000 runs"
 
 
