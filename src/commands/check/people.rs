@@ -69,7 +69,7 @@ fn headline(report: &CheckReport<'_>) -> String {
     };
     let mut text = String::new();
     let says = match delta.denied.len() {
-        0 => "allows all that".to_owned(),
+        0 => "allows every system call that".to_owned(),
         count => format!(
             "does not allow {} that",
             plural(count as u64, "system call")
@@ -80,10 +80,7 @@ fn headline(report: &CheckReport<'_>) -> String {
         1 => "; 1 more is undecided".to_owned(),
         count => format!("; {count} more are undecided"),
     };
-    line!(
-        text,
-        "sc-record: {profile} {says} {workload} called{of}{but}"
-    );
+    line!(text, "sc-record: {profile} {says} {workload} made{of}{but}");
     text
 }
 
