@@ -267,7 +267,11 @@ fn check_names_the_recorded_values_that_are_denied_and_a_patch_allows_only_these
     let updated = check(&["--update"]);
     assert_eq!(updated.code(), 0, "{}{}", updated.stdout, updated.stderr);
     let again = check(&["--strict"]);
-    assert!(again.stdout.contains("allows every system call that"), "{}", again.stdout);
+    assert!(
+        again.stdout.contains("allows every system call that"),
+        "{}",
+        again.stdout
+    );
     let injected = inject(&room, &files, "socket:AF_VSOCK,ioctl:TIOCLINUX");
     assert_eq!(injected.0, 0, "{}", injected.1);
 }

@@ -101,7 +101,12 @@ fn a_container_that_is_killed_in_a_call_is_recorded_and_one_that_never_ran_is_sa
     let profile = agent.profile(&room, &[]);
     // Without a child, whose end would interrupt a call.
     let container = room.spawn(&mut bundle.command(&profile, "exec sleep 1000"));
-    until("the container to run", || bundle.init(&room).is_some());
+    // In the call, not before the agent lets it go on.
+    until("the container to sleep", || {
+        let wchan = |init| std::fs::read_to_string(format!("/proc/{init}/wchan"));
+        let wchan = bundle.init(&room).and_then(|init| wchan(init).ok());
+        wchan.is_some_and(|place| place.contains("nanosleep"))
+    });
     kill(Pid::from_raw(bundle.init(&room).unwrap()), Signal::SIGKILL).unwrap();
     assert_eq!(container.wait(&room).code(), 137);
     let runs = agent.runs("killed", 1);

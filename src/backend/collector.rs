@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Target;
-use crate::event::Exit;
-use crate::event::{Event, Sink};
+use crate::event::{Event, Exit, Sink};
 use crate::syscall::Syscall;
 
 /// Identifies a workload from its [`Collector::begin`] to its [`Collector::end`]. The backend chooses it.
@@ -106,5 +105,72 @@ impl<'a> OneRun<'a> {
 impl Sink for OneRun<'_> {
     fn event(&mut self, event: Event) {
         self.collector.event(OneRun::ID, event);
+    }
+}
+
+/// The runs of a target: one, or one for each workload, by a key that tells them apart. What is not of one workload is of all.
+pub(super) enum Runs<'a, K> {
+    One(OneRun<'a>),
+    Each(RunOfEach<'a, K>),
+}
+
+/// One run for each workload.
+pub(super) struct RunOfEach<'a, K> {
+    collector: &'a mut (dyn Collector + Send),
+    begun: BTreeMap<K, WorkloadId>,
+}
+
+impl<K: Ord> Runs<'_, K> {
+    pub(super) fn notice(&mut self, notice: Notice) {
+        match self {
+            Runs::One(run) => run.notice(notice),
+            Runs::Each(runs) => runs.collector.notice(notice),
+        }
+    }
+
+    pub(super) fn end(self, end: RunEnd) {
+        match self {
+            Runs::One(run) => run.end(end),
+            Runs::Each(runs) => {
+                for id in runs.begun.into_values() {
+                    runs.collector.end(id, end);
+                }
+            }
+        }
+    }
+}
+
+impl<K: Ord> Sink for Runs<'_, K> {
+    fn event(&mut self, event: Event) {
+        match self {
+            Runs::One(run) => run.event(event),
+            Runs::Each(runs) => runs.event_of_those(|_| true, &event),
+        }
+    }
+}
+
+impl<'a, K: Ord> RunOfEach<'a, K> {
+    pub(super) fn new(collector: &'a mut (dyn Collector + Send)) -> RunOfEach<'a, K> {
+        RunOfEach {
+            collector,
+            begun: BTreeMap::new(),
+        }
+    }
+
+    /// An event of a workload. With the first, its run begins.
+    pub(super) fn event_of(&mut self, key: K, event: Event, workload: impl FnOnce(&K) -> Workload) {
+        let next = WorkloadId(self.begun.len() as u64);
+        let id = *self.begun.entry(key).or_insert_with_key(|key| {
+            self.collector.begin(next, workload(key));
+            next
+        });
+        self.collector.event(id, event);
+    }
+
+    /// An event of the workloads with such keys.
+    pub(super) fn event_of_those(&mut self, which: impl Fn(&K) -> bool, event: &Event) {
+        for (_, &id) in self.begun.iter().filter(|(key, _)| which(key)) {
+            self.collector.event(id, event.clone());
+        }
     }
 }

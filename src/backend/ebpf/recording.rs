@@ -1,6 +1,5 @@
 //! Follows the workload, and delivers what the kernel counted.
 
-use std::collections::HashMap;
 use std::io::PipeReader;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -13,13 +12,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::cgroups;
 use super::kernel::{self, Begin, Counted, Inside, Kernel, Named, namespace_of};
 use super::{Each, Ebpf, NAME};
+use crate::backend::collector::{RunOfEach, Runs};
 use crate::backend::launch::{Launched, launch, while_waiting};
 use crate::backend::{
     Backend, Collector, Command, Detail, Error, Notice, OneRun, Over, Promise, RunEnd, Scope, Stop,
-    Target, Unavailable, Until, Workload, WorkloadId, proc,
+    Target, Unavailable, Until, Workload, proc,
 };
-use crate::event::Exit;
-use crate::event::{Event, Sink, Task};
+use crate::event::{Event, Exit, Sink, Task};
 
 /// How often the counts are read while the workload runs.
 const READ_EVERY: Duration = Duration::from_millis(500);
@@ -82,7 +81,7 @@ impl Backend for Ebpf {
         let deadline = self.duration.map(|duration| Instant::now() + duration);
         let mut end = End::of(stop, target, Until::All);
         end.deadline = deadline;
-        let mut runs = Runs::begin(collector, target, self.each);
+        let mut runs = CountedRuns::begin(collector, target, self.each);
         follow(&mut kernel, &mut runs, end)?;
         finish(&kernel, runs, stop, None)
     }
@@ -102,95 +101,6 @@ impl Ebpf {
     }
 }
 
-/// Where the calls go.
-enum Runs<'a> {
-    One(OneRun<'a>),
-    Each(RunOfEach<'a>),
-}
-
-impl<'a> Runs<'a> {
-    fn begin(
-        collector: &'a mut (dyn Collector + Send),
-        target: &Target,
-        each_of_all: Each,
-    ) -> Runs<'a> {
-        let each = match target.scope() {
-            Some(Scope::Everything) => What::Each(each_of_all),
-            Some(Scope::Containers(_)) => What::Container,
-            _ => return Runs::One(OneRun::begin(collector, target)),
-        };
-        Runs::Each(RunOfEach {
-            collector,
-            each,
-            ids: HashMap::new(),
-        })
-    }
-
-    fn counted(&mut self, of: Option<&Arc<Path>>, event: Event) {
-        match self {
-            Runs::One(run) => run.event(event),
-            Runs::Each(runs) => runs.counted(of, event),
-        }
-    }
-
-    fn notice(&mut self, notice: Notice) {
-        match self {
-            Runs::One(run) => run.notice(notice),
-            Runs::Each(runs) => runs.collector.notice(notice),
-        }
-    }
-
-    /// The recording ends before the tasks.
-    fn stopped(&mut self, why: &str) {
-        let lost = Event::Lost {
-            count: None,
-            why: why.to_owned(),
-        };
-        match self {
-            // Others have ended.
-            Runs::Each(RunOfEach {
-                collector,
-                each: What::Container,
-                ids,
-            }) => {
-                let still_run = proc::containers();
-                for (container, &mut id) in ids {
-                    let id_text = container.as_deref().and_then(Path::to_str);
-                    if id_text.is_none_or(|container| still_run.contains(container)) {
-                        collector.event(id, lost.clone());
-                    }
-                }
-            }
-            _ => self.event(lost),
-        }
-    }
-
-    fn end(self, end: RunEnd) {
-        match self {
-            Runs::One(run) => run.end(end),
-            Runs::Each(runs) => {
-                for id in runs.ids.into_values() {
-                    runs.collector.end(id, end);
-                }
-            }
-        }
-    }
-}
-
-/// What can be of any run.
-impl Sink for Runs<'_> {
-    fn event(&mut self, event: Event) {
-        match self {
-            Runs::One(run) => run.event(event),
-            Runs::Each(runs) => {
-                for &id in runs.ids.values() {
-                    runs.collector.event(id, event.clone());
-                }
-            }
-        }
-    }
-}
-
 /// What has a run of its own.
 #[derive(Clone, Copy)]
 enum What {
@@ -198,18 +108,39 @@ enum What {
     Container,
 }
 
-/// One run for each of these.
-struct RunOfEach<'a> {
-    collector: &'a mut (dyn Collector + Send),
+/// Where the calls go. Of many runs, the key is the path of the executable or the cgroup, or the id of the container.
+struct CountedRuns<'a> {
+    runs: Runs<'a, Option<Arc<Path>>>,
     each: What,
-    /// By the path of the executable or the cgroup, or the id of the container.
-    ids: HashMap<Option<Arc<Path>>, WorkloadId>,
 }
 
-impl RunOfEach<'_> {
+impl<'a> CountedRuns<'a> {
+    fn begin(
+        collector: &'a mut (dyn Collector + Send),
+        target: &Target,
+        each_of_all: Each,
+    ) -> CountedRuns<'a> {
+        let each = match target.scope() {
+            Some(Scope::Everything) => What::Each(each_of_all),
+            Some(Scope::Containers(_)) => What::Container,
+            _ => {
+                let runs = Runs::One(OneRun::begin(collector, target));
+                let each = What::Each(each_of_all);
+                return CountedRuns { runs, each };
+            }
+        };
+        let runs = Runs::Each(RunOfEach::new(collector));
+        CountedRuns { runs, each }
+    }
+
     /// `of` is the path of the cgroup or the name of the container's, if they are counted by themselves.
     fn counted(&mut self, of: Option<&Arc<Path>>, event: Event) {
-        let of = match (&event, self.each) {
+        let each = self.each;
+        let runs = match &mut self.runs {
+            Runs::One(run) => return run.event(event),
+            Runs::Each(runs) => runs,
+        };
+        let of = match (&event, each) {
             (_, What::Each(Each::Cgroup)) => of.cloned(),
             // In the hierarchies of version 1, a container has several cgroups.
             (_, What::Container) => of.and_then(|name| {
@@ -222,23 +153,41 @@ impl RunOfEach<'_> {
             ) => executable.clone(),
             (_, What::Each(Each::Executable)) => None,
         };
-        let next = WorkloadId(self.ids.len() as u64);
-        let id = *self.ids.entry(of).or_insert_with_key(|of| {
+        runs.event_of(of, event, |of| {
             let path = of.as_deref().unwrap_or(Path::new("unknown"));
-            let mut workload = Workload::default();
-            let mut label = |name: &str| {
-                let path = path.to_string_lossy().into_owned();
-                workload.labels.insert(name.to_owned(), path);
+            let label = |name: &str| Workload {
+                labels: [(name.to_owned(), path.to_string_lossy().into_owned())].into(),
+                ..Workload::default()
             };
-            match self.each {
-                What::Each(Each::Executable) => workload.program = path.into(),
+            match each {
+                What::Each(Each::Executable) => Workload {
+                    program: path.into(),
+                    ..Workload::default()
+                },
                 What::Each(Each::Cgroup) => label("cgroup"),
                 What::Container => label("container"),
             }
-            self.collector.begin(next, workload);
-            next
         });
-        self.collector.event(id, event);
+    }
+
+    /// The recording ends before the tasks.
+    fn stopped(&mut self, why: &str) {
+        let lost = Event::Lost {
+            count: None,
+            why: why.to_owned(),
+        };
+        match (&mut self.runs, self.each) {
+            // Others have ended.
+            (Runs::Each(runs), What::Container) => {
+                let still_run = proc::containers();
+                let runs_still = |container: &Option<Arc<Path>>| {
+                    let id = container.as_deref().and_then(Path::to_str);
+                    id.is_none_or(|id| still_run.contains(id))
+                };
+                runs.event_of_those(runs_still, &lost);
+            }
+            (runs, _) => runs.event(lost),
+        }
     }
 }
 
@@ -304,10 +253,10 @@ fn record_command(
     collector: &mut (dyn Collector + Send),
     stop: &Stop,
 ) -> Result<(), Error> {
-    let mut runs = Runs::begin(collector, target, Each::default());
+    let mut runs = CountedRuns::begin(collector, target, Each::default());
     if command.starts.is_some() {
         let text = "counting the calls of the container that the command starts";
-        runs.notice(Notice::Ready(text.to_owned()));
+        runs.runs.notice(Notice::Ready(text.to_owned()));
     }
     let exit = while_waiting(command, launched, stop, |over| {
         let end = End {
@@ -344,7 +293,7 @@ impl<'a> End<'a> {
 }
 
 /// Reads the counts until the workload has ended.
-fn follow(kernel: &mut Kernel, runs: &mut Runs<'_>, end: End<'_>) -> Result<(), Error> {
+fn follow(kernel: &mut Kernel, runs: &mut CountedRuns<'_>, end: End<'_>) -> Result<(), Error> {
     let stop = end.stop;
     let counted: Counted<'_> = &mut |of, event| runs.counted(of, event);
     let mut command_is_over = end.over.is_none();
@@ -388,17 +337,17 @@ fn follow(kernel: &mut Kernel, runs: &mut Runs<'_>, end: End<'_>) -> Result<(), 
 
 fn finish(
     kernel: &Kernel,
-    mut runs: Runs<'_>,
+    mut runs: CountedRuns<'_>,
     stop: &Stop,
     exit: Option<Exit>,
 ) -> Result<(), Error> {
     for why in kernel.losses().map_err(unavailable)? {
-        runs.event(Event::Lost { count: None, why });
+        runs.runs.event(Event::Lost { count: None, why });
     }
     if let Some(reason) = stop.reason() {
         runs.stopped(reason);
     }
-    runs.end(RunEnd {
+    runs.runs.end(RunEnd {
         exit,
         no_new_privs: false,
     });

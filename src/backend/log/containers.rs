@@ -1,11 +1,12 @@
 //! One run per container.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
+use crate::backend::collector::{RunOfEach, Runs};
 use crate::backend::proc::{self, Gone};
-use crate::backend::{Collector, Notice, OneRun, RunEnd, Target, Workload, WorkloadId};
+use crate::backend::{Collector, Notice, OneRun, RunEnd, Target, Workload};
 use crate::event::{Event, Sink, Task};
 use crate::syscall::Syscall;
 
@@ -62,83 +63,59 @@ impl ContainerLookup {
     }
 }
 
-/// Where the events of a target go: to its run, or to that of the current container.
-pub(super) enum Runs<'a> {
-    One(OneRun<'a>),
-    Each(RunOfEach<'a>),
-}
-
 /// The container of the next events; `None`: all.
 pub(super) type Current = Rc<RefCell<Option<String>>>;
 
-pub(super) struct RunOfEach<'a> {
-    collector: &'a mut (dyn Collector + Send),
+/// Where the events of a target go: to its run, or to that of the current container.
+pub(super) struct RunsByContainer<'a> {
+    runs: Runs<'a, String>,
     not_observed: BTreeSet<Syscall>,
     current: Current,
-    begun: BTreeMap<String, WorkloadId>,
 }
 
-impl<'a> Runs<'a> {
+impl<'a> RunsByContainer<'a> {
+    /// `each`: each container has a run.
     pub(super) fn begin(
         collector: &'a mut (dyn Collector + Send),
         target: &Target,
         not_observed: BTreeSet<Syscall>,
         each: Option<Current>,
-    ) -> Runs<'a> {
-        match each {
-            None => Runs::One(OneRun::begin_without(collector, target, not_observed)),
-            Some(current) => Runs::Each(RunOfEach {
-                collector,
-                not_observed,
-                current,
-                begun: BTreeMap::new(),
-            }),
+    ) -> RunsByContainer<'a> {
+        RunsByContainer {
+            runs: match each {
+                None => {
+                    let not_observed = not_observed.clone();
+                    Runs::One(OneRun::begin_without(collector, target, not_observed))
+                }
+                Some(_) => Runs::Each(RunOfEach::new(collector)),
+            },
+            not_observed,
+            current: each.unwrap_or_default(),
         }
     }
 
     pub(super) fn notice(&mut self, notice: Notice) {
-        match self {
-            Runs::One(run) => run.notice(notice),
-            Runs::Each(each) => each.collector.notice(notice),
-        }
+        self.runs.notice(notice);
     }
 
     pub(super) fn end(self, end: RunEnd) {
-        match self {
-            Runs::One(run) => run.end(end),
-            Runs::Each(each) => {
-                for id in each.begun.into_values() {
-                    each.collector.end(id, end);
-                }
-            }
-        }
+        self.runs.end(end);
     }
 }
 
-impl Sink for Runs<'_> {
+impl Sink for RunsByContainer<'_> {
     fn event(&mut self, event: Event) {
-        let each = match self {
-            Runs::One(run) => return run.event(event),
-            Runs::Each(each) => each,
-        };
-        let Some(container) = each.current.borrow().clone() else {
-            for &id in each.begun.values() {
-                each.collector.event(id, event.clone());
+        let current = self.current.borrow().clone();
+        match (&mut self.runs, current) {
+            (Runs::Each(runs), Some(container)) => {
+                runs.event_of(container, event, |container| Workload {
+                    labels: [("container".to_owned(), container.clone())].into(),
+                    not_observed: self.not_observed.clone(),
+                    ..Workload::default()
+                });
             }
-            return;
-        };
-        let next = WorkloadId(each.begun.len() as u64);
-        let id = each.begun.get(&container).copied().unwrap_or_else(|| {
-            let workload = Workload {
-                labels: [("container".to_owned(), container.clone())].into(),
-                not_observed: each.not_observed.clone(),
-                ..Workload::default()
-            };
-            each.collector.begin(next, workload);
-            each.begun.insert(container, next);
-            next
-        });
-        each.collector.event(id, event);
+            (runs, _) => runs.event(event),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
-use super::containers::{Current, Runs, Whereabouts};
+use super::containers::{Current, RunsByContainer, Whereabouts};
 use super::intake::Intake;
 use super::login::recorder_of;
 use super::tracker::Tracker;
@@ -130,7 +130,7 @@ impl Backend for Follow {
             others: BTreeMap::new(),
             in_containers: false,
         };
-        let mut run = Runs::begin(collector, target, self.unlogged.clone(), current);
+        let mut run = RunsByContainer::begin(collector, target, self.unlogged.clone(), current);
         run.notice(Notice::Ready(format!(
             "following audit records from {} until {}",
             intake.source(),
