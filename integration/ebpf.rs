@@ -187,9 +187,14 @@ fn a_daemon_is_recorded_to_its_end() {
 
     let files = Files::new(&room);
     let options = [OPTIONS, &["--until", "exit"]].concat();
-    let script = "(sleep 0.5; chroot / true) & exit 3";
-    let ended = room.run(files.command(&options).args(["/bin/sh", "-c", script]));
+    let go = room.fresh("g");
+    let script = "(until [ -e $0 ]; do sleep 0.02; done; chroot / true) & exit 3";
+    let mut command = files.command(&options);
+    let command = command.args(["/bin/sh", "-c", script]).arg(&go);
+    let ended = room.spawn(command).wait(&room);
     assert_eq!(ended.code(), 3, "{}", ended.stderr);
+    fs::write(go, "").unwrap();
+    room.wait_until_empty(command);
     assert_eq!(count(&files.run(), "chroot"), 0);
 }
 

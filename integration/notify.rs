@@ -91,15 +91,15 @@ fn a_killed_recorder_leaves_the_workload_at_work() {
 #[apply(test)]
 fn what_the_command_leaves_behind_runs_on() {
     let room = Room::new();
-    let done = room.fresh("done");
-    let script = format!(
-        "(sleep 0.3; chroot / true; echo done >{}) & exit 3",
-        done.display()
-    );
+    let (go, done) = (room.fresh("go"), room.fresh("done"));
+    let script = "(until [ -e $0 ]; do sleep 0.02; done; chroot / true; echo done >$1) & exit 3";
     let files = Files::new(&room);
     let options = [OPTIONS, &["--until", "exit"]].concat();
-    let ended = room.run(files.command(&options).args(["/bin/sh", "-c", &script]));
+    let mut command = files.command(&options);
+    let command = command.args(["/bin/sh", "-c", script]).args([&go, &done]);
+    let ended = room.spawn(command).wait(&room);
     assert_eq!(ended.code(), 3, "{}", ended.stderr);
+    fs::write(go, "").unwrap();
     until("the rest to end", || done.exists());
     let run = files.run();
     assert_eq!(run.incomplete_because(), [""; 0]);
