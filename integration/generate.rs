@@ -19,6 +19,18 @@ fn generate(folder: &Path, args: &[&str], status: i32) -> Output {
 
 /// A recording of one run with these calls of `x86_64`, called `name`.json.
 fn recording(folder: &Path, name: &str, run: &str, calls: &[&str], incomplete: &[&str]) -> PathBuf {
+    recording_on("x86_64", folder, name, run, calls, incomplete)
+}
+
+/// The same of another machine.
+fn recording_on(
+    machine: &str,
+    folder: &Path,
+    name: &str,
+    run: &str,
+    calls: &[&str],
+    incomplete: &[&str],
+) -> PathBuf {
     let call = |call: &&str| {
         let tally = json!({"count": 1, "first_ms": 0, "executables": ["/bin/app"]});
         ((*call).to_owned(), tally)
@@ -27,9 +39,9 @@ fn recording(folder: &Path, name: &str, run: &str, calls: &[&str], incomplete: &
     let recording = json!({"schema": 1, "name": name, "runs": [{
         "id": format!("01234567-89ab-7def-8123-4567890000{run}"),
         "started": "2025-01-01T00:00:00.000Z", "duration_ms": 1, "tool": "sc-record 0.1.0", "program": "app",
-        "labels": {}, "backend": "ptrace", "kernel": "6.18", "machine": "x86_64", "no_new_privs": false,
+        "labels": {}, "backend": "ptrace", "kernel": "6.18", "machine": machine, "no_new_privs": false,
         "exit": {"code": 0}, "tasks": 1, "complete": incomplete.is_empty(), "incomplete_because": incomplete,
-        "syscalls": {"x86_64": calls},
+        "syscalls": {machine: calls},
     }]});
     let path = folder.join(format!("{name}-{run}.json"));
     fs::write(&path, format!("{recording:#}\n")).unwrap();
@@ -284,4 +296,114 @@ fn hundreds_of_calls_without_a_name_are_counted_and_not_listed() {
         said.contains("; and 295 more\n  hint: --skip-unnamed"),
         "{said}"
     );
+}
+
+/// What a program calls on two machines: each ABI lacks calls of the other.
+#[apply(test)]
+fn recordings_of_two_machines_give_one_profile() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let common = "execve exit exit_group read rt_sigreturn write";
+    let calls =
+        |own: &'static str| -> Vec<&str> { common.split(' ').chain(own.split(' ')).collect() };
+    let (x86, arm) = (calls("dup2 open stat"), calls("dup3 newfstatat openat"));
+    recording_on("x86_64", path, "app", "0a", &x86, &[]);
+    recording_on("aarch64", path, "app", "0b", &arm, &[]);
+    let run = |args: &[&str], status| {
+        let mut command = Command::new(PROGRAM);
+        let output = command.current_dir(path).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(
+        &[
+            "merge",
+            "-q",
+            "app-0a.json",
+            "app-0b.json",
+            "-o",
+            "both.json",
+        ],
+        0,
+    );
+    let exact = ["--policy", "exact", "-q"];
+    generate(
+        path,
+        &[&["both.json", "-o", "app.json"], &exact[..]].concat(),
+        0,
+    );
+    let profile: Value = serde_json::from_slice(&fs::read(path.join("app.json")).unwrap()).unwrap();
+    assert_eq!(
+        profile["architectures"],
+        json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"])
+    );
+    let mut all: Vec<_> = [x86, arm].concat();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(names(&path.join("app.json")), all);
+
+    // Docker gives a container the ABIs of its own machine.
+    generate(
+        path,
+        &[
+            &["both.json", "-o", "docker.json", "-f", "docker"],
+            &exact[..],
+        ]
+        .concat(),
+        0,
+    );
+    let docker: Value =
+        serde_json::from_slice(&fs::read(path.join("docker.json")).unwrap()).unwrap();
+    assert!(docker.get("architectures").is_none(), "{docker}");
+    assert_eq!(
+        docker["archMap"],
+        json!([
+            {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []},
+            {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": []},
+        ])
+    );
+    for (machine, name) in [
+        ("amd64", "SCMP_ARCH_X86_64"),
+        ("arm64", "SCMP_ARCH_AARCH64"),
+    ] {
+        let resolved = run(
+            &[
+                "convert",
+                "docker.json",
+                "-f",
+                "oci",
+                "--for-arch",
+                machine,
+                "-o",
+                "-",
+            ],
+            0,
+        );
+        let resolved: Value = serde_json::from_str(&resolved).unwrap();
+        assert_eq!(resolved["architectures"], json!([name]));
+    }
+
+    // A filter of either machine allows its calls: no call of one is lacking on the other.
+    let lacking = |file: &str, status| run(&["lint", file, "--target", "crun"], status);
+    assert!(!lacking("app.json", 1).contains("SCR013"));
+    // The recording of one machine alone isn't enough for both, without the policy that is for that.
+    let mut alone = profile.clone();
+    alone["syscalls"][0]["names"] = json!(calls("dup2 open stat"));
+    fs::write(path.join("alone.json"), alone.to_string()).unwrap();
+    let found = lacking("alone.json", 1);
+    assert!(
+        found.contains("aarch64 has no dup2, and of their kind only dup3"),
+        "{found}"
+    );
+    let portable = [
+        "app-0a.json",
+        "-o",
+        "portable.json",
+        "--policy",
+        "portable",
+        "-q",
+    ];
+    generate(path, &portable, 0);
+    assert!(!names(&path.join("portable.json")).contains(&"epoll_pwait".to_owned()));
+    assert!(names(&path.join("portable.json")).contains(&"dup3".to_owned()));
 }

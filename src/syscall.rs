@@ -184,6 +184,31 @@ impl Arch {
         }
     }
 
+    /// Whether its programs have pointers of 64 bits.
+    #[must_use]
+    pub fn is_64_bit(self) -> bool {
+        /// `__AUDIT_ARCH_64BIT`, `__AUDIT_ARCH_CONVENTION_MIPS64_N32` (linux/audit.h).
+        const BITS_64: u32 = 0x8000_0000;
+        const N32: u32 = 0x2000_0000;
+        self != Arch::X32 && self.audit() & (BITS_64 | N32) == BITS_64
+    }
+
+    /// The other ABIs of a kernel whose own is this one: those of its 32-bit programs.
+    #[must_use]
+    pub const fn companions(self) -> &'static [Arch] {
+        match self {
+            Arch::X86_64 => &[Arch::X86, Arch::X32],
+            Arch::Aarch64 => &[Arch::Arm],
+            Arch::S390x => &[Arch::S390],
+            Arch::Ppc64 => &[Arch::Ppc],
+            Arch::Sparc64 => &[Arch::Sparc],
+            Arch::Parisc64 => &[Arch::Parisc],
+            Arch::Mips64 => &[Arch::Mips64n32, Arch::Mips],
+            Arch::Mipsel64 => &[Arch::Mipsel64n32, Arch::Mipsel],
+            _ => &[],
+        }
+    }
+
     /// The ABI with this `AUDIT_ARCH_*` value. For that of x32, it is [`Arch::X86_64`].
     #[must_use]
     pub fn from_audit(audit: u32) -> Option<Arch> {

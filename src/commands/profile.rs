@@ -64,6 +64,7 @@ pub(super) const WRITING: Writing<'_> = Writing {
     executables: None,
     lossy: false,
     compile: Some(compile_known),
+    arch_map: true,
 };
 
 /// The profile of a recording, with the options of the command line.

@@ -24,7 +24,13 @@ pub(super) const DOCKER: FormatRow = FormatRow {
         outline.has("archMap") || of_rules.into_iter().any(|field| outline.a_rule_has(field))
     },
     read: FormatReader::Text(read::parse),
-    write: Writer::Text(|profile, out| write::render(&DockerProfile::from(profile), out)),
+    write: Writer::Text(|profile, out| {
+        let mut profile = DockerProfile::from(profile);
+        if out.writing.arch_map {
+            profile.arches = profile.arches.by_machine();
+        }
+        write::render(&profile, out)
+    }),
     edit: None,
     ..oci::ROW
 };

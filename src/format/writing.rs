@@ -26,6 +26,8 @@ pub struct Writing<'a> {
     pub lossy: bool,
     /// The compiler, for [`Format::Bpf`].
     pub compile: Option<Compile>,
+    /// Whether Docker's dialect gets the ABIs of several machines by machine (`archMap`). It is read for one machine then.
+    pub arch_map: bool,
 }
 
 impl Default for Writing<'_> {
@@ -35,6 +37,7 @@ impl Default for Writing<'_> {
             executables: None,
             lossy: false,
             compile: None,
+            arch_map: false,
         }
     }
 }

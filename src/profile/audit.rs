@@ -6,17 +6,6 @@ use std::collections::BTreeSet;
 use super::{Action, ArgCmp, ErrnoRet, Listener, Op, Profile, Rule};
 use crate::syscall::{Arch, Syscall};
 
-/// The ABIs of one kernel. A filter kills callers of an unlisted ABI instead of logging them.
-const TOGETHER: &[&[Arch]] = &[
-    &[Arch::X86_64, Arch::X86, Arch::X32],
-    &[Arch::Aarch64, Arch::Arm],
-    &[Arch::S390x, Arch::S390],
-    &[Arch::Ppc64, Arch::Ppc],
-    &[Arch::Mips64, Arch::Mips64n32, Arch::Mips],
-    &[Arch::Mipsel64, Arch::Mipsel64n32, Arch::Mipsel],
-    &[Arch::Parisc64, Arch::Parisc],
-];
-
 /// The calls that can load a filter.
 const CAN_LOAD_FILTER: [&str; 2] = ["prctl", "seccomp"];
 
@@ -28,10 +17,13 @@ impl Profile {
     /// a filter: records have no arguments, and otherwise each could hide the calls that such a filter refuses.
     #[must_use]
     pub fn log_all(arches: impl IntoIterator<Item = Arch>) -> Profile {
+        // A filter kills callers of an unlisted ABI instead of logging them.
         let mut all = BTreeSet::new();
         for arch in arches {
-            let together = TOGETHER.iter().find(|together| together.contains(&arch));
-            all.extend(together.map_or(std::slice::from_ref(&arch), |together| together));
+            let mut machines = Arch::ALL.iter().copied();
+            let machine = machines.find(|machine| machine.companions().contains(&arch));
+            let machine = machine.unwrap_or(arch);
+            all.extend(std::iter::once(machine).chain(machine.companions().iter().copied()));
         }
         Profile::new(Action::Log)
             .with_architectures(Some(all.into_iter().collect()))

@@ -15,6 +15,13 @@ pub(crate) struct Family {
     pub(crate) why: &'static str,
 }
 
+impl Family {
+    /// Whether each member can stand for each.
+    pub(crate) fn is_symmetrical(&self) -> bool {
+        self.when == self.add
+    }
+}
+
 /// A family in which each member can stand for each.
 const fn family(members: &'static str, why: &'static str) -> Family {
     Family {

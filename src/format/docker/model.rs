@@ -33,6 +33,30 @@ pub(super) enum Arches {
     Map(Vec<SubArches>),
 }
 
+impl Arches {
+    /// The ABIs of several machines, by machine: a container then gets only those of its own. A list that has an ABI without
+    /// that of its machine stays a list, since an entry allows its machine's.
+    pub(super) fn by_machine(self) -> Arches {
+        let Arches::Listed(Some(listed)) = &self else {
+            return self;
+        };
+        let (machines, others): (Vec<Arch>, Vec<Arch>) =
+            listed.iter().partition(|arch| arch.is_64_bit());
+        let entries = machines.iter().map(|&arch| SubArches {
+            arch,
+            others: (others.iter().copied())
+                .filter(|other| arch.companions().contains(other))
+                .collect(),
+        });
+        let of_machines: usize = entries.clone().map(|entry| entry.others.len()).sum();
+        if machines.len() > 1 && of_machines == others.len() {
+            Arches::Map(entries.collect())
+        } else {
+            self
+        }
+    }
+}
+
 /// The ABIs of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SubArches {

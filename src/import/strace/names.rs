@@ -51,17 +51,9 @@ pub(super) struct StraceNames {
 impl StraceNames {
     /// For the ABI of strace itself.
     pub(super) fn new(native: Arch) -> StraceNames {
-        let compat: &[Arch] = match native {
-            Arch::X86_64 => &[Arch::X86, Arch::X32],
+        let compat = match native {
             Arch::X32 => &[Arch::X86],
-            Arch::Aarch64 => &[Arch::Arm],
-            Arch::S390x => &[Arch::S390],
-            Arch::Ppc64 => &[Arch::Ppc],
-            Arch::Sparc64 => &[Arch::Sparc],
-            Arch::Parisc64 => &[Arch::Parisc],
-            Arch::Mips64 => &[Arch::Mips64n32, Arch::Mips],
-            Arch::Mipsel64 => &[Arch::Mipsel64n32, Arch::Mipsel],
-            _ => &[],
+            native => native.companions(),
         };
         StraceNames {
             arches: [&[native], compat].concat(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::libseccomp::{Since, since};
 use super::{Context, LintTarget, RuleFinding};
 use crate::profile::baseline::needed;
-use crate::profile::families::PROBES;
+use crate::profile::families::{FAMILIES, PROBES};
 use crate::profile::{Action, ErrnoRet, ProfilePart, Runtime};
 use crate::review::{Risk, RiskClass, risk};
 use crate::syscall::Syscall;
@@ -196,6 +196,41 @@ pub(super) fn call_of_no_architecture(context: &Context<'_>) -> Vec<RuleFinding>
     RuleFinding::names(absent.collect(), |names| {
         format!("{} has no {names}", arches.join(", "))
     })
+}
+
+/// 64-bit ABIs among the listed that lack an allowed call of another one, and have none of its family that is allowed.
+pub(super) fn lacking_on_architecture(context: &Context<'_>) -> Vec<RuleFinding> {
+    let mut arches = context.arches();
+    // Programs of 32 bits needn't do what those of the machine do.
+    arches.retain(|arch| arch.is_64_bit());
+    let mut found = Vec::new();
+    for family in FAMILIES.iter().filter(|family| family.is_symmetrical()) {
+        let members = || family.add.split(' ');
+        let allowed: Vec<_> = (executed(context))
+            .filter(|(_, name)| members().any(|member| member == *name))
+            .collect();
+        let has = |arch, name: &str| Syscall::from_name(arch, name).is_some();
+        let has_allowed = |arch| allowed.iter().any(|(_, name)| has(arch, name));
+        for &arch in &arches {
+            let others: Vec<_> = members().filter(|name| has(arch, name)).collect();
+            if has_allowed(arch)
+                || others.is_empty()
+                || !arches.iter().any(|&arch| has_allowed(arch))
+            {
+                continue;
+            }
+            let names = allowed
+                .iter()
+                .map(|(place, name)| (*place, (*name).to_owned()));
+            found.extend(RuleFinding::names(names.collect(), |names| {
+                format!(
+                    "{arch} has no {names}, and of their kind only {}",
+                    others.join(", ")
+                )
+            }));
+        }
+    }
+    found
 }
 
 /// Whether an ABI has a call, of its own or through socketcall(2) and ipc(2).

@@ -234,6 +234,9 @@ rules! {
     "SCR012" "io-uring" Warning calls::io_uring,
         "io_uring opens, reads, writes, connects and more without system calls: its operations go past the profile.",
         "Answer ENOSYS or EPERM to io_uring_setup: most programs then use ordinary calls. Record these under `sysctl kernel.io_uring_disabled=2`, and add them.";
+    "SCR013" "lacking-on-architecture" Warning calls::lacking_on_architecture,
+        "A listed architecture lacks a call, and the profile allows none of the calls that libc makes there instead: it was recorded on another machine only.",
+        "Record on each architecture and merge the recordings, or generate with `--policy portable`.";
     "SCR020" "two-not-equal" Error arguments::two_not_equal,
         "A rule that compares one argument twice becomes two rules: of two SCMP_CMP_NE, one always holds.",
         "Allow the wanted values with SCMP_CMP_EQ, one rule per value, or use ranges.";

@@ -107,6 +107,7 @@ fn plus(names: &str, action: Action, args: &str) -> Case {
 }
 
 /// For each rule a profile on which it fires, and one as near as can be on which it doesn't.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<(&'static str, Case, Case)> {
     let allowing = |names| case(with(&[allow(names)]));
     let comparing = |name, args| plus(name, Action::Allow, args);
@@ -124,6 +125,7 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
     let lseek = |args| rule("lseek", Action::Allow, args);
     let included = || case(clean()).conditional("syscalls[3].includes");
     let both = || arches(&[Arch::X86_64, Arch::X86]);
+    let on_two = |names| on(allowing(names), &[Arch::X86_64, Arch::Aarch64]);
     let mut cases = Vec::new();
     let mut add = |id, fires, does_not| cases.push((id, fires, does_not));
     let getcwd = || case(without("getcwd"));
@@ -144,6 +146,7 @@ fn cases() -> Vec<(&'static str, Case, Case)> {
     add("SCR011", on_x86, allowing("socketcall"));
     let entering = allowing("io_uring_enter");
     add("SCR012", allowing("io_uring_setup"), entering);
+    add("SCR013", on_two("dup2"), on_two("dup2 dup3"));
     let socket = |args| comparing("socket", args);
     add(
         "SCR020",

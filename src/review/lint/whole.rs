@@ -3,7 +3,6 @@
 use super::libseccomp::{Since, since_action, since_arch, since_flag};
 use super::{Context, LintTarget, RuleFinding};
 use crate::profile::{Action, ErrnoRet, Flag, ProfilePart};
-use crate::syscall::Arch;
 
 pub(super) fn allows_by_default(context: &Context<'_>) -> Vec<RuleFinding> {
     let default = context.profile.default_action();
@@ -17,13 +16,6 @@ pub(super) fn allows_by_default(context: &Context<'_>) -> Vec<RuleFinding> {
     )]
 }
 
-/// 32-bit ABIs that distributions' profiles list with the 64-bit one.
-const COMPANIONS: &[(Arch, &[Arch])] = &[
-    (Arch::X86_64, &[Arch::X86, Arch::X32]),
-    (Arch::Aarch64, &[Arch::Arm]),
-    (Arch::S390x, &[Arch::S390]),
-];
-
 pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<RuleFinding> {
     let listed = context.profile.architectures().unwrap_or_default();
     let mut found = Vec::new();
@@ -36,9 +28,7 @@ pub(super) fn wide_architectures(context: &Context<'_>) -> Vec<RuleFinding> {
                     format!("no run of {} made a call of {arch}", recording.name),
                 ));
             }
-        } else if let Some((wide, _)) = (COMPANIONS.iter())
-            .find(|(wide, companions)| listed.contains(wide) && companions.contains(arch))
-        {
+        } else if let Some(wide) = (listed.iter()).find(|wide| wide.companions().contains(arch)) {
             found.push(RuleFinding::at(
                 place,
                 format!("{arch} beside {wide} is for 32-bit programs only"),
