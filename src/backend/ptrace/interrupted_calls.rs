@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
-use super::arch::{CallRegisters, Registers};
+use super::arch::{CallEntry, CallRegisters, Registers};
 use super::special_table::{Limit, Sleep, SpecialCall, SpecialTable};
 use super::stop::{Died, Stopped};
 use super::tracee::{Again, Sleeping};
@@ -41,7 +41,8 @@ pub(super) fn go_on(
         },
     };
     let since = sleeping.map_or_else(Instant::now, |sleeping| sleeping.since);
-    let until = match time_of(stopped, &registers, syscall, sleep.limit) {
+    let entry = sleeping.and_then(|sleeping| sleeping.entry);
+    let until = match time_of(stopped, &registers, entry, syscall, sleep.limit) {
         Time::Endless => None,
         // No sum: it has as good as no limit.
         Time::Limited(time) => since.checked_add(time),
@@ -52,7 +53,7 @@ pub(super) fn go_on(
         registers.write(stopped)?;
         return Ok(None);
     }
-    registers.enter_again(sleeping.and_then(|sleeping| sleeping.entry));
+    registers.enter_again(entry);
     registers.write(stopped)?;
     Ok(Some(Again {
         syscall,
@@ -83,8 +84,18 @@ enum Time {
     Unknown,
 }
 
-fn time_of(stopped: &Stopped, registers: &Registers, syscall: Syscall, limit: Limit) -> Time {
-    let argument = |index| registers.argument(syscall.arch, index);
+fn time_of(
+    stopped: &Stopped,
+    registers: &Registers,
+    entry: Option<CallEntry>,
+    syscall: Syscall,
+    limit: Limit,
+) -> Time {
+    let argument = |index| match entry {
+        // Its register has the result.
+        Some(entry) if !Registers::keeps_argument(index) => entry.argument,
+        _ => registers.argument(syscall.arch, index),
+    };
     match limit {
         Limit::Endless => Time::Endless,
         Limit::Millis(index) => match u64::try_from(int(argument(index))) {
