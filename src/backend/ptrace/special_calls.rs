@@ -13,6 +13,7 @@ use super::stop::{Died, Stopped};
 use super::tracee::{ArgumentChange, OnExit, Seccomp, Stops, Tracees, Undo};
 use crate::backend::{Error, proc};
 use crate::event::Task;
+use crate::sys::ptrace::{SyscallInfo, SyscallOp};
 use crate::syscall::{Arch, Syscall};
 
 pub(super) const ESCAPED: &str =
@@ -322,6 +323,19 @@ pub(super) fn refuse_without_tracer(stopped: &Stopped) -> Result<(), Died> {
     let mut registers = Registers::read(stopped)?;
     registers.skip_call(-i64::from(libc::ENOSYS));
     registers.write(stopped)
+}
+
+/// After a filter's `SECCOMP_RET_TRACE`, the kernel skips a call with a negative number as if the tracer had wanted that
+/// (`__seccomp_filter`). Where the result has the register of an argument, the caller would get that argument.
+pub(super) fn refuse_negative_number(stopped: &Stopped, info: SyscallInfo) -> Result<(), Died> {
+    if MACHINE.result_replaces_argument
+        && let SyscallOp::Entry { nr: ..0, .. } = info.op
+    {
+        let mut registers = Registers::read(stopped)?;
+        registers.set_result(-i64::from(libc::ENOSYS));
+        registers.write(stopped)?;
+    }
+    Ok(())
 }
 
 /// Enforces strict mode at the entry of a call (seccomp(2); `__secure_computing_strict` of the kernel): four calls are

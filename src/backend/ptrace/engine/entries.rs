@@ -25,20 +25,21 @@ impl Engine<'_> {
         let filter = self.tracees.filter;
         let tracee = self.tracee(stopped.task());
         let counted = std::mem::take(&mut tracee.counted);
+        let only_ours = filter.is_some() && tracee.seccomp != Seccomp::Filter;
         if let Some(filter) = filter
-            && tracee.seccomp != Seccomp::Filter
+            && only_ours
+            && let Some(syscall) = filter.decode(message)
         {
-            return match filter.decode(message) {
-                _ if counted => self.resume(stopped, 0),
-                Some(syscall) => self.entered(stopped, syscall, None),
-                None => {
-                    let info = stopped.syscall_info()?;
-                    self.entered_by(stopped, info)
-                }
+            return if counted {
+                self.resume(stopped, 0)
+            } else {
+                self.entered(stopped, syscall, None)
             };
         }
         let info = stopped.syscall_info()?;
+        special_calls::refuse_negative_number(&stopped, info)?;
         let ours = match (info.op, filter) {
+            _ if only_ours => true,
             (SyscallOp::Entry { nr, .. }, Some(filter)) => Syscall::from_audit(info.arch, nr)
                 .is_none_or(|syscall| filter.gave(message, syscall)),
             _ => false,
