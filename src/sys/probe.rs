@@ -90,7 +90,12 @@ fn crash() -> ! {
     unsafe {
         std::arch::asm!("ud2", options(noreturn))
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("udf 0", options(noreturn))
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     // SAFETY: abort(3) ends with an invalid instruction once its system calls have failed.
     unsafe {
         libc::abort()

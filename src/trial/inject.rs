@@ -145,7 +145,7 @@ pub fn inject(
 fn arguments(profile: &Profile, syscall: Syscall, value: Option<(u8, u64)>) -> [u64; ARGS] {
     let harmless = match syscall.arch {
         // 32-bit registers.
-        Arch::X86 => [u64::from(u32::MAX); ARGS],
+        Arch::X86 | Arch::Arm => [u64::from(u32::MAX); ARGS],
         _ => [u64::MAX; ARGS],
     };
     let Some((register, value)) = value else {
