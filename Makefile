@@ -17,17 +17,21 @@ test: ## all tests, with real programs
 	@.ci/deps build test
 	$(CARGO) test --locked --no-fail-fast
 
+test-arm64: ## the tests in a virtual machine with an arm64 kernel: takes an hour; SMOKE=1 for a few minutes; TESTS='NAME…' for some
+	@.ci/deps build
+	@CARGO='$(CARGO)' .ci/arm64/test $(if $(SMOKE),--smoke) $(TESTS)
+
 test-engines: ## every program of the tests in every container engine; writes the table in docs/containers.md; takes minutes, as root
 	@.ci/deps build test
 	SC_RECORD_TEST_ENGINES=all INSTA_UPDATE=always $(CARGO) test --locked --test integration -- engines::programs --nocapture
 
-check: check-arm64 ## format, lints, documentation, dependencies, shell scripts, and check-arm64
+check: ## format, lints, documentation, dependencies, shell scripts
 	@.ci/deps build check
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --no-deps --document-private-items
 	$(CARGO) deny --locked check bans licenses sources
-	shellcheck -x -P SCRIPTDIR .ci/* $(wildcard */*.sh integration/*/*.sh integration/real/programs/*.sh)
+	shellcheck -x -P SCRIPTDIR .ci/deps .ci/run $(filter-out %.txt,$(wildcard .ci/arm64/*)) $(wildcard */*.sh integration/*/*.sh integration/real/programs/*.sh)
 
 advisories: ## known vulnerabilities of the dependencies; downloads RustSec's database from GitHub
 	@.ci/deps build check
@@ -35,7 +39,7 @@ advisories: ## known vulnerabilities of the dependencies; downloads RustSec's da
 
 check-arm64: ## compile for aarch64
 	@.ci/deps build
-	@CARGO='$(CARGO)' .ci/arm64 check
+	@CARGO='$(CARGO)' .ci/arm64/cargo check
 
 bench: ## the cost of recording with each backend and with other tools; QUICK=1 for a rough estimate
 	@.ci/deps build bench
@@ -80,4 +84,4 @@ install: ## install the program, its manual pages and completions to PREFIX (def
 		bin/sc-record completions fish >share/fish/vendor_completions.d/sc-record.fish && \
 		bin/sc-record manpages share/man/man1
 
-.PHONY: help demo test test-engines check check-arm64 advisories bench differential stress fuzz recordings static install
+.PHONY: help demo test test-arm64 test-engines check check-arm64 advisories bench differential stress fuzz recordings static install

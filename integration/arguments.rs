@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::machine;
 use crate::support::process::{Ended, Room};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -157,7 +158,7 @@ fn flags_of_files_are_recorded_on_request() {
     for (options, recorded) in [(&["--args"][..], false), (&["--args", "--all-args"], true)] {
         let files = Files::new(&room);
         room.run(files.command(options).arg("true"));
-        let openat = &files.run().0["syscalls"]["x86_64"]["openat"];
+        let openat = &files.run().0["syscalls"][machine::NATIVE]["openat"];
         assert_eq!(openat["args"].is_object(), recorded, "{openat}");
     }
 }
@@ -170,7 +171,7 @@ fn values(room: &Room, backend: &str) -> BTreeMap<String, BTreeMap<String, u64>>
     let ended = room.run(command.arg(program).arg("try"));
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let run = files.run();
-    let calls = run.0["syscalls"]["x86_64"].as_object().unwrap();
+    let calls = run.0["syscalls"][machine::NATIVE].as_object().unwrap();
     let arguments = calls.iter().flat_map(|(name, call)| {
         let arguments = call["args"].as_object().into_iter().flatten();
         arguments.map(move |(register, values)| (format!("{name} {register}"), values))
@@ -211,7 +212,7 @@ fn the_kernel_counts_the_arguments_of_refused_calls() {
     let ended = other.run(command.arg("try"));
     let refused = format!("AF_ALG {REFUSED}\n");
     assert!(ended.stdout.contains(&refused), "{}", ended.stderr);
-    let socket = &files.run().0["syscalls"]["x86_64"]["socket"]["args"];
+    let socket = &files.run().0["syscalls"][machine::NATIVE]["socket"]["args"];
     assert_eq!(socket["0"]["0x26"]["count"], 1, "{socket}");
     assert_eq!(socket["1"]["0x3"]["count"], 1, "{socket}");
 }
@@ -229,7 +230,7 @@ fn a_call_with_ever_new_values_leaves_the_others_theirs() {
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let run = files.run();
     assert_eq!(run.incomplete_because(), [""; 0]);
-    let calls = &run.0["syscalls"]["x86_64"];
+    let calls = &run.0["syscalls"][machine::NATIVE];
     assert!(calls["ioctl"]["count"].as_u64().unwrap() >= 70_000);
     let requests = calls["ioctl"]["args"].get("1").unwrap();
     assert!(requests.is_null(), "{requests}");

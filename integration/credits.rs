@@ -5,6 +5,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
+use crate::support::machine;
 use crate::support::process::Room;
 use crate::support::recorder::{Files, PROGRAM};
 
@@ -23,7 +24,7 @@ const ONCE: &str =
 
 fn check(files: &Files) {
     let run = files.run();
-    let calls = &run.0["syscalls"]["x86_64"];
+    let calls = &run.0["syscalls"][machine::NATIVE];
     for (call, program) in SIGNATURES {
         let executables = calls[call]["executables"].as_array().unwrap();
         let names: BTreeSet<_> = executables

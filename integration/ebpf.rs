@@ -9,6 +9,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use sc_record::syscall::{Arch, Syscall};
 
+use crate::support::machine;
 use crate::support::process::{Room, Running, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM, Run};
@@ -86,7 +87,7 @@ fn executables_have_the_paths_that_proc_shows() {
     assert_eq!(ended.code(), 33, "{}", ended.stderr);
     let run = files.run();
     // The execve(2) that starts the command included.
-    for (name, call) in run.0["syscalls"]["x86_64"].as_object().unwrap() {
+    for (name, call) in run.0["syscalls"][machine::NATIVE].as_object().unwrap() {
         assert_eq!(call["executables"], serde_json::json!([program]), "{name}");
     }
 }

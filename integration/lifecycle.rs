@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use sc_record::syscall::{Arch, Syscall};
 
+use crate::support::machine;
 use crate::support::process::{Room, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -225,7 +226,7 @@ fn the_proc_of_another_namespace_is_not_used() {
         ended.stderr
     );
     assert_eq!(count(&files, "sched_get_priority_max"), 2);
-    for tally in files.run().0["syscalls"]["x86_64"]
+    for tally in files.run().0["syscalls"][machine::NATIVE]
         .as_object()
         .unwrap()
         .values()

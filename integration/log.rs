@@ -102,7 +102,7 @@ macro_rules! workloads {
     ($($(#[needs($need:expr)])? $test:ident: $check:ident($program:literal $(, $arg:literal)*);)*) => {
         $(
             #[apply(test)]
-            #[needs(audit() $(, $need)?)]
+            #[needs(audit(), workload($program) $(, $need)?)]
             fn $test() {
                 let _others_record_too = lock(FlockArg::LockShared);
                 $check($program, &[$($arg),*]);

@@ -4,6 +4,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
+use crate::support::machine;
 use crate::support::process::{Room, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -24,7 +25,7 @@ fn tracers_work_inside() {
     let because = run.incomplete_because();
     let is_known = |why: &String| why.contains("signals interrupted calls before");
     assert!(because.iter().all(is_known), "{because:?}");
-    assert!(run.0["syscalls"]["x86_64"]["ptrace"]["count"].as_u64() > Some(2));
+    assert!(run.0["syscalls"][machine::NATIVE]["ptrace"]["count"].as_u64() > Some(2));
 }
 
 #[apply(test)]
@@ -103,7 +104,7 @@ fn what_the_command_leaves_behind_runs_on() {
     until("the rest to end", || done.exists());
     let run = files.run();
     assert_eq!(run.incomplete_because(), [""; 0]);
-    assert!(run.0["syscalls"]["x86_64"]["chroot"].is_null());
+    assert!(run.0["syscalls"][machine::NATIVE]["chroot"].is_null());
 }
 
 #[apply(test)]

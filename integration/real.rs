@@ -57,9 +57,51 @@ programs! {
     redis_under_its_benchmark: "redis" &[RESTART], program("redis-server"), program("redis-benchmark");
     gcc: "gcc" &[], program("objdump");
     busybox_linked_statically: "busybox" &[], program("busybox");
-    a_go_program: "go" &[RESTART], program("go");
+    a_go_program: "go" &[RESTART], go();
     a_32_bit_program: "x86" &[], compat();
     int_0x80: "int80" &[], architecture("x86_64");
+}
+
+/// The profile of recordings of two machines runs on each: the committed one is of x86-64.
+#[apply(test)]
+#[needs(architecture("aarch64"), program("busybox"))]
+fn a_profile_of_two_machines() {
+    let program = Program {
+        script: "busybox",
+        varies: &[],
+    };
+    let room = Room::new();
+    let recorded = Files::new(&room);
+    let native = room.run(&mut script(&room, &program).as_command());
+    let mut command = recorded.command(&["-q", "--policy", "exact"]);
+    let ended = room.run(command.args(script(&room, &program).arguments()));
+    assert_eq!(
+        (ended.code(), &ended.stdout),
+        (0, &native.stdout),
+        "{}",
+        ended.stderr
+    );
+    let both = room.fresh("p");
+    let mut generate = Command::new(recorder::PROGRAM);
+    generate.args(["generate", "-q", "-o"]).arg(&both);
+    let ended = room.run(
+        generate
+            .arg(&recorded.recording)
+            .arg(top().join("recordings/busybox.json")),
+    );
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let profile = std::fs::read_to_string(&both).unwrap();
+    for arch in ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"] {
+        assert!(profile.contains(arch), "{profile}");
+    }
+    let ended = room.run(under(&both).args(script(&room, &program).arguments()));
+    assert_eq!(
+        (ended.code(), &ended.stdout),
+        (0, &native.stdout),
+        "{}",
+        ended.stderr
+    );
+    refuses_injected_calls(&room, &both);
 }
 
 fn check(program: &Program) {

@@ -8,6 +8,7 @@ use sc_record::syscall::{Arch, Syscall};
 use serde_json::{Value, json};
 
 use crate::enforce::listen;
+use crate::support::machine;
 use crate::support::process::{Ended, Room};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -81,6 +82,7 @@ fn denials(report: &Value) -> Vec<String> {
         .map(|denial| {
             let text = |field: &str| denial[field].as_str().unwrap().to_owned();
             let (arch, name, action) = (text("arch"), text("syscall"), text("action"));
+            let arch = machine::abi(&arch);
             let action = action.trim_start_matches("SCMP_ACT_");
             format!(
                 "{arch}:{name} {action} {} {}",
@@ -134,12 +136,12 @@ fn every_action_is_reported() {
     assert_eq!(
         denials(&report),
         [
-            r#"x86_64:getppid ERRNO(EPERM) 2 {"EPERM":2}"#,
-            r#"x86_64:getpgrp ERRNO(77) 1 {"EBADFD":1}"#,
-            r#"x86_64:getuid LOG 1 {"success":1}"#,
-            r#"x86_64:getgid TRAP 1 {"SIGSYS":1}"#,
-            r#"x86_64:geteuid TRACE(1) 1 {"ENOSYS":1}"#,
-            r#"x86:getppid ERRNO(EPERM) 1 {"EPERM":1}"#,
+            r#"native:getppid ERRNO(EPERM) 2 {"EPERM":2}"#,
+            r#"native:getpgrp ERRNO(77) 1 {"EBADFD":1}"#,
+            r#"native:getuid LOG 1 {"success":1}"#,
+            r#"native:getgid TRAP 1 {"SIGSYS":1}"#,
+            r#"native:geteuid TRACE(1) 1 {"ENOSYS":1}"#,
+            r#"compat:getppid ERRNO(EPERM) 1 {"EPERM":1}"#,
         ]
         .map(|line| line.replace("ERRNO(77)", "ERRNO(EBADFD)"))
     );
@@ -158,20 +160,20 @@ fn every_action_is_reported() {
     let (ended, report) = verify_calls(&under, &["thread", "getegid"]);
     assert_eq!(
         denials(&report),
-        [r#"x86_64:getegid KILL_THREAD 1 {"killed by SIGSYS":1}"#]
+        [r#"native:getegid KILL_THREAD 1 {"killed by SIGSYS":1}"#]
     );
     assert_eq!(ended.stdout, "the first thread lives\n");
     let (ended, report) = verify_calls(&under, &["sched_yield"]);
     assert_eq!(
         denials(&report),
-        [r#"x86_64:sched_yield KILL_PROCESS 1 {"killed by SIGSYS":1}"#]
+        [r#"native:sched_yield KILL_PROCESS 1 {"killed by SIGSYS":1}"#]
     );
     assert_eq!(report["run"]["result"], "killed by SIGSYS");
     assert_eq!(report["run"]["same_result"], false);
     assert_eq!(ended.code(), 1);
     // Without a handler.
     let (_, report) = verify_calls(&under, &["getgid"]);
-    assert_eq!(denials(&report), [r#"x86_64:getgid TRAP 1 {"SIGSYS":1}"#]);
+    assert_eq!(denials(&report), [r#"native:getgid TRAP 1 {"SIGSYS":1}"#]);
 }
 
 #[apply(test)]
@@ -186,7 +188,7 @@ fn an_error_of_the_kernel_itself_is_not_a_denial() {
     );
     assert_eq!(
         denials(&report),
-        [r#"x86_64:getppid ERRNO(EBADF) 1 {"EBADF":1}"#]
+        [r#"native:getppid ERRNO(EBADF) 1 {"EBADF":1}"#]
     );
 }
 
@@ -207,7 +209,7 @@ fn a_listener_is_notified_and_its_answer_is_reported() {
     });
     let (ended, report) = verify_calls(&under, &["getppid"]);
     answers.join().unwrap();
-    assert_eq!(denials(&report), [r#"x86_64:getppid NOTIFY 1 {"EXDEV":1}"#]);
+    assert_eq!(denials(&report), [r#"native:getppid NOTIFY 1 {"EXDEV":1}"#]);
     assert!(ended.stdout.ends_with("errno 18\n"), "{}", ended.stdout);
     assert_eq!(report["run"]["same_result"], true);
 }

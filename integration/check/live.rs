@@ -8,6 +8,7 @@ use nix::fcntl::FlockArg;
 use serde_json::{Value, json};
 
 use crate::log::lock;
+use crate::support::machine;
 use crate::support::process::{Ended, Room};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -40,7 +41,10 @@ fn json(ended: &Ended) -> Value {
 
 fn denied(report: &Value) -> Vec<String> {
     let denied = report["denied"].as_array().unwrap().iter();
-    let call = |call: &Value| format!("{}:{}", call["arch"], call["syscall"]).replace('"', "");
+    let call = |call: &Value| {
+        let [arch, name] = ["arch", "syscall"].map(|field| call[field].as_str().unwrap());
+        format!("{}:{name}", machine::abi(arch))
+    };
     denied.map(call).collect()
 }
 
@@ -72,7 +76,7 @@ fn a_call_that_would_be_denied_is_made_and_reported_with_its_caller() {
         "{}",
         ended.stdout
     );
-    assert_eq!(denied(&report), ["x86_64:socket"]);
+    assert_eq!(denied(&report), ["native:socket"]);
     let finding = &report["denied"][0];
     assert_eq!(finding["count"], 2);
     assert_eq!(finding["answers"], json!(["SCMP_ACT_ERRNO(EPERM)"]));
@@ -108,10 +112,10 @@ fn a_call_of_a_thread_shows_its_process() {
     let report = json(&ended);
     let denied = denied(&report);
     // Whether pthread_join(3) sleeps depends on which thread is faster.
-    let is_futex = |call: &&String| call.as_str() == "x86_64:futex";
+    let is_futex = |call: &&String| call.as_str() == "native:futex";
     let others: Vec<&String> = denied.iter().filter(|call| !is_futex(call)).collect();
-    assert_eq!(others, ["x86_64:socket"]);
-    let socket = denied.iter().position(|call| call == "x86_64:socket");
+    assert_eq!(others, ["native:socket"]);
+    let socket = denied.iter().position(|call| call == "native:socket");
     let caller = &report["denied"][socket.unwrap()]["callers"][0];
     assert_ne!(caller["pid"], caller["tid"]);
     assert_eq!(instruction(caller), SYSCALL);
@@ -125,7 +129,7 @@ fn update_makes_the_check_pass_and_the_profile_enforceable() {
     let ended = check(&room, &["--json"], &profile, &calls);
     let report = json(&ended);
     assert_eq!(ended.code(), 1);
-    assert_eq!(denied(&report), ["x86_64:socket", "x86:getpid"]);
+    assert_eq!(denied(&report), ["native:socket", "compat:getpid"]);
     let x86 = &report["denied"][1];
     assert_eq!(x86["because"], "unlisted_architecture");
     assert_eq!(x86["answers"], json!(["SCMP_ACT_KILL_PROCESS"]));
@@ -175,7 +179,7 @@ fn conditions_are_judged_by_the_real_arguments() {
     );
     let report = json(&ended);
     assert_eq!(ended.code(), 1);
-    assert_eq!(denied(&report), ["x86_64:socket"]);
+    assert_eq!(denied(&report), ["native:socket"]);
     let finding = &report["denied"][0];
     assert_eq!(
         (&finding["because"], &finding["count"], &finding["rules"]),
@@ -192,7 +196,7 @@ fn a_number_without_a_name_is_found_and_can_only_be_tolerated() {
     let ended = check(&room, &["--json", "--update"], &profile, &calls);
     let report = json(&ended);
     assert_eq!(ended.code(), 1);
-    assert_eq!(denied(&report), ["x86_64:#-5", "x86_64:#100000"]);
+    assert_eq!(denied(&report), ["native:#-5", "native:#100000"]);
     assert_eq!(report["patch"], Value::Null);
     let caller = &report["denied"][0]["callers"][0];
     assert_eq!(instruction(caller), SYSCALL);
@@ -269,7 +273,7 @@ fn an_unprivileged_user_can_check() {
     let ended = room.run(command.arg(&calls).args(["39", "41,1,1,0"]));
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     let report = json(&ended);
-    assert_eq!(denied(&report), ["x86_64:socket"]);
+    assert_eq!(denied(&report), ["native:socket"]);
     let caller = &report["denied"][0]["callers"][0];
     assert_eq!(caller["module"], json!(calls));
     assert_eq!(instruction(caller), SYSCALL);
@@ -287,7 +291,7 @@ fn without_a_filter_of_its_own_it_finds_the_same() {
         let report = json(&ended);
         assert_eq!(
             (ended.code(), denied(&report)),
-            (1, vec!["x86_64:socket".to_owned()])
+            (1, vec!["native:socket".to_owned()])
         );
         assert_eq!(instruction(&report["denied"][0]["callers"][0]), SYSCALL);
     }
@@ -308,7 +312,7 @@ fn the_run_can_be_kept_and_checked_again_from_its_file() {
     let report = json(&ended);
     assert_eq!(
         (ended.code(), denied(&report)),
-        (1, vec!["x86_64:socket".to_owned()])
+        (1, vec!["native:socket".to_owned()])
     );
     assert_eq!(
         (&report["runs"], &report["denied"][0]["count"]),
@@ -329,7 +333,7 @@ fn in_log_mode_the_kernel_logs_what_the_profile_lacks() {
     let report = json(&ended);
     assert_eq!(
         denied(&report),
-        ["x86_64:socket", "x86:getpid"],
+        ["native:socket", "compat:getpid"],
         "{}",
         ended.stderr
     );

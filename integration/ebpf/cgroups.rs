@@ -7,6 +7,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 
 use super::{caller, count, start};
+use crate::support::machine;
 use crate::support::process::{Room, Running, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -236,7 +237,7 @@ fn the_whole_machine_has_a_recording_for_each_executable() {
         let recording = directory.join(format!("recordings/{name}.json"));
         let text = fs::read_to_string(recording).unwrap();
         let file: serde_json::Value = serde_json::from_str(&text).unwrap();
-        file["runs"][0]["syscalls"]["x86_64"]["write"]["count"].clone()
+        file["runs"][0]["syscalls"][machine::NATIVE]["write"]["count"].clone()
     };
     assert_eq!(
         (writes("machine-one"), writes("machine-two")),

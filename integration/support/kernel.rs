@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use sc_record::syscall::{Arch, Syscall};
 
 use super::process::{Ended, Room, until};
 
@@ -97,7 +98,7 @@ impl Drop for Tracing {
 
 /// Reads `NAME-TASK [CPU] FLAGS TIME: sys_enter: NR N (…)`. The names are unreliable: the kernel keeps few.
 fn counts(log: &str, recorder: &BTreeSet<i32>) -> BTreeMap<i32, u64> {
-    const EXECVE: i32 = 59;
+    let execve = Syscall::from_name(Arch::NATIVE, "execve").unwrap().nr;
     let mut counts = BTreeMap::new();
     let mut command = None;
     for line in log.lines() {
@@ -115,7 +116,7 @@ fn counts(log: &str, recorder: &BTreeSet<i32>) -> BTreeMap<i32, u64> {
         let task: i32 = task.parse().unwrap();
         match command {
             // The shell becomes the recorder.
-            None if nr == EXECVE && !recorder.contains(&task) => command = Some(task),
+            None if nr == execve && !recorder.contains(&task) => command = Some(task),
             None => continue,
             Some(_) if recorder.contains(&task) => continue,
             Some(_) => {}

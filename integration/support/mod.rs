@@ -7,6 +7,7 @@ pub(crate) mod engines;
 #[macro_use]
 pub(crate) mod harness;
 pub(crate) mod kernel;
+pub(crate) mod machine;
 pub(crate) mod needs;
 pub(crate) mod process;
 pub(crate) mod programs;

@@ -108,6 +108,30 @@ pub(crate) fn program(name: &str) -> Met {
     }
 }
 
+/// A workload for this machine, built or with a compiler for it.
+pub(crate) fn workload(name: &str) -> Met {
+    // A program of the machine.
+    if name.starts_with('/') {
+        return Ok(());
+    }
+    if let Some(machine) = programs::machine_of(name) {
+        architecture(&machine)?;
+    }
+    if programs::is_built(name) {
+        return Ok(());
+    }
+    program(&programs::compiler_of(name))
+}
+
+/// The Go program of `real/`, built or with a compiler for it.
+pub(crate) fn go() -> Met {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("real/bin/go");
+    if program.exists() {
+        return Ok(());
+    }
+    self::program("go")
+}
+
 /// The server of `postgres`, which Debian keeps out of the PATH.
 pub(crate) fn postgres() -> Met {
     if Path::new("/usr/lib/postgresql").is_dir() {
@@ -166,10 +190,22 @@ pub(crate) fn core_files() -> Met {
     }
 }
 
-/// Programs of 32 bits can be compiled, and the kernel runs them.
+/// There are programs of 32 bits, or a compiler for them, and the kernel runs them.
 pub(crate) fn compat() -> Met {
-    architecture("x86_64")?;
     let room = Room::new();
+    if std::env::consts::ARCH == "aarch64" {
+        if !programs::is_built("m32") {
+            return missing("no programs of 32 bits");
+        }
+        return match room
+            .run(&mut Command::new(programs::workload("m32")))
+            .code()
+        {
+            5 => Ok(()),
+            _ => impossible("no programs of 32 bits in this kernel"),
+        };
+    }
+    architecture("x86_64")?;
     let program = room.path().join("empty");
     let mut compile = Command::new("sh");
     let script = "echo 'int main(void) { return 0; }' | cc -m32 -x c -o \"$0\" -";

@@ -19,20 +19,47 @@ pub(crate) fn workload(name: &str) -> PathBuf {
     build.get_or_init(|| built(name)).clone()
 }
 
+/// The directory of the workloads' sources.
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/workloads")
+}
+
+fn source(name: &str) -> PathBuf {
+    sources().join(name).with_extension("c")
+}
+
+fn program(name: &str) -> PathBuf {
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    tmp.with_file_name("workloads").join(name)
+}
+
+/// Whether the program is newer than its sources.
+pub(crate) fn is_built(name: &str) -> bool {
+    let (source, program) = (source(name), program(name));
+    let sources_changed = modified(&source).max(modified(&sources().join("workload.h")));
+    program.exists() && modified(&program) > sources_changed
+}
+
+/// The only architecture that a workload is for, if its source names one.
+pub(crate) fn machine_of(name: &str) -> Option<String> {
+    words(&source(name), "Machine:").map(|words| words.concat())
+}
+
+/// The program that compiles a workload.
+pub(crate) fn compiler_of(name: &str) -> String {
+    words(&source(name), "Compiler:").map_or("cc".to_owned(), |words| words.concat())
+}
+
 fn built(name: &str) -> PathBuf {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/workloads");
-    let source = sources.join(name).with_extension("c");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("workloads");
-    let program = target.join(name);
-    let sources_changed = modified(&source).max(modified(&sources.join("workload.h")));
-    if program.exists() && modified(&program) > sources_changed {
+    let (source, program) = (source(name), program(name));
+    if is_built(name) {
         return program;
     }
     let options = words(&source, "Build:").unwrap_or_else(|| panic!("{name}.c: no Build: line"));
-    let with = words(&source, "Compiler:").map_or("cc".to_owned(), |words| words.concat());
-    std::fs::create_dir_all(&target).unwrap();
+    let with = compiler_of(name);
+    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
     // Under a unique name first: other test processes may be building or running it.
-    let new = target.join(format!(".{name}.{}", std::process::id()));
+    let new = program.with_file_name(format!(".{name}.{}", std::process::id()));
     let compiled = Command::new(&with)
         .args(["-O1", "-Wall", "-Wextra", "-Werror"])
         .arg("-o")

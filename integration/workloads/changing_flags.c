@@ -15,6 +15,15 @@ static struct clone_args arguments = {.exit_signal = SIGCHLD};
 static volatile int done;
 static int by_int80;
 
+static void relax(void)
+{
+#ifdef __aarch64__
+    __asm__ volatile("yield");
+#else
+    __asm__ volatile("pause");
+#endif
+}
+
 static void *changes(void *argument)
 {
     volatile uint64_t *flags = (volatile uint64_t *)&arguments.flags;
@@ -23,7 +32,7 @@ static void *changes(void *argument)
         for (int bit = 0; bit < 2; bit++) {
             *flags = bit ? CLONE_UNTRACED : 0;
             for (int i = 0; i < 300; i++)
-                __asm__ volatile("pause");
+                relax();
         }
     return NULL;
 }
@@ -31,12 +40,20 @@ static void *changes(void *argument)
 /* Both tasks have the registers that the caller had. */
 static long clone3(int *kept)
 {
+#ifdef __aarch64__
+    register long result __asm__("x0") = (long)&arguments;
+    register long size __asm__("x1") = sizeof arguments, nr __asm__("x8") = SYS_clone3;
+    __asm__ volatile("svc 0" : "+r"(result), "+r"(size) : "r"(nr) : "memory");
+    /* The result took the place of the address. */
+    *kept = size == sizeof arguments;
+#else
     long result = SYS_clone3, address = (long)&arguments, size = sizeof arguments;
     if (by_int80)
         __asm__ volatile("int $0x80" : "+a"(result), "+b"(address), "+c"(size) : : "r8", "r9", "r10", "r11", "memory");
     else
         __asm__ volatile("syscall" : "+a"(result), "+D"(address), "+S"(size) : : "rcx", "r11", "memory");
     *kept = address == (long)&arguments && size == sizeof arguments;
+#endif
     return result;
 }
 

@@ -100,7 +100,7 @@ fn record_with(backend: &str, workload: &Workload, room: &Room) -> (Ended, recor
 fn check_calls(workload: &Workload, mut natively: Natively<'_>, run: &recorder::Run) {
     // It slows the workload so little that a wait may not be needed, as it always is under strace, or the reverse.
     let mut calls = run.calls();
-    let varies = |call: &Syscall| workload.varies.contains(&call.to_string().as_str());
+    let varies = |call: &Syscall| workload.varies(*call);
     calls.retain(|call, _| !varies(call));
     natively.calls.retain(|call, _| !varies(call));
     let differences = workload.differences(&natively.calls, &calls);
@@ -123,7 +123,7 @@ fn check_fast_path(natively: &Natively, room: &Room, when: &str, unpatched: &rec
         workload.tasks,
         "tasks, {how}"
     );
-    let varies = |call: &Syscall| workload.varies.contains(&call.to_string().as_str());
+    let varies = |call: &Syscall| workload.varies(*call);
     // Of several programs, not all may make a call whose number varies.
     let callers = |run: &recorder::Run| -> Vec<_> {
         let callers = run.callers().into_iter();

@@ -13,6 +13,21 @@ static volatile int thread_id, thread_ran;
  * function. */
 static long clone3_thread(struct clone_args *arguments)
 {
+#ifdef __aarch64__
+    register long result __asm__("x0") = (long)arguments;
+    register long size __asm__("x1") = sizeof *arguments;
+    register long nr __asm__("x8") = SYS_clone3;
+    __asm__ volatile("svc 0\n\t"
+                     "cbnz x0, 1f\n\t"
+                     "mov w2, 1\n\t"
+                     "str w2, [%[ran]]\n\t"
+                     "mov x8, %[exit]\n\t"
+                     "svc 0\n\t"
+                     "1:"
+                     : "+r"(result)
+                     : "r"(nr), "r"(size), [ran] "r"(&thread_ran), [exit] "i"(SYS_exit)
+                     : "x2", "memory");
+#else
     long result;
     register long nr __asm__("rax") = SYS_clone3;
     __asm__ volatile("syscall\n\t"
@@ -26,6 +41,7 @@ static long clone3_thread(struct clone_args *arguments)
                      : "=a"(result), [ran] "=m"(thread_ran)
                      : "r"(nr), "D"(arguments), "S"(sizeof *arguments), [exit] "i"(SYS_exit)
                      : "rcx", "r11", "memory");
+#endif
     return result;
 }
 

@@ -3,6 +3,7 @@
  * SIGILL outside of a probe.
  * Kernel path: a seccomp filter's ERRNO; a system-call-enter stop comes before it.
  * Pitfall: a name that strace knows and our tables don't is dropped, or taken for another number.
+ * Machine: x86_64
  * Build: -static
  */
 #include "workload.h"

@@ -1,5 +1,5 @@
 /* The init of a pid namespace crashes: by SIGSEGV, abort(3), SIGILL, SIGFPE, SIGTRAP, and SIGSYS of a filter and of user
- * dispatch, each in its own namespace.
+ * dispatch, each in its own namespace. aarch64 has neither SIGFPE nor user dispatch: other faults take their places.
  * Kernel path: force_sig_info_to_task() makes an init killable by its own fault, but not while it is traced.
  * Pitfall: the kernel ignores the signal, and the init faults for ever.
  * Build: -static
@@ -8,6 +8,16 @@
 
 #include <linux/prctl.h>
 #include <sys/resource.h>
+
+#ifdef __aarch64__
+#define INVALID "udf 0"
+#define OVERFLOW "hlt 0"
+#define BREAKPOINT "brk 0"
+#else
+#define INVALID "ud2"
+#define OVERFLOW "xor %%ecx, %%ecx\n div %%ecx" ::: "eax", "ecx", "edx"
+#define BREAKPOINT "int3"
+#endif
 
 static void crash(int how)
 {
@@ -19,22 +29,26 @@ static void crash(int how)
     case 1:
         abort();
     case 2:
-        __asm__ volatile("ud2");
+        __asm__ volatile(INVALID);
         break;
     case 3:
-        __asm__ volatile("xor %%ecx, %%ecx\n div %%ecx" ::: "eax", "ecx", "edx");
+        __asm__ volatile(OVERFLOW);
         break;
     case 4:
-        __asm__ volatile("int3");
+        __asm__ volatile(BREAKPOINT);
         break;
     case 5:
         CHECK(own_filter(SYS_sched_get_priority_max, SECCOMP_RET_TRAP, 0) == 0);
         distinct_1();
         break;
     case 6: {
+#ifdef __aarch64__
+        __asm__ volatile("mov x0, 1\n mov sp, x0\n ldr x0, [sp]" ::: "x0");
+#else
         static char blocked = SYSCALL_DISPATCH_FILTER_BLOCK;
         CHECK(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &blocked) == 0);
         distinct_2();
+#endif
         break;
     }
     }

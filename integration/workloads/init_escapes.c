@@ -2,6 +2,7 @@
  * many of them went on and made a call.
  * Kernel path: a tracer has to let go of a crashing init, since the kernel doesn't end one that is traced.
  * Pitfall: it doesn't crash a second time, and calls unseen.
+ * Machine: x86_64
  * Build: -static -pthread
  */
 #include "workload.h"

@@ -2,6 +2,7 @@
  * Kernel path: do_int80_emulation(); the ABI of the call is i386 although the program is 64-bit. It can change from
  * call to call.
  * Pitfall: deriving the ABI from the code segment or the program: 20 is getpid here and writev there.
+ * Machine: x86_64
  * Build: -static -no-pie
  */
 #include "workload.h"

@@ -2,6 +2,7 @@
  * pointer refers to other arguments than the 32-bit one that the kernel uses.
  * Kernel path: do_int80_emulation() truncates the arguments to 32 bits for seccomp and clone3.
  * Pitfall: using the full registers. It misses the filter, or reads the wrong clone_args.
+ * Machine: x86_64
  * Build: -static -no-pie
  */
 #include "workload.h"

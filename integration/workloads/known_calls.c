@@ -2,6 +2,7 @@
  * Kernel path: any.
  * Pitfall: a call that isn't recorded since its number or place is taken for known; addresses, flags, registers or memory
  * that show the change.
+ * Machine: x86_64
  * Build: -pthread
  */
 #include "workload.h"

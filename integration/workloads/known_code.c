@@ -2,6 +2,7 @@
  * Kernel path: any.
  * Pitfall: a jump that leads elsewhere after its half was moved or discarded; a call of new code that is taken for that of
  * the old one; a breakpoint in the memory of a child that nobody removes.
+ * Machine: x86_64
  * Build: -pthread
  */
 #include "workload.h"

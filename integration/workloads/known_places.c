@@ -2,6 +2,7 @@
  * filter allows calls, in pages that are written to, and behind a jump to a call itself.
  * Kernel path: any.
  * Pitfall: a call that isn't recorded since the filter takes it for a known one; another call than that whose number is in eax.
+ * Machine: x86_64
  * Build: -pthread
  */
 #include "workload.h"

@@ -2,6 +2,7 @@
  * Kernel path: handle_signal(): with SA_RESTART, the frame has the address of the call; without, the one after it.
  * Pitfall: frames with addresses that the workload doesn't know; a call that is entered again with another number; a changed
  * mask or action of SIGSYS.
+ * Machine: x86_64
  * Build: -pthread
  */
 #include "workload.h"

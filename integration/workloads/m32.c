@@ -1,6 +1,6 @@
-/* A 32-bit program: fork, signals, and a call of the 64-bit table made through a far call into 64-bit mode. Its
+/* A 32-bit program: fork, signals, and on x86 a call of the 64-bit table made through a far call into 64-bit mode. Its
  * argument is a 64-bit program to exec at the end.
- * Kernel path: do_int80 or sysenter of the i386 ABI, 32-bit signal frames; code segments 0x23 and 0x33.
+ * Kernel path: do_int80 or sysenter of the i386 ABI, 32-bit signal frames; code segments 0x23 and 0x33. On arm, Thumb code.
  * Pitfall: one ABI per process; numbers of the wrong table; the switch at execve, which starts in one ABI and returns
  * in another.
  * Build: -m32 -static
@@ -15,6 +15,10 @@ static void on_usr1(int signal)
     hit++;
 }
 
+#ifdef __arm__
+/* A processor in this mode can't make calls of aarch64. */
+static long far_call(void) { return distinct_2(); }
+#else
 /* sched_get_priority_min (147) of x86_64, from 32-bit code. */
 static long far_call(void)
 {
@@ -34,6 +38,7 @@ static long far_call(void)
                      : "ecx", "edx", "esi", "edi", "memory", "cc");
     return result;
 }
+#endif
 
 int main(int argc, char **argv)
 {

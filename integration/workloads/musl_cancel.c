@@ -2,6 +2,7 @@
  * the interrupted code is inside of the function that makes calls, and else takes the call for one that has returned.
  * Kernel path: as pthread_cancel.c.
  * Pitfall: an address outside of the C library: the thread is never cancelled.
+ * Machine: x86_64
  * Compiler: musl-gcc
  * Build: -pthread -idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu
  */

@@ -15,7 +15,11 @@ static void on_sys(int signal, siginfo_t *info, void *context)
     arch = info->si_arch;
     code = info->si_code;
     data = info->si_errno;
+#ifdef __aarch64__
+    ((ucontext_t *)context)->uc_mcontext.regs[0] = 4242;
+#else
     ((ucontext_t *)context)->uc_mcontext.gregs[REG_RAX] = 4242;
+#endif
 }
 
 int main(void)

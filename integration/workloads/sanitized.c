@@ -1,6 +1,7 @@
 /* Makes known calls in a program that checks its own memory.
  * Kernel path: any.
  * Pitfall: memory for known calls where the program has its shadow memory.
+ * Machine: x86_64
  * Build: -fsanitize=address -pthread
  */
 #include "workload.h"

@@ -5,14 +5,29 @@
  */
 #include "workload.h"
 
+#ifdef __aarch64__
+/* There is no trap flag: a second breakpoint takes the place of the step. */
+#define BREAKPOINT() __asm__ volatile("brk 0")
+#define STEP() BREAKPOINT()
+#else
+#define BREAKPOINT() __asm__ volatile("int3")
+#define STEP() __asm__ volatile("pushf; orq $0x100, (%%rsp); popf; nop; nop" ::: "memory", "cc")
+#endif
+
 static volatile int hits, codes[8];
 
 static void on_trap(int signal, siginfo_t *info, void *context)
 {
     (void)signal;
     codes[hits++ % 8] = info->si_code;
+#ifdef __aarch64__
+    /* The program counter is still at the instruction. */
+    if (info->si_code == TRAP_BRKPT)
+        ((ucontext_t *)context)->uc_mcontext.pc += 4;
+#else
     /* Stop single-stepping: clear the trap flag of the interrupted code. */
     ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~0x100L;
+#endif
 }
 
 int main(int argc, char **argv)
@@ -25,9 +40,9 @@ int main(int argc, char **argv)
     }
     struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
     CHECK(sigaction(SIGTRAP, &action, NULL) == 0);
-    __asm__ volatile("int3");
+    BREAKPOINT();
     int breakpoint = codes[0];
-    __asm__ volatile("pushf; orq $0x100, (%%rsp); popf; nop; nop" ::: "memory", "cc");
+    STEP();
     int step = codes[1];
     raise(SIGTRAP);
     int raised = codes[2];
@@ -44,7 +59,7 @@ int main(int argc, char **argv)
     CHECK(pid >= 0);
     if (pid == 0) {
         signal(SIGTRAP, SIG_DFL);
-        __asm__ volatile("int3");
+        BREAKPOINT();
         _exit(90);
     }
     say("hits %d codes %d %d %d %d child %d killed by %d\n", hits, breakpoint, step, raised, killed, child,

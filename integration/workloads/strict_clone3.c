@@ -2,6 +2,7 @@
  * Kernel path: __secure_computing_strict() refuses before copy_clone_args_from_user(). The last call has a flag that
  * clone(2) lacks.
  * Pitfall: changing a call that was just refused, so that it is made after all, or taken for one that may have been made.
+ * Machine: x86_64
  * Build: -static
  */
 #include <linux/sched.h>

@@ -1,6 +1,7 @@
 /* Syscall user dispatch (prctl(2), 5.11): calls become SIGSYS in user space and are not executed. Wine uses it.
  * Kernel path: syscall_user_dispatch(), before ptrace and seccomp.
  * Pitfall: recording the dispatched call, which no filter sees; swallowing the SIGSYS.
+ * Machine: x86_64
  * Build: -static
  */
 #include "workload.h"

@@ -1,6 +1,7 @@
 /* A C++ exception leaves a handler and the known call that it interrupted.
  * Kernel path: setup_rt_frame(): unwinding goes on at the address in the frame.
  * Pitfall: an address without unwind data, where the program is terminated.
+ * Machine: x86_64
  * Compiler: g++
  * Build: -fnon-call-exceptions -Wno-narrowing
  */

@@ -2,6 +2,7 @@
  * 2.
  * Kernel path: emulate_vsyscall() from a page fault: it runs seccomp, but makes no syscall-enter-stop.
  * Pitfall: PTRACE_SYSCALL misses them although a seccomp filter sees them: a profile without them breaks the program.
+ * Machine: x86_64
  * Build: -static
  */
 #include "workload.h"

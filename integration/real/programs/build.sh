@@ -33,7 +33,7 @@ for program; do
     go | go_server) build "$program" "$program.go" env CGO_ENABLED=0 GO111MODULE=off go build ;;
     x86) build x86 x86.c gcc -m32 -O2 -Wall -Wextra -Werror -pthread ;;
     int80) build int80 int80.c gcc -O2 -Wall -Wextra -Werror ;;
-    inject) build inject inject.c gcc -Os -Wall -Wextra -Werror -static -nostdlib -ffreestanding -fno-stack-protector ;;
+    inject) build inject inject.c "${CC:-gcc}" -Os -Wall -Wextra -Werror -static -nostdlib -ffreestanding -fno-stack-protector ;;
     *)
         echo "$0: there is no program $program" >&2
         exit 2

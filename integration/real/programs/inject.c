@@ -9,11 +9,18 @@
 
 static long call(long number, long a, long b, long c, long d, long e)
 {
+#ifdef __aarch64__
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c, x3 __asm__("x3") = d, x4 __asm__("x4") = e;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
+    return x0;
+#else
     long result;
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
     __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "memory", "rcx", "r11");
     return result;
+#endif
 }
 
 static void say(const char *text)
@@ -61,4 +68,8 @@ void try_all(long argc)
 }
 
 // The kernel leaves argc on the stack.
+#ifdef __aarch64__
+__asm__(".globl _start\n_start: ldr x0, [sp]\n bl try_all");
+#else
 __asm__(".globl _start\n_start: mov (%rsp), %rdi\n call try_all");
+#endif
