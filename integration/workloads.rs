@@ -196,7 +196,12 @@ workloads! {
     ignored_signals_end_no_timed_call: "timed_calls" {
         // Under strace, calls end with EINTR.
         strace: Strace::Disturbs,
-        certain: &[("native/epoll_wait", 2), ("native/recvfrom", 1), ("native/io_uring_enter", 1)],
+        certain: &[
+            ("native/epoll_wait", 2),
+            ("native/epoll_pwait", 1),
+            ("native/recvfrom", 1),
+            ("native/io_uring_enter", 1),
+        ],
     }
     ignored_signals_end_no_timed_call_of_32_bits: "timed_calls_32" {
         strace: Strace::Disturbs,

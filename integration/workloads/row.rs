@@ -145,6 +145,7 @@ impl Workload {
         }
         differences
     }
+
     pub(super) fn varies(&self, syscall: Syscall) -> bool {
         let name = syscall.to_string();
         (self.varies.iter()).any(|varies| machine::name(syscall.arch, varies) == name)
