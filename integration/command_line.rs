@@ -35,6 +35,7 @@ const VERBS: &[&str] = &[
     "minimize",
     "pull",
     "push",
+    "reach",
     "report",
     "resolve",
     "run",

@@ -44,6 +44,7 @@ mod merge;
 mod minimize;
 mod notify;
 mod pipelines;
+mod reach;
 mod ready;
 mod real;
 mod recording;

@@ -32,6 +32,7 @@ pub mod input;
 pub mod nearest;
 mod panic;
 pub mod profile;
+pub mod reach;
 pub mod recording;
 pub mod registry;
 pub mod review;

@@ -18,6 +18,7 @@ mod log_profile;
 mod manpages;
 mod merge;
 mod minimize;
+mod reach;
 mod record;
 mod registry;
 mod report;
@@ -54,6 +55,7 @@ pub(crate) use self::log_profile::LogProfileArgs;
 pub(crate) use self::manpages::ManpagesArgs;
 pub(crate) use self::merge::MergeArgs;
 pub(crate) use self::minimize::MinimizeArgs;
+pub(crate) use self::reach::ReachArgs;
 pub(crate) use self::record::RecordArgs;
 pub(crate) use self::registry::{PullArgs, PushArgs, RegistryArgs};
 pub(crate) use self::report::ReportArgs;
@@ -200,6 +202,8 @@ pub(crate) enum Verb {
     Lint(LintArgs),
     /// Estimate how complete a recording is
     Stats(StatsArgs),
+    /// Find the calls that programs can make at all, from their code, beside those of a recording
+    Reach(ReachArgs),
     /// Convert a profile to another format
     Convert(ConvertArgs),
     /// Push a profile to a registry, as the OCI artifact that Kubernetes and its runtimes pull

@@ -21,6 +21,7 @@ mod manpages;
 mod merge;
 mod minimize;
 mod profile;
+mod reach;
 mod record;
 mod registry;
 mod report;
@@ -56,6 +57,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Some(Verb::Report(args)) => report::report(&args),
         Some(Verb::Lint(args)) => lint::lint(&args),
         Some(Verb::Stats(args)) => stats::stats(&args),
+        Some(Verb::Reach(args)) => reach::reach(&args),
         Some(Verb::Convert(args)) => convert::convert(&args),
         Some(Verb::Push(args)) => registry::push(&args),
         Some(Verb::Pull(args)) => registry::pull(&args),

@@ -1,0 +1,242 @@
+//! `sc-record reach`: what programs can call, against what they were seen to call.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::process::Room;
+use crate::support::programs::workload;
+use crate::support::recorder::Files;
+use crate::support::recordings::{report, repository, run, sc_record, write};
+
+/// The report as JSON, with the exit status.
+fn reach(folder: &Path, args: &str) -> (Value, i32) {
+    let (text, status) = report(folder, &format!("reach --json {args}"));
+    (serde_json::from_str(&text).unwrap(), status)
+}
+
+/// The calls that the first program can make.
+fn calls(report: &Value) -> BTreeSet<&str> {
+    strings(&report["programs"][0]["calls"])
+}
+
+fn strings(list: &Value) -> BTreeSet<&str> {
+    let list = list.as_array().unwrap().iter();
+    list.map(|text| text.as_str().unwrap()).collect()
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"))]
+fn a_program_can_make_exactly_the_calls_that_its_code_reaches() {
+    let program = workload("reachable");
+    let folder = tempfile::tempdir().unwrap();
+    let (found, status) = reach(folder.path(), program.to_str().unwrap());
+    assert_eq!(status, 0);
+    let expected = [
+        "getpid",
+        "gettid",
+        "setsid",
+        "x86:getpid",
+        "getuid",
+        "getgid",
+        "geteuid",
+        "getegid",
+        "getppid",
+        "getpgrp",
+        "sched_yield",
+        "pause",
+        "umask",
+        "chdir",
+        "exit_group",
+        // What the kernel adds.
+        "execve",
+        "restart_syscall",
+    ];
+    assert_eq!(calls(&found), BTreeSet::from(expected));
+    assert_eq!(found["holds"], true, "{found:#}");
+    assert!(strings(&found["not_reachable"]).contains("reboot"));
+    let possible = found["possible"].as_array().unwrap();
+    let way = |name: &str| &possible.iter().find(|one| one["call"] == name).unwrap()["path"];
+    // The number is the caller's.
+    assert_eq!(way("gettid"), &json!(["_start", "begin", "wrapper"]));
+    assert_eq!(way("getgid"), &json!(["_start", "begin", "by_address"]));
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"))]
+fn a_number_that_is_not_known_is_named_and_the_bound_does_not_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("unknown");
+    let source = repository().join("integration/workloads/reachable.c");
+    let options = [
+        "-O1",
+        "-nostdlib",
+        "-static",
+        "-ffreestanding",
+        "-fno-stack-protector",
+        "-DUNKNOWN",
+    ];
+    let built = Command::new("cc")
+        .args(options)
+        .arg("-o")
+        .arg(&program)
+        .arg(source)
+        .status();
+    assert!(built.unwrap().success());
+    let (found, _) = reach(folder.path(), "./unknown");
+    assert_eq!(found["holds"], false);
+    let unresolved = &found["programs"][0]["unresolved"];
+    assert_eq!(unresolved.as_array().unwrap().len(), 1, "{unresolved:#}");
+    assert_eq!(unresolved[0]["by"], "begin");
+    assert_eq!(unresolved[0]["function"], "wrapper");
+    let (words, _) = report(folder.path(), "reach ./unknown");
+    assert!(
+        words.contains("unknown call: by wrapper, which begin calls (at 0x"),
+        "{words}"
+    );
+    assert!(words.contains("The bound does not hold"), "{words}");
+    // Without symbols, the functions are found all the same.
+    let stripped = Command::new("strip").arg(&program).status();
+    assert!(stripped.unwrap().success());
+    let (stripped, _) = reach(folder.path(), "./unknown");
+    assert_eq!(calls(&stripped), calls(&found));
+    assert_eq!(
+        stripped["programs"][0]["unresolved"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+/// Programs whose calls differ: of many libraries and none, with threads, in C, C++ and Go.
+const SAMPLE: [&str; 22] = [
+    "awk", "basename", "cat", "cp", "curl", "date", "dd", "df", "find", "gcc", "git", "grep",
+    "gzip", "id", "ls", "make", "mktemp", "sed", "sort", "tar", "uname", "xz",
+];
+
+#[apply(test)]
+#[needs(architecture("x86_64"))]
+fn programs_make_no_call_that_their_code_does_not_reach() {
+    let installed = SAMPLE.map(|name| Path::new("/usr/bin").join(name));
+    let installed: Vec<_> = installed
+        .iter()
+        .filter(|program| program.exists())
+        .collect();
+    assert!(installed.len() > 10, "only {installed:?} are installed");
+    let room = Room::new();
+    let files = Files::new(&room);
+    for program in &installed {
+        let mut command = files.command(&["--quiet", "--name", "sample"]);
+        room.run(command.arg(program).arg("--help"));
+    }
+    let (found, status) = reach(&room.directory(), files.recording.to_str().unwrap());
+    assert_eq!(found["outside"], json!([]));
+    assert_eq!(status, 0);
+    let compared = found["programs"].as_array().unwrap();
+    assert!(compared.len() >= installed.len(), "{compared:#?}");
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"))]
+fn the_recordings_of_real_programs_are_within_their_bounds() {
+    let folder = repository();
+    let recordings = std::fs::read_dir(folder.join("recordings")).unwrap();
+    let recordings = recordings.map(|entry| entry.unwrap().path().display().to_string());
+    let (python, others): (Vec<_>, Vec<_>) =
+        recordings.partition(|path| path.ends_with("python3.json"));
+    // Python's modules make calls of their own.
+    let modules = "/usr/lib/python3.11/lib-dynload";
+    let modules = std::fs::read_dir(modules).into_iter().flatten();
+    let with = modules.map(|entry| format!(" --with {}", entry.unwrap().path().display()));
+    let with_modules = python.concat() + &with.collect::<String>();
+    for args in [others.join(" "), with_modules] {
+        let (found, status) = reach(&folder, &args);
+        assert_eq!(found["outside"], json!([]), "{args}");
+        assert_eq!(status, 0, "{args}");
+        let compared = found["programs"].as_array().unwrap();
+        assert!(
+            compared.len() > 3,
+            "only {} programs are installed",
+            compared.len()
+        );
+    }
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"), program("nginx"))]
+fn a_server_that_was_only_seen_serving_can_still_reload_and_reopen_its_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serving = run(
+        1,
+        &[
+            "execve",
+            "epoll_wait",
+            "accept4",
+            "recvfrom",
+            "writev",
+            "close",
+            "read",
+            "openat",
+        ],
+    );
+    for tally in serving["syscalls"]["x86_64"]
+        .as_object_mut()
+        .unwrap()
+        .values_mut()
+    {
+        tally["executables"] = json!(["/usr/sbin/nginx"]);
+    }
+    let path = folder.path().join("nginx.json");
+    write(
+        &path,
+        &json!({"schema": 1, "name": "nginx", "runs": [serving]}),
+    );
+    let (found, status) = reach(folder.path(), "nginx.json");
+    assert_eq!(status, 0);
+    let possible = found["possible"].as_array().unwrap();
+    let calls: BTreeSet<&str> = possible
+        .iter()
+        .map(|one| one["call"].as_str().unwrap())
+        .collect();
+    for call in [
+        "umask",
+        "kill",
+        "rename",
+        "chown",
+        "unlink",
+        "setsid",
+        "setitimer",
+    ] {
+        assert!(calls.contains(call), "{call}: {calls:?}");
+    }
+    assert!(!calls.contains("reboot") && !calls.contains("read"));
+    let (words, _) = report(folder.path(), "reach nginx.json");
+    assert!(words.contains("ngx_master_process_cycle"), "{words}");
+}
+
+#[apply(test)]
+fn what_is_no_program_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("script"), "#!/bin/sh -e\ntrue\n").unwrap();
+    std::fs::write(
+        folder.path().join("broken"),
+        b"\x7fELF\x02\x01\x01 and no more",
+    )
+    .unwrap();
+    let check = |args: &str, expected: &str| {
+        let output = sc_record(folder.path(), &format!("reach {args}"));
+        assert_eq!(output.status.code(), Some(2), "{args}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(stderr.contains(expected), "{args}: {stderr}");
+    };
+    check(
+        "./script",
+        "is a script, which can make any call that its interpreter can: sc-record reach /bin/sh",
+    );
+    check("./broken", "cannot analyse");
+    check("./nothing", "cannot read ./nothing");
+    check("no-such-program", "no-such-program: no such command");
+}

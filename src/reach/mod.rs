@@ -1,0 +1,309 @@
+//! Which system calls a program can make at all: a bound from its code, beside the recording of what it did.
+//!
+//! Everything that can't be decided counts as possible: an address that is computed may be called, a name that several objects
+//! define is any of theirs, and what data points to is always reachable. What is not known is in the [`Bound`], and then it
+//! [doesn't hold](Bound::holds).
+//!
+//! The instructions are those of x86-64. Only `code` and `values` know them.
+
+mod code;
+mod elf;
+mod graph;
+mod libraries;
+mod numbers;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use self::elf::Elf;
+use self::graph::{Graph, Node, Object};
+use self::libraries::Search;
+use crate::syscall::{Arch, Syscall};
+
+/// The largest file that is read, in bytes.
+const MAX_BYTES: u64 = 512 << 20;
+
+/// Why a file can't be analysed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReachError {
+    /// It can't be read.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It is not a program or a library for x86-64, or it is broken.
+    #[error("cannot analyse {}: {problem}", path.display())]
+    Elf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// A function of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Function {
+    /// The file name of the object.
+    pub object: String,
+    /// The function's symbol, or the object's name and the address in it.
+    pub name: String,
+    /// Whether it has a symbol.
+    pub is_named: bool,
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.name)
+    }
+}
+
+/// How a call can be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A shortest chain of functions, the last of which calls the kernel.
+    Functions(Vec<Function>),
+    /// The execve(2) that starts the program.
+    Start,
+    /// The kernel makes the call itself: `restart_syscall(2)`, after a signal.
+    Kernel,
+}
+
+/// An instruction that calls the kernel with a number that is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Unresolved {
+    /// The function that determines the number.
+    pub by: Function,
+    /// The function that has the instruction: mostly the same.
+    pub function: Function,
+    /// The instruction's address in its object.
+    pub address: u64,
+}
+
+/// A library that was not read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Missing {
+    /// Its name, as the object has it.
+    pub name: PathBuf,
+    /// The object.
+    pub needed_by: PathBuf,
+    /// Why.
+    pub why: String,
+}
+
+/// The calls that a program can make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The program.
+    pub program: PathBuf,
+    /// The files that were read, the program first.
+    pub objects: Vec<PathBuf>,
+    /// The calls.
+    pub calls: BTreeMap<Syscall, Way>,
+    /// Where the number of a call is not known.
+    pub unresolved: Vec<Unresolved>,
+    /// Libraries that were not read.
+    pub missing: BTreeSet<Missing>,
+    /// Functions that load libraries at run time. The C library's own are not among them.
+    pub loads: BTreeSet<Function>,
+}
+
+impl Bound {
+    /// Whether the program can't make any other call, as long as it loads no further library and makes no code at run time.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.unresolved.is_empty() && self.missing.is_empty()
+    }
+}
+
+/// Analyses programs. A library that several of them use is read once.
+#[derive(Debug)]
+pub struct Reach {
+    search: Search,
+    objects: BTreeMap<PathBuf, Object>,
+}
+
+impl Default for Reach {
+    fn default() -> Reach {
+        Reach::new()
+    }
+}
+
+impl Reach {
+    /// Nothing is analysed yet.
+    #[must_use]
+    pub fn new() -> Reach {
+        Reach {
+            search: Search::of_this_machine(),
+            objects: BTreeMap::new(),
+        }
+    }
+
+    /// The bound of a program. It may load the libraries in `with` at run time.
+    pub fn bound(&mut self, program: &Path, with: &[PathBuf]) -> Result<Bound, ReachError> {
+        let main = self.load(program)?;
+        let mut files = vec![main.clone()];
+        let mut open = vec![false];
+        for path in with {
+            let path = self.load(path)?;
+            if !files.contains(&path) {
+                files.push(path);
+                open.push(true);
+            }
+        }
+        let mut missing = BTreeSet::new();
+        let mut done = 0;
+        while let Some(object) = files.get(done).cloned() {
+            let mut wanted = self.needed(&object, &main, &mut missing);
+            let uses_nss = self.objects[&object].uses_nss();
+            wanted.extend(uses_nss.then(|| self.search.nss()).into_iter().flatten());
+            for (name, path, is_open) in wanted {
+                match self.load(&path) {
+                    Ok(path) if files.contains(&path) => {}
+                    Ok(path) => {
+                        files.push(path);
+                        open.push(is_open);
+                    }
+                    Err(error) => {
+                        missing.insert(Missing {
+                            name,
+                            needed_by: object.clone(),
+                            why: error.to_string(),
+                        });
+                    }
+                }
+            }
+            done += 1;
+        }
+        Ok(self.reach(files, &open, missing))
+    }
+
+    fn load(&mut self, path: &Path) -> Result<PathBuf, ReachError> {
+        let io = |source| ReachError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let found = path.canonicalize().map_err(io)?;
+        if !self.objects.contains_key(&found) {
+            let elf = read(&found)?;
+            let name = found.file_name().unwrap_or(found.as_os_str());
+            let name = name.to_string_lossy().into_owned();
+            let object = Object::new(elf, name).map_err(|problem| ReachError::Elf {
+                path: path.to_owned(),
+                problem,
+            })?;
+            self.objects.insert(found.clone(), object);
+        }
+        Ok(found)
+    }
+
+    /// The libraries that the dynamic linker loads for an object: their names and files.
+    fn needed(
+        &self,
+        object: &Path,
+        main: &Path,
+        missing: &mut BTreeSet<Missing>,
+    ) -> Vec<(PathBuf, PathBuf, bool)> {
+        let elf = &self.objects[object].elf;
+        let program = (main, &self.objects[main].elf);
+        let mut wanted = Vec::new();
+        if let Some(path) = &elf.interpreter
+            && object == main
+        {
+            wanted.push((path.clone(), path.clone(), false));
+        }
+        for name in &elf.needed {
+            let files = self.search.find(name, (object, elf), program);
+            if files.is_empty() {
+                missing.insert(Missing {
+                    name: name.clone(),
+                    needed_by: object.to_owned(),
+                    why: "there is no such file".to_owned(),
+                });
+            }
+            let files = files.into_iter();
+            wanted.extend(files.map(|file| (name.clone(), file, false)));
+        }
+        wanted
+    }
+
+    fn reach(&self, files: Vec<PathBuf>, open: &[bool], missing: BTreeSet<Missing>) -> Bound {
+        let objects: Vec<&Object> = files.iter().map(|file| &self.objects[file]).collect();
+        let reached = Graph::new(&objects, open).reach();
+        let function = |(object, chunk): Node| objects[object].function(chunk);
+        let of_machine =
+            |number: u32, arch: Arch| Syscall::from_audit(arch.audit(), number.cast_signed());
+        let ways = reached
+            .calls
+            .into_iter()
+            .filter_map(|((number, is_32_bit), way)| {
+                let arch = if is_32_bit { Arch::X86 } else { Arch::X86_64 };
+                let way = way.into_iter().map(function).collect();
+                Some((of_machine(number, arch)?, Way::Functions(way)))
+            });
+        let mut calls: BTreeMap<Syscall, Way> = ways.collect();
+        for (name, way) in [("execve", Way::Start), ("restart_syscall", Way::Kernel)] {
+            if let Some(call) = Syscall::from_name(Arch::X86_64, name) {
+                calls.entry(call).or_insert(way);
+            }
+        }
+        let mut unresolved: Vec<Unresolved> = (reached.unresolved.into_iter())
+            .map(|(by, of, site)| Unresolved {
+                by: function(by),
+                function: function(of),
+                address: site.at,
+            })
+            .collect();
+        unresolved.sort_unstable();
+        unresolved.dedup();
+        Bound {
+            program: files[0].clone(),
+            calls,
+            unresolved,
+            missing,
+            loads: reached.opens.into_iter().map(function).collect(),
+            objects: files,
+        }
+    }
+}
+
+/// Reads an object of bounded size.
+fn read(path: &Path) -> Result<Elf, ReachError> {
+    let io = |source| ReachError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let broken = |problem: String| ReachError::Elf {
+        path: path.to_owned(),
+        problem,
+    };
+    // A FIFO would be waited for.
+    if !path.metadata().map_err(io)?.is_file() {
+        return Err(broken("it is not a regular file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let mut file = File::open(path).map_err(io)?.take(MAX_BYTES + 1);
+    file.read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(broken(format!("it is larger than {MAX_BYTES} bytes")));
+    }
+    Elf::parse(bytes).map_err(broken)
+}
+
+/// Analyses bytes as the file of a program without its libraries, for fuzzing.
+pub fn analyse_bytes(bytes: Vec<u8>) -> Result<usize, String> {
+    let object = Object::new(Elf::parse(bytes)?, "object".to_owned())?;
+    let reached = Graph::new(&[&object], &[true]).reach();
+    Ok(reached.calls.len())
+}
+
+#[cfg(test)]
+mod tests;
