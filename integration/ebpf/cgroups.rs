@@ -245,3 +245,64 @@ fn the_whole_machine_has_a_recording_for_each_executable() {
     );
     assert!(!directory.join("recordings/machine-recorder.json").exists());
 }
+
+/// The maps of the kernel have room for 32,768 cgroups, and for the calls of 180 containers like these.
+#[apply(test)]
+#[needs(ebpf(), cgroups(), program("unshare"))]
+fn containers_that_have_ended_leave_room_for_others() {
+    const CGROUPS: u32 = 34_000;
+    const CONTAINERS: u32 = 250;
+    let parent = Cgroup::new("sc-record-many");
+    let room = Room::new();
+    let directory = room.directory();
+    let mut recorder = Command::new(PROGRAM);
+    recorder.args(["--each", "--backend", "ebpf", "--progress", "never"]);
+    recorder.arg("--skip-unnamed").current_dir(&directory);
+    let recorder = room.spawn(&mut recorder);
+    until("the recorder to count", || {
+        recorder.stderr().contains("counting the calls")
+    });
+    let program = programs::workload("every_number");
+    // A program in a mount namespace of its own is that of a container.
+    let runs = format!("exec unshare --mount {}", program.display());
+    let id = |number: u32| format!("{number:012x}{:052x}", std::process::id());
+    for number in 0..CGROUPS {
+        let cgroup = parent.0.join(id(number));
+        fs::create_dir(&cgroup).unwrap();
+        if number % (CGROUPS / CONTAINERS) == 0 {
+            let (runs, status) = match number {
+                0 => ("exec nice true", 0),
+                _ => (runs.as_str(), 3),
+            };
+            let procs = cgroup.join("cgroup.procs");
+            let script = format!("echo $$ >{}; {runs}", procs.display());
+            let running = room.spawn(Command::new("/bin/sh").args(["-c", &script]));
+            assert_eq!(running.wait(&room).code(), status);
+        }
+        until("the cgroup to be empty", || fs::remove_dir(&cgroup).is_ok());
+    }
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = |number: u32| {
+        let name = format!("{}.json", &id(number)[..12]);
+        let files = Files {
+            recording: directory.join("recordings").join(name),
+            profile: PathBuf::new(),
+        };
+        files.run()
+    };
+    let first = run(0);
+    assert_eq!(
+        (count(&first, "setpriority"), count(&first, "chroot")),
+        (1, 0)
+    );
+    for number in (0..CGROUPS)
+        .step_by((CGROUPS / CONTAINERS) as usize)
+        .skip(1)
+    {
+        let run = run(number);
+        assert_eq!(run.incomplete_because(), [""; 0]);
+        assert_eq!((count(&run, "setpriority"), count(&run, "chroot")), (1, 1));
+    }
+}

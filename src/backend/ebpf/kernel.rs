@@ -4,47 +4,26 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use aya::maps::{
-    Array, HashMap as BpfHashMap, Map, MapData, MapError, MapType, PerCpuHashMap, RingBuf,
-};
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, MapType, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, Program, ProgramError};
 use aya::sys::is_map_supported;
-use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
-use nix::time::{ClockId, clock_gettime};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use super::cgroups::CgroupKey;
+use super::counts::{Counted, Counts};
 use super::kernel_types;
-use super::watched::{ARCHES, ARGUMENTS, in_registers, watched};
+use super::watched::watched;
 use crate::backend::proc::{self, Status};
 use crate::backend::{Interest, Unavailable, chain};
-use crate::event::{Event, Task};
+use crate::event::Task;
 use crate::sys::allocator::map_large_blocks;
-use crate::syscall::{Operation, Syscall};
 
 /// The programs as clang made them of `record.bpf.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/record.bpf.o"));
-
-/// `struct call`: the halves of the cgroup's id, the image, the ABI, the number.
-type Call = [u32; 6];
-/// `struct call_with_arguments`: a [`Call`], and the arguments, each in two halves.
-type CallWithArguments = [u32; 6 + 2 * ARGUMENTS];
-/// `struct count`: the calls, and the time of the first in nanoseconds since boot.
-type Count = [u64; 2];
-/// `struct written_path`: the length, two flags, the names.
-type WrittenPath = [u8; 8 + 4096 + 256];
-
-/// Who made a call, as bits beside the ABI.
-const RUNTIME: u32 = 2;
-const ENTERING: u32 = 4;
-
-/// `ABI_IO_URING`: an operation of `io_uring`, whose number is its opcode.
-const IO_URING: u32 = 8;
 
 /// Which tasks the recording begins with.
 #[derive(Clone, Debug)]
@@ -104,10 +83,6 @@ pub(super) enum Named {
     Id,
 }
 
-/// Receives what was counted: the path of the cgroup or the name of the container, if they are counted by themselves and it is
-/// known, and the calls.
-pub(super) type Counted<'a> = &'a mut dyn FnMut(Option<&Arc<Path>>, Event);
-
 /// The maximum length of the text that is searched in names of cgroups: the length of an id.
 const MAX_NAME: usize = 64;
 
@@ -136,20 +111,11 @@ fn places(named: Option<&Named>) -> ([u64; 256], u64) {
 /// The programs, loaded and attached. They are gone when this is dropped, or the process ends.
 pub(super) struct Kernel {
     ebpf: Ebpf,
-    counts: PerCpuHashMap<MapData, Call, Count>,
-    values: PerCpuHashMap<MapData, CallWithArguments, Count>,
+    counts: Counts,
     totals: Array<MapData, [u64; 6]>,
-    paths: BpfHashMap<MapData, u32, WrittenPath>,
-    cgroup_paths: BpfHashMap<MapData, u64, WrittenPath>,
     ended: RingBuf<MapData>,
-    /// What was delivered.
-    delivered: HashMap<(Call, Option<[u64; ARGUMENTS]>), u64>,
-    runtimes: BpfHashMap<MapData, u32, u8>,
     /// Whether programs that entered the scope are recorded unless they are container runtimes. They are known at the end.
     takes_entering: bool,
-    may_take: bool,
-    executables: HashMap<u32, Option<Arc<Path>>>,
-    cgroups: HashMap<u64, Option<Arc<Path>>>,
 }
 
 /// How many containers that run already have numbers, as in `record.bpf.c`.
@@ -222,9 +188,10 @@ impl Kernel {
             ("forked", "sched_process_fork"),
         ];
         let vsyscall = vsyscall.into_iter().filter(|_| has_vsyscall_page());
-        let moves = (root == 0).then_some(("moved", "cgroup_attach_task"));
+        let moves = [("removed", "cgroup_rmdir"), ("moved", "cgroup_attach_task")];
+        let moves = moves.into_iter().filter(|_| root == 0);
         let made = (last_place != 0).then_some(("made", "cgroup_mkdir"));
-        let cgroups = moves.into_iter().chain(made);
+        let cgroups = moves.chain(made);
         for (program, tracepoint) in tracepoints.into_iter().chain(vsyscall).chain(cgroups) {
             let program: &mut BtfTracePoint = named(&mut ebpf, program)?;
             program.load(tracepoint, &btf).map_err(of_program)?;
@@ -250,85 +217,22 @@ impl Kernel {
         }
 
         Ok(Kernel {
-            counts: PerCpuHashMap::try_from(take(&mut ebpf, "counts")?).map_err(of_map)?,
-            values: PerCpuHashMap::try_from(take(&mut ebpf, "values")?).map_err(of_map)?,
+            counts: Counts::new(&mut ebpf, containers)?,
             totals: Array::try_from(take(&mut ebpf, ".bss")?).map_err(of_map)?,
-            paths: BpfHashMap::try_from(take(&mut ebpf, "paths")?).map_err(of_map)?,
-            cgroup_paths: BpfHashMap::try_from(take(&mut ebpf, "cgroup_paths")?).map_err(of_map)?,
             ended: RingBuf::try_from(take(&mut ebpf, "ended")?).map_err(of_map)?,
-            runtimes: BpfHashMap::try_from(take(&mut ebpf, "runtimes")?).map_err(of_map)?,
-            takes_entering: false,
-            may_take: !inside.enters,
+            takes_entering: !inside.enters,
             ebpf,
-            delivered: HashMap::new(),
-            executables: HashMap::new(),
-            cgroups: containers,
         })
     }
 
     /// Delivers what is left: the calls of programs that entered the scope, and did not turn out to be container runtimes.
     pub(super) fn read_last(&mut self, counted: Counted<'_>) -> Result<(), Unavailable> {
-        self.takes_entering = self.may_take;
-        self.read(counted)
+        self.counts.read(self.takes_entering, counted)
     }
 
     /// Delivers what was counted since the last time.
     pub(super) fn read(&mut self, counted: Counted<'_>) -> Result<(), Unavailable> {
-        let boot = boot_time();
-        let counts =
-            (self.counts.iter()).map(|entry| entry.map(|(call, count)| (call, None, count)));
-        let values = self.values.iter().map(|entry| {
-            let ([low, high, image, abi, nr, unused, args @ ..], count) = entry?;
-            let args = std::array::from_fn(|place| {
-                u64::from(args[2 * place]) | u64::from(args[2 * place + 1]) << 32
-            });
-            Ok(([low, high, image, abi, nr, unused], Some(args), count))
-        });
-        for entry in counts.chain(values) {
-            let (call, args, per_cpu) = entry.map_err(of_map)?;
-            let calls: u64 = per_cpu.iter().map(|[calls, _]| calls).sum();
-            let known = self.delivered.entry((call, args)).or_default();
-            let count = calls.saturating_sub(*known);
-            let [low, high, image, abi, nr, _] = call;
-            let is_too_early = abi & ENTERING != 0
-                && (!self.takes_entering || self.runtimes.get(&image, 0).is_ok());
-            if count == 0 || is_too_early {
-                continue;
-            }
-            *known = calls;
-            let arch = ARCHES[usize::try_from(abi & 1).unwrap_or_default()];
-            let syscall = Syscall::from_audit_nr(arch, nr.cast_signed());
-            let cgroup = u64::from(high) << 32 | u64::from(low);
-            let cgroup = (self.cgroups.entry(cgroup))
-                .or_insert_with(|| path_of(&self.cgroup_paths, cgroup))
-                .clone();
-            let mut deliver = |event| counted(cgroup.as_ref(), event);
-            if abi & RUNTIME != 0 {
-                deliver(Event::Runtime { syscall, count });
-                continue;
-            }
-            let first = per_cpu.iter().filter(|[calls, _]| *calls > 0);
-            let first = first.map(|[_, first]| *first).min();
-            let executable = (self.executables.entry(image))
-                .or_insert_with(|| path_of(&self.paths, image))
-                .clone();
-            if abi == IO_URING {
-                deliver(Event::Submitted {
-                    operation: Operation(u8::try_from(nr).unwrap_or(u8::MAX)),
-                    executable,
-                    count,
-                });
-                continue;
-            }
-            deliver(Event::Counted {
-                syscall,
-                executable,
-                count,
-                first: first.map(|first| boot + Duration::from_nanos(first)),
-                args: args.map(|args| in_registers(syscall, args)),
-            });
-        }
-        Ok(())
+        self.counts.read(false, counted)
     }
 
     /// How many tasks of the scope have not exited.
@@ -411,41 +315,6 @@ pub(super) fn namespace_of(process: Task, kind: &str) -> Option<u32> {
     u32::try_from(file.ino()).ok()
 }
 
-/// The path that the kernel wrote down for an image or a cgroup; `None` if it did not have all of it.
-fn path_of<K: Pod>(paths: &BpfHashMap<MapData, K, WrittenPath>, of: K) -> Option<Arc<Path>> {
-    const IS_WHOLE: usize = 4;
-    const IS_DELETED: usize = 5;
-    const NAMES: usize = 8;
-    let written = paths.get(&of, 0).ok()?;
-    let length = u32::from_ne_bytes(written.first_chunk().copied()?);
-    let names = written.get(NAMES..NAMES + usize::try_from(length).ok()?)?;
-    if written[IS_WHOLE] == 0 {
-        return None;
-    }
-    let mut path = Vec::with_capacity(names.len() + 16);
-    for name in names
-        .split(|&byte| byte == 0)
-        .rev()
-        .filter(|name| !name.is_empty())
-    {
-        path.push(b'/');
-        path.extend(name);
-    }
-    if written[IS_DELETED] != 0 {
-        path.extend(b" (deleted)");
-    }
-    if path.is_empty() {
-        path.push(b'/');
-    }
-    Some(PathBuf::from(OsString::from_vec(path)).into())
-}
-
-/// When the machine started, by today's clock.
-fn boot_time() -> SystemTime {
-    let since = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
-    SystemTime::now() - since.unwrap_or_default()
-}
-
 /// Whether the vsyscall page is there (`vsyscall=` of the kernel's command line).
 fn has_vsyscall_page() -> bool {
     std::fs::read("/proc/self/maps")
@@ -461,11 +330,11 @@ where
     program.try_into().map_err(of_program)
 }
 
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Unavailable> {
+pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Unavailable> {
     (ebpf.take_map(name)).ok_or_else(|| Unavailable::Feature(format!("map {name}")))
 }
 
-fn of_map(error: MapError) -> Unavailable {
+pub(super) fn of_map(error: MapError) -> Unavailable {
     of_loading(EbpfError::MapError(error))
 }
 

@@ -1,9 +1,11 @@
 //! Counts system calls in the kernel, with eBPF: the workload is never stopped, and nothing about it changes.
 //!
-//! `record.bpf.c` holds the programs; [`kernel`] loads them, and reads what they counted.
+//! `record.bpf.c` holds the programs; [`kernel`] loads them, and [`counts`] reads what they counted.
 
 #[cfg(has_ebpf)]
 mod cgroups;
+#[cfg(has_ebpf)]
+mod counts;
 #[cfg(has_ebpf)]
 mod kernel;
 #[cfg(has_ebpf)]

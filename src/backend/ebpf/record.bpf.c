@@ -220,7 +220,10 @@ struct written_path {
     u32 length;
     u8 is_whole;
     u8 is_deleted;
-    u8 unused[2];
+    // Of a container: a task has entered it, and how many have not exited.
+    u8 is_entered;
+    u8 unused;
+    u32 living;
     char names[PATH_ROOM + NAME_ROOM];
 };
 
@@ -364,6 +367,14 @@ static const u8 monitor_places[256] = {['c'] = 1, ['o'] = 1 << 1 | 1 << 4, ['n']
 // The cgroups of version 2, or by their numbers the containers, that calls are counted for.
 MAP(cgroup_paths, BPF_MAP_TYPE_HASH, 1 << 15, u64, struct written_path, LAZY);
 
+// The cgroups, or by their numbers the containers, that are removed: what was counted for them can be taken out of the maps. If it
+// is full, that stays there.
+struct {
+    __uint(type, BPF_MAP_TYPE_QUEUE);
+    __uint(max_entries, 1 << 13);
+    __type(value, u64);
+} gone SEC(".maps");
+
 // Images that are container runtimes.
 MAP(runtimes, BPF_MAP_TYPE_HASH, 4096, u32, u8);
 
@@ -403,6 +414,7 @@ __noinline int write_cgroup(u64 id)
     out->length = 0;
     out->is_whole = 0;
     out->is_deleted = 0;
+    out->living = 0;
     for (int i = 0; i < COMPONENTS; i++) {
         struct cgroup_subsys_state *parent = BPF_CORE_READ(cgroup, self.parent);
         if (!parent) {
@@ -663,6 +675,17 @@ static __always_inline u32 image_of(struct task_struct *task)
     return image;
 }
 
+// Adds to the tasks of a container that have not exited. One that ran when the recording began has no such number.
+static __always_inline void add_living(struct member *member, u32 tasks)
+{
+    u64 number = member->container;
+    struct written_path *container = by_container ? bpf_map_lookup_elem(&cgroup_paths, &number) : 0;
+    if (container) {
+        container->is_entered = 1;
+        __sync_fetch_and_add(&container->living, tasks);
+    }
+}
+
 // Gives a task its member, and counts it as living.
 static __always_inline struct member *join(struct task_struct *task, struct member *as)
 {
@@ -672,8 +695,10 @@ static __always_inline struct member *join(struct task_struct *task, struct memb
         return 0;
     }
     // The iterator may meet a task that its parent is about to bring in.
-    if (__sync_lock_test_and_set(&member->is_living, 1) == 0)
+    if (__sync_lock_test_and_set(&member->is_living, 1) == 0) {
         __sync_fetch_and_add(&totals.living, 1);
+        add_living(member, 1);
+    }
     return member;
 }
 
@@ -743,7 +768,10 @@ static __always_inline void join_entering(struct task_struct *task, u32 containe
 // Takes a task out of scope.
 static __always_inline void leave(struct task_struct *task, struct member *member)
 {
-    if (__sync_lock_test_and_set(&member->is_living, 0) && __sync_fetch_and_sub(&totals.living, 1) == 1) {
+    if (!__sync_lock_test_and_set(&member->is_living, 0))
+        return;
+    add_living(member, -1);
+    if (__sync_fetch_and_sub(&totals.living, 1) == 1) {
         u32 any = 0;
         bpf_ringbuf_output(&ended, &any, sizeof(any), 0);
     }
@@ -937,6 +965,8 @@ static __always_inline void write_container(u64 number, const char *name)
         return;
     out->length = 0;
     out->is_deleted = 0;
+    out->is_entered = 0;
+    out->living = 0;
     out->is_whole = add_name(out, name);
     bpf_map_update_elem(&cgroup_paths, &number, out, BPF_ANY);
 }
@@ -970,6 +1000,32 @@ int BPF_PROG(made, struct cgroup *cgroup, const char *path)
         if (bpf_map_update_elem(&cgroups, &key, &number, BPF_ANY))
             __sync_fetch_and_add(&totals.lost_tasks, 1);
     }
+    return 0;
+}
+
+// No task is left in it, and none can enter it.
+SEC("tp_btf/cgroup_rmdir")
+int BPF_PROG(removed, struct cgroup *cgroup, const char *path)
+{
+    struct cgroup_key key = {
+        .id = BPF_CORE_READ(cgroup, kn, id),
+        .hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id),
+    };
+    u64 over = by_cgroup && key.hierarchy == 0 ? key.id : 0;
+    u32 *number = bpf_map_lookup_elem(&cgroups, &key);
+    if (number) {
+        if (by_container && *number > RUNNING)
+            over = *number;
+        // In the hierarchies of version 1, a container has several cgroups. Its tasks have the number of one.
+        struct written_path *container = over ? bpf_map_lookup_elem(&cgroup_paths, &over) : 0;
+        if (container && !container->is_entered) {
+            bpf_map_delete_elem(&cgroup_paths, &over);
+            over = 0;
+        }
+        bpf_map_delete_elem(&cgroups, &key);
+    }
+    if (over)
+        bpf_map_push_elem(&gone, &over, BPF_ANY);
     return 0;
 }
 

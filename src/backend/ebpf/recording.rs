@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::cgroups;
-use super::kernel::{self, Begin, Counted, Inside, Kernel, Named, namespace_of};
+use super::counts::Counted;
+use super::kernel::{self, Begin, Inside, Kernel, Named, namespace_of};
 use super::{Each, Ebpf, NAME};
 use crate::backend::collector::{RunOfEach, Runs};
 use crate::backend::launch::{Launched, launch, while_waiting};
