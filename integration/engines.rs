@@ -9,6 +9,7 @@ use serde_json::Value;
 mod hook;
 mod later_runs;
 mod programs;
+mod rootless;
 mod selected;
 mod table;
 mod ways;

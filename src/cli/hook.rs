@@ -1,6 +1,7 @@
 //! `sc-record hook`.
 
 use clap::Args;
+use sc_record::profile::Runtime;
 
 use super::groups::ProfileArgs;
 use super::values::Destination;
@@ -21,10 +22,23 @@ pub(crate) struct HookArgs {
     )]
     pub(crate) output: Option<Destination>,
 
+    /// Write a configuration for Podman that also records where there is no eBPF, as for users other than root: by seccomp
+    /// notifications, like the agent. CRI-O refuses it
+    #[arg(long, requires = "print_config")]
+    pub(crate) podman: bool,
+
+    /// Runtime that loads the profile for these notifications, runc or crun
+    #[arg(long, value_name = "RUNTIME", default_value_t = Runtime::Runc)]
+    pub(crate) runtime: Runtime,
+
     #[command(flatten)]
     pub(crate) profile: ProfileArgs,
 
     /// Record the container of this process, for this annotation
     #[arg(long, hide = true, num_args = 2, value_names = ["PID", "ANNOTATION"])]
     pub(crate) record: Option<Vec<String>>,
+
+    /// Record the container that a runtime hands over at this socket, for this annotation
+    #[arg(long, hide = true, num_args = 2, value_names = ["SOCKET", "ANNOTATION"])]
+    pub(crate) serve: Option<Vec<String>>,
 }

@@ -47,21 +47,32 @@ pub(super) fn agent(args: &AgentArgs) -> anyhow::Result<u8> {
     Ok(exit_status::CLEAN)
 }
 
-fn print_profile(args: &AgentArgs) -> anyhow::Result<()> {
-    let path = args
-        .socket
-        .to_str()
-        .context("the socket's path is not text")?;
-    let metadata = args.name.as_ref().map(ToString::to_string);
+/// The profile with which a runtime hands over a listener at a socket.
+pub(super) fn recording_profile(
+    socket: &Path,
+    name: Option<&Name>,
+    arches: &[Arch],
+    runtime: Runtime,
+) -> anyhow::Result<Profile> {
+    let path = socket.to_str().context("the socket's path is not text")?;
+    let metadata = name.map(ToString::to_string);
     let listener = Listener::new(path.to_owned(), metadata).context("the path is empty")?;
     let native = [Arch::NATIVE];
-    let arches = match &args.arches[..] {
+    let arches = match arches {
         [] => &native,
         arches => arches,
     };
-    let not_observed: BTreeSet<_> = args.runtime.not_observed().iter().copied().collect();
-    let mut made = Profile::notify_all(arches.iter().copied(), listener, &not_observed);
-    if args.runtime == Runtime::Crun || args.wait_killable {
+    let not_observed: BTreeSet<_> = runtime.not_observed().iter().copied().collect();
+    let made = Profile::notify_all(arches.iter().copied(), listener, &not_observed);
+    Ok(match runtime {
+        Runtime::Runc => made,
+        Runtime::Crun => made.with_flags(Some(vec![Flag::WaitKillableRecv])),
+    })
+}
+
+fn print_profile(args: &AgentArgs) -> anyhow::Result<()> {
+    let mut made = recording_profile(&args.socket, args.name.as_ref(), &args.arches, args.runtime)?;
+    if args.wait_killable {
         made = made.with_flags(Some(vec![Flag::WaitKillableRecv]));
     }
     let writing = Writing {

@@ -1,14 +1,17 @@
 //! `sc-record hook`: an OCI hook that records a container, with the annotation of oci-seccomp-bpf-hook.
 //!
 //! The hook starts a process that records, and returns once that counts. When the container has stopped, the hook runs
-//! again and waits until the profile is written.
+//! again and waits until the profile is written. [`notified`] is the way without eBPF.
+
+mod files;
+mod notified;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,11 +19,13 @@ use anyhow::Context;
 use sc_record::backend::signals::Signals;
 use sc_record::backend::{Ebpf, Notice, Scope, Stop, Target};
 use sc_record::event::{Event, Task};
-use sc_record::recording::{Name, Recording, RunBuilder};
+use sc_record::recording::{Name, Recording, Run, RunBuilder};
 use sc_record::session::{Observer, Session};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
+use self::files::Files;
 use super::{exit_status, profile};
 use crate::cli::{Destination, HookArgs};
 
@@ -38,12 +43,16 @@ pub(super) fn hook(args: &HookArgs) -> anyhow::Result<u8> {
         print_config(args)?;
     } else if let Some([process, annotation]) = args.record.as_deref() {
         record(args, Task(process.parse()?), &Files::parse(annotation)?)?;
+    } else if let Some([socket, annotation]) = args.serve.as_deref() {
+        notified::serve(args, socket.into(), &Files::parse(annotation)?)?;
     } else {
         let mut text = Vec::new();
         std::io::stdin().take(MAX_STATE).read_to_end(&mut text)?;
         let state: State = serde_json::from_slice(&text)
             .context("stdin is not the state of a container: container runtimes run this")?;
-        if let Some(annotation) = state.annotations.get(ANNOTATION) {
+        if state.process.is_some() {
+            notified::precreate(args, &text)?;
+        } else if let Some(annotation) = state.annotations.get(ANNOTATION) {
             let files = Files::parse(annotation)?;
             if state.status == "stopped" {
                 finish(&files)?;
@@ -64,53 +73,23 @@ struct State {
     pid: i32,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
-}
-
-/// The files of an annotation.
-struct Files {
-    /// The profile to write.
-    output: PathBuf,
-    /// A profile whose calls are allowed too.
-    base: Option<PathBuf>,
-}
-
-impl Files {
-    fn parse(annotation: &str) -> anyhow::Result<Files> {
-        let (mut output, mut base) = (None, None);
-        for part in annotation.split(';').filter(|part| !part.is_empty()) {
-            let (field, path) = part.split_once(':').unwrap_or_default();
-            let path = PathBuf::from(path);
-            let field = match field {
-                "of" => &mut output,
-                "if" => &mut base,
-                _ => anyhow::bail!("{ANNOTATION}: {part} is neither of:FILE nor if:FILE"),
-            };
-            anyhow::ensure!(
-                path.is_absolute(),
-                "{ANNOTATION}: {} is not an absolute path",
-                path.display()
-            );
-            *field = Some(path);
-        }
-        let output = output.with_context(|| format!("{ANNOTATION} has no of:FILE"))?;
-        Ok(Files { output, base })
-    }
-
-    /// The file with the messages of the recorder, which has it locked as long as it lives.
-    fn messages(&self) -> anyhow::Result<PathBuf> {
-        let directory = Path::new("/run/sc-record");
-        let mut builder = fs::DirBuilder::new();
-        (builder.recursive(true).mode(0o700).create(directory))
-            .with_context(|| format!("can't make {}", directory.display()))?;
-        // A file name has at most 255 bytes.
-        let path = self.output.to_string_lossy().replace('/', "%");
-        let skipped = path.chars().count().saturating_sub(60);
-        Ok(directory.join(path.chars().skip(skipped).collect::<String>()))
-    }
+    #[serde(default)]
+    bundle: PathBuf,
+    /// Only a configuration has it.
+    process: Option<IgnoredAny>,
 }
 
 /// Starts to record a container whose program is not executed yet.
 fn start(state: &State, annotation: &str, files: &Files) -> anyhow::Result<()> {
+    if notified::is_handed_over(&state.bundle) {
+        return Ok(());
+    }
+    let process = state.pid.to_string();
+    start_recorder(files, ["--record", &process, annotation].map(OsStr::new))
+}
+
+/// Starts the process that records, and waits until it does.
+fn start_recorder(files: &Files, arguments: [&OsStr; 3]) -> anyhow::Result<()> {
     let path = files.messages()?;
     // Another recorder may still write to the old file.
     let _ = fs::remove_file(&path);
@@ -120,8 +99,7 @@ fn start(state: &State, annotation: &str, files: &Files) -> anyhow::Result<()> {
     let mut recorder = Command::new("/proc/self/exe")
         .arg0("sc-record")
         .args(std::env::args_os().skip(1))
-        .arg("--record")
-        .args([&state.pid.to_string(), annotation])
+        .args(arguments)
         // What ends the engine's client from the terminal doesn't reach it.
         .process_group(0)
         .stdin(Stdio::null())
@@ -168,7 +146,6 @@ fn record(args: &HookArgs, process: Task, files: &Files) -> anyhow::Result<()> {
         process,
         has_begun: false,
     });
-    let base = files.base.as_deref().map(profile::assumed).transpose()?;
     let stop = Stop::new().context("can't handle signals")?;
     let signals = Signals::handle(&target, &stop).context("can't handle signals")?;
     let session = Session {
@@ -182,14 +159,30 @@ fn record(args: &HookArgs, process: Task, files: &Files) -> anyhow::Result<()> {
     };
     let run = session.record(&mut HookObserver)?;
     signals.recorded();
-    anyhow::ensure!(
-        !run.syscalls.is_empty(),
-        "no program of the container was executed"
-    );
-    for why in &run.incomplete_because {
-        say!("sc-record: INCOMPLETE, calls may be missing: {why}");
+    write_profile(args, [run], files)?;
+    signals.saved();
+    Ok(())
+}
+
+/// Writes the profile of a container's runs.
+fn write_profile(
+    args: &HookArgs,
+    runs: impl IntoIterator<Item = Run>,
+    files: &Files,
+) -> anyhow::Result<()> {
+    let base = files.base.as_deref().map(profile::assumed).transpose()?;
+    let mut recording: Option<Recording> = None;
+    for run in runs.into_iter().filter(|run| !run.syscalls.is_empty()) {
+        for why in &run.incomplete_because {
+            say!("sc-record: INCOMPLETE, calls may be missing: {why}");
+        }
+        let one = Recording::of(Name::of_command(&files.output), run);
+        recording = Some(match recording {
+            Some(others) => others.merge(one)?,
+            None => one,
+        });
     }
-    let recording = Recording::of(Name::of_command(&files.output), run);
+    let recording = recording.context("no program of the container was executed")?;
     let mut document = profile::of(&recording, args.profile)?;
     if let Some(base) = base {
         let both = document.generated.profile.or_allowed_by(&base);
@@ -197,7 +190,6 @@ fn record(args: &HookArgs, process: Task, files: &Files) -> anyhow::Result<()> {
     }
     let output = Destination::File(files.output.clone());
     profile::write(&document.written, &output)?;
-    signals.saved();
     Ok(())
 }
 
@@ -221,16 +213,20 @@ fn print_config(args: &HookArgs) -> anyhow::Result<()> {
     let mut given = std::env::args().skip(2);
     while let Some(argument) = given.next() {
         match argument.as_str() {
-            "--print-config" => {}
+            "--print-config" | "--podman" => {}
             "-o" | "--output" => drop(given.next()),
             _ => command.push(argument),
         }
+    }
+    let mut stages = vec!["createRuntime", "poststop"];
+    if args.podman {
+        stages.insert(0, "precreate");
     }
     let config = json!({
         "version": "1.0.0",
         "hook": {"path": program, "args": command},
         "when": {"annotations": {format!("^{}$", ANNOTATION.replace('.', "\\.")): ".*"}},
-        "stages": ["createRuntime", "poststop"],
+        "stages": stages,
     });
     let text = format!("{config:#}\n");
     match args.output.as_ref() {
