@@ -150,6 +150,38 @@ fn the_summary_as_json_gives_every_addition_its_reason() {
     generate(folder.path(), &["app-0a.json", "--json", "-o", "-"], 2);
 }
 
+/// The runtime's faccessat2(2) has a higher number than clone3(2): runc would answer EPERM to that.
+#[apply(test)]
+fn libc_falls_back_from_newer_calls_under_a_profile_for_a_container_runtime() {
+    let folder = tempfile::tempdir().unwrap();
+    recording(folder.path(), "app", "0a", &["openat"], &[]);
+    let refused = |options: &[&str]| {
+        let args = [&["app-0a.json", "-o", "app.json"], options].concat();
+        generate(folder.path(), &args, 0);
+        let profile = fs::read(folder.path().join("app.json")).unwrap();
+        let profile: Value = serde_json::from_slice(&profile).unwrap();
+        let rules = profile["syscalls"].as_array().unwrap().iter();
+        let enosys = rules.filter(|rule| rule["errnoRet"] == 38);
+        let names = enosys.flat_map(|rule| rule["names"].as_array().unwrap());
+        let names: Vec<String> = names
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect();
+        names
+    };
+    assert_eq!(refused(&[]), [""; 0]);
+    for runtime in ["docker", "podman"] {
+        let names = refused(&["--runtime", runtime]);
+        for name in ["clone3", "statx", "openat2"] {
+            assert!(names.iter().any(|refused| refused == name), "{names:?}");
+        }
+        let mut lint = Command::new(PROGRAM);
+        lint.args(["lint", "--target", runtime, "app.json"]);
+        let found = lint.current_dir(folder.path()).output().unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        assert!(!found.contains("SCR005"), "{found}");
+    }
+}
+
 /// A recording of a service, its client and a shell.
 fn with_client(folder: &Path) -> PathBuf {
     let tally = |by: &[&str]| json!({"count": 2, "first_ms": 0, "executables": by});

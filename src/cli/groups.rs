@@ -182,7 +182,7 @@ pub(crate) struct ProfileArgs {
     #[arg(long)]
     pub(crate) skip_unnamed: bool,
 
-    /// Deny newer calls that libc probes for with ENOSYS instead of EPERM
+    /// Deny newer calls that libc probes for with ENOSYS instead of EPERM; profiles for a container runtime always do
     #[arg(long)]
     pub(crate) enosys_probes: bool,
 }

@@ -16,6 +16,8 @@ pub struct Policy {
     /// other calls is EPERM, which libc takes as the result.
     pub enosys_probes: bool,
     /// What a container runtime calls under the profile. It takes the place of what the recorded containers' runtimes called.
+    /// With it, newer calls answer ENOSYS, too: runc answers so itself, but not below the highest number that a profile names,
+    /// and that is often one of its own calls.
     pub runtime: Option<&'static RuntimeCalls>,
     /// Which rules arguments get.
     pub arguments: ArgumentRules,
@@ -121,7 +123,7 @@ impl Policy {
         arches: &BTreeSet<Arch>,
         allowed: impl Fn(&str) -> bool,
     ) -> BTreeMap<String, &'static str> {
-        if !self.enosys_probes {
+        if !self.enosys_probes && self.runtime.is_none() {
             return BTreeMap::new();
         }
         let exists = |name| {
