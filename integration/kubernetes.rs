@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::Signal;
+
 use crate::support::bundle::Bundle;
 use crate::support::containerd::Containerd;
-use crate::support::process::Room;
+use crate::support::process::{Room, until};
 use crate::support::recorder::{Files, PROGRAM};
 
 const WORK: &str = "mkdir -p /tmp/a; echo hello >/tmp/a/b; cat /tmp/a/b; ls /tmp; exit 7";
@@ -77,4 +79,52 @@ fn a_localhost_profile_from_convert_is_enforced_by_containerd() {
 
     let missing = containerd.run_pod(Some(&kubelet.join("profiles/other.json")), WORK);
     assert!(missing.is_err(), "the profile is what counts");
+}
+
+#[apply(test)]
+#[needs(
+    ebpf(),
+    program("containerd"),
+    program("runc"),
+    program("curl"),
+    program("busybox"),
+    cgroups()
+)]
+fn the_containers_of_a_pod_are_recorded_by_its_name_and_no_others() {
+    let room = Room::new();
+    let containerd = Containerd::start(&room);
+    let directory = room.directory();
+    let mut recorder = Command::new(PROGRAM);
+    recorder.args(["--each", "--policy", "exact", "--container"]);
+    recorder.arg("pod=tests/recorded");
+    recorder.env("CONTAINERD_ADDRESS", containerd.socket());
+    let recorder = room.spawn(recorder.current_dir(&directory));
+    until("the recorder to count", || {
+        recorder
+            .stderr()
+            .contains("counting the calls of containers")
+    });
+    for (pod, line) in [
+        ("other", "busybox sync; exit 7"),
+        ("recorded", "busybox chroot / true; exit 7"),
+    ] {
+        let ended = containerd.run_pod_named(pod, None, line).unwrap();
+        assert_eq!(ended.code, 7, "{}", ended.output);
+    }
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let files = std::fs::read_dir(directory.join("recordings")).unwrap();
+    let files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files: Vec<_> = files.filter(|name| name.ends_with("json")).collect();
+    assert_eq!(files, ["c.json"], "{}", ended.stderr);
+    let files = Files {
+        recording: directory.join("recordings/c.json"),
+        profile: directory.join("profiles/c.json"),
+    };
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    let called = crate::containers::names(&run);
+    assert!(called.contains("chroot"), "{called:?}");
+    assert!(!called.contains("sync"), "{called:?}");
 }

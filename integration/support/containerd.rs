@@ -50,8 +50,8 @@ impl<'a> Containerd<'a> {
         containerd
     }
 
-    fn socket(&self) -> PathBuf {
-        self.directory.join("s")
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.join("state/s")
     }
 
     fn ctr(&self, args: &[&str]) -> (i32, String) {
@@ -92,11 +92,22 @@ END
     /// Runs a shell command in a container of a new pod, as the kubelet would under the `Localhost` profile in this file:
     /// it hands over the path.
     pub(crate) fn run_pod(&self, profile: Option<&Path>, line: &str) -> Result<Ended, String> {
+        let name = self.room.fresh("pod");
+        let name = name.file_name().unwrap().to_str().unwrap();
+        self.run_pod_named(name, profile, line)
+    }
+
+    /// The same with a pod of this name.
+    pub(crate) fn run_pod_named(
+        &self,
+        name: &str,
+        profile: Option<&Path>,
+        line: &str,
+    ) -> Result<Ended, String> {
         /// `NODE`: the network needs no CNI plugin.
         const HOST_NETWORK: u64 = 2;
         const LOCALHOST: u64 = 2;
         let logs = self.room.directory();
-        let name = logs.file_name().unwrap().to_str().unwrap();
         let metadata = [text(1, name), text(2, name), text(3, "tests")].concat();
         let options = nest(8, &nest(2, &nest(1, &number(1, HOST_NETWORK))));
         let pod = [nest(1, &metadata), text(3, logs.to_str().unwrap()), options].concat();

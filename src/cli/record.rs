@@ -77,8 +77,9 @@ pub(crate) struct FollowArgs {
     pub(crate) exes: Vec<OsString>,
 
     /// Record the processes in the container with this id (or any other part of its cgroups' names), or in those with this
-    /// name, image or label, also if they start later: name=NAME, image=IMAGE, label=KEY[=VALUE] (Docker, Podman's
-    /// service); if CMD is given, it starts the container, which is recorded from its beginning
+    /// name, image, label or pod, also if they start later: name=NAME, image=IMAGE, label=KEY[=VALUE] (Docker, Podman's
+    /// service, containerd), pod=[NAMESPACE/]NAME (containerd); if CMD is given, it starts the container, which is recorded
+    /// from its beginning
     #[arg(long, value_name = "ID|KEY=VALUE")]
     pub(crate) container: Option<ContainersArg>,
 

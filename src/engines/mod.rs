@@ -1,15 +1,14 @@
-//! Container engines, asked over their sockets for the containers that a selector names: Docker's API, which Podman's service has
-//! too.
+//! The containers that a selector names, by what their engines know of them.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
+mod containerd;
+mod docker;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use serde::Deserialize;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::backend::Over;
 
@@ -20,13 +19,17 @@ pub enum Selector {
     Name(String),
     /// Those of this image: a reference as in `docker run`. Without a tag or a digest: any.
     Image(String),
-    /// Those with this label: `KEY` or `KEY=VALUE`.
+    /// Those with this label: `KEY` or `KEY=VALUE`. containerd's annotations are meant too.
     Label(String),
+    /// Those of this pod of Kubernetes: `NAME` or `NAMESPACE/NAME`.
+    Pod(String),
 }
 
 /// The text is no selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a selector is name=NAME, image=IMAGE, label=KEY or label=KEY=VALUE")]
+#[error(
+    "a selector is name=NAME, image=IMAGE, label=KEY, label=KEY=VALUE, pod=NAME or pod=NAMESPACE/NAME"
+)]
 pub struct NotASelector;
 
 impl FromStr for Selector {
@@ -40,6 +43,7 @@ impl FromStr for Selector {
             "name" => Ok(Selector::Name(value)),
             "image" => Ok(Selector::Image(value)),
             "label" => Ok(Selector::Label(value)),
+            "pod" => Ok(Selector::Pod(value)),
             _ => Err(NotASelector),
         }
     }
@@ -50,7 +54,10 @@ impl Selector {
     #[must_use]
     pub fn value(&self) -> &str {
         match self {
-            Selector::Name(value) | Selector::Image(value) | Selector::Label(value) => value,
+            Selector::Name(value)
+            | Selector::Image(value)
+            | Selector::Label(value)
+            | Selector::Pod(value) => value,
         }
     }
 
@@ -73,6 +80,13 @@ impl Selector {
                 Some((key, value)) => container.labels.get(key).is_some_and(|is| is == value),
                 None => container.labels.contains_key(label),
             },
+            Selector::Pod(pod) => container
+                .pod
+                .as_ref()
+                .is_some_and(|[namespace, name]| match pod.split_once('/') {
+                    Some(both) => both == (namespace.as_str(), name.as_str()),
+                    None => pod == name,
+                }),
         }
     }
 }
@@ -88,10 +102,13 @@ fn untagged(image: &str) -> &str {
 }
 
 /// What an engine knows of a container.
+#[derive(Default)]
 struct ContainerInfo {
     name: String,
     image: String,
     labels: BTreeMap<String, String>,
+    /// The namespace and the name of its pod.
+    pod: Option<[String; 2]>,
 }
 
 /// No engine answers.
@@ -99,8 +116,9 @@ struct ContainerInfo {
 pub enum EnginesError {
     /// There is no socket where one is expected.
     #[error(
-        "no container engine has a socket: neither Docker ({DOCKER}) nor Podman ({PODMAN}, by `podman system service`); \
-         DOCKER_HOST and CONTAINER_HOST (unix://PATH) name others"
+        "no container engine is found: neither Docker ({}), nor Podman ({}, by `podman system service`), nor containerd ({}); \
+         DOCKER_HOST, CONTAINER_HOST (unix://PATH) and CONTAINERD_ADDRESS (PATH) name others",
+        docker::DOCKER, docker::PODMAN, containerd::USUAL[0]
     )]
     None,
     /// An engine fails to answer.
@@ -113,15 +131,8 @@ pub enum EnginesError {
     },
 }
 
-const DOCKER: &str = "/run/docker.sock";
-const PODMAN: &str = "/run/podman/podman.sock";
-
 /// How often engines are asked while containers run.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// How long an engine may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// What an engine answers at most.
-const MOST_BYTES: u64 = 256 << 20;
 
 /// Containers that a selector names, and those that it will name: an engine's events have also what is gone by now.
 ///
@@ -131,18 +142,14 @@ pub struct Selected(Arc<Mutex<State>>);
 
 struct State {
     selector: Selector,
-    engines: Vec<EngineSocket>,
+    engines: Vec<docker::EngineSocket>,
     /// Events since then are not known yet.
     since: SystemTime,
     asked: Instant,
     /// By the first twelve digits of their ids.
     containers: BTreeMap<String, Known>,
-}
-
-#[derive(Clone)]
-struct EngineSocket {
-    socket: PathBuf,
-    is_podman: bool,
+    /// The same of those that were not selected when they were asked for.
+    others: BTreeSet<String>,
 }
 
 struct Known {
@@ -160,27 +167,44 @@ enum Phase {
 impl Selected {
     /// Asks the engines of this machine for the containers that run, and from now on for those that start.
     pub fn begin(selector: Selector) -> Result<Selected, EnginesError> {
-        let mut state = State {
+        let state = State {
             selector,
             engines: Vec::new(),
             since: SystemTime::now(),
             asked: Instant::now(),
             containers: BTreeMap::new(),
+            others: BTreeSet::new(),
         };
-        for socket in sockets() {
-            // Podman's list fails if a container is removed meanwhile.
-            let found = (0..10).find_map(|_| running(&socket).ok());
-            let found = found.map_or_else(|| running(&socket), Ok);
-            let (is_podman, running) = found.map_err(|source| failed(&socket, source))?;
+        let selected = Selected(Arc::new(Mutex::new(state)));
+        let mut none = true;
+        for tasks in containerd::tasks() {
+            none = false;
+            let follower = selected.clone();
+            let changed = move |id: &str, container: Option<&ContainerInfo>| {
+                let mut state = follower.lock();
+                match container {
+                    Some(container) => state.take(id, container, Some(Phase::Runs)),
+                    None => state.end(id),
+                }
+            };
+            let failed = |source| failed(&tasks, source);
+            containerd::follow(&tasks, changed).map_err(failed)?;
+        }
+        let mut state = selected.lock();
+        for socket in docker::sockets() {
+            none = false;
+            let failed = |source| failed(&socket, source);
+            let (engine, running) = docker::EngineSocket::find(&socket).map_err(failed)?;
             for (id, container) in running {
                 state.take(&id, &container, Some(Phase::Runs));
             }
-            state.engines.push(EngineSocket { socket, is_podman });
+            state.engines.push(engine);
         }
-        if state.engines.is_empty() {
+        if none {
             return Err(EnginesError::None);
         }
-        Ok(Selected(Arc::new(Mutex::new(state))))
+        drop(state);
+        Ok(selected)
     }
 
     /// Says whether none runs that was selected; `waits`: since all have ended.
@@ -215,6 +239,19 @@ impl Selected {
             .collect())
     }
 
+    /// The name of a container, given the first twelve digits of its id, if it was selected. A container whose programs run
+    /// is known to its engine.
+    pub fn name_of(&self, id: &str) -> Result<Option<String>, EnginesError> {
+        let mut state = self.lock();
+        if !state.containers.contains_key(id) && !state.others.contains(id) {
+            state.ask()?;
+            if !state.containers.contains_key(id) {
+                state.others.insert(id.to_owned());
+            }
+        }
+        Ok(state.containers.get(id).map(|known| known.name.clone()))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is consistent after every step, also if another thread panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -226,7 +263,7 @@ impl State {
     fn ask(&mut self) -> Result<(), EnginesError> {
         let now = SystemTime::now();
         for engine in self.engines.clone() {
-            let events = events(&engine, self.since, now);
+            let events = engine.events(self.since, now);
             for event in events.map_err(|source| failed(&engine.socket, source))? {
                 let phase = match event.action.as_str() {
                     "start" => Some(Phase::Runs),
@@ -234,13 +271,7 @@ impl State {
                     "die" | "died" | "destroy" | "remove" => Some(Phase::Ended),
                     _ => None,
                 };
-                let id = event.actor.id;
-                let mut labels = event.actor.attributes;
-                let container = ContainerInfo {
-                    name: labels.remove("name").unwrap_or_default(),
-                    image: labels.remove("image").unwrap_or_default(),
-                    labels,
-                };
+                let (id, container) = event.container();
                 self.take(&id, &container, phase);
             }
         }
@@ -261,127 +292,18 @@ impl State {
         });
         known.phase = phase.unwrap_or(known.phase);
     }
+
+    fn end(&mut self, id: &str) {
+        if let Some(known) = self.containers.get_mut(id.get(..12).unwrap_or(id)) {
+            known.phase = Phase::Ended;
+        }
+    }
 }
 
 fn failed(socket: &Path, source: io::Error) -> EnginesError {
     EnginesError::Failed {
         socket: socket.to_owned(),
         source,
-    }
-}
-
-/// The sockets that the environment names, or those that exist at the usual places.
-fn sockets() -> Vec<PathBuf> {
-    let named = ["DOCKER_HOST", "CONTAINER_HOST"]
-        .into_iter()
-        .filter_map(|name| {
-            let value = std::env::var(name).ok()?;
-            value.strip_prefix("unix://").map(PathBuf::from)
-        });
-    let named: Vec<_> = named.collect();
-    if !named.is_empty() {
-        return named;
-    }
-    let of_user = std::env::var_os("XDG_RUNTIME_DIR");
-    let of_user = of_user.map(|directory| Path::new(&directory).join("podman/podman.sock"));
-    let usual = [DOCKER, PODMAN].map(PathBuf::from).into_iter();
-    usual.chain(of_user).filter(|path| path.exists()).collect()
-}
-
-#[derive(Deserialize)]
-struct EngineEvent {
-    #[serde(rename = "Action")]
-    action: String,
-    #[serde(rename = "Actor")]
-    actor: Actor,
-}
-
-#[derive(Deserialize)]
-struct Actor {
-    #[serde(rename = "ID")]
-    id: String,
-    /// The name, the image, and the labels.
-    #[serde(rename = "Attributes", default)]
-    attributes: BTreeMap<String, String>,
-}
-
-/// An entry of the list of containers.
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(rename = "Id")]
-    id: String,
-    /// Each with a slash before it.
-    #[serde(rename = "Names", default)]
-    names: Option<Vec<String>>,
-    #[serde(rename = "Image")]
-    image: String,
-    #[serde(rename = "Labels", default)]
-    labels: Option<BTreeMap<String, String>>,
-}
-
-/// Whether an engine is Podman, and its containers that run.
-fn running(socket: &Path) -> io::Result<(bool, Vec<(String, ContainerInfo)>)> {
-    let (headers, body) = get(socket, "/containers/json")?;
-    let is_podman = memchr::memmem::find(&headers, b"\nLibpod-Api-Version:").is_some();
-    let listed: Vec<Listed> = serde_json::from_slice(&body)?;
-    let containers = listed.into_iter().map(|listed| {
-        let name = listed.names.into_iter().flatten().next();
-        let name = name.unwrap_or_default();
-        let container = ContainerInfo {
-            name: name.trim_start_matches('/').to_owned(),
-            image: listed.image,
-            labels: listed.labels.unwrap_or_default(),
-        };
-        (listed.id, container)
-    });
-    Ok((is_podman, containers.collect()))
-}
-
-/// What happened to containers.
-fn events(
-    engine: &EngineSocket,
-    since: SystemTime,
-    until: SystemTime,
-) -> io::Result<Vec<EngineEvent>> {
-    let [since, until] = [since, until].map(|time| {
-        let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        format!("{}.{:09}", time.as_secs(), time.subsec_nanos())
-    });
-    // {"type":["container"]}
-    let filters = "%7B%22type%22%3A%5B%22container%22%5D%7D";
-    // Without an end, Docker waits for more events. With one, Podman 4.3 leaves events out.
-    let end = if engine.is_podman {
-        "stream=false".to_owned()
-    } else {
-        format!("until={until}")
-    };
-    let path = format!("/events?since={since}&{end}&filters={filters}");
-    let (_, body) = get(&engine.socket, &path)?;
-    let events = serde_json::Deserializer::from_slice(&body).into_iter();
-    events.map(|event| Ok(event?)).collect()
-}
-
-/// The headers and the body of an answer. In version 1.0 of HTTP it comes as it is, and ends with the connection.
-fn get(socket: &Path, path: &str) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(MOST_BYTES).read_to_end(&mut answer)?;
-    let end = memchr::memmem::find(&answer, b"\r\n\r\n");
-    let status = answer
-        .split(|&byte| byte == b'\r')
-        .next()
-        .unwrap_or_default();
-    match end {
-        Some(end) if status.split(|&byte| byte == b' ').nth(1) == Some(b"200") => {
-            let body = answer.split_off(end + 4);
-            Ok((answer, body))
-        }
-        _ => Err(io::Error::other(
-            String::from_utf8_lossy(status).into_owned(),
-        )),
     }
 }
 
@@ -395,6 +317,7 @@ mod tests {
             name: "web".to_owned(),
             image: "localhost:5000/team/nginx:1.25".to_owned(),
             labels: [("app".to_owned(), "shop".to_owned())].into(),
+            pod: Some(["default".to_owned(), "web-0".to_owned()]),
         };
         for (selector, expected) in [
             ("name=web", true),
@@ -409,6 +332,10 @@ mod tests {
             ("label=app=shop", true),
             ("label=app=blog", false),
             ("label=sho", false),
+            ("pod=web-0", true),
+            ("pod=default/web-0", true),
+            ("pod=kube-system/web-0", false),
+            ("pod=web", false),
         ] {
             let parsed: Selector = selector.parse().unwrap();
             assert_eq!(parsed.selects(&container), expected, "{selector}");
