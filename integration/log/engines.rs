@@ -119,10 +119,10 @@ fn a_container_of_crun_comes_from_its_log_to_its_profile() {
 }
 
 /// Waits until the file is there.
-const WAITS: &str = "until [ -e /tmp/x ]; do sleep 0.05; done";
+pub(super) const WAITS: &str = "until [ -e /tmp/x ]; do sleep 0.05; done";
 
 /// Starts a container of Docker that runs a shell command.
-fn start(room: &Room, options: &[&str], name: &str, line: &str) -> String {
+pub(super) fn start(room: &Room, options: &[&str], name: &str, line: &str) -> String {
     let mut arguments = vec!["run".to_owned(), "--detach".to_owned()];
     arguments.extend(Engine::Docker.arguments(options, name, line));
     let started = Engine::Docker.run(room, &arguments);
@@ -131,12 +131,12 @@ fn start(room: &Room, options: &[&str], name: &str, line: &str) -> String {
 }
 
 /// Ends a container that [`WAITS`].
-fn let_go(room: &Room, id: &str) {
+pub(super) fn let_go(engine: Engine, room: &Room, id: &str) {
     let inspect = ["inspect", "--format", "{{.State.Pid}}", id];
-    let init = Engine::Docker.run(room, &inspect).stdout;
+    let init = engine.run(room, &inspect).stdout;
     fs::write(format!("/proc/{}/root/tmp/x", init.trim()), "").unwrap();
     until("the container to be removed", || {
-        Engine::Docker.run(room, &["inspect", id]).code() != 0
+        engine.run(room, &["inspect", id]).code() != 0
     });
 }
 
@@ -177,7 +177,7 @@ fn each_container_of_docker_with_a_label_gets_a_recording_of_its_records() {
         (&names[2], "umask 7", &[&log]),
     ] {
         let id = start(&room, options, name, &format!("{line}; {WAITS}"));
-        let_go(&room, &id);
+        let_go(Engine::Docker, &room, &id);
     }
     recorder.signal(Signal::SIGINT);
     let ended = recorder.wait(&room);

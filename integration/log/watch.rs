@@ -1,15 +1,20 @@
 //! `sc-record watch`: the calls of running programs that their profile lacks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::fcntl::FlockArg;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use super::engines::{WAITS, let_go, start};
 use super::follow::{made_profile, under};
 use super::lock;
-use crate::support::process::{Ended, Room, until};
+use crate::containers::WORK;
+use crate::containers::baseline::profile_from_host;
+use crate::support::bundle::Bundle;
+use crate::support::engines::{Engine, running};
+use crate::support::process::{Ended, Room, Running, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
 
@@ -86,4 +91,114 @@ fn calls_that_the_profile_of_a_running_program_lacks_are_reported() {
         assert_eq!(ended.code(), 0, "{} {}", ended.stdout, ended.stderr);
         assert_eq!(ended.stdout, "");
     }
+}
+
+/// A profile for busybox in containers of a runtime, which lacks sync(2), chroot(2) and kill(2).
+fn container_profile(room: &Room, runtime: &'static str) -> PathBuf {
+    let line = format!("{WORK}; mkdir /tmp/x; {WAITS}; sleep 0.01; (exit 7)");
+    let bundle = Bundle::new(room, runtime);
+    profile_from_host(room, &bundle, &["--runtime", runtime], &line)
+}
+
+/// Starts to watch containers.
+fn watching(room: &Room, socket: &str, options: &[&str], profile: &Path) -> Running {
+    let mut command = Command::new(PROGRAM);
+    command.env("DOCKER_HOST", format!("unix://{socket}"));
+    command.arg("watch").args(options).arg(profile);
+    let watch = room.spawn(&mut command);
+    until("the watch to begin", || {
+        watch.stderr().contains("following audit records")
+    });
+    watch
+}
+
+fn unique(room: &Room) -> String {
+    let name = format!("{}x{}", room.fresh("c").display(), std::process::id());
+    name.replace(|c: char| !c.is_ascii_alphanumeric(), "")
+}
+
+#[apply(test)]
+#[needs(audit(), program("dockerd"), program("podman"), program("crun"))]
+fn what_the_profile_of_a_container_of_podman_denies_is_reported_while_it_runs() {
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let engine = Engine::PodmanCrun;
+    let profile = container_profile(&room, "crun");
+    let enforced = made_profile(
+        &room,
+        &["log-profile", "--enforce", profile.to_str().unwrap()],
+    );
+    let option = format!("--security-opt=seccomp={}", enforced.display());
+    let name = unique(&room);
+    let mut create = vec!["create".to_owned()];
+    create.extend(engine.arguments(&[&option], &name, &format!("sync; {WAITS}")));
+    let created = engine.run(&room, &create);
+    assert_eq!(created.code(), 0, "{}", created.stderr);
+    let id = created.stdout.trim();
+
+    let watch = watching(&room, "none", &["--container", id], &profile);
+    let started = engine.run(&room, &["start", id]);
+    assert_eq!(started.code(), 0, "{}", started.stderr);
+    until("the drift to be reported", || {
+        (watch.stdout()).starts_with("sync (x86_64) denied: /bin/busybox, process ")
+    });
+    assert_eq!(running(engine, &room, &name), id);
+    let_go(engine, &room, id);
+    watch.signal(Signal::SIGINT);
+    let ended = watch.wait(&room);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stdout.lines().count(), 1, "{}", ended.stdout);
+    let end = "lacks sync (x86_64): 1 record, 1 denied, by /bin/busybox\n";
+    assert!(ended.stderr.contains(end), "{}", ended.stderr);
+}
+
+#[apply(test)]
+#[needs(audit(), program("dockerd"), program("podman"), program("runc"))]
+fn containers_of_docker_with_a_label_are_watched_and_no_others() {
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let engine = Engine::Docker;
+    let profile = container_profile(&room, "runc");
+    let logged = made_profile(
+        &room,
+        &["log-profile", "--assume", profile.to_str().unwrap()],
+    );
+    let option = format!("--security-opt=seccomp={}", logged.display());
+    let name = unique(&room);
+    let label = format!("--label=of={name}");
+    let [early, other, late] = ["a", "b", "c"].map(|end| format!("{name}{end}"));
+    let early_line = format!("{WAITS}; sync");
+    let early_id = start(&room, &[&option, &label], &early, &early_line);
+
+    let (socket, _) = engine.socket(&room);
+    let selector = format!("label=of={name}");
+    let watch = watching(
+        &room,
+        &socket,
+        &["--json", "--container", &selector],
+        &profile,
+    );
+    for (options, name, line) in [
+        (&[option.as_str()][..], &other, "kill -0 $$"),
+        (&[&option, &label], &late, "chroot / true"),
+    ] {
+        let id = start(&room, options, name, &format!("{line}; {WAITS}"));
+        let_go(engine, &room, &id);
+    }
+    let_go(engine, &room, &early_id);
+    watch.signal(Signal::SIGINT);
+    let ended = watch.wait(&room);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    let lines = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let drift = lines.filter(|line| line["event"] == "drift");
+    let drift: Vec<_> = drift
+        .map(|line| {
+            [&line["syscall"], &line["container"]].map(|text| text.as_str().unwrap().to_owned())
+        })
+        .collect();
+    let expected = [["chroot", &late], ["sync", &early]];
+    assert_eq!(drift, expected, "{}", ended.stderr);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::groups::{AuditArgs, ReadArgs, ReadyArgs, Verbosity};
-use super::values::duration;
+use super::values::{ContainersArg, duration};
 
 #[derive(Debug, Args)]
 #[command(
@@ -25,9 +25,11 @@ pub(crate) struct WatchArgs {
     #[arg(value_name = "PROFILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) profile: PathBuf,
 
-    /// Watch the container with this id (or any other part of its cgroups' names)
-    #[arg(long, value_name = "ID", required_unless_present_any = ["pid", "cgroup", "comms", "exes"], value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(crate) container: Option<String>,
+    /// Watch the container with this id (or any other part of its cgroups' names), or those with this name, image,
+    /// label or pod, also if they start later: name=NAME, image=IMAGE, label=KEY[=VALUE] (Docker, Podman's service,
+    /// containerd), pod=[NAMESPACE/]NAME (containerd)
+    #[arg(long, value_name = "ID|KEY=VALUE", required_unless_present_any = ["pid", "cgroup", "comms", "exes"])]
+    pub(crate) container: Option<ContainersArg>,
 
     /// Watch this process and its children
     #[arg(short, long, value_name = "PID", conflicts_with = "container", value_parser = clap::value_parser!(i32).range(1..))]

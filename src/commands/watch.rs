@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context;
 use sc_record::audit::Record;
 use sc_record::backend::log::TakeRecord;
-use sc_record::backend::{Backend, Follow, Scope, Target};
+use sc_record::backend::{Backend, Follow, Over, Scope, Target};
+use sc_record::engines::Selected;
 use sc_record::event::Task;
 use sc_record::profile::Action;
 use sc_record::review::check::Answers;
@@ -16,7 +17,7 @@ use sc_record::syscall::Syscall;
 use serde_json::{Value, json};
 
 use super::{exit_status, load};
-use crate::cli::{WatchArgs, When};
+use crate::cli::{ContainersArg, WatchArgs, When};
 use crate::ui::observation::{self, Observation};
 use crate::ui::output;
 use crate::ui::ready::Ready;
@@ -28,9 +29,17 @@ pub(super) fn watch(args: &WatchArgs) -> anyhow::Result<u8> {
         .parsed
         .profile;
     let answers = Answers::of(&profile).context("the profile can't be compiled")?;
+    let selected = match &args.container {
+        Some(ContainersArg::Selected(selector)) => Some(Selected::begin(selector.clone())?),
+        _ => None,
+    };
     let target = match (args.pid, &args.container, &args.cgroup) {
         (Some(pid), ..) => Target::process(Task(pid))?,
-        (_, Some(id), _) => Target::Scope(Scope::Container(id.clone())),
+        (_, Some(ContainersArg::Id(id)), _) => Target::Scope(Scope::Container(id.clone())),
+        // Others may start after those that run now.
+        (_, Some(ContainersArg::Selected(_)), _) => {
+            Target::Scope(Scope::Containers(Over(Arc::new(|| false))))
+        }
         (_, _, Some(path)) => Target::Scope(Scope::Cgroup(path.clone())),
         (None, None, None) => Target::Scope(Scope::Everything),
     };
@@ -38,6 +47,7 @@ pub(super) fn watch(args: &WatchArgs) -> anyhow::Result<u8> {
         answers,
         as_json: args.json,
         found: BTreeMap::new(),
+        doubts: BTreeSet::new(),
         failed: None,
     }));
     let taking = Arc::clone(&drift);
@@ -46,8 +56,8 @@ pub(super) fn watch(args: &WatchArgs) -> anyhow::Result<u8> {
         comms: args.comms.clone(),
         exes: args.exes.clone(),
         duration: args.duration,
-        records: Some(TakeRecord(Arc::new(move |record| {
-            lock(&taking).take(record);
+        records: Some(TakeRecord(Arc::new(move |record, container| {
+            lock(&taking).take_selected(record, container, selected.as_ref());
         }))),
         ..Follow::default()
     })];
@@ -63,6 +73,7 @@ pub(super) fn watch(args: &WatchArgs) -> anyhow::Result<u8> {
         .incomplete_because
         .iter()
         .map(ToString::to_string)
+        .chain(std::mem::take(&mut drift.doubts))
         .collect();
     drift.end(args, &lost)?;
     Ok(match (drift.found.is_empty(), lost.is_empty()) {
@@ -82,6 +93,8 @@ struct Drift {
     answers: Answers,
     as_json: bool,
     found: BTreeMap<Syscall, Lacking>,
+    /// Why the engine did not say which containers are meant.
+    doubts: BTreeSet<String>,
     /// Why a line could not be printed.
     failed: Option<anyhow::Error>,
 }
@@ -100,7 +113,29 @@ const MOST_CALLS: usize = 4096;
 const MOST_PROGRAMS: usize = 32;
 
 impl Drift {
-    fn take(&mut self, record: &Record<'_>) {
+    /// Takes a record if it is of a container that is meant.
+    fn take_selected(
+        &mut self,
+        record: &Record<'_>,
+        container: Option<&str>,
+        selected: Option<&Selected>,
+    ) {
+        let (Some(id), Some(selected)) = (container, selected) else {
+            return self.take(record, None);
+        };
+        match selected.name_of(id) {
+            Ok(Some(name)) => self.take(record, Some(&name)),
+            Ok(None) => {}
+            // Rather too many than too few.
+            Err(error) => {
+                self.doubts
+                    .insert(format!("{error}: every container is watched"));
+                self.take(record, Some(id));
+            }
+        }
+    }
+
+    fn take(&mut self, record: &Record<'_>, container: Option<&str>) {
         let syscall = record.syscall;
         let allows = self.answers.answer(syscall, None).actions == BTreeSet::from([Action::Allow]);
         let denied = !record.was_allowed();
@@ -120,10 +155,13 @@ impl Drift {
             return;
         }
         let printed = if self.as_json {
-            let line = json!({
+            let mut line = json!({
                 "event": "drift", "syscall": syscall.to_string(), "arch": syscall.arch.name(), "number": syscall.nr,
                 "denied": denied, "allowed_by_profile": allows, "program": program, "pid": record.pid,
             });
+            if let Some(container) = container {
+                line["container"] = container.into();
+            }
             output::json(format_args!("{line}\n"))
         } else {
             let what = match (denied, allows) {
@@ -135,8 +173,10 @@ impl Drift {
             };
             let arch = syscall.arch;
             let pid = record.pid;
+            let of = container.map(|name| format!(" of container {name}"));
+            let of = of.unwrap_or_default();
             output::report(&format!(
-                "{syscall} ({arch}) {what}: {program}, process {pid}\n"
+                "{syscall} ({arch}) {what}: {program}, process {pid}{of}\n"
             ))
         };
         self.failed = printed.err();

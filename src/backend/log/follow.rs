@@ -48,9 +48,11 @@ pub struct Follow {
     pub idle: Option<Duration>,
 }
 
-/// Takes records.
+/// Takes records, with the container of each if containers are told apart.
 #[derive(Clone)]
-pub struct TakeRecord(pub Arc<dyn Fn(&Record<'_>) + Send + Sync>);
+pub struct TakeRecord(pub Arc<RecordTaker>);
+
+type RecordTaker = dyn Fn(&Record<'_>, Option<&str>) + Send + Sync;
 
 impl fmt::Debug for TakeRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,7 +132,8 @@ impl Backend for Follow {
             others: BTreeMap::new(),
             in_containers: false,
         };
-        let mut run = RunsByContainer::begin(collector, target, self.unlogged.clone(), current);
+        let of_each = current.filter(|_| self.records.is_none());
+        let mut run = RunsByContainer::begin(collector, target, self.unlogged.clone(), of_each);
         run.notice(Notice::Ready(format!(
             "following audit records from {} until {}",
             intake.source(),
@@ -384,7 +387,8 @@ impl Taker {
         }
         self.taken += 1;
         if let Some(TakeRecord(take)) = &self.records {
-            take(record);
+            let container = self.current.as_ref().map(|current| current.borrow());
+            take(record, container.as_ref().and_then(|id| id.as_deref()));
             return;
         }
         self.translator.translate(record, sink);
