@@ -23,7 +23,14 @@ impl Configured {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let file = Engine::hooks().join("sc-record.json");
         let mut print = Command::new(PROGRAM);
-        print.args(["hook", "--print-config", "--policy", "exact", "-o"]);
+        print.args([
+            "hook",
+            "--print-config",
+            "--podman",
+            "--policy",
+            "exact",
+            "-o",
+        ]);
         assert_eq!(room.run(print.arg(&file)).code(), 0);
         Configured {
             file,
