@@ -209,7 +209,7 @@ fn big(folder: &Path, runs: u32) {
             (
                 name.clone(),
                 tally(&[
-                    "/opt/application/bin/app",
+                    "/opt/application/releases/2025-01-01T00:00:00/bin/app",
                     "/usr/lib/x86_64-linux-gnu/python3/python",
                 ]),
             )
@@ -267,4 +267,33 @@ fn readers_can_use_the_page_in_a_browser() {
     let checked = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{checked}{stderr}");
     assert_eq!(checked.lines().count(), 8, "{checked}");
+}
+
+#[apply(test)]
+fn a_check_shows_who_made_the_calls_that_a_profile_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    profile(
+        &folder.path().join("app.json"),
+        &json!([allow(&["read", "exit_group"])]),
+    );
+    let line = "check --html run.html -b ptrace app.json -- /bin/sh -c true";
+    let output = sc_record(folder.path(), line);
+    assert_eq!(output.status.code(), Some(1));
+    let page = fs::read_to_string(folder.path().join("run.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>"));
+    let mmap = page.split("id=\"call-mmap\"").nth(1).unwrap();
+    let mmap = mmap.split("</tbody>").next().unwrap();
+    assert!(
+        mmap.contains("not allowed") && mmap.contains("is not in the profile"),
+        "{mmap}"
+    );
+    assert!(mmap.contains("<dt>caller</dt><dd>by /"), "{mmap}");
+    assert!(mmap.contains("+0x") && mmap.contains("mmap(0x"), "{mmap}");
+    // So can recordings be checked, of which nobody knows call sites.
+    three_tests(folder.path());
+    let line = "check --html of.html profiles/app.json recordings/app.json";
+    assert_eq!(sc_record(folder.path(), line).status.code(), Some(1));
+    let page = fs::read_to_string(folder.path().join("of.html")).unwrap();
+    assert!(page.contains("does not allow 1 recorded call: mount"));
+    assert!(!page.contains("<dt>caller</dt>"));
 }

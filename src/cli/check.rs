@@ -92,6 +92,10 @@ pub(crate) struct CheckOutput {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) junit: Option<Destination>,
 
+    /// Also write the report as an HTML page, like that of `report`, with the callers of calls that the profile lacks
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) html: Option<Destination>,
+
     /// Write the report (as text, or as --json or --github asks) to a file
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) report: Option<Destination>,

@@ -16,10 +16,11 @@ use std::io::{self, Write};
 use sc_record::atomic_file::write_atomically;
 use sc_record::escape::Lines;
 use sc_record::profile::{Edit, Policy};
-use sc_record::recording::MergedName;
+use sc_record::recording::{MergedName, Name, Recording};
 use sc_record::review::check::{self, Evidence, Terms};
 
 use self::patch::Patch;
+pub(super) use self::people::called_by;
 use self::profile_file::ProfileFile;
 pub(super) use self::report::why;
 use self::report::{CheckReport, Subject, Tolerance};
@@ -35,15 +36,20 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         args.runs_workload() || !args.any_status && args.run.recording.is_none(),
         "--any-status and --recording need CMD"
     );
-    let (evidence, subject) = if args.runs_workload() {
-        watched::run(args, &file.answers)?
+    let (evidence, subject, recording) = if args.runs_workload() {
+        let (evidence, subject) = watched::run(args, &file.answers)?;
+        let recording = match &subject {
+            Subject::Run(run) => Some(Recording::of(Name::of_command(&run.program), *run.clone())),
+            Subject::Recordings { .. } => None,
+        };
+        (evidence, subject, recording)
     } else {
         let recording = input::recordings(&args.recordings, MergedName::First)?;
         let subject = Subject::Recordings {
             name: recording.name.to_string(),
             runs: recording.number_of_runs(),
         };
-        (Evidence::of_recording(&recording), subject)
+        (Evidence::of_recording(&recording), subject, Some(recording))
     };
     let terms = Terms {
         policy: Policy {
@@ -74,6 +80,10 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     if args.update && patch.text().is_some() {
         patch.apply(&file)?;
         report.updated = true;
+    }
+    if let (Some(to), Some(recording)) = (&args.output.html, &recording) {
+        let page = super::report::of_check(recording, file.profile(), &report.profile(), &delta)?;
+        write_to(to, &page)?;
     }
     write(args, &report)?;
     Ok(report.status())

@@ -129,7 +129,7 @@ fn found(report: &CheckReport<'_>, finding: &Finding) -> String {
 }
 
 /// `nginx[123] (thread "worker", /usr/sbin/nginx) at /lib/libc.so.6+0x12: io_setup(0x20, …), 3 calls`
-fn called_by(finding: &Finding, caller: &Caller) -> String {
+pub(in crate::commands) fn called_by(finding: &Finding, caller: &Caller) -> String {
     let mut text = String::from("by ");
     match &caller.executable {
         Some(path) => text += &escape::path(path).to_string(),

@@ -10,7 +10,7 @@ use sc_record::review::reasons::{Explanation, NameOrigin, unconditional};
 use sc_record::review::{by_docker, call_with_value, risk, safe_rules};
 use sc_record::syscall::Arch;
 
-use super::super::check::why;
+use super::super::check::{called_by, why};
 use super::super::diff::answers;
 use super::super::explain::{docker_in_words, origin_in_words, origins_in_words};
 use super::super::explain_arguments;
@@ -160,6 +160,10 @@ fn row(
         by: by.collect(),
         in_runs: places,
         arguments: Vec::new(),
+        callers: findings
+            .iter()
+            .flat_map(|finding| callers(finding))
+            .collect(),
     }
 }
 
@@ -225,6 +229,12 @@ fn rule(
         .chain(findings)
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+/// The first callers that a check has seen.
+fn callers(finding: &Finding) -> impl Iterator<Item = String> {
+    let callers = finding.callers.iter().take(SHOWN);
+    callers.map(|caller| called_by(finding, caller))
 }
 
 fn origin(one: &Explanation) -> &'static str {

@@ -80,6 +80,7 @@ fn call(call: &CallRow, view: &ReportView) -> Value {
         "number_of_runs": call.number_of_runs,
         "first_ms": call.first_ms,
         "arguments": call.arguments,
+        "callers": call.callers,
         "runs": set(&call.in_runs, view.runs.len()),
         "executables": set(&call.by, view.executables.len()),
     })

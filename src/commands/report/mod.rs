@@ -99,13 +99,40 @@ fn view(args: &ReportArgs, recording: &Recording) -> anyhow::Result<ReportView> 
         };
         linted(&context)
     });
+    Ok(assemble(&facts, difference, lint))
+}
+
+/// The page about a check of a profile, with the callers that were seen.
+pub(super) fn of_check(
+    recording: &Recording,
+    profile: &Profile,
+    shown: &str,
+    delta: &Delta,
+) -> anyhow::Result<String> {
+    let facts = Facts {
+        recording,
+        stats: Stats::of(recording),
+        explained: explain(profile, Some(recording), Arch::NATIVE),
+        delta: delta.clone(),
+        profile,
+        shown: shown.to_owned(),
+    };
+    html::render(&assemble(&facts, None, None))
+}
+
+fn assemble(
+    facts: &Facts<'_>,
+    difference: Option<DifferenceSection>,
+    lint: Option<LintSection>,
+) -> ReportView {
+    let recording = facts.recording;
     let runs = recorded::Runs::of(recording, &facts.stats);
-    Ok(ReportView {
+    ReportView {
         name: recording.name.to_string(),
         profile: facts.shown.clone(),
         number_of_runs: count(recording.number_of_runs(), "run"),
-        verdict: verdict::judgements(&facts, difference.as_ref(), lint.as_ref()),
-        calls: calls::rows(&facts, &runs),
+        verdict: verdict::judgements(facts, difference.as_ref(), lint.as_ref()),
+        calls: calls::rows(facts, &runs),
         estimates: verdict::estimates(&facts.stats, &runs),
         curve: curve::Curve::of(&facts.stats),
         recorded_by: recorded::summary(recording),
@@ -118,7 +145,7 @@ fn view(args: &ReportArgs, recording: &Recording) -> anyhow::Result<ReportView> 
         runs: runs.rows,
         difference,
         lint,
-    })
+    }
 }
 
 /// The profile to review: the given one, the one beside the recording, or the one that `generate` writes.

@@ -159,7 +159,7 @@ pub(super) fn summary(recording: &Recording) -> Vec<String> {
         ));
     }
     lines.push(
-        "A recording has no call sites: sc-record check shows those of calls that a profile lacks"
+        "A recording has no call sites: sc-record check --html shows those of calls that the profile lacks"
             .to_owned(),
     );
     lines

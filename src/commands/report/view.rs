@@ -101,6 +101,8 @@ pub(super) struct CallRow {
     /// The executables, by their place in [`ReportView::executables`].
     pub(super) by: Vec<usize>,
     pub(super) arguments: Vec<String>,
+    /// Where it is made, if the profile lacks it and a check has seen it.
+    pub(super) callers: Vec<String>,
 }
 
 /// The findings of lint.
