@@ -343,24 +343,35 @@ fn each_test_of_pytest_is_a_run_with_its_name() {
                  @pytest.mark.skip(reason='no')\n\
                  def test_skipped():\n    pass\n";
     fs::write(folder.path().join("test_it.py"), tests).unwrap();
+    // As pip installs it.
     let plugin = repository().join("deploy/pytest-sc-record");
+    let installed = folder.path().join("installed");
+    let info = installed.join("pytest_sc_record-0.1.0.dist-info");
+    fs::create_dir_all(&info).unwrap();
+    let project = fs::read_to_string(plugin.join("pyproject.toml")).unwrap();
+    let entry = project
+        .split("[project.entry-points.pytest11]")
+        .nth(1)
+        .unwrap();
+    let entry = entry.split("\n[").next().unwrap().replace('"', "");
+    fs::write(info.join("entry_points.txt"), format!("[pytest11]{entry}")).unwrap();
+    fs::write(
+        info.join("METADATA"),
+        "Metadata-Version: 2.1\nName: pytest-sc-record\nVersion: 0.1.0\n",
+    )
+    .unwrap();
+    let module = "pytest_sc_record.py";
+    fs::copy(plugin.join(module), installed.join(module)).unwrap();
     let ran = |options: &[&str]| {
         let mut command = Command::new("python3");
-        command.args([
-            "-m",
-            "pytest",
-            "-p",
-            "pytest_sc_record",
-            "-p",
-            "no:cacheprovider",
-        ]);
+        command.args(["-m", "pytest", "-p", "no:cacheprovider"]);
         command
             .args(options)
             .current_dir(folder.path())
             .env("PATH", path());
         command.env(
             "PYTHONPATH",
-            format!("{PYTHON_PACKAGES}:{}", plugin.display()),
+            format!("{PYTHON_PACKAGES}:{}", installed.display()),
         );
         let output = command
             .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -6,6 +6,7 @@ Without the option, the plugin does nothing.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,8 @@ def pytest_configure(config):
     if outcome:
         config.pluginmanager.register(Outcome(config, outcome))
     elif config.getoption("sc_record"):
+        if not shutil.which("sc-record"):
+            raise pytest.UsageError("--sc-record: there is no sc-record in the PATH")
         config.pluginmanager.register(Recorder(config))
 
 
