@@ -447,6 +447,11 @@ static __always_inline int add(void *map, struct call *call)
         struct count first = {.calls = 1, .first = bpf_ktime_get_boot_ns()};
         if (by_cgroup)
             write_cgroup(call->cgroup);
+        if (map == &values) {
+            // For the calls that `values` has no room for: later, there may be no memory.
+            struct count none = {};
+            bpf_map_update_elem(&counts, call, &none, BPF_NOEXIST);
+        }
         if (bpf_map_update_elem(map, call, &first, BPF_NOEXIST) == 0)
             return 1;
         known = bpf_map_lookup_elem(map, call);
