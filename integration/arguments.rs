@@ -1,15 +1,19 @@
 //! `--args`: rules for arguments, from the recording to the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 
+use sc_record::syscall::Arch;
+use sc_record::syscall::arguments::CallArguments;
 use serde_json::Value;
 
+use crate::real::built;
+use crate::support::kernel::Tracing;
 use crate::support::machine;
 use crate::support::process::{Ended, Room};
 use crate::support::programs;
-use crate::support::recorder::{Files, PROGRAM};
+use crate::support::recorder::{Files, PROGRAM, Run};
 
 const REFUSED: &str = "Operation not permitted";
 
@@ -163,15 +167,11 @@ fn flags_of_files_are_recorded_on_request() {
     }
 }
 
-/// How often each value of each argument was recorded, by call and argument, of a program that needs no privileges.
-fn values(room: &Room, backend: &str) -> BTreeMap<String, BTreeMap<String, u64>> {
-    let files = Files::new(room);
-    let mut command = files.command(&["--args", "-b", backend]);
-    let program = programs::workload("arguments");
-    let ended = room.run(command.arg(program).arg("try"));
-    assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    let run = files.run();
-    let calls = run.0["syscalls"][machine::NATIVE].as_object().unwrap();
+/// How often each value of each argument was recorded, by call and argument.
+type Values = BTreeMap<String, BTreeMap<String, u64>>;
+
+fn values_in(run: &Run, arch: &str) -> Values {
+    let calls = run.0["syscalls"][arch].as_object().unwrap();
     let arguments = calls.iter().flat_map(|(name, call)| {
         let arguments = call["args"].as_object().into_iter().flatten();
         arguments.map(move |(register, values)| (format!("{name} {register}"), values))
@@ -182,6 +182,119 @@ fn values(room: &Room, backend: &str) -> BTreeMap<String, BTreeMap<String, u64>>
         (argument, counts.collect())
     });
     counts.collect()
+}
+
+/// Those of a program that needs no privileges.
+fn values(room: &Room, backend: &str) -> Values {
+    let files = Files::new(room);
+    let mut command = files.command(&["--args", "-b", backend]);
+    let program = programs::workload("arguments");
+    let ended = room.run(command.arg(program).arg("try"));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let mut values = values_in(&files.run(), machine::NATIVE);
+    // Its thread may end before it waits for it.
+    values.remove("futex 1");
+    values
+}
+
+/// With `--patch`, calls whose arguments are recorded stop each time.
+#[apply(test)]
+fn known_calls_have_all_their_arguments() {
+    let room = Room::new();
+    let script = "import fcntl, os\nfor n in range(300):\n    os.getppid()\n    \
+         fcntl.fcntl(0, fcntl.F_GETFL if n % 3 else fcntl.F_GETLEASE)";
+    let files = Files::new(&room);
+    let mut command = files.command(&["--args", "--patch"]);
+    command.env("SC_RECORD_TEST_FAST_PATH", "at once");
+    let ended = room.run(command.args(["/usr/bin/python3", "-I", "-c", script]));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    let count = |call: &str| run.0["syscalls"]["x86_64"][call]["count"].as_u64();
+    assert!(count("getppid") < Some(300), "no call was patched");
+    let operations = &values_in(&run, "x86_64")["fcntl 1"];
+    let (flags, lease) = (libc::F_GETFL, libc::F_GETLEASE);
+    for (operation, times) in [(flags, 200), (lease, 100)] {
+        assert_eq!(operations[&format!("{operation:#x}")], times);
+    }
+    assert_eq!(count("fcntl"), Some(operations.values().sum()));
+}
+
+/// strace's decoders know the arguments of each ABI.
+#[apply(test)]
+#[needs(program("strace"), compat())]
+fn a_32_bit_program_has_the_arguments_that_strace_shows() {
+    let room = Room::new();
+    let program = built(&["x86"]).join("x86");
+    let files = Files::new(&room);
+    let mut command = files.command(&["--args"]);
+    let ended = room.run(command.arg(&program).arg(room.directory()));
+    assert_eq!(ended.code(), 9, "{}", ended.stderr);
+
+    let log = room.fresh("s");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-o"]).arg(&log).arg("--");
+    let ended = room.run(command.arg(&program).arg(room.directory()));
+    assert_eq!(ended.code(), 9, "{}", ended.stderr);
+    let imported = Files::new(&room);
+    let mut command = Command::new(PROGRAM);
+    command.args(["import", "strace", "--args", "--assume-complete"]);
+    command.args(["-n", "x", "-o", "none", "-r"]);
+    let ended = room.run(command.arg(&imported.recording).arg(&log));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+
+    let sets = |files: &Files| -> BTreeMap<String, BTreeSet<String>> {
+        let values = values_in(&files.run(), "x86").into_iter();
+        values
+            .map(|(argument, values)| (argument, values.into_keys().collect()))
+            .collect()
+    };
+    // strace shows the calls inside of socketcall(2) and ipc(2) instead.
+    let (recorded, shown) = (sets(&files), sets(&imported));
+    assert!(recorded.contains_key("socketcall 0") && recorded.contains_key("ipc 0"));
+    for argument in [
+        "clock_nanosleep 0",
+        "clone 0",
+        "clone3 0",
+        "epoll_ctl 1",
+        "fcntl64 1",
+        "kill 1",
+        "madvise 2",
+        "mmap2 2",
+        "mprotect 2",
+        "prlimit64 1",
+        "tgkill 2",
+    ] {
+        assert_eq!(recorded[argument], shown[argument], "{argument}");
+    }
+}
+
+/// The kernel itself says which arguments its calls have, and of which type.
+#[apply(test)]
+#[needs(tracepoints())]
+fn the_table_has_the_registers_and_widths_of_the_kernel() {
+    let room = Room::new();
+    let tracing = Tracing::new(&room).unwrap_or_else(|what| panic!("{what}"));
+    let mut compared = 0;
+    for call in CallArguments::all()
+        .iter()
+        .filter(|call| !call.is_in_memory())
+    {
+        for name in call.names {
+            // Those of other ABIs are not there.
+            let Some(types) = tracing.types_of_arguments(name) else {
+                continue;
+            };
+            assert_eq!(types.len(), usize::from(call.arity), "{name}: {types:?}");
+            for (register, argument) in call.registers(name, Arch::NATIVE) {
+                let kind = &types[usize::from(register)];
+                assert!(!kind.contains('*'), "{name}: {kind}");
+                let width = if kind.contains("long") { 64 } else { 32 };
+                assert_eq!(argument.width, width, "{name}: {kind}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 50, "{compared}");
 }
 
 #[apply(test)]

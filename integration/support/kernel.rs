@@ -42,6 +42,22 @@ impl Tracing {
         std::fs::write(self.instance.join(file), value).unwrap_or_else(|e| panic!("{file}: {e}"));
     }
 
+    /// The types of a call's arguments, if the kernel has the call under this name.
+    pub(crate) fn types_of_arguments(&self, call: &str) -> Option<Vec<String>> {
+        let call = if call == "umount2" { "umount" } else { call };
+        let file = format!("events/syscalls/sys_enter_{call}/format");
+        let text = std::fs::read_to_string(self.mount.join(file)).ok()?;
+        // `field:int domain; offset:16; …`, after those of all events and `__syscall_nr`.
+        let fields = text.lines().filter_map(|line| line.split_once("field:"));
+        let types = fields.filter_map(|(_, field)| {
+            let (declaration, _) = field.split_once(';')?;
+            let (kind, name) = declaration.rsplit_once(' ')?;
+            let is_common = name.starts_with("common_") || name == "__syscall_nr";
+            (!is_common).then(|| kind.to_owned())
+        });
+        Some(types.collect())
+    }
+
     /// Runs a recorder, and counts the calls of its workload by number: from the first execve(2) that isn't the
     /// recorder's, without the recorder's threads.
     pub(crate) fn run(&self, room: &Room, recorder: &Command) -> (Ended, BTreeMap<i32, u64>) {

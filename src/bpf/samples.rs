@@ -103,3 +103,40 @@ fn around(arg: &ArgCmp) -> impl Iterator<Item = u64> {
 pub(crate) fn hex(args: &Args) -> String {
     args.map(|arg| format!("{arg:#x}")).join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Action;
+
+    /// As many rules as `--args` makes of a call: their combinations are more than the maximum.
+    #[test]
+    fn each_comparison_of_many_rules_is_made_on_both_sides() {
+        let rule = |n: u64| {
+            let compared = [
+                (0, 0xffff_ffff, n),
+                (1, 0xf, n % 10),
+                (2, 0xffff_ffff, n / 2),
+            ];
+            let args = compared.map(|(index, mask, value)| {
+                ArgCmp::new(index, Op::MaskedEq, mask, Some(value)).unwrap()
+            });
+            Rule::new(vec!["socket".to_owned()], Action::Allow, args.to_vec()).unwrap()
+        };
+        let rules: Vec<Rule> = (0..64).map(rule).collect();
+        let all = combinations(&rules, Arch::X86_64);
+        assert!(all.len() > MAX_COMBINATIONS / 2 && all.len() <= MAX_COMBINATIONS + 66);
+        for arg in rules
+            .iter()
+            .flat_map(|rule| rule.args().iter().map(move |arg| (rule, arg)))
+        {
+            let (rule, arg) = arg;
+            let others = rule.args().iter().filter(|other| *other != arg);
+            let meets = |args: &&Args| others.clone().all(|other| other.holds(args[other.index()]));
+            let sides: BTreeSet<bool> = (all.iter().filter(meets))
+                .map(|args| arg.holds(args[arg.index()]))
+                .collect();
+            assert_eq!(sides.len(), 2, "{rule:?}: {arg:?}");
+        }
+    }
+}

@@ -77,6 +77,19 @@ fn the_registers_are_those_of_the_abi() {
     for name in ["futex", "futex_time64"] {
         assert_eq!(registers(name, Arch::Arm), [(1, "futex_op")]);
     }
+    for name in [
+        "clock_adjtime64",
+        "clock_getres_time64",
+        "clock_gettime64",
+        "clock_nanosleep_time64",
+        "clock_settime64",
+    ] {
+        assert_eq!(registers(name, Arch::X86), [(0, "clockid")], "{name}");
+    }
+    assert_eq!(registers("fcntl64", Arch::Arm), [(1, "op")]);
+    for name in ["socketcall", "ipc"] {
+        assert_eq!(registers(name, Arch::X86), [(0, "call")]);
+    }
     let on_s390x = Syscall::from_name(Arch::S390x, "clone").unwrap();
     assert_eq!(
         call_with_arguments(on_s390x, &[0, 17, 0, 0, 0, 0]),
@@ -87,6 +100,53 @@ fn the_registers_are_those_of_the_abi() {
         call_with_arguments(on_mips, &[2, 2, 0, 0, 0, 0]),
         "socket(0x2, 0x2, 0x0)"
     );
+}
+
+/// The calls through which a profile of names allows what it shouldn't, each with what decides.
+#[test]
+fn the_table_has_the_calls_with_a_choice() {
+    for (calls, arguments) in [
+        ("socket socketpair", &["domain", "type", "protocol"][..]),
+        ("getsockopt setsockopt", &["level", "optname"]),
+        (
+            "clone clone3 unshare userfaultfd memfd_create open openat umount2 io_uring_enter",
+            &["flags"],
+        ),
+        ("mmap mmap2 mprotect pkey_mprotect", &["prot"]),
+        (
+            "arch_prctl ioctl fcntl fcntl64 prctl ptrace epoll_ctl shmctl semctl msgctl quotactl reboot",
+            &["op"],
+        ),
+        (
+            "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal",
+            &["sig"],
+        ),
+        (
+            "clock_settime clock_gettime clock_getres clock_nanosleep clock_adjtime timer_create timerfd_create",
+            &["clockid"],
+        ),
+        ("prlimit64 setrlimit", &["resource"]),
+        ("keyctl seccomp", &["operation"]),
+        ("futex futex_time64", &["futex_op"]),
+        ("io_uring_register", &["opcode"]),
+        ("socketcall ipc", &["call"]),
+        ("bpf", &["cmd"]),
+        ("madvise", &["advice"]),
+        ("mount", &["mountflags"]),
+        ("personality", &["persona"]),
+        ("setns", &["nstype"]),
+        ("shmat", &["shmflg"]),
+        ("syslog", &["type"]),
+    ] {
+        for call in calls.split(' ') {
+            let of_call = CallArguments::named(call).unwrap_or_else(|| panic!("{call} is missing"));
+            let names = of_call.arguments.iter().map(|argument| argument.name);
+            assert!(names.eq(arguments.iter().copied()), "{call}");
+        }
+    }
+    // Those of files are off by default.
+    let on_request = |call| CallArguments::named(call).unwrap().on_request;
+    assert!(on_request("openat") && !on_request("socket"));
 }
 
 #[test]
