@@ -21,9 +21,9 @@ test-arm64: ## the tests in a virtual machine with an arm64 kernel: takes an hou
 	@.ci/deps build
 	@CARGO='$(CARGO)' .ci/arm64/test $(if $(SMOKE),--smoke) $(TESTS)
 
-test-engines: ## every program of the tests in every container engine; writes the table in docs/containers.md; takes minutes, as root
+test-engines: ## PROGRAMS (all) of the tests in every container engine; writes the table in docs/containers.md; takes up to an hour, as root
 	@.ci/deps build test
-	SC_RECORD_TEST_ENGINES=all INSTA_UPDATE=always $(CARGO) test --locked --test integration -- engines::programs --nocapture
+	SC_RECORD_TEST_ENGINES="$${PROGRAMS:-all}" INSTA_UPDATE=always $(CARGO) test --locked --test integration -- engines::programs --nocapture
 
 check: ## format, lints, documentation, dependencies, shell scripts
 	@.ci/deps build check

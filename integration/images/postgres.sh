@@ -7,6 +7,7 @@ programs=$(dirname "$(find /usr/lib/postgresql -path '*/bin/postgres' | sort -V 
 case $1 in
 prepare)
     as_nobody='setpriv --reuid=65534 --regid=65534 --clear-groups'
+    ln -s "$programs/postgres" postgres
     # shellcheck disable=SC2086 # words
     $as_nobody "$programs/initdb" -U postgres -A trust --locale=C -E UTF8 --no-sync -D data >initdb.log
     cat >>data/postgresql.conf <<END

@@ -1,7 +1,8 @@
 //! Containers of real programs, started by each engine and runtime in the same way.
 
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -45,7 +46,7 @@ pub(crate) struct Program {
     /// The end of what the container prints, or the script that uses the server.
     output: &'static str,
     code: i32,
-    /// Whether it also listens on a port.
+    /// Whether it calls socket(2) for this family, and not socketcall(2).
     pub(crate) uses_internet: bool,
 }
 
@@ -57,18 +58,31 @@ struct Server {
 
 const NOBODY: u32 = 65534;
 
-/// The programs, in the order of the table.
-pub(crate) static ALL: [Program; 6] = [
+/// What `/work` has of `integration/real`, and the programs that are built for it.
+const SCRIPTS: &str = "lib shell git x86 python3 sqlite3 gcc int80 go";
+const BUILT: [&str; 5] = ["go_server", "inject", "go", "x86", "int80"];
+
+/// A script of `integration/real`.
+const fn script(
+    name: &'static str,
+    command: &'static [&'static str],
+    uses_internet: bool,
+) -> Program {
     Program {
-        name: "shell",
+        name,
         image: PROGRAMS,
-        command: &["sh", "/work/shell.sh"],
+        command,
         user: NOBODY,
         server: None,
-        output: "61 checks, 0 failed\n",
+        output: " checks, 0 failed\n",
         code: 0,
-        uses_internet: false,
-    },
+        uses_internet,
+    }
+}
+
+/// The programs, in the order of the table.
+pub(crate) static ALL: [Program; 13] = [
+    script("shell", &["sh", "/work/shell.sh"], false),
     Program {
         name: "go",
         image: PROGRAMS,
@@ -121,7 +135,7 @@ pub(crate) static ALL: [Program; 6] = [
     Program {
         name: "postgres",
         image: PROGRAMS,
-        command: &["postgres", "-D", "/work/data"],
+        command: &["/work/postgres", "-D", "/work/data"],
         user: NOBODY,
         server: Some(Server {
             socket: ".s.PGSQL.5432",
@@ -141,6 +155,13 @@ pub(crate) static ALL: [Program; 6] = [
         code: 7,
         uses_internet: false,
     },
+    script("git", &["sh", "/work/git.sh"], false),
+    script("x86", &["sh", "/work/x86.sh"], false),
+    script("python3", &["sh", "/work/python3.sh"], true),
+    script("sqlite3", &["sh", "/work/sqlite3.sh"], false),
+    script("gcc", &["sh", "/work/gcc.sh"], false),
+    script("int80", &["sh", "/work/int80.sh"], false),
+    script("go.sh", &["sh", "/work/go.sh"], true),
 ];
 
 /// A container of a program, which is started in the foreground.
@@ -162,17 +183,19 @@ impl<'a> Container<'a> {
     pub(crate) fn new(room: &'a Room, start: Start, program: &'a Program) -> Container<'a> {
         let work = room.directory();
         let scripts = repository().join("integration");
-        let programs = built(&["go_server", "inject"]);
+        let programs = built(&BUILT);
         // With access for nobody.
         let mut copy = Command::new("install");
         copy.args(["-m", "755"]);
-        copy.args(["go_server", "inject"].map(|name| programs.join(name)));
-        copy.args(["real/lib.sh", "real/shell.sh"].map(|name| scripts.join(name)));
+        copy.args(BUILT.map(|name| programs.join(name)));
+        let real = SCRIPTS.split(' ').map(|name| format!("real/{name}.sh"));
+        copy.args(real.map(|script| scripts.join(script)));
         let host = |command: &mut Command| {
             let ended = room.spawn(command).wait(room);
             assert_eq!(ended.code(), 0, "{}", ended.stderr);
         };
         host(copy.arg(&work));
+        symlink(".", work.join("bin")).unwrap();
         if program.server.is_some() {
             let script = scripts.join(format!("images/{}.sh", program.name));
             host(Command::new("sh").arg(script).arg("prepare").arg(&work));
@@ -260,11 +283,15 @@ impl<'a> Container<'a> {
             "run",
             "--rm",
             "--network=none",
-            "--tmpfs=/tmp",
+            "--tmpfs=/tmp:exec",
             "--name",
             &self.name(),
         ]);
+        run.arg(format!("--env={REAL}"));
         run.arg(format!("--volume={}:/work", self.work.display()));
+        if self.program.image == PROGRAMS {
+            run.arg("--volume=/usr:/usr:ro");
+        }
         run.arg(format!("--user={0}:{0}", self.program.user));
         if self.no_new_privileges {
             run.arg("--security-opt=no-new-privileges");
@@ -301,7 +328,7 @@ impl<'a> Container<'a> {
         config["root"]["path"] = image_root(self.program.image).to_str().into();
         let process = &mut config["process"];
         process["args"] = command.into();
-        process["env"] = json!([PATH]);
+        process["env"] = json!([PATH, REAL]);
         process["user"] = json!({"uid": self.program.user, "gid": self.program.user});
         if self.program.user == 0 {
             let capabilities = json!([
@@ -321,11 +348,19 @@ impl<'a> Container<'a> {
                 "destination": place, "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"],
             }));
         }
-        mounts.push(json!({
-            "destination": "/work", "type": "bind", "source": self.work, "options": ["rbind", "rw"],
-        }));
+        let mut bind = |from: &Path, to: &str, access: &str| {
+            mounts.push(json!({
+                "destination": to, "type": "bind", "source": from, "options": ["rbind", access],
+            }));
+        };
+        bind(&self.work, "/work", "rw");
+        if self.program.image == PROGRAMS {
+            bind(Path::new("/usr"), "/usr", "ro");
+        }
         (bundle, config)
     }
 }
 
+/// Where the scripts find the programs that are built for them, in `bin`.
+const REAL: &str = "SC_RECORD_REAL=/work";
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";

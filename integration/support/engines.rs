@@ -239,7 +239,8 @@ fn image_tree(tree: &Path) {
     }
 }
 
-/// An image of programs of this machine, which `integration/images/tree.sh` collects when it is first needed.
+/// An image for programs of this machine: `/usr` is the machine's, and `integration/images/tree.sh` makes the rest when it is first
+/// needed.
 pub(crate) const PROGRAMS: &str = "sc-record-tests-programs";
 
 /// The file system of an image, outside of the engines.
