@@ -57,6 +57,8 @@ int main(void)
         pid_t pid = fork();
         if (pid == 0)
             _exit(sleeps(kind));
+        /* A handler that runs before the call doesn't end it. */
+        spin_until_asleep(pid);
         for (int i = 0; i < 5; i++) {
             struct timespec pause = {0, 60000000L};
             nanosleep(&pause, NULL);
