@@ -32,6 +32,8 @@ impl Files {
     /// `sc-record OPTIONS -r … -o … -- `, without a workload yet.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, options: &[S]) -> Command {
         let mut command = Command::new(PROGRAM);
+        // A random one is one of those that `own_filter_forges` guesses in one of about 800 recordings.
+        command.env("SC_RECORD_TEST_KEY", "23130");
         self.arguments(&mut command, options);
         command
     }
