@@ -411,6 +411,13 @@ workloads! {
         varies: &["read", "wait4"],
         certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
     }
+    memory_behind_known_calls_is_taken_from_threads: "known_calls" {
+        args: &["taken"],
+        // As above; a thread calls until it is told to stop, and may be waited for.
+        varies: &["read", "getppid", "futex", "restart_syscall"],
+        tasks: Some(3),
+        certain: &[("x86_64/sched_get_priority_min", 1)],
+    }
     signals_during_known_calls: "known_calls" {
         args: &["handlers"],
         // The number of signals depends on the elapsed time; calls restart after each.
@@ -451,6 +458,26 @@ workloads! {
         varies: &["openat", "read", "close", "wait4"],
         tasks: Some(17),
         certain: &[("native/rt_sigreturn", 20), ("native/kill", 20), ("native/sched_get_priority_max", 1)],
+    }
+    ignored_signals_while_known_calls_sleep: "known_signals" {
+        notify: Notify::MayMiss(INTERRUPTED),
+        args: &["undisturbed"],
+        // As above.
+        varies: &["openat", "read", "close", "wait4"],
+        tasks: Some(6),
+        // Under strace, calls end with EINTR.
+        strace: Strace::Disturbs,
+        certain: &[("x86_64/rt_sigreturn", 5), ("x86_64/kill", 20), ("x86_64/sched_get_priority_max", 1)],
+    }
+    #[needs(breakpoints())]
+    signals_at_each_instruction_of_known_calls: "known_steps" {
+        notify: Notify::MayMiss(INTERRUPTED),
+        // A child continues its parent until it is killed; signals restart calls.
+        varies: &["kill", "nanosleep", "clock_nanosleep", "restart_syscall", "rt_sigreturn", "read", "wait4"],
+        tasks: Some(5),
+        // It shows SIGSTOP and SIGCONT in another order.
+        strace: Strace::Disturbs,
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
     }
     known_calls_under_every_action_of_reporting_signals: "known_signals" {
         args: &["reports"],

@@ -180,6 +180,17 @@ pub(crate) fn userfaultfd() -> Met {
     }
 }
 
+/// Breakpoints of the processor (`perf_event_open(2)`).
+pub(crate) fn breakpoints() -> Met {
+    let program = programs::workload("known_steps");
+    match Room::new().run(&mut Command::new(program)).stdout.as_str() {
+        "no breakpoints\n" => {
+            impossible("no breakpoints of the processor for perf_event_open(2)".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Core dumps become files in the directory of the program.
 pub(crate) fn core_files() -> Met {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();

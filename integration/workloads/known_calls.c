@@ -125,6 +125,49 @@ static void maps(void)
     say("maps\n");
 }
 
+static volatile int stop, running;
+static int pipe_ends[2];
+
+static void *sleeps_in_call(void *argument)
+{
+    char byte = 0;
+    add_one(&running);
+    CHECK(read(pipe_ends[0], &byte, 1) == 1 && byte == 's');
+    return argument;
+}
+
+static void *goes_on_calling(void *argument)
+{
+    add_one(&running);
+    while (!stop)
+        CHECK(getppid() >= 0);
+    return argument;
+}
+
+/* Takes away what is behind known calls while threads make them. */
+static void taken(void)
+{
+    unsigned long start, end;
+    int has_file;
+    char byte = 's';
+    pthread_t threads[2];
+    CHECK(pipe(pipe_ends) == 0);
+    for (int i = 0; i < OFTEN; i++)
+        CHECK(write(pipe_ends[1], &byte, 1) == 1 && read(pipe_ends[0], &byte, 1) == 1 && getppid() >= 0);
+    CHECK(pthread_create(&threads[0], NULL, sleeps_in_call, NULL) == 0);
+    CHECK(pthread_create(&threads[1], NULL, goes_on_calling, NULL) == 0);
+    spin_until(&running, 2);
+    sleep_ms(20);
+    while (find_mapping(0, &start, &end, &has_file))
+        CHECK(munmap((void *)start, end - start) == 0);
+    sleep_ms(20);
+    CHECK(write(pipe_ends[1], &byte, 1) == 1);
+    stop = 1;
+    CHECK(pthread_join(threads[0], NULL) == 0 && pthread_join(threads[1], NULL) == 0);
+    CHECK(distinct_2() == 1);
+    say("taken\n");
+}
+
 static volatile int signals, strange;
 
 /* Whether an address is where code for known calls can be, and in no file. */
@@ -293,7 +336,7 @@ int main(int argc, char **argv)
         void (*run)(void);
     } all[] = {
         {"registers", registers}, {"jumps", jumps},       {"maps", maps},   {"handlers", handlers},
-        {"filter", filter},       {"dispatch", dispatch}, {"tasks", tasks}, {"sleeps", sleeps},
+        {"filter", filter},       {"dispatch", dispatch}, {"tasks", tasks}, {"sleeps", sleeps}, {"taken", taken},
     };
     CHECK(argc == 2);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

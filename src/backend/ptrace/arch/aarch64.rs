@@ -6,6 +6,7 @@ use super::machine::{CallEntry, CallRegisters, KernelTraits, NOTHING};
 use crate::backend::Interest;
 use crate::backend::ptrace::special_table::SpecialTable;
 use crate::backend::ptrace::stop::{Died, Stopped};
+use crate::backend::ptrace::tracee::Again;
 use crate::event::Task;
 use crate::sys::ptrace::{read_register_set, write_register_set};
 use crate::syscall::{Arch, Syscall};
@@ -281,7 +282,18 @@ impl FastPath {
         match *self {}
     }
 
-    pub(in crate::backend::ptrace) fn stopped(&mut self, _stopped: &Stopped) -> Result<bool, Died> {
+    pub(in crate::backend::ptrace) fn stopped(
+        &mut self,
+        _stopped: &Stopped,
+        _again: &mut Option<Again>,
+    ) -> Result<bool, Died> {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn stopped_at_call(
+        &mut self,
+        _stopped: &Stopped,
+    ) -> Result<(), Died> {
         match *self {}
     }
 

@@ -4,7 +4,7 @@ use super::{Engine, Held};
 use crate::backend::proc::{self, Disposition};
 use crate::backend::ptrace::arch::{AtExit, Entered, FastPath};
 use crate::backend::ptrace::special_table::SpecialCall;
-use crate::backend::ptrace::stop::{Died, Stopped};
+use crate::backend::ptrace::stop::{Died, PtraceStop, Stopped};
 use crate::backend::ptrace::tracee::{OnExit, Seccomp, Stops};
 use crate::event::{Event, Task};
 use crate::syscall::Syscall;
@@ -126,13 +126,21 @@ impl Engine<'_> {
         }
     }
 
-    /// A task stopped, not at a call.
-    pub(super) fn fast_path_stopped(&mut self, stopped: &Stopped) -> Result<(), Died> {
-        if let Some(fast_path) = &mut self.fast_path
-            && fast_path.stopped(stopped)?
-        {
-            let tracee = self.tracee(stopped.task());
-            (tracee.sleeping, tracee.until, tracee.disturbed) = (None, None, false);
+    /// A task stopped.
+    pub(super) fn fast_path_stopped(&mut self, stopped: &Stopped, stop: PtraceStop) -> Result<(), Died> {
+        let Some(fast_path) = &mut self.fast_path else {
+            return Ok(());
+        };
+        match stop {
+            // It has other code now.
+            PtraceStop::Exec => {}
+            PtraceStop::Signal(_) | PtraceStop::Group(_) | PtraceStop::Trap => {
+                let tracee = self.tracees.get(stopped.task());
+                if fast_path.stopped(stopped, &mut tracee.again)? {
+                    (tracee.sleeping, tracee.until, tracee.disturbed) = (None, None, false);
+                }
+            }
+            _ => fast_path.stopped_at_call(stopped)?,
         }
         Ok(())
     }

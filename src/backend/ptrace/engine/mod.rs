@@ -260,9 +260,7 @@ impl<'a> Engine<'a> {
         if self.leaves {
             return self.stopped_at_end(stopped, stop);
         }
-        if let PtraceStop::Signal(_) | PtraceStop::Group(_) | PtraceStop::Trap = stop {
-            self.fast_path_stopped(&stopped)?;
-        }
+        self.fast_path_stopped(&stopped, stop)?;
         let Some(stopped) = self.keep_for_dump(stopped, stop)? else {
             return Ok(());
         };

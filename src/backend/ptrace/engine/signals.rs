@@ -34,7 +34,9 @@ impl Engine<'_> {
             self.handled.insert(process, Instant::now());
         }
         self.end_or_go_on(&stopped, signal)?;
-        let dumps = self.show_original(&stopped, signal)?;
+        // A call that is entered again stops where it did.
+        let is_shown = self.tracee(stopped.task()).again.is_none();
+        let dumps = is_shown && self.show_original(&stopped, signal)?;
         if crashes::crashes_init(stopped.task(), signal) {
             return self.let_crash(stopped, signal);
         }

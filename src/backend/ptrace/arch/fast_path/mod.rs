@@ -39,6 +39,7 @@ use crate::backend::Interest;
 use crate::backend::proc;
 use crate::backend::ptrace::special_table::{Limit, Sleep, SpecialCall, SpecialTable};
 use crate::backend::ptrace::stop::{Died, Stopped};
+use crate::backend::ptrace::tracee::Again;
 use crate::event::Task;
 use crate::syscall::{Arch, Syscall};
 
@@ -402,19 +403,44 @@ impl FastPath {
         self.show_original(stopped)
     }
 
-    /// A task stopped, not at a call. Returns whether it returns from a call that was made without a stop; it is then as if it
-    /// had stopped.
-    pub(in crate::backend::ptrace) fn stopped(&mut self, stopped: &Stopped) -> Result<bool, Died> {
+    /// A task stopped, not at a call. Returns whether its latest call was made without a stop. If it returns from that, it is
+    /// then as if it had stopped. `again` is the call that it was to enter again: it can have done so without a stop.
+    pub(in crate::backend::ptrace) fn stopped(
+        &mut self,
+        stopped: &Stopped,
+        again: &mut Option<Again>,
+    ) -> Result<bool, Died> {
         let Some(space) = self.changed_space(stopped) else {
             return Ok(false);
         };
+        let space = space.borrow();
         let mut registers = registers(stopped)?;
-        let place = space.borrow().as_stopping(registers.rip);
-        if let Some(place) = place {
+        let ip = registers.rip;
+        let is_entered = again.take_if(|again| again.ip != ip + CALL).is_some();
+        let as_stopping = space.as_stopping(ip);
+        if let Some(place) = as_stopping {
             registers.rip = place;
+        }
+        let is_shown = space.closed && to_original(&space, &mut registers);
+        if let Some(again) = again {
+            again.ip = registers.rip + CALL;
+        }
+        if is_shown || as_stopping.is_some() {
             write(stopped, registers)?;
         }
-        Ok(place.is_some())
+        Ok(is_entered || as_stopping.is_some())
+    }
+
+    /// A task stopped at a call. Where the chunks may go, it must not return to one.
+    pub(in crate::backend::ptrace) fn stopped_at_call(
+        &mut self,
+        stopped: &Stopped,
+    ) -> Result<(), Died> {
+        let space = self.spaces.get(&stopped.task());
+        if space.is_some_and(|space| space.borrow().closed) {
+            self.show_original(stopped)?;
+        }
+        Ok(())
     }
 
     /// The registers of a stopped task will be seen by the workload.
@@ -426,8 +452,7 @@ impl FastPath {
             return Ok(());
         };
         let mut registers = registers(stopped)?;
-        if let Some(original) = space.borrow().original(registers.rip) {
-            registers.rip = original;
+        if to_original(&space.borrow(), &mut registers) {
             write(stopped, registers)?;
         }
         Ok(())
@@ -455,7 +480,7 @@ impl FastPath {
             Some(TRAP_TRACE) => {
                 let original = space.borrow().original(ip);
                 space.borrow_mut().close(stopped.task());
-                original
+                original.map(|(original, _)| original)
             }
             _ => None,
         };
@@ -487,6 +512,19 @@ const TRAP_TRACE: i32 = 2;
 fn cause_of_trap(stopped: &Stopped) -> Option<i32> {
     let info = requests::getsiginfo(stopped.pid()).ok()?;
     Some(info.si_code)
+}
+
+/// Makes the registers those that the task would have in the original code. Returns whether they weren't.
+fn to_original(space: &Space, registers: &mut user_regs_struct) -> bool {
+    let Some((original, is_after_call)) = space.original(registers.rip) else {
+        return false;
+    };
+    registers.rip = original;
+    if is_after_call {
+        // A call leaves the address after it there.
+        registers.rcx = original;
+    }
+    true
 }
 
 fn copy(space: &RefCell<Space>) -> Rc<RefCell<Space>> {

@@ -124,13 +124,14 @@ impl Space {
         (ip == Chunk::after_silent(start)).then(|| Chunk::after_stopping(start))
     }
 
-    /// The address that the workload knows, for one that it doesn't.
-    pub(super) fn original(&self, ip: u64) -> Option<u64> {
+    /// The address that the workload knows, for one that it doesn't, and whether a call has just returned there.
+    pub(super) fn original(&self, ip: u64) -> Option<(u64, bool)> {
         if let Some((start, chunk)) = self.chunk_at(ip) {
-            return Some(chunk.original(ip - start));
+            let original = chunk.original(ip - start);
+            return Some((original, original == chunk.site + CALL));
         }
         let mut sites = self.changes.sites.iter();
-        sites.find_map(|(&site, of)| (of.cave == Some(ip)).then_some(site))
+        sites.find_map(|(&site, of)| (of.cave == Some(ip)).then_some((site, false)))
     }
 
     /// Whether code at this address was changed, so that there may have been a breakpoint for a moment.
