@@ -8,7 +8,7 @@ use super::row::{FormatReader, Writer};
 use super::writing::{Output, Writing, Written};
 use crate::profile::Profile;
 
-/// Reads a profile. Conditions of Docker's dialect are resolved for [`Machine::default`].
+/// Reads a profile. Conditions of Docker's dialect are resolved for [`Machine::default`](super::Machine::default).
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Profile, ParseError> {
     read(bytes, Some(format), &Reading::default()).map(|parsed| parsed.profile)
 }

@@ -1,4 +1,4 @@
-//! Imports audit records and the output of strace(1) as [`Event`]s.
+//! Imports audit records and the output of strace(1) as [`Event`](crate::event::Event)s.
 //!
 //! Text is read line by line, in bounded memory. Unrelated lines are skipped and counted; a line that should be readable but
 //! isn't is a [`BadLine`], and a loss.

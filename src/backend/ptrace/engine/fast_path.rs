@@ -127,7 +127,11 @@ impl Engine<'_> {
     }
 
     /// A task stopped.
-    pub(super) fn fast_path_stopped(&mut self, stopped: &Stopped, stop: PtraceStop) -> Result<(), Died> {
+    pub(super) fn fast_path_stopped(
+        &mut self,
+        stopped: &Stopped,
+        stop: PtraceStop,
+    ) -> Result<(), Died> {
         let Some(fast_path) = &mut self.fast_path else {
             return Ok(());
         };
