@@ -50,21 +50,23 @@ impl Job {
     /// The command runs from now on. `is_member` says whether a process belongs to the workload: signals from such a
     /// process are not passed on.
     pub fn started(&self, command: Task, is_member: impl Fn(Task) -> bool + Send + Sync + 'static) {
-        *self.lock() = State {
+        let mut state = self.lock();
+        *state = State {
             command: Some(command),
             runs: true,
+            exit: state.exit,
             is_member: Some(Box::new(is_member)),
             ..State::default()
         };
     }
 
-    /// The command has ended like this.
+    /// The command has ended like this. Later passes don't count: the recorder, not the user, started them.
     pub(super) fn exited(&self, exit: Exit) {
-        self.lock().exit = Some(exit);
+        self.lock().exit.get_or_insert(exit);
         self.ended();
     }
 
-    /// How the command ended; `None` if it runs, or its end was not seen.
+    /// How the command ended, in its first pass; `None` if it runs, or its end was not seen.
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
         self.lock().exit
