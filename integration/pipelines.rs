@@ -416,10 +416,13 @@ fn each_test_of_nextest_is_a_run_with_its_name() {
         "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n";
     fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
     fs::create_dir(folder.path().join("src")).unwrap();
-    let tests = "#[test] fn links() { std::os::unix::fs::symlink(\"x\", std::env::var(\"LINK\").unwrap()).unwrap(); }\n\
-                 #[test] fn computes() { assert_eq!(1 + 1, 2); }\n\
-                 #[test] fn fails() { panic!(); }\n";
-    fs::write(folder.path().join("src/lib.rs"), tests).unwrap();
+    let tests = [
+        "links() { std::os::unix::fs::symlink(\"x\", std::env::var(\"LINK\").unwrap()).unwrap(); }",
+        "computes() { assert_eq!(1 + 1, 2); }",
+        "fails() { panic!(); }",
+    ];
+    let tests = tests.map(|test| format!("#[{}] fn {test}\n", "test"));
+    fs::write(folder.path().join("src/lib.rs"), tests.concat()).unwrap();
     let runner = format!(
         "CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER",
         std::env::consts::ARCH.to_uppercase()

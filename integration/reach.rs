@@ -237,6 +237,6 @@ fn what_is_no_program_is_said() {
         "is a script, which can make any call that its interpreter can: sc-record reach /bin/sh",
     );
     check("./broken", "cannot analyse");
-    check("./nothing", "cannot read ./nothing");
+    check("./nothing", "can't read ./nothing");
     check("no-such-program", "no-such-program: no such command");
 }

@@ -52,10 +52,14 @@ impl Disk<'_> {
         assert!(stop.arg(&self.mount).status().unwrap().success());
     }
 
-    /// After the processes that use it were killed.
-    fn restore_power(&self) {
+    /// After the processes that use it were killed. A mount namespace that was made meanwhile can keep the stopped file system, so
+    /// what is on the disk is mounted from a copy.
+    fn restore_power(&mut self) {
         let unmounted = self.room.run(Command::new("umount").arg(&self.mount));
         assert_eq!(unmounted.code(), 0, "{}", unmounted.stderr);
+        let copy = self.room.fresh("image");
+        std::fs::copy(&self.image, &copy).unwrap();
+        self.image = copy;
         self.mount();
     }
 }
@@ -79,7 +83,7 @@ fn calls_older_than_a_second_survive_a_loss_of_power() {
     let mut found = 0;
     for round in 0..6 {
         let room = Room::new();
-        let disk = Disk::new(&room);
+        let mut disk = Disk::new(&room);
         let files = disk.files();
         let options = ["-q", "--skip-unnamed", "-n", "app"];
         let mut command = files.command(&options);
@@ -107,7 +111,7 @@ fn a_run_that_was_written_survives_a_loss_of_power() {
     let mut found = 0;
     for round in 0..6 {
         let room = Room::new();
-        let disk = Disk::new(&room);
+        let mut disk = Disk::new(&room);
         let files = disk.files();
         // Prints a line for each run that was written.
         let script = format!(

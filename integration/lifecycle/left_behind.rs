@@ -54,9 +54,15 @@ fn until_exit_leaves_a_whole_tree_at_work() {
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     tree.works();
     assert!(count(&files, "getpid") > 0);
+    let mut left = 0;
     for pid in room.alive() {
-        assert_eq!(status_line(pid, "TracerPid:"), "0");
+        // Some of them end meanwhile.
+        if let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) {
+            assert!(status.contains("\nTracerPid:\t0\n"), "{status}");
+            left += 1;
+        }
     }
+    assert!(left > 0);
 }
 
 #[apply(test)]
