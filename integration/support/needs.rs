@@ -182,6 +182,7 @@ pub(crate) fn userfaultfd() -> Met {
 
 /// Breakpoints of the processor (`perf_event_open(2)`).
 pub(crate) fn breakpoints() -> Met {
+    workload("known_steps")?;
     let program = programs::workload("known_steps");
     match Room::new().run(&mut Command::new(program)).stdout.as_str() {
         "no breakpoints\n" => {

@@ -3,6 +3,7 @@
  * interrupt.
  * Pitfall: handlers that see addresses, or registers, that are no part of the workload; a call that is made twice, not at all or
  * with another number after the signal or after a stop by it.
+ * Machine: x86_64
  * Build: -pthread
  */
 #include "workload.h"
