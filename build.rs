@@ -5,10 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 const SOURCE: &str = "src/backend/ebpf/record.bpf.c";
+/// What it includes.
+const HEADERS: &str = "src/backend/ebpf/record";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed={HEADERS}");
     println!("cargo::rerun-if-env-changed=CLANG");
     println!("cargo::rustc-check-cfg=cfg(has_ebpf)");
     if env::var_os("CARGO_FEATURE_EBPF").is_none() {

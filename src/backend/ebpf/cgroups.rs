@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::backend::{Scope, proc};
 
-/// `struct cgroup_key` of `record.bpf.c`: the inode number, and the hierarchy's id.
+/// `struct cgroup_key` of `record/shared.h`: the inode number, and the hierarchy's id.
 pub(super) type CgroupKey = [u64; 2];
 
 /// A mounted hierarchy.

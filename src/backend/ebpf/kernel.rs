@@ -118,7 +118,7 @@ pub(super) struct Kernel {
     takes_entering: bool,
 }
 
-/// How many containers that run already have numbers, as in `record.bpf.c`.
+/// How many containers that run already have numbers, as in `record/shared.h`.
 const RUNNING: u32 = 1 << 14;
 
 /// `struct totals`.

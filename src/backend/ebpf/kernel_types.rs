@@ -8,7 +8,7 @@ use aya::{Btf, Endianness};
 /// Where the kernel shows it.
 pub(super) const FILE: &str = "/sys/kernel/btf/vmlinux";
 
-/// What `record.bpf.c` reads: the types that it marks with `CORE`.
+/// What the programs read: the types that `record/kernel.h` marks with `CORE`.
 const READ: [&[u8]; 27] = [
     b"thread_info\0",
     b"seccomp\0",
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_the_programs_read_is_kept() {
-        let source = include_str!("record.bpf.c");
+        let source = include_str!("record/kernel.h");
         let declared = source.split("\nstruct ").skip(1);
         let declared = declared.filter(|text| {
             let end = text.find("\n}").unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Counts system calls in the kernel, with eBPF: the workload is never stopped, and nothing about it changes.
 //!
-//! `record.bpf.c` holds the programs; [`kernel`] loads them, and [`counts`] reads what they counted.
+//! `record.bpf.c` holds the programs, in terms of `record/`; [`kernel`] loads them, and [`counts`] reads what they counted.
 
 #[cfg(has_ebpf)]
 mod cgroups;

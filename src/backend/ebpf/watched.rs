@@ -4,7 +4,7 @@ use crate::backend::Interest;
 use crate::syscall::arguments::{self, Argument};
 use crate::syscall::{Arch, Syscall};
 
-/// The ABIs by their number in `record.bpf.c`.
+/// The ABIs by their number in `record/shared.h`.
 #[cfg(target_arch = "x86_64")]
 pub(super) const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::X86];
 #[cfg(target_arch = "aarch64")]
