@@ -54,12 +54,12 @@ struct Seccomp {
     listener_path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     listener_metadata: Option<String>,
-    syscalls: Option<Vec<Object<Syscall>>>,
+    syscalls: Option<Vec<Object<SyscallEntry>>>,
 }
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Syscall {
+struct SyscallEntry {
     names: Vec<String>,
     action: OciAction,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,7 +160,7 @@ fn profile(seccomp: Seccomp) -> Result<Profile, InvalidAt> {
         .with_rules(rules))
 }
 
-fn rule(syscall: Syscall, path: &JsonPath) -> Result<Rule, InvalidAt> {
+fn rule(syscall: SyscallEntry, path: &JsonPath) -> Result<Rule, InvalidAt> {
     let action = read_action(syscall.action, syscall.errno_ret)
         .or_else(|error| invalid(path.field("errnoRet"), error))?;
     read_rule(syscall.names, action, syscall.args, path)
@@ -344,9 +344,9 @@ fn render(profile: &Profile, out: &mut Output<'_>) -> Result<String, RenderError
     })
 }
 
-fn write_rule(rule: &Rule) -> Object<Syscall> {
+fn write_rule(rule: &Rule) -> Object<SyscallEntry> {
     let (action, errno_ret) = write_action(rule.action());
-    Object(Syscall {
+    Object(SyscallEntry {
         names: rule.names().to_vec(),
         action,
         errno_ret,

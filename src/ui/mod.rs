@@ -4,6 +4,7 @@
 pub(crate) mod say;
 pub(crate) mod curve;
 pub(crate) mod failure;
+pub(crate) mod finding;
 pub(crate) mod hint;
 pub(crate) mod observation;
 pub(crate) mod output;

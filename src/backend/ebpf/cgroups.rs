@@ -35,8 +35,12 @@ pub(super) fn in_scope(scope: &Scope) -> io::Result<Vec<(CgroupKey, OsString)>> 
                 let path = path.strip_prefix("/").unwrap_or(path);
                 directories.push(hierarchy.root.join(path));
             }
-            Scope::Container(part) => find(&hierarchy.root, &Named::Text(part), &mut directories),
-            Scope::Containers(_) => find(&hierarchy.root, &Named::Id, &mut directories),
+            Scope::Container(part) => find(
+                &hierarchy.root,
+                &NamePart::Text(part.to_owned()),
+                &mut directories,
+            ),
+            Scope::Containers(_) => find(&hierarchy.root, &NamePart::Id, &mut directories),
             Scope::ContainerOf { process, .. } => {
                 let its = fs::read_to_string(format!("/proc/{process}/cgroup"))?;
                 let path = path_in(&its, hierarchy.id);
@@ -72,7 +76,11 @@ pub fn remove_cgroups(name: &str) {
     let read = |file| fs::read_to_string(file).unwrap_or_default();
     for hierarchy in hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) {
         let mut found = Vec::new();
-        find(&hierarchy.root, &Named::Text(name), &mut found);
+        find(
+            &hierarchy.root,
+            &NamePart::Text(name.to_owned()),
+            &mut found,
+        );
         for directory in found {
             remove(&directory);
         }
@@ -101,14 +109,16 @@ fn path_in(cgroups: &str, hierarchy: u32) -> Option<&str> {
 const MONITOR: &str = "conmon";
 
 /// What the names of cgroups contain.
-enum Named<'a> {
-    Text(&'a str),
+#[derive(Clone, Debug)]
+pub(super) enum NamePart {
+    /// This text. If longer than `MAX_NAME`, it is cut.
+    Text(String),
     /// The id of a container.
     Id,
 }
 
 /// The directories with these names, without those below them.
-fn find(directory: &Path, named: &Named, found: &mut Vec<PathBuf>) {
+fn find(directory: &Path, named: &NamePart, found: &mut Vec<PathBuf>) {
     // One that is gone meanwhile has no tasks.
     let Ok(entries) = fs::read_dir(directory) else {
         return;
@@ -120,12 +130,12 @@ fn find(directory: &Path, named: &Named, found: &mut Vec<PathBuf>) {
         let name = entry.file_name();
         let has = |part: &str| memchr::memmem::find(name.as_bytes(), part.as_bytes()).is_some();
         // What a container's monitor starts is no part of the container.
-        if has(MONITOR) && !matches!(named, Named::Text(part) if part.contains(MONITOR)) {
+        if has(MONITOR) && !matches!(named, NamePart::Text(part) if part.contains(MONITOR)) {
             continue;
         }
         let is_it = match named {
-            Named::Text(part) => has(part),
-            Named::Id => name.to_str().and_then(proc::container_in).is_some(),
+            NamePart::Text(part) => has(part),
+            NamePart::Id => name.to_str().and_then(proc::container_in).is_some(),
         };
         if is_it {
             found.push(entry.path());

@@ -13,7 +13,7 @@ use aya::maps::{
 use aya::{Ebpf, Pod};
 use nix::time::{ClockId, clock_gettime};
 
-use super::kernel::{of_map, take};
+use super::loading::{of_map, take};
 use super::watched::{ARCHES, ARGUMENTS, in_registers};
 use crate::backend::Unavailable;
 use crate::event::Event;

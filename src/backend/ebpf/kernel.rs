@@ -8,17 +8,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, MapType, RingBuf};
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, Program, ProgramError};
-use aya::sys::is_map_supported;
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfLoader};
 
-use super::cgroups::CgroupKey;
+use super::cgroups::{CgroupKey, NamePart};
 use super::counts::{Counted, Counts};
 use super::kernel_types;
+use super::loading::{no_btf, of_loading, of_map, of_program, take};
 use super::watched::watched;
-use crate::backend::proc::{self, Status};
-use crate::backend::{Interest, Unavailable, chain};
+use crate::backend::proc;
+use crate::backend::{Interest, Unavailable};
 use crate::event::Task;
 use crate::sys::allocator::map_large_blocks;
 
@@ -42,7 +42,7 @@ pub(super) struct Inside {
     /// With their names.
     pub(super) cgroups: Vec<(CgroupKey, OsString)>,
     /// Cgroups that are made later are in scope if their names contain this.
-    pub(super) named: Option<Named>,
+    pub(super) named: Option<NamePart>,
     /// The inode number.
     pub(super) pid_namespace: Option<u32>,
     /// The container's program is not executed yet: who enters before that is a container runtime.
@@ -56,7 +56,7 @@ pub(super) struct Inside {
 impl Inside {
     /// The calls of each cgroup that is in scope by its name are counted by themselves.
     pub(super) fn by_container(&self) -> bool {
-        matches!(self.named, Some(Named::Id))
+        matches!(self.named, Some(NamePart::Id))
     }
 
     /// Takes the cgroups into the scope. Returns the names of containers by their numbers.
@@ -74,31 +74,22 @@ impl Inside {
     }
 }
 
-/// What the names of cgroups contain.
-#[derive(Clone, Debug)]
-pub(super) enum Named {
-    /// This text. If longer than [`MAX_NAME`], it is cut.
-    Text(String),
-    /// The id of a container.
-    Id,
-}
-
 /// The maximum length of the text that is searched in names of cgroups: the length of an id.
 const MAX_NAME: usize = 64;
 
 /// For each byte, its places in what names contain, as bits; and the bit of the last one.
-fn places(named: Option<&Named>) -> ([u64; 256], u64) {
+fn places(named: Option<&NamePart>) -> ([u64; 256], u64) {
     let mut places = [0; 256];
     let mut last = 0;
     match named {
         None => {}
-        Some(Named::Text(text)) => {
+        Some(NamePart::Text(text)) => {
             for (place, byte) in text.bytes().take(MAX_NAME).enumerate() {
                 last = 1 << place;
                 places[usize::from(byte)] |= last;
             }
         }
-        Some(Named::Id) => {
+        Some(NamePart::Id) => {
             last = 1 << (MAX_NAME - 1);
             for digit in *b"0123456789abcdef" {
                 places[usize::from(digit)] = u64::MAX;
@@ -328,67 +319,4 @@ where
     let program = ebpf.program_mut(name);
     let program = program.ok_or_else(|| Unavailable::Feature(format!("program {name}")))?;
     program.try_into().map_err(of_program)
-}
-
-pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Unavailable> {
-    (ebpf.take_map(name)).ok_or_else(|| Unavailable::Feature(format!("map {name}")))
-}
-
-pub(super) fn of_map(error: MapError) -> Unavailable {
-    of_loading(EbpfError::MapError(error))
-}
-
-fn of_program(error: ProgramError) -> Unavailable {
-    of_loading(EbpfError::ProgramError(error))
-}
-
-/// What keeps the programs from being loaded, as far as it shows without loading them.
-pub(super) fn probe() -> Result<(), Unavailable> {
-    if !Path::new(kernel_types::FILE).exists() {
-        return Err(no_btf());
-    }
-    if let Some(capability) = Status::of_recorder().missing_for_ebpf() {
-        return Err(Unavailable::Capability {
-            what: LOADING,
-            capability,
-        });
-    }
-    match is_map_supported(MapType::TaskStorage) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Unavailable::Feature(
-            "task storage for eBPF, which came with Linux 5.11".to_owned(),
-        )),
-        Err(error) => Err(of_loading(EbpfError::MapError(error.into()))),
-    }
-}
-
-const LOADING: &str = "loading eBPF programs";
-
-fn no_btf() -> Unavailable {
-    Unavailable::Feature("type information (BTF, /sys/kernel/btf/vmlinux)".to_owned())
-}
-
-/// What keeps the programs from being loaded. EPERM: a capability is missing, or something else refuses bpf(2).
-fn of_loading(error: EbpfError) -> Unavailable {
-    let causes = std::iter::successors(
-        Some(&error as &(dyn std::error::Error + 'static)),
-        |error| error.source(),
-    );
-    let refused = causes
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
-    if !refused {
-        return Unavailable::failed(error);
-    }
-    match Status::of_recorder().missing_for_ebpf() {
-        Some(capability) => Unavailable::Capability {
-            what: LOADING,
-            capability,
-        },
-        None => Unavailable::Forbidden(format!(
-            "the kernel refuses to load eBPF programs ({}): capabilities of a user namespace are not enough, \
-             and a seccomp filter or lockdown can forbid bpf(2)",
-            chain(&error)
-        )),
-    }
 }

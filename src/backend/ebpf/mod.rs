@@ -10,6 +10,8 @@ mod counts;
 mod kernel;
 #[cfg(has_ebpf)]
 mod kernel_types;
+#[cfg(has_ebpf)]
+mod loading;
 #[cfg(not(has_ebpf))]
 mod missing;
 #[cfg(has_ebpf)]

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::cgroups;
+use super::cgroups::{self, NamePart};
 use super::counts::Counted;
-use super::kernel::{self, Begin, Inside, Kernel, Named, namespace_of};
+use super::kernel::{Begin, Inside, Kernel, namespace_of};
+use super::loading;
 use super::{Each, Ebpf, NAME};
 use crate::backend::collector::{RunOfEach, Runs};
 use crate::backend::launch::{Launched, launch, while_waiting};
@@ -31,7 +32,7 @@ impl Backend for Ebpf {
 
     /// Loads nothing: loading takes longer than most commands, and fails in a way that leads to the next backend.
     fn probe(&self, target: &Target) -> Result<Promise, Unavailable> {
-        kernel::probe()?;
+        loading::probe()?;
         // No process has this id.
         self.begin(target, Task(i32::MAX))?;
         Ok(Promise {
@@ -215,11 +216,11 @@ impl Begin {
             }
             Scope::Everything => "there is no cgroup /".to_owned(),
             Scope::Container(part) => {
-                inside.named = Some(Named::Text(part.clone()));
+                inside.named = Some(NamePart::Text(part.clone()));
                 format!("there is no cgroup *{part}*")
             }
             Scope::Containers(_) => {
-                inside.named = Some(Named::Id);
+                inside.named = Some(NamePart::Id);
                 "there is no container".to_owned()
             }
             Scope::ContainerOf { process, has_begun } => {

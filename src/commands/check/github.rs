@@ -8,8 +8,8 @@ use sc_record::profile::{Edit, ProfilePart};
 use sc_record::review::check::{Because, Finding};
 use sc_record::syscall::arguments::call_with_arguments;
 
-use super::people::name;
-use super::report::{CheckReport, answers, place};
+use super::report::CheckReport;
+use crate::ui::finding::{answers, name, place, why};
 
 pub(super) fn render(report: &CheckReport<'_>) -> String {
     let mut text = String::new();
@@ -25,7 +25,7 @@ pub(super) fn render(report: &CheckReport<'_>) -> String {
         let mut what = format!(
             "{} {}; the answer is {}",
             name(finding),
-            report.why(finding),
+            why(report.file.profile(), finding),
             answers(finding)
         );
         if let Some(caller) = finding.callers.first() {
@@ -57,7 +57,7 @@ pub(super) fn render(report: &CheckReport<'_>) -> String {
     };
     for finding in &delta.undecided {
         let title = format!("{} may not be allowed", name(finding));
-        let what = format!("{} {}", name(finding), report.why(finding));
+        let what = format!("{} {}", name(finding), why(report.file.profile(), finding));
         let place = rule_of(finding).or(rule);
         text += &annotation(report, &positions, doubtful, place, &title, &what);
     }

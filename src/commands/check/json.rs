@@ -7,7 +7,8 @@ use sc_record::review::check::{Because, Caller, Finding, Unused};
 use sc_record::syscall::arguments::call_with_arguments;
 use serde_json::{Value, json};
 
-use super::report::{CheckReport, Subject, thread};
+use super::report::{CheckReport, Subject};
+use crate::ui::finding::thread;
 
 pub(super) fn render(report: &CheckReport<'_>) -> String {
     let delta = report.delta;

@@ -4,8 +4,9 @@
 use quick_junit::{NonSuccessKind, Report as JunitReport, TestCase, TestCaseStatus, TestSuite};
 use sc_record::escape::{Line, Lines};
 
-use super::people::{self, name};
-use super::report::{CheckReport, Subject, answers};
+use super::people;
+use super::report::{CheckReport, Subject};
+use crate::ui::finding::{answers, name, why};
 
 pub(super) fn render(report: &CheckReport<'_>) -> anyhow::Result<String> {
     let delta = report.delta;
@@ -35,14 +36,14 @@ pub(super) fn render(report: &CheckReport<'_>) -> anyhow::Result<String> {
         let message = format!(
             "{} {}: {}",
             name(finding),
-            report.why(finding),
+            why(report.file.profile(), finding),
             answers(finding)
         );
         let failure = (!patched).then_some(("not_allowed", message));
         add(&format!("{} is allowed", name(finding)), failure);
     }
     for finding in &delta.undecided {
-        let message = format!("{} {}", name(finding), report.why(finding));
+        let message = format!("{} {}", name(finding), why(report.file.profile(), finding));
         let failure = report.tolerance.strict.then_some(("undecided", message));
         add(&format!("{} is allowed", name(finding)), failure);
     }

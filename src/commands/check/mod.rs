@@ -20,9 +20,7 @@ use sc_record::recording::{MergedName, Name, Recording};
 use sc_record::review::check::{self, Evidence, Terms};
 
 use self::patch::Patch;
-pub(super) use self::people::called_by;
 use self::profile_file::ProfileFile;
-pub(super) use self::report::why;
 use self::report::{CheckReport, Subject, Tolerance};
 use super::exit_status;
 use super::input;

@@ -4,13 +4,12 @@ use std::fmt::Write;
 
 use itertools::Itertools;
 use sc_record::escape::{self, Line};
-use sc_record::review::call_with_value;
-use sc_record::review::check::{Caller, Finding, Unused, UnusedName};
-use sc_record::syscall::Arch;
-use sc_record::syscall::arguments::call_with_arguments;
+use sc_record::review::check::{Finding, Unused, UnusedName};
 
 use super::patch::Patch;
-use super::report::{CheckReport, Subject, answers, place, plural, thread};
+use super::report::{CheckReport, Subject};
+use crate::ui::finding::{answers, called_by, name, why};
+use crate::ui::summary::count as plural;
 
 /// Adds a line, and escapes its text.
 macro_rules! line {
@@ -90,7 +89,7 @@ fn found(report: &CheckReport<'_>, finding: &Finding) -> String {
         text,
         "  {} {}: {}",
         name(finding),
-        report.why(finding),
+        why(report.file.profile(), finding),
         answers(finding)
     );
     let at_least = if finding.count_is_exact {
@@ -124,35 +123,6 @@ fn found(report: &CheckReport<'_>, finding: &Finding) -> String {
             "    and {} by others",
             plural(finding.by_others, "call")
         );
-    }
-    text
-}
-
-/// `nginx[123] (thread "worker", /usr/sbin/nginx) at /lib/libc.so.6+0x12: io_setup(0x20, …), 3 calls`
-pub(in crate::commands) fn called_by(finding: &Finding, caller: &Caller) -> String {
-    let mut text = String::from("by ");
-    match &caller.executable {
-        Some(path) => text += &escape::path(path).to_string(),
-        None => text += "unknown",
-    }
-    if let Some(process) = caller.process {
-        let _ = write!(text, ", process {process}");
-        if process != caller.task {
-            let _ = write!(text, " thread {}", caller.task);
-        }
-    }
-    if let Some(name) = thread(caller) {
-        let _ = write!(text, " ({name})");
-    }
-    if let Some(place) = place(caller) {
-        let _ = write!(text, ", at {place}");
-    }
-    if caller.count != finding.count {
-        let _ = write!(text, ", {}", plural(caller.count, "call"));
-    }
-    if let Some(args) = &caller.args {
-        text += ": ";
-        text += &call_with_arguments(finding.syscall, args);
     }
     text
 }
@@ -205,20 +175,4 @@ fn troubles(report: &CheckReport<'_>) -> String {
         );
     }
     text
-}
-
-/// The name of a call, with its ABI unless that is the native one, and with the values that decide: `socket(AF_ALG, …)`.
-pub(super) fn name(finding: &Finding) -> String {
-    let syscall = finding.syscall;
-    let values = finding.values.iter();
-    let mut values = values.map(|&(register, value)| call_with_value(syscall, register, value));
-    let shown = match values.join(", ") {
-        none if none.is_empty() => syscall.to_string(),
-        values => values,
-    };
-    if syscall.arch == Arch::NATIVE {
-        shown
-    } else {
-        format!("{}:{shown}", syscall.arch)
-    }
 }

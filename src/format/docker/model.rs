@@ -173,7 +173,7 @@ pub(super) struct Seccomp {
     pub(super) listener_path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) listener_metadata: Option<String>,
-    pub(super) syscalls: Option<Vec<Object<Syscall>>>,
+    pub(super) syscalls: Option<Vec<Object<SyscallEntry>>>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -185,7 +185,7 @@ pub(super) struct ArchMapEntry {
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Syscall {
+pub(super) struct SyscallEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     pub(super) names: Option<Vec<String>>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::model::{
     ArchMapEntry, Arches, DockerProfile, DockerRule, RawCondition, RuleCondition, Seccomp,
-    SubArches, Syscall, condition_arch, errno_of_name,
+    SubArches, SyscallEntry, condition_arch, errno_of_name,
 };
 use crate::format::error::{Invalid, ParseError, ParseErrorKind};
 use crate::format::json::{JsonPath, Object};
@@ -105,7 +105,7 @@ fn foreign(seccomp: &Seccomp, format: Format) -> Option<JsonPath> {
         .or_else(|| of_rules.find_map(|path| path))
 }
 
-fn has_legacy_name(syscall: &Syscall) -> bool {
+fn has_legacy_name(syscall: &SyscallEntry) -> bool {
     syscall.name.as_ref().is_some_and(|name| !name.is_empty())
 }
 
@@ -155,7 +155,7 @@ fn sub_arches(entry: ArchMapEntry, path: &JsonPath) -> Result<SubArches, Invalid
     })
 }
 
-fn rule(syscall: Syscall, path: &JsonPath) -> Result<DockerRule, InvalidAt> {
+fn rule(syscall: SyscallEntry, path: &JsonPath) -> Result<DockerRule, InvalidAt> {
     let names = syscall.names.unwrap_or_default();
     let names = match syscall.name.filter(|name| !name.is_empty()) {
         Some(_) if !names.is_empty() => return invalid(path.field("name"), Invalid::TwoNames),

@@ -1,8 +1,8 @@
 //! Writes the dialects of Docker and Podman.
 
 use super::model::{
-    ArchMapEntry, Arches, DockerProfile, DockerRule, RawCondition, RuleCondition, Seccomp, Syscall,
-    errno_name,
+    ArchMapEntry, Arches, DockerProfile, DockerRule, RawCondition, RuleCondition, Seccomp,
+    SyscallEntry, errno_name,
 };
 use crate::format::error::RenderError;
 use crate::format::json::Object;
@@ -63,7 +63,7 @@ fn write_syscall(
     rule: &DockerRule,
     index: usize,
     out: &mut Output<'_>,
-) -> Result<Option<Syscall>, RenderError> {
+) -> Result<Option<SyscallEntry>, RenderError> {
     let format = out.format;
     let conditions = [&rule.includes, &rule.excludes];
     if format == Format::Podman && conditions.iter().any(|c| c.min_kernel.is_some()) {
@@ -72,7 +72,7 @@ fn write_syscall(
         return Ok(None);
     }
     let (action, errno_ret) = write_action(rule.rule.action());
-    Ok(Some(Syscall {
+    Ok(Some(SyscallEntry {
         name: None,
         names: Some(rule.rule.names().to_vec()),
         action,

@@ -100,7 +100,7 @@ pub(super) struct Spec {
     pub(super) flags: Option<Vec<OciFlag>>,
     pub(super) listener_path: Option<Spanned<String>>,
     pub(super) listener_metadata: Option<Spanned<String>>,
-    pub(super) syscalls: Option<Vec<Spanned<Syscall>>>,
+    pub(super) syscalls: Option<Vec<Spanned<SyscallEntry>>>,
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
@@ -111,7 +111,7 @@ pub(super) enum State {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Syscall {
+pub(super) struct SyscallEntry {
     pub(super) names: Spanned<Vec<Spanned<String>>>,
     pub(super) action: OciAction,
     pub(super) errno_ret: Option<Spanned<Number>>,

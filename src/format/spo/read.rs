@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_saphyr::Spanned;
 
-use super::model::{GROUP, KIND, Resource, Spec, SpoProfile, State, Syscall, VERSION};
+use super::model::{GROUP, KIND, Resource, Spec, SpoProfile, State, SyscallEntry, VERSION};
 use crate::format::error::{Invalid, ParseError, ParseErrorKind, Position};
 use crate::format::name::Format;
 use crate::format::oci::{read_action, read_arch, read_flag, read_op};
@@ -181,7 +181,11 @@ fn profile(spec: Spec, reader: &mut ResourceReader) -> Result<Profile, ParseErro
         .with_rules(rules))
 }
 
-fn rule(syscall: Syscall, index: usize, reader: &mut ResourceReader) -> Result<Rule, ParseError> {
+fn rule(
+    syscall: SyscallEntry,
+    index: usize,
+    reader: &mut ResourceReader,
+) -> Result<Rule, ParseError> {
     let path = |part: &str| format!("spec.syscalls[{index}].{part}");
     let number = match &syscall.errno_ret {
         None => None,
