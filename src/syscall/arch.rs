@@ -1,34 +1,10 @@
-//! The identity of a system call: an ABI and a number.
-//!
-//! The names come from the tables of the crate `syscalls`; libseccomp provides those that they lack (x32, the MIPS and
-//! s390 variants, numbers newer than the tables).
+//! ABIs, with every spelling of every architecture, and the tables of the crate `syscalls`.
 
-pub mod arguments;
-pub(crate) mod multiplexed;
-mod operation;
-
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use libseccomp::{ScmpArch, ScmpSyscall};
+use libseccomp::ScmpArch;
 use serde::{Deserialize, Serialize};
-
-pub use operation::{Operation, UnknownOperation};
-
-use crate::nearest::nearest;
-
-/// The bit of the number that marks a call of the x32 ABI (`__X32_SYSCALL_BIT`, `asm/unistd.h`). x32 and `x86_64` share
-/// one audit value, so only this bit distinguishes them.
-const X32_SYSCALL_BIT: i32 = 0x4000_0000;
-
-/// libseccomp's pseudo numbers of calls that can go through socketcall(2) or ipc(2) (`seccomp-syscalls.h`: -101 to -120
-/// and -201 to -224). Those of calls that the ABI doesn't have start at -10001.
-const MULTIPLEXED_PSEUDO_NRS: std::ops::RangeInclusive<i32> = -999..=-1;
-
-/// Above the numbers of s390. It has no table in the crate `syscalls`, and libseccomp resolves the names of its
-/// socketcall(2) and ipc(2) calls to pseudo numbers.
-const S390_NRS: i32 = 500;
 
 /// Declares [`Arch`] once, with every spelling of every architecture.
 macro_rules! arches {
@@ -71,12 +47,12 @@ macro_rules! arches {
                 match self { $(Arch::$variant => $scmp,)* }
             }
 
-            fn table_name(self, nr: usize) -> Option<&'static str> {
+            pub(super) fn table_name(self, nr: usize) -> Option<&'static str> {
                 let name = match self { $(Arch::$variant => table!(name nr, $table),)* };
                 name.and_then(|name| self.corrected(nr, name))
             }
 
-            fn table_nr(self, name: &str) -> Option<i32> {
+            pub(super) fn table_nr(self, name: &str) -> Option<i32> {
                 let in_table = match (self, name) {
                     (Arch::Aarch64 | Arch::Loongarch64, "newfstatat") => "fstatat",
                     _ => name,
@@ -285,234 +261,5 @@ impl From<Arch> for &'static str {
 impl fmt::Display for Arch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-/// A system call of an ABI. The number is the value of the register: it may have no name, be negative, or be far out of
-/// range (the kernel returns ENOSYS, but the program did call it).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Syscall {
-    /// The ABI.
-    pub arch: Arch,
-    /// The number in the ABI's own table; for x32 without `__X32_SYSCALL_BIT`.
-    pub nr: i32,
-}
-
-impl Syscall {
-    /// The call with this `AUDIT_ARCH_*` value and number, as in `struct seccomp_data` (seccomp(2)) or an audit record.
-    /// `None` if the value is unknown.
-    #[must_use]
-    pub fn from_audit(audit: u32, nr: i32) -> Option<Syscall> {
-        let arch = Arch::from_audit(audit)?;
-        Some(Syscall::from_audit_nr(arch, nr))
-    }
-
-    /// Separates the ABIs that share an audit value. A negative number has `__X32_SYSCALL_BIT` set too, but isn't x32.
-    pub(crate) fn from_audit_nr(arch: Arch, nr: i32) -> Syscall {
-        match arch {
-            Arch::X86_64 | Arch::X32 if nr >= X32_SYSCALL_BIT => Syscall {
-                arch: Arch::X32,
-                nr: nr & !X32_SYSCALL_BIT,
-            },
-            arch => Syscall { arch, nr },
-        }
-    }
-
-    /// The number in `struct seccomp_data`: with `__X32_SYSCALL_BIT` for x32.
-    #[must_use]
-    pub fn audit_nr(self) -> i32 {
-        match self.arch {
-            Arch::X32 => self.nr | X32_SYSCALL_BIT,
-            _ => self.nr,
-        }
-    }
-
-    /// The call with this name; `None` if the ABI has no such call.
-    #[must_use]
-    pub fn from_name(arch: Arch, name: &str) -> Option<Syscall> {
-        let nr = arch.table_nr(name).or_else(|| {
-            let scmp = ScmpSyscall::from_name_by_arch(name, arch.scmp()?).ok()?;
-            match scmp.as_raw_syscall() {
-                nr if nr >= 0 => Some(Syscall::from_audit_nr(arch, nr).nr),
-                nr if arch == Arch::S390 && MULTIPLEXED_PSEUDO_NRS.contains(&nr) => {
-                    (0..S390_NRS).find(|&nr| Syscall { arch, nr }.name().as_deref() == Some(name))
-                }
-                // The ABI has no number for this call.
-                _ => None,
-            }
-        })?;
-        Some(Syscall { arch, nr })
-    }
-
-    /// The call's name; `None` if no table has the number.
-    #[must_use]
-    pub fn name(self) -> Option<Cow<'static, str>> {
-        let nr = usize::try_from(self.nr).ok()?;
-        if let Some(name) = self.arch.table_name(nr) {
-            return Some(Cow::Borrowed(name));
-        }
-        // libseccomp also accepts numbers without the offset of the MIPS ABIs, and numbers that already have the x32
-        // bit.
-        let first = match self.arch {
-            Arch::Mips | Arch::Mipsel => 4_000,
-            _ => 0,
-        };
-        if !(first..X32_SYSCALL_BIT).contains(&self.nr) {
-            return None;
-        }
-        let arch = self.arch.scmp()?;
-        let name = (ScmpSyscall::from_raw_syscall(self.audit_nr()).get_name_by_arch(arch)).ok()?;
-        // A name counts only if it resolves to this number or to a pseudo number.
-        let back = ScmpSyscall::from_name_by_arch(&name, arch)
-            .ok()?
-            .as_raw_syscall();
-        (back == self.audit_nr() || back < 0).then_some(Cow::Owned(name))
-    }
-
-    /// Parses the text that [`Syscall`] displays as: a name, or `#` and a number.
-    pub fn parse(arch: Arch, text: &str) -> Result<Syscall, UnknownSyscall> {
-        let found = match text.strip_prefix('#') {
-            Some(number) => number.parse().ok().map(|nr| Syscall { arch, nr }),
-            None => Syscall::from_name(arch, text),
-        };
-        found.ok_or_else(|| UnknownSyscall {
-            arch,
-            text: text.to_owned(),
-        })
-    }
-}
-
-/// The text is neither the name of a call of the ABI nor `#` and a number.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("unknown system call {text:?} of {arch}")]
-pub struct UnknownSyscall {
-    /// The ABI.
-    pub arch: Arch,
-    /// The text.
-    pub text: String,
-}
-
-/// `; did you mean NAME?`, if one of the ABIs has a call with a similar name; else nothing.
-#[must_use]
-pub fn suggestion(arches: &[Arch], name: &str) -> String {
-    let exists = |name: &str| (arches.iter()).any(|&arch| Syscall::from_name(arch, name).is_some());
-    // The tables of x86 have nearly every name. All their numbers are below 1024.
-    let known = [Arch::X86_64, Arch::X86]
-        .into_iter()
-        .flat_map(|arch| (0..1024).filter_map(move |nr| Syscall { arch, nr }.name()));
-    match nearest(name, known.filter(|name| exists(name))) {
-        Some(like) => format!("; did you mean {like}?"),
-        None => String::new(),
-    }
-}
-
-impl fmt::Display for Syscall {
-    /// The name, or `#NR` for a number without one, as in recordings.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.pad(&name),
-            None => f.pad(&format!("#{}", self.nr)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_displayed_text_of_a_call_is_read_back_on_every_arch() {
-        let x32 = 0x4000_0000;
-        let far = [i32::MIN, -5, -1, 100_000, x32, x32 + 5, i32::MAX];
-        for &arch in Arch::ALL {
-            for nr in (0..7_000).chain(far) {
-                let syscall = Syscall { arch, nr };
-                let text = syscall.to_string();
-                assert_eq!(Syscall::parse(arch, &text), Ok(syscall), "{arch} {text}");
-            }
-        }
-    }
-
-    #[test]
-    fn names_are_those_of_the_kernel() {
-        let name = |arch, nr| Syscall { arch, nr }.to_string();
-        assert_eq!(name(Arch::Aarch64, 79), "newfstatat");
-        assert_eq!(name(Arch::Loongarch64, 79), "newfstatat");
-        assert_eq!(name(Arch::Aarch64, 403), "#403");
-        assert_eq!(name(Arch::X86, 17), "break");
-        assert_eq!(name(Arch::Mips, 4018), "#4018");
-        assert_eq!(Syscall::from_name(Arch::Aarch64, "fstatat"), None);
-        assert_eq!(Syscall::from_name(Arch::Aarch64, "futex_time64"), None);
-        let found = Syscall::from_name(Arch::Aarch64, "newfstatat");
-        assert_eq!(found.map(|call| call.nr), Some(79));
-        let found = Syscall::from_name(Arch::Mips, "break");
-        assert_eq!(found.map(|call| call.nr), Some(4017));
-    }
-
-    #[test]
-    fn a_name_is_that_of_libseccomp_where_it_knows_the_number() {
-        for &arch in Arch::ALL {
-            let Some(scmp) = arch.scmp() else { continue };
-            for nr in 0..7000 {
-                let syscall = Syscall { arch, nr };
-                let Some(name) = syscall.name() else { continue };
-                let theirs =
-                    ScmpSyscall::from_raw_syscall(syscall.audit_nr()).get_name_by_arch(scmp);
-                if let Ok(theirs) = theirs {
-                    assert_eq!(name, theirs, "{arch} {nr}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn spellings_of_every_arch_are_read_back() {
-        for &arch in Arch::ALL {
-            assert_eq!(arch.name().parse(), Ok(arch));
-            if let Some(name) = arch.oci_name() {
-                assert_eq!(Arch::from_oci_name(name), Some(arch));
-            }
-            if arch != Arch::X32 {
-                assert_eq!(Arch::from_audit(arch.audit()), Some(arch));
-            }
-        }
-    }
-
-    #[test]
-    fn architectures_are_found_by_their_common_names() {
-        let check = |text, arch| assert_eq!(Arch::from_any_name(text), arch, "{text}");
-        check("x86_64", Some(Arch::X86_64));
-        check("AMD64", Some(Arch::X86_64));
-        check("SCMP_ARCH_X32", Some(Arch::X32));
-        check("c000003e", Some(Arch::X86_64));
-        check("0x40000003", Some(Arch::X86));
-        check("arm64", Some(Arch::Aarch64));
-        check("i686", Some(Arch::X86));
-        check("vax", None);
-        check("", None);
-    }
-
-    #[test]
-    fn x32_has_its_bit_set_and_negative_numbers_are_not_x32() {
-        let audit = Arch::X86_64.audit();
-        let of = |nr| {
-            let call = Syscall::from_audit(audit, nr).unwrap();
-            format!("{} {} {call}", call.arch, call.nr)
-        };
-        assert_eq!(of(0), "x86_64 0 read");
-        assert_eq!(of(X32_SYSCALL_BIT | 1), "x32 1 write");
-        assert_eq!(of(X32_SYSCALL_BIT + 520), "x32 520 execve");
-        assert_eq!(of(-5), "x86_64 -5 #-5");
-        assert_eq!(of(100_000), "x86_64 100000 #100000");
-        assert_eq!(Syscall::from_audit(0xdead_beef, 0), None);
-    }
-
-    #[test]
-    fn a_name_of_another_abi_is_not_a_pseudo_number() {
-        assert_eq!(Syscall::from_name(Arch::X86_64, "socketcall"), None);
-        assert_eq!(Syscall::from_name(Arch::Aarch64, "open"), None);
-        let (arch, nr) = (Arch::X86, -5);
-        assert_eq!(Syscall::parse(arch, "#-5"), Ok(Syscall { arch, nr }));
-        assert!(Syscall::parse(Arch::X86, "#x").is_err());
     }
 }
