@@ -2,6 +2,7 @@
  * Calls that can be made, each in another way, and calls that can't. The tests of `reach` build it with -DUNKNOWN too: that adds a
  * call whose number is on the program's stack.
  *
+ * Machine: x86_64
  * Build: -nostdlib -static -ffreestanding -fno-stack-protector
  */
 
