@@ -217,6 +217,117 @@ fn a_server_that_was_only_seen_serving_can_still_reload_and_reopen_its_logs() {
     assert!(words.contains("ngx_master_process_cycle"), "{words}");
 }
 
+/// A recording of `reachable.c` that lacks some of its calls.
+fn recorded_in_part(folder: &Path) {
+    let mut some = run(1, &["execve", "getpid", "exit_group"]);
+    let calls = some["syscalls"]["x86_64"].as_object_mut().unwrap();
+    for tally in calls.values_mut() {
+        tally["executables"] = json!([workload("reachable")]);
+    }
+    let recording = json!({"schema": 1, "name": "app", "runs": [some]});
+    write(&folder.join("app.json"), &recording);
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"))]
+fn possible_calls_are_allowed_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    recorded_in_part(folder);
+    let names = |options: &str| {
+        let (summary, status) = report(
+            folder,
+            &format!("generate --policy exact app.json -o p.json --json {options}"),
+        );
+        assert_eq!(status, 0, "{summary}");
+        let summary: Value = serde_json::from_str(&summary).unwrap();
+        let all = strings(&summary["syscalls"]).into_iter();
+        let all = all.map(str::to_owned).collect::<BTreeSet<_>>();
+        let recorded = ["execve", "exit_group", "getpid"].map(str::to_owned);
+        let added: BTreeSet<String> = &all - &BTreeSet::from(recorded);
+        let reasons = strings(&summary["reachable"]).into_iter();
+        assert_eq!(added, reasons.map(str::to_owned).collect());
+        let profile = std::fs::read_to_string(folder.join("p.json")).unwrap();
+        assert!(
+            all.iter()
+                .all(|name| profile.contains(&format!("\"{name}\"")))
+        );
+        added
+    };
+    assert_eq!(names(""), BTreeSet::new());
+    let two = ["getgid", "getuid"].map(str::to_owned);
+    assert_eq!(names("--add-reachable getuid,getgid"), BTreeSet::from(two));
+    let all = names("--add-reachable all");
+    assert!(all.contains("umask") && !all.contains("reboot"), "{all:?}");
+
+    let refused = |option: &str, expected: &str| {
+        let output = sc_record(folder, &format!("generate app.json -o none {option}"));
+        assert_eq!(output.status.code(), Some(2), "{option}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(stderr.contains(expected), "{option}: {stderr}");
+    };
+    let none = "no recorded program can make such a call, or each was recorded";
+    refused("--add-reachable reboot", none);
+    refused("--add-reachable getpid", none);
+    refused("--add-reachable @no-such", "@no-such is no group");
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"))]
+fn reviews_name_the_calls_that_no_run_has_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    recorded_in_part(folder);
+    let generate = "generate -q --policy exact app.json -o p.json --add-reachable getuid";
+    assert_eq!(report(folder, generate).1, 0);
+    let json = |args: &str, key: &str| {
+        let (text, _) = report(folder, &format!("{args} --json"));
+        let all: Value = serde_json::from_str(&text).unwrap();
+        all[key].clone()
+    };
+    let calls = |list: &Value| {
+        let list = list.as_array().unwrap().iter();
+        list.map(|one| one["call"].as_str().unwrap().to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    let possible = calls(&json("stats app.json --reach", "possible"));
+    assert!(possible.contains("getuid") && possible.contains("getgid"));
+    assert!(!possible.contains("getpid"), "{possible:?}");
+    let mut denied = possible.clone();
+    denied.remove("getuid");
+    for verb in [
+        "explain p.json --recording app.json",
+        "check p.json app.json",
+    ] {
+        let found = json(&format!("{verb} --reach"), "possible_but_denied");
+        assert_eq!(calls(&found), denied, "{verb}");
+        assert_eq!(json(verb, "possible_but_denied"), Value::Null, "{verb}");
+    }
+
+    let way = "can make it: _start -> begin";
+    let words = |args: &str| report(folder, args).0;
+    let of_one = words("explain p.json getgid --recording app.json --reach");
+    assert!(of_one.contains(way), "{of_one}");
+    let of_all = words("explain p.json --recording app.json --reach");
+    assert!(of_all.contains(way), "{of_all}");
+    let still = format!("{} calls that these programs can still make", denied.len());
+    assert!(of_all.contains(&still), "{of_all}");
+    assert!(words("check p.json app.json --reach").contains(&still));
+    assert!(words("stats app.json --reach").contains("calls that these programs can still make"));
+
+    for format in ["", "--markdown"] {
+        let text = words(&format!("report app.json p.json --reach {format}"));
+        assert!(text.contains("Possible, but not recorded"), "{text}");
+        // Markdown has a backslash before it.
+        assert!(text.replace('\\', "").contains("by_address"), "{text}");
+        let without = words(&format!("report app.json p.json {format}"));
+        assert!(!without.contains("Possible, but not recorded"), "{without}");
+    }
+    words("check p.json app.json --reach --html page.html");
+    let page = std::fs::read_to_string(folder.join("page.html")).unwrap();
+    assert!(page.contains("Possible, but not recorded"), "{page}");
+}
+
 #[apply(test)]
 fn what_is_no_program_is_said() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::{Labels, ObserveArgs, ReadArgs, Verbosity};
+use super::groups::{CodeArgs, Labels, ObserveArgs, ReadArgs, Verbosity};
 use super::values::{Destination, PolicyArg, call};
 
 #[derive(Debug, Args)]
@@ -62,6 +62,9 @@ pub(crate) struct CheckArgs {
     /// Names that this policy would add don't count as unused
     #[arg(long, value_enum, default_value_t = PolicyArg::Safe)]
     pub(crate) policy: PolicyArg,
+
+    #[command(flatten)]
+    pub(crate) code: CodeArgs,
 
     #[command(flatten)]
     pub(crate) read: ReadArgs,

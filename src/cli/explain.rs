@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::{ExeArgs, ReadArgs};
+use super::groups::{CodeArgs, ExeArgs, ReadArgs};
 
 #[derive(Debug, Args)]
 #[command(
@@ -25,6 +25,9 @@ pub(crate) struct ExplainArgs {
 
     #[command(flatten)]
     pub(crate) exe: ExeArgs,
+
+    #[command(flatten)]
+    pub(crate) code: CodeArgs,
 
     #[command(flatten)]
     pub(crate) read: ReadArgs,

@@ -42,6 +42,15 @@ pub(crate) struct GenerateArgs {
     #[arg(long, requires = "runtime")]
     pub(crate) exec: bool,
 
+    /// Also allow calls that no run has made but that the recorded programs can make, by their code (see `reach`): names, groups
+    /// of systemd (`@file-system`), or `all`
+    #[arg(long, value_name = "CALLS", value_delimiter = ',')]
+    pub(crate) add_reachable: Vec<String>,
+
+    /// With --add-reachable: library that the programs may load at run time (repeatable)
+    #[arg(long, value_name = "FILE", requires = "add_reachable", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) with: Vec<PathBuf>,
+
     /// With --args: answer ENOSYS to socketcall and ipc even if they were recorded, since 32-bit programs get around rules for
     /// arguments through them
     #[arg(long, requires = "args")]

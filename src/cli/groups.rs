@@ -34,6 +34,18 @@ pub(crate) struct Quiet {
     pub(crate) quiet: bool,
 }
 
+/// Whether the code of the recorded programs is read, too.
+#[derive(Debug, Args)]
+pub(crate) struct CodeArgs {
+    /// Also read the code of the recorded programs, as `reach` does: which calls can they make that no run has made?
+    #[arg(long)]
+    pub(crate) reach: bool,
+
+    /// With --reach: library that the programs may load at run time (repeatable)
+    #[arg(long, value_name = "FILE", requires = "reach", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) with: Vec<PathBuf>,
+}
+
 /// How a running workload is observed.
 #[derive(Debug, Args)]
 pub(crate) struct ObserveArgs {

@@ -43,7 +43,8 @@ pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::explain::ExplainArgs;
 pub(crate) use self::generate::GenerateArgs;
 pub(crate) use self::groups::{
-    AuditArgs, EnforceArgs, KeepArgs, Labels, ObserveArgs, ProfileArgs, ReadArgs, Verbosity,
+    AuditArgs, CodeArgs, EnforceArgs, KeepArgs, Labels, ObserveArgs, ProfileArgs, ReadArgs,
+    Verbosity,
 };
 pub(crate) use self::hook::HookArgs;
 pub(crate) use self::import::{

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sc_record::review::lint::{LintTarget, Version};
 
-use super::groups::ReadArgs;
+use super::groups::{CodeArgs, ReadArgs};
 use super::values::{Destination, PolicyArg, targets};
 
 #[derive(Debug, Args)]
@@ -46,6 +46,9 @@ pub(crate) struct ReportArgs {
     /// Version of the target's libseccomp [default: this machine's]
     #[arg(long, value_name = "VERSION")]
     pub(crate) libseccomp: Option<Version>,
+
+    #[command(flatten)]
+    pub(crate) code: CodeArgs,
 
     #[command(flatten)]
     pub(crate) read: ReadArgs,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::groups::CodeArgs;
 use super::values::percent;
 
 #[derive(Debug, Args)]
@@ -23,6 +24,9 @@ pub(crate) struct StatsArgs {
     /// unknown (a single run)
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub(crate) fail_above: Option<f64>,
+
+    #[command(flatten)]
+    pub(crate) code: CodeArgs,
 
     /// Draw curves with ASCII characters only [default: unless the locale is UTF-8]
     #[arg(long)]

@@ -8,6 +8,7 @@ use itertools::Itertools;
 use sc_record::escape::{self, Line};
 use sc_record::profile::{Action, Profile};
 use sc_record::recording::{MergedName, Recording};
+use sc_record::review::reachable::{Possible, Reachable};
 use sc_record::review::reasons::{
     Explained, Explanation, NameOrigin, explain as explain_all, explain_one,
 };
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::diff::{answers, answers_json};
 use super::input::{self, count, times};
+use super::reach::{possible_json, still_possible};
 use super::{exit_status, explain_arguments};
 use crate::cli::ExplainArgs;
 use crate::ui::output;
@@ -35,6 +37,9 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
     });
     let recording = selected.transpose()?;
     let recording = recording.as_ref();
+    let reachable = input::reachable(&args.code, recording)?;
+    let possible = reachable.as_ref().map(Reachable::possible);
+    let possible = possible.as_ref();
     if let Some(name) = &args.syscall {
         let known = (Arch::ALL.iter()).any(|&arch| Syscall::from_name(arch, name).is_some());
         let named = (profile.rules().iter()).any(|rule| rule.names().contains(name));
@@ -44,12 +49,15 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
             suggestion(Arch::ALL, name)
         );
         let one = explain_one(&profile, recording, Arch::NATIVE, name);
-        let words = || one_in_words(&one, &profile, args, recording);
+        let words = || one_in_words(&one, &profile, args, recording, possible);
         let json = || {
             let mut explained = explanation_json(&one);
             if let Some(recording) = recording {
                 explained["arguments"] = explain_arguments::json_of_call(name, recording);
                 explained["labels"] = json!(telling_labels(name, recording));
+            }
+            if let Some(possible) = possible {
+                explained["possible"] = possible_json(&only(possible, name)).into();
             }
             explained
         };
@@ -57,8 +65,21 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
     } else {
         let explained = explain_all(&profile, recording, Arch::NATIVE);
         let tight = tightness(&profile, Arch::NATIVE);
-        let words = || all_in_words(&explained, &tight, args, recording);
-        output::result(args.json, || json(&explained, &tight, recording), words)?;
+        let denied = reachable.as_ref().map(|all| all.denied(&profile));
+        let words = || {
+            let still = denied
+                .as_ref()
+                .map(|calls| still_possible(calls, ", and that the profile denies"));
+            all_in_words(&explained, &tight, args, recording, possible) + &still.unwrap_or_default()
+        };
+        let json = || {
+            let mut all = json(&explained, &tight, recording);
+            if let Some(denied) = &denied {
+                all["possible_but_denied"] = possible_json(denied).into();
+            }
+            all
+        };
+        output::result(args.json, json, words)?;
     }
     Ok(exit_status::CLEAN)
 }
@@ -89,6 +110,7 @@ fn all_in_words(
     tight: &[Tightness],
     args: &ExplainArgs,
     recording: Option<&Recording>,
+    possible: Option<&PossibleCalls<'_>>,
 ) -> String {
     let mut text = String::new();
     let file = escape::path(&args.profile);
@@ -100,7 +122,7 @@ fn all_in_words(
     let lengths = explained.names.iter().map(|one| one.name.len());
     let width = lengths.max().unwrap_or(0);
     for one in &explained.names {
-        let line = line(one, recording.is_some());
+        let line = line(one, recording.is_some(), possible);
         let _ = writeln!(text, "{:width$}  {line}", one.name);
     }
     if !explained.refused.is_empty() {
@@ -187,7 +209,7 @@ pub(super) fn executes(one: &Explanation) -> bool {
 }
 
 /// A name in one line.
-fn line(one: &Explanation, has_recording: bool) -> String {
+fn line(one: &Explanation, has_recording: bool, possible: Option<&PossibleCalls<'_>>) -> String {
     let mut parts = Vec::new();
     let plain = one.answers.len() == 1
         && (one.answers.get(&Action::Allow)).is_some_and(sc_record::review::reasons::unconditional);
@@ -195,6 +217,11 @@ fn line(one: &Explanation, has_recording: bool) -> String {
         parts.push(answers(&one.name, &one.answers));
     }
     parts.extend(origins_in_words(one));
+    parts.extend(
+        possible
+            .into_iter()
+            .flat_map(|all| ways_in_words(all, &one.name)),
+    );
     if !has_recording && parts.is_empty() {
         parts.push("allowed".to_owned());
     }
@@ -202,6 +229,24 @@ fn line(one: &Explanation, has_recording: bool) -> String {
         parts.push(format!("{} ({})", one.risk.class, one.risk.why));
     }
     parts.join("; ")
+}
+
+/// Possible calls that were not recorded.
+type PossibleCalls<'a> = BTreeMap<Syscall, Possible<'a>>;
+
+/// Those of a name.
+fn only<'a>(possible: &PossibleCalls<'a>, name: &str) -> PossibleCalls<'a> {
+    let mut of_name = possible.clone();
+    of_name.retain(|call, _| call.name().as_deref() == Some(name));
+    of_name
+}
+
+/// How programs can make a call that was not recorded.
+fn ways_in_words(possible: &PossibleCalls<'_>, name: &str) -> Vec<String> {
+    let ways = only(possible, name).into_values();
+    let ways = ways
+        .map(|Possible { program, way }| format!("{} can make it: {way}", escape::path(program)));
+    ways.collect()
 }
 
 /// Where a name comes from. ABIs on which that differs are named.
@@ -281,6 +326,7 @@ fn one_in_words(
     profile: &Profile,
     args: &ExplainArgs,
     recording: Option<&Recording>,
+    possible: Option<&PossibleCalls<'_>>,
 ) -> String {
     let mut text = String::new();
     let file = escape::path(&args.profile);
@@ -312,6 +358,12 @@ fn one_in_words(
                 let _ = writeln!(text, "    {}", escape::path(path));
             }
         }
+    }
+    for way in possible
+        .into_iter()
+        .flat_map(|all| ways_in_words(all, &one.name))
+    {
+        let _ = writeln!(text, "  {way}");
     }
     for line in recording.iter().flat_map(|recording| {
         explain_arguments::of_call(&one.name, recording, &safe_rules(recording))

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use itertools::Itertools;
-use sc_record::format::Document;
+use sc_record::format::{Document, groups_of_systemd};
 use sc_record::profile::baseline::KNOWN;
 use sc_record::profile::{Baseline, Policy, Reason, RuntimeCalls};
 use sc_record::recording::{MergedName, Recording};
 use sc_record::review::dangerous_values;
-use sc_record::syscall::Arch;
+use sc_record::syscall::{Arch, Syscall};
 use serde_json::{Value, json};
 
 use super::input::{self, count};
@@ -43,8 +43,17 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
         // Used until the program ends.
         &*Box::leak(Box::new(calls))
     });
+    let reachable = match &args.add_reachable[..] {
+        [] => None,
+        chosen => {
+            let calls = reachable(&recording, &args.with, chosen)?;
+            // Used until the program ends.
+            Some(&*Box::leak(Box::new(calls)))
+        }
+    };
     let policy = Policy {
         runtime,
+        reachable,
         refuse_multiplexers: args.refuse_multiplexers,
         ..args.profile.into()
     };
@@ -72,6 +81,50 @@ pub(super) fn generate(args: &GenerateArgs) -> anyhow::Result<u8> {
         say!("sc-record: warning: dangerous: {value}");
     }
     Ok(exit_status::CLEAN)
+}
+
+/// The possible calls that were not recorded, of those that were chosen: by name, as a group of systemd, or all. Calls of ABIs that no
+/// run used are not among them: a profile without such an ABI has no names for it.
+fn reachable(
+    recording: &Recording,
+    with: &[PathBuf],
+    chosen: &[String],
+) -> anyhow::Result<BTreeSet<Syscall>> {
+    let arches: BTreeSet<Arch> = (recording.syscalls().keys())
+        .map(|call| call.arch)
+        .collect();
+    let all = input::programs_of(recording, with)?;
+    let possible = all.possible().into_keys();
+    let possible: BTreeSet<Syscall> = possible
+        .filter(|call| arches.contains(&call.arch))
+        .collect();
+    let mut calls = BTreeSet::new();
+    for one in chosen {
+        if one == "all" {
+            calls.extend(&possible);
+            continue;
+        }
+        let names = match groups_of_systemd(one) {
+            Some(names) => names,
+            None if one.starts_with('@') => {
+                anyhow::bail!(
+                    "{one} is no group of this machine's systemd: see `systemd-analyze syscall-filter`"
+                )
+            }
+            None => vec![one.clone()],
+        };
+        let is_chosen = |call: &&Syscall| {
+            call.name()
+                .is_some_and(|name| names.iter().any(|one| *one == name))
+        };
+        let of_one: Vec<Syscall> = possible.iter().filter(is_chosen).copied().collect();
+        anyhow::ensure!(
+            !of_one.is_empty(),
+            "--add-reachable {one}: no recorded program can make such a call, or each was recorded"
+        );
+        calls.extend(of_one);
+    }
+    Ok(calls)
 }
 
 /// The built-in baselines, and those measured on this machine.
@@ -121,7 +174,7 @@ fn json(
         let (why, for_recorded) = match reason {
             Reason::Added { why, for_recorded } => (*why, for_recorded.clone()),
             Reason::Container { why } => (*why, BTreeSet::new()),
-            Reason::Recorded(_) => ("", BTreeSet::new()),
+            Reason::Recorded(_) | Reason::Reachable => ("", BTreeSet::new()),
         };
         json!({"name": name, "arch": arch.name(), "why": why, "for": for_recorded})
     });
@@ -144,6 +197,7 @@ fn json(
         "architectures": generated.profile.listed().map(Arch::name).collect::<Vec<_>>(),
         "syscalls": generated.names.keys().collect::<Vec<_>>(),
         "added": added.collect::<Vec<_>>(),
+        "reachable": generated.reachable(),
         "enosys": probes.collect::<Vec<_>>(),
         "unnamed": unnamed.collect::<Vec<_>>(),
         "incomplete": incomplete.collect::<Vec<_>>(),

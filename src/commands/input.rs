@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use itertools::Itertools;
+use sc_record::escape;
 use sc_record::input::{FileKind, read_file};
 use sc_record::profile::Profile;
 use sc_record::recording::{
     ExecutableFilter, FileError, MergedName, Recording, looks_like_recording,
 };
+use sc_record::review::reachable::Reachable;
 
 use super::load::{self, Loaded};
-use crate::cli::ReadArgs;
+use crate::cli::{CodeArgs, ReadArgs};
 use crate::ui::failure::Content;
 
 /// What a file is.
@@ -66,6 +69,38 @@ pub(super) fn not_recording(error: FileError) -> anyhow::Error {
 /// The runs of several recordings.
 pub(super) fn recordings(paths: &[PathBuf], name: MergedName<'_>) -> anyhow::Result<Recording> {
     Recording::load_all(paths, name, recording)
+}
+
+/// What the programs of a recording can call, if that is asked for.
+pub(super) fn reachable(
+    args: &CodeArgs,
+    recording: Option<&Recording>,
+) -> anyhow::Result<Option<Reachable>> {
+    if !args.reach {
+        return Ok(None);
+    }
+    let recording = recording.context("--reach needs a recording: --recording FILE")?;
+    programs_of(recording, &args.with).map(Some)
+}
+
+/// What the programs of a recording can call.
+pub(super) fn programs_of(recording: &Recording, with: &[PathBuf]) -> anyhow::Result<Reachable> {
+    let mut all = Reachable::new(with.to_vec());
+    all.add_recording(recording)?;
+    some_analysed(&all)?;
+    Ok(all)
+}
+
+/// Fails if no program could be analysed.
+pub(super) fn some_analysed(reachable: &Reachable) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !reachable.bounds().is_empty(),
+        "none of the programs that were recorded can be analysed{}",
+        (reachable.skipped().iter())
+            .map(|(path, why)| format!("\n  {}: {why}", escape::path(path)))
+            .join("")
+    );
+    Ok(())
 }
 
 /// The calls of a recording that executables of the filter made. `file` is named in messages.

@@ -181,6 +181,14 @@ pub(super) fn additions(document: &Document<'_>, policy: Policy) -> Option<Strin
             for_containers.join(", ")
         ));
     }
+    let reachable: Vec<_> = generated.reachable().into_iter().collect();
+    if !reachable.is_empty() {
+        parts.push(format!(
+            "--add-reachable adds {}: {}",
+            reachable.len(),
+            reachable.join(", ")
+        ));
+    }
     if !generated.probes.is_empty() {
         parts.push(format!("{} answer ENOSYS", generated.probes.len()));
     }

@@ -1,6 +1,6 @@
 //! `sc-record reach`: the calls that programs can make at all, beside those that were recorded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use itertools::Itertools;
 use sc_record::command::find_executable;
 use sc_record::escape;
-use sc_record::reach::{Bound, Function, Reach, Way};
-use sc_record::recording::Recording;
+use sc_record::reach::Way;
+use sc_record::review::reachable::{Possible, Reachable};
 use sc_record::syscall::{Arch, Syscall};
 use serde_json::{Value, json};
 
@@ -20,26 +20,17 @@ use crate::cli::ReachArgs;
 use crate::ui::output::{self, wrapped};
 
 pub(super) fn reach(args: &ReachArgs) -> anyhow::Result<u8> {
-    let mut report = Report::default();
-    let mut reach = Reach::new();
+    let mut all = Reachable::new(args.with.clone());
     for path in &args.inputs {
         match program(path)? {
-            Some(program) => {
-                let bound = reach.bound(&program, &args.with)?;
-                report.bounds.insert(program, bound);
-            }
-            None => report.add(&input::recording(path)?, &mut reach, &args.with)?,
+            Some(program) => all.add_program(program)?,
+            None => all.add_recording(&input::recording(path)?)?,
         }
     }
-    anyhow::ensure!(
-        !report.bounds.is_empty(),
-        "none of the programs that were recorded can be analysed{}",
-        (report.skipped.iter())
-            .map(|(path, why)| format!("\n  {}: {why}", escape::path(path)))
-            .join("")
-    );
+    input::some_analysed(&all)?;
+    let report = Report(all);
     output::result(args.json, || report.json(), || report.words(args.verbose))?;
-    Ok(exit_status::of_findings(!report.outside().is_empty()))
+    Ok(exit_status::of_findings(!report.0.outside().is_empty()))
 }
 
 /// The file of a program; `None` for a recording.
@@ -70,110 +61,13 @@ fn program(path: &Path) -> anyhow::Result<Option<PathBuf>> {
     Ok(start.starts_with(b"\x7fELF").then_some(file))
 }
 
-/// What is possible, and what was recorded.
-#[derive(Default)]
-struct Report {
-    /// By the program's path, as it was given or recorded.
-    bounds: BTreeMap<PathBuf, Bound>,
-    /// Recorded programs that can't be analysed, and why.
-    skipped: BTreeMap<PathBuf, String>,
-    /// The calls of recordings, each with the programs that made it.
-    recorded: Option<BTreeMap<Syscall, BTreeSet<PathBuf>>>,
-}
+/// What is printed.
+struct Report(Reachable);
 
 impl Report {
-    /// Adds a recording, and the programs that it executed.
-    fn add(
-        &mut self,
-        recording: &Recording,
-        reach: &mut Reach,
-        with: &[PathBuf],
-    ) -> anyhow::Result<()> {
-        let executables = recording.executables();
-        anyhow::ensure!(
-            !executables.is_empty(),
-            "the recording of {} doesn't say which programs made its calls",
-            recording.name
-        );
-        for program in executables {
-            if !self.bounds.contains_key(program) {
-                match reach.bound(program, with) {
-                    Ok(bound) => {
-                        self.bounds.insert(program.to_owned(), bound);
-                    }
-                    Err(error) => {
-                        let why = anyhow::Error::from(error);
-                        self.skipped.insert(program.to_owned(), format!("{why:#}"));
-                    }
-                }
-            }
-        }
-        let recorded = self.recorded.get_or_insert_default();
-        for (call, seen) in recording.syscalls() {
-            let by = seen.executables.into_iter().map(Path::to_owned);
-            recorded.entry(call).or_default().extend(by);
-        }
-        Ok(())
-    }
-
-    fn is_recorded(&self, call: Syscall) -> bool {
-        (self.recorded.as_ref()).is_some_and(|recorded| recorded.contains_key(&call))
-    }
-
-    /// The calls that can be made and were not recorded, each with a program and the way to it.
-    fn possible(&self) -> BTreeMap<Syscall, (&Path, &Way)> {
-        let mut possible = BTreeMap::<Syscall, (&Path, &Way)>::new();
-        for (program, bound) in &self.bounds {
-            for (&call, way) in &bound.calls {
-                let shortest = possible
-                    .get(&call)
-                    .is_none_or(|(_, known)| length(way) < length(known));
-                if shortest && !self.is_recorded(call) {
-                    possible.insert(call, (program, way));
-                }
-            }
-        }
-        possible
-    }
-
-    /// The calls that were recorded although the program can't make them: the bound is wrong there.
-    fn outside(&self) -> Vec<(Syscall, &Path)> {
-        let recorded = self.recorded.iter().flatten();
-        let made =
-            recorded.flat_map(|(call, programs)| programs.iter().map(|program| (*call, program)));
-        let outside = made.filter(|(call, program)| {
-            let bound = self.bounds.get(*program);
-            bound.is_some_and(|bound| !bound.calls.contains_key(call))
-        });
-        outside
-            .map(|(call, program)| (call, program.as_path()))
-            .collect()
-    }
-
-    /// The calls of x86-64 that are not possible and were not recorded.
-    fn unreachable(&self) -> Vec<Syscall> {
-        let all = (0..1024).map(|nr| Syscall {
-            arch: Arch::X86_64,
-            nr,
-        });
-        let named = all.filter(|call| call.name().is_some());
-        let is_possible = |call: &Syscall| {
-            self.bounds
-                .values()
-                .any(|bound| bound.calls.contains_key(call))
-        };
-        named
-            .filter(|call| !is_possible(call) && !self.is_recorded(*call))
-            .collect()
-    }
-
-    fn holds(&self) -> bool {
-        self.skipped.is_empty() && self.bounds.values().all(Bound::holds)
-    }
-
     fn words(&self, verbose: bool) -> String {
         let mut text = String::new();
-        for (program, bound) in &self.bounds {
+        for (program, bound) in self.0.bounds() {
             let libraries = match bound.objects.len() - 1 {
                 0 => "no libraries".to_owned(),
                 1 => "1 library".to_owned(),
@@ -186,12 +80,12 @@ impl Report {
                 escape::path(program)
             );
         }
-        if let Some(recorded) = &self.recorded {
+        if let Some(recorded) = self.0.recorded() {
             let _ = writeln!(text, "\nrecorded: {}", recorded.len());
             text += &names(recorded.keys().copied());
         }
-        let possible = self.possible();
-        let but = if self.recorded.is_some() {
+        let possible = self.0.possible();
+        let but = if self.0.recorded().is_some() {
             ", but not recorded"
         } else {
             ""
@@ -202,15 +96,19 @@ impl Report {
             .map(|call| name(*call).len())
             .max()
             .unwrap_or(0);
-        for (call, (program, way)) in possible {
-            let way = way_in_words(way, verbose);
-            let of = match self.bounds.len() {
+        for (call, Possible { program, way }) in possible {
+            let way = if verbose {
+                format!("{way:#}")
+            } else {
+                way.to_string()
+            };
+            let of = match self.0.bounds().len() {
                 1 => String::new(),
                 _ => format!("{}: ", escape::path(program)),
             };
             let _ = writeln!(text, "  {:width$}  {of}{way}", name(call));
         }
-        let unreachable = self.unreachable();
+        let unreachable = self.0.unreachable();
         let _ = writeln!(text, "\nnot reachable: {}", unreachable.len());
         if verbose {
             text += &names(unreachable.into_iter());
@@ -221,7 +119,7 @@ impl Report {
     /// What the bound doesn't include.
     fn verdict(&self) -> String {
         let mut text = String::new();
-        for (call, program) in self.outside() {
+        for (call, program) in self.0.outside() {
             let program = escape::path(program);
             let _ = writeln!(
                 text,
@@ -229,11 +127,12 @@ impl Report {
                 name(call)
             );
         }
-        for (path, why) in &self.skipped {
+        for (path, why) in self.0.skipped() {
             let _ = writeln!(text, "not analysed: {}: {why}", escape::path(path));
         }
         for one in self
-            .bounds
+            .0
+            .bounds()
             .values()
             .flat_map(|bound| &bound.missing)
             .unique()
@@ -242,7 +141,8 @@ impl Report {
             let _ = writeln!(text, "not analysed: {name}, which {by} needs: {}", one.why);
         }
         for one in self
-            .bounds
+            .0
+            .bounds()
             .values()
             .flat_map(|bound| &bound.unresolved)
             .unique()
@@ -259,7 +159,12 @@ impl Report {
                 one.address
             );
         }
-        let loads = self.bounds.values().flat_map(|bound| &bound.loads).unique();
+        let loads = self
+            .0
+            .bounds()
+            .values()
+            .flat_map(|bound| &bound.loads)
+            .unique();
         let mut loads = loads.map(|function| format!("{function} of {}", function.object));
         let loads = loads.join(", ");
         if !loads.is_empty() {
@@ -268,7 +173,7 @@ impl Report {
                 "libraries are loaded at run time by {loads}: give them with --with"
             );
         }
-        text += match (self.holds() && self.outside().is_empty(), loads.is_empty()) {
+        text += match (self.0.holds(), loads.is_empty()) {
             (true, true) => "The bound holds for these programs and libraries.\n",
             (true, false) => {
                 "The bound holds for these programs and libraries, and not for further ones that they load.\n"
@@ -279,7 +184,7 @@ impl Report {
     }
 
     fn json(&self) -> Value {
-        let bounds = self.bounds.iter().map(|(program, bound)| {
+        let bounds = self.0.bounds().iter().map(|(program, bound)| {
             let unresolved = bound.unresolved.iter().map(|one| {
                 json!({
                     "by": one.by.name,
@@ -305,42 +210,57 @@ impl Report {
                 "loads_libraries": bound.loads.iter().map(|one| &one.name).collect::<Vec<_>>(),
             })
         });
-        let possible = self.possible().into_iter().map(|(call, (program, way))| {
-            let (made_by, path) = match way {
-                Way::Functions(way) => {
-                    ("program", way.iter().map(|one| one.name.as_str()).collect())
-                }
-                Way::Start => ("start", Vec::new()),
-                Way::Kernel => ("kernel", Vec::new()),
-            };
-            json!({
-                "call": name(call),
-                "program": escape::path(program).to_string(),
-                "made_by": made_by,
-                "path": path,
-            })
-        });
-        let skipped = self.skipped.iter();
+        let skipped = self.0.skipped().iter();
         let skipped = skipped
             .map(|(path, why)| json!({"program": escape::path(path).to_string(), "why": why}));
-        let outside = self.outside().into_iter();
+        let outside = self.0.outside().into_iter();
         let outside = outside.map(|(call, program)| json!({"call": name(call), "program": escape::path(program).to_string()}));
-        let recorded = self.recorded.as_ref();
+        let recorded = self.0.recorded();
         let recorded = recorded.map(|all| all.keys().map(|call| name(*call)).collect::<Vec<_>>());
         json!({
-            "holds": self.holds() && self.outside().is_empty(),
+            "holds": self.0.holds(),
             "programs": bounds.collect::<Vec<_>>(),
             "not_analysed": skipped.collect::<Vec<_>>(),
             "recorded": recorded,
-            "possible": possible.collect::<Vec<_>>(),
-            "not_reachable": self.unreachable().into_iter().map(name).collect::<Vec<_>>(),
+            "possible": possible_json(&self.0.possible()),
+            "not_reachable": self.0.unreachable().into_iter().map(name).collect::<Vec<_>>(),
             "outside": outside.collect::<Vec<_>>(),
         })
     }
 }
 
+/// The calls that programs can still make, as a list; empty without one. The end of the first line says more of them.
+pub(super) fn still_possible(calls: &BTreeMap<Syscall, Possible<'_>>, more: &str) -> String {
+    if calls.is_empty() {
+        return String::new();
+    }
+    let some = count(calls.len(), "call");
+    format!(
+        "{some} that these programs can still make{more} (`reach` shows how):\n{}",
+        names(calls.keys().copied())
+    )
+}
+
+/// Calls that programs can still make, each with a way to it.
+pub(super) fn possible_json(calls: &BTreeMap<Syscall, Possible<'_>>) -> Vec<Value> {
+    let calls = calls.iter().map(|(&call, Possible { program, way })| {
+        let (made_by, path) = match way {
+            Way::Functions(way) => ("program", way.iter().map(|one| one.name.as_str()).collect()),
+            Way::Start => ("start", Vec::new()),
+            Way::Kernel => ("kernel", Vec::new()),
+        };
+        json!({
+            "call": name(call),
+            "program": escape::path(program).to_string(),
+            "made_by": made_by,
+            "path": path,
+        })
+    });
+    calls.collect()
+}
+
 /// `read` of x86-64, `x86:read` of others.
-fn name(call: Syscall) -> String {
+pub(super) fn name(call: Syscall) -> String {
     match call.arch {
         Arch::X86_64 => call.to_string(),
         arch => format!("{arch}:{call}"),
@@ -350,35 +270,4 @@ fn name(call: Syscall) -> String {
 fn names(calls: impl Iterator<Item = Syscall>) -> String {
     let names: Vec<String> = calls.map(name).collect();
     wrapped("  ", ", ", &names)
-}
-
-fn length(way: &Way) -> usize {
-    match way {
-        Way::Functions(way) => way.len(),
-        Way::Start | Way::Kernel => 0,
-    }
-}
-
-/// The chain of functions: from the first that has a name, and without those in the middle of a long one.
-fn way_in_words(way: &Way, whole: bool) -> String {
-    /// How many functions are shown at the start and at the end.
-    const SHOWN: usize = 2;
-    let way: &[Function] = match way {
-        Way::Functions(way) => way,
-        Way::Start => return "the execve(2) that starts the program".to_owned(),
-        Way::Kernel => return "by the kernel, after a signal".to_owned(),
-    };
-    // The function that calls the kernel says little without its caller.
-    let named = way.iter().position(|function| function.is_named);
-    let from = named.unwrap_or(0).min(way.len().saturating_sub(2));
-    let way = if whole { way } else { &way[from..] };
-    if whole || way.len() <= 2 * SHOWN + 1 {
-        return way.iter().join(" -> ");
-    }
-    let (start, end) = (&way[..SHOWN], &way[way.len() - SHOWN..]);
-    format!(
-        "{} -> ... -> {}",
-        start.iter().join(" -> "),
-        end.iter().join(" -> ")
-    )
 }

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use itertools::Itertools;
 use sc_record::recording::{MergedName, Recording};
 use sc_record::review::Stats;
+use sc_record::review::reachable::Reachable;
 use serde_json::{Value, json};
 
 use super::exit_status;
 use super::input::{self, count};
+use super::reach::{possible_json, still_possible};
 use crate::cli::StatsArgs;
 use crate::ui::{curve, output};
 
@@ -20,8 +22,21 @@ pub(super) fn stats(args: &StatsArgs) -> anyhow::Result<u8> {
         recording.name
     );
     let stats = Stats::of(&recording);
-    let words = || text(&recording, &stats, args.ascii || !is_utf8());
-    output::result(args.json, || json(&recording, &stats), words)?;
+    let reachable = input::reachable(&args.code, Some(&recording))?;
+    let possible = reachable.as_ref().map(Reachable::possible);
+    let words = || {
+        let still = possible.as_ref().map(|calls| still_possible(calls, ""));
+        let still = still.map_or_else(String::new, |still| format!("\n{still}"));
+        text(&recording, &stats, args.ascii || !is_utf8()) + &still
+    };
+    let json = || {
+        let mut all = json(&recording, &stats);
+        if let Some(possible) = &possible {
+            all["possible"] = possible_json(possible).into();
+        }
+        all
+    };
+    output::result(args.json, json, words)?;
     let fails = (args.fail_above).is_some_and(|percent| {
         (stats.chance_of_new()).is_none_or(|chance| chance * 100.0 > percent)
     });

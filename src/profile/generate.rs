@@ -41,13 +41,22 @@ impl<'a> Generated<'a> {
         })
     }
 
+    /// The names that are allowed on some ABI because a program can make the call, and for no other reason.
+    #[must_use]
+    pub fn reachable(&self) -> BTreeSet<&str> {
+        self.names_for(|reason| matches!(reason, Reason::Reachable))
+    }
+
+    fn names_for(&self, wanted: impl Fn(&Reason<'_>) -> bool) -> BTreeSet<&str> {
+        let names = self.names.iter();
+        let names = names.filter(|(_, reasons)| reasons.values().any(&wanted));
+        names.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// The names that are allowed on some ABI for a container alone: its runtime calls them, or they passed unseen.
     #[must_use]
     pub fn for_containers(&self) -> BTreeSet<&str> {
-        let is_of_container = |reason: &Reason<'_>| matches!(reason, Reason::Container { .. });
-        let names = self.names.iter();
-        let names = names.filter(|(_, reasons)| reasons.values().any(is_of_container));
-        names.map(|(name, _)| name.as_str()).collect()
+        self.names_for(|reason| matches!(reason, Reason::Container { .. }))
     }
 }
 
@@ -68,6 +77,8 @@ pub enum Reason<'a> {
         /// The end of the sentence "NAME is allowed because …".
         why: &'static str,
     },
+    /// A recorded program can make it, by its code.
+    Reachable,
 }
 
 /// A recorded number that has no name, and so can't be in a profile.
@@ -214,6 +225,13 @@ pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated<'_>, 
         reasons
             .entry(call.arch)
             .or_insert(Reason::Container { why });
+    }
+    for &call in policy.reachable.into_iter().flatten() {
+        let Some(name) = call.name().filter(|_| arches.contains(&call.arch)) else {
+            continue;
+        };
+        let reasons = names.entry(name.into_owned()).or_default();
+        reasons.entry(call.arch).or_insert(Reason::Reachable);
     }
     let arguments = argument_rules(recording, policy, &arches, &mut names);
     let mut probes = policy.probes(&arches, |name| names.contains_key(name));

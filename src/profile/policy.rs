@@ -19,6 +19,8 @@ pub struct Policy {
     /// With it, newer calls answer ENOSYS, too: runc answers so itself, but not below the highest number that a profile names,
     /// and that is often one of its own calls.
     pub runtime: Option<&'static RuntimeCalls>,
+    /// Calls that no run has made and that the recorded programs can make, by their code.
+    pub reachable: Option<&'static BTreeSet<Syscall>>,
     /// Which rules arguments get.
     pub arguments: ArgumentRules,
     /// Whether socketcall(2) and ipc(2), which get around rules for arguments, answer ENOSYS even if they were recorded.

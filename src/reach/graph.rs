@@ -1,20 +1,14 @@
-//! Which functions of a program and its libraries can run.
-
-use std::collections::VecDeque;
-use std::collections::hash_map::Entry;
+//! The objects of a program with their functions, and which of these lead to which.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Function as Named;
 use super::code::{Edge, Scanned, Site};
 use super::elf::{Elf, Target};
-use super::numbers::{Call, Numbers};
 use super::values::{Function, Values};
 
 /// The C library's functions that look functions up by name.
-const LOOK_UP: [&[u8]; 2] = [b"dlsym", b"dlvsym"];
-/// Those that load libraries.
-const OPEN: [&[u8]; 2] = [b"dlopen", b"dlmopen"];
+pub(super) const LOOK_UP: [&[u8]; 2] = [b"dlsym", b"dlvsym"];
 
 /// How the names of the C library's functions begin that can load the modules of nsswitch.conf(5): glob(3) and wordexp(3) look
 /// for home directories, getlogin(3), grantpt(3) and rcmd(3) for users and groups.
@@ -117,17 +111,6 @@ impl Object {
 /// A function: the numbers of the object and of its chunk.
 pub(super) type Node = (usize, usize);
 
-/// What a program can do.
-#[derive(Debug, Default)]
-pub(super) struct Reached {
-    /// The functions that lead to each call, from where the way starts.
-    pub(super) calls: FxHashMap<Call, Vec<Node>>,
-    /// Where a number is not known: the function that passes it on, the one that calls the kernel, and its instruction.
-    pub(super) unresolved: Vec<(Node, Node, Site)>,
-    /// Functions that load libraries.
-    pub(super) opens: Vec<Node>,
-}
-
 /// The objects of a program.
 pub(super) struct Graph<'a> {
     /// The program first.
@@ -183,7 +166,7 @@ impl<'a> Graph<'a> {
         chunk.map_or(&[], |chunk| &self.all[object][chunk..=chunk])
     }
 
-    fn functions(&self, name: &[u8]) -> &[Node] {
+    pub(super) fn functions(&self, name: &[u8]) -> &[Node] {
         self.named.get(name).map_or(&[], Vec::as_slice)
     }
 
@@ -222,7 +205,7 @@ impl<'a> Graph<'a> {
     }
 
     /// The functions whose names an object has as text: it can look them up with dlsym(3).
-    fn looked_up(&self, object: usize) -> Vec<Node> {
+    pub(super) fn looked_up(&self, object: usize) -> Vec<Node> {
         let elf = &self.objects[object].elf;
         let texts = elf
             .texts
@@ -254,7 +237,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Where execution begins, by how telling a way from there is.
-    fn roots(&self) -> Vec<Vec<Node>> {
+    pub(super) fn roots(&self) -> Vec<Vec<Node>> {
         let mut roots = vec![self.entry(0).to_vec()];
         for (number, object) in self.objects.iter().enumerate() {
             roots.push(self.pointers(number));
@@ -265,71 +248,5 @@ impl<'a> Graph<'a> {
             }
         }
         roots
-    }
-
-    pub(super) fn reach(&self) -> Reached {
-        let numbers = Numbers::of(self);
-        let named = |names: [&[u8]; 2]| -> FxHashSet<Node> {
-            names
-                .iter()
-                .flat_map(|name| self.functions(name))
-                .copied()
-                .collect()
-        };
-        let (look_up, open) = (named(LOOK_UP), named(OPEN));
-        let mut looked_up = FxHashSet::default();
-        let mut reached = Reached::default();
-        let mut parents: FxHashMap<Node, Option<Node>> = FxHashMap::default();
-        let mut queue = VecDeque::new();
-        for root in self.roots() {
-            for node in root {
-                if let Entry::Vacant(one) = parents.entry(node) {
-                    one.insert(None);
-                    queue.push_back(node);
-                }
-            }
-            while let Some(node) = queue.pop_front() {
-                reached.visit(node, &numbers, &parents);
-                let mut add = |to: Node| {
-                    if let Entry::Vacant(one) = parents.entry(to) {
-                        one.insert(Some(node));
-                        queue.push_back(to);
-                    }
-                };
-                for edge in self.edges(node) {
-                    for &to in self.targets(node.0, edge) {
-                        add(to);
-                        if to.0 == node.0 {
-                            continue;
-                        }
-                        if open.contains(&to) && reached.opens.last() != Some(&node) {
-                            reached.opens.push(node);
-                        }
-                        if look_up.contains(&to) && looked_up.insert(node.0) {
-                            self.looked_up(node.0).into_iter().for_each(&mut add);
-                        }
-                    }
-                }
-            }
-        }
-        reached
-    }
-}
-
-impl Reached {
-    fn visit(&mut self, node: Node, numbers: &Numbers, parents: &FxHashMap<Node, Option<Node>>) {
-        for &(call, of) in numbers.calls.get(&node).into_iter().flatten() {
-            // Functions are visited by their distance, so the first way is the shortest.
-            self.calls.entry(call).or_insert_with(|| {
-                let parent = |at: &Node| parents.get(at).copied().flatten();
-                let mut way: Vec<Node> = std::iter::successors(Some(node), parent).collect();
-                way.reverse();
-                way.extend((of != node).then_some(of));
-                way
-            });
-        }
-        for &(of, site) in numbers.unresolved.get(&node).into_iter().flatten() {
-            self.unresolved.push((node, of, site));
-        }
     }
 }

@@ -11,6 +11,7 @@ mod elf;
 mod graph;
 mod libraries;
 mod numbers;
+mod reached;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +20,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use itertools::Itertools as _;
+
 use self::elf::Elf;
 use self::graph::{Graph, Node, Object};
 use self::libraries::Search;
+use self::reached::Reached;
 use crate::syscall::{Arch, Syscall};
 
 /// The largest file that is read, in bytes.
@@ -75,6 +79,42 @@ pub enum Way {
     Start,
     /// The kernel makes the call itself: `restart_syscall(2)`, after a signal.
     Kernel,
+}
+
+impl Way {
+    /// How many functions it has.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        match self {
+            Way::Functions(way) => way.len(),
+            Way::Start | Way::Kernel => 0,
+        }
+    }
+}
+
+/// `main -> ... -> fchown`: from the first function that has a name, and without those in the middle of a long way. `{:#}` has all.
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// How many functions are shown at the start and at the end.
+        const SHOWN: usize = 2;
+        let way = match self {
+            Way::Functions(way) => &way[..],
+            Way::Start => return f.write_str("the execve(2) that starts the program"),
+            Way::Kernel => return f.write_str("by the kernel, after a signal"),
+        };
+        if f.alternate() {
+            return way.iter().format(" -> ").fmt(f);
+        }
+        // The function that calls the kernel says little without its caller.
+        let named = way.iter().position(|function| function.is_named);
+        let way = &way[named.unwrap_or(0).min(way.len().saturating_sub(2))..];
+        if way.len() <= 2 * SHOWN + 1 {
+            return way.iter().format(" -> ").fmt(f);
+        }
+        let (start, end) = (&way[..SHOWN], &way[way.len() - SHOWN..]);
+        let (start, end) = (start.iter().format(" -> "), end.iter().format(" -> "));
+        write!(f, "{start} -> ... -> {end}")
+    }
 }
 
 /// An instruction that calls the kernel with a number that is not known.
@@ -237,7 +277,7 @@ impl Reach {
 
     fn reach(&self, files: Vec<PathBuf>, open: &[bool], missing: BTreeSet<Missing>) -> Bound {
         let objects: Vec<&Object> = files.iter().map(|file| &self.objects[file]).collect();
-        let reached = Graph::new(&objects, open).reach();
+        let reached = Reached::of(&Graph::new(&objects, open));
         let function = |(object, chunk): Node| objects[object].function(chunk);
         let of_machine =
             |number: u32, arch: Arch| Syscall::from_audit(arch.audit(), number.cast_signed());
@@ -301,7 +341,7 @@ fn read(path: &Path) -> Result<Elf, ReachError> {
 /// Analyses bytes as the file of a program without its libraries, for fuzzing.
 pub fn analyse_bytes(bytes: Vec<u8>) -> Result<usize, String> {
     let object = Object::new(Elf::parse(bytes)?, "object".to_owned())?;
-    let reached = Graph::new(&[&object], &[true]).reach();
+    let reached = Reached::of(&Graph::new(&[&object], &[true]));
     Ok(reached.calls.len())
 }
 

@@ -6,6 +6,7 @@ pub mod check;
 pub mod diff;
 mod docker;
 pub mod lint;
+pub mod reachable;
 pub mod reasons;
 mod recording_diff;
 mod risk;

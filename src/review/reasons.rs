@@ -204,7 +204,8 @@ impl<'a> ByPolicy<'a> {
                     };
                 }
                 Some(Reason::Container { why }) => return NameOrigin::Container { why },
-                None => {}
+                // No policy here adds such.
+                Some(Reason::Reachable) | None => {}
             }
         }
         let probe = self.policies.first();

@@ -8,6 +8,7 @@ use sc_record::syscall::arguments::call_with_arguments;
 use serde_json::{Value, json};
 
 use super::report::{CheckReport, Subject};
+use crate::commands::reach::possible_json;
 use crate::ui::finding::thread;
 
 pub(super) fn render(report: &CheckReport<'_>) -> String {
@@ -32,6 +33,7 @@ pub(super) fn render(report: &CheckReport<'_>) -> String {
         "undecided": findings(&delta.undecided),
         "tolerated": findings(&delta.tolerated),
         "unused": unused(&delta.unused),
+        "possible_but_denied": report.denied.as_ref().map(possible_json),
         "incomplete": incomplete.collect::<Vec<_>>(),
         "patch": report.patch.text(),
         "updated": report.updated,

@@ -62,7 +62,9 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         remove_unused(&mut edit, &delta);
     }
     let patch = Patch::new(&file, &edit);
+    let reachable = input::reachable(&args.code, recording.as_ref())?;
     let mut report = CheckReport {
+        denied: reachable.as_ref().map(|all| all.denied(file.profile())),
         file: &file,
         subject,
         delta: &delta,
@@ -80,7 +82,13 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         report.updated = true;
     }
     if let (Some(to), Some(recording)) = (&args.output.html, &recording) {
-        let page = super::report::of_check(recording, file.profile(), &report.profile(), &delta)?;
+        let page = super::report::of_check(
+            recording,
+            file.profile(),
+            &report.profile(),
+            &delta,
+            reachable.as_ref(),
+        )?;
         write_to(to, &page)?;
     }
     write(args, &report)?;

@@ -8,6 +8,7 @@ use sc_record::review::check::{Finding, Unused, UnusedName};
 
 use super::patch::Patch;
 use super::report::{CheckReport, Subject};
+use crate::commands::reach::still_possible;
 use crate::ui::finding::{answers, called_by, name, why};
 use crate::ui::summary::count as plural;
 
@@ -33,6 +34,12 @@ pub(super) fn render(report: &CheckReport<'_>) -> String {
         line!(text, "  not allowed, but tolerated: {}", names.join(", "));
     }
     unused(&mut text, &delta.unused);
+    if let Some(denied) = &report.denied {
+        let still = still_possible(denied, ", and that the profile denies");
+        for text_line in still.lines() {
+            line!(text, "  {text_line}");
+        }
+    }
     text += &troubles(report);
     match report.patch {
         Patch::None => {}

@@ -1,11 +1,14 @@
 //! The result of a check, for every report format.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use sc_record::event::Exit;
 use sc_record::profile::Edit;
 use sc_record::recording::Run;
 use sc_record::review::check::{Delta, Finding};
+use sc_record::review::reachable::Possible;
+use sc_record::syscall::Syscall;
 
 use super::patch::Patch;
 use super::profile_file::ProfileFile;
@@ -16,6 +19,8 @@ pub(super) struct CheckReport<'a> {
     pub(super) file: &'a ProfileFile,
     pub(super) subject: Subject,
     pub(super) delta: &'a Delta,
+    /// What the programs can call beside that, and the profile denies; `None` if that was not asked for.
+    pub(super) denied: Option<BTreeMap<Syscall, Possible<'a>>>,
     /// What the patch does.
     pub(super) edit: &'a Edit,
     pub(super) patch: &'a Patch,

@@ -107,6 +107,27 @@ pub(super) fn render(view: &ReportView) -> String {
     ] {
         comment.section(title, head, &calls.into_iter().map(row).collect::<Vec<_>>());
     }
+    if let Some(possible) = &view.possible {
+        let rows = possible.rows.iter().map(|row| {
+            let cells = [
+                &row.call,
+                row.answer,
+                row.risk.class.name(),
+                &row.program,
+                &row.way,
+            ];
+            format!("| {} |\n", cells.into_iter().map(text).join(" | "))
+        });
+        let head = format!(
+            "{}\n\n| call | profile | risk | program | way |\n| --- | --- | --- | --- | --- |\n",
+            text(possible.bound)
+        );
+        comment.section(
+            "Possible, but not recorded",
+            &head,
+            &rows.collect::<Vec<_>>(),
+        );
+    }
     if let Some(lint) = &view.lint {
         let rows = lint.findings.iter().map(|finding| {
             let rule = text(&finding.rule);

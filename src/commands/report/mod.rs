@@ -16,10 +16,15 @@ use sc_record::review::Stats;
 use sc_record::review::check::{self, Answers, Delta, Evidence, Terms};
 use sc_record::review::diff::diff;
 use sc_record::review::lint::{self, Version, lint};
+use sc_record::review::reachable::Reachable;
 use sc_record::review::reasons::{Explained, explain};
+use sc_record::review::risk;
 use sc_record::syscall::Arch;
 
-use self::view::{DifferenceRow, DifferenceSection, LintRow, LintSection, ReportView, Tone};
+use self::view::{
+    DifferenceRow, DifferenceSection, LintRow, LintSection, PossibleRow, PossibleSection,
+    ReportView, Tone,
+};
 use super::diff::{about, as_profile, what};
 use super::explain::beside;
 use super::input::{self, count};
@@ -89,6 +94,8 @@ fn view(args: &ReportArgs, recording: &Recording) -> anyhow::Result<ReportView> 
             anyhow::Ok(difference(path.display().to_string(), &against, &facts))
         })
         .transpose()?;
+    let reachable = input::reachable(&args.code, Some(recording))?;
+    let possible = reachable.map(|all| possible(&all, &profile));
     let lint = args.libseccomp.or_else(Version::current).map(|libseccomp| {
         let context = lint::Context {
             profile: &profile,
@@ -99,7 +106,7 @@ fn view(args: &ReportArgs, recording: &Recording) -> anyhow::Result<ReportView> 
         };
         linted(&context)
     });
-    Ok(assemble(&facts, difference, lint))
+    Ok(assemble(&facts, difference, possible, lint))
 }
 
 /// The page about a check of a profile, with the callers that were seen.
@@ -108,7 +115,9 @@ pub(super) fn of_check(
     profile: &Profile,
     shown: &str,
     delta: &Delta,
+    reachable: Option<&Reachable>,
 ) -> anyhow::Result<String> {
+    let possible = reachable.map(|all| possible(all, profile));
     let facts = Facts {
         recording,
         stats: Stats::of(recording),
@@ -117,12 +126,13 @@ pub(super) fn of_check(
         profile,
         shown: shown.to_owned(),
     };
-    html::render(&assemble(&facts, None, None))
+    html::render(&assemble(&facts, None, possible, None))
 }
 
 fn assemble(
     facts: &Facts<'_>,
     difference: Option<DifferenceSection>,
+    possible: Option<PossibleSection>,
     lint: Option<LintSection>,
 ) -> ReportView {
     let recording = facts.recording;
@@ -133,6 +143,7 @@ fn assemble(
         number_of_runs: count(recording.number_of_runs(), "run"),
         verdict: verdict::judgements(facts, difference.as_ref(), lint.as_ref()),
         calls: calls::rows(facts, &runs),
+        possible,
         estimates: verdict::estimates(&facts.stats, &runs),
         curve: curve::Curve::of(&facts.stats),
         recorded_by: recorded::summary(recording),
@@ -181,6 +192,31 @@ fn difference(from: String, against: &Profile, facts: &Facts<'_>) -> DifferenceS
     DifferenceSection {
         from,
         to: facts.shown.clone(),
+        rows: rows.collect(),
+    }
+}
+
+fn possible(reachable: &Reachable, profile: &Profile) -> PossibleSection {
+    let rows = reachable.possible().into_iter().map(|(call, possible)| {
+        let name = call.name().unwrap_or_default();
+        PossibleRow {
+            call: super::reach::name(call),
+            answer: if profile.may_execute(&name) {
+                "allowed"
+            } else {
+                "denied"
+            },
+            risk: risk(&name),
+            program: possible.program.display().to_string(),
+            way: possible.way.to_string(),
+        }
+    });
+    PossibleSection {
+        bound: if reachable.holds() {
+            "These programs can't make any other call, unless they load further libraries or make code at run time."
+        } else {
+            "Not all is known, so other calls are possible too: `sc-record reach` says where."
+        },
         rows: rows.collect(),
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct ReportView {
     pub(super) executables: Vec<String>,
     /// What [`RunRow::labels`] refers to.
     pub(super) labels: Vec<String>,
+    pub(super) possible: Option<PossibleSection>,
     pub(super) curve: Curve,
     /// Terms and what is known of each.
     pub(super) estimates: Vec<(&'static str, String)>,
@@ -103,6 +104,25 @@ pub(super) struct CallRow {
     pub(super) arguments: Vec<String>,
     /// Where it is made, if the profile lacks it and a check has seen it.
     pub(super) callers: Vec<String>,
+}
+
+/// The calls that the programs can make and that no run has made.
+#[derive(Debug)]
+pub(super) struct PossibleSection {
+    /// Whether the programs can't make any other call.
+    pub(super) bound: &'static str,
+    pub(super) rows: Vec<PossibleRow>,
+}
+
+#[derive(Debug)]
+pub(super) struct PossibleRow {
+    pub(super) call: String,
+    /// What the profile does with it, in a word or two.
+    pub(super) answer: &'static str,
+    pub(super) risk: Risk,
+    pub(super) program: String,
+    /// The way to the call.
+    pub(super) way: String,
 }
 
 /// The findings of lint.

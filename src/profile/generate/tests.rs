@@ -159,6 +159,7 @@ const WITH_RULES: Policy = Policy {
     extent: Extent::Safe,
     enosys_probes: false,
     runtime: None,
+    reachable: None,
     arguments: ArgumentRules::Safe,
     refuse_multiplexers: false,
 };
