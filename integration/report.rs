@@ -253,7 +253,7 @@ fn readers_can_use_the_page_in_a_browser() {
     // A program whose code can be read.
     let recording = folder.join("recordings/app.json");
     let text = fs::read_to_string(&recording).unwrap();
-    fs::write(&recording, text.replace("/bin/server", "/bin/true")).unwrap();
+    fs::write(&recording, text.replace("/bin/app", "/bin/true")).unwrap();
     for line in [
         "report recordings/app.json --reach --against old.json --libseccomp 2.5.4 -o report.html",
         "report hostile.json hostile-profile.json -o hostile.html",
