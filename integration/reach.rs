@@ -323,6 +323,34 @@ fn reviews_name_the_calls_that_no_run_has_made() {
         let without = words(&format!("report app.json p.json {format}"));
         assert!(!without.contains("Possible, but not recorded"), "{without}");
     }
+    // A later version of the program, as its code shows.
+    let mut older: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("app.json")).unwrap()).unwrap();
+    let calls = &mut older["runs"][0]["syscalls"]["x86_64"];
+    for name in ["getuid", "reboot"] {
+        calls[name] = calls["getpid"].clone();
+    }
+    write(&folder.join("older.json"), &older);
+    let both = words("diff older.json app.json --reach");
+    let said = |name: &str, what: &str| {
+        let line = both.lines().find(|line| line.contains(name)).unwrap();
+        assert!(line.ends_with(what), "{line}");
+    };
+    said("getuid", "; still possible");
+    said("reboot", "; no longer possible");
+    let still = json("diff older.json app.json --reach", "gone_but_possible");
+    assert_eq!(strings(&still), BTreeSet::from(["getuid"]));
+    assert_eq!(
+        report(folder, "generate -q older.json -o older-p.json").1,
+        0
+    );
+    let stale = json("check older-p.json app.json --reach", "impossible");
+    assert_eq!(strings(&stale), BTreeSet::from(["reboot"]));
+    let stale = words("check older-p.json app.json --reach");
+    assert!(
+        stale.contains("the programs can't make 1: reboot"),
+        "{stale}"
+    );
     words("check p.json app.json --reach --html page.html");
     let page = std::fs::read_to_string(folder.join("page.html")).unwrap();
     assert!(page.contains("Possible, but not recorded"), "{page}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::{ExeArgs, ReadArgs};
+use super::groups::{CodeArgs, ExeArgs, ReadArgs};
 use super::values::{FailOn, PolicyArg, fail_on};
 
 #[derive(Debug, Args)]
@@ -34,6 +34,9 @@ pub(crate) struct DiffArgs {
 
     #[command(flatten)]
     pub(crate) exe: ExeArgs,
+
+    #[command(flatten)]
+    pub(crate) code: CodeArgs,
 
     /// Which differences make the exit status 1: any, wider, narrower, or risk=CLASS, where a wider difference is a call
     /// of this risk class or a graver one (comma-separated)

@@ -13,6 +13,7 @@ use sc_record::recording::{ExecutableFilter, Recording};
 use sc_record::review::diff::{
     All, CallActions, Change, Diff, Difference, Direction, diff as compare,
 };
+use sc_record::review::reachable::Reachable;
 use sc_record::review::{CallDiff, RecordingDiff, Risk, RiskClass, condition};
 use sc_record::syscall::Arch;
 use serde_json::{Value, json};
@@ -33,8 +34,9 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
         "--exe and --exclude-exe need a recording: neither file is one"
     );
     let (fails, text) = match (from, to) {
-        (InputFile::Recording(from), InputFile::Recording(to)) => recordings(args, &from, &to),
+        (InputFile::Recording(from), InputFile::Recording(to)) => recordings(args, &from, &to)?,
         (from, to) => {
+            anyhow::ensure!(!args.code.reach, "--reach needs two recordings");
             let (from, to) = (as_profile(from, args.policy)?, as_profile(to, args.policy)?);
             profiles(args, &from, &to)
         }
@@ -253,15 +255,18 @@ fn difference_json(difference: &Difference) -> Value {
     value
 }
 
-fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, String) {
+fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> anyhow::Result<(bool, String)> {
     let diff = from.diff(to);
+    let reachable = input::reachable(&args.code, Some(to))?;
+    let reachable = reachable.as_ref();
     let same = diff.same_calls();
     let fails = |direction, calls: &[CallDiff]| {
         (calls.iter()).any(|call| fails(args, direction, risk_of(call).class))
     };
     let fails = fails(Direction::Wider, &diff.new) || fails(Direction::Narrower, &diff.gone);
     if args.json {
-        return (fails, format!("{}\n", recordings_json(args, &diff)));
+        let value = recordings_json(args, &diff, reachable);
+        return Ok((fails, format!("{value}\n")));
     }
     let runs = format!(
         "{} added, {} gone",
@@ -270,7 +275,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, Strin
     );
     let (a, b) = (escape::path(&args.old), escape::path(&args.new));
     if same {
-        return (fails, format!("{a} and {b} have the same calls ({runs})\n"));
+        return Ok((fails, format!("{a} and {b} have the same calls ({runs})\n")));
     }
     let mut text = format!(
         "{a} -> {b}: {} new, {} gone ({runs})\n",
@@ -284,16 +289,22 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> (bool, Strin
                 RiskClass::Ordinary => String::new(),
                 class => format!("; {class}: {}", risk.why),
             };
+            let still = match reachable.filter(|_| sign == '-') {
+                None => "",
+                Some(all) if all.is_possible(call.syscall) => "; still possible",
+                Some(all) if all.holds() => "; no longer possible",
+                Some(_) => "; no longer possible, as far as the code is known",
+            };
             let _ = writeln!(
                 text,
-                "  {sign} {} {}  {}{class}",
+                "  {sign} {} {}  {}{class}{still}",
                 call.syscall.arch,
                 call.syscall,
                 seen(call)
             );
         }
     }
-    (fails, text)
+    Ok((fails, text))
 }
 
 fn risk_of(call: &CallDiff) -> Risk {
@@ -311,7 +322,7 @@ fn seen(call: &CallDiff) -> String {
     text
 }
 
-fn recordings_json(args: &DiffArgs, diff: &RecordingDiff) -> Value {
+fn recordings_json(args: &DiffArgs, diff: &RecordingDiff, reachable: Option<&Reachable>) -> Value {
     let calls = |calls: &[CallDiff]| -> Value {
         let each = calls.iter().map(|call| {
             let risk = risk_of(call);
@@ -327,10 +338,16 @@ fn recordings_json(args: &DiffArgs, diff: &RecordingDiff) -> Value {
         });
         each.collect()
     };
+    let possible = reachable.map(|all| {
+        let gone = diff.gone.iter().map(|call| call.syscall);
+        let possible = gone.filter(|call| all.is_possible(*call));
+        possible.map(super::reach::name).collect::<Vec<_>>()
+    });
     json!({
         "a": args.old.to_string_lossy(),
         "b": args.new.to_string_lossy(),
         "same": diff.same_calls(),
+        "gone_but_possible": possible,
         "new": calls(&diff.new),
         "gone": calls(&diff.gone),
         "runs_added": diff.runs_added.iter().map(|run| run.id.to_string()).collect::<Vec<_>>(),

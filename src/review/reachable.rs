@@ -157,9 +157,18 @@ impl Reachable {
             .collect()
     }
 
-    fn is_possible(&self, call: Syscall) -> bool {
+    /// Whether a program can make a call.
+    #[must_use]
+    pub fn is_possible(&self, call: Syscall) -> bool {
         let mut bounds = self.bounds.values();
         bounds.any(|bound| bound.calls.contains_key(&call))
+    }
+
+    /// Whether a program can make a call of this name, on any ABI.
+    #[must_use]
+    pub fn is_name_possible(&self, name: &str) -> bool {
+        let calls = self.bounds.values().flat_map(|bound| bound.calls.keys());
+        calls.filter_map(|call| call.name()).any(|of| of == name)
     }
 
     /// Whether the programs can't make any other call, as long as they load no further library and make no code at run time.

@@ -64,7 +64,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let patch = Patch::new(&file, &edit);
     let reachable = input::reachable(&args.code, recording.as_ref())?;
     let mut report = CheckReport {
-        denied: reachable.as_ref().map(|all| all.denied(file.profile())),
+        reachable: reachable.as_ref(),
         file: &file,
         subject,
         delta: &delta,

@@ -34,8 +34,16 @@ pub(super) fn render(report: &CheckReport<'_>) -> String {
         line!(text, "  not allowed, but tolerated: {}", names.join(", "));
     }
     unused(&mut text, &delta.unused);
-    if let Some(denied) = &report.denied {
-        let still = still_possible(denied, ", and that the profile denies");
+    if let Some(names) = report.impossible().filter(|names| !names.is_empty()) {
+        line!(
+            text,
+            "  of these, the programs can't make {}: {}",
+            names.len(),
+            names.join(", ")
+        );
+    }
+    if let Some(denied) = report.possible_but_denied() {
+        let still = still_possible(&denied, ", and that the profile denies");
         for text_line in still.lines() {
             line!(text, "  {text_line}");
         }

@@ -7,7 +7,7 @@ use sc_record::event::Exit;
 use sc_record::profile::Edit;
 use sc_record::recording::Run;
 use sc_record::review::check::{Delta, Finding};
-use sc_record::review::reachable::Possible;
+use sc_record::review::reachable::{Possible, Reachable};
 use sc_record::syscall::Syscall;
 
 use super::patch::Patch;
@@ -19,8 +19,8 @@ pub(super) struct CheckReport<'a> {
     pub(super) file: &'a ProfileFile,
     pub(super) subject: Subject,
     pub(super) delta: &'a Delta,
-    /// What the programs can call beside that, and the profile denies; `None` if that was not asked for.
-    pub(super) denied: Option<BTreeMap<Syscall, Possible<'a>>>,
+    /// What the programs can call at all; `None` if that was not asked for.
+    pub(super) reachable: Option<&'a Reachable>,
     /// What the patch does.
     pub(super) edit: &'a Edit,
     pub(super) patch: &'a Patch,
@@ -125,6 +125,23 @@ impl CheckReport<'_> {
             Some(Exit::Signal(signal)) => Some(format!("was ended by signal {signal}")),
             None => Some("was not seen to end".to_owned()),
         }
+    }
+
+    /// The possible calls that were not made, and that the profile denies.
+    pub(super) fn possible_but_denied(&self) -> Option<BTreeMap<Syscall, Possible<'_>>> {
+        let reachable = self.reachable?;
+        Some(reachable.denied(self.file.profile()))
+    }
+
+    /// The names that were never called and that no program can make.
+    pub(super) fn impossible(&self) -> Option<Vec<&str>> {
+        let reachable = self.reachable?;
+        let unused = self.delta.unused.stale().map(|unused| unused.name.as_str());
+        Some(
+            unused
+                .filter(|name| !reachable.is_name_possible(name))
+                .collect(),
+        )
     }
 
     /// The workload, as people call it.
