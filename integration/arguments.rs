@@ -199,6 +199,7 @@ fn values(room: &Room, backend: &str) -> Values {
 
 /// With `--patch`, calls whose arguments are recorded stop each time.
 #[apply(test)]
+#[needs(architecture("x86_64"))]
 fn known_calls_have_all_their_arguments() {
     let room = Room::new();
     let script = "import fcntl, os\nfor n in range(300):\n    os.getppid()\n    \

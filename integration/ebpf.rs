@@ -17,7 +17,7 @@ use crate::support::recorder::{Files, PROGRAM, Run};
 const OPTIONS: &[&str] = &["-q", "--backend", "ebpf", "--policy", "exact"];
 
 fn count(run: &Run, name: &str) -> u64 {
-    let syscall = Syscall::from_name(Arch::X86_64, name).unwrap();
+    let syscall = Syscall::from_name(Arch::NATIVE, name).unwrap();
     run.calls().get(&syscall).copied().unwrap_or(0)
 }
 

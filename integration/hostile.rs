@@ -11,7 +11,7 @@ use crate::support::recordings::repository;
 use crate::support::{Calls, programs};
 
 fn distinct(calls: &Calls) -> u64 {
-    let syscall = Syscall::from_name(Arch::X86_64, "sched_get_priority_max").unwrap();
+    let syscall = Syscall::from_name(Arch::NATIVE, "sched_get_priority_max").unwrap();
     calls.get(&syscall).copied().unwrap_or(0)
 }
 
@@ -93,7 +93,7 @@ fn a_panic_of_the_recorder_does_not_end_the_workload() {
             panic!("{:?}", run.incomplete_because());
         };
         assert!(why.contains("src/backend/ptrace/engine/"), "{why}");
-        let clone3 = Syscall::from_name(Arch::X86_64, "clone3").unwrap();
+        let clone3 = Syscall::from_name(Arch::NATIVE, "clone3").unwrap();
         assert_eq!(run.calls().get(&clone3), Some(&46), "after the panic");
     }
 }

@@ -58,7 +58,7 @@ impl Tree {
 }
 
 fn count(files: &Files, name: &str) -> u64 {
-    let syscall = Syscall::from_name(Arch::X86_64, name).unwrap();
+    let syscall = Syscall::from_name(Arch::NATIVE, name).unwrap();
     files.run().calls().get(&syscall).copied().unwrap_or(0)
 }
 

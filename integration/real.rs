@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sc_record::event::Exit;
 use sc_record::recording::Recording;
-use sc_record::syscall::Syscall;
+use sc_record::syscall::{Arch, Syscall};
 
 use crate::support::process::Room;
 use crate::support::recorder::{self, Files};
@@ -62,10 +62,14 @@ programs! {
     int_0x80: "int80" &[], architecture("x86_64");
 }
 
-/// The profile of recordings of two machines runs on each: the committed one is of x86-64.
+/// The profile of recordings of two machines runs on each: the recording of the other machine is a committed one.
 #[apply(test)]
-#[needs(architecture("aarch64"), program("busybox"))]
+#[needs(program("busybox"))]
 fn a_profile_of_two_machines() {
+    let other = match Arch::NATIVE {
+        Arch::Aarch64 => "recordings/busybox.json",
+        _ => "integration/fixtures/aarch64/busybox.json",
+    };
     let program = Program {
         script: "busybox",
         varies: &[],
@@ -84,11 +88,7 @@ fn a_profile_of_two_machines() {
     let both = room.fresh("p");
     let mut generate = Command::new(recorder::PROGRAM);
     generate.args(["generate", "-q", "-o"]).arg(&both);
-    let ended = room.run(
-        generate
-            .arg(&recorded.recording)
-            .arg(top().join("recordings/busybox.json")),
-    );
+    let ended = room.run(generate.arg(&recorded.recording).arg(top().join(other)));
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let profile = std::fs::read_to_string(&both).unwrap();
     for arch in ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"] {
@@ -344,7 +344,7 @@ fn committed_recordings_credit_calls_to_the_programs_that_made_them() {
     for (name, call, program) in made_by {
         let path = top().join(format!("recordings/{name}.json"));
         let recording = Recording::load(&path).unwrap();
-        let syscall = Syscall::from_name(sc_record::syscall::Arch::X86_64, call).unwrap();
+        let syscall = Syscall::from_name(Arch::X86_64, call).unwrap();
         let calls = recording.syscalls();
         let executables = &calls[&syscall].executables;
         assert_eq!(

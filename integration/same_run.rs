@@ -3,13 +3,17 @@
 use sc_record::syscall::{Arch, Syscall};
 
 use crate::support::kernel::Tracing;
+use crate::support::machine;
 use crate::support::process::Room;
 use crate::support::programs;
 use crate::support::recorder::Files;
 
 /// The recorder records at least as many calls as the kernel entered; more only of those before which a task may be
 /// killed.
-fn check(options: &[&str], command: &[&str], may_be_killed: &[&str]) {
+fn check(options: &[&str], command: &[&str], may_be_killed: &[&'static str]) {
+    let may_be_killed = may_be_killed.iter();
+    let may_be_killed: Vec<_> =
+        (may_be_killed.map(|name| machine::name(Arch::NATIVE, name))).collect();
     let room = Room::new();
     let tracing = Tracing::new(&room).unwrap();
     let files = Files::new(&room);
@@ -28,7 +32,7 @@ fn check(options: &[&str], command: &[&str], may_be_killed: &[&str]) {
     let mut differences = Vec::new();
     for (nr, count) in counted {
         let syscall = Syscall {
-            arch: Arch::X86_64,
+            arch: Arch::NATIVE,
             nr,
         };
         let found = rest.remove(&syscall).unwrap_or(0);
@@ -48,7 +52,7 @@ fn check(options: &[&str], command: &[&str], may_be_killed: &[&str]) {
 }
 
 /// With the recording filter, and without it.
-fn check_both(command: &[&str], may_be_killed: &[&str]) {
+fn check_both(command: &[&str], may_be_killed: &[&'static str]) {
     check(&[], command, may_be_killed);
     check(&["--no-filter"], command, may_be_killed);
 }

@@ -135,7 +135,7 @@ fn an_unprivileged_user_records_a_program_that_can_not_be_read() {
     let runs_it = nobody.program("non_dumpable");
     let (_, run) = nobody.record(&[&runs_it, &unreadable]);
     // CLONE_UNTRACED is behind a pointer that the recorder can't read here: it sees the child, or says that it may not.
-    let distinct = Syscall::from_name(Arch::X86_64, "sched_get_priority_min").unwrap();
+    let distinct = Syscall::from_name(Arch::NATIVE, "sched_get_priority_min").unwrap();
     assert!(
         run.calls().contains_key(&distinct) || !run.incomplete_because().is_empty(),
         "the child of clone3 escaped unnoticed"

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::fcntl::FlockArg;
+use sc_record::syscall::Arch;
 use serde_json::{Value, json};
 
 use crate::log::lock;
@@ -20,7 +21,7 @@ fn profile_of(room: &Room, calls: &[&str]) -> PathBuf {
         files
             .command(&["-q"])
             .arg(programs::workload("calls"))
-            .args(calls),
+            .args(programs::calls(calls)),
     );
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     files.profile
@@ -29,6 +30,7 @@ fn profile_of(room: &Room, calls: &[&str]) -> PathBuf {
 fn check(room: &Room, options: &[&str], profile: &Path, calls: &[&str]) -> Ended {
     let mut command = Command::new(PROGRAM);
     command.arg("check").args(options).arg(profile).arg("--");
+    let calls = programs::calls(calls);
     room.run(command.arg(programs::workload("calls")).args(calls))
 }
 
@@ -37,6 +39,11 @@ fn json(ended: &Ended) -> Value {
     let last = ended.stdout.lines().next_back();
     serde_json::from_str(last.unwrap_or_default())
         .unwrap_or_else(|error| panic!("{error}: {} {}", ended.stdout, ended.stderr))
+}
+
+/// What `calls` prints if each of these succeeds.
+fn outcomes(calls: &[&str]) -> String {
+    programs::calls(calls).join(" done\n") + " done\n"
 }
 
 fn denied(report: &Value) -> Vec<String> {
@@ -56,23 +63,26 @@ fn instruction(caller: &Value) -> [u8; 2] {
     [module[offset - 2], module[offset - 1]]
 }
 
-const SYSCALL: [u8; 2] = [0x0f, 0x05];
+/// The last bytes of `syscall`, and of `svc #0`.
+const SYSCALL: [u8; 2] = match Arch::NATIVE {
+    Arch::Aarch64 => [0x00, 0xd4],
+    _ => [0x0f, 0x05],
+};
 const INT80: [u8; 2] = [0xcd, 0x80];
 
 #[apply(test)]
 fn a_call_that_would_be_denied_is_made_and_reported_with_its_caller() {
     let room = Room::new();
-    // getpid and gettid; then socket(AF_UNIX, SOCK_STREAM) twice, and no gettid.
-    let profile = profile_of(&room, &["39", "186"]);
-    let more = ["39", "41,1,1,0", "41,1,1,0", "39"];
+    // socket(AF_UNIX, SOCK_STREAM) is new, and gettid(2) isn't called again.
+    let profile = profile_of(&room, &["getpid", "gettid"]);
+    let more = ["getpid", "socket,1,1,0", "socket,1,1,0", "getpid"];
     let ended = check(&room, &["--json"], &profile, &more);
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     let report = json(&ended);
     // The workload ran unhindered, and stdout has only its output.
+    let made = outcomes(&more);
     assert!(
-        ended
-            .stdout
-            .starts_with("39 done\n41,1,1,0 done\n41,1,1,0 done\n39 done\n{"),
+        ended.stdout.starts_with(&format!("{made}{{")),
         "{}",
         ended.stdout
     );
@@ -107,8 +117,8 @@ fn a_call_that_would_be_denied_is_made_and_reported_with_its_caller() {
 #[apply(test)]
 fn a_call_of_a_thread_shows_its_process() {
     let room = Room::new();
-    let profile = profile_of(&room, &["thread", "39"]);
-    let ended = check(&room, &["--json"], &profile, &["thread", "41,1,1,0"]);
+    let profile = profile_of(&room, &["thread", "getpid"]);
+    let ended = check(&room, &["--json"], &profile, &["thread", "socket,1,1,0"]);
     let report = json(&ended);
     let denied = denied(&report);
     // Whether pthread_join(3) sleeps depends on which thread is faster.
@@ -124,36 +134,83 @@ fn a_call_of_a_thread_shows_its_process() {
 #[apply(test)]
 fn update_makes_the_check_pass_and_the_profile_enforceable() {
     let room = Room::new();
-    let profile = profile_of(&room, &["39"]);
-    let calls = ["39", "int80:20", "41,1,1,0"];
+    let profile = profile_of(&room, &["getpid"]);
+    let calls = ["getpid", "socket,1,1,0"];
+    let ended = check(&room, &["--json"], &profile, &calls);
+    assert_eq!(ended.code(), 1);
+    assert_eq!(denied(&json(&ended)), ["native:socket"]);
+    updated(&room, &profile, &calls);
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"))]
+fn a_call_of_another_abi_is_reported_with_its_instruction_and_added() {
+    let room = Room::new();
+    let profile = profile_of(&room, &["getpid"]);
+    let calls = ["getpid", "int80:20"];
     let ended = check(&room, &["--json"], &profile, &calls);
     let report = json(&ended);
     assert_eq!(ended.code(), 1);
-    assert_eq!(denied(&report), ["native:socket", "compat:getpid"]);
-    let x86 = &report["denied"][1];
+    assert_eq!(denied(&report), ["compat:getpid"]);
+    let x86 = &report["denied"][0];
     assert_eq!(x86["because"], "unlisted_architecture");
     assert_eq!(x86["answers"], json!(["SCMP_ACT_KILL_PROCESS"]));
     assert_eq!(instruction(&x86["callers"][0]), INT80);
+    updated(&room, &profile, &calls);
+}
 
-    let ended = check(&room, &["-q", "--update"], &profile, &calls);
+/// Adds what these calls lack: then they pass a check, and run under the profile.
+fn updated(room: &Room, profile: &Path, calls: &[&str]) {
+    let ended = check(room, &["-q", "--update"], profile, calls);
     assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
-    let ended = check(&room, &["--strict"], &profile, &calls);
+    let ended = check(room, &["--strict"], profile, calls);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let mut run = Command::new(PROGRAM);
-    run.arg("run").arg(&profile).arg("--");
-    let ended = room.run(run.arg(programs::workload("calls")).args(calls));
+    run.arg("run").arg(profile).arg("--");
+    run.arg(programs::workload("calls"))
+        .args(programs::calls(calls));
+    let ended = room.run(&mut run);
     assert_eq!(
-        (ended.code(), ended.stdout.as_str()),
-        (0, "39 done\nint80:20 done\n41,1,1,0 done\n"),
+        (ended.code(), ended.stdout),
+        (0, outcomes(calls)),
         "{}",
         ended.stderr
     );
 }
 
 #[apply(test)]
+#[needs(compat())]
+fn a_program_of_32_bits_is_checked_and_added() {
+    let room = Room::new();
+    let profile = profile_of(&room, &["getpid"]);
+    let command = |command: &str, options: &[&str]| {
+        let mut line = Command::new(PROGRAM);
+        line.arg(command).args(options).arg(&profile).arg("--");
+        room.run(line.arg(programs::workload("m32")))
+    };
+    let ended = command("check", &["--json", "--any-status"]);
+    let report = json(&ended);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    let denied = denied(&report);
+    for call in ["compat:exit_group", "compat:write"] {
+        assert!(denied.iter().any(|denied| denied == call), "{denied:?}");
+    }
+    let compat = report["denied"].as_array().unwrap().iter();
+    let mut compat = compat.filter(|call| call["arch"] == machine::COMPAT.name());
+    assert!(compat.all(|call| call["because"] == "unlisted_architecture"));
+
+    // Without it, the kernel kills the program at its first call.
+    assert_eq!(command("run", &[]).code(), 128 + libc::SIGSYS);
+    let ended = command("check", &["-q", "--any-status", "--update"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let ended = command("run", &[]);
+    assert_eq!(ended.code(), 5, "{}", ended.stderr);
+}
+
+#[apply(test)]
 fn conditions_are_judged_by_the_real_arguments() {
     let room = Room::new();
-    let profile = profile_of(&room, &["39"]);
+    let profile = profile_of(&room, &["getpid"]);
     let mut value: Value = serde_json::from_slice(&fs::read(&profile).unwrap()).unwrap();
     let rules = value["syscalls"].as_array_mut().unwrap();
     for first in [1, 16] {
@@ -161,7 +218,7 @@ fn conditions_are_judged_by_the_real_arguments() {
             "args": [{"index": 0, "value": first, "op": "SCMP_CMP_EQ"}]}));
     }
     fs::write(&profile, value.to_string()).unwrap();
-    let ended = check(&room, &["--json"], &profile, &["39", "41,1,1,0"]);
+    let ended = check(&room, &["--json"], &profile, &["getpid", "socket,1,1,0"]);
     let report = json(&ended);
     assert_eq!((ended.code(), denied(&report).len()), (0, 0), "{report}");
     // The rule that no call matched is stale, the other isn't.
@@ -175,7 +232,7 @@ fn conditions_are_judged_by_the_real_arguments() {
         &room,
         &["--json"],
         &profile,
-        &["39", "41,1,1,0", "41,2,1,0"],
+        &["getpid", "socket,1,1,0", "socket,2,1,0"],
     );
     let report = json(&ended);
     assert_eq!(ended.code(), 1);
@@ -191,8 +248,8 @@ fn conditions_are_judged_by_the_real_arguments() {
 #[apply(test)]
 fn a_number_without_a_name_is_found_and_can_only_be_tolerated() {
     let room = Room::new();
-    let profile = profile_of(&room, &["39"]);
-    let calls = ["39", "100000", "-5"];
+    let profile = profile_of(&room, &["getpid"]);
+    let calls = ["getpid", "100000", "-5"];
     let ended = check(&room, &["--json", "--update"], &profile, &calls);
     let report = json(&ended);
     assert_eq!(ended.code(), 1);
@@ -264,13 +321,17 @@ fn an_incomplete_run_is_never_clean() {
 #[needs(no_privileges())]
 fn an_unprivileged_user_can_check() {
     let room = Room::new();
-    let profile = profile_of(&room, &["39"]);
+    let profile = profile_of(&room, &["getpid"]);
     let (recorder, calls) = (room.path().join("sc-record"), room.path().join("calls"));
     room.copy(Path::new(PROGRAM), &recorder);
     room.copy(&programs::workload("calls"), &calls);
     let mut command = Room::as_nobody(&recorder);
     command.args(["check", "--json"]).arg(&profile).arg("--");
-    let ended = room.run(command.arg(&calls).args(["39", "41,1,1,0"]));
+    let ended = room.run(
+        command
+            .arg(&calls)
+            .args(programs::calls(&["getpid", "socket,1,1,0"])),
+    );
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     let report = json(&ended);
     assert_eq!(denied(&report), ["native:socket"]);
@@ -282,12 +343,12 @@ fn an_unprivileged_user_can_check() {
 #[apply(test)]
 fn without_a_filter_of_its_own_it_finds_the_same() {
     let room = Room::new();
-    let profile = profile_of(&room, &["39"]);
+    let profile = profile_of(&room, &["getpid"]);
     for options in [
         &["--json", "--no-filter"][..],
         &["--json", "--until", "exit"],
     ] {
-        let ended = check(&room, options, &profile, &["39", "41,1,1,0"]);
+        let ended = check(&room, options, &profile, &["getpid", "socket,1,1,0"]);
         let report = json(&ended);
         assert_eq!(
             (ended.code(), denied(&report)),
@@ -300,10 +361,10 @@ fn without_a_filter_of_its_own_it_finds_the_same() {
 #[apply(test)]
 fn the_run_can_be_kept_and_checked_again_from_its_file() {
     let room = Room::new();
-    let profile = profile_of(&room, &["39"]);
+    let profile = profile_of(&room, &["getpid"]);
     let kept = room.path().join("kept.json");
     let options = ["-q", "-r", kept.to_str().unwrap(), "--label", "a=b"];
-    let calls = ["39", "41,1,1,0"];
+    let calls = ["getpid", "socket,1,1,0"];
     assert_eq!(check(&room, &options, &profile, &calls).code(), 1);
     assert_eq!(check(&room, &options, &profile, &calls).code(), 1);
     let mut again = Command::new(PROGRAM);
@@ -327,16 +388,16 @@ fn the_run_can_be_kept_and_checked_again_from_its_file() {
 fn in_log_mode_the_kernel_logs_what_the_profile_lacks() {
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
-    let profile = profile_of(&room, &["39", "186"]);
-    let calls = ["39", "41,1,1,0", "int80:20"];
+    let profile = profile_of(&room, &["getpid", "gettid"]);
+    let (mut calls, mut lacked) = (vec!["getpid", "socket,1,1,0"], vec!["native:socket"]);
+    // Only there, a program can make calls of another ABI.
+    if Arch::NATIVE == Arch::X86_64 {
+        calls.push("int80:20");
+        lacked.push("compat:getpid");
+    }
     let ended = check(&room, &["--json", "--log-mode"], &profile, &calls);
     let report = json(&ended);
-    assert_eq!(
-        denied(&report),
-        ["native:socket", "compat:getpid"],
-        "{}",
-        ended.stderr
-    );
+    assert_eq!(denied(&report), lacked, "{}", ended.stderr);
     assert_eq!(report["run"]["backend"], "log");
     assert_eq!(report["run"]["complete"], true, "{report}");
     let caller = &report["denied"][0]["callers"][0];

@@ -7,6 +7,7 @@ use nix::fcntl::FlockArg;
 use serde_json::{Value, json};
 
 use super::lock;
+use crate::support::machine;
 use crate::support::process::Room;
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -148,7 +149,7 @@ fn calls_of_an_assumed_profile_are_not_logged_and_stay_in_the_profile() {
     // The run says what it can't show, and isn't counted as one that shows all.
     assert_eq!(run.incomplete_because(), Vec::<String>::new());
     assert!(
-        run.0["not_observed"]["x86_64"]
+        run.0["not_observed"][machine::NATIVE]
             .to_string()
             .contains("execve")
     );

@@ -15,7 +15,7 @@ use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
 
 fn count(files: &Files, name: &str) -> u64 {
-    let syscall = Syscall::from_name(Arch::X86_64, name).unwrap();
+    let syscall = Syscall::from_name(Arch::NATIVE, name).unwrap();
     files.run().calls().get(&syscall).copied().unwrap_or(0)
 }
 

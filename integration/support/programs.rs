@@ -6,6 +6,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
+use sc_record::syscall::{Arch, Syscall};
+
 /// The path of the workload with this name. Builds it unless it is newer than its source.
 pub(crate) fn workload(name: &str) -> PathBuf {
     static BUILDS: Mutex<BTreeMap<String, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
@@ -17,6 +19,19 @@ pub(crate) fn workload(name: &str) -> PathBuf {
             .or_default(),
     );
     build.get_or_init(|| built(name)).clone()
+}
+
+/// Arguments of the workload `calls`, which takes numbers: each may begin with the name of a call.
+pub(crate) fn calls(arguments: &[&str]) -> Vec<String> {
+    let numbered = |&argument: &&str| {
+        let end = argument.find(',').unwrap_or(argument.len());
+        let (name, rest) = argument.split_at(end);
+        match Syscall::from_name(Arch::NATIVE, name) {
+            Some(call) => format!("{}{rest}", call.nr),
+            None => argument.to_owned(),
+        }
+    };
+    arguments.iter().map(numbered).collect()
 }
 
 /// The directory of the workloads' sources.
