@@ -220,6 +220,25 @@ fn known_calls_have_all_their_arguments() {
     assert_eq!(count("fcntl"), Some(operations.values().sum()));
 }
 
+/// With `--patch`, mmap(2) is known for data only.
+#[apply(test)]
+fn mappings_of_code_stop_each_time() {
+    let room = Room::new();
+    for (protection, stops) in [("READ", false), ("READ | mmap.PROT_EXEC", true)] {
+        let script = format!(
+            "import mmap\nfor n in range(300):\n    \
+             mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_{protection}).close()"
+        );
+        let files = Files::new(&room);
+        let mut command = files.command(&["--patch"]);
+        command.env("SC_RECORD_TEST_FAST_PATH", "at once");
+        let ended = room.run(command.args(["/usr/bin/python3", "-I", "-c", &script]));
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        let count = &files.run().0["syscalls"]["x86_64"]["mmap"]["count"];
+        assert_eq!(count.as_u64() >= Some(300), stops, "{protection}: {count}");
+    }
+}
+
 /// strace's decoders know the arguments of each ABI.
 #[apply(test)]
 #[needs(program("strace"), compat())]

@@ -49,6 +49,8 @@ static void call_often(void)
     for (int i = 0; i < OFTEN; i++) {
         CHECK(getppid() > 0 && getuid() == geteuid());
         syscall(SYS_getgid);
+        char *data = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(data != MAP_FAILED && munmap(data, PAGE) == 0);
     }
 }
 
@@ -105,6 +107,7 @@ static void discarded(void)
 /* Another copy of the C library comes, is called and goes; then other code is where it was. */
 static void unloaded(void)
 {
+    call_often();
     for (int i = 0; i < 5; i++) {
         void *library = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW);
         CHECK(library != NULL);

@@ -19,6 +19,8 @@ static void call_often(void)
     for (int i = 0; i < OFTEN; i++) {
         CHECK(getppid() >= 0 && getuid() == geteuid());
         syscall(SYS_getgid);
+        char *data = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(data != MAP_FAILED && munmap(data, PAGE) == 0);
     }
 }
 

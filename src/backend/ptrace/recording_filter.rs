@@ -51,7 +51,7 @@ impl RecordingFilter {
             } else {
                 Vec::new()
             };
-            #[allow(clippy::cast_possible_truncation)] // There are ten.
+            #[allow(clippy::cast_possible_truncation)] // There are fifteen.
             let length = known.len() as u8;
             // Not this ABI: over the instructions of its block, to the next one.
             program.push(jump(BPF_JEQ, arch.audit(), 0, 5 + length));
@@ -153,6 +153,31 @@ mod tests {
                 assert_eq!(own.collect::<Vec<_>>(), [u64::from(message)], "{arch} {nr}");
             }
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn mmap_of_code_or_over_something_is_not_allowed_where_other_mmaps_are() {
+        let program = Program::new(RecordingFilter::new(true).program()).unwrap();
+        let mut allowed = Vec::new();
+        for (prot, flags) in (0..8).flat_map(|prot| [0x02, 0x12, 0x22, 0x32].map(|of| (prot, of))) {
+            let (prot, flags): (u64, u64) = (prot, flags | 1 << 20);
+            for upper in [0, 1 << 32, 1 << 63] {
+                let args = [0, 4096, prot | upper, flags | upper, 0, 0];
+                let data = SeccompData::new(Arch::X86_64.audit(), 9, &args);
+                let (_, value) = program.run(&data.at(0x7f12_7000_4013 + 9 * 32));
+                let is_harmless = prot & 4 == 0 && flags & 0x10 == 0;
+                let expected = if is_harmless {
+                    libc::SECCOMP_RET_ALLOW
+                } else {
+                    SECCOMP_RET_TRACE
+                };
+                let action = value & libc::SECCOMP_RET_ACTION_FULL;
+                assert_eq!(action, expected, "{prot:#x} {flags:#x} {upper:#x}");
+                allowed.push(is_harmless);
+            }
+        }
+        assert_eq!(allowed.iter().filter(|is| **is).count(), 4 * 2 * 3);
     }
 
     #[cfg(target_arch = "x86_64")]

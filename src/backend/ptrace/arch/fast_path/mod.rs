@@ -135,7 +135,9 @@ impl FastPath {
             });
             call.is_ok_and(|call| {
                 always.contains(&Some(call))
-                    || maps.iter().any(|(of, _)| *of == call)
+                    || maps
+                        .iter()
+                        .any(|(of, what)| *of == call && *what != Maps::Map)
                     || specials.get(call).is_some_and(always_stops)
                     || interest.is_some_and(|of| of.wants(call) || of.wants_arguments(call))
                     || call.name().is_none()
@@ -236,11 +238,15 @@ impl FastPath {
         may_change: bool,
     ) -> Result<Entered, Died> {
         let number = u16::try_from(syscall.nr).unwrap_or(NUMBERS);
+        let maps = self.maps.iter().find(|(of, _)| *of == syscall);
+        let maps = maps.map(|&(_, what)| what);
+        if let Some(what) = maps
+            && let Some(entered) = self.maps(stopped, syscall, what)?
+        {
+            return Ok(entered);
+        }
         let always = self.always_stop.get(usize::from(number));
         if syscall.arch != Arch::X86_64 || always != Some(&false) {
-            if let Some(&(_, what)) = self.maps.iter().find(|(of, _)| *of == syscall) {
-                return self.maps(stopped, syscall, what);
-            }
             if self.personality == Some(syscall) {
                 return self.changes_personality(stopped);
             }
@@ -263,6 +269,8 @@ impl FastPath {
         }
         match self.look(&mut space, stopped.task(), number, registers.rip) {
             Looked::Nothing | Looked::Changed => Ok(Entered::Nothing),
+            // This site may soon map code, which must not be taken for this call, entered again. Another call will map it.
+            Looked::NeedsWindow(_) if maps.is_some() => Ok(Entered::Nothing),
             Looked::NeedsWindow(window) => {
                 if !is_free(stopped.task(), window) {
                     space.window_mapped(window, false);
@@ -333,17 +341,23 @@ impl FastPath {
         !std::mem::replace(&mut space.sees_all, true)
     }
 
-    fn maps(&mut self, stopped: &Stopped, syscall: Syscall, what: Maps) -> Result<Entered, Died> {
+    /// A call that changes mappings. `None`: it maps data where nothing was, which the [`filter`] may allow.
+    fn maps(
+        &mut self,
+        stopped: &Stopped,
+        syscall: Syscall,
+        what: Maps,
+    ) -> Result<Option<Entered>, Died> {
         let space = self.space(stopped.task());
         if syscall.arch != Arch::X86_64 {
             // 32-bit code that changes mappings of a 64-bit program.
             if space.borrow().is_changed() {
                 self.close(stopped)?;
             }
-            return Ok(match what {
+            return Ok(Some(match what {
                 Maps::Unmap => Entered::Nothing,
                 _ => Entered::Then(AtExit::Look),
-            });
+            }));
         }
         let r = registers(stopped)?;
         let Effect {
@@ -352,6 +366,9 @@ impl FastPath {
             moved_or_protected,
             then,
         } = Effect::of(what, &r);
+        if what == Maps::Map && !is_code && replaced.is_empty() {
+            return Ok(None);
+        }
         let loses_window = replaced.iter().any(|of| space.borrow().touches_window(of));
         let has_sites = |range| space.borrow().has_sites_in(range);
         if loses_window || moved_or_protected && replaced.iter().any(has_sites) {
@@ -364,13 +381,13 @@ impl FastPath {
         }
         if loses_window && !self.sharers(stopped.task()).is_empty() {
             self.must_see_all(stopped);
-            return Ok(Entered::SeeAll);
+            return Ok(Some(Entered::SeeAll));
         }
         let is_aliased = is_code && then.is_none() && overlaps_window(r.rdi, r.rsi);
         if is_aliased && self.must_see_all(stopped) {
-            return Ok(Entered::SeeAll);
+            return Ok(Some(Entered::SeeAll));
         }
-        Ok(then.map_or(Entered::Nothing, Entered::Then))
+        Ok(Some(then.map_or(Entered::Nothing, Entered::Then)))
     }
 
     fn changes_personality(&mut self, stopped: &Stopped) -> Result<Entered, Died> {

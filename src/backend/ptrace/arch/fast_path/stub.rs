@@ -5,11 +5,11 @@
 //! is right whatever the workload does to its registers, or jumps to.
 
 use libc::{
-    BPF_ALU, BPF_AND, BPF_JEQ, BPF_K, BPF_MISC, BPF_RSH, BPF_TAX, BPF_X, SECCOMP_RET_ALLOW,
-    sock_filter,
+    BPF_ALU, BPF_AND, BPF_JEQ, BPF_JSET, BPF_K, BPF_MISC, BPF_RSH, BPF_TAX, BPF_X,
+    SECCOMP_RET_ALLOW, sock_filter,
 };
 
-use crate::bpf::assemble::{IP_LOWER, NR, answer, jump, load, statement};
+use crate::bpf::assemble::{IP_LOWER, NR, answer, arg_lower, jump, load, statement};
 
 /// The distance between windows.
 const PERIOD: u64 = 1 << 31;
@@ -69,24 +69,31 @@ pub(super) fn chunks(window: u64, number: u16) -> impl Iterator<Item = u64> {
 }
 
 /// Instructions of the recording filter: they allow a call of this ABI that a chunk for its number makes, and otherwise go on
-/// behind them.
-pub(super) fn filter() -> [sock_filter; 10] {
+/// behind them. They don't allow mmap(2) of code, or in place of what is mapped: such calls can concern windows and changed code.
+pub(super) fn filter() -> [sock_filter; 15] {
     /// The address that the filter sees is that after the call.
     const AFTER: u64 = SILENT + CALL;
     #[allow(clippy::cast_possible_truncation)]
     const MASK: u32 = ((PERIOD - 1) & !(WINDOW - 1) | (CHUNK - 1)) as u32;
     #[allow(clippy::cast_possible_truncation)]
     const IS: u32 = (START | AFTER) as u32;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    const MMAP: u32 = libc::SYS_mmap as u32;
     [
         load(IP_LOWER),
         statement(BPF_ALU | BPF_AND | BPF_K, MASK),
-        jump(BPF_JEQ, IS, 0, 7),
+        jump(BPF_JEQ, IS, 0, 12),
         load(NR),
         statement(BPF_MISC | BPF_TAX, 0),
         load(IP_LOWER),
         statement(BPF_ALU | BPF_RSH | BPF_K, CHUNK_BITS),
         statement(BPF_ALU | BPF_AND | BPF_K, u32::from(NUMBERS - 1)),
-        jump(BPF_JEQ | BPF_X, 0, 0, 1),
+        jump(BPF_JEQ | BPF_X, 0, 0, 6),
+        jump(BPF_JEQ, MMAP, 0, 4),
+        load(arg_lower(2)),
+        jump(BPF_JSET, libc::PROT_EXEC.cast_unsigned(), 3, 0),
+        load(arg_lower(3)),
+        jump(BPF_JSET, libc::MAP_FIXED.cast_unsigned(), 1, 0),
         answer(SECCOMP_RET_ALLOW),
     ]
 }
