@@ -1,7 +1,7 @@
 //! `sc-record reach`: what programs can call, against what they were seen to call.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -64,11 +64,9 @@ fn a_program_can_make_exactly_the_calls_that_its_code_reaches() {
     assert_eq!(way("getgid"), &json!(["_start", "begin", "by_address"]));
 }
 
-#[apply(test)]
-#[needs(architecture("x86_64"))]
-fn a_number_that_is_not_known_is_named_and_the_bound_does_not_hold() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("unknown");
+/// Builds `reachable.c` with a macro defined.
+fn variant(folder: &Path, name: &str, macro_name: &str) -> PathBuf {
+    let program = folder.join(name);
     let source = repository().join("integration/workloads/reachable.c");
     let options = [
         "-O1",
@@ -76,15 +74,34 @@ fn a_number_that_is_not_known_is_named_and_the_bound_does_not_hold() {
         "-static",
         "-ffreestanding",
         "-fno-stack-protector",
-        "-DUNKNOWN",
     ];
     let built = Command::new("cc")
         .args(options)
+        .arg(format!("-D{macro_name}"))
         .arg("-o")
         .arg(&program)
         .arg(source)
         .status();
     assert!(built.unwrap().success());
+    program
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"))]
+fn a_number_that_is_overwritten_through_an_unknown_stack_pointer_is_not_taken_for_known() {
+    let folder = tempfile::tempdir().unwrap();
+    variant(folder.path(), "overwritten", "OVERWRITTEN");
+    let (found, _) = reach(folder.path(), "./overwritten");
+    let unresolved = &found["programs"][0]["unresolved"];
+    assert_eq!(unresolved[0]["function"], "overwritten", "{unresolved:#}");
+    assert_eq!(found["holds"], false);
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"))]
+fn a_number_that_is_not_known_is_named_and_the_bound_does_not_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = variant(folder.path(), "unknown", "UNKNOWN");
     let (found, _) = reach(folder.path(), "./unknown");
     assert_eq!(found["holds"], false);
     let unresolved = &found["programs"][0]["unresolved"];

@@ -1,6 +1,6 @@
 /*
  * Calls that can be made, each in another way, and calls that can't. The tests of `reach` build it with -DUNKNOWN too: that adds a
- * call whose number is on the program's stack.
+ * call whose number is on the program's stack; and with -DOVERWRITTEN: a call whose number is stored over another one.
  *
  * Machine: x86_64
  * Build: -nostdlib -static -ffreestanding -fno-stack-protector
@@ -12,6 +12,14 @@ typedef long (*function)(void);
 long wrapper(long number, long a);
 __asm__(".globl wrapper\n.type wrapper, @function\nwrapper:\n.cfi_startproc\nmov %rdi, %rax\nmov %rsi, %rdi\nsyscall\nret\n.cfi_endproc\n"
         ".size wrapper, .-wrapper");
+
+#ifdef OVERWRITTEN
+/* A slot below rbp has the number of getpid, and then the second argument, stored through rsp after the first was subtracted. */
+long overwritten(long size, long number);
+__asm__(".globl overwritten\n.type overwritten, @function\noverwritten:\n.cfi_startproc\npush %rbp\nmov %rsp, %rbp\nsub $16, %rsp\n"
+        "movl $39, -16(%rbp)\nsub %rdi, %rsp\nmovd %esi, %xmm0\nmovd %xmm0, (%rsp)\nmov -16(%rbp), %eax\nsyscall\nleave\nret\n"
+        ".cfi_endproc\n.size overwritten, .-overwritten");
+#endif
 
 /* The number on the stack, as in Go's older code. */
 long on_stack(void);
@@ -57,6 +65,9 @@ __attribute__((noreturn, used)) void begin(long *stack)
     passes_on(186 /* gettid */);
     __asm__ volatile("push $112\ncall on_stack\npop %%rcx" /* setsid */ ::: "rax", "rcx", "r11", "memory");
     __asm__ volatile("mov $20, %%eax\nint $0x80" /* x86: getpid */ ::: "rax", "memory");
+#ifdef OVERWRITTEN
+    overwritten(0, 110 /* getppid */);
+#endif
     table[choice]();
     chosen = by_address;
     chosen();

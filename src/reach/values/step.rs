@@ -157,8 +157,10 @@ impl Follower {
         let mut stores = Vec::new();
         let used = info.used_memory().iter();
         for used in used.filter(|used| writes(used.access())) {
-            let base = number(used.base()).map(|base| &state.registers[base]);
-            let Some(base) = base else { continue };
+            let Some(register) = number(used.base()) else {
+                continue;
+            };
+            let base = &state.registers[register];
             let size = length(used.memory_size().size());
             match base.frame() {
                 Some(frame) if used.index() == Register::None && size > 0 => {
@@ -168,7 +170,7 @@ impl Follower {
                     )));
                 }
                 Some(_) => stores.push(None),
-                None if base.has_frame() => stores.push(None),
+                None if is_stack(register, state) => stores.push(None),
                 None => {}
             }
         }
@@ -255,8 +257,7 @@ impl Follower {
                     return;
                 }
                 let base = number(one.memory_base());
-                let is_stack = |base: usize| base == RSP || state.registers[base].has_frame();
-                if base.is_some_and(is_stack) {
+                if base.is_some_and(|base| is_stack(base, state)) {
                     state.lose();
                 }
             }
@@ -270,6 +271,11 @@ fn move_stack(by: i64, state: &mut State) {
         Atom::Frame(offset) => Some(Atom::Frame(offset.wrapping_add(by))),
         _ => None,
     });
+}
+
+/// Whether an address in this register is on the stack: that of rsp is, also when it is not known.
+fn is_stack(register: usize, state: &State) -> bool {
+    register == RSP || state.registers[register].has_frame()
 }
 
 /// The offset of the memory that an instruction refers to, if it is on the stack.
