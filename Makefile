@@ -15,7 +15,8 @@ demo: ## record a demo workload, show its profile, run it under the profile, see
 
 test: ## all tests, with real programs
 	@.ci/deps build test
-	$(CARGO) test --locked --no-fail-fast
+	@# In the background of a shell without job control, SIGINT is ignored, and tests that end programs by it would wait in vain.
+	env --default-signal=INT,QUIT $(CARGO) test --locked --no-fail-fast
 
 test-arm64: ## the tests in a virtual machine with an arm64 kernel: takes an hour; SMOKE=1 for a few minutes; TESTS='NAME…' for some
 	@.ci/deps build
