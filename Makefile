@@ -32,7 +32,7 @@ check: ## format, lints, documentation, dependencies, shell scripts
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --no-deps --document-private-items
 	$(CARGO) deny --locked check bans licenses sources
-	shellcheck -x -P SCRIPTDIR .ci/deps .ci/run $(filter-out %.txt,$(wildcard .ci/arm64/*)) $(wildcard */*.sh integration/*/*.sh integration/real/programs/*.sh)
+	shellcheck -x -P SCRIPTDIR .ci/deps .ci/run .ci/release .ci/install-data $(filter-out %.txt,$(wildcard .ci/arm64/*)) $(wildcard */*.sh integration/*/*.sh integration/real/programs/*.sh)
 
 advisories: ## known vulnerabilities of the dependencies; downloads RustSec's database from GitHub
 	@.ci/deps build check
@@ -74,15 +74,19 @@ static: ## the program without shared libraries, for any image: target/static/sc
 		$(CARGO) build --locked --profile $(STATIC_PROFILE) --target $(HOST) --target-dir target/static
 	ln -f target/static/$(HOST)/$(if $(filter dev,$(STATIC_PROFILE)),debug,$(STATIC_PROFILE))/sc-record target/static/sc-record
 
+static-arm64: ## the same for aarch64, on x86-64: target/static/aarch64-unknown-linux-gnu/release/sc-record
+	@.ci/deps build
+	CARGO='$(CARGO)' LIBSECCOMP_LINK_TYPE=static RUSTFLAGS='-D warnings -C target-feature=+crt-static' \
+		.ci/arm64/cargo build --profile $(STATIC_PROFILE) --target-dir target/static
+
+release: ## target/dist: the static programs for x86-64 and aarch64, manual pages, completions and checksums
+	@$(MAKE) --no-print-directory STATIC_PROFILE=release static static-arm64
+	.ci/release
+
 install: ## install the program, its manual pages and completions to PREFIX (default /usr/local)
 	@.ci/deps build
 	$(CARGO) build --release --locked
 	install -D -m 755 "$${CARGO_TARGET_DIR:-target}/release/sc-record" "$(DESTDIR)$(PREFIX)/bin/sc-record"
-	cd "$(DESTDIR)$(PREFIX)" && mkdir -p share/bash-completion/completions share/zsh/site-functions \
-		share/fish/vendor_completions.d && \
-		bin/sc-record completions bash >share/bash-completion/completions/sc-record && \
-		bin/sc-record completions zsh >share/zsh/site-functions/_sc-record && \
-		bin/sc-record completions fish >share/fish/vendor_completions.d/sc-record.fish && \
-		bin/sc-record manpages share/man/man1
+	.ci/install-data "$(DESTDIR)$(PREFIX)/bin/sc-record" "$(DESTDIR)$(PREFIX)"
 
-.PHONY: help demo test test-arm64 test-engines check check-arm64 advisories bench differential stress fuzz recordings static install
+.PHONY: help demo test test-arm64 test-engines check check-arm64 advisories bench differential stress fuzz recordings static static-arm64 release install
