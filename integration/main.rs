@@ -52,6 +52,7 @@ mod registry;
 mod report;
 mod resolve;
 mod same_run;
+mod short_processes;
 mod static_program;
 mod stats;
 mod users;
