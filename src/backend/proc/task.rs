@@ -31,6 +31,12 @@ pub(in crate::backend) fn image_of(task: Task) -> Option<(u64, u64)> {
     Some((image.dev(), image.ino()))
 }
 
+/// What is known of the file that a task executes; `None` if it can't be found out.
+#[cfg(target_arch = "x86_64")]
+pub(in crate::backend) fn executable_file(task: Task) -> Option<fs::Metadata> {
+    open(task, "exe").ok()?.metadata().ok()
+}
+
 /// Whether a process is a kernel thread (`PF_KTHREAD`, `linux/sched.h`).
 pub(in crate::backend) fn is_kernel_thread(process: Task) -> bool {
     const PF_KTHREAD: u64 = 0x0020_0000;

@@ -1,5 +1,7 @@
 //! Registers and ABIs of 64-bit ARM machines.
 
+use std::path::Path;
+
 use nix::errno::Errno;
 
 use super::machine::{CallEntry, CallRegisters, KernelTraits, NOTHING};
@@ -232,7 +234,11 @@ impl FastPath {
         match *self {}
     }
 
-    pub(in crate::backend::ptrace) fn executed(&mut self, _stopped: &Stopped) -> (bool, bool) {
+    pub(in crate::backend::ptrace) fn executed(
+        &mut self,
+        _stopped: &Stopped,
+        _path: &Path,
+    ) -> (bool, bool) {
         match *self {}
     }
 
@@ -260,6 +266,7 @@ impl FastPath {
         &mut self,
         _stopped: &Stopped,
         _syscall: Syscall,
+        _is_credited: bool,
         _may_change: bool,
     ) -> Result<Entered, Died> {
         match *self {}

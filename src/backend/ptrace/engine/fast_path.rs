@@ -1,5 +1,7 @@
 //! What the engine does for the [`FastPath`].
 
+use std::path::Path;
+
 use super::{Engine, Held};
 use crate::backend::proc::{self, Disposition};
 use crate::backend::ptrace::arch::{AtExit, Entered, FastPath};
@@ -40,7 +42,8 @@ impl Engine<'_> {
         };
         let tracee = self.tracees.get(stopped.task());
         let may_change = tracee.stops == Stops::Filter && tracee.seccomp == Seccomp::Disabled;
-        let entered = fast_path.entered(&stopped, syscall, may_change)?;
+        let is_credited = !tracee.early;
+        let entered = fast_path.entered(&stopped, syscall, is_credited, may_change)?;
         self.report_fast_path();
         match entered {
             Entered::Nothing => Ok(Some(stopped)),
@@ -112,12 +115,12 @@ impl Engine<'_> {
         }
     }
 
-    /// A task executed a program.
-    pub(super) fn fast_path_executed(&mut self, stopped: &Stopped) {
+    /// A task executed a program, which is recorded as `path`.
+    pub(super) fn fast_path_executed(&mut self, stopped: &Stopped, path: &Path) {
         let Some(fast_path) = &mut self.fast_path else {
             return;
         };
-        let (sees_all, saw_all) = fast_path.executed(stopped);
+        let (sees_all, saw_all) = fast_path.executed(stopped, path);
         let tracee = self.tracee(stopped.task());
         if sees_all {
             tracee.stops = Stops::Syscalls;

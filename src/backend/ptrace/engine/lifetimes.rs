@@ -87,7 +87,8 @@ impl Engine<'_> {
         }
         let tracee = self.tracee(task);
         (tracee.room, tracee.has_threads) = (None, false);
-        self.fast_path_executed(&stopped);
+        let executable = proc::executable_of(task);
+        self.fast_path_executed(&stopped, &executable);
         if let Some(sites) = &mut self.sites {
             sites.executed(task);
         }
@@ -101,7 +102,6 @@ impl Engine<'_> {
                 });
             }
         }
-        let executable = proc::executable_of(task);
         if self.privileges_lost && proc::runs_privileged_file(task) {
             self.lost(format!(
                 "{} ran without the privileges that its file gives: record as root",

@@ -12,6 +12,7 @@
     reason = "an usize has as many bits as a register"
 )]
 
+mod executables;
 mod images;
 mod mapping_calls;
 mod memory;
@@ -23,6 +24,8 @@ mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
 use std::rc::Rc;
 
 use libc::sock_filter;
@@ -30,10 +33,11 @@ use nix::libc::user_regs_struct;
 use nix::sys::ptrace as requests;
 use rustc_hash::FxHashMap;
 
+use self::executables::Executables;
 use self::images::Images;
 use self::mapping_calls::{Effect, MAPS, Maps};
 use self::space::{Looked, Space};
-use self::stub::{CALL, NUMBERS, overlaps_window};
+use self::stub::{CALL, NUMBERS, overlaps_window, window_of};
 use self::window::{has_code_in_window, is_free, map_window};
 use crate::backend::Interest;
 use crate::backend::proc;
@@ -63,6 +67,8 @@ const ALWAYS_STOP: [&str; 12] = [
     "io_uring_register",
 ];
 
+/// `sys/mman.h`
+const MAP_ANONYMOUS: u64 = 0x20;
 /// `sys/personality.h`
 const READ_IMPLIES_EXEC: u64 = 0x040_0000;
 
@@ -99,6 +105,7 @@ pub(in crate::backend::ptrace) struct FastPath {
     personality: Option<Syscall>,
     spaces: FxHashMap<Task, Rc<RefCell<Space>>>,
     images: Images,
+    executables: Executables,
     /// Something was changed.
     is_used: bool,
     /// Nothing is changed any more.
@@ -149,6 +156,7 @@ impl FastPath {
             personality: Syscall::from_name(Arch::X86_64, "personality"),
             spaces: HashMap::default(),
             images: Images::default(),
+            executables: Executables::default(),
             is_used: false,
             is_over: false,
             after: after(),
@@ -169,9 +177,13 @@ impl FastPath {
         Rc::clone(self.spaces.entry(task).or_insert_with(unknown))
     }
 
-    /// A task executed a program. Returns whether it must stop at all its calls, and whether it had to before only because of
+    /// A task executed a program, which is recorded as `path`. Returns whether it must stop at all its calls, and whether it had to before only because of
     /// where its code was.
-    pub(in crate::backend::ptrace) fn executed(&mut self, stopped: &Stopped) -> (bool, bool) {
+    pub(in crate::backend::ptrace) fn executed(
+        &mut self,
+        stopped: &Stopped,
+        path: &Path,
+    ) -> (bool, bool) {
         let task = stopped.task();
         let before = self.spaces.remove(&task);
         let saw_all = before.is_some_and(|space| space.borrow().sees_all);
@@ -180,6 +192,11 @@ impl FastPath {
         space.sees_all = has_code_in_window(&proc::mappings(task));
         space.closed = space.sees_all || self.is_over;
         let sees_all = space.sees_all;
+        if let Some(executable) = self.executables.executed(task, path) {
+            space.is_new = executable.borrow().has_calls();
+            space.learns = executable.borrow().recurs();
+            space.executable = Some(executable);
+        }
         self.spaces.insert(task, Rc::new(RefCell::new(space)));
         (sees_all, saw_all)
     }
@@ -207,7 +224,14 @@ impl FastPath {
         let space = match shared {
             Some(space) => Rc::clone(space),
             None => match proc::parent_of(task).and_then(|parent| self.spaces.get(&parent)) {
-                Some(space) => copy(space),
+                Some(space) => {
+                    let space = copy(space);
+                    // It may have had another parent.
+                    let mut unknown = space.borrow_mut();
+                    (unknown.executable, unknown.is_new, unknown.learns) = (None, false, false);
+                    drop(unknown);
+                    space
+                }
                 None => return,
             },
         };
@@ -230,14 +254,23 @@ impl FastPath {
             .collect()
     }
 
-    /// A task is at the entry of a call, which was counted. `may_change`: its calls may be changed.
+    /// A task is at the entry of a call, which was counted. `is_credited`: for the executable that it runs. `may_change`: its
+    /// calls may be changed.
     pub(in crate::backend::ptrace) fn entered(
         &mut self,
         stopped: &Stopped,
         syscall: Syscall,
+        is_credited: bool,
         may_change: bool,
     ) -> Result<Entered, Died> {
         let number = u16::try_from(syscall.nr).unwrap_or(NUMBERS);
+        if syscall.arch == Arch::X86_64
+            && is_credited
+            && let Some(space) = self.spaces.get(&stopped.task())
+            && let Some(executable) = &space.borrow().executable
+        {
+            executable.borrow_mut().recorded(number);
+        }
         let maps = self.maps.iter().find(|(of, _)| *of == syscall);
         let maps = maps.map(|&(_, what)| what);
         if let Some(what) = maps
@@ -259,12 +292,34 @@ impl FastPath {
             return Ok(Entered::Nothing);
         };
         let space = Rc::clone(space);
+        let is_alone = is_alone(&space);
         let mut space = space.borrow_mut();
-        if space.closed || space.mapping || !space.is_due(number) {
+        if space.closed || space.mapping {
+            return Ok(Entered::Nothing);
+        }
+        let is_due = space.is_due(number);
+        if !is_due && !space.is_new && !space.learns {
             return Ok(Entered::Nothing);
         }
         let registers = registers(stopped)?;
         if !is_64_bit(&registers) {
+            (space.is_new, space.learns) = (false, false);
+            return Ok(Entered::Nothing);
+        }
+        // As above: it is not mmap(2).
+        if space.is_new && maps.is_none() {
+            space.is_new = false;
+            let window = window_of(registers.rip);
+            if is_alone && !space.touches_window(&(window..window + 1)) {
+                return map_window_of(&mut space, stopped, registers, window, syscall);
+            }
+        }
+        if space.learns {
+            let images = &mut self.images;
+            let task = stopped.task();
+            space.learn(task, number, registers.rip, |of| images.open(task, of));
+        }
+        if !is_due {
             return Ok(Entered::Nothing);
         }
         match self.look(&mut space, stopped.task(), number, registers.rip) {
@@ -272,13 +327,7 @@ impl FastPath {
             // This site may soon map code, which must not be taken for this call, entered again. Another call will map it.
             Looked::NeedsWindow(_) if maps.is_some() => Ok(Entered::Nothing),
             Looked::NeedsWindow(window) => {
-                if !is_free(stopped.task(), window) {
-                    space.window_mapped(window, false);
-                    return Ok(Entered::Nothing);
-                }
-                space.mapping = true;
-                let then = map_window(stopped, registers, window, syscall)?;
-                Ok(Entered::Then(then))
+                map_window_of(&mut space, stopped, registers, window, syscall)
             }
         }
     }
@@ -306,9 +355,14 @@ impl FastPath {
                 window,
                 syscall,
             } => {
+                let is_alone = is_alone(&space);
                 let mut space = space.borrow_mut();
                 space.mapping = false;
-                space.window_mapped(window, value.cast_unsigned() == window);
+                let is_mapped = value.cast_unsigned() == window;
+                space.window_mapped(window, is_mapped);
+                if is_alone && is_mapped && !space.closed {
+                    self.change_known(&mut space, task, 0..u64::MAX);
+                }
                 let ip = registers.rip;
                 if let Ok(number) = u16::try_from(syscall.nr) {
                     self.look(&mut space, task, number, ip);
@@ -323,14 +377,29 @@ impl FastPath {
             AtExit::Mapped(length) => {
                 // Not an error.
                 let start = value.cast_unsigned();
-                let aliased = !(-4095..0).contains(&value) && overlaps_window(start, length);
-                Ok((None, aliased && self.must_see_all(stopped)))
+                let is_mapped = !(-4095..0).contains(&value);
+                if is_mapped && overlaps_window(start, length) {
+                    return Ok((None, self.must_see_all(stopped)));
+                }
+                if is_mapped && is_alone(&space) && space.borrow().awaits_code() {
+                    let code = start..start.saturating_add(length);
+                    self.change_known(&mut space.borrow_mut(), task, code);
+                }
+                Ok((None, false))
             }
             AtExit::Look => {
                 let aliased = has_code_in_window(&proc::mappings(task));
                 Ok((None, aliased && self.must_see_all(stopped)))
             }
         }
+    }
+
+    /// Changes the calls in this range that are known of the executable.
+    fn change_known(&mut self, space: &mut Space, task: Task, range: Range<u64>) {
+        let mut mappings = proc::mappings(task);
+        mappings.retain(|of| of.range.start < range.end && range.start < of.range.end);
+        let images = &mut self.images;
+        self.is_used |= space.change_known(task, &mappings, |of| images.open(task, of));
     }
 
     /// Code of the workload can be where calls are allowed.
@@ -387,6 +456,10 @@ impl FastPath {
         if is_aliased && self.must_see_all(stopped) {
             return Ok(Some(Entered::SeeAll));
         }
+        // A file of which calls may be known.
+        let is_library = is_code && what == Maps::Map && r.r10 & MAP_ANONYMOUS == 0;
+        let awaits = is_library && space.borrow().awaits_code();
+        let then = then.or_else(|| awaits.then_some(AtExit::Mapped(r.rsi)));
         Ok(Some(then.map_or(Entered::Nothing, Entered::Then)))
     }
 
@@ -519,6 +592,28 @@ impl FastPath {
         let is_changed = space.borrow().is_changed();
         is_changed.then(|| Rc::clone(space))
     }
+}
+
+/// Makes a call one that maps a window, if that can be had.
+fn map_window_of(
+    space: &mut Space,
+    stopped: &Stopped,
+    registers: user_regs_struct,
+    window: u64,
+    syscall: Syscall,
+) -> Result<Entered, Died> {
+    if !is_free(stopped.task(), window) {
+        space.window_mapped(window, false);
+        return Ok(Entered::Nothing);
+    }
+    space.mapping = true;
+    let then = map_window(stopped, registers, window, syscall)?;
+    Ok(Entered::Then(then))
+}
+
+/// Whether no other task has the same memory as the one whose space is held here, and in the list.
+fn is_alone(space: &Rc<RefCell<Space>>) -> bool {
+    Rc::strong_count(space) == 2
 }
 
 /// The `si_code` of the instruction `int3`.

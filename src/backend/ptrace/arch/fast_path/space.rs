@@ -1,12 +1,15 @@
 //! An address space and what was changed in it.
 
+mod eager;
+
 use std::ops::Range;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
+use super::executables::SharedExecutable;
 use super::memory::Memory;
-use super::plan::{Image, Plan, SYSCALL, SharedImage};
+use super::plan::{Plan, SYSCALL, SharedImage};
 use super::stub::{
     CALL, CHUNK, Chunk, INT3, JUMP, NOTHING, NUMBERS, WINDOW, chunks, jump_to, short_jump_to,
     window_of,
@@ -19,7 +22,79 @@ use crate::event::Task;
 struct Module {
     addresses: Range<u64>,
     offset: u64,
+    inode: u64,
     image: SharedImage,
+}
+
+impl Module {
+    /// `None` if the mapping isn't private, somebody can write to it, or its file isn't known.
+    fn of(mapping: &Mapping, open: impl FnOnce(&Mapping) -> Option<SharedImage>) -> Option<Module> {
+        if mapping.permissions != *b"r-xp" {
+            return None;
+        }
+        Some(Module {
+            addresses: mapping.range.clone(),
+            offset: mapping.offset,
+            inode: mapping.inode,
+            image: open(mapping)?,
+        })
+    }
+
+    /// The offset in the file of what is at an address.
+    fn offset_of(&self, address: u64) -> Option<u64> {
+        address
+            .checked_sub(self.addresses.start)?
+            .checked_add(self.offset)
+    }
+
+    /// How a call is replaced here; `None`: not at all.
+    fn target(&self, site: u64) -> Option<Target> {
+        let mut image = self.image.borrow_mut();
+        let address = image.address_of(self.offset_of(site)?)?;
+        let target = match image.plan(address)? {
+            Plan::Cave {
+                address: cave,
+                padding,
+            } => {
+                let cave = site.wrapping_add(cave.wrapping_sub(address));
+                Target {
+                    cave: Some((cave, padding)),
+                    moved: Vec::new(),
+                    from: cave,
+                }
+            }
+            Plan::Moved { instructions } => Target {
+                cave: None,
+                from: site.checked_sub(instructions.len() as u64)?,
+                moved: instructions,
+            },
+        };
+        let mut ends = [site, site + CALL - 1, target.from, target.from + JUMP - 1].into_iter();
+        let is_inside = ends.all(|address| self.addresses.contains(&address));
+        is_inside.then_some(target)
+    }
+}
+
+/// A [`Plan`] where a file is mapped.
+struct Target {
+    /// Where the jump to the first chunk is, and what was there, if not before the call.
+    cave: Option<(u64, [u8; JUMP as usize])>,
+    /// The instructions before the call that are moved.
+    moved: Vec<u8>,
+    /// Where the jump to the first chunk is.
+    from: u64,
+}
+
+impl Target {
+    /// Whether a call of this number can go to a chunk: moved instructions have one in them.
+    fn can_make(&self, number: u16) -> bool {
+        self.cave.is_some() || sets(&self.moved, number)
+    }
+
+    fn chunk(&self, site: u64) -> Option<Chunk> {
+        let moved = u8::try_from(self.moved.len()).ok()?;
+        Some(Chunk { site, moved })
+    }
 }
 
 /// A call that goes to chunks.
@@ -50,8 +125,23 @@ struct Changes {
     chunks: FxHashMap<u64, Chunk>,
 }
 
+impl Changes {
+    /// A free chunk for a number that code at `from` reaches, and that reaches the site.
+    fn free_chunk(&self, number: u16, from: u64, site: u64) -> Option<u64> {
+        let windows = self.windows.iter();
+        let mut all = windows.flat_map(|&window| chunks(window, number));
+        all.find(|&chunk| {
+            !self.chunks.contains_key(&chunk)
+                && jump_to(from, chunk).is_some()
+                && jump_to(chunk, site).is_some()
+                && jump_to(chunk + CHUNK, site).is_some()
+        })
+    }
+}
+
 /// An address space.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent")]
 pub(super) struct Space {
     /// How often each number stops until its call is looked at.
     left: [u8; NUMBERS as usize],
@@ -65,6 +155,12 @@ pub(super) struct Space {
     pub(super) executed_by: Option<Task>,
     /// Its tasks stop at each call whatever the filter allows.
     pub(super) sees_all: bool,
+    /// What its tasks execute, if something may be known of that.
+    pub(super) executable: Option<SharedExecutable>,
+    /// The calls that are known of its executable are yet to be changed.
+    pub(super) is_new: bool,
+    /// Its calls are learned for later images of its executable.
+    pub(super) learns: bool,
     changes: Rc<Changes>,
 }
 
@@ -88,12 +184,21 @@ impl Space {
             mapping: false,
             executed_by: None,
             sees_all: false,
+            executable: None,
+            is_new: false,
+            learns: false,
             changes: Rc::default(),
         }
     }
 
     pub(super) fn is_changed(&self) -> bool {
         !self.changes.windows.is_empty()
+    }
+
+    /// Whether calls of code that is mapped now can be known, and changed.
+    pub(super) fn awaits_code(&self) -> bool {
+        let knows = |of: &SharedExecutable| of.borrow().has_calls();
+        !self.closed && self.is_changed() && self.executable.as_ref().is_some_and(knows)
     }
 
     /// Whether a call with this number, which stopped, is to be looked at.
@@ -218,7 +323,7 @@ impl Space {
         task: Task,
         number: u16,
         ip: u64,
-        open: impl FnMut(&Mapping) -> Option<SharedImage>,
+        open: impl FnOnce(&Mapping) -> Option<SharedImage>,
     ) -> Looked {
         let site = match self.chunk_at(ip) {
             Some((_, chunk)) => chunk.site,
@@ -238,25 +343,13 @@ impl Space {
         looked
     }
 
-    /// A free chunk for a number that code at `from` reaches, and that reaches the site.
-    fn free_chunk(&self, number: u16, from: u64, site: u64) -> Option<u64> {
-        let windows = self.changes.windows.iter();
-        let mut all = windows.flat_map(|&window| chunks(window, number));
-        all.find(|&chunk| {
-            !self.changes.chunks.contains_key(&chunk)
-                && jump_to(from, chunk).is_some()
-                && jump_to(chunk, site).is_some()
-                && jump_to(chunk + CHUNK, site).is_some()
-        })
-    }
-
     /// Adds a number to a site that has chunks for others.
     fn add_number(&mut self, task: Task, site: u64, known: &Site, number: u16) -> Option<Looked> {
         if known.cave.is_none() || known.numbers.len() >= MOST_NUMBERS {
             return None;
         }
         let from = Chunk::next(known.last);
-        let address = self.free_chunk(number, from, site)?;
+        let address = self.changes.free_chunk(number, from, site)?;
         let chunk = Chunk { site, moved: 0 };
         let memory = Memory::open(task)?;
         memory.write(address, &chunk.code(address, number, &[])?)?;
@@ -274,44 +367,29 @@ impl Space {
         task: Task,
         site: u64,
         number: u16,
-        open: impl FnMut(&Mapping) -> Option<SharedImage>,
+        open: impl FnOnce(&Mapping) -> Option<SharedImage>,
     ) -> Option<Looked> {
-        let (module, bias, plan) = self.plan(task, site, open)?;
-        let (cave, moved, from) = match &plan {
-            Plan::Cave { address, padding } => {
-                let cave = address.wrapping_add(bias);
-                (Some((cave, *padding)), &[][..], cave)
-            }
-            Plan::Moved { instructions } => {
-                let first = site - instructions.len() as u64;
-                (None, &instructions[..], first)
-            }
-        };
-        // They have the number in them.
-        if !moved.is_empty() && !sets(moved, number) {
+        let module = self.module(task, site, open)?;
+        let target = module.target(site)?;
+        let Target { cave, moved, from } = &target;
+        let from = *from;
+        if !target.can_make(number) {
             return None;
         }
         let memory = Memory::open(task)?;
         let first = site - moved.len() as u64;
-        let is_inside = |address| module.contains(&address);
-        if !memory.has(first, &[moved, &SYSCALL].concat())
+        if !memory.has(first, &[moved, &SYSCALL[..]].concat())
             || cave.is_some_and(|(cave, padding)| !memory.has(cave, &padding))
-            || ![first, site + CALL - 1, from, from + JUMP - 1]
-                .into_iter()
-                .all(is_inside)
         {
             return None;
         }
-        let Some(address) = self.free_chunk(number, from, site) else {
+        let Some(address) = self.changes.free_chunk(number, from, site) else {
             let window = window_of(from);
             let tried = [&self.changes.windows, &self.changes.refused];
             let is_tried = tried.iter().any(|windows| windows.contains(&window));
             return (!is_tried).then_some(Looked::NeedsWindow(window));
         };
-        let chunk = Chunk {
-            site,
-            moved: u8::try_from(moved.len()).ok()?,
-        };
+        let chunk = target.chunk(site)?;
         let jump = jump_to(from, address)?;
         memory.write(address, &chunk.code(address, number, moved)?)?;
         // All that is there is replaced by a jump to the chunk, or to the padding that has one.
@@ -335,37 +413,22 @@ impl Space {
         Some(Looked::Changed)
     }
 
-    /// The mapping of a site, what its addresses are more than the file's own, and the plan for it.
-    fn plan(
+    /// The mapping of a site.
+    fn module(
         &mut self,
         task: Task,
         site: u64,
-        mut open: impl FnMut(&Mapping) -> Option<SharedImage>,
-    ) -> Option<(Range<u64>, u64, Plan)> {
+        open: impl FnOnce(&Mapping) -> Option<SharedImage>,
+    ) -> Option<Module> {
         let holds = |module: &&Module| module.addresses.contains(&site);
-        let module = if let Some(module) = self.changes.modules.iter().find(holds) {
-            module.clone()
-        } else {
-            let mappings = proc::mappings(task);
-            let mapping = mappings.iter().find(|m| m.range.contains(&site))?;
-            // Private, and nobody can write to it.
-            if mapping.permissions != *b"r-xp" {
-                return None;
-            }
-            let module = Module {
-                addresses: mapping.range.clone(),
-                offset: mapping.offset,
-                image: open(mapping)?,
-            };
-            Rc::make_mut(&mut self.changes).modules.push(module.clone());
-            module
-        };
-        let offset = (site - module.addresses.start).checked_add(module.offset)?;
-        let mut image = module.image.borrow_mut();
-        let image: &mut Image = &mut image;
-        let address = image.address_of(offset)?;
-        let plan = image.plan(address)?;
-        Some((module.addresses, site.wrapping_sub(address), plan))
+        if let Some(module) = self.changes.modules.iter().find(holds) {
+            return Some(module.clone());
+        }
+        let mappings = proc::mappings(task);
+        let mapping = mappings.iter().find(|m| m.range.contains(&site))?;
+        let module = Module::of(mapping, open)?;
+        Rc::make_mut(&mut self.changes).modules.push(module.clone());
+        Some(module)
     }
 }
 

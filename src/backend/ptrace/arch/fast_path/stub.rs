@@ -166,6 +166,13 @@ impl Chunk {
         address + NEXT
     }
 
+    /// Makes the code of a chunk go on for another number by this jump.
+    pub(super) fn go_on(code: &mut [u8; 32], jump: [u8; JUMP as usize]) -> Option<()> {
+        let place = code.get_mut(NEXT as usize..(NEXT + JUMP) as usize)?;
+        place.copy_from_slice(&jump);
+        Some(())
+    }
+
     /// The address after the call that stops.
     pub(super) fn after_stopping(address: u64) -> u64 {
         address + STOPPING + CALL
