@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::support::bundle::Bundle;
 use crate::support::engines::{Engine, IMAGE};
 use crate::support::process::{Ended, Room};
+use crate::support::programs;
 use crate::support::recorder::PROGRAM;
 
 /// Builds it, without optimization.
@@ -57,22 +58,31 @@ fn allowed(ended: &Ended) -> Vec<String> {
 
 const RECORD: [&str; 6] = ["-r", "none", "-o", "-", "--policy", "exact"];
 
+/// Gives Docker an image with these files.
+fn import(room: &Room, tree: &Path, image: &str) {
+    let mut import = Engine::Docker.command("sh");
+    import.args(["-c", "tar -C \"$1\" -c . | docker import - \"$2\"", "sh"]);
+    let imported = room.spawn(import.arg(tree).arg(image)).wait(room);
+    assert_eq!(imported.code(), 0, "{}", imported.stderr);
+}
+
+/// The options of containers with the fewest rights.
+const UNPRIVILEGED: [&str; 7] = [
+    "--cap-drop",
+    "ALL",
+    "--security-opt",
+    "no-new-privileges",
+    "--user",
+    "65534",
+    "--read-only",
+];
+
 #[apply(test)]
 #[needs(program("dockerd"), program("busybox"))]
 fn it_records_in_a_container_under_dockers_default_profile() {
     let room = Room::new();
     let work = ["--", "sh", "-c", "mkdir /dev/shm/a"];
-    for options in [
-        &[][..],
-        &[
-            "--cap-drop",
-            "ALL",
-            "--security-opt",
-            "no-new-privileges",
-            "--user",
-            "65534",
-        ],
-    ] {
+    for options in [&[][..], &UNPRIVILEGED] {
         let ended = in_docker(&room, options, IMAGE, &[&RECORD, &work[..]].concat());
         let names = allowed(&ended);
         assert!(
@@ -82,13 +92,7 @@ fn it_records_in_a_container_under_dockers_default_profile() {
     }
 
     // In an image without any file.
-    let mut import = Engine::Docker.command("sh");
-    import.args([
-        "-c",
-        "tar -c -T /dev/null | docker import - sc-record-empty",
-    ]);
-    let imported = room.spawn(&mut import).wait(&room);
-    assert_eq!(imported.code(), 0, "{}", imported.stderr);
+    import(&room, &room.directory(), "sc-record-empty");
     let itself = ["--", "/sc-record", "--version"];
     let ended = in_docker(
         &room,
@@ -97,6 +101,52 @@ fn it_records_in_a_container_under_dockers_default_profile() {
         &[&RECORD, &itself[..]].concat(),
     );
     assert!(allowed(&ended).contains(&"execve".to_owned()));
+}
+
+/// Records a workload in an image with nothing but this program and its libraries, as outside of containers.
+fn records_in_an_image_of(workload: &str, libraries: &str, image: &str) {
+    let room = Room::new();
+    let tree = room.directory();
+    room.copy(&programs::workload(workload), &tree.join("app"));
+    let mut copy = Command::new("sh");
+    copy.args(["-ec", &format!("cp -L --parents {libraries} ."), "sh"]);
+    let copied = room.run(copy.arg(tree.join("app")).current_dir(&tree));
+    assert_eq!(copied.code(), 0, "{}", copied.stderr);
+    import(&room, &tree, image);
+
+    // futex(2) depends on timing. Docker's profile lacks clone3(2), and the image a cache of libraries, which is unmapped.
+    let names = |ended: &Ended| {
+        let names = allowed(ended).into_iter();
+        let varies = ["futex", "clone", "clone3", "munmap"];
+        names
+            .filter(|name| !varies.contains(&name.as_str()))
+            .collect::<Vec<_>>()
+    };
+    let mut outside = Command::new(program());
+    let outside = names(&room.run(outside.args(RECORD).arg("--").arg(tree.join("app"))));
+    assert!(
+        outside.contains(&"tgkill".to_owned()) || outside.contains(&"tkill".to_owned()),
+        "{outside:?}"
+    );
+    for options in [&[][..], &UNPRIVILEGED] {
+        let arguments = [&RECORD[..], &["--", "/app"]].concat();
+        let inside = in_docker(&room, options, image, &arguments);
+        assert_eq!(names(&inside), outside, "{}", inside.stderr);
+    }
+}
+
+#[apply(test)]
+#[needs(program("dockerd"), workload("musl_cancel"), program("busybox"))]
+fn it_records_in_an_image_with_musl() {
+    records_in_an_image_of("musl_cancel", "/lib/ld-musl-*", "sc-record-musl");
+}
+
+#[apply(test)]
+#[needs(program("dockerd"), program("busybox"))]
+fn it_records_in_an_image_with_glibc_and_without_a_shell() {
+    // pthread_cancel(3) loads libgcc_s, which is beside libc.
+    let libraries = "$(ldd \"$1\" | grep -o '/[^ ]*' | sed -n 'p; s/c.so.6/gcc_s.so.1/p')";
+    records_in_an_image_of("pthread_cancel", libraries, "sc-record-glibc");
 }
 
 #[apply(test)]
