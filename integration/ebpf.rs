@@ -1,6 +1,7 @@
 //! The backend that counts in the kernel. Which calls it sees of the hard cases is in `workloads.rs`.
 
 mod cgroups;
+mod executables;
 
 use std::fs;
 use std::path::{Path, PathBuf};

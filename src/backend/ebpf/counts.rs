@@ -1,4 +1,5 @@
-//! What the programs counted: each call is delivered once, and the kernel keeps nothing of containers and cgroups that are gone.
+//! What the programs counted: each call is delivered once, and the kernel keeps nothing of containers and cgroups that are gone, and
+//! little of executables that nobody executes.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -25,8 +26,10 @@ type Call = [u32; 6];
 type CallWithArguments = [u32; 6 + 2 * ARGUMENTS];
 /// `struct count`: the calls, and the time of the first in nanoseconds since boot.
 type Count = [u64; 2];
-/// `struct written_path`: the length, two flags, the tasks, the names.
-type WrittenPath = [u8; 12 + 4096 + 256];
+/// `struct image_key`.
+type ImageKey = [u64; 3];
+/// `struct written_path`: the key, the length, the tasks, the flags, the names.
+type WrittenPath = [u8; NAMES + 4096 + 256];
 
 /// Who made a call, as bits beside the ABI.
 const RUNTIME: u32 = 2;
@@ -34,6 +37,11 @@ const ENTERING: u32 = 4;
 
 /// `ABI_IO_URING`: an operation of `io_uring`, whose number is its opcode.
 const IO_URING: u32 = 8;
+
+/// How many calls and executables the kernel may hold before those of executables that nobody executes are removed: a quarter of
+/// what it has room for, since more come until they are read again.
+const MANY_CALLS: usize = 1 << 16;
+const MANY_IMAGES: usize = 1 << 12;
 
 /// Receives what was counted: the path of the cgroup or the name of the container, if they are counted by themselves and it is
 /// known, and the calls.
@@ -54,12 +62,15 @@ struct Entry {
 pub(super) struct Counts {
     calls: PerCpuHashMap<MapData, Call, Count>,
     values: PerCpuHashMap<MapData, CallWithArguments, Count>,
+    images: BpfHashMap<MapData, ImageKey, u32>,
     paths: BpfHashMap<MapData, u32, WrittenPath>,
     cgroup_paths: BpfHashMap<MapData, u64, WrittenPath>,
     runtimes: BpfHashMap<MapData, u32, u8>,
     gone: Queue<MapData, u64>,
     /// What is gone, and may have tasks that were moved elsewhere.
     leaving: Vec<u64>,
+    /// How many calls the kernel held at the last time.
+    in_kernel: usize,
     /// What was delivered.
     delivered: HashMap<(Call, Option<Halves>), u64>,
     /// Of what is gone: calls of programs that entered it, and did not turn out to be container runtimes so far.
@@ -83,11 +94,13 @@ impl Counts {
         Ok(Counts {
             calls: map(ebpf, "counts")?,
             values: map(ebpf, "values")?,
+            images: map(ebpf, "images")?,
             paths: map(ebpf, "paths")?,
             cgroup_paths: map(ebpf, "cgroup_paths")?,
             runtimes: map(ebpf, "runtimes")?,
             gone: map(ebpf, "gone")?,
             leaving: Vec::new(),
+            in_kernel: 0,
             delivered: HashMap::new(),
             entered: Vec::new(),
             executables: HashMap::new(),
@@ -105,8 +118,9 @@ impl Counts {
         let boot = boot_time();
         // First: these make no more calls.
         let gone = self.gone();
+        let gone_images = self.gone_images()?;
         let mut entries = self.entries()?;
-        let in_kernel = entries.len();
+        self.in_kernel = entries.len();
         if takes_entering {
             entries.append(&mut self.entered);
         }
@@ -119,11 +133,12 @@ impl Counts {
             let may_be_runtime = abi & ENTERING != 0;
             let is_runtime = may_be_runtime && self.runtimes.get(&image, 0).is_ok();
             let is_too_early = may_be_runtime && (is_runtime || !takes_entering);
-            let is_gone = place < in_kernel && gone.contains(&cgroup);
+            let is_gone =
+                place < self.in_kernel && (gone.contains(&cgroup) || gone_images.contains(&image));
             if count > 0 && !is_runtime && (!is_too_early || is_gone) {
                 let cgroup = self.cgroup(cgroup);
+                let executable = self.executable(image);
                 if !is_too_early {
-                    let executable = self.executable(image);
                     counted(cgroup.as_ref(), event(&entry, count, executable, boot));
                 }
             }
@@ -141,6 +156,9 @@ impl Counts {
             // A container without a name had no room for it.
             let _ = self.cgroup_paths.remove(&cgroup);
         }
+        for image in gone_images {
+            self.remove_image(image)?;
+        }
         Ok(())
     }
 
@@ -152,6 +170,44 @@ impl Counts {
         let paths = &self.cgroup_paths;
         let has_ended = |cgroup: &mut u64| living(paths, *cgroup) == 0;
         self.leaving.extract_if(.., has_ended).collect()
+    }
+
+    /// If there are many: the executables that nobody executes. Who executes one again gives it another number.
+    fn gone_images(&mut self) -> Result<HashSet<u32>, Unavailable> {
+        let mut gone = HashSet::new();
+        if self.in_kernel < MANY_CALLS && self.paths.keys().count() < MANY_IMAGES {
+            return Ok(gone);
+        }
+        let images: Vec<u32> = self.paths.keys().filter_map(Result::ok).collect();
+        for image in images {
+            let Ok(written) = self.paths.get(&image, 0) else {
+                continue;
+            };
+            if number_at(&written, LIVING) != 0 {
+                continue;
+            }
+            let key = key_of(&written);
+            if self.images.get(&key, 0).is_ok_and(|known| known == image) {
+                self.images.remove(&key).map_err(of_map)?;
+            }
+            // Who found it there before has held it by now.
+            if living(&self.paths, image) == 0 {
+                gone.insert(image);
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Removes an executable whose calls are delivered. Who executed it did not turn out to be a container runtime later.
+    fn remove_image(&mut self, image: u32) -> Result<(), Unavailable> {
+        let has_image = |entry: &Entry| entry.call[2] == image;
+        if self.runtimes.remove(&image).is_ok() {
+            self.entered.retain(|entry| !has_image(entry));
+        }
+        if !self.entered.iter().any(has_image) {
+            self.executables.remove(&image);
+        }
+        self.paths.remove(&image).map_err(of_map)
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Unavailable> {
@@ -238,23 +294,35 @@ fn event(entry: &Entry, count: u64, executable: Option<Arc<Path>>, boot: SystemT
 }
 
 /// The fields of a [`WrittenPath`].
-const IS_WHOLE: usize = 4;
-const IS_DELETED: usize = 5;
-const LIVING: usize = 8;
-const NAMES: usize = 12;
+const LENGTH: usize = 24;
+const LIVING: usize = 28;
+const IS_WHOLE: usize = 32;
+const IS_DELETED: usize = 33;
+const NAMES: usize = 40;
 
-/// How many tasks of a container have not exited.
-fn living(paths: &BpfHashMap<MapData, u64, WrittenPath>, container: u64) -> u32 {
-    let written = paths.get(&container, 0).ok();
-    let living = written.and_then(|written| written[LIVING..].first_chunk().copied());
-    living.map(u32::from_ne_bytes).unwrap_or_default()
+fn number_at(written: &WrittenPath, place: usize) -> u32 {
+    let bytes = written[place..].first_chunk().copied();
+    bytes.map(u32::from_ne_bytes).unwrap_or_default()
+}
+
+fn key_of(written: &WrittenPath) -> ImageKey {
+    std::array::from_fn(|place| {
+        let bytes = written[8 * place..].first_chunk().copied();
+        bytes.map(u64::from_ne_bytes).unwrap_or_default()
+    })
+}
+
+/// How many tasks of a container have not exited, or how often an executable is held.
+fn living<K: Pod>(paths: &BpfHashMap<MapData, K, WrittenPath>, of: K) -> u32 {
+    let written = paths.get(&of, 0);
+    written.map_or(0, |written| number_at(&written, LIVING))
 }
 
 /// The path that the kernel wrote down for an image or a cgroup; `None` if it did not have all of it.
 fn path_of<K: Pod>(paths: &BpfHashMap<MapData, K, WrittenPath>, of: K) -> Option<Arc<Path>> {
     let written = paths.get(&of, 0).ok()?;
-    let length = u32::from_ne_bytes(written.first_chunk().copied()?);
-    let names = written.get(NAMES..NAMES + usize::try_from(length).ok()?)?;
+    let length = usize::try_from(number_at(&written, LENGTH)).ok()?;
+    let names = written.get(NAMES..NAMES + length)?;
     if written[IS_WHOLE] == 0 {
         return None;
     }

@@ -103,7 +103,7 @@ fn places(named: Option<&NamePart>) -> ([u64; 256], u64) {
 pub(super) struct Kernel {
     ebpf: Ebpf,
     counts: Counts,
-    totals: Array<MapData, [u64; 6]>,
+    totals: Array<MapData, Totals>,
     ended: RingBuf<MapData>,
     /// Whether programs that entered the scope are recorded unless they are container runtimes. They are known at the end.
     takes_entering: bool,
@@ -113,10 +113,12 @@ pub(super) struct Kernel {
 const RUNNING: u32 = 1 << 14;
 
 /// `struct totals`.
+type Totals = [u64; 7];
 const LIVING: usize = 0;
 const LOST_CALLS: usize = 1;
 const LOST_TASKS: usize = 2;
 const OVERWRITTEN: usize = 3;
+const LOST_IMAGES: usize = 4;
 
 impl Kernel {
     /// Loads the programs, attaches them, and takes the tasks of the scope into it.
@@ -253,6 +255,10 @@ impl Kernel {
                 "a tracer of the workload's skipped calls that a seccomp filter passed to it",
             ),
             (
+                Some(totals[LOST_IMAGES]),
+                "the kernel had no memory for the paths of executables",
+            ),
+            (
                 self.missed(),
                 "the kernel did not run the counting program for calls",
             ),
@@ -267,7 +273,7 @@ impl Kernel {
             .collect())
     }
 
-    fn totals(&self) -> Result<[u64; 6], Unavailable> {
+    fn totals(&self) -> Result<Totals, Unavailable> {
         self.totals.get(&0, 0).map_err(of_map)
     }
 

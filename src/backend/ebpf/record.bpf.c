@@ -81,19 +81,22 @@ int BPF_PROG(executed, struct task_struct *task, int old_pid, struct linux_binpr
         return 0;
     u32 before = member->image;
     member->image = image_of(task);
-    if (member->waits == TO_ENTER) {
-        if (!is_of_container(task, member)) {
-            count_pending(member);
-            return 0;
+    if (member->waits == TO_ENTER && !is_of_container(task, member)) {
+        count_pending(member);
+    } else {
+        if (member->waits == TO_ENTER) {
+            u8 any = 0;
+            bpf_map_update_elem(&runtimes, &before, &any, BPF_ANY);
+            bpf_map_update_elem(&runtimes, &member->entered_as, &any, BPF_ANY);
         }
-        u8 any = 0;
-        bpf_map_update_elem(&runtimes, &before, &any, BPF_ANY);
-        bpf_map_update_elem(&runtimes, &member->entered_as, &any, BPF_ANY);
+        // The call that starts the command is credited to the command.
+        if (member->waits && member->is_pending)
+            count(member->image, member->abi, member->nr);
+        member->waits = NO_MORE;
+        hold(member->entered_as, -1);
+        member->entered_as = 0;
     }
-    // The call that starts the command is credited to the command.
-    if (member->waits && member->is_pending)
-        count(member->image, member->abi, member->nr);
-    member->waits = NO_MORE;
+    hold(before, -1);
     return 0;
 }
 
@@ -127,6 +130,7 @@ int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
     struct member inherited = *member;
     inherited.is_living = 0;
     inherited.is_pending = 0;
+    hold_images(&inherited, 1);
     join(child, &inherited);
     return 0;
 }

@@ -75,7 +75,37 @@ static __always_inline void write_path(struct written_path *out, struct file *fi
     }
 }
 
-// The number of what a task executes. The same file under another name is another one.
+// Adds to how often the number of an executable is held.
+static __always_inline void hold(u32 image, int times)
+{
+    struct written_path *path = image ? bpf_map_lookup_elem(&paths, &image) : 0;
+    if (path)
+        __sync_fetch_and_add(&path->living, times);
+}
+
+static __always_inline void hold_images(struct member *member, int times)
+{
+    hold(member->image, times);
+    hold(member->entered_as, times);
+}
+
+// The number of an executable that has one, held once.
+static __always_inline u32 held(struct image_key *key)
+{
+    u32 *known = bpf_map_lookup_elem(&images, key);
+    if (!known)
+        return 0;
+    u32 image = *known;
+    hold(image, 1);
+    // The recorder removes it here before it looks for holds a second time.
+    known = bpf_map_lookup_elem(&images, key);
+    if (known && *known == image)
+        return image;
+    hold(image, -1);
+    return 0;
+}
+
+// The number of what a task executes, held once. The same file under another name is another one.
 static __always_inline u32 image_of(struct task_struct *task)
 {
     struct file *file = BPF_CORE_READ(task, mm, exe_file);
@@ -87,24 +117,29 @@ static __always_inline u32 image_of(struct task_struct *task)
         .device = BPF_CORE_READ(dentry, d_inode, i_sb, s_dev),
         .dentry = (u64)dentry,
     };
-    u32 *known = bpf_map_lookup_elem(&images, &key);
-    if (known)
-        return *known;
+    u32 image = held(&key);
+    if (image)
+        return image;
     u32 zero = 0;
     struct written_path *path = bpf_map_lookup_elem(&scratch, &zero);
     if (!path)
         return 0;
-    u32 image = __sync_fetch_and_add(&totals.images, 1) + 1;
+    image = __sync_fetch_and_add(&totals.images, 1) + 1;
     write_path(path, file);
-    // Without room, its calls count as those of an unknown executable.
-    if (bpf_map_update_elem(&paths, &image, path, BPF_ANY))
-        return 0;
-    if (bpf_map_update_elem(&images, &key, &image, BPF_NOEXIST)) {
-        // Another processor was faster.
-        known = bpf_map_lookup_elem(&images, &key);
-        return known ? *known : 0;
+    path->key = key;
+    path->living = 1;
+    if (bpf_map_update_elem(&paths, &image, path, BPF_ANY) == 0) {
+        if (bpf_map_update_elem(&images, &key, &image, BPF_NOEXIST) == 0)
+            return image;
+        bpf_map_delete_elem(&paths, &image);
+        // Another processor may have been faster.
+        image = held(&key);
+        if (image)
+            return image;
     }
-    return image;
+    // Without room, its calls count as those of an unknown executable.
+    __sync_fetch_and_add(&totals.lost_images, 1);
+    return 0;
 }
 
 static __always_inline void write_container(u64 number, const char *name)

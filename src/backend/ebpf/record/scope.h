@@ -16,15 +16,21 @@ static __always_inline void add_living(struct member *member, u32 tasks)
     }
 }
 
-// Gives a task its member, and counts it as living.
+// Gives a task its member, which takes over the holds on its images, and counts it as living.
 static __always_inline struct member *join(struct task_struct *task, struct member *as)
 {
-    struct member *member = bpf_task_storage_get(&members, task, as, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    // The iterator may meet a task that its parent is about to bring in.
+    struct member *member = bpf_task_storage_get(&members, task, 0, 0);
+    if (member) {
+        hold_images(as, -1);
+    } else {
+        member = bpf_task_storage_get(&members, task, as, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    }
     if (!member) {
+        hold_images(as, -1);
         __sync_fetch_and_add(&totals.lost_tasks, 1);
         return 0;
     }
-    // The iterator may meet a task that its parent is about to bring in.
     if (__sync_lock_test_and_set(&member->is_living, 1) == 0) {
         __sync_fetch_and_add(&totals.living, 1);
         add_living(member, 1);
@@ -92,6 +98,7 @@ static __always_inline void join_entering(struct task_struct *task, u32 containe
 {
     u32 image = image_of(task);
     struct member entering = {.image = image, .entered_as = image, .waits = TO_ENTER, .container = container};
+    hold(image, 1);
     join(task, &entering);
 }
 
@@ -100,6 +107,7 @@ static __always_inline void leave(struct task_struct *task, struct member *membe
 {
     if (!__sync_lock_test_and_set(&member->is_living, 0))
         return;
+    hold_images(member, -1);
     add_living(member, -1);
     if (__sync_fetch_and_sub(&totals.living, 1) == 1) {
         u32 any = 0;

@@ -51,15 +51,25 @@ struct count {
 #define NAME_ROOM 256
 #define PATH_ROOM 4096
 
+struct image_key {
+    u64 inode;
+    u64 dentry;
+    u32 device;
+    u32 unused;
+};
+
 // The path of an executable or a cgroup, its last component first, each with its NUL.
 struct written_path {
+    // Of an executable.
+    struct image_key key;
     u32 length;
+    // Of a container: the tasks that have not exited. Of an executable: how often its number is held.
+    u32 living;
     u8 is_whole;
     u8 is_deleted;
-    // Of a container: a task has entered it, and how many have not exited.
+    // Of a container: a task has entered it.
     u8 is_entered;
-    u8 unused;
-    u32 living;
+    u8 unused[5];
     char names[PATH_ROOM + NAME_ROOM];
 };
 
@@ -72,17 +82,10 @@ struct cgroup_key {
     u32 unused;
 };
 
-struct image_key {
-    u64 inode;
-    u64 dentry;
-    u32 device;
-    u32 unused;
-};
-
 struct member {
     // What it executes; 0: not known.
     u32 image;
-    // What it executed when it entered the scope.
+    // What it executed when it entered the scope; 0 from the container's program on.
     u32 entered_as;
     // How it waits to execute the program.
     u32 waits;
@@ -118,6 +121,8 @@ struct totals {
     u64 lost_tasks;
     // Refused calls whose number is not known.
     u64 overwritten;
+    // Executables without a number, for want of memory.
+    u64 lost_images;
     u64 images;
     u64 containers;
 };
@@ -185,6 +190,7 @@ MAP(counts, BPF_MAP_TYPE_PERCPU_HASH, 1 << 18, struct call, struct count, LAZY);
 // Calls with watched arguments, which are not in `counts` then. If it is full, they are there, and have no arguments.
 MAP(values, BPF_MAP_TYPE_PERCPU_HASH, 1 << 16, struct call_with_arguments, struct count, LAZY);
 
+// The recorder removes those whose numbers nobody holds.
 MAP(images, BPF_MAP_TYPE_HASH, 1 << 14, struct image_key, u32, LAZY);
 
 MAP(paths, BPF_MAP_TYPE_HASH, 1 << 14, u32, struct written_path, LAZY);
