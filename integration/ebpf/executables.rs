@@ -1,4 +1,4 @@
-//! More executables than the kernel has room for at once.
+//! More executables, or calls, than the kernel has room for.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use super::{count, start};
+use super::{OPTIONS, count, start};
 use crate::support::machine;
 use crate::support::process::{Room, Running, until};
 use crate::support::programs;
@@ -94,4 +94,22 @@ fn more_executables_than_there_is_room_for_are_a_loss() {
         losses.iter().any(|loss| loss.starts_with(said)),
         "{losses:?}"
     );
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn calls_without_memory_for_an_entry_are_counted() {
+    let room = Room::new();
+    let recorded = |entries: &str| {
+        let files = Files::new(&room);
+        let mut command = files.command(OPTIONS);
+        command.env("SC_RECORD_TEST_COUNTS", entries);
+        let script = "for i in 1 2 3 4 5 6 7 8; do nice true; chroot / true; done";
+        let ended = room.run(command.args(["/bin/sh", "-c", script]));
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        let run = files.run();
+        assert_eq!(run.incomplete_because(), [""; 0]);
+        (run.calls(), run.callers())
+    };
+    assert_eq!(recorded("4"), recorded("4096"));
 }

@@ -20,7 +20,8 @@ use crate::backend::Unavailable;
 use crate::event::Event;
 use crate::syscall::{Operation, Syscall};
 
-/// `struct call`: the halves of the cgroup's id, the image, the ABI, the number.
+/// `struct call`: the halves of the cgroup's id, the image, the ABI, the number; here, 1 in what is unused there says that it is of
+/// the map `spare`.
 type Call = [u32; 6];
 /// `struct call_with_arguments`: a [`Call`], and the arguments, each in two halves.
 type CallWithArguments = [u32; 6 + 2 * ARGUMENTS];
@@ -61,6 +62,7 @@ struct Entry {
 
 pub(super) struct Counts {
     calls: PerCpuHashMap<MapData, Call, Count>,
+    spare: PerCpuHashMap<MapData, Call, Count>,
     values: PerCpuHashMap<MapData, CallWithArguments, Count>,
     images: BpfHashMap<MapData, ImageKey, u32>,
     paths: BpfHashMap<MapData, u32, WrittenPath>,
@@ -93,6 +95,7 @@ impl Counts {
         }
         Ok(Counts {
             calls: map(ebpf, "counts")?,
+            spare: map(ebpf, "spare")?,
             values: map(ebpf, "values")?,
             images: map(ebpf, "images")?,
             paths: map(ebpf, "paths")?,
@@ -215,12 +218,18 @@ impl Counts {
             let (call, per_cpu) = entry?;
             Ok(Entry::new(call, None, &per_cpu))
         });
+        let spare = self.spare.iter().map(|entry| {
+            let ([low, high, image, abi, nr, _], per_cpu) = entry?;
+            let call = [low, high, image, abi, nr, 1];
+            Ok(Entry::new(call, None, &per_cpu))
+        });
         let values = self.values.iter().map(|entry| {
             let ([low, high, image, abi, nr, unused, args @ ..], per_cpu) = entry?;
             let call = [low, high, image, abi, nr, unused];
             Ok(Entry::new(call, Some(args), &per_cpu))
         });
         calls
+            .chain(spare)
             .chain(values)
             .collect::<Result<_, MapError>>()
             .map_err(of_map)
@@ -228,6 +237,10 @@ impl Counts {
 
     fn remove(&mut self, entry: &Entry) -> Result<(), Unavailable> {
         let removed = match entry.args {
+            None if entry.call[5] == 1 => {
+                let [low, high, image, abi, nr, _] = entry.call;
+                self.spare.remove(&[low, high, image, abi, nr, 0])
+            }
             None => self.calls.remove(&entry.call),
             Some(args) => {
                 let mut key = CallWithArguments::default();

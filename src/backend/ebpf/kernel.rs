@@ -149,6 +149,13 @@ impl Kernel {
         if !interest.has_arguments() {
             loader.map_max_entries("values", 1);
         }
+        // For a test of `spare`.
+        #[cfg(debug_assertions)]
+        if let Ok(entries) = std::env::var("SC_RECORD_TEST_COUNTS")
+            && let Ok(entries) = entries.parse()
+        {
+            loader.map_max_entries("counts", entries);
+        }
         let ebpf = loader
             .btf(Some(&btf))
             .allow_unsupported_maps()

@@ -40,11 +40,19 @@ static __always_inline int add(void *map, struct call *call)
     return 1;
 }
 
+__noinline int count_in_spare(u32 image, u32 abi, u32 nr)
+{
+    struct call call = {.image = image, .abi = abi, .nr = nr};
+    if (!add(&spare, &call))
+        __sync_fetch_and_add(&totals.lost_calls, 1);
+    return 0;
+}
+
 static __always_inline void count(u32 image, u32 abi, u32 nr)
 {
     struct call call = {.image = image, .abi = abi, .nr = nr};
     if (!add(&counts, &call))
-        __sync_fetch_and_add(&totals.lost_calls, 1);
+        count_in_spare(image, abi, nr);
 }
 
 static __always_inline u32 abi_of(struct task_struct *task)

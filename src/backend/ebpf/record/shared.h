@@ -187,6 +187,9 @@ struct {
 
 MAP(counts, BPF_MAP_TYPE_PERCPU_HASH, 1 << 18, struct call, struct count, LAZY);
 
+// Calls that come while the kernel has no memory at hand for an entry of `counts`: it gets more in the background.
+MAP(spare, BPF_MAP_TYPE_PERCPU_HASH, 1 << 12, struct call, struct count);
+
 // Calls with watched arguments, which are not in `counts` then. If it is full, they are there, and have no arguments.
 MAP(values, BPF_MAP_TYPE_PERCPU_HASH, 1 << 16, struct call_with_arguments, struct count, LAZY);
 
