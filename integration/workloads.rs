@@ -443,6 +443,7 @@ workloads! {
     }
     pages_of_known_calls_are_discarded: "known_code" { args: &["discarded"], certain: &[("x86_64/sched_get_priority_max", 1)] }
     a_library_with_known_calls_goes: "known_code" { args: &["unloaded"], certain: &[("x86_64/sched_get_priority_min", 5)] }
+    data_is_where_known_calls_were: "known_code" { args: &["replaced"], varies: WAIT, certain: &[("x86_64/sched_getscheduler", 8)] }
     known_calls_under_a_memory_limit: "known_code" { args: &["limited"], varies: &["mmap"] }
     known_calls_where_no_memory_becomes_code: "known_code" {
         args: &["mdwe"],

@@ -133,6 +133,51 @@ static void unloaded(void)
     say("unloaded\n");
 }
 
+/* A copy of the C library goes by calls that are known themselves. Then data is where its code was, and stays as it is when the code is
+ * restored; and it becomes other code. */
+static void replaced(void)
+{
+    static const unsigned char code[] = {0xb8, 110, 0, 0, 0, 0x0f, 0x05, 0xc3}; /* mov $110,%eax; syscall; ret */
+    call_often();
+    for (int i = 0; i < 8; i++) {
+        void *library = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW);
+        CHECK(library != NULL);
+        char *function = dlsym(library, "getuid");
+        CHECK(function != NULL);
+        for (int n = 0; n < OFTEN; n++)
+            CHECK(((call *)function)(0, 0) == getuid());
+        CHECK(dlclose(library) == 0);
+        size_t length;
+        unsigned char *start = (unsigned char *)pages_of(function, &length);
+        CHECK(mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == start);
+        memset(start, 0x5a, length);
+        pid_t child = fork();
+        if (child == 0) {
+            prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0);
+            for (size_t n = 0; n < length; n++)
+                CHECK(start[n] == 0x5a);
+            _exit(5);
+        }
+        CHECK(exit_status(child) == 5);
+        for (size_t at = 0; at + sizeof code <= length; at += sizeof code)
+            memcpy(start + at, code, sizeof code);
+        CHECK(mprotect(start, length, PROT_READ | PROT_EXEC) == 0);
+        /* Where the library's call was, too. */
+        for (size_t at = 0; at + sizeof code <= length; at += sizeof code)
+            CHECK(((call *)(start + at))(0, 0) == getppid());
+        child = fork();
+        if (child == 0) {
+            prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0);
+            for (size_t n = 0; n < length; n++)
+                CHECK(start[n] == code[n % sizeof code]);
+            _exit(6);
+        }
+        CHECK(exit_status(child) == 6 && munmap(start, length) == 0);
+        CHECK(distinct_3() == 0);
+    }
+    say("replaced\n");
+}
+
 /* How much more memory there is under a limit, for a program that has it from its start. */
 static void limited(char *myself)
 {
@@ -255,6 +300,8 @@ int main(int argc, char **argv)
         discarded();
     else if (strcmp(argv[1], "unloaded") == 0)
         unloaded();
+    else if (strcmp(argv[1], "replaced") == 0)
+        replaced();
     else if (strcmp(argv[1], "limited") == 0)
         limited(argv[0]);
     else if (strcmp(argv[1], "mdwe") == 0)

@@ -51,7 +51,7 @@ impl RecordingFilter {
             } else {
                 Vec::new()
             };
-            #[allow(clippy::cast_possible_truncation)] // There are fifteen.
+            #[allow(clippy::cast_possible_truncation)] // There are 33.
             let length = known.len() as u8;
             // Not this ABI: over the instructions of its block, to the next one.
             program.push(jump(BPF_JEQ, arch.audit(), 0, 5 + length));
@@ -155,29 +155,104 @@ mod tests {
         }
     }
 
+    /// Whether the filter lets the chunk of a call make it.
+    #[cfg(target_arch = "x86_64")]
+    fn allows(program: &Program, nr: i32, args: [u64; 6]) -> bool {
+        let data = SeccompData::new(Arch::X86_64.audit(), nr, &args);
+        let chunk = 0x7f12_7000_0000 + u64::from(nr.cast_unsigned()) * 32;
+        let (_, value) = program.run(&data.at(chunk + 19));
+        let action = value & libc::SECCOMP_RET_ACTION_FULL;
+        assert!([libc::SECCOMP_RET_ALLOW, SECCOMP_RET_TRACE].contains(&action));
+        action == libc::SECCOMP_RET_ALLOW
+    }
+
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn mmap_of_code_or_over_something_is_not_allowed_where_other_mmaps_are() {
+    fn mappings_of_code_or_over_windows_are_not_allowed_where_others_are() {
+        const WINDOWS: [u64; 2] = [0x7f12_7000_0000, 0x7f12_f000_0000];
+        const LENGTH: u64 = 1 << 18;
+        const UPPER: [u64; 3] = [0, 1 << 32, 1 << 63];
         let program = Program::new(RecordingFilter::new(true).program()).unwrap();
-        let mut allowed = Vec::new();
-        for (prot, flags) in (0..8).flat_map(|prot| [0x02, 0x12, 0x22, 0x32].map(|of| (prot, of))) {
-            let (prot, flags): (u64, u64) = (prot, flags | 1 << 20);
-            for upper in [0, 1 << 32, 1 << 63] {
-                let args = [0, 4096, prot | upper, flags | upper, 0, 0];
-                let data = SeccompData::new(Arch::X86_64.audit(), 9, &args);
-                let (_, value) = program.run(&data.at(0x7f12_7000_4013 + 9 * 32));
-                let is_harmless = prot & 4 == 0 && flags & 0x10 == 0;
-                let expected = if is_harmless {
-                    libc::SECCOMP_RET_ALLOW
-                } else {
-                    SECCOMP_RET_TRACE
-                };
-                let action = value & libc::SECCOMP_RET_ACTION_FULL;
-                assert_eq!(action, expected, "{prot:#x} {flags:#x} {upper:#x}");
-                allowed.push(is_harmless);
+        let mut allowed = 0;
+        let mut check = |nr, args, expected: bool| {
+            let found = allows(&program, nr, args);
+            assert!(!found || expected, "{nr} {args:x?}");
+            allowed += u32::from(found);
+            found
+        };
+        let starts = [
+            0,
+            0x1000_0000,
+            0x3fff_f000,
+            0x4000_0000,
+            0x6fff_e000,
+            0x6fff_f000,
+        ];
+        let starts = starts
+            .into_iter()
+            .chain([0x7000_0000, 0x7003_f000, 0x7004_0000, 0x7fff_f000]);
+        let starts: Vec<u64> = starts.map(|of| 0x7f12_0000_0000 + of).collect();
+        let lengths = [
+            1,
+            4096,
+            4097,
+            8192,
+            1 << 18,
+            1 << 28,
+            1 << 29,
+            (1 << 29) + 1,
+            1 << 31,
+            1 << 32,
+            u64::MAX,
+        ];
+        for (&start, length) in starts
+            .iter()
+            .flat_map(|start| lengths.map(|of| (start, of)))
+        {
+            let end = start.saturating_add(length).saturating_add(4095) & !4095;
+            // A page of 1 GiB.
+            let end = if start.is_multiple_of(1 << 30) {
+                end.max(start + (1 << 30))
+            } else {
+                end
+            };
+            let overlaps = |window: &u64| start < window + LENGTH && *window < end;
+            let is_beside = !WINDOWS.iter().any(overlaps);
+            let unmap = check(11, [start, length, 0, 0, 0, 0], is_beside);
+            for (prot, upper) in (0..8).flat_map(|prot| UPPER.map(|upper| (prot, upper))) {
+                let protect = check(
+                    10,
+                    [start, length, prot | upper, 0, 0, 0],
+                    is_beside && prot & 6 == 0,
+                );
+                assert_eq!(protect, unmap && prot & 6 == 0);
+                for (flags, is_fixed) in [(0x02, false), (0x22, false), (0x12, true), (0x32, true)]
+                {
+                    let flags = flags | 1 << 20 | upper;
+                    let is_harmless = prot & 4 == 0 && (is_beside || !is_fixed);
+                    let map = check(9, [start, length, prot | upper, flags, 0, 0], is_harmless);
+                    assert_eq!(map, prot & 4 == 0 && (unmap || !is_fixed));
+                }
             }
         }
-        assert_eq!(allowed.iter().filter(|is| **is).count(), 4 * 2 * 3);
+        assert!(allowed > 1000, "{allowed}");
+        for length in [4096, 1 << 29] {
+            assert!(allows(&program, 11, [0x7f12_1000_0000, length, 0, 0, 0, 0]));
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn of_arch_prctl_only_the_base_of_fs_is_allowed() {
+        let program = Program::new(RecordingFilter::new(true).program()).unwrap();
+        for option in (0..0x6000).chain([0x1_0000_1002, 0x1003]) {
+            let expected = option & 0xffff_ffff == 0x1002;
+            assert_eq!(
+                allows(&program, 158, [option, 0, 0, 0, 0, 0]),
+                expected,
+                "{option:#x}"
+            );
+        }
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -192,7 +267,9 @@ mod tests {
         let address = |nr: u64| 0x7f12_7000_4013 + nr * 32;
         for nr in 0..600 {
             let number = i32::try_from(nr).unwrap();
-            assert_eq!(allowed(audit, number, address(nr)), nr < 512, "{nr}");
+            // Of arch_prctl(2), one option is.
+            let is_allowed = nr < 512 && nr != 158;
+            assert_eq!(allowed(audit, number, address(nr)), is_allowed, "{nr}");
             let others = [
                 number + 1,
                 number | 0x4000_0000,

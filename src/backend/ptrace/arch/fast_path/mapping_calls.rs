@@ -17,6 +17,18 @@ pub(super) enum Maps {
     Remap,
 }
 
+impl Maps {
+    /// Whether some such calls may be made without a stop; see [`filter`](super::stub::filter).
+    pub(super) fn may_be_known(self) -> bool {
+        matches!(self, Maps::Map | Maps::Unmap | Maps::Protect)
+    }
+}
+
+/// A range of addresses. The kernel rounds up.
+pub(super) fn pages(start: u64, length: u64) -> Range<u64> {
+    start..start.saturating_add(length.saturating_add(4095))
+}
+
 pub(super) const MAPS: [(&str, Maps); 8] = [
     ("mmap", Maps::Map),
     ("mmap2", Maps::Map),
@@ -47,22 +59,19 @@ impl Effect {
         const MAP_FIXED: u64 = 0x10;
         const MREMAP_FIXED: u64 = 2;
         const SHM_REMAP: u64 = 0o40000;
-        // The kernel rounds up.
-        let range =
-            |start: u64, length: u64| start..start.saturating_add(length.saturating_add(4095));
-        let given = range(r.rdi, r.rsi);
+        let given = pages(r.rdi, r.rsi);
         let is_code = matches!(what, Maps::Map | Maps::Protect) && r.rdx & PROT_EXEC != 0;
         let (replaced, then) = match what {
             Maps::Map if r.r10 & MAP_FIXED != 0 => (vec![given], None),
             Maps::Map => (vec![], is_code.then_some(AtExit::Mapped(r.rsi))),
             Maps::Unmap | Maps::Protect | Maps::Remap => (vec![given], None),
             Maps::Move if r.r10 & MREMAP_FIXED != 0 => {
-                (vec![given, range(r.r8, r.rdx)], Some(AtExit::Mapped(r.rdx)))
+                (vec![given, pages(r.r8, r.rdx)], Some(AtExit::Mapped(r.rdx)))
             }
             Maps::Move => (vec![given], Some(AtExit::Mapped(r.rdx))),
             // The kernel knows how long it is.
             Maps::Attach if r.rdx & SHM_REMAP != 0 => {
-                (vec![range(0, u64::MAX)], Some(AtExit::Look))
+                (vec![pages(0, u64::MAX)], Some(AtExit::Look))
             }
             Maps::Attach => (vec![], Some(AtExit::Look)),
         };

@@ -35,7 +35,7 @@ use rustc_hash::FxHashMap;
 
 use self::executables::Executables;
 use self::images::Images;
-use self::mapping_calls::{Effect, MAPS, Maps};
+use self::mapping_calls::{Effect, MAPS, Maps, pages};
 use self::space::{Looked, Space};
 use self::stub::{CALL, NUMBERS, overlaps_window, window_of};
 use self::window::{has_code_in_window, is_free, map_window};
@@ -52,17 +52,12 @@ const WORTH: u8 = 8;
 
 /// Numbers that always stop, beside the special ones: their arguments matter, they don't return as others do, or they name no
 /// call.
-const ALWAYS_STOP: [&str; 12] = [
-    "fork",
-    "vfork",
-    "execve",
+const ALWAYS_STOP: [&str; 7] = [
     "execveat",
-    "exit",
-    "exit_group",
     "rt_sigreturn",
     "restart_syscall",
-    "arch_prctl",
     "personality",
+    "pkey_mprotect",
     "io_uring_setup",
     "io_uring_register",
 ];
@@ -144,7 +139,7 @@ impl FastPath {
                 always.contains(&Some(call))
                     || maps
                         .iter()
-                        .any(|(of, what)| *of == call && *what != Maps::Map)
+                        .any(|(of, what)| *of == call && !what.may_be_known())
                     || specials.get(call).is_some_and(always_stops)
                     || interest.is_some_and(|of| of.wants(call) || of.wants_arguments(call))
                     || call.name().is_none()
@@ -378,16 +373,20 @@ impl FastPath {
                 // Not an error.
                 let start = value.cast_unsigned();
                 let is_mapped = !(-4095..0).contains(&value);
+                if is_mapped {
+                    space.borrow_mut().forget(&pages(start, length));
+                }
                 if is_mapped && overlaps_window(start, length) {
                     return Ok((None, self.must_see_all(stopped)));
                 }
                 if is_mapped && is_alone(&space) && space.borrow().awaits_code() {
-                    let code = start..start.saturating_add(length);
+                    let code = pages(start, length);
                     self.change_known(&mut space.borrow_mut(), task, code);
                 }
                 Ok((None, false))
             }
             AtExit::Look => {
+                space.borrow_mut().forget_lost(task, &(0..u64::MAX));
                 let aliased = has_code_in_window(&proc::mappings(task));
                 Ok((None, aliased && self.must_see_all(stopped)))
             }
@@ -410,14 +409,15 @@ impl FastPath {
         !std::mem::replace(&mut space.sees_all, true)
     }
 
-    /// A call that changes mappings. `None`: it maps data where nothing was, which the [`filter`] may allow.
+    /// A call that changes mappings. `None`: there is nothing more to do for it.
     fn maps(
         &mut self,
         stopped: &Stopped,
         syscall: Syscall,
         what: Maps,
     ) -> Result<Option<Entered>, Died> {
-        let space = self.space(stopped.task());
+        let task = stopped.task();
+        let space = self.space(task);
         if syscall.arch != Arch::X86_64 {
             // 32-bit code that changes mappings of a 64-bit program.
             if space.borrow().is_changed() {
@@ -443,9 +443,12 @@ impl FastPath {
         if loses_window || moved_or_protected && replaced.iter().any(has_sites) {
             self.close(stopped)?;
         }
-        if what != Maps::Protect {
-            for range in &replaced {
-                space.borrow_mut().forget(range);
+        for range in &replaced {
+            match what {
+                // Where code was unmapped without a stop, other code can begin now.
+                Maps::Protect if is_code => space.borrow_mut().forget_lost(task, range),
+                Maps::Protect => {}
+                _ => space.borrow_mut().forget(range),
             }
         }
         if loses_window && !self.sharers(stopped.task()).is_empty() {
@@ -460,7 +463,7 @@ impl FastPath {
         let is_library = is_code && what == Maps::Map && r.r10 & MAP_ANONYMOUS == 0;
         let awaits = is_library && space.borrow().awaits_code();
         let then = then.or_else(|| awaits.then_some(AtExit::Mapped(r.rsi)));
-        Ok(Some(then.map_or(Entered::Nothing, Entered::Then)))
+        Ok(then.map(Entered::Then))
     }
 
     fn changes_personality(&mut self, stopped: &Stopped) -> Result<Entered, Died> {

@@ -102,6 +102,8 @@ impl Target {
 struct Site {
     /// The numbers that have a chunk.
     numbers: Vec<u16>,
+    /// The first chunk.
+    first: u64,
     /// The latest chunk.
     last: u64,
     /// Where the jump to the first chunk is, if not before the call.
@@ -109,6 +111,26 @@ struct Site {
     /// Where the code was changed, and what was there.
     place: u64,
     original: Vec<u8>,
+}
+
+impl Site {
+    /// Whether the jumps to the chunk are there: the code can have been unmapped without a stop. fork(2) can have copied a breakpoint.
+    fn is_there(&self, memory: &Memory, site: u64) -> Option<bool> {
+        let (jump, in_cave) = match self.cave {
+            Some(cave) => {
+                let in_cave = memory.has(cave, &jump_to(cave, self.first)?);
+                (short_jump_to(site, cave)?.to_vec(), in_cave)
+            }
+            None => (jump_to(self.place, self.first)?.to_vec(), true),
+        };
+        let is_at_place = [jump[0], INT3].into_iter().any(|first| {
+            let rests = [&jump, &self.original];
+            rests
+                .iter()
+                .any(|rest| memory.has(self.place, &[&[first], &rest[1..]].concat()))
+        });
+        Some(in_cave && is_at_place)
+    }
 }
 
 /// The most numbers of one site.
@@ -286,10 +308,26 @@ impl Space {
         let overlaps = |module: &Module| {
             module.addresses.start < range.end && range.start < module.addresses.end
         };
-        if self.changes.modules.iter().any(overlaps) {
+        if self.changes.modules.iter().any(overlaps) || self.has_sites_in(range) {
             let changes = Rc::make_mut(&mut self.changes);
             changes.modules.retain(|module| !overlaps(module));
             changes.sites.retain(|site, _| !range.contains(site));
+        }
+    }
+
+    /// Code in this range can have been unmapped without a stop.
+    pub(super) fn forget_lost(&mut self, task: Task, range: &Range<u64>) {
+        let overlaps = |module: &Module| {
+            module.addresses.start < range.end && range.start < module.addresses.end
+        };
+        if self.changes.modules.iter().any(overlaps) || self.has_sites_in(range) {
+            let memory = Memory::open(task);
+            let changes = Rc::make_mut(&mut self.changes);
+            changes.modules.retain(|module| !overlaps(module));
+            changes.sites.retain(|&site, of| {
+                let is_there = |memory: &Memory| of.is_there(memory, site) == Some(true);
+                !range.contains(&site) || memory.as_ref().is_some_and(is_there)
+            });
         }
     }
 
@@ -302,8 +340,10 @@ impl Space {
         let Some(memory) = Memory::open(task) else {
             return;
         };
-        for site in self.changes.sites.values() {
-            memory.replace(site.place, &site.original);
+        for (&site, of) in &self.changes.sites {
+            if of.is_there(&memory, site) == Some(true) {
+                memory.replace(of.place, &of.original);
+            }
         }
     }
 
@@ -403,6 +443,7 @@ impl Space {
         changes.chunks.insert(address, chunk);
         let known = Site {
             numbers: vec![number],
+            first: address,
             last: address,
             cave: cave.map(|(cave, _)| cave),
             place,

@@ -5,11 +5,11 @@
 //! is right whatever the workload does to its registers, or jumps to.
 
 use libc::{
-    BPF_ALU, BPF_AND, BPF_JEQ, BPF_JSET, BPF_K, BPF_MISC, BPF_RSH, BPF_TAX, BPF_X,
-    SECCOMP_RET_ALLOW, sock_filter,
+    BPF_ADD, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JSET, BPF_K, BPF_MISC, BPF_RSH,
+    BPF_TAX, BPF_X, SECCOMP_RET_ALLOW, sock_filter,
 };
 
-use crate::bpf::assemble::{IP_LOWER, NR, answer, arg_lower, jump, load, statement};
+use crate::bpf::assemble::{IP_LOWER, NR, answer, arg_lower, arg_upper, jump, load, statement};
 
 /// The distance between windows.
 const PERIOD: u64 = 1 << 31;
@@ -69,31 +69,74 @@ pub(super) fn chunks(window: u64, number: u16) -> impl Iterator<Item = u64> {
 }
 
 /// Instructions of the recording filter: they allow a call of this ABI that a chunk for its number makes, and otherwise go on
-/// behind them. They don't allow mmap(2) of code, or in place of what is mapped: such calls can concern windows and changed code.
-pub(super) fn filter() -> [sock_filter; 15] {
+/// behind them. Calls that change mappings are allowed only where nothing becomes code, and no window is gone or can't be executed any
+/// more; and `arch_prctl(2)` only with `ARCH_SET_FS`.
+pub(super) fn filter() -> [sock_filter; 33] {
     /// The address that the filter sees is that after the call.
     const AFTER: u64 = SILENT + CALL;
     #[allow(clippy::cast_possible_truncation)]
     const MASK: u32 = ((PERIOD - 1) & !(WINDOW - 1) | (CHUNK - 1)) as u32;
     #[allow(clippy::cast_possible_truncation)]
     const IS: u32 = (START | AFTER) as u32;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    const MMAP: u32 = libc::SYS_mmap as u32;
+    #[allow(clippy::cast_possible_truncation)]
+    const PERIOD_MASK: u32 = (PERIOD - 1) as u32;
+    #[allow(clippy::cast_possible_truncation)]
+    const WINDOW_END: u32 = (START + WINDOW) as u32;
+    /// The kernel rounds up to pages.
+    #[allow(clippy::cast_possible_truncation)]
+    const LAST_END: u32 = (START - 4096) as u32;
+    const ARCH_SET_FS: u32 = 0x1002;
+    const EXEC: u32 = libc::PROT_EXEC.cast_unsigned();
+    const WRITE: u32 = libc::PROT_WRITE.cast_unsigned();
+    /// The largest range. Its end fits into 32 bits with what is before it.
+    const LARGEST: u32 = 1 << 29;
+    /// The only place below a window where a page of 1 GiB reaches it.
+    const HUGE: u32 = 1 << 30;
+    // Instructions that others jump to.
+    const MMAP: u8 = 15;
+    const MPROTECT: u8 = 19;
+    const RANGE: u8 = 21;
+    const ALLOW: u8 = 32;
+    const END: u8 = 33;
+    let number = |nr: i64| u32::try_from(nr).unwrap_or(u32::MAX);
+    // An instruction at a place, and where it jumps to.
+    let branch = |at: u8, test, k, yes: u8, no: u8| jump(test, k, yes - at - 1, no - at - 1);
     [
         load(IP_LOWER),
         statement(BPF_ALU | BPF_AND | BPF_K, MASK),
-        jump(BPF_JEQ, IS, 0, 12),
+        branch(2, BPF_JEQ, IS, 3, END),
         load(NR),
         statement(BPF_MISC | BPF_TAX, 0),
         load(IP_LOWER),
         statement(BPF_ALU | BPF_RSH | BPF_K, CHUNK_BITS),
         statement(BPF_ALU | BPF_AND | BPF_K, u32::from(NUMBERS - 1)),
-        jump(BPF_JEQ | BPF_X, 0, 0, 6),
-        jump(BPF_JEQ, MMAP, 0, 4),
+        branch(8, BPF_JEQ | BPF_X, 0, 9, END),
+        branch(9, BPF_JEQ, number(libc::SYS_mmap), MMAP, 10),
+        branch(10, BPF_JEQ, number(libc::SYS_mprotect), MPROTECT, 11),
+        branch(11, BPF_JEQ, number(libc::SYS_munmap), RANGE, 12),
+        branch(12, BPF_JEQ, number(libc::SYS_arch_prctl), 13, ALLOW),
+        load(arg_lower(0)),
+        branch(14, BPF_JEQ, ARCH_SET_FS, ALLOW, END),
+        // MMAP
         load(arg_lower(2)),
-        jump(BPF_JSET, libc::PROT_EXEC.cast_unsigned(), 3, 0),
+        branch(16, BPF_JSET, EXEC, END, 17),
         load(arg_lower(3)),
-        jump(BPF_JSET, libc::MAP_FIXED.cast_unsigned(), 1, 0),
+        branch(18, BPF_JSET, libc::MAP_FIXED.cast_unsigned(), RANGE, ALLOW),
+        // MPROTECT
+        load(arg_lower(2)),
+        branch(20, BPF_JSET, EXEC | WRITE, END, RANGE),
+        // RANGE
+        load(arg_upper(1)),
+        branch(22, BPF_JEQ, 0, 23, END),
+        load(arg_lower(1)),
+        branch(24, BPF_JGT, LARGEST, END, 25),
+        statement(BPF_MISC | BPF_TAX, 0),
+        load(arg_lower(0)),
+        statement(BPF_ALU | BPF_AND | BPF_K, PERIOD_MASK),
+        branch(28, BPF_JEQ, HUGE, END, 29),
+        branch(29, BPF_JGE, WINDOW_END, ALLOW, 30),
+        statement(BPF_ALU | BPF_ADD | BPF_X, 0),
+        branch(31, BPF_JGT, LAST_END, END, ALLOW),
         answer(SECCOMP_RET_ALLOW),
     ]
 }

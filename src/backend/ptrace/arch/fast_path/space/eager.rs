@@ -136,6 +136,7 @@ impl Changes {
         }
         let known = Site {
             numbers: chunks.iter().map(|(_, number, _)| *number).collect(),
+            first,
             last,
             cave: target.cave.map(|(cave, _)| cave),
             place,
