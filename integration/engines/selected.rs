@@ -211,6 +211,17 @@ fn a_selector_that_no_container_has_is_an_error() {
     let said = "no such container has run";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
 
+    // It is also said while the recorder waits.
+    let recorder = waiting.ready(&["--container", &no]);
+    until("the recorder to warn", || {
+        let warning = format!("no container with {no} has run so far");
+        recorder.stderr().contains(&warning)
+    });
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 125, "{}", ended.stderr);
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+
     let mut recorder = Command::new(PROGRAM);
     recorder.env(
         "DOCKER_HOST",

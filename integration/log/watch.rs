@@ -202,3 +202,53 @@ fn containers_of_docker_with_a_label_are_watched_and_no_others() {
     let expected = [["chroot", &late], ["sync", &early]];
     assert_eq!(drift, expected, "{}", ended.stderr);
 }
+
+#[apply(test)]
+#[needs(audit(), program("dockerd"), program("podman"))]
+fn a_watch_of_a_container_that_has_not_run_is_incomplete() {
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let profile = room.fresh("p");
+    let allow = r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#;
+    std::fs::write(&profile, allow).unwrap();
+    let (socket, _) = Engine::Docker.socket(&room);
+    let name = unique(&room);
+    for (selector, which) in [
+        (
+            format!("name={name}"),
+            format!("container with name={name}"),
+        ),
+        (
+            name.clone(),
+            format!("container with {name} in the name of its cgroup"),
+        ),
+    ] {
+        let watch = watching(&room, &socket, &["--container", &selector], &profile);
+        let warning = format!("sc-record: no {which} has run so far\n");
+        until("the watch to warn", || watch.stderr().contains(&warning));
+        watch.signal(Signal::SIGINT);
+        let ended = watch.wait(&room);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        let end = format!("INCOMPLETE, calls may be missing: no {which} has run\n");
+        assert!(ended.stderr.contains(&end), "{}", ended.stderr);
+    }
+
+    // One that has run and ended meanwhile.
+    let engine = Engine::Docker;
+    for by_id in [false, true] {
+        let mut create = vec!["create".to_owned()];
+        create.extend(engine.arguments(&[], &name, "true"));
+        let created = engine.run(&room, &create);
+        assert_eq!(created.code(), 0, "{}", created.stderr);
+        let selector = if by_id {
+            created.stdout.trim().to_owned()
+        } else {
+            format!("name={name}")
+        };
+        let watch = watching(&room, &socket, &["--container", &selector], &profile);
+        assert_eq!(engine.run(&room, &["start", "--attach", &name]).code(), 0);
+        watch.signal(Signal::SIGINT);
+        let ended = watch.wait(&room);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    }
+}

@@ -17,8 +17,8 @@ use super::values::{ContainersArg, duration};
     }),
     after_help = "The programs run under `sc-record log-profile --enforce PROFILE`, which denies what PROFILE denies and \
                   logs it, or under `--assume PROFILE`, which only logs it. Ends by Ctrl-C, --duration, or with the process of --pid.\n\
-                  Exit status: 0 if no call was seen that PROFILE lacks, 1 if one was, 2 for errors, and if records were lost and \
-                  none was seen."
+                  Exit status: 0 if no call was seen that PROFILE lacks, 1 if one was, 2 for errors, and if none was seen and \
+                  records were lost or no such container has run."
 )]
 pub(crate) struct WatchArgs {
     /// Profile that the programs run under

@@ -27,6 +27,7 @@ mod registry;
 mod report;
 mod resolve;
 mod run;
+mod selected;
 mod stats;
 mod verify;
 mod watch;

@@ -16,6 +16,7 @@ use sc_record::review::check::Answers;
 use sc_record::syscall::Syscall;
 use serde_json::{Value, json};
 
+use super::selected::selected;
 use super::{exit_status, load};
 use crate::cli::{ContainersArg, WatchArgs, When};
 use crate::ui::observation::{self, Observation};
@@ -29,10 +30,7 @@ pub(super) fn watch(args: &WatchArgs) -> anyhow::Result<u8> {
         .parsed
         .profile;
     let answers = Answers::of(&profile).context("the profile can't be compiled")?;
-    let selected = match &args.container {
-        Some(ContainersArg::Selected(selector)) => Some(Selected::begin(selector.clone())?),
-        _ => None,
-    };
+    let selected = selected(args.container.as_ref(), args.verbosity.quiet)?;
     let target = match (args.pid, &args.container, &args.cgroup) {
         (Some(pid), ..) => Target::process(Task(pid))?,
         (_, Some(ContainersArg::Id(id)), _) => Target::Scope(Scope::Container(id.clone())),
@@ -51,13 +49,14 @@ pub(super) fn watch(args: &WatchArgs) -> anyhow::Result<u8> {
         failed: None,
     }));
     let taking = Arc::clone(&drift);
+    let of_selected = selected.clone();
     let backends: [Box<dyn Backend>; 1] = [Box::new(Follow {
         reading: observation::reading(&args.audit),
         comms: args.comms.clone(),
         exes: args.exes.clone(),
         duration: args.duration,
         records: Some(TakeRecord(Arc::new(move |record, container| {
-            lock(&taking).take_selected(record, container, selected.as_ref());
+            lock(&taking).take_selected(record, container, of_selected.as_ref());
         }))),
         ..Follow::default()
     })];
@@ -69,12 +68,20 @@ pub(super) fn watch(args: &WatchArgs) -> anyhow::Result<u8> {
     if let Some(error) = drift.failed.take() {
         return Err(error);
     }
-    let lost: Vec<_> = run
+    let mut lost: Vec<_> = run
         .incomplete_because
         .iter()
         .map(ToString::to_string)
         .chain(std::mem::take(&mut drift.doubts))
         .collect();
+    if let (Some(ContainersArg::Selected(selector)), Some(selected)) = (&args.container, &selected)
+    {
+        match selected.has_run() {
+            Ok(true) => {}
+            Ok(false) => lost.push(format!("no container with {selector} has run")),
+            Err(error) => lost.push(error.to_string()),
+        }
+    }
     drift.end(args, &lost)?;
     Ok(match (drift.found.is_empty(), lost.is_empty()) {
         (false, _) => exit_status::FINDINGS,

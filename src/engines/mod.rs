@@ -4,11 +4,13 @@ mod containerd;
 mod docker;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use std::{fmt, io};
+
+use nix::sys::signal::SigSet;
 
 use crate::backend::Over;
 
@@ -46,6 +48,18 @@ impl FromStr for Selector {
             "pod" => Ok(Selector::Pod(value)),
             _ => Err(NotASelector),
         }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = match self {
+            Selector::Name(_) => "name",
+            Selector::Image(_) => "image",
+            Selector::Label(_) => "label",
+            Selector::Pod(_) => "pod",
+        };
+        write!(f, "{key}={}", self.value())
     }
 }
 
@@ -239,6 +253,44 @@ impl Selected {
             .collect())
     }
 
+    /// Whether one that was selected runs, or has run.
+    pub fn has_run(&self) -> Result<bool, EnginesError> {
+        let mut state = self.lock();
+        state.ask()?;
+        let mut phases = state.containers.values().map(|known| known.phase);
+        Ok(phases.any(|phase| phase != Phase::Created))
+    }
+
+    /// Calls this, once, if after this time none has run. Engines are asked until one does.
+    pub fn warn_if_none(
+        &self,
+        after: Duration,
+        warn: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let selected = self.clone();
+        let begin = Instant::now();
+        let mut warn = Some(warn);
+        let thread = std::thread::Builder::new().name("selected".to_owned());
+        thread.spawn(move || {
+            // Signals are for the threads of the recording, which begin later.
+            let _ = SigSet::all().thread_block();
+            loop {
+                match selected.has_run() {
+                    Ok(true) => break,
+                    Ok(false) if begin.elapsed() >= after => {
+                        if let Some(warn) = warn.take() {
+                            warn();
+                        }
+                    }
+                    // An engine that doesn't answer now may do so later.
+                    Ok(false) | Err(_) => {}
+                }
+                std::thread::sleep(INTERVAL);
+            }
+        })?;
+        Ok(())
+    }
+
     /// The name of a container, given the first twelve digits of its id, if it was selected. A container whose programs run
     /// is known to its engine.
     pub fn name_of(&self, id: &str) -> Result<Option<String>, EnginesError> {
@@ -339,6 +391,7 @@ mod tests {
         ] {
             let parsed: Selector = selector.parse().unwrap();
             assert_eq!(parsed.selects(&container), expected, "{selector}");
+            assert_eq!(parsed.to_string(), selector);
         }
         for text in ["web", "name=", "status=up"] {
             assert_eq!(text.parse::<Selector>(), Err(NotASelector), "{text}");

@@ -60,6 +60,9 @@ impl fmt::Debug for TakeRecord {
     }
 }
 
+/// After how long to say that no process of the target was seen.
+const LONG: Duration = Duration::from_secs(10);
+
 /// How often to check whether the recording must end.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -115,6 +118,7 @@ impl Backend for Follow {
         };
         let mut taker = Taker {
             tracker,
+            none: none_of(target),
             by_record: Selection {
                 comms: self.comms.clone(),
                 exes: self.exes.clone(),
@@ -164,6 +168,9 @@ impl Backend for Follow {
             return Err(Error::NoRecord {
                 others: taker.others,
             });
+        }
+        if self.records.is_some() && !taker.tracker.saw_process() {
+            lost(&mut run, taker.none);
         }
         if taker.in_containers && self.records.is_none() {
             run.notice(Notice::Progress(
@@ -239,7 +246,7 @@ impl Follow {
         containers: Option<&Over>,
         intake: &mut Intake,
         taker: &mut Taker,
-        sink: &mut dyn Sink,
+        run: &mut RunsByContainer<'_>,
         stop: &Stop,
     ) -> Result<Option<Exit>, Error> {
         let launched = launch(command, None)?;
@@ -261,7 +268,7 @@ impl Follow {
                 client: Some(client),
                 containers,
             };
-            self.follow(intake, taker, sink, stop, ends);
+            self.follow(intake, taker, run, stop, ends);
             (waiter.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         command.job.ended();
@@ -272,14 +279,21 @@ impl Follow {
         &self,
         intake: &mut Intake,
         taker: &mut Taker,
-        sink: &mut dyn Sink,
+        run: &mut RunsByContainer<'_>,
         stop: &Stop,
         target_ends: Ends<'_>,
     ) {
         let start = Instant::now();
         let mut latest = start;
+        let mut is_early = true;
         while !stop.is_requested() && !intake.is_over() {
             let now = Instant::now();
+            if is_early && now - start >= LONG {
+                is_early = false;
+                if !taker.tracker.saw_process() {
+                    run.notice(Notice::Progress(format!("{} so far", taker.none)));
+                }
+            }
             let ends = [
                 self.duration.map(|duration| start + duration),
                 self.idle.map(|idle| latest + idle),
@@ -292,7 +306,7 @@ impl Follow {
             match intake.next(Some(left.min(CHECK_INTERVAL))) {
                 Some(IntakeMessage::Batch(batch)) => {
                     let mut took = false;
-                    intake.process(&batch, &mut |record| took |= taker.take(record, sink));
+                    intake.process(&batch, &mut |record| took |= taker.take(record, run));
                     if took {
                         latest = Instant::now();
                     }
@@ -307,6 +321,8 @@ impl Follow {
 /// Takes the records of the target.
 struct Taker {
     tracker: Tracker,
+    /// What to say if no process of the target was seen.
+    none: String,
     by_record: Selection,
     translator: Translator,
     /// Processes that may have made calls under their filter before the recording began.
@@ -404,6 +420,16 @@ impl Taker {
         if self.others.len() < MAX_OTHERS || self.others.contains_key(&program) {
             *self.others.entry(program).or_default() += 1;
         }
+    }
+}
+
+fn none_of(target: &Target) -> String {
+    match target.scope() {
+        Some(Scope::Container(part)) => {
+            format!("no container with {part} in the name of its cgroup has run")
+        }
+        Some(Scope::Cgroup(path)) => format!("no process has run in cgroup {}", path.display()),
+        _ => "no process has run".to_owned(),
     }
 }
 

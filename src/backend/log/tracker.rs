@@ -69,7 +69,12 @@ impl Tracker {
         } else {
             None
         };
-        Ok(Tracker { known, watch })
+        let tracker = Tracker { known, watch };
+        let has_processes = tracker.scope_has_processes();
+        if let Some(members) = &mut lock(&tracker.known).members {
+            members.seen |= has_processes;
+        }
+        Ok(tracker)
     }
 
     /// Whether a process belongs to the target; `None` if it is gone and this is unknown.
@@ -92,6 +97,16 @@ impl Tracker {
         let tree = known.tree.iter().flatten().copied();
         let has_filter = tree.map(Task).any(proc::has_filter);
         has_filter || known.members.as_mut().is_some_and(Membership::saw_filtered)
+    }
+
+    /// Whether a process of the scope was seen.
+    pub(super) fn saw_process(&mut self) -> bool {
+        if self.scope_has_processes() {
+            return true;
+        }
+        let mut known = lock(&self.known);
+        known.catch_up();
+        known.members.as_ref().is_none_or(|members| members.seen)
     }
 
     /// Whether a process is in the scope now.
@@ -204,6 +219,8 @@ struct Membership {
     strangers: HashSet<i32>,
     /// The parent of each process that was created: a process that is gone was in the cgroup of its parent.
     parents: HashMap<i32, i32>,
+    /// Whether there was a member.
+    seen: bool,
     /// Whether a member ran under a filter when it executed its program.
     filtered: bool,
 }
@@ -218,6 +235,7 @@ impl Membership {
             inside: HashSet::new(),
             strangers: HashSet::new(),
             parents: HashMap::new(),
+            seen: false,
             filtered: false,
         }
     }
@@ -243,6 +261,7 @@ impl Membership {
     fn executes(&mut self, process: i32) {
         if is_in(process, &self.scope) == Some(true) {
             self.inside.insert(process);
+            self.seen = true;
             self.filtered |= proc::has_filter(Task(process));
         }
     }
@@ -258,6 +277,7 @@ impl Membership {
             None if self.descends_from_member(process) => true,
             None => return None,
         };
+        self.seen |= found;
         let set = if found {
             &mut self.inside
         } else {

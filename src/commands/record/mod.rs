@@ -16,6 +16,7 @@ use sc_record::recording::{Journal, Name, Run};
 use sc_record::syscall::{Arch, Syscall};
 
 use self::keep::Keep;
+use super::selected::selected;
 use super::{exit_status, profile};
 use crate::cli::{self, ArgRules, ContainersArg, RecordArgs};
 use crate::ui::observation::{self, Observation};
@@ -27,10 +28,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     let ready = Ready::new(args.follow.ready.ready_fd)?;
     let follows =
         args.observe.is_log_mode() && (args.command.is_empty() || args.follow.container.is_some());
-    let selected = match &args.follow.container {
-        Some(ContainersArg::Selected(selector)) => Some(Selected::begin(selector.clone())?),
-        _ => None,
-    };
+    let selected = selected(args.follow.container.as_ref(), args.keep.verbosity.quiet)?;
     let target = target(args, follows, selected.as_ref())?;
     anyhow::ensure!(
         args.follow.duration.is_none() || matches!(target, Target::Scope(_)),
