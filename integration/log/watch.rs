@@ -143,6 +143,7 @@ fn what_the_profile_of_a_container_of_podman_denies_is_reported_while_it_runs() 
         (watch.stdout()).starts_with("sync (x86_64) denied: /bin/busybox, process ")
     });
     assert_eq!(running(engine, &room, &name), id);
+    assert!(logs_denials(&room, engine, id));
     let_go(engine, &room, id);
     watch.signal(Signal::SIGINT);
     let ended = watch.wait(&room);
@@ -201,6 +202,49 @@ fn containers_of_docker_with_a_label_are_watched_and_no_others() {
         .collect();
     let expected = [["chroot", &late], ["sync", &early]];
     assert_eq!(drift, expected, "{}", ended.stderr);
+}
+
+/// Whether the kernel logs what the filter of a container denies.
+fn logs_denials(room: &Room, engine: Engine, id: &str) -> bool {
+    let init = ["inspect", "--format", "{{.State.Pid}}", id];
+    let init = engine.run(room, &init).stdout;
+    let mut inspect = Command::new(PROGRAM);
+    let inspected = room
+        .spawn(inspect.args(["inspect", init.trim()]))
+        .wait(room);
+    assert_eq!(inspected.code(), 0, "{}", inspected.stderr);
+    inspected.stdout.contains(", logs denials\n")
+}
+
+#[apply(test)]
+#[needs(audit(), program("dockerd"), program("podman"), program("runc"))]
+fn a_docker_that_drops_the_flag_of_a_profile_is_named() {
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let profile = container_profile(&room, "runc");
+    let enforced = made_profile(
+        &room,
+        &["log-profile", "--enforce", profile.to_str().unwrap()],
+    );
+    let option = format!("--security-opt=seccomp={}", enforced.display());
+    let name = unique(&room);
+    let id = start(&room, &[&option], &name, WAITS);
+    let (socket, _) = Engine::Docker.socket(&room);
+    let selector = format!("name={name}");
+    let watch = watching(&room, &socket, &["--container", &selector], &profile);
+    let is_named = watch
+        .stderr()
+        .contains("drops the flag that has denials logged");
+    assert_eq!(
+        is_named,
+        !logs_denials(&room, Engine::Docker, &id),
+        "{}",
+        watch.stderr()
+    );
+    let_go(Engine::Docker, &room, &id);
+    watch.signal(Signal::SIGINT);
+    let ended = watch.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
 }
 
 #[apply(test)]

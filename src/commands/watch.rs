@@ -31,6 +31,13 @@ pub(super) fn watch(args: &WatchArgs) -> anyhow::Result<u8> {
         .profile;
     let answers = Answers::of(&profile).context("the profile can't be compiled")?;
     let selected = selected(args.container.as_ref(), args.verbosity.quiet)?;
+    if let Some(version) = selected.as_ref().and_then(Selected::drops_flags)
+        && !args.verbosity.quiet
+    {
+        say!(
+            "sc-record: warning: Docker {version} drops the flag that has denials logged: only containers under a profile of log-profile --assume are watched"
+        );
+    }
     let target = match (args.pid, &args.container, &args.cgroup) {
         (Some(pid), ..) => Target::process(Task(pid))?,
         (_, Some(ContainersArg::Id(id)), _) => Target::Scope(Scope::Container(id.clone())),

@@ -18,10 +18,15 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// What an engine answers at most.
 const MOST_BYTES: u64 = 256 << 20;
 
+/// The containers that run, with their ids.
+type Running = Vec<(String, ContainerInfo)>;
+
 #[derive(Clone)]
 pub(super) struct EngineSocket {
     pub(super) socket: PathBuf,
     is_podman: bool,
+    /// Of Docker.
+    version: Option<String>,
 }
 
 /// The sockets that the environment names, or those that exist at the usual places.
@@ -89,12 +94,23 @@ impl EngineEvent {
 
 impl EngineSocket {
     /// Asks an engine for the containers that run, with their ids.
-    pub(super) fn find(socket: &Path) -> io::Result<(EngineSocket, Vec<(String, ContainerInfo)>)> {
+    pub(super) fn find(socket: &Path) -> io::Result<(EngineSocket, Running)> {
         // Podman's list fails if a container is removed meanwhile.
         let found = (0..10).find_map(|_| running(socket).ok());
-        let (is_podman, running) = found.map_or_else(|| running(socket), Ok)?;
-        let socket = socket.to_owned();
-        Ok((EngineSocket { socket, is_podman }, running))
+        let (headers, running) = found.map_or_else(|| running(socket), Ok)?;
+        let engine = EngineSocket {
+            socket: socket.to_owned(),
+            is_podman: memchr::memmem::find(&headers, b"\nLibpod-Api-Version:").is_some(),
+            version: docker_version(&headers),
+        };
+        Ok((engine, running))
+    }
+
+    /// Docker's version, if it drops the flags of profiles.
+    pub(super) fn drops_flags(&self) -> Option<&str> {
+        let version = self.version.as_deref()?;
+        let major: u32 = version.split('.').next()?.parse().ok()?;
+        (major < 23).then_some(version)
     }
 
     /// What happened to containers.
@@ -122,10 +138,17 @@ impl EngineSocket {
     }
 }
 
-/// Whether an engine is Podman, and its containers that run.
-fn running(socket: &Path) -> io::Result<(bool, Vec<(String, ContainerInfo)>)> {
+/// The version in `Server: Docker/20.10.24 (linux)`.
+fn docker_version(headers: &[u8]) -> Option<String> {
+    let headers = String::from_utf8_lossy(headers);
+    let mut lines = headers.lines();
+    let server = lines.find_map(|line| line.strip_prefix("Server: Docker/"))?;
+    server.split_whitespace().next().map(str::to_owned)
+}
+
+/// The headers of an engine's answer, and its containers that run.
+fn running(socket: &Path) -> io::Result<(Vec<u8>, Running)> {
     let (headers, body) = get(socket, "/containers/json")?;
-    let is_podman = memchr::memmem::find(&headers, b"\nLibpod-Api-Version:").is_some();
     let listed: Vec<Listed> = serde_json::from_slice(&body)?;
     let containers = listed.into_iter().map(|listed| {
         let name = listed.names.into_iter().flatten().next();
@@ -138,7 +161,7 @@ fn running(socket: &Path) -> io::Result<(bool, Vec<(String, ContainerInfo)>)> {
         };
         (listed.id, container)
     });
-    Ok((is_podman, containers.collect()))
+    Ok((headers, containers.collect()))
 }
 
 /// The headers and the body of an answer. In version 1.0 of HTTP it comes as it is, and ends with the connection.
@@ -162,5 +185,27 @@ fn get(socket: &Path, path: &str) -> io::Result<(Vec<u8>, Vec<u8>)> {
         _ => Err(io::Error::other(
             String::from_utf8_lossy(status).into_owned(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_docker_before_version_23_drops_the_flags_of_profiles() {
+        for (server, expected) in [
+            ("Docker/20.10.24+dfsg1 (linux)", Some("20.10.24+dfsg1")),
+            ("Docker/23.0.0 (linux)", None),
+            ("Libpod/4.3.1 (linux)", None),
+        ] {
+            let headers = format!("HTTP/1.0 200 OK\r\nOstype: linux\r\nServer: {server}\r\n");
+            let engine = EngineSocket {
+                socket: PathBuf::new(),
+                is_podman: false,
+                version: docker_version(headers.as_bytes()),
+            };
+            assert_eq!(engine.drops_flags(), expected, "{server}");
+        }
     }
 }

@@ -253,6 +253,17 @@ impl Selected {
             .collect())
     }
 
+    /// The version of a Docker that drops the flags of profiles, so that what they deny isn't logged.
+    #[must_use]
+    pub fn drops_flags(&self) -> Option<String> {
+        let state = self.lock();
+        let mut versions = state
+            .engines
+            .iter()
+            .filter_map(docker::EngineSocket::drops_flags);
+        versions.next().map(str::to_owned)
+    }
+
     /// Whether one that was selected runs, or has run.
     pub fn has_run(&self) -> Result<bool, EnginesError> {
         let mut state = self.lock();
