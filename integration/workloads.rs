@@ -475,7 +475,7 @@ workloads! {
         notify: Notify::MayMiss(INTERRUPTED),
         // A child continues its parent until it is killed; signals restart calls.
         varies: &["kill", "nanosleep", "clock_nanosleep", "restart_syscall", "rt_sigreturn", "read", "wait4"],
-        tasks: Some(5),
+        tasks: Some(6),
         // It shows SIGSTOP and SIGCONT in another order.
         strace: Strace::Disturbs,
         certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],

@@ -52,6 +52,22 @@ static void calls(void)
     CHECK(syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) == 1);
 }
 
+/* A call with no padding near it, whose number is set before the instruction that makes room for a jump. */
+__asm__(".pushsection .text\n .p2align 6, 0x90\n"
+        ".type before_it,@function\n"
+        "before_it: .cfi_startproc\n .skip 319, 0x90\n ret\n .cfi_endproc\n .size before_it, . - before_it\n"
+        ".type sets_mask,@function\n"
+        "sets_mask: .cfi_startproc\n mov %edi, %eax\n mov $0x12, %edi\n syscall\n ret\n .cfi_endproc\n .size sets_mask, . - sets_mask\n"
+        ".type after_it,@function\n"
+        "after_it: .cfi_startproc\n .skip 300, 0x90\n ret\n .cfi_endproc\n .size after_it, . - after_it\n"
+        ".popsection");
+extern long sets_mask(unsigned number);
+
+static void moves(void)
+{
+    CHECK(sets_mask(SYS_umask) == 022 && sets_mask(SYS_umask) == 022 && sets_mask(SYS_getppid) == parent);
+}
+
 static const struct {
     void (*call)(void);
     void *function;
@@ -63,6 +79,7 @@ static const struct {
     {reads, read, read, {SYS_read, SYS_read}},
     {sleeps, nanosleep, clock_nanosleep, {SYS_clock_nanosleep, SYS_nanosleep}},
     {calls, syscall, syscall, {SYS_getppid, SYS_umask}},
+    {moves, sets_mask, sets_mask, {SYS_umask, SYS_getppid}},
 };
 
 static volatile int handled, strange;

@@ -13,8 +13,8 @@ use crate::event::Task;
 
 /// How many executables are remembered.
 const MOST_EXECUTABLES: usize = 1 << 12;
-/// How many calls of an executable are made without a stop from the beginning.
-const MOST_CALLS: usize = 256;
+/// How many calls of an executable are remembered.
+const MOST_CALLS: usize = 512;
 
 /// An executable, which several address spaces are images of.
 pub(super) type SharedExecutable = Rc<RefCell<Executable>>;
@@ -24,13 +24,11 @@ pub(super) type SharedExecutable = Rc<RefCell<Executable>>;
 pub(super) struct Executable {
     /// The numbers that were recorded for it.
     recorded: [bool; NUMBERS as usize],
-    /// How often it was executed.
-    images: u32,
     files: Vec<CallsOfFile>,
     calls: usize,
 }
 
-/// The calls of its images that come from one file, and can be made without a stop.
+/// The calls of its images that come from one file.
 #[derive(Debug)]
 struct CallsOfFile {
     inode: u64,
@@ -60,14 +58,10 @@ impl Executables {
         let executable = self.0.entry(key).or_insert_with(|| {
             Rc::new(RefCell::new(Executable {
                 recorded: [false; NUMBERS as usize],
-                images: 0,
                 files: Vec::new(),
                 calls: 0,
             }))
         });
-        let mut known = executable.borrow_mut();
-        known.images = known.images.saturating_add(1);
-        drop(known);
         Some(Rc::clone(executable))
     }
 }
@@ -80,17 +74,12 @@ impl Executable {
         }
     }
 
-    /// Whether it is worth to look where its calls come from: it was executed more than once.
-    pub(super) fn recurs(&self) -> bool {
-        self.images > 1
-    }
-
     /// Whether its images can make calls without a stop from the beginning.
     pub(super) fn has_calls(&self) -> bool {
         self.calls > 0
     }
 
-    /// A call stopped that need not have.
+    /// A call stopped.
     pub(super) fn learn(&mut self, inode: u64, image: &SharedImage, call: Call) {
         if self.calls >= MOST_CALLS {
             return;

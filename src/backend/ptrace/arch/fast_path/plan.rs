@@ -6,7 +6,9 @@ use std::fs::File;
 use std::ops::Range;
 use std::rc::Rc;
 
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
+};
 
 use super::stub::{CALL, INT3, JUMP, MOVABLE};
 use super::unwind::{Elf, Segment};
@@ -29,9 +31,13 @@ pub(super) enum Plan {
         /// What is there.
         padding: [u8; JUMP as usize],
     },
-    /// `jmp rel32` instead of the first of the instructions before the call. They set its number, and can be executed elsewhere and
+    /// `jmp rel32` instead of the first of the instructions before the call, which can be executed elsewhere and
     /// again. The others and the call stay for those that jump there, with another number perhaps.
-    Moved { instructions: Vec<u8> },
+    Moved {
+        instructions: Vec<u8>,
+        /// They set the number. Otherwise there is one, as long as the jump.
+        set_number: bool,
+    },
 }
 
 /// An [`Image`] that several address spaces have.
@@ -83,8 +89,7 @@ impl Image {
     fn make_plan(&mut self, site: u64) -> Option<Plan> {
         let mut bytes = [0; 2];
         self.elf.read(site, &mut bytes)?;
-        // Half of a jump across two cache lines might be seen.
-        if bytes != SYSCALL || site % 64 == 63 {
+        if bytes != SYSCALL {
             return None;
         }
         let around = site.saturating_sub(NEAR)..site + NEAR;
@@ -93,8 +98,10 @@ impl Image {
         } else {
             Vec::new()
         };
+        // Half of a jump across two lines of the cache might be seen.
+        let in_one_line = site % 64 != 63;
         let Some(function) = functions.iter().find(|function| function.contains(&site)) else {
-            return self.find_run(site);
+            return self.find_run(site).filter(|_| in_one_line);
         };
         let instructions = self.decode(function)?;
         let index = instructions
@@ -103,8 +110,9 @@ impl Image {
         if instructions[index].code() != Code::Syscall {
             return None;
         }
-        let cave = self.find_cave(site, &functions);
-        cave.or_else(|| self.find_moved(site, &instructions[..index]))
+        let cave = in_one_line.then(|| self.find_cave(site, &functions));
+        let cave = cave.flatten();
+        cave.or_else(|| self.find_moved(site, &instructions, index))
     }
 
     /// All instructions of a function; `None` if they aren't valid or don't end with it.
@@ -181,12 +189,12 @@ impl Image {
 
     /// Looks for instructions before a call that can be moved: the first of them has room for `jmp rel32`, so that nobody
     /// can be in the middle of that.
-    fn find_moved(&mut self, site: u64, before: &[Instruction]) -> Option<Plan> {
+    fn find_moved(&mut self, site: u64, function: &[Instruction], index: usize) -> Option<Plan> {
         let mut sets_number = false;
         let mut first = None;
         // Executed again, they must do the same.
         let (mut written, mut read) = (vec![], vec![]);
-        for instruction in before.iter().rev() {
+        for instruction in function[..index].iter().rev() {
             if site - instruction.ip() > MOVABLE as u64 {
                 return None;
             }
@@ -209,17 +217,23 @@ impl Image {
         if !read.iter().all(kept) || written.contains(&Register::RSP) {
             return None;
         }
-        let first = first.filter(|_| sets_number)?;
-        // All in one line of the cache.
-        if first.start / 64 != (site + 1) / 64 || self.is_branched_to(first.start + 1..first.end)? {
+        let first = first.filter(|first| sets_number || site - first.start == JUMP)?;
+        // What is replaced is in one line, as above.
+        if first.start / 64 != (first.start + JUMP - 1) / 64
+            || self.is_branched_to(first.start + 1..first.end, function)?
+        {
             return None;
         }
         let instructions = self.elf.read_range(&(first.start..site))?;
-        Some(Plan::Moved { instructions })
+        Some(Plan::Moved {
+            instructions,
+            set_number: sets_number,
+        })
     }
 
-    /// Whether anything in the segment can be a branch to these addresses. Takes some data for branches, too.
-    fn is_branched_to(&mut self, targets: Range<u64>) -> Option<bool> {
+    /// Whether anything in the segment can be a branch to these addresses. Takes some data for branches, too, but not in the function
+    /// with these instructions.
+    fn is_branched_to(&mut self, targets: Range<u64>, function: &[Instruction]) -> Option<bool> {
         let holds = |segment: &&Segment| segment.addresses.contains(&targets.start);
         let segment = self.elf.segments.iter().find(holds)?.addresses.clone();
         if segment.end - segment.start > LARGEST_SEGMENT {
@@ -237,11 +251,17 @@ impl Image {
         let near = targets.start.saturating_sub(NEAR).max(segment.start)
             ..(targets.start + NEAR).min(segment.end);
         let bytes = self.elf.read_range(&near)?;
+        let is_in_another = |at: u64| {
+            let next = function.partition_point(|instruction| instruction.next_ip() <= at);
+            let instruction = function.get(next).filter(|of| of.ip() <= at);
+            instruction.is_some_and(|of| of.flow_control() == FlowControl::Next)
+        };
         let short = bytes.windows(2).zip(near.start..).any(|(pair, at)| {
             // Jcc, LOOPcc, JRCXZ, JMP.
             let distance = i64::from(pair[1].cast_signed());
             matches!(pair[0], 0x70..=0x7f | 0xe0..=0xe3 | 0xeb)
                 && targets.contains(&(at + 2).wrapping_add_signed(distance))
+                && !is_in_another(at)
         });
         Some(short || long)
     }

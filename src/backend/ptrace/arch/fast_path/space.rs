@@ -11,7 +11,7 @@ use super::executables::SharedExecutable;
 use super::memory::Memory;
 use super::plan::{Plan, SYSCALL, SharedImage};
 use super::stub::{
-    CALL, CHUNK, Chunk, INT3, JUMP, NOTHING, NUMBERS, WINDOW, chunks, jump_to, short_jump_to,
+    CALL, CHUNK, Chunk, INT3, JUMP, NOTHING, NUMBERS, WINDOW, chunks, jump_to, sets, short_jump_to,
     window_of,
 };
 use crate::backend::proc::{self, Mapping};
@@ -60,11 +60,16 @@ impl Module {
                 Target {
                     cave: Some((cave, padding)),
                     moved: Vec::new(),
+                    set_number: false,
                     from: cave,
                 }
             }
-            Plan::Moved { instructions } => Target {
+            Plan::Moved {
+                instructions,
+                set_number,
+            } => Target {
                 cave: None,
+                set_number,
                 from: site.checked_sub(instructions.len() as u64)?,
                 moved: instructions,
             },
@@ -79,16 +84,17 @@ impl Module {
 struct Target {
     /// Where the jump to the first chunk is, and what was there, if not before the call.
     cave: Option<(u64, [u8; JUMP as usize])>,
-    /// The instructions before the call that are moved.
+    /// The instructions before the call that are moved, and whether they set the number.
     moved: Vec<u8>,
+    set_number: bool,
     /// Where the jump to the first chunk is.
     from: u64,
 }
 
 impl Target {
-    /// Whether a call of this number can go to a chunk: moved instructions have one in them.
+    /// Whether a call of this number can go to a chunk: moved instructions can have another one in them.
     fn can_make(&self, number: u16) -> bool {
-        self.cave.is_some() || sets(&self.moved, number)
+        !self.set_number || sets(&self.moved, number)
     }
 
     fn chunk(&self, site: u64) -> Option<Chunk> {
@@ -411,7 +417,9 @@ impl Space {
     ) -> Option<Looked> {
         let module = self.module(task, site, open)?;
         let target = module.target(site)?;
-        let Target { cave, moved, from } = &target;
+        let Target {
+            cave, moved, from, ..
+        } = &target;
         let from = *from;
         if !target.can_make(number) {
             return None;
@@ -471,11 +479,4 @@ impl Space {
         Rc::make_mut(&mut self.changes).modules.push(module.clone());
         Some(module)
     }
-}
-
-/// Whether `mov $NUMBER,%eax` is among these instructions.
-fn sets(moved: &[u8], number: u16) -> bool {
-    let [low, high] = number.to_le_bytes();
-    let mov = [0xb8, low, high, 0, 0];
-    moved.windows(mov.len()).any(|window| window == mov)
 }

@@ -160,12 +160,19 @@ pub(super) fn short_jump_to(from: u64, to: u64) -> Option<[u8; 2]> {
     Some([0xeb, distance])
 }
 
+/// Whether `mov $NUMBER,%eax` is among these instructions.
+pub(super) fn sets(moved: &[u8], number: u16) -> bool {
+    let [low, high] = number.to_le_bytes();
+    let mov = [0xb8, low, high, 0, 0];
+    moved.windows(mov.len()).any(|window| window == mov)
+}
+
 /// What a chunk does for the call at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Chunk {
     /// The address of the call in the workload's code.
     pub(super) site: u64,
-    /// The length of the instructions before the call that the chunk has instead. They set the number.
+    /// The length of the instructions before the call that the chunk has instead.
     pub(super) moved: u8,
 }
 
@@ -181,17 +188,23 @@ impl Chunk {
             let place = code.get_mut(at..at + bytes.len());
             place.map(|place| place.copy_from_slice(bytes))
         };
-        if moved.is_empty() {
+        let after_moved = moved.len() as u64;
+        put(0, moved)?;
+        if sets(moved, number) {
+            put(after_moved, &short_jump_to(after_moved, SILENT)?)?;
+        } else {
             // lea -NUMBER(%rax),%ecx: the kernel looks at the lower half of rax only.
             let [a, b, c, d] = (-i32::from(number)).to_le_bytes();
-            put(0, &[0x8d, 0x88, a, b, c, d])?;
+            put(after_moved, &[0x8d, 0x88, a, b, c, d])?;
             // jrcxz SILENT
-            put(6, &[0xe3, (SILENT - 8) as u8])?;
-            put(NEXT, &NOTHING)?;
-        } else {
-            put(0, moved)?;
-            let end = moved.len() as u64;
-            put(end, &short_jump_to(end, SILENT)?)?;
+            let next = after_moved + 8;
+            put(next - 2, &[0xe3, u8::try_from(SILENT - next).ok()?])?;
+            // Instead of that, the call that stops can follow.
+            if next == NEXT {
+                put(NEXT, &NOTHING)?;
+            } else if next != STOPPING {
+                return None;
+            }
         }
         put(STOPPING, &[0x0f, 0x05])?;
         put(STOPPING + CALL, &short_jump_to(STOPPING + CALL, TAIL)?)?;
@@ -290,5 +303,32 @@ mod tests {
                 assert_eq!(chunk.original(17), chunk.site);
             }
         }
+    }
+
+    #[test]
+    fn a_chunk_checks_the_number_where_moved_instructions_do_not_set_it() {
+        let chunk = Chunk {
+            site: 0x7f12_3456_7890,
+            moved: 5,
+        };
+        // mov $AT_FDCWD,%edi
+        let moved = [0xbf, 0x9c, 0xff, 0xff, 0xff];
+        let code = chunk.code(0x7f12_7000_2020, 257, &moved).unwrap();
+        assert_eq!(code[..5], moved);
+        // lea -257(%rax),%ecx; jrcxz 17; syscall
+        assert_eq!(
+            code[5..15],
+            [0x8d, 0x88, 0xff, 0xfe, 0xff, 0xff, 0xe3, 4, 0x0f, 0x05]
+        );
+        assert_eq!(
+            [0, 5, 15].map(|place| chunk.original(place)),
+            [chunk.site - 5, chunk.site, chunk.site + 2]
+        );
+        assert!(chunk.code(0x7f12_7000_2020, 257, &moved[..4]).is_none());
+        // mov $257,%eax
+        let code = chunk
+            .code(0x7f12_7000_2020, 257, &[0xb8, 1, 1, 0, 0])
+            .unwrap();
+        assert_eq!(code[..7], [0xb8, 1, 1, 0, 0, 0xeb, 10]);
     }
 }

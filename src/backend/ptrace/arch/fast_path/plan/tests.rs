@@ -114,13 +114,35 @@ fn a_call_that_is_branched_to_is_not_moved() {
     std::io::Write::write_all(&mut file, &elf_with(&code)).unwrap();
     let mut image = Image::open(file).unwrap();
     let check = |image: &mut Image, targets, expected| {
-        assert_eq!(image.is_branched_to(targets), Some(expected));
+        assert_eq!(image.is_branched_to(targets, &[]), Some(expected));
     };
     check(&mut image, 0x1006..0x1007, true);
     check(&mut image, 0x1010..0x1012, true);
     check(&mut image, 0x1002..0x1006, false);
     check(&mut image, 0x1007..0x1010, false);
     check(&mut image, 0x1011..0x1020, false);
+
+    // In the function itself, only branches are: cmp $0x75,%eax; js; and jne with a prefix.
+    let cases: [(&[u8], bool); 3] = [
+        (&[0x83, 0xf8, 0x75, 0x78, 0x10], false),
+        (&[0x90, 0x90, 0x75, 0x78], true),
+        (&[0x90, 0x2e, 0x75, 0x78], true),
+    ];
+    for (code, expected) in cases {
+        let mut code = code.to_vec();
+        code.resize(0x1000, 0x90);
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &elf_with(&code)).unwrap();
+        let mut image = Image::open(file).unwrap();
+        let function = decode(&code[..0x40], 0x1000).unwrap();
+        let target = 0x1004 + 0x78..0x1005 + 0x78;
+        assert_eq!(
+            image.is_branched_to(target.clone(), &[]),
+            Some(true),
+            "{code:x?}"
+        );
+        assert_eq!(image.is_branched_to(target, &function), Some(expected));
+    }
 }
 
 /// An ELF file with one segment of code, at 0x1000.

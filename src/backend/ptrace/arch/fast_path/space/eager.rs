@@ -23,7 +23,7 @@ fn page(address: u64) -> u64 {
 }
 
 impl Space {
-    /// A call of a stopped task could be made without a stop in the next image of its executable.
+    /// A call of a stopped task might be made without a stop in the next image of its executable.
     pub(in super::super) fn learn(
         &mut self,
         task: Task,
@@ -40,10 +40,7 @@ impl Space {
             self.learns = false;
             return;
         };
-        let can_be_changed = (module.target(site)).is_some_and(|of| of.can_make(number));
-        if let (true, Some(offset), Some(executable)) =
-            (can_be_changed, module.offset_of(site), &self.executable)
-        {
+        if let (Some(offset), Some(executable)) = (module.offset_of(site), &self.executable) {
             let call = Call { offset, number };
             let mut executable = executable.borrow_mut();
             executable.learn(module.inode, &module.image, call);
@@ -105,7 +102,12 @@ impl Changes {
         }
         let target = module.target(site)?;
         let mut chunks: Vec<(u64, u16, [u8; 32])> = Vec::new();
-        for number in numbers.take(MOST_NUMBERS).filter(|of| target.can_make(*of)) {
+        let most = if target.cave.is_some() {
+            MOST_NUMBERS
+        } else {
+            1
+        };
+        for number in numbers.filter(|of| target.can_make(*of)).take(most) {
             let from = match chunks.last() {
                 Some((last, ..)) => Chunk::next(*last),
                 None => target.from,
