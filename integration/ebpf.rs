@@ -93,6 +93,24 @@ fn executables_have_the_paths_that_proc_shows() {
     }
 }
 
+#[apply(test)]
+#[needs(ebpf())]
+fn a_renamed_executable_has_its_new_path() {
+    let room = Room::new();
+    let directory = room.directory();
+    room.copy(&programs::workload("nolibc"), &directory.join("first"));
+    let script = "./first; mv first second; ./second; exit 0";
+    let files = Files::new(&room);
+    let mut command = files.command(OPTIONS);
+    command.args(["/bin/sh", "-c", script]);
+    let ended = room.run(command.current_dir(&directory));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    let paths = ["first", "second"].map(|name| directory.join(name));
+    let call = &run.0["syscalls"][machine::NATIVE]["exit"];
+    assert_eq!(call["executables"], serde_json::json!(paths));
+}
+
 /// 500 short processes per second for two seconds, or for `SC_RECORD_TEST_SECONDS`.
 fn paced(room: &Room, backend: &str, command: fn(&Path) -> Command) -> (u64, Run) {
     let seconds = std::env::var("SC_RECORD_TEST_SECONDS").map_or(2, |text| text.parse().unwrap());

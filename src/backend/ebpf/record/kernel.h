@@ -31,6 +31,8 @@ enum {
 };
 
 struct qstr {
+    // The hash of the name in its lower half.
+    u64 hash_len;
     const unsigned char *name;
 } CORE;
 

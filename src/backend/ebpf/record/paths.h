@@ -116,6 +116,7 @@ static __always_inline u32 image_of(struct task_struct *task)
         .inode = BPF_CORE_READ(dentry, d_inode, i_ino),
         .device = BPF_CORE_READ(dentry, d_inode, i_sb, s_dev),
         .dentry = (u64)dentry,
+        .name = BPF_CORE_READ(dentry, d_name.hash_len),
     };
     u32 image = held(&key);
     if (image)

@@ -55,7 +55,8 @@ struct image_key {
     u64 inode;
     u64 dentry;
     u32 device;
-    u32 unused;
+    // The hash of its name, which renaming changes.
+    u32 name;
 };
 
 // The path of an executable or a cgroup, its last component first, each with its NUL.
