@@ -69,6 +69,37 @@ fn a_container_is_what_its_cgroup_holds_and_nothing_else() {
     assert_eq!((count(&run, "chroot"), count(&run, "setpriority")), (2, 1));
 }
 
+/// A program under a filter forks while the recording begins: its child is of the container, and no runtime that enters it.
+#[apply(test)]
+#[needs(ebpf(), cgroups())]
+fn who_is_forked_while_the_recording_begins_is_no_runtime() {
+    let cgroup = Cgroup::new("sc-record-forks");
+    let room = Room::new();
+    let (allows, stop) = (room.fresh("p"), room.fresh("stop"));
+    fs::write(&allows, r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).unwrap();
+    let script = format!(
+        "echo $$ >{}; until [ -e {} ]; do (:); done",
+        cgroup.0.join("cgroup.procs").display(),
+        stop.display()
+    );
+    let mut filtered = Command::new(PROGRAM);
+    filtered.arg("run").arg(&allows);
+    let filtered = room.spawn(filtered.args(["--", "/bin/sh", "-c", &script]));
+    let procs = cgroup.0.join("cgroup.procs");
+    until("the program to enter the cgroup", || {
+        !fs::read_to_string(&procs).unwrap().is_empty()
+    });
+    let files = Files::new(&room);
+    let recorder = start(&room, &files, &["--container", cgroup.name()]);
+    fs::write(&stop, "").unwrap();
+    assert_eq!(filtered.wait(&room).code(), 0);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    assert_eq!(run.0.get("runtime"), None, "{}", run.0);
+    assert!(count(&run, "exit_group") > 0, "{}", run.0);
+}
+
 /// Runs a command of the shell in a cgroup. Other processes in the room run on.
 fn run_in(room: &Room, cgroup: &Path, command: &str) {
     let script = format!(

@@ -124,7 +124,7 @@ int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
             return 0;
         u32 container = is_of_cgroups(child);
         if (container || is_of_pid_namespace(child))
-            join_entering(child, container);
+            join_forked(child, parent, container);
         return 0;
     }
     struct member inherited = *member;

@@ -102,6 +102,21 @@ static __always_inline void join_entering(struct task_struct *task, u32 containe
     join(task, &entering);
 }
 
+// A task in scope is forked whose parent has no member.
+static __always_inline void join_forked(struct task_struct *child, struct task_struct *parent, u32 container)
+{
+    u32 image = image_of(child);
+    // It returns from the call of its parent.
+    struct member forked = {.image = image, .container = container, .is_inside = 1};
+    // The iterator has not met the parent yet, if that is in scope too.
+    if (begins_entering || !(is_of_cgroups(parent) || is_of_pid_namespace(parent))) {
+        forked.entered_as = image;
+        forked.waits = TO_ENTER;
+        hold(image, 1);
+    }
+    join(child, &forked);
+}
+
 // Takes a task out of scope.
 static __always_inline void leave(struct task_struct *task, struct member *member)
 {
