@@ -228,7 +228,14 @@ impl Generated {
             arguments.push("arguments");
         }
         let injected = container.inject(&arguments);
-        assert_eq!(injected.stdout, expected, "{}", injected.stderr);
+        assert_eq!(
+            injected.stdout,
+            expected,
+            "{} in {start:?}, status {}: {}",
+            program.name,
+            injected.code(),
+            injected.stderr
+        );
     }
 }
 
