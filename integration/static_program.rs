@@ -133,6 +133,10 @@ fn records_in_an_image_of(workload: &str, libraries: &str, image: &str) {
         let inside = in_docker(&room, options, image, &arguments);
         assert_eq!(names(&inside), outside, "{}", inside.stderr);
     }
+    let plain = in_docker(&room, &[], image, &["--", "/app"]);
+    assert_eq!(plain.code(), 0, "{}", plain.stderr);
+    let said = "recording recordings/app.json, profile profiles/app.json";
+    assert!(plain.stderr.contains(said), "{}", plain.stderr);
 }
 
 #[apply(test)]
