@@ -159,10 +159,7 @@ impl Counts {
             // A container without a name had no room for it.
             let _ = self.cgroup_paths.remove(&cgroup);
         }
-        for image in gone_images {
-            self.remove_image(image)?;
-        }
-        Ok(())
+        self.remove_images(&gone_images)
     }
 
     /// What is gone, without a task that can call anything.
@@ -201,16 +198,23 @@ impl Counts {
         Ok(gone)
     }
 
-    /// Removes an executable whose calls are delivered. Who executed it did not turn out to be a container runtime later.
-    fn remove_image(&mut self, image: u32) -> Result<(), Unavailable> {
-        let has_image = |entry: &Entry| entry.call[2] == image;
-        if self.runtimes.remove(&image).is_ok() {
-            self.entered.retain(|entry| !has_image(entry));
+    /// Removes executables whose calls are delivered. Who executed one did not turn out to be a container runtime later.
+    fn remove_images(&mut self, gone: &HashSet<u32>) -> Result<(), Unavailable> {
+        if gone.is_empty() {
+            return Ok(());
         }
-        if !self.entered.iter().any(has_image) {
-            self.executables.remove(&image);
+        let mut runtimes = HashSet::new();
+        for image in gone {
+            if self.runtimes.remove(image).is_ok() {
+                runtimes.insert(*image);
+            }
+            self.paths.remove(image).map_err(of_map)?;
         }
-        self.paths.remove(&image).map_err(of_map)
+        let image_of = |entry: &Entry| entry.call[2];
+        (self.entered).retain(|entry| !runtimes.contains(&image_of(entry)));
+        let needed: HashSet<u32> = self.entered.iter().map(image_of).collect();
+        (self.executables).retain(|image, _| !gone.contains(image) || needed.contains(image));
+        Ok(())
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Unavailable> {
