@@ -51,6 +51,11 @@ differential: ## every program of /usr/bin with --help and --version, recorded w
 	$(CARGO) build --locked
 	python3 integration/differential.py --sc-record "$${CARGO_TARGET_DIR:-target}/debug/sc-record"
 
+bounds: ## every program of /usr/bin with --help against the bound that `reach` finds in its code: takes half an hour, as root
+	@.ci/deps build test
+	$(CARGO) build --release --locked
+	python3 integration/bounds.py --sc-record "$${CARGO_TARGET_DIR:-target}/release/sc-record"
+
 stress: ## workloads with hard cases, recorded with --patch ROUNDS times (default 200): code is changed after 1 to 10 calls, at random
 	@.ci/deps build test
 	SC_RECORD_TEST_ROUNDS=$${ROUNDS:-200} $(CARGO) test --locked --test integration -- known_calls \
@@ -89,4 +94,4 @@ install: ## install the program, its manual pages and completions to PREFIX (def
 	install -D -m 755 "$${CARGO_TARGET_DIR:-target}/release/sc-record" "$(DESTDIR)$(PREFIX)/bin/sc-record"
 	.ci/install-data "$(DESTDIR)$(PREFIX)/bin/sc-record" "$(DESTDIR)$(PREFIX)"
 
-.PHONY: help demo test test-arm64 test-engines check check-arm64 advisories bench differential stress fuzz recordings static static-arm64 release install
+.PHONY: help demo test test-arm64 test-engines check check-arm64 advisories bench differential bounds stress fuzz recordings static static-arm64 release install

@@ -145,6 +145,33 @@ fn check_verdicts(ended: &Ended) {
 }
 
 #[apply(test)]
+#[needs(architecture("x86_64"))]
+fn unused_calls_that_the_programs_cannot_make_are_named() {
+    let subject = Dispensable::new();
+    let only = ["--only", "mount,ptrace,restart_syscall,uname", "--reach"];
+    let ended = subject.minimize(&[&only[..], &["--json"]].concat());
+    assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let calls = report["calls"].as_array().unwrap().iter();
+    let possible: Vec<(&str, bool)> = calls
+        .map(|call| {
+            let is_possible = call["possible"].as_bool().unwrap();
+            (call["name"].as_str().unwrap(), is_possible)
+        })
+        .collect();
+    let expected = [
+        ("mount", false),
+        ("ptrace", false),
+        ("restart_syscall", true),
+        ("uname", true),
+    ];
+    assert_eq!(possible, expected);
+    let words = subject.minimize(&only).stdout;
+    let said = "  of these, the programs can't make any more:\n    mount ptrace\n";
+    assert!(words.contains(said), "{words}");
+}
+
+#[apply(test)]
 fn calls_are_unused_tolerated_or_needed() {
     let subject = Dispensable::new();
     let before = std::fs::read(&subject.profile).unwrap();

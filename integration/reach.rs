@@ -1,14 +1,17 @@
 //! `sc-record reach`: what programs can call, against what they were seen to call.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use itertools::Itertools as _;
 use serde_json::{Value, json};
 
 use crate::support::process::Room;
 use crate::support::programs::workload;
-use crate::support::recorder::Files;
+use crate::support::recorder::{Files, PROGRAM};
 use crate::support::recordings::{report, repository, run, sc_record, write};
 
 /// The report as JSON, with the exit status.
@@ -23,6 +26,10 @@ fn calls(report: &Value) -> BTreeSet<&str> {
 }
 
 fn strings(list: &Value) -> BTreeSet<&str> {
+    strings_in_order(list).into_iter().collect()
+}
+
+fn strings_in_order(list: &Value) -> Vec<&str> {
     let list = list.as_array().unwrap().iter();
     list.map(|text| text.as_str().unwrap()).collect()
 }
@@ -126,6 +133,100 @@ fn a_number_that_is_not_known_is_named_and_the_bound_does_not_hold() {
             .len(),
         1
     );
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"), program("go"))]
+fn a_stripped_go_program_has_its_functions_and_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (whole, stripped) = (at("whole/app"), at("stripped/app"));
+    for folder in ["whole", "stripped"] {
+        std::fs::create_dir(at(folder)).unwrap();
+    }
+    let built = Command::new("sh")
+        .arg(repository().join("integration/real/programs/build.sh"))
+        .arg("go")
+        .env("SC_RECORD_REAL", folder.path())
+        .status();
+    assert!(built.unwrap().success());
+    std::fs::copy(at("bin/go"), &whole).unwrap();
+    let strip = Command::new("strip")
+        .arg("-o")
+        .args([&stripped, &whole])
+        .status();
+    assert!(strip.unwrap().success());
+    let ways = |program: &Path| {
+        let (found, _) = reach(folder.path(), program.to_str().unwrap());
+        let possible = found["possible"].as_array().unwrap().iter();
+        let ways = possible.map(|one| {
+            let way = strings_in_order(&one["path"]).join(" -> ");
+            // The symbols of functions with the older calling convention end with it.
+            (one["call"].to_string(), way.replace(".abi0", ""))
+        });
+        ways.collect::<BTreeMap<_, _>>()
+    };
+    let (named, found) = (ways(&whole), ways(&stripped));
+    assert!(named.values().any(|way| way.contains(" -> main.main -> ")));
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        named.keys().collect::<Vec<_>>()
+    );
+    let other = found.iter().find(|(call, way)| named[*call] != **way);
+    assert_eq!(other, None);
+}
+
+#[apply(test)]
+#[needs(architecture("x86_64"))]
+fn a_bound_is_kept_for_the_same_files_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let cache = folder.join("cache/sc-record/reach");
+    let program = folder.join("app");
+    std::fs::copy(workload("reachable"), &program).unwrap();
+    let calls = || {
+        let output = Command::new(PROGRAM)
+            .args(["reach", "--json", "./app"])
+            .current_dir(folder)
+            .env("XDG_CACHE_HOME", folder.join("cache"))
+            .output()
+            .unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        strings(&found["programs"][0]["calls"])
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
+    };
+    let kept = || {
+        let files = std::fs::read_dir(&cache).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        files.collect::<BTreeSet<_>>()
+    };
+    let all = calls();
+    assert!(all.contains("getuid"), "{all:?}");
+    let file = kept().into_iter().exactly_one().unwrap();
+    // What is kept is taken: a change of it shows.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let getuid = format!("[\"x86_64\",{},", libc::SYS_getuid);
+    assert!(text.contains(&getuid), "{text}");
+    let getpgid = format!("[\"x86_64\",{},", libc::SYS_getpgid);
+    std::fs::write(&file, text.replace(&getuid, &getpgid)).unwrap();
+    assert!(calls().contains("getpgid"));
+    // What can't be read is not.
+    std::fs::write(&file, &text[..text.len() / 2]).unwrap();
+    assert_eq!(calls(), all);
+    // The same build ID, but other functions.
+    let strip = Command::new("strip").arg(&program).status();
+    assert!(strip.unwrap().success());
+    assert_eq!(calls(), all);
+    assert_eq!(kept().len(), 2);
+    // Others could have written it.
+    let entries = kept();
+    for file in &entries {
+        std::fs::write(file, text.replace(&getuid, &getpgid)).unwrap();
+    }
+    std::fs::set_permissions(&cache, Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(calls(), all);
 }
 
 /// Programs whose calls differ: of many libraries and none, with threads, in C, C++ and Go.
@@ -368,9 +469,27 @@ fn reviews_name_the_calls_that_no_run_has_made() {
         stale.contains("the programs can't make 1: reboot"),
         "{stale}"
     );
-    words("check p.json app.json --reach --html page.html");
-    let page = std::fs::read_to_string(folder.join("page.html")).unwrap();
-    assert!(page.contains("Possible, but not recorded"), "{page}");
+    for verb in [
+        "check p.json app.json",
+        "stats app.json",
+        "diff older.json app.json",
+    ] {
+        words(&format!("{verb} --reach --html page.html"));
+        let page = std::fs::read_to_string(folder.join("page.html")).unwrap();
+        assert!(
+            page.contains("Possible, but not recorded"),
+            "{verb}: {page}"
+        );
+        let changes = page.contains("older.json →");
+        assert_eq!(changes, verb.starts_with("diff"), "{verb}: {page}");
+    }
+    let output = sc_record(folder, "diff older.json p.json --html page.html");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.contains("--html needs a recording as p.json"),
+        "{stderr}"
+    );
 }
 
 #[apply(test)]

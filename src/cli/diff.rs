@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::groups::{CodeArgs, ExeArgs, ReadArgs};
-use super::values::{FailOn, PolicyArg, fail_on};
+use super::values::{Destination, FailOn, PolicyArg, fail_on};
 
 #[derive(Debug, Args)]
 #[command(
@@ -42,6 +42,10 @@ pub(crate) struct DiffArgs {
     /// of this risk class or a graver one (comma-separated)
     #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "any", value_parser = fail_on)]
     pub(crate) fail_on: Vec<FailOn>,
+
+    /// Also write an HTML page, like that of `report`: what B, a recording, changes in the profile
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) html: Option<Destination>,
 
     /// Print the differences as JSON
     #[arg(long)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::groups::{EnforceArgs, Quiet};
+use super::groups::{CodeArgs, EnforceArgs, Quiet};
 use super::values::{ComparedArg, PolicyArg, duration};
 
 #[derive(Debug, Args)]
@@ -48,6 +48,9 @@ pub(crate) struct MinimizeArgs {
     /// Keep calls that this policy adds, even if they are unused
     #[arg(long, value_enum, default_value_t = PolicyArg::Safe)]
     pub(crate) policy: PolicyArg,
+
+    #[command(flatten)]
+    pub(crate) code: CodeArgs,
 
     #[command(flatten)]
     pub(crate) write: WriteArgs,

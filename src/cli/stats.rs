@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::groups::CodeArgs;
-use super::values::percent;
+use super::values::{Destination, percent};
 
 #[derive(Debug, Args)]
 #[command(
@@ -27,6 +27,10 @@ pub(crate) struct StatsArgs {
 
     #[command(flatten)]
     pub(crate) code: CodeArgs,
+
+    /// Also write an HTML page, like that of `report` about the profile that `generate` writes
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) html: Option<Destination>,
 
     /// Draw curves with ASCII characters only [default: unless the locale is UTF-8]
     #[arg(long)]

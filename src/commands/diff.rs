@@ -33,10 +33,27 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
             || matches!(to, InputFile::Recording(_)),
         "--exe and --exclude-exe need a recording: neither file is one"
     );
+    let reachable = if let (InputFile::Recording(_), InputFile::Recording(to)) = (&from, &to) {
+        input::reachable(&args.code, Some(to))?
+    } else {
+        anyhow::ensure!(!args.code.reach, "--reach needs two recordings");
+        None
+    };
+    let reachable = reachable.as_ref();
+    if let Some(file) = &args.html {
+        let InputFile::Recording(to) = &to else {
+            anyhow::bail!("--html needs a recording as {}", escape::path(&args.new));
+        };
+        let against = as_profile(from.clone(), args.policy)?;
+        let against = Some((&*args.old, &against));
+        let page = super::report::of_recording(to, args.policy, against, reachable)?;
+        output::write_to(file, &page)?;
+    }
     let (fails, text) = match (from, to) {
-        (InputFile::Recording(from), InputFile::Recording(to)) => recordings(args, &from, &to)?,
+        (InputFile::Recording(from), InputFile::Recording(to)) => {
+            recordings(args, &from, &to, reachable)
+        }
         (from, to) => {
-            anyhow::ensure!(!args.code.reach, "--reach needs two recordings");
             let (from, to) = (as_profile(from, args.policy)?, as_profile(to, args.policy)?);
             profiles(args, &from, &to)
         }
@@ -255,10 +272,13 @@ fn difference_json(difference: &Difference) -> Value {
     value
 }
 
-fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> anyhow::Result<(bool, String)> {
+fn recordings(
+    args: &DiffArgs,
+    from: &Recording,
+    to: &Recording,
+    reachable: Option<&Reachable>,
+) -> (bool, String) {
     let diff = from.diff(to);
-    let reachable = input::reachable(&args.code, Some(to))?;
-    let reachable = reachable.as_ref();
     let same = diff.same_calls();
     let fails = |direction, calls: &[CallDiff]| {
         (calls.iter()).any(|call| fails(args, direction, risk_of(call).class))
@@ -266,7 +286,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> anyhow::Resu
     let fails = fails(Direction::Wider, &diff.new) || fails(Direction::Narrower, &diff.gone);
     if args.json {
         let value = recordings_json(args, &diff, reachable);
-        return Ok((fails, format!("{value}\n")));
+        return (fails, format!("{value}\n"));
     }
     let runs = format!(
         "{} added, {} gone",
@@ -275,7 +295,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> anyhow::Resu
     );
     let (a, b) = (escape::path(&args.old), escape::path(&args.new));
     if same {
-        return Ok((fails, format!("{a} and {b} have the same calls ({runs})\n")));
+        return (fails, format!("{a} and {b} have the same calls ({runs})\n"));
     }
     let mut text = format!(
         "{a} -> {b}: {} new, {} gone ({runs})\n",
@@ -304,7 +324,7 @@ fn recordings(args: &DiffArgs, from: &Recording, to: &Recording) -> anyhow::Resu
             );
         }
     }
-    Ok((fails, text))
+    (fails, text)
 }
 
 fn risk_of(call: &CallDiff) -> Risk {

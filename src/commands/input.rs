@@ -17,6 +17,7 @@ use crate::cli::{CodeArgs, ReadArgs};
 use crate::ui::failure::Content;
 
 /// What a file is.
+#[derive(Clone)]
 pub(super) enum InputFile {
     Profile(Profile),
     Recording(Recording),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::exit_status;
 use super::input::{self, count};
 use super::reach::{possible_json, still_possible};
-use crate::cli::StatsArgs;
+use crate::cli::{PolicyArg, StatsArgs};
 use crate::ui::{curve, output};
 
 pub(super) fn stats(args: &StatsArgs) -> anyhow::Result<u8> {
@@ -37,6 +37,11 @@ pub(super) fn stats(args: &StatsArgs) -> anyhow::Result<u8> {
         all
     };
     output::result(args.json, json, words)?;
+    if let Some(to) = &args.html {
+        let policy = PolicyArg::Safe;
+        let page = super::report::of_recording(&recording, policy, None, reachable.as_ref())?;
+        output::write_to(to, &page)?;
+    }
     let fails = (args.fail_above).is_some_and(|percent| {
         (stats.chance_of_new()).is_none_or(|chance| chance * 100.0 > percent)
     });

@@ -11,6 +11,36 @@ use object::read::elf::{
 };
 use object::{LittleEndian as Le, SymbolIndex};
 use rustc_hash::FxHashMap;
+use sha2::{Digest as _, Sha256};
+
+use super::go;
+
+/// How the names of the C library's functions begin that can load the modules of nsswitch.conf(5): glob(3) and wordexp(3) look
+/// for home directories, getlogin(3), grantpt(3) and rcmd(3) for users and groups.
+const USES_NSS: [&[u8]; 22] = [
+    b"getpw",
+    b"setpwent",
+    b"getgr",
+    b"setgrent",
+    b"initgroups",
+    b"getsp",
+    b"getsg",
+    b"gethostby",
+    b"gethostent",
+    b"getaddrinfo",
+    b"getnameinfo",
+    b"getserv",
+    b"getproto",
+    b"getnet",
+    b"getrpc",
+    b"getalias",
+    b"innetgr",
+    b"glob",
+    b"wordexp",
+    b"getlogin",
+    b"grantpt",
+    b"rcmd",
+];
 
 /// A part of the file that is mapped at an address.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +71,8 @@ pub(super) struct Start {
 #[derive(Debug, Default)]
 pub(super) struct Elf {
     bytes: Vec<u8>,
+    /// SHA-256 of the file.
+    pub(super) digest: [u8; 32],
     pub(super) entry: u64,
     pub(super) interpreter: Option<PathBuf>,
     pub(super) needed: Vec<PathBuf>,
@@ -88,6 +120,7 @@ impl Elf {
             Problem::Object(error) => error.to_string(),
             Problem::Own(text) => text.to_owned(),
         })?;
+        elf.digest = Sha256::digest(&bytes).into();
         elf.bytes = bytes;
         elf.scan_fixed_data();
         let labels = elf.pointers.iter().filter_map(|to| match to {
@@ -97,6 +130,14 @@ impl Elf {
         elf.labels = labels.collect();
         elf.labels.sort_unstable();
         Ok(elf)
+    }
+
+    /// Whether it calls functions of the C library that load the modules of nsswitch.conf(5).
+    pub(super) fn uses_nss(&self) -> bool {
+        // The C library itself uses its own.
+        let is_libc = (self.exports.iter()).any(|(name, _)| name == b"__libc_start_main");
+        let uses = |name: &Vec<u8>| USES_NSS.iter().any(|start| name.starts_with(start));
+        !is_libc && self.names.iter().any(uses)
     }
 
     /// The bytes of an area.
@@ -150,7 +191,12 @@ impl Elf {
                 self.interpreter = Some(PathBuf::from(OsStr::from_bytes(path)));
             }
         }
-        let Parts { plt, got, frames } = self.sections(&file)?;
+        let Parts {
+            plt,
+            got,
+            frames,
+            go,
+        } = self.sections(&file)?;
         if self.code.is_empty() {
             return Err(Problem::Own("it has no code"));
         }
@@ -170,6 +216,9 @@ impl Elf {
         self.symbols(file.elf_symbol_table(), false, &mut starts);
         self.symbols(file.elf_dynamic_symbol_table(), true, &mut starts);
         self.relocations(&file, &got)?;
+        if let Some((address, table)) = go {
+            self.go_functions(address, table, &mut starts);
+        }
         starts.retain(|start| self.is_code(start.at));
         starts.sort_unstable_by_key(|start| (start.at, !start.is_edge));
         starts.dedup_by_key(|start| start.at);
@@ -207,6 +256,9 @@ impl Elf {
                 continue;
             }
             self.data.push(area);
+            if name == b".gopclntab" {
+                parts.go = Some((start, content));
+            }
             if name == b".eh_frame" {
                 parts.frames.push((start, content));
             } else if section.sh_type(Le) == elf::SHT_PROGBITS {
@@ -313,6 +365,25 @@ impl Elf {
             if exported {
                 self.exports.push((name.to_vec(), at));
             }
+        }
+    }
+
+    /// The functions of Go's table, which begins at an address.
+    fn go_functions(&mut self, address: u64, table: &[u8], starts: &mut Vec<Start>) {
+        let at = go::word_at(go::TEXT);
+        let stored = table.get(at..).and_then(|rest| rest.first_chunk());
+        let text = match self.words.get(&address.wrapping_add(at as u64)) {
+            Some(Target::Here(text)) => Some(*text),
+            _ => stored.map(|word| u64::from_le_bytes(*word)),
+        };
+        let Some(text) = text.filter(|text| self.is_code(*text)) else {
+            return;
+        };
+        for (distance, name) in go::functions(table) {
+            let at = text.wrapping_add(distance);
+            starts.push(Start { at, is_edge: false });
+            let name = || String::from_utf8_lossy(name).into_owned();
+            self.functions.entry(at).or_insert_with(name);
         }
     }
 
@@ -425,6 +496,8 @@ struct Parts<'data> {
     plt: Vec<u64>,
     got: Vec<Area>,
     frames: Vec<(u64, &'data [u8])>,
+    /// Go's table of functions.
+    go: Option<(u64, &'data [u8])>,
 }
 
 enum Problem {

@@ -1,5 +1,7 @@
 //! The objects of a program with their functions, and which of these lead to which.
 
+use std::sync::Arc;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Function as Named;
@@ -10,38 +12,11 @@ use super::values::{Function, Values};
 /// The C library's functions that look functions up by name.
 pub(super) const LOOK_UP: [&[u8]; 2] = [b"dlsym", b"dlvsym"];
 
-/// How the names of the C library's functions begin that can load the modules of nsswitch.conf(5): glob(3) and wordexp(3) look
-/// for home directories, getlogin(3), grantpt(3) and rcmd(3) for users and groups.
-const USES_NSS: [&[u8]; 22] = [
-    b"getpw",
-    b"setpwent",
-    b"getgr",
-    b"setgrent",
-    b"initgroups",
-    b"getsp",
-    b"getsg",
-    b"gethostby",
-    b"gethostent",
-    b"getaddrinfo",
-    b"getnameinfo",
-    b"getserv",
-    b"getproto",
-    b"getnet",
-    b"getrpc",
-    b"getalias",
-    b"innetgr",
-    b"glob",
-    b"wordexp",
-    b"getlogin",
-    b"grantpt",
-    b"rcmd",
-];
-
 /// An object with its functions.
 #[derive(Debug)]
 pub(super) struct Object {
     pub(super) file_name: String,
-    pub(super) elf: Elf,
+    pub(super) elf: Arc<Elf>,
     pub(super) scanned: Scanned,
     /// The number of each system call, with its function.
     pub(super) numbers: Vec<(usize, Site, Values)>,
@@ -50,7 +25,7 @@ pub(super) struct Object {
 }
 
 impl Object {
-    pub(super) fn new(elf: Elf, file_name: String) -> Result<Object, String> {
+    pub(super) fn new(elf: Arc<Elf>, file_name: String) -> Result<Object, String> {
         let scanned = Scanned::of(&elf)?;
         let mut entries = FxHashMap::<usize, Vec<u64>>::default();
         for (number, chunk) in scanned.chunks.iter().enumerate() {
@@ -94,17 +69,6 @@ impl Object {
             name: symbol.map_or_else(|| format!("{object}+{start:#x}"), Clone::clone),
             object,
         }
-    }
-
-    /// Whether it calls functions of the C library that load the modules of nsswitch.conf(5).
-    pub(super) fn uses_nss(&self) -> bool {
-        // The C library itself uses its own.
-        let is_libc = self
-            .exports
-            .iter()
-            .any(|(name, _)| name == b"__libc_start_main");
-        let uses = |name: &Vec<u8>| USES_NSS.iter().any(|start| name.starts_with(start));
-        !is_libc && self.elf.names.iter().any(uses)
     }
 }
 

@@ -6,8 +6,10 @@
 //!
 //! The instructions are those of x86-64. Only `code` and `values` know them.
 
+mod cache;
 mod code;
 mod elf;
+mod go;
 mod graph;
 mod libraries;
 mod numbers;
@@ -19,9 +21,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use itertools::Itertools as _;
+use serde::{Deserialize, Serialize};
 
+use self::cache::{Cache, Found};
 use self::elf::Elf;
 use self::graph::{Graph, Node, Object};
 use self::libraries::Search;
@@ -54,7 +59,7 @@ pub enum ReachError {
 }
 
 /// A function of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Function {
     /// The file name of the object.
     pub object: String,
@@ -71,7 +76,7 @@ impl fmt::Display for Function {
 }
 
 /// How a call can be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Way {
     /// A shortest chain of functions, the last of which calls the kernel.
     Functions(Vec<Function>),
@@ -118,7 +123,7 @@ impl fmt::Display for Way {
 }
 
 /// An instruction that calls the kernel with a number that is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unresolved {
     /// The function that determines the number.
     pub by: Function,
@@ -129,7 +134,7 @@ pub struct Unresolved {
 }
 
 /// A library that was not read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Missing {
     /// Its name, as the object has it.
     pub name: PathBuf,
@@ -168,7 +173,24 @@ impl Bound {
 #[derive(Debug)]
 pub struct Reach {
     search: Search,
+    files: BTreeMap<PathBuf, Arc<Elf>>,
     objects: BTreeMap<PathBuf, Object>,
+    cache: Option<Cache>,
+}
+
+/// The objects of a program, the program first, each with whether all of its functions can be called.
+#[derive(Default)]
+struct Closure {
+    objects: Vec<(PathBuf, bool)>,
+    missing: BTreeSet<Missing>,
+}
+
+impl Closure {
+    fn add(&mut self, path: PathBuf, is_open: bool) {
+        if self.objects.iter().all(|(known, _)| *known != path) {
+            self.objects.push((path, is_open));
+        }
+    }
 }
 
 impl Default for Reach {
@@ -178,42 +200,77 @@ impl Default for Reach {
 }
 
 impl Reach {
-    /// Nothing is analysed yet.
+    /// Nothing is analysed yet, and nothing is kept.
     #[must_use]
     pub fn new() -> Reach {
         Reach {
             search: Search::of_this_machine(),
+            files: BTreeMap::new(),
             objects: BTreeMap::new(),
+            cache: None,
+        }
+    }
+
+    /// Takes what earlier runs found from the user's folder for caches, and keeps what is found there.
+    #[must_use]
+    pub fn cached(self) -> Reach {
+        Reach {
+            cache: Cache::of_user(),
+            ..self
         }
     }
 
     /// The bound of a program. It may load the libraries in `with` at run time.
     pub fn bound(&mut self, program: &Path, with: &[PathBuf]) -> Result<Bound, ReachError> {
-        let main = self.load(program)?;
-        let mut files = vec![main.clone()];
-        let mut open = vec![false];
-        for path in with {
-            let path = self.load(path)?;
-            if !files.contains(&path) {
-                files.push(path);
-                open.push(true);
+        let closure = self.closure(program, with)?;
+        let file = self.cache.as_ref().map(|cache| {
+            let parts = closure.objects.iter();
+            let parts = parts.map(|(path, is_open)| (&**path, self.files[path].digest, *is_open));
+            cache.file(&parts.collect_vec(), &closure.missing)
+        });
+        let mut objects = (closure.objects.iter())
+            .map(|(path, _)| path.clone())
+            .collect_vec();
+        let known = file.as_deref().and_then(Cache::read);
+        let found = if let Some(found) = known {
+            found
+        } else {
+            let found = self.analyse(closure, program)?;
+            if let (Some(cache), Some(file)) = (&self.cache, file) {
+                cache.write(&file, &found);
             }
+            found
+        };
+        objects.retain(|path| found.missing.iter().all(|one| one.name != *path));
+        Ok(Bound {
+            program: objects[0].clone(),
+            calls: (found.calls.into_iter())
+                .map(|(arch, nr, way)| (Syscall { arch, nr }, way))
+                .collect(),
+            unresolved: found.unresolved,
+            missing: found.missing,
+            loads: found.loads,
+            objects,
+        })
+    }
+
+    fn closure(&mut self, program: &Path, with: &[PathBuf]) -> Result<Closure, ReachError> {
+        let main = self.load(program)?;
+        let mut all = Closure::default();
+        all.add(main.clone(), false);
+        for path in with {
+            all.add(self.load(path)?, true);
         }
-        let mut missing = BTreeSet::new();
         let mut done = 0;
-        while let Some(object) = files.get(done).cloned() {
-            let mut wanted = self.needed(&object, &main, &mut missing);
-            let uses_nss = self.objects[&object].uses_nss();
+        while let Some((object, _)) = all.objects.get(done).cloned() {
+            let mut wanted = self.needed(&object, &main, &mut all.missing);
+            let uses_nss = self.files[&object].uses_nss();
             wanted.extend(uses_nss.then(|| self.search.nss()).into_iter().flatten());
             for (name, path, is_open) in wanted {
                 match self.load(&path) {
-                    Ok(path) if files.contains(&path) => {}
-                    Ok(path) => {
-                        files.push(path);
-                        open.push(is_open);
-                    }
+                    Ok(path) => all.add(path, is_open),
                     Err(error) => {
-                        missing.insert(Missing {
+                        all.missing.insert(Missing {
                             name,
                             needed_by: object.clone(),
                             why: error.to_string(),
@@ -223,7 +280,7 @@ impl Reach {
             }
             done += 1;
         }
-        Ok(self.reach(files, &open, missing))
+        Ok(all)
     }
 
     fn load(&mut self, path: &Path) -> Result<PathBuf, ReachError> {
@@ -232,15 +289,9 @@ impl Reach {
             source,
         };
         let found = path.canonicalize().map_err(io)?;
-        if !self.objects.contains_key(&found) {
+        if !self.files.contains_key(&found) {
             let elf = read(&found)?;
-            let name = found.file_name().unwrap_or(found.as_os_str());
-            let name = name.to_string_lossy().into_owned();
-            let object = Object::new(elf, name).map_err(|problem| ReachError::Elf {
-                path: path.to_owned(),
-                problem,
-            })?;
-            self.objects.insert(found.clone(), object);
+            self.files.insert(found.clone(), Arc::new(elf));
         }
         Ok(found)
     }
@@ -252,8 +303,8 @@ impl Reach {
         main: &Path,
         missing: &mut BTreeSet<Missing>,
     ) -> Vec<(PathBuf, PathBuf, bool)> {
-        let elf = &self.objects[object].elf;
-        let program = (main, &self.objects[main].elf);
+        let elf = &*self.files[object];
+        let program = (main, &*self.files[main]);
         let mut wanted = Vec::new();
         if let Some(path) = &elf.interpreter
             && object == main
@@ -275,9 +326,39 @@ impl Reach {
         wanted
     }
 
-    fn reach(&self, files: Vec<PathBuf>, open: &[bool], missing: BTreeSet<Missing>) -> Bound {
-        let objects: Vec<&Object> = files.iter().map(|file| &self.objects[file]).collect();
-        let reached = Reached::of(&Graph::new(&objects, open));
+    /// Reads the code of a program's objects.
+    fn analyse(&mut self, closure: Closure, program: &Path) -> Result<Found, ReachError> {
+        let mut missing = closure.missing;
+        let mut parts = Vec::new();
+        for (path, is_open) in closure.objects {
+            if !self.objects.contains_key(&path) {
+                let name = path.file_name().unwrap_or(path.as_os_str());
+                let name = name.to_string_lossy().into_owned();
+                match Object::new(Arc::clone(&self.files[&path]), name) {
+                    Ok(object) => {
+                        self.objects.insert(path.clone(), object);
+                    }
+                    Err(problem) if parts.is_empty() => {
+                        let path = program.to_owned();
+                        return Err(ReachError::Elf { path, problem });
+                    }
+                    Err(why) => {
+                        missing.insert(Missing {
+                            name: path.clone(),
+                            needed_by: program.to_owned(),
+                            why,
+                        });
+                        continue;
+                    }
+                }
+            }
+            parts.push((path, is_open));
+        }
+        let (objects, open): (Vec<&Object>, Vec<bool>) = parts
+            .iter()
+            .map(|(path, is_open)| (&self.objects[path], *is_open))
+            .unzip();
+        let reached = Reached::of(&Graph::new(&objects, &open));
         let function = |(object, chunk): Node| objects[object].function(chunk);
         let of_machine =
             |number: u32, arch: Arch| Syscall::from_audit(arch.audit(), number.cast_signed());
@@ -304,14 +385,14 @@ impl Reach {
             .collect();
         unresolved.sort_unstable();
         unresolved.dedup();
-        Bound {
-            program: files[0].clone(),
-            calls,
+        Ok(Found {
+            calls: (calls.into_iter())
+                .map(|(call, way)| (call.arch, call.nr, way))
+                .collect(),
             unresolved,
             missing,
             loads: reached.opens.into_iter().map(function).collect(),
-            objects: files,
-        }
+        })
     }
 }
 
@@ -340,7 +421,7 @@ fn read(path: &Path) -> Result<Elf, ReachError> {
 
 /// Analyses bytes as the file of a program without its libraries, for fuzzing.
 pub fn analyse_bytes(bytes: Vec<u8>) -> Result<usize, String> {
-    let object = Object::new(Elf::parse(bytes)?, "object".to_owned())?;
+    let object = Object::new(Arc::new(Elf::parse(bytes)?), "object".to_owned())?;
     let reached = Reached::of(&Graph::new(&[&object], &[true]));
     Ok(reached.calls.len())
 }

@@ -39,7 +39,7 @@ impl Reachable {
     #[must_use]
     pub fn new(with: Vec<PathBuf>) -> Reachable {
         Reachable {
-            analysis: Reach::new(),
+            analysis: Reach::new().cached(),
             with,
             bounds: BTreeMap::new(),
             skipped: BTreeMap::new(),

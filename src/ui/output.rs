@@ -4,8 +4,11 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use anyhow::Context;
+use sc_record::atomic_file::write_atomically;
 use sc_record::escape::{Json, Lines};
 use serde_json::Value;
+
+use crate::cli::Destination;
 
 /// Writes a result to stdout, as JSON or in words.
 pub(crate) fn result(
@@ -49,6 +52,15 @@ pub(crate) fn wrapped(indent: &str, separator: &str, names: &[impl AsRef<str>]) 
 /// Writes JSON to stdout.
 pub(crate) fn json(text: impl Display) -> anyhow::Result<()> {
     print(&Json(text).to_string())
+}
+
+/// Writes a text to a file, to stdout or nowhere.
+pub(crate) fn write_to(to: &Destination, text: &str) -> anyhow::Result<()> {
+    match to {
+        Destination::File(path) => Ok(write_atomically(path, text.as_bytes())?),
+        Destination::Stdout => print(text),
+        Destination::Nowhere => Ok(()),
+    }
 }
 
 /// Writes a text to stdout as it is.

@@ -13,7 +13,6 @@ mod watched;
 
 use std::io::{self, Write};
 
-use sc_record::atomic_file::write_atomically;
 use sc_record::escape::Lines;
 use sc_record::profile::{Edit, Policy};
 use sc_record::recording::{MergedName, Name, Recording};
@@ -89,7 +88,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
             &delta,
             reachable.as_ref(),
         )?;
-        write_to(to, &page)?;
+        output::write_to(to, &page)?;
     }
     write(args, &report)?;
     Ok(report.status())
@@ -106,7 +105,7 @@ fn write(args: &CheckArgs, report: &CheckReport<'_>) -> anyhow::Result<()> {
     let mut says_all = false;
     if let Some(to) = &args.output.junit {
         says_all = *to == Destination::Stdout;
-        write_to(to, &junit::render(report)?)?;
+        output::write_to(to, &junit::render(report)?)?;
     }
     let for_people = !(args.output.json || args.output.github);
     let text = if args.output.json {
@@ -117,7 +116,7 @@ fn write(args: &CheckArgs, report: &CheckReport<'_>) -> anyhow::Result<()> {
         people::render(report)
     };
     if let Some(to) = &args.output.report {
-        write_to(to, &text)?;
+        output::write_to(to, &text)?;
     } else if args.output.json {
         output::json(&text)?;
     } else if !for_people {
@@ -134,14 +133,6 @@ fn write(args: &CheckArgs, report: &CheckReport<'_>) -> anyhow::Result<()> {
         output::report(&text)?;
     }
     Ok(())
-}
-
-fn write_to(to: &Destination, text: &str) -> anyhow::Result<()> {
-    match to {
-        Destination::File(path) => Ok(write_atomically(path, text.as_bytes())?),
-        Destination::Stdout => output::print(text),
-        Destination::Nowhere => Ok(()),
-    }
 }
 
 impl CheckReport<'_> {

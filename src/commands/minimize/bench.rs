@@ -13,13 +13,15 @@ use sc_record::atomic_file::write_atomically;
 use sc_record::command::find_executable;
 use sc_record::format::{self, Format};
 use sc_record::profile::Profile;
-use sc_record::recording::{Recording, Run};
+use sc_record::recording::{ExecutableFilter, Name, Recording, Run};
+use sc_record::review::reachable::Reachable;
 use sc_record::trial::{
     CallNames, ComparedStreams, Limits, Trial, TrialEnd, TrialResult, UsualStderr, difference,
     last_line, made_calls,
 };
 use tempfile::TempDir;
 
+use super::super::input;
 use super::super::run::{MYSELF, run_argv};
 use crate::cli::{ComparedArg, MinimizeArgs};
 
@@ -53,6 +55,8 @@ pub(super) struct BaselineRun {
     limits: Limits,
     /// Those of the profile's calls that it made.
     pub(super) made: CallNames,
+    /// What its programs can call, if that is asked for.
+    pub(super) reachable: Option<Reachable>,
     /// Why calls may be missing.
     pub(super) incomplete: BTreeSet<String>,
 }
@@ -123,6 +127,7 @@ impl<'a> Bench<'a> {
             tried: native,
             limits,
             made: made(profile, &run),
+            reachable: reachable(self.args, &run)?,
             incomplete: run.incomplete_because,
         })
     }
@@ -278,10 +283,29 @@ fn load(recording: &Path) -> anyhow::Result<Run> {
 
 /// The calls of the workload, without those that only this program made to load the filter.
 fn made(profile: &Profile, run: &Run) -> CallNames {
+    let myself = myself();
+    made_calls(profile, run, &|by| by.iter().any(|by| *by != myself))
+}
+
+/// What the programs of the workload can call.
+fn reachable(args: &MinimizeArgs, run: &Run) -> anyhow::Result<Option<Reachable>> {
+    if !args.code.reach {
+        return Ok(None);
+    }
+    let filter = ExecutableFilter {
+        without: vec![myself()],
+        ..ExecutableFilter::default()
+    };
+    let name = Name::of_command(&run.program);
+    let workload = Recording::of(name, run.clone()).by_executables(&filter);
+    input::reachable(&args.code, Some(&workload.recording))
+}
+
+/// The path of this program, as a recording has it.
+fn myself() -> PathBuf {
     let myself = std::fs::read_link(MYSELF).unwrap_or_default();
-    let myself = match myself.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+    match myself.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
         Some(kept) => PathBuf::from(OsString::from_vec(kept.to_owned())),
         None => myself,
-    };
-    made_calls(profile, run, &|by| by.iter().any(|by| *by != myself))
+    }
 }

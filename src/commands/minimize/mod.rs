@@ -14,6 +14,7 @@ use sc_record::atomic_file::write_atomically;
 use sc_record::backend::signals;
 use sc_record::format::{self, Format};
 use sc_record::profile::{Policy, Profile};
+use sc_record::review::reachable::Reachable;
 use sc_record::trial::{
     CallNames, Candidates, Questions, SearchResult, allowed_calls, find_dispensable, name_of,
     without_calls,
@@ -103,7 +104,7 @@ fn search(
 
     let report = MinimizeReport {
         profile: args.enforce.profile.clone(),
-        calls: plan.calls(&found, state),
+        calls: plan.calls(&found, state, baseline.reachable.as_ref()),
         runs: state.runs(),
         resumed: state.resumed(),
         unconfirmed,
@@ -175,7 +176,13 @@ impl TestPlan {
         self.policy.always(name_of(call))
     }
 
-    fn calls(&self, found: &SearchResult, state: &SavedResults) -> Vec<CallReport> {
+    fn calls(
+        &self,
+        found: &SearchResult,
+        state: &SavedResults,
+        reachable: Option<&Reachable>,
+    ) -> Vec<CallReport> {
+        let is_possible = |name: &str| Some(reachable?.is_name_possible(name_of(name)));
         let dispensable = found
             .denied
             .iter()
@@ -189,12 +196,14 @@ impl TestPlan {
                 },
                 kept_because: self.kept_because(name),
                 without_it: None,
+                is_possible: is_possible(name),
             });
         let needed = found.needed.iter().map(|name| CallReport {
             name: name.clone(),
             necessity: Necessity::Needed,
             kept_because: None,
             without_it: state.why_needed(name).map(str::to_owned),
+            is_possible: is_possible(name),
         });
         let mut calls: Vec<CallReport> = dispensable.chain(needed).collect();
         calls.sort_by(|a, b| a.name.cmp(&b.name));

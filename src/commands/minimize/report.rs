@@ -35,6 +35,8 @@ pub(super) struct CallReport {
     pub(super) kept_because: Option<&'static str>,
     /// The outcome without it, if it is needed.
     pub(super) without_it: Option<String>,
+    /// Whether the programs can make it at all, if their code was read.
+    pub(super) is_possible: Option<bool>,
 }
 
 pub(super) struct MinimizeReport {
@@ -81,6 +83,12 @@ impl MinimizeReport {
                 let names: Vec<_> = calls.iter().map(|call| &call.name).collect();
                 text += &format!("{head}\n{}", output::wrapped("  ", " ", &names));
             }
+            let impossible = calls.iter().filter(|call| call.is_possible == Some(false));
+            let names: Vec<_> = impossible.map(|call| &call.name).collect();
+            if !names.is_empty() {
+                text.push_str("  of these, the programs can't make any more:\n");
+                text += &output::wrapped("    ", " ", &names);
+            }
         }
         if let Some(width) = needed.iter().map(|call| call.name.len()).max() {
             text.push_str("needed: the outcome without it\n");
@@ -121,6 +129,9 @@ impl MinimizeReport {
                 if let Some(why) = call.kept_because {
                     entry["left_alone_because"] = json!(why);
                 }
+                if let Some(is_possible) = call.is_possible {
+                    entry["possible"] = json!(is_possible);
+                }
                 entry
             })
             .collect();
@@ -148,6 +159,7 @@ mod tests {
             necessity,
             kept_because,
             without_it: without_it.map(str::to_owned),
+            is_possible: None,
         };
         let failed = "exit 127 instead of exit 0; stderr ends with: cannot allocate memory";
         let killed = "killed by SIGSEGV instead of exit 0";

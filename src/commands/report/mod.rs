@@ -8,8 +8,9 @@ mod recorded;
 mod verdict;
 mod view;
 
+use std::path::Path;
+
 use anyhow::Context as _;
-use sc_record::atomic_file::write_atomically;
 use sc_record::profile::{Policy, Profile, generate};
 use sc_record::recording::Recording;
 use sc_record::review::Stats;
@@ -28,7 +29,7 @@ use self::view::{
 use super::diff::{about, as_profile, what};
 use super::explain::beside;
 use super::input::{self, count};
-use crate::cli::{Destination, ReportArgs};
+use crate::cli::{PolicyArg, ReportArgs};
 use crate::exit_status;
 use crate::ui::output;
 
@@ -45,11 +46,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     } else {
         html::render(&view)?
     };
-    match &args.output {
-        Destination::File(path) => write_atomically(path, text.as_bytes())?,
-        Destination::Stdout => output::print(&text)?,
-        Destination::Nowhere => {}
-    }
+    output::write_to(&args.output, &text)?;
     Ok(exit_status::CLEAN)
 }
 
@@ -64,30 +61,47 @@ struct Facts<'a> {
     delta: Delta,
 }
 
+impl<'a> Facts<'a> {
+    fn new(
+        recording: &'a Recording,
+        profile: &'a Profile,
+        shown: String,
+        policy: Policy,
+    ) -> anyhow::Result<Facts<'a>> {
+        let answers = Answers::of(profile).with_context(|| shown.clone())?;
+        let evidence = Evidence::of_recording(recording);
+        let terms = Terms {
+            policy,
+            ..Terms::default()
+        };
+        let delta = check::check(profile, &answers, &evidence, &terms);
+        Ok(Facts::of_delta(recording, profile, shown, delta))
+    }
+
+    fn of_delta(
+        recording: &'a Recording,
+        profile: &'a Profile,
+        shown: String,
+        delta: Delta,
+    ) -> Facts<'a> {
+        Facts {
+            recording,
+            stats: Stats::of(recording),
+            explained: explain(profile, Some(recording), Arch::NATIVE),
+            delta,
+            profile,
+            shown,
+        }
+    }
+}
+
 fn view(args: &ReportArgs, recording: &Recording) -> anyhow::Result<ReportView> {
     let policy = Policy {
         extent: args.policy.into(),
         ..Policy::default()
     };
     let (profile, shown) = profile(args, recording, policy)?;
-    let answers = Answers::of(&profile).with_context(|| shown.clone())?;
-    let terms = Terms {
-        policy,
-        ..Terms::default()
-    };
-    let facts = Facts {
-        recording,
-        stats: Stats::of(recording),
-        explained: explain(&profile, Some(recording), Arch::NATIVE),
-        delta: check::check(
-            &profile,
-            &answers,
-            &Evidence::of_recording(recording),
-            &terms,
-        ),
-        profile: &profile,
-        shown,
-    };
+    let facts = Facts::new(recording, &profile, shown, policy)?;
     let difference = (args.against.as_deref())
         .map(|path| {
             let against = as_profile(input::either(path, &args.read)?, args.policy)?;
@@ -118,15 +132,27 @@ pub(super) fn of_check(
     reachable: Option<&Reachable>,
 ) -> anyhow::Result<String> {
     let possible = reachable.map(|all| possible(all, profile));
-    let facts = Facts {
-        recording,
-        stats: Stats::of(recording),
-        explained: explain(profile, Some(recording), Arch::NATIVE),
-        delta: delta.clone(),
-        profile,
-        shown: shown.to_owned(),
-    };
+    let facts = Facts::of_delta(recording, profile, shown.to_owned(), delta.clone());
     html::render(&assemble(&facts, None, possible, None))
+}
+
+/// The page about a recording and the profile that `generate` writes for it, with what changes from an earlier profile.
+pub(super) fn of_recording(
+    recording: &Recording,
+    policy: PolicyArg,
+    against: Option<(&Path, &Profile)>,
+    reachable: Option<&Reachable>,
+) -> anyhow::Result<String> {
+    let policy = Policy {
+        extent: policy.into(),
+        ..Policy::default()
+    };
+    let (profile, shown) = generated(recording, policy)?;
+    let facts = Facts::new(recording, &profile, shown, policy)?;
+    let difference =
+        against.map(|(path, against)| difference(path.display().to_string(), against, &facts));
+    let possible = reachable.map(|all| possible(all, &profile));
+    html::render(&assemble(&facts, difference, possible, None))
 }
 
 fn assemble(
@@ -170,6 +196,10 @@ fn profile(
         let profile = input::profile(&path, &args.read)?.parsed.profile;
         return Ok((profile, path.display().to_string()));
     }
+    generated(recording, policy)
+}
+
+fn generated(recording: &Recording, policy: Policy) -> anyhow::Result<(Profile, String)> {
     let generated = generate(recording, policy).with_context(|| {
         let name = &recording.name;
         format!("no profile can be generated from the recording of {name}")
