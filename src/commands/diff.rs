@@ -1,26 +1,22 @@
 //! `sc-record diff A B`: compares meanings.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Context;
 use console::style;
 use itertools::Itertools;
 use sc_record::escape;
-use sc_record::profile::{Action, Listener, Policy, Profile, generate};
+use sc_record::profile::{Listener, Profile};
 use sc_record::recording::{ExecutableFilter, Recording};
-use sc_record::review::diff::{
-    All, CallActions, Change, Diff, Difference, Direction, diff as compare,
-};
+use sc_record::review::diff::{Change, Diff, Difference, Direction, diff as compare};
 use sc_record::review::reachable::Reachable;
-use sc_record::review::{CallDiff, RecordingDiff, Risk, RiskClass, condition};
-use sc_record::syscall::Arch;
+use sc_record::review::{CallDiff, RecordingDiff, Risk, RiskClass};
 use serde_json::{Value, json};
 
 use super::exit_status;
-use super::input::{self, InputFile, count, times};
-use crate::cli::{self, DiffArgs, FailOn};
+use super::input::{self, InputFile, as_profile, count, times};
+use crate::cli::{DiffArgs, FailOn};
+use crate::ui::difference::{about, answers_json, class, what};
 use crate::ui::output;
 
 pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
@@ -79,17 +75,6 @@ fn of_file(path: &Path, args: &DiffArgs, filter: &ExecutableFilter) -> anyhow::R
     })
 }
 
-/// What a wider difference puts at risk.
-pub(super) fn class(difference: &Difference) -> RiskClass {
-    match (difference.risk, &difference.change) {
-        (Some(risk), _) => risk.class,
-        // Every call that no rule names.
-        (None, Change::Default { .. }) => RiskClass::KernelWide,
-        (None, Change::ArchAdded(_) | Change::ArchesNamed { .. }) => RiskClass::AttackSurface,
-        (None, _) => RiskClass::Ordinary,
-    }
-}
-
 /// Whether a difference is one that `--fail-on` names.
 fn fails(args: &DiffArgs, direction: Direction, risk: RiskClass) -> bool {
     let wider = matches!(direction, Direction::Wider | Direction::Mixed);
@@ -100,24 +85,6 @@ fn fails(args: &DiffArgs, direction: Direction, risk: RiskClass) -> bool {
         // The gravest comes first.
         FailOn::Risk(class) => wider && risk <= *class,
     })
-}
-
-/// A recording counts as the profile that `generate` writes for it.
-pub(super) fn as_profile(input: InputFile, policy: cli::PolicyArg) -> anyhow::Result<Profile> {
-    match input {
-        InputFile::Profile(profile) => Ok(profile),
-        InputFile::Recording(recording) => {
-            let policy = Policy {
-                extent: policy.into(),
-                ..Policy::default()
-            };
-            let name = &recording.name;
-            let generated = generate(&recording, policy).with_context(|| {
-                format!("no profile can be generated from the recording of {name}")
-            })?;
-            Ok(generated.profile)
-        }
-    }
 }
 
 fn profiles(args: &DiffArgs, from: &Profile, to: &Profile) -> (bool, String) {
@@ -159,14 +126,6 @@ fn table(diff: &Diff) -> String {
     text
 }
 
-/// The risk of a difference, and a remark.
-pub(super) fn about(difference: &Difference) -> String {
-    let risk = (difference.risk).filter(|risk| risk.class != RiskClass::Ordinary);
-    let risk = risk.map(|risk| format!("{}: {}", risk.class, risk.why));
-    let mut about = risk.into_iter().chain(difference.note.map(str::to_owned));
-    about.join("; ")
-}
-
 fn painted(direction: Direction) -> String {
     let padded = format!("{:8}", direction.name());
     let styled = match direction {
@@ -176,68 +135,6 @@ fn painted(direction: Direction) -> String {
         Direction::Other => style(padded).dim(),
     };
     styled.to_string()
-}
-
-/// A change in a few words, with the sign of a diff in front.
-pub(super) fn what(change: &Change) -> String {
-    match change {
-        Change::Default { from, to } => format!("~ default {from} -> {to}"),
-        Change::ArchAdded(arch) => format!("+ architecture {arch}"),
-        Change::ArchRemoved(arch) => format!("- architecture {arch}"),
-        Change::ArchesNamed { from, to } => {
-            let list = |arches: &Option<BTreeSet<Arch>>| match arches {
-                None => "the native one".to_owned(),
-                Some(arches) => arches.iter().join(", "),
-            };
-            format!("~ architectures {} -> {}", list(from), list(to))
-        }
-        Change::FlagAdded(flag) => format!("+ {flag}"),
-        Change::FlagRemoved(flag) => format!("- {flag}"),
-        Change::Listener { from, to } => {
-            let [from, to] = [from, to].map(|listener| listener.as_ref().map(Listener::path));
-            let (from, to) = (from.unwrap_or("none"), to.unwrap_or("none"));
-            format!("~ listener {from} -> {to}")
-        }
-        Change::Call { name, from, to } => match (from.is_empty(), to.is_empty()) {
-            (true, _) if is_plain_allow(to) => format!("+ {name}"),
-            (true, _) => format!("+ {name} {}", answers(name, to)),
-            (_, true) if is_plain_allow(from) => format!("- {name}"),
-            (_, true) => format!("- {name} {}", answers(name, from)),
-            _ => format!("~ {name} {} -> {}", answers(name, from), answers(name, to)),
-        },
-    }
-}
-
-/// Whether a call is simply allowed.
-fn is_plain_allow(answers: &CallActions) -> bool {
-    let allow = answers.get(&Action::Allow);
-    answers.len() == 1 && allow.is_some_and(|alternatives| alternatives.iter().any(All::is_empty))
-}
-
-/// `SCMP_ACT_ALLOW if domain == AF_UNIX or arg1 == 0x2`.
-pub(super) fn answers(name: &str, answers: &CallActions) -> String {
-    let mut each = answers.iter().map(|(action, alternatives)| {
-        if alternatives.iter().any(All::is_empty) {
-            return action.to_string();
-        }
-        let mut conditions = alternatives.iter().map(|all| {
-            let mut all = all.iter().map(|arg| condition(name, arg));
-            all.join(" and ")
-        });
-        format!("{action} if {}", conditions.join(" or "))
-    });
-    each.join(", ")
-}
-
-/// Answers as JSON: a list of actions with the comparisons of each alternative.
-pub(super) fn answers_json(answers: &CallActions) -> Value {
-    let each = answers.iter().map(|(action, alternatives)| {
-        let alternatives: Vec<Vec<String>> = (alternatives.iter())
-            .map(|all| all.iter().map(ToString::to_string).collect())
-            .collect();
-        json!({"action": action.to_string(), "if_any_of_all": alternatives})
-    });
-    each.collect()
 }
 
 fn difference_json(difference: &Difference) -> Value {

@@ -16,11 +16,11 @@ use sc_record::review::{ByDocker, RiskClass, Tightness, safe_rules, tightness};
 use sc_record::syscall::{Arch, Syscall, suggestion};
 use serde_json::{Value, json};
 
-use super::diff::{answers, answers_json};
 use super::input::{self, count, times};
 use super::reach::{possible_json, still_possible};
 use super::{exit_status, explain_arguments};
 use crate::cli::ExplainArgs;
+use crate::ui::difference::{answers, answers_json};
 use crate::ui::output;
 
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {

@@ -6,14 +6,14 @@ use anyhow::Context as _;
 use itertools::Itertools;
 use sc_record::escape;
 use sc_record::input::{FileKind, read_file};
-use sc_record::profile::Profile;
+use sc_record::profile::{Policy, Profile, generate};
 use sc_record::recording::{
     ExecutableFilter, FileError, MergedName, Recording, looks_like_recording,
 };
 use sc_record::review::reachable::Reachable;
 
 use super::load::{self, Loaded};
-use crate::cli::{CodeArgs, ReadArgs};
+use crate::cli::{CodeArgs, PolicyArg, ReadArgs};
 use crate::ui::failure::Content;
 
 /// What a file is.
@@ -136,6 +136,24 @@ pub(super) fn by_executables(
         );
     }
     Ok(left.recording)
+}
+
+/// A recording counts as the profile that `generate` writes for it.
+pub(super) fn as_profile(input: InputFile, policy: PolicyArg) -> anyhow::Result<Profile> {
+    match input {
+        InputFile::Profile(profile) => Ok(profile),
+        InputFile::Recording(recording) => {
+            let policy = Policy {
+                extent: policy.into(),
+                ..Policy::default()
+            };
+            let name = &recording.name;
+            let generated = generate(&recording, policy).with_context(|| {
+                format!("no profile can be generated from the recording of {name}")
+            })?;
+            Ok(generated.profile)
+        }
+    }
 }
 
 /// `1 run`, `2 runs`.

@@ -3,6 +3,8 @@
 #[macro_use]
 pub(crate) mod say;
 pub(crate) mod curve;
+pub(crate) mod difference;
+pub(crate) mod estimates;
 pub(crate) mod failure;
 pub(crate) mod finding;
 pub(crate) mod hint;

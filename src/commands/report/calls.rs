@@ -10,12 +10,12 @@ use sc_record::review::reasons::{Explanation, NameOrigin, unconditional};
 use sc_record::review::{by_docker, call_with_value, risk, safe_rules};
 use sc_record::syscall::Arch;
 
-use super::super::diff::answers;
 use super::super::explain::{docker_in_words, origin_in_words, origins_in_words};
 use super::super::explain_arguments;
 use super::Facts;
 use super::recorded::Runs;
 use super::view::{CallRow, ranges, some};
+use crate::ui::difference::answers;
 use crate::ui::finding::{called_by, why};
 
 /// How many executables, labels or ranges of runs of a call are shown.

@@ -26,11 +26,11 @@ use self::view::{
     DifferenceRow, DifferenceSection, LintRow, LintSection, PossibleRow, PossibleSection,
     ReportView, Tone,
 };
-use super::diff::{about, as_profile, what};
 use super::explain::beside;
-use super::input::{self, count};
+use super::input::{self, as_profile, count};
 use crate::cli::{PolicyArg, ReportArgs};
 use crate::exit_status;
+use crate::ui::difference::{about, class, what};
 use crate::ui::output;
 
 pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
@@ -217,7 +217,7 @@ fn difference(from: String, against: &Profile, facts: &Facts<'_>) -> DifferenceS
         what: what(&difference.change),
         about: about(&difference),
         direction: difference.direction,
-        risk: super::diff::class(&difference),
+        risk: class(&difference),
     });
     DifferenceSection {
         from,

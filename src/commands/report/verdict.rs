@@ -11,10 +11,10 @@ use sc_record::syscall::Arch;
 
 use super::super::explain::tightness_line;
 use super::super::input::count;
-use super::super::stats;
 use super::Facts;
 use super::recorded::Runs;
 use super::view::{DifferenceSection, Judgement, LintSection, Tone, some};
+use crate::ui::estimates;
 
 /// How many names are shown in a sentence.
 const SHOWN: usize = 12;
@@ -70,7 +70,7 @@ fn sure(stats: &Stats) -> Judgement {
     Judgement {
         state: if saturated { Tone::Good } else { Tone::Look },
         heading: "How sure",
-        says: stats::verdict(stats),
+        says: estimates::verdict(stats),
     }
 }
 
@@ -204,7 +204,7 @@ fn linted(lint: &LintSection) -> Judgement {
 pub(super) fn estimates(stats: &Stats, runs: &Runs<'_>) -> Vec<(&'static str, String)> {
     /// There are never many of them in a recording that is nearly complete.
     const SHOWN: usize = 60;
-    let mut all = stats::estimates(stats);
+    let mut all = estimates::estimates(stats);
     if stats.steps.len() > 1 && !stats.unique.is_empty() {
         let unique = stats.unique.iter().map(|(call, run)| {
             let place = runs.places.get(run).and_then(|&place| runs.rows.get(place));

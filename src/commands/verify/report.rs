@@ -389,7 +389,8 @@ mod tests {
 
     #[test]
     fn a_report_for_people() {
-        insta::assert_snapshot!(all().text());
+        // Calls of another ABI than the native one are named with it.
+        insta::assert_snapshot!(all().text().replace("x86_64:", ""));
     }
 
     #[test]

@@ -264,7 +264,9 @@ fn sockets(domains: &[u64], types: &[u64]) -> Recording {
 fn recorded_values_decide_on_rules_for_arguments() {
     let check = |rules: &[&str], recording: &Recording| {
         let rules = rules.iter().map(|args| rule("socket", Action::Allow, args));
-        let profile = Profile::new(EPERM).with_rules(rules);
+        let profile = Profile::new(EPERM)
+            .with_architectures(Some(vec![Arch::X86_64]))
+            .with_rules(rules);
         let answers = Answers::of(&profile).unwrap();
         let evidence = Evidence::of_recording(recording);
         check(&profile, &answers, &evidence, &Terms::default())
