@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use super::*;
 use crate::backend::{BackendChoice, Detail, OneRun, Promise, Scope, Unavailable};
@@ -42,6 +43,9 @@ where
 }
 
 const EVERYTHING: Target = Target::Scope(Scope::Everything);
+
+/// The latest panic of a process is one: tests with panics take turns.
+static PANICS: Mutex<()> = Mutex::new(());
 
 fn call(name: &str) -> Event {
     Event::Syscall {
@@ -123,6 +127,7 @@ fn runs_of_one_recording_interleave_and_end_on_their_own() {
 
 #[test]
 fn a_backend_that_fails_or_panics_leaves_incomplete_runs() {
+    let _turn = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
     let check = |fail: fn() -> Result<(), Error>, why: &str| {
         let toy = Toy(move |collector: &mut (dyn Collector + Send), _: &Stop| {
             let mut run = OneRun::begin(collector, &EVERYTHING);
@@ -157,6 +162,7 @@ fn a_backend_that_fails_before_any_call_is_an_error() {
 
 #[test]
 fn a_panic_over_an_event_ends_neither_the_backend_nor_the_run() {
+    let _turn = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
     let toy = Toy(|collector: &mut (dyn Collector + Send), _: &Stop| {
         let mut run = OneRun::begin(collector, &EVERYTHING);
         run.event(call("read"));
