@@ -65,6 +65,9 @@ for program; do
     for _ in 1 2 3 4 5; do
         "$recorder" -q --args -n "$program" -r "$program.json" -o "$program.profile.json" -- "$@" >/dev/null 2>&1 </dev/null
     done
+    # The filter's rules, with both sides of each comparison, against the kernel's answers.
+    proven=$("$recorder" inspect --prove "$program.profile.json" | tail -n 1)
+    echo "$program: $proven" >&2
     : >"$program.denied"
     for _ in 1 2 3 4 5; do
         timeout -k 5 300 "$recorder" verify --no-baseline --json "$program.profile.json" -- "$@" >"$program.verify.json" 2>"$program.err" </dev/null || :

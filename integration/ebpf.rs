@@ -35,7 +35,7 @@ fn shell(room: &Room, script: &str) -> (Files, Run, String) {
 fn caller(room: &Room) -> (Running, PathBuf, PathBuf) {
     let (go, stop) = (room.fresh("go"), room.fresh("stop"));
     let wait = |file: &PathBuf| format!("until [ -e {} ]; do sleep 0.02; done", file.display());
-    let script = format!("{}; chroot /; nice true; {}", wait(&go), wait(&stop));
+    let script = format!("{}; chroot / true; nice true; {}", wait(&go), wait(&stop));
     let running = room.spawn(Command::new("/bin/sh").args(["-c", &script]));
     (running, go, stop)
 }
@@ -176,7 +176,7 @@ fn two_recordings_side_by_side_do_not_mix() {
         .map(|which| {
             let files = Files::new(&room);
             let call = if which == "chroot_it" {
-                "chroot /"
+                "chroot / true"
             } else {
                 "nice -n 1"
             };

@@ -19,7 +19,7 @@ use super::{Function, Missing, Unresolved, Way};
 use crate::atomic_file::write_atomically;
 use crate::syscall::Arch;
 
-/// The most bounds that are kept: about 20 kB each.
+/// The most bounds that are kept: at most some 60 kB each.
 const MAX_ENTRIES: usize = 1024;
 
 /// A folder of bounds that nobody else can write.
@@ -94,7 +94,7 @@ impl Cache {
         }
         let name = digest.finalize();
         self.folder
-            .join(format!("{:x}.json", name.iter().format("")))
+            .join(format!("{:02x}.json", name.iter().format("")))
     }
 
     /// What was stored; `None` also if it can't be read.
