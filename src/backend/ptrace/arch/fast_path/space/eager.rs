@@ -240,3 +240,49 @@ fn read(task: Task, spans: &[Range<u64>]) -> Option<Vec<Vec<u8>>> {
     let read = process_vm_readv(Pid::from_raw(task.0), &mut local, &remote).ok()?;
     (read == spans.iter().map(length).sum::<usize>()).then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_unless_all_code_is_as_expected() {
+        let myself = Task(nix::unistd::gettid().as_raw());
+        let memory = vec![0x5a_u8; 5 * 4096];
+        let start = memory.as_ptr() as u64;
+        for (expected, is_written) in [(0x5b, false), (0x5a, true)] {
+            let mut edits = Edits::default();
+            edits.chunk(start + 100, &[1; 32]);
+            edits.code(start + 2 * 4096, &[0x5a; 7], &[2; 5]);
+            edits.code(start + 4 * 4096, &[expected], &[3]);
+            assert_eq!(edits.write(myself).is_some(), is_written);
+            let changed = black_box(&memory).iter().filter(|&&byte| byte != 0x5a);
+            assert_eq!(changed.count(), if is_written { 38 } else { 0 });
+        }
+        assert_eq!(black_box(&memory)[100..132], [1; 32]);
+        assert_eq!(
+            black_box(&memory)[2 * 4096..2 * 4096 + 7],
+            [2, 2, 2, 2, 2, 0x5a, 0x5a]
+        );
+    }
+
+    #[test]
+    fn consecutive_pages_are_written_together() {
+        let check = |addresses: &[u64], expected: &[(u64, u64)]| {
+            let edit = |&address: &u64| Edit {
+                address,
+                old: Vec::new(),
+                new: vec![0; 32],
+            };
+            let mut edits: Vec<_> = addresses.iter().map(edit).collect();
+            let spans = spans(&mut edits).into_iter();
+            let ends: Vec<_> = spans.map(|span| (span.start, span.end)).collect();
+            assert_eq!(ends, expected);
+        };
+        check(&[0x2fe0, 0x1000, 0x1fe0], &[(0x1000, 0x3000)]);
+        check(&[0x1000, 0x3000], &[(0x1000, 0x1020), (0x3000, 0x3020)]);
+        check(&[], &[]);
+    }
+}
