@@ -44,6 +44,14 @@ pub(super) fn read_bytes(task: Task, file: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a file of which the kernel writes each piece anew, in large pieces.
+pub(super) fn read_large(task: Task, file: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(4096);
+    // Without a question for its size, which the kernel doesn't know.
+    open(task, file)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 pub(super) fn read(task: Task, file: &str) -> io::Result<String> {
     let mut text = String::new();
     open(task, file)?.read_to_string(&mut text)?;

@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::files::{open, read_bytes};
+use super::files::{open, read_large};
 use crate::event::{Code, Task};
 
 /// The mappings of a task; none if they can't be read.
 pub(in crate::backend) fn mappings(task: Task) -> Vec<Mapping> {
-    let maps = read_bytes(task, "maps").unwrap_or_default();
+    let maps = read_large(task, "maps").unwrap_or_default();
     let mappings = maps.split(|&byte| byte == b'\n').filter_map(Mapping::parse);
     mappings.collect()
 }
@@ -57,6 +57,7 @@ fn find_code(maps: impl BufRead, address: u64) -> Code {
     not(target_arch = "x86_64"),
     allow(dead_code, reason = "only the fast path of x86-64 reads all fields")
 )]
+#[derive(Debug)]
 pub(in crate::backend) struct Mapping {
     pub(in crate::backend) range: Range<u64>,
     /// Such as `r-xp`.

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+#[cfg(target_arch = "x86_64")]
+use super::files::read_large;
 use super::files::{field, number_in_status, open, read, read_bytes, read_link, stat_after_name};
 use super::recorder::CAP_SYS_ADMIN;
 use crate::event::Task;
@@ -121,12 +123,15 @@ pub(in crate::backend) fn name_of(task: Task) -> Option<Vec<u8>> {
     Some(name)
 }
 
-/// A limit of a task (getrlimit(2)), by its name in `/proc/PID/limits`; `None` if there is none or it is unknown.
+/// Limits of a task (getrlimit(2)), by their names in `/proc/PID/limits`; `None` if there is none or it is unknown.
 #[cfg(target_arch = "x86_64")]
-pub(in crate::backend) fn limit(task: Task, name: &str) -> Option<u64> {
-    let limits = read(task, "limits").ok()?;
-    let soft = field(&limits, name)?.split_ascii_whitespace().next()?;
-    soft.parse().ok()
+pub(in crate::backend) fn limits<const N: usize>(task: Task, names: [&str; N]) -> [Option<u64>; N] {
+    let limits = read_large(task, "limits").unwrap_or_default();
+    let limits = str::from_utf8(&limits).unwrap_or_default();
+    names.map(|name| {
+        let soft = field(limits, name)?.split_ascii_whitespace().next()?;
+        soft.parse().ok()
+    })
 }
 
 /// The login session of a process (`ses=` of audit records); `None` if it is gone.

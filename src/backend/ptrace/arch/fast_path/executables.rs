@@ -109,7 +109,7 @@ impl Executable {
         open: impl FnOnce(&Mapping) -> Option<SharedImage>,
     ) -> Option<(SharedImage, Vec<Call>)> {
         let may_be = |of: &CallsOfFile| of.inode == mapping.inode;
-        if !self.files.iter().any(may_be) {
+        if mapping.permissions != *b"r-xp" || !self.files.iter().any(may_be) {
             return None;
         }
         let image = open(mapping)?;

@@ -24,7 +24,6 @@ mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -40,7 +39,7 @@ use self::space::{Looked, Space};
 use self::stub::{CALL, NUMBERS, overlaps_window, window_of};
 use self::window::{has_code_in_window, is_free, map_window};
 use crate::backend::Interest;
-use crate::backend::proc;
+use crate::backend::proc::{self, Mapping};
 use crate::backend::ptrace::special_table::{Limit, Sleep, SpecialCall, SpecialTable};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::backend::ptrace::tracee::Again;
@@ -75,6 +74,8 @@ pub(in crate::backend::ptrace) enum AtExit {
         registers: Box<user_regs_struct>,
         window: u64,
         syscall: Syscall,
+        /// Those before it.
+        mappings: Vec<Mapping>,
     },
     /// It may have mapped code of this length.
     Mapped(u64),
@@ -349,6 +350,7 @@ impl FastPath {
                 mut registers,
                 window,
                 syscall,
+                mappings,
             } => {
                 let is_alone = is_alone(&space);
                 let mut space = space.borrow_mut();
@@ -356,7 +358,7 @@ impl FastPath {
                 let is_mapped = value.cast_unsigned() == window;
                 space.window_mapped(window, is_mapped);
                 if is_alone && is_mapped && !space.closed {
-                    self.change_known(&mut space, task, 0..u64::MAX);
+                    self.change_known(&mut space, task, &mappings);
                 }
                 let ip = registers.rip;
                 if let Ok(number) = u16::try_from(syscall.nr) {
@@ -381,7 +383,9 @@ impl FastPath {
                 }
                 if is_mapped && is_alone(&space) && space.borrow().awaits_code() {
                     let code = pages(start, length);
-                    self.change_known(&mut space.borrow_mut(), task, code);
+                    let mut mappings = proc::mappings(task);
+                    mappings.retain(|of| of.range.start < code.end && code.start < of.range.end);
+                    self.change_known(&mut space.borrow_mut(), task, &mappings);
                 }
                 Ok((None, false))
             }
@@ -393,12 +397,10 @@ impl FastPath {
         }
     }
 
-    /// Changes the calls in this range that are known of the executable.
-    fn change_known(&mut self, space: &mut Space, task: Task, range: Range<u64>) {
-        let mut mappings = proc::mappings(task);
-        mappings.retain(|of| of.range.start < range.end && range.start < of.range.end);
+    /// Changes the calls in these mappings that are known of the executable.
+    fn change_known(&mut self, space: &mut Space, task: Task, mappings: &[Mapping]) {
         let images = &mut self.images;
-        self.is_used |= space.change_known(task, &mappings, |of| images.open(task, of));
+        self.is_used |= space.change_known(task, mappings, |of| images.open(task, of));
     }
 
     /// Code of the workload can be where calls are allowed.
@@ -605,12 +607,13 @@ fn map_window_of(
     window: u64,
     syscall: Syscall,
 ) -> Result<Entered, Died> {
-    if !is_free(stopped.task(), window) {
+    let mappings = proc::mappings(stopped.task());
+    if !is_free(stopped.task(), &mappings, window) {
         space.window_mapped(window, false);
         return Ok(Entered::Nothing);
     }
     space.mapping = true;
-    let then = map_window(stopped, registers, window, syscall)?;
+    let then = map_window(stopped, registers, window, syscall, mappings)?;
     Ok(Entered::Then(then))
 }
 

@@ -15,6 +15,7 @@ pub(super) fn map_window(
     registers: user_regs_struct,
     window: u64,
     syscall: Syscall,
+    mappings: Vec<Mapping>,
 ) -> Result<AtExit, Died> {
     let mmap = Syscall::from_name(Arch::X86_64, "mmap").ok_or(Died)?;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
@@ -34,28 +35,26 @@ pub(super) fn map_window(
         registers: Box::new(registers),
         window,
         syscall,
+        mappings,
     })
 }
 
-/// Whether a window can be mapped without a consequence: the kernel itself looks for what is there already.
-pub(super) fn is_free(task: Task, window: u64) -> bool {
+/// Whether a window can be mapped beside these mappings without a consequence: the kernel itself looks for what is there already.
+pub(super) fn is_free(task: Task, mappings: &[Mapping], window: u64) -> bool {
     const LAST: u64 = 0x7fff_ffff_0000;
     const HEAP: u64 = 256 << 20;
     const GUARD: u64 = 16 << 20;
-    let mappings = proc::mappings(task);
     let end = |name: &[u8]| {
         let mapping = mappings.iter().find(|mapping| mapping.name == name);
         mapping.map(|mapping| mapping.range.end)
     };
     let into_heap = end(b"[heap]").is_some_and(|end| (end..end + HEAP).contains(&window));
+    let [space, stack] = proc::limits(task, ["Max address space", "Max stack size"]);
     // The window would count.
-    if proc::limit(task, "Max address space").is_some() {
+    if space.is_some() {
         return false;
     }
-    let stack = proc::limit(task, "Max stack size")
-        .unwrap_or(u64::MAX)
-        .clamp(8 << 20, 1 << 30)
-        + GUARD;
+    let stack = stack.unwrap_or(u64::MAX).clamp(8 << 20, 1 << 30) + GUARD;
     let into_stack =
         end(b"[stack]").is_some_and(|end| window < end && window + WINDOW + stack > end);
     window + WINDOW < LAST && !into_heap && !into_stack
