@@ -279,7 +279,7 @@ fn the_whole_machine_has_a_recording_for_each_executable() {
 
 /// The maps of the kernel have room for 32,768 cgroups, and for the calls of 180 containers like these.
 #[apply(test)]
-#[needs(ebpf(), cgroups(), program("unshare"))]
+#[needs(architecture("x86_64"), ebpf(), cgroups(), program("unshare"))]
 fn containers_that_have_ended_leave_room_for_others() {
     const CGROUPS: u32 = 34_000;
     const CONTAINERS: u32 = 250;
