@@ -31,6 +31,10 @@ fn check(options: &[&str], command: &[&str], may_be_killed: &[&'static str]) {
     let mut rest = run.calls();
     let mut differences = Vec::new();
     for (nr, count) in counted {
+        // arm64's kernel shows a call whose task was killed at its beginning as no call.
+        if nr == -1 && cfg!(target_arch = "aarch64") && !may_be_killed.is_empty() {
+            continue;
+        }
         let syscall = Syscall {
             arch: Arch::NATIVE,
             nr,
