@@ -36,12 +36,17 @@ fn until_events_are_taken(recorder: &Running) {
             std::fs::read_link(file.unwrap().path()).is_ok_and(|to| to.as_os_str() == link.as_str())
         })
     };
+    // All threads: one that waits for another's lock has not handled what the other took.
     let waits = || {
-        let mut threads = std::fs::read_dir(proc.join("task")).unwrap();
-        threads.any(|thread| {
-            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat"));
-            stat.is_ok_and(|stat| stat.contains("(containers) S"))
-        })
+        let threads = std::fs::read_dir(proc.join("task")).unwrap();
+        let stats: Vec<_> = threads
+            .map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")))
+            .collect();
+        let is = |stat: &std::io::Result<String>, what| {
+            stat.as_ref().is_ok_and(|stat| stat.contains(what))
+        };
+        stats.iter().any(|stat| is(stat, "(containers) S"))
+            && stats.iter().all(|stat| is(stat, ") S"))
     };
     until("the recorder to take the events", || {
         // sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
