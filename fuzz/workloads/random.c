@@ -35,7 +35,8 @@ struct task {
     u32 used, tid, parent, thread;
     u32 process;                      /* The slot of its process's first task. */
     u32 handled_by_process;           /* In that slot: signals that any thread of the process handled. */
-    u32 blocks, mask_changes;         /* It blocks signals; how often that changed. */
+    u32 blocks;                       /* It blocks signals. */
+    u32 mask_changes;                 /* In the process's slot: how often that changed in any of its threads. */
     u32 begun_key, begun_abi;         /* The call that it is in, if it may not return. */
     u32 pending;
     int status;                       /* Its future exit status; -1: unknown. */
@@ -585,6 +586,15 @@ static void sleep_us(struct task *t, u64 us)
     CALL2(N_NANOSLEEP, time, 0);
 }
 
+/* Whether a thread of the process blocks signals. */
+static int is_blocking(u32 process)
+{
+    for (u32 i = 0; i < TASKS; i++)
+        if (SHARED->task[i].used && SHARED->task[i].process == process && SHARED->task[i].blocks)
+            return 1;
+    return 0;
+}
+
 /* A call with a time limit, which only a handler may end earlier. */
 static void sleeps(struct task *t)
 {
@@ -593,8 +603,8 @@ static void sleeps(struct task *t)
     u32 kind = rnd(t, 16), handled = t->handled;
     volatile u32 *by_process = &SHARED->task[t->process].handled_by_process;
     u32 handled_by_process = *by_process;
-    volatile struct task *leader = &SHARED->task[t->process];
-    u32 leader_blocked = leader->blocks, mask_changes = leader->mask_changes;
+    volatile u32 *mask_changes = &SHARED->task[t->process].mask_changes;
+    u32 blocked_before = is_blocking(t->process), mask_changes_before = *mask_changes, had_ring = t->had_ring;
     u64 before = now(t);
     long result = 0, expected = 0;
     int fd = -1;
@@ -687,18 +697,19 @@ static void sleeps(struct task *t)
         CALL1(N_CLOSE, fd);
     /* Stop signals end some of these early (signal(7)). */
     int disturbed = t->handled != handled || may(STOPS);
+    /* The kernel closes a ring later, in its task, and interrupts the task's calls. */
+    disturbed |= had_ring;
+    /* What the parent of an ended child blocks, or the first thread for kill(2), is queued, and another thread is woken to
+     * ignore it (sig_ignored of the kernel). */
+    disturbed |= has_threads() && (blocked_before || *mask_changes != mask_changes_before);
+    /* So does unblocking a signal without a handler. */
+    disturbed |= may(MISC) && (kind == 3 || kind == 5 || kind == 7 || kind == 8);
     /* A signal can wake one thread and be handled later by another. */
     if (result == -EINTR && !disturbed && has_threads()) {
         for (int i = 0; i < 10000 && *by_process == handled_by_process; i++)
             sleep_us(t, 1000);
         disturbed = *by_process != handled_by_process;
     }
-    /* The kernel closes a ring later, in its task, and interrupts the task's calls. */
-    disturbed |= t->had_ring && kind < 15;
-    /* While the first thread blocks a signal, another one is woken to ignore it (sig_ignored of the kernel). */
-    disturbed |= has_threads() && (leader_blocked || leader->mask_changes != mask_changes);
-    /* So does unblocking a signal without a handler. */
-    disturbed |= may(MISC) && (kind == 3 || kind == 5 || kind == 7 || kind == 8);
     if (result != expected && !(disturbed && result == -EINTR))
         fail("%s returned %d", what, result);
     /* Time limits of sockets count in ticks of the kernel. */
@@ -1069,11 +1080,12 @@ static void be_strict(struct task *t)
 /* Of the calling task. */
 static void set_mask(struct task *t, u64 mask, u64 *before)
 {
+    u32 *changes = &SHARED->task[t->process].mask_changes;
     t->blocks |= mask != 0;
-    t->mask_changes++;
+    __atomic_add_fetch(changes, 1, __ATOMIC_SEQ_CST);
     CALL4(N_SIGPROCMASK, 2, &mask, before, 8);
     t->blocks = mask != 0;
-    t->mask_changes++;
+    __atomic_add_fetch(changes, 1, __ATOMIC_SEQ_CST);
 }
 
 /* Syscall user dispatch: a dispatched call does not count. */
