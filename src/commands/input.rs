@@ -147,13 +147,18 @@ pub(super) fn as_profile(input: InputFile, policy: PolicyArg) -> anyhow::Result<
                 extent: policy.into(),
                 ..Policy::default()
             };
-            let name = &recording.name;
-            let generated = generate(&recording, policy).with_context(|| {
-                format!("no profile can be generated from the recording of {name}")
-            })?;
-            Ok(generated.profile)
+            generated(&recording, policy)
         }
     }
+}
+
+/// The profile that `generate` writes for a recording.
+pub(super) fn generated(recording: &Recording, policy: Policy) -> anyhow::Result<Profile> {
+    let generated = generate(recording, policy).with_context(|| {
+        let name = &recording.name;
+        format!("no profile can be generated from the recording of {name}")
+    })?;
+    Ok(generated.profile)
 }
 
 /// `1 run`, `2 runs`.

@@ -11,7 +11,7 @@ mod view;
 use std::path::Path;
 
 use anyhow::Context as _;
-use sc_record::profile::{Policy, Profile, generate};
+use sc_record::profile::{Policy, Profile};
 use sc_record::recording::Recording;
 use sc_record::review::Stats;
 use sc_record::review::check::{self, Answers, Delta, Evidence, Terms};
@@ -200,15 +200,12 @@ fn profile(
 }
 
 fn generated(recording: &Recording, policy: Policy) -> anyhow::Result<(Profile, String)> {
-    let generated = generate(recording, policy).with_context(|| {
-        let name = &recording.name;
-        format!("no profile can be generated from the recording of {name}")
-    })?;
+    let profile = input::generated(recording, policy)?;
     let shown = format!(
         "the profile that generate --policy {} writes",
         policy.extent
     );
-    Ok((generated.profile, shown))
+    Ok((profile, shown))
 }
 
 fn difference(from: String, against: &Profile, facts: &Facts<'_>) -> DifferenceSection {
