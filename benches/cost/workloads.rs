@@ -42,6 +42,7 @@ pub(crate) fn all(work: &Path, quick: bool) -> Result<(Vec<Workload>, Vec<String
     }
     make_repository(&work.join("repository"), 300)?;
     make_sources(work)?;
+    let transactions = make_transactions(work, 2_000 / scale)?;
     let calls = 500_000 / scale;
     let bytes = 20_000 / scale;
     let forks = 300 / scale;
@@ -52,6 +53,7 @@ pub(crate) fn all(work: &Path, quick: bool) -> Result<(Vec<Workload>, Vec<String
         synthetic(START_UP, "/bin/true")?,
         synthetic("getppid, 1 thread", &format!("{path}/getppid {calls}"))?,
         synthetic("getppid, 2 threads", &format!("{path}/getppid {calls} 2"))?,
+        synthetic("getppid, 8 threads", &format!("{path}/getppid {calls} 8"))?,
         synthetic(
             "dd bs=1",
             &format!("dd if=/dev/zero of=/dev/null bs=1 count={bytes} status=none"),
@@ -89,16 +91,23 @@ pub(crate) fn all(work: &Path, quick: bool) -> Result<(Vec<Workload>, Vec<String
             "python3, imports",
             &format!("/usr/bin/python3 -I -c '{imports}'"),
         )?,
+        real(
+            "sqlite3, transactions",
+            &format!("sqlite3 -batch {path}/database '.read {transactions}'"),
+        )?,
     ];
     let requests = 20_000 / scale;
-    let servers = [
+    let others = [
+        ("java", java(work, 1_000 / scale)),
+        ("node", node(4_000 / scale)),
+        ("go", go(work, 2_000 / scale)),
         ("redis", redis(requests)),
         ("nginx", nginx(work, requests)),
         ("postgres", postgres(work, 500 / scale)),
     ];
     let mut unavailable = Vec::new();
-    for (name, server) in servers {
-        match server {
+    for (name, workload) in others {
+        match workload {
             Ok(workload) => workloads.push(workload),
             Err(why) => unavailable.push(format!("{name}: {why:#}")),
         }
@@ -218,6 +227,64 @@ fn make_sources(work: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A script of SQL that doesn't wait for the disk; where it is.
+fn make_transactions(work: &Path, count: u32) -> Result<String> {
+    let mut sql = "PRAGMA synchronous = OFF;\nDROP TABLE IF EXISTS t;\n\
+                   CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, name TEXT);\n"
+        .to_owned();
+    for n in 0..count {
+        let number = n * 7919 % 1_000;
+        sql += &format!(
+            "INSERT INTO t (n, name) VALUES ({number}, 'row {n}');\n\
+             SELECT count(*) FROM t WHERE n = {number};\n"
+        );
+    }
+    let path = work.join("transactions.sql");
+    fs::write(&path, sql)?;
+    Ok(path.display().to_string())
+}
+
+fn java(work: &Path, times: u32) -> Result<Workload> {
+    let path = work.display();
+    run(&words(&format!(
+        "javac -d {path} {}/benches/workloads/SmallFiles.java",
+        env!("CARGO_MANIFEST_DIR")
+    ))?)?;
+    real(
+        "java, files in 8 threads",
+        &format!("java -cp {path} SmallFiles {path} {times}"),
+    )
+}
+
+fn node(requests: u32) -> Result<Workload> {
+    run(&words("node --version")?)?;
+    let folder = env!("CARGO_MANIFEST_DIR");
+    real(
+        "node, requests to itself",
+        &format!("node {folder}/benches/workloads/requests.js {requests}"),
+    )
+}
+
+fn go(work: &Path, requests: u32) -> Result<Workload> {
+    let path = work.display();
+    let folder = env!("CARGO_MANIFEST_DIR");
+    run(&words(&format!(
+        "env SC_RECORD_REAL={path} sh {folder}/integration/real/programs/build.sh go_server"
+    ))?)?;
+    let command = format!("{path}/bin/go_server {path}/go.socket");
+    let curl = format!("curl -sf --unix-socket {path}/go.socket");
+    server(
+        "go server, curl",
+        [
+            &command,
+            &format!("{curl} -o {path}/answer http://go/?ready"),
+            &format!("{curl} -Z --parallel-max 8 -o {path}/answer http://go/?[1-{requests}]"),
+            // The recorder has the same words among its own.
+            &format!("pkill -xf '{command}'"),
+        ],
+    )
+}
+
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -293,8 +360,9 @@ fn postgres(work: &Path, transactions: u32) -> Result<Workload> {
     run(&words(&format!(
         "{of_user} {programs}/initdb -D {home}/data"
     ))?)?;
+    // Without waiting for the disk (-F), whose time would be all that differs.
     let command = format!(
-        "{of_user} {programs}/postgres -D {home}/data -p {port} -k {home} -c listen_addresses="
+        "{of_user} {programs}/postgres -F -D {home}/data -p {port} -k {home} -c listen_addresses="
     );
     let stop = format!("{of_user} {programs}/pg_ctl stop -m fast -D {home}/data");
     // The tables, once.
