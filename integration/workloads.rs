@@ -480,6 +480,11 @@ workloads! {
         strace: Strace::Disturbs,
         certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
     }
+    a_timer_ends_a_call_that_becomes_known: "known_signals" {
+        notify: Notify::MayMiss(INTERRUPTED),
+        args: &["timed"],
+        certain: &[("native/nanosleep", 8), ("native/rt_sigreturn", 1)],
+    }
     known_calls_under_every_action_of_reporting_signals: "known_signals" {
         args: &["reports"],
         varies: WAIT,
@@ -529,6 +534,29 @@ workloads! {
         // It starts again where the kernel put a library at these addresses.
         varies: &["execve", "read", "wait4"],
         certain: &[("x86_64/alarm", 1), ("x86_64/sched_get_priority_min", 1), ("x86_64/sched_getscheduler", 1)],
+    }
+    code_is_mapped_where_known_calls_are_made_beside_a_thread: "known_places" {
+        args: &["beside"],
+        // A thread calls until it is told to stop, and may be waited for.
+        varies: &["getppid", "futex"],
+        tasks: Some(2),
+        certain: &[("x86_64/sched_get_priority_max", 1), ("x86_64/sched_get_priority_min", 1)],
+    }
+    memory_where_known_calls_are_made_is_written_through_files: "known_places" {
+        args: &["files"],
+        // As above.
+        varies: &["execve", "read", "wait4"],
+        certain: &[
+            ("x86_64/sched_get_priority_max", 3),
+            ("x86_64/sched_get_priority_min", 3),
+            ("x86_64/sched_getscheduler", 1),
+        ],
+    }
+    memory_where_known_calls_are_made_is_filled_by_faults: "known_places" {
+        args: &["faults"],
+        // As above; its own memory, if nothing is there.
+        varies: &["execve", "read", "futex", "mmap", "ioctl"],
+        certain: &[("x86_64/sched_get_priority_max", 1)],
     }
     known_calls_of_code_that_is_written: "known_places" {
         args: &["written"],

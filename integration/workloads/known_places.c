@@ -1,5 +1,6 @@
 /* Code of the workload at addresses and in memory where known calls aren't expected: at the addresses from which the recording
- * filter allows calls, in pages that are written to, and behind a jump to a call itself.
+ * filter allows calls, in pages that are written to, and behind a jump to a call itself; and code that is written there past the
+ * protection of memory.
  * Kernel path: any.
  * Pitfall: a call that isn't recorded since the filter takes it for a known one; another call than that whose number is in eax.
  * Machine: x86_64
@@ -8,6 +9,9 @@
 #include "workload.h"
 
 #include <dlfcn.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 enum { OFTEN = 100, PAGE = 4096, WINDOW = 1 << 18 };
@@ -36,7 +40,7 @@ static long call_at(void *place, long number, long argument)
 }
 
 /* Where the C library's calls would go, if that is free but for what the recorder put there. */
-static char *window(char *myself)
+static char *window(char **argv)
 {
     unsigned long start, end, wanted = ((unsigned long)dlsym(RTLD_DEFAULT, "getppid") & ~0x7ffffffful) + 0x70000000;
     for (char *line = strtok(text_of("/proc/self/maps"), "\n"); line != NULL; line = strtok(NULL, "\n")) {
@@ -45,8 +49,8 @@ static char *window(char *myself)
         CHECK(sscanf(line, "%lx-%lx %4s %*x %*s %lu", &start, &end, mode, &inode) == 4);
         if (start < wanted + WINDOW && wanted < end && !(start == wanted && end == wanted + WINDOW && inode == 0 && strcmp(mode, "r-xp") == 0)) {
             /* The kernel put a library or the stack there: with other addresses, it doesn't. */
-            execl(myself, myself, "window", NULL);
-            fail("execl: %d\n", errno);
+            execv(argv[0], argv);
+            fail("execv: %d\n", errno);
         }
     }
     return (char *)wanted;
@@ -63,11 +67,11 @@ static int code_for(long number)
 }
 
 /* Data and code at the addresses from which known calls are made. */
-static void at_window(char *myself)
+static void at_window(char **argv)
 {
     static const long numbers[] = {SYS_sched_get_priority_max, SYS_sched_get_priority_min, SYS_sched_getscheduler, SYS_alarm};
     static const long results[] = {99, 1, 0, 0};
-    char *place = window(myself);
+    char *place = window(argv);
     for (int way = 0; way < 5; way++) {
         pid_t child = fork();
         if (child != 0) {
@@ -190,17 +194,155 @@ static void denied(void)
     say("denied\n");
 }
 
+static volatile int done;
+
+static void *calls_on(void *unused)
+{
+    while (!done)
+        getppid();
+    return unused;
+}
+
+/* The kernel maps code where a window would be, while another thread makes known calls. */
+static void beside_a_thread(void)
+{
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, calls_on, NULL) == 0);
+    call_often();
+    long number = SYS_sched_get_priority_max;
+    int fd = code_for(number);
+    char *wanted = (char *)0x1070000000, *code = mmap(wanted, WINDOW, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+    CHECK(code == wanted && close(fd) == 0 && call_at(code + number * 32 + 17, number, SCHED_FIFO) == 99);
+    done = 1;
+    CHECK(pthread_join(thread, NULL) == 0 && distinct_2() == 1);
+    say("beside\n");
+}
+
+static const char CODE[] = {0x0f, 0x05, (char)0xc3};
+
+/* Writes a call to the memory of a process, where the filter may allow one of this number; if nothing is there, it is made elsewhere. */
+static void write_and_call(int memory, char *place, long number, long argument, long result)
+{
+    char *code = place + number * 32 + 17;
+    if (pwrite(memory, CODE, sizeof CODE, (off_t)code) == sizeof CODE)
+        CHECK(call_at(code, number, argument) == result);
+    else
+        CHECK(syscall(number, argument) == result);
+}
+
+/* Which private memory is written to, whatever its protection is: its own through a file, after that was opened in each way; a
+ * child's; and pages that nobody used, by userfaultfd(2). */
+static void through_files(char **argv)
+{
+    static const char *const names[] = {"/proc/self/mem", "/proc/thread-self/mem"};
+    char *place = window(argv);
+    for (int way = 0; way < 6; way++) {
+        pid_t child = fork();
+        if (child != 0) {
+            CHECK(exit_status(child) == 20 + way);
+            continue;
+        }
+        int memory = -1;
+        if (way == 5)
+            CHECK((memory = open(names[0], O_RDWR)) >= 0);
+        call_often();
+        struct { uint64_t flags, mode, resolve; } how = {O_WRONLY, 0, 0};
+        if (way == 0)
+            memory = open(names[0], O_RDWR);
+        else if (way == 1)
+            memory = syscall(SYS_open, names[1], O_WRONLY);
+        else if (way == 2)
+            memory = syscall(SYS_creat, names[0], 0);
+        else if (way == 3)
+            memory = syscall(SYS_openat2, AT_FDCWD, names[0], &how, sizeof how);
+        else if (way == 4) {
+            int path = open(names[0], O_PATH);
+            char again[64];
+            snprintf(again, sizeof again, "/proc/self/fd/%d", path);
+            memory = open(again, O_RDWR);
+        }
+        CHECK(memory >= 0);
+        write_and_call(memory, place, way % 2 ? SYS_sched_get_priority_max : SYS_sched_get_priority_min, SCHED_FIFO, way % 2 ? 99 : 1);
+        call_often();
+        _exit(20 + way);
+    }
+    int ready[2], written[2];
+    CHECK(pipe(ready) == 0 && pipe(written) == 0);
+    pid_t child = fork();
+    char byte;
+    if (child == 0) {
+        call_often();
+        CHECK(write(ready[1], "", 1) == 1 && read(written[0], &byte, 1) == 1);
+        char *code = place + SYS_sched_getscheduler * 32 + 17;
+        CHECK((byte ? call_at(code, SYS_sched_getscheduler, 0) : syscall(SYS_sched_getscheduler, 0)) == 0);
+        _exit(3);
+    }
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/mem", child);
+    CHECK(read(ready[0], &byte, 1) == 1);
+    int memory = open(path, O_RDWR);
+    CHECK(memory >= 0);
+    char is_there = pwrite(memory, CODE, sizeof CODE, (off_t)(place + SYS_sched_getscheduler * 32 + 17)) == sizeof CODE;
+    CHECK(write(written[1], &is_there, 1) == 1 && exit_status(child) == 3);
+    say("written through files\n");
+}
+
+static struct uffdio_copy filled;
+static int faults;
+
+static void *fills(void *unused)
+{
+    struct uffd_msg message;
+    CHECK(read(faults, &message, sizeof message) == sizeof message && message.event == UFFD_EVENT_PAGEFAULT);
+    CHECK(ioctl(faults, UFFDIO_COPY, &filled) == 0);
+    return unused;
+}
+
+static void by_faults(char **argv)
+{
+    static char page[PAGE] __attribute__((aligned(PAGE)));
+    char *place = window(argv);
+    call_often();
+    /* One of the last places for it, so that nothing is there. */
+    long number = SYS_sched_get_priority_max;
+    char *code = place + WINDOW - (1 << 14) + number * 32 + 17;
+    memcpy(page + ((uintptr_t)code & (PAGE - 1)), CODE, sizeof CODE);
+    faults = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    CHECK(faults >= 0);
+    struct uffdio_api api = {.api = UFFD_API};
+    CHECK(ioctl(faults, UFFDIO_API, &api) == 0);
+    struct uffdio_register area = {{(uintptr_t)place, WINDOW}, UFFDIO_REGISTER_MODE_MISSING, 0};
+    if (ioctl(faults, UFFDIO_REGISTER, &area) != 0) {
+        char *own = mmap(NULL, WINDOW, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        code += own - place;
+        area.range.start = (uintptr_t)own;
+        CHECK(own != MAP_FAILED && ioctl(faults, UFFDIO_REGISTER, &area) == 0);
+    }
+    filled = (struct uffdio_copy){(uintptr_t)code & -PAGE, (uintptr_t)page, PAGE, 0, 0};
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, fills, NULL) == 0);
+    CHECK(call_at(code, number, SCHED_FIFO) == 99);
+    CHECK(pthread_join(thread, NULL) == 0);
+    say("by faults\n");
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
     if (strcmp(argv[1], "window") == 0)
-        at_window(argv[0]);
+        at_window(argv);
     else if (strcmp(argv[1], "written") == 0)
         written();
     else if (strcmp(argv[1], "jumped-to") == 0)
         jumped_to();
     else if (strcmp(argv[1], "denied") == 0)
         denied();
+    else if (strcmp(argv[1], "beside") == 0)
+        beside_a_thread();
+    else if (strcmp(argv[1], "files") == 0)
+        through_files(argv);
+    else if (strcmp(argv[1], "faults") == 0)
+        by_faults(argv);
     else
         return 1;
     return 0;

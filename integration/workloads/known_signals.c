@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <ucontext.h>
 
 enum { OFTEN = 100, SIGNALS = 3 };
@@ -230,6 +231,21 @@ static void goes_on(void)
     makes_calls(NULL);
 }
 
+/* A timer ends a call, also if that is the one at which a known call is first changed, which takes a while. */
+static void timed(void)
+{
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
+    struct timespec shortly = {0, 1}, second = {1, 0}, left = {0, 0};
+    struct itimerval soon = {.it_value.tv_usec = 50000};
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    for (int i = 0; i < 7; i++)
+        CHECK(syscall(SYS_nanosleep, &shortly, NULL) == 0);
+    CHECK(setitimer(ITIMER_REAL, &soon, NULL) == 0);
+    CHECK(syscall(SYS_nanosleep, &second, &left) == -1 && errno == EINTR);
+    CHECK(shared->handled == 1 && left.tv_sec + left.tv_nsec > 0);
+    say("timed\n");
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
@@ -237,6 +253,8 @@ int main(int argc, char **argv)
     CHECK(shared != MAP_FAILED);
     if (strcmp(argv[1], "asleep") == 0)
         asleep();
+    else if (strcmp(argv[1], "timed") == 0)
+        timed();
     else if (strcmp(argv[1], "undisturbed") == 0)
         undisturbed();
     else if (strcmp(argv[1], "reports") == 0)

@@ -79,6 +79,12 @@ impl Stopped {
         info.is_ok_and(|info| matches!(info.op, SyscallOp::Entry { .. }))
     }
 
+    /// Whether it is at the entry or the exit of a call, as above.
+    pub(super) fn is_at_call(&self) -> bool {
+        let info = self.syscall_info();
+        info.is_ok_and(|info| !matches!(info.op, SyscallOp::None))
+    }
+
     /// The value of the call that it returns from, if it still is at the exit of one, as above.
     pub(super) fn returns(&self) -> Option<i64> {
         match self.syscall_info().ok()?.op {

@@ -1,6 +1,7 @@
 //! The state of each tracee between its stops.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -69,6 +70,8 @@ pub(super) struct Tracee {
     pub(super) again: Option<Again>,
     /// Its latest call was made into another one and is entered again: the call and the address after it.
     pub(super) replayed: Option<(Syscall, u64)>,
+    /// Signals that it gets once it has entered that call again.
+    pub(super) deferred: Vec<Deferred>,
     /// Where its process has room for arguments of clone3(2), as far as known.
     pub(super) room: Option<Room>,
     /// When the recorder ends its current call, because the limit of that call is up.
@@ -92,6 +95,7 @@ impl Tracee {
             early: false,
             again: None,
             replayed: None,
+            deferred: Vec::new(),
             room: None,
             until: None,
         }
@@ -111,11 +115,26 @@ impl Tracee {
 
     /// How to resume it.
     pub(super) fn resume(&self) -> Resume {
-        if self.stops == Stops::Syscalls || self.on_exit.is_some() {
+        let awaits_call = self.deferred.iter().any(|deferred| !deferred.is_sent);
+        if self.stops == Stops::Syscalls || self.on_exit.is_some() || awaits_call {
             Resume::Syscall
         } else {
             Resume::Cont
         }
+    }
+}
+
+/// A signal that arrived while a call, made into another one, was still to be entered again. Delivered at once, it would not interrupt
+/// the call as it does natively.
+pub(super) struct Deferred {
+    pub(super) info: libc::siginfo_t,
+    /// It was sent again.
+    pub(super) is_sent: bool,
+}
+
+impl fmt::Debug for Deferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "signal {}, sent: {}", self.info.si_signo, self.is_sent)
     }
 }
 

@@ -57,6 +57,9 @@ impl Engine<'_> {
     /// A syscall-enter-stop or a syscall-exit-stop.
     pub(super) fn at_syscall(&mut self, stopped: Stopped) -> Result<(), Died> {
         let info = stopped.syscall_info()?;
+        if let SyscallOp::Entry { .. } = info.op {
+            self.send_deferred(stopped.task());
+        }
         let tracee = self.tracee(stopped.task());
         match info.op {
             // The filter stops it again, in a moment.
@@ -389,7 +392,7 @@ impl Engine<'_> {
         for mut held in std::mem::take(&mut self.held) {
             held.waiting_for.remove(&task);
             if held.waiting_for.is_empty() {
-                if held.caller.enters_call() {
+                if held.caller.is_at_call() {
                     let _: Result<(), Died> = self.resume(held.caller, 0);
                 }
             } else {

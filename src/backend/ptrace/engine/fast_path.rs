@@ -79,12 +79,16 @@ impl Engine<'_> {
         self.resume(stopped, 0)
     }
 
-    /// Puts a task and all others with the same memory to `PTRACE_SYSCALL`, and lets it go on when all of them have stopped.
+    /// Puts a task, all others with the same memory and all for which the filter may allow too much to `PTRACE_SYSCALL`, and lets it go on when
+    /// the others have stopped.
     fn see_all_calls_with(&mut self, stopped: Stopped) -> Result<(), Died> {
         let task = stopped.task();
         self.tracee(task).stops = Stops::Syscalls;
-        let others = self.fast_path.as_ref().map(|of| of.sharers(task));
-        let waiting_for = self.see_all_calls_of(others.unwrap_or_default());
+        let others = self.fast_path.as_ref();
+        let others = others.map(|of| [of.sharers(task), of.all_seen()].concat());
+        let mut others = others.unwrap_or_default();
+        others.retain(|other| *other != task);
+        let waiting_for = self.see_all_calls_of(others);
         if waiting_for.is_empty() {
             return self.resume(stopped, 0);
         }
@@ -190,6 +194,9 @@ impl Engine<'_> {
     fn report_fast_path(&mut self) {
         if self.fast_path.as_mut().is_some_and(FastPath::is_used) {
             self.sink.event(Event::CountsAreLowerBounds);
+        }
+        if let Some(why) = self.fast_path.as_mut().and_then(FastPath::loss) {
+            self.lost(why.to_owned());
         }
     }
 }

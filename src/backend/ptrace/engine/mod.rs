@@ -258,6 +258,7 @@ impl<'a> Engine<'a> {
     fn stopped(&mut self, stopped: Stopped, stop: PtraceStop) -> Result<(), Died> {
         self.meet(&stopped);
         if self.leaves {
+            self.send_deferred(stopped.task());
             return self.stopped_at_end(stopped, stop);
         }
         self.fast_path_stopped(&stopped, stop)?;

@@ -21,6 +21,7 @@ mod space;
 mod stub;
 mod unwind;
 mod window;
+mod writers;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -38,12 +39,14 @@ use self::mapping_calls::{Effect, MAPS, Maps, pages};
 use self::space::{Looked, Space};
 use self::stub::{CALL, NUMBERS, overlaps_window, window_of};
 use self::window::{has_code_in_window, is_free, map_window};
+use self::writers::{CanWrite, Writers, is_memory};
 use crate::backend::Interest;
 use crate::backend::proc::{self, Mapping};
 use crate::backend::ptrace::special_table::{Limit, Sleep, SpecialCall, SpecialTable};
 use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::backend::ptrace::tracee::Again;
 use crate::event::Task;
+use crate::sys::ptrace::SyscallOp;
 use crate::syscall::{Arch, Syscall};
 
 /// After so many calls of a number, it is worth to change code for it.
@@ -51,15 +54,17 @@ const WORTH: u8 = 8;
 
 /// Numbers that always stop, beside the special ones: their arguments matter, they don't return as others do, or they name no
 /// call.
-const ALWAYS_STOP: [&str; 7] = [
+const ALWAYS_STOP: [&str; 6] = [
     "execveat",
     "rt_sigreturn",
     "restart_syscall",
     "personality",
     "pkey_mprotect",
-    "io_uring_setup",
     "io_uring_register",
 ];
+
+const WRITTEN: &str = "a process with threads opened the memory of a process for writing, and can have changed in the meantime which calls \
+     are seen (--no-patch prevents that)";
 
 /// `sys/mman.h`
 const MAP_ANONYMOUS: u64 = 0x20;
@@ -81,6 +86,8 @@ pub(in crate::backend::ptrace) enum AtExit {
     Mapped(u64),
     /// Whatever it did.
     Look,
+    /// It may have opened a process's memory to write to it.
+    Opened,
 }
 
 /// What the engine is to do with a call.
@@ -89,15 +96,17 @@ pub(in crate::backend::ptrace) enum Entered {
     Nothing,
     /// At its exit, too.
     Then(AtExit),
-    /// From now on, all tasks with the same memory stop at all their calls; and the caller goes on when all of them have
-    /// stopped once.
+    /// From now on, all tasks with the same memory and [those that must](FastPath::all_seen) stop at all their calls; and the caller goes
+    /// on when all of them have stopped once.
     SeeAll,
 }
 
 /// What is known of the process images of the workload.
+#[allow(clippy::struct_excessive_bools, reason = "they are independent")]
 pub(in crate::backend::ptrace) struct FastPath {
     always_stop: [bool; NUMBERS as usize],
     maps: Vec<(Syscall, Maps)>,
+    writers: Writers,
     personality: Option<Syscall>,
     spaces: FxHashMap<Task, Rc<RefCell<Space>>>,
     images: Images,
@@ -106,6 +115,10 @@ pub(in crate::backend::ptrace) struct FastPath {
     is_used: bool,
     /// Nothing is changed any more.
     is_over: bool,
+    /// The workload may write to windows.
+    is_writable: bool,
+    /// It may have done so unseen.
+    is_lost: bool,
     after: fn() -> u8,
 }
 
@@ -131,6 +144,7 @@ impl FastPath {
                 maps.extend(Syscall::from_name(arch, name).map(|syscall| (syscall, what)));
             }
         }
+        let writers = Writers::new();
         let always_stop = std::array::from_fn(|nr| {
             let call = i32::try_from(nr).map(|nr| Syscall {
                 arch: Arch::X86_64,
@@ -138,6 +152,7 @@ impl FastPath {
             });
             call.is_ok_and(|call| {
                 always.contains(&Some(call))
+                    || writers.always_stops(call)
                     || maps
                         .iter()
                         .any(|(of, what)| *of == call && !what.may_be_known())
@@ -149,12 +164,15 @@ impl FastPath {
         allowed.then(|| FastPath {
             always_stop,
             maps,
+            writers,
             personality: Syscall::from_name(Arch::X86_64, "personality"),
             spaces: HashMap::default(),
             images: Images::default(),
             executables: Executables::default(),
             is_used: false,
             is_over: false,
+            is_writable: false,
+            is_lost: false,
             after: after(),
         })
     }
@@ -238,6 +256,20 @@ impl FastPath {
         self.spaces.remove(&task);
     }
 
+    /// The tasks that must stop at all their calls, because the filter may allow some that aren't known.
+    pub(in crate::backend::ptrace) fn all_seen(&self) -> Vec<Task> {
+        let spaces = self.spaces.iter();
+        spaces
+            .filter(|(_, space)| space.borrow().sees_all)
+            .map(|(&task, _)| task)
+            .collect()
+    }
+
+    /// What the recording may have missed, once.
+    pub(in crate::backend::ptrace) fn loss(&mut self) -> Option<&'static str> {
+        std::mem::take(&mut self.is_lost).then_some(WRITTEN)
+    }
+
     /// The other tasks with the same memory.
     pub(in crate::backend::ptrace) fn sharers(&self, task: Task) -> Vec<Task> {
         let Some(space) = self.spaces.get(&task) else {
@@ -266,6 +298,13 @@ impl FastPath {
             && let Some(executable) = &space.borrow().executable
         {
             executable.borrow_mut().recorded(number);
+        }
+        if !self.is_writable {
+            match self.writers.look(syscall, || arguments(stopped))? {
+                CanWrite::IfMemory => return Ok(Entered::Then(AtExit::Opened)),
+                CanWrite::Yes if self.may_be_written() => return Ok(Entered::SeeAll),
+                CanWrite::Yes | CanWrite::No => {}
+            }
         }
         let maps = self.maps.iter().find(|(of, _)| *of == syscall);
         let maps = maps.map(|&(_, what)| what);
@@ -394,7 +433,27 @@ impl FastPath {
                 let aliased = has_code_in_window(&proc::mappings(task));
                 Ok((None, aliased && self.must_see_all(stopped)))
             }
+            AtExit::Opened => {
+                let is_opened = value >= 0 && !self.is_writable && is_memory(task, value);
+                if !is_opened {
+                    return Ok((None, false));
+                }
+                // Another thread can have written through the descriptor.
+                self.is_lost = space.borrow().is_changed() && !self.sharers(task).is_empty();
+                Ok((None, self.may_be_written()))
+            }
         }
+    }
+
+    /// The workload can write to windows from now on, those of any process. Returns whether there are any.
+    fn may_be_written(&mut self) -> bool {
+        self.is_writable = true;
+        self.end();
+        for space in self.spaces.values() {
+            let mut space = space.borrow_mut();
+            space.sees_all |= space.is_changed();
+        }
+        !self.all_seen().is_empty()
     }
 
     /// Changes the calls in these mappings that are known of the executable.
@@ -538,6 +597,19 @@ impl FastPath {
         Ok(())
     }
 
+    /// Whether a task that is to enter a call again hasn't done so yet. `ip` is the address after the call.
+    pub(in crate::backend::ptrace) fn is_before_call(
+        &mut self,
+        stopped: &Stopped,
+        ip: u64,
+    ) -> Result<bool, Died> {
+        let at = registers(stopped)?.rip;
+        let space = self.space(stopped.task());
+        let original = space.borrow().original(at);
+        let original = original.map_or(at, |(original, _)| original);
+        Ok(original == ip.wrapping_sub(CALL))
+    }
+
     /// The registers of a stopped task will be seen by the workload.
     pub(in crate::backend::ptrace) fn show_original(
         &mut self,
@@ -649,6 +721,14 @@ fn copy(space: &RefCell<Space>) -> Rc<RefCell<Space>> {
     let mut space = space.borrow().clone();
     (space.executed_by, space.mapping) = (None, false);
     Rc::new(RefCell::new(space))
+}
+
+/// The arguments of the call that a task enters, as wide as the ABI's.
+fn arguments(stopped: &Stopped) -> Result<[u64; 6], Died> {
+    match stopped.syscall_info()?.op {
+        SyscallOp::Entry { args, .. } => Ok(args),
+        _ => Err(Died),
+    }
 }
 
 fn registers(stopped: &Stopped) -> Result<user_regs_struct, Died> {

@@ -9,6 +9,7 @@ use libc::{
     BPF_TAX, BPF_X, SECCOMP_RET_ALLOW, sock_filter,
 };
 
+use super::writers::USERFAULTFD_IOC_NEW;
 use crate::bpf::assemble::{IP_LOWER, NR, answer, arg_lower, arg_upper, jump, load, statement};
 
 /// The distance between windows.
@@ -70,8 +71,9 @@ pub(super) fn chunks(window: u64, number: u16) -> impl Iterator<Item = u64> {
 
 /// Instructions of the recording filter: they allow a call of this ABI that a chunk for its number makes, and otherwise go on
 /// behind them. Calls that change mappings are allowed only where nothing becomes code, and no window is gone or can't be executed any
-/// more; and `arch_prctl(2)` only with `ARCH_SET_FS`.
-pub(super) fn filter() -> [sock_filter; 33] {
+/// more; `arch_prctl(2)` only with `ARCH_SET_FS`; and calls that open files only without a right to write, which a window's own memory
+/// could be opened with ([`writers`](super::writers)).
+pub(super) fn filter() -> [sock_filter; 42] {
     /// The address that the filter sees is that after the call.
     const AFTER: u64 = SILENT + CALL;
     #[allow(clippy::cast_possible_truncation)]
@@ -86,6 +88,7 @@ pub(super) fn filter() -> [sock_filter; 33] {
     #[allow(clippy::cast_possible_truncation)]
     const LAST_END: u32 = (START - 4096) as u32;
     const ARCH_SET_FS: u32 = 0x1002;
+    const O_ACCMODE: u32 = libc::O_ACCMODE.cast_unsigned();
     const EXEC: u32 = libc::PROT_EXEC.cast_unsigned();
     const WRITE: u32 = libc::PROT_WRITE.cast_unsigned();
     /// The largest range. Its end fits into 32 bits with what is before it.
@@ -93,11 +96,11 @@ pub(super) fn filter() -> [sock_filter; 33] {
     /// The only place below a window where a page of 1 GiB reaches it.
     const HUGE: u32 = 1 << 30;
     // Instructions that others jump to.
-    const MMAP: u8 = 15;
-    const MPROTECT: u8 = 19;
-    const RANGE: u8 = 21;
-    const ALLOW: u8 = 32;
-    const END: u8 = 33;
+    const MMAP: u8 = 24;
+    const MPROTECT: u8 = 28;
+    const RANGE: u8 = 30;
+    const ALLOW: u8 = 41;
+    const END: u8 = 42;
     let number = |nr: i64| u32::try_from(nr).unwrap_or(u32::MAX);
     // An instruction at a place, and where it jumps to.
     let branch = |at: u8, test, k, yes: u8, no: u8| jump(test, k, yes - at - 1, no - at - 1);
@@ -114,29 +117,40 @@ pub(super) fn filter() -> [sock_filter; 33] {
         branch(9, BPF_JEQ, number(libc::SYS_mmap), MMAP, 10),
         branch(10, BPF_JEQ, number(libc::SYS_mprotect), MPROTECT, 11),
         branch(11, BPF_JEQ, number(libc::SYS_munmap), RANGE, 12),
-        branch(12, BPF_JEQ, number(libc::SYS_arch_prctl), 13, ALLOW),
+        branch(12, BPF_JEQ, number(libc::SYS_openat), 18, 13),
+        branch(13, BPF_JEQ, number(libc::SYS_open), 20, 14),
+        branch(14, BPF_JEQ, number(libc::SYS_ioctl), 22, 15),
+        branch(15, BPF_JEQ, number(libc::SYS_arch_prctl), 16, ALLOW),
         load(arg_lower(0)),
-        branch(14, BPF_JEQ, ARCH_SET_FS, ALLOW, END),
+        branch(17, BPF_JEQ, ARCH_SET_FS, ALLOW, END),
+        // openat(2), and open(2)
+        load(arg_lower(2)),
+        branch(19, BPF_JSET, O_ACCMODE, END, ALLOW),
+        load(arg_lower(1)),
+        branch(21, BPF_JSET, O_ACCMODE, END, ALLOW),
+        // ioctl(2)
+        load(arg_lower(1)),
+        branch(23, BPF_JEQ, USERFAULTFD_IOC_NEW, END, ALLOW),
         // MMAP
         load(arg_lower(2)),
-        branch(16, BPF_JSET, EXEC, END, 17),
+        branch(25, BPF_JSET, EXEC, END, 26),
         load(arg_lower(3)),
-        branch(18, BPF_JSET, libc::MAP_FIXED.cast_unsigned(), RANGE, ALLOW),
+        branch(27, BPF_JSET, libc::MAP_FIXED.cast_unsigned(), RANGE, ALLOW),
         // MPROTECT
         load(arg_lower(2)),
-        branch(20, BPF_JSET, EXEC | WRITE, END, RANGE),
+        branch(29, BPF_JSET, EXEC | WRITE, END, RANGE),
         // RANGE
         load(arg_upper(1)),
-        branch(22, BPF_JEQ, 0, 23, END),
+        branch(31, BPF_JEQ, 0, 32, END),
         load(arg_lower(1)),
-        branch(24, BPF_JGT, LARGEST, END, 25),
+        branch(33, BPF_JGT, LARGEST, END, 34),
         statement(BPF_MISC | BPF_TAX, 0),
         load(arg_lower(0)),
         statement(BPF_ALU | BPF_AND | BPF_K, PERIOD_MASK),
-        branch(28, BPF_JEQ, HUGE, END, 29),
-        branch(29, BPF_JGE, WINDOW_END, ALLOW, 30),
+        branch(37, BPF_JEQ, HUGE, END, 38),
+        branch(38, BPF_JGE, WINDOW_END, ALLOW, 39),
         statement(BPF_ALU | BPF_ADD | BPF_X, 0),
-        branch(31, BPF_JGT, LAST_END, END, ALLOW),
+        branch(40, BPF_JGT, LAST_END, END, ALLOW),
         answer(SECCOMP_RET_ALLOW),
     ]
 }
