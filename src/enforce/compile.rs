@@ -25,6 +25,8 @@ use libseccomp::{
     ScmpVersion,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::time::ClockId;
+use nix::unistd::{Pid, gettid};
 
 use super::conformance::{ExpectedArch, UNLISTED_ARCH, require_conformance};
 use super::{CompileError, Filter, FilterNote, OnUnknown, UnknownName};
@@ -34,7 +36,7 @@ use crate::profile::{Action, ArgCmp, Op, Profile, ProfilePart, Rule};
 use crate::syscall::multiplexed::multiplexed;
 use crate::syscall::{Arch, Syscall};
 
-/// How long libseccomp may take. It needs milliseconds for a filter.
+/// How much of a processor's time libseccomp may take. It needs milliseconds for a filter.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Compiles a profile for this machine, and checks libseccomp's result.
@@ -50,23 +52,48 @@ pub(super) fn within_patience(
     profile: &Profile,
     compile: impl FnOnce(&Profile) -> Result<Filter, CompileError> + Send + 'static,
 ) -> Result<Filter, CompileError> {
+    within(PATIENCE, profile, compile)
+}
+
+/// Calls libseccomp in a thread of its own, for this much of a processor's time. While the thread waits for a processor or for a
+/// disk, on a busy machine, nothing is wrong with the profile.
+pub(super) fn within(
+    patience: Duration,
+    profile: &Profile,
+    compile: impl FnOnce(&Profile) -> Result<Filter, CompileError> + Send + 'static,
+) -> Result<Filter, CompileError> {
+    let (tell_task, task) = mpsc::channel();
     let (sender, receiver) = mpsc::channel();
     let copy = profile.clone();
     let thread = thread::Builder::new().name("libseccomp".to_owned());
     let thread = thread
         .spawn(move || {
-            // Fails if the caller has given up.
+            // Both fail if the caller has given up.
+            let _ = tell_task.send(gettid());
             let _ = sender.send(compile(&copy));
         })
         .map_err(CompileError::Thread)?;
-    let compiled = match receiver.recv_timeout(PATIENCE) {
-        Ok(compiled) => compiled,
-        Err(RecvTimeoutError::Timeout) => return Err(CompileError::Endless),
-        Err(RecvTimeoutError::Disconnected) => Err(CompileError::Endless),
+    let task = task.recv();
+    let compiled = loop {
+        match receiver.recv_timeout(patience) {
+            Ok(compiled) => break compiled,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break Err(CompileError::Endless),
+        }
+        if task.is_ok_and(|task| processor_time(task) >= patience) {
+            return Err(CompileError::Endless);
+        }
     };
     // The thread must be gone before a filter is loaded. An error means a panic, which has disconnected the channel.
     let _ = thread.join();
     compiled
+}
+
+/// The time that processors spent on a thread of this process; zero if it has ended.
+fn processor_time(task: Pid) -> Duration {
+    // As pthread_getcpuclockid(3): CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED, which all kernels know.
+    let clock = ClockId::from_raw((!task.as_raw()) << 3 | 4 | 2);
+    clock.now().map_or(Duration::ZERO, Duration::from)
 }
 
 /// Compiles what libseccomp knows of a profile, as [`format::Compile`](crate::format::Compile): returns the program, and the

@@ -1,8 +1,13 @@
+use std::sync::mpsc::{self, TryRecvError};
+use std::thread;
+use std::time::Duration;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::compile::within;
 use super::*;
 use crate::profile::shorthand::{ENOSYS, EPERM, allow, rule};
 use crate::profile::{ARGS, Action, ArgCmp, ErrnoRet, Op, Profile, ProfilePart, Rule};
@@ -32,6 +37,27 @@ fn answers(filter: &Filter, arch: Arch, name: &str, args: &[u64], action: Action
         action,
         "{arch} {name} {args:?}"
     );
+}
+
+/// Once, a profile was refused on a machine that was so busy that its thread waited for seconds.
+#[test]
+fn only_the_time_of_a_processor_counts_as_endless() {
+    let patience = Duration::from_millis(50);
+    let profile = deny(&[], Vec::new());
+    let waits = |profile: &Profile| {
+        thread::sleep(Duration::from_millis(500));
+        compile(profile, OnUnknown::Fail)
+    };
+    within(patience, &profile, waits).unwrap();
+
+    let (given_up, is_given_up) = mpsc::channel::<()>();
+    let computes = move |profile: &Profile| {
+        while is_given_up.try_recv() == Err(TryRecvError::Empty) {}
+        compile(profile, OnUnknown::Fail)
+    };
+    let ended = within(patience, &profile, computes);
+    assert!(matches!(ended, Err(CompileError::Endless)));
+    drop(given_up);
 }
 
 #[test]
