@@ -57,7 +57,7 @@ fn a_workload_that_hides_proc_hides_no_call() {
 }
 
 #[apply(test)]
-#[needs(capability(SYS_ADMIN))]
+#[needs(capability(SYS_ADMIN), workload("init_escapes"))]
 fn an_init_that_crashes_does_not_escape() {
     for options in [&[][..], &["--no-filter"], &["--until", "exit"]] {
         let room = Room::new();
@@ -99,6 +99,7 @@ fn a_panic_of_the_recorder_does_not_end_the_workload() {
 }
 
 #[apply(test)]
+#[needs(workload("vsyscall"))]
 fn calls_of_the_vsyscall_page_that_a_profile_allows_fail_no_verification() {
     let room = Room::new();
     let program = programs::workload("vsyscall");

@@ -80,8 +80,8 @@ pub(super) fn run_logged(room: &Room, command: &[&str]) {
 /// A command that runs another one with all its calls logged.
 pub(super) fn logged(room: &Room, command: &[&str]) -> Command {
     let profile = room.fresh("p");
-    let text =
-        r#"{"defaultAction":"SCMP_ACT_LOG","architectures":["SCMP_ARCH_X86_64"],"syscalls":[]}"#;
+    // Without a list, the profile is for this machine's own ABI.
+    let text = r#"{"defaultAction":"SCMP_ACT_LOG","syscalls":[]}"#;
     std::fs::write(&profile, text).unwrap();
     let mut logged = Command::new(PROGRAM);
     logged.arg("run").arg(profile).arg("--").args(command);

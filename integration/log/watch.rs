@@ -14,6 +14,7 @@ use crate::containers::WORK;
 use crate::containers::baseline::profile_from_host;
 use crate::support::bundle::Bundle;
 use crate::support::engines::{Engine, running};
+use crate::support::machine::NATIVE;
 use crate::support::process::{Ended, Room, Running, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -64,9 +65,9 @@ fn calls_that_the_profile_of_a_running_program_lacks_are_reported() {
     let [line] = lines[..] else {
         panic!("{lines:?}")
     };
-    let start = format!("getppid (x86_64) denied: {flood}, process ");
+    let start = format!("getppid ({NATIVE}) denied: {flood}, process ");
     assert!(line.starts_with(&start), "{line}");
-    let end = format!("lacks getppid (x86_64): 30 records, 30 denied, by {flood}\n");
+    let end = format!("lacks getppid ({NATIVE}): 30 records, 30 denied, by {flood}\n");
     assert!(ended.stderr.contains(&end), "{}", ended.stderr);
 
     let ended = watch(&room, &["--json"], flood, profile, &logged, "20");
