@@ -42,6 +42,11 @@ impl Tracing {
         std::fs::write(self.instance.join(file), value).unwrap_or_else(|e| panic!("{file}: {e}"));
     }
 
+    /// Whether the kernel has this event of this group.
+    pub(crate) fn has(&self, event: &str) -> bool {
+        self.mount.join("events").join(event).exists()
+    }
+
     /// The types of a call's arguments, if the kernel has the call under this name.
     pub(crate) fn types_of_arguments(&self, call: &str) -> Option<Vec<String>> {
         let call = if call == "umount2" { "umount" } else { call };

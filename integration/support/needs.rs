@@ -161,6 +161,16 @@ pub(crate) fn tracepoints() -> Met {
     }
 }
 
+/// A tracepoint by its group and name, which another version of the kernel may lack.
+pub(crate) fn tracepoint(name: &str) -> Met {
+    capability(SYS_ADMIN)?;
+    match Tracing::new(&Room::new()) {
+        Ok(tracing) if tracing.has(name) => Ok(()),
+        Ok(_) => impossible(format!("no tracepoint {name} in this kernel")),
+        Err(what) => impossible(what),
+    }
+}
+
 pub(crate) fn io_uring() -> Met {
     let program = programs::workload("io_workers");
     match Room::new().run(&mut Command::new(program)).stdout.as_str() {
