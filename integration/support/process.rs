@@ -190,13 +190,15 @@ impl Room {
     /// Waits until a condition holds for these processes.
     pub(crate) fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let deadline = Instant::now() + LIMIT;
+        let mut looked = Instant::now();
         while !is_so() {
             assert!(
-                Instant::now() < deadline,
+                looked < deadline,
                 "waited {LIMIT:?} in vain for {what}\n{}",
                 states(&self.alive())
             );
-            std::thread::sleep(Duration::from_millis(5));
+            pause(looked);
+            looked = Instant::now();
         }
     }
 
@@ -290,13 +292,19 @@ pub(crate) fn path() -> String {
 /// Waits until a condition holds.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
+    let mut looked = Instant::now();
     while !is_so() {
-        assert!(
-            Instant::now() < deadline,
-            "waited {LIMIT:?} in vain for {what}"
-        );
-        std::thread::sleep(Duration::from_millis(5));
+        assert!(looked < deadline, "waited {LIMIT:?} in vain for {what}");
+        pause(looked);
+        looked = Instant::now();
     }
+}
+
+/// Sleeps after a condition was looked at, which began then: on a slow machine longer, or looking would take most of a processor
+/// from what is waited for.
+fn pause(looked: Instant) {
+    let shortest = Duration::from_millis(5);
+    std::thread::sleep((looked.elapsed() * 4).clamp(shortest, shortest * 20));
 }
 
 /// The state of some processes' tasks, for the message of a test that hangs.
