@@ -99,6 +99,7 @@ fn more_executables_than_there_is_room_for_are_a_loss() {
 #[apply(test)]
 #[needs(ebpf())]
 fn calls_without_memory_for_an_entry_are_counted() {
+    machine::load_libraries_at_the_same_addresses();
     let room = Room::new();
     let recorded = |entries: &str| {
         let files = Files::new(&room);

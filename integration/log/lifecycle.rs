@@ -10,6 +10,7 @@ use sc_record::syscall::{Arch, Syscall};
 
 use super::sources::{audit_daemon, record};
 use super::{calls, lock};
+use crate::support::machine;
 use crate::support::process::{Room, set_mode, until};
 use crate::support::programs;
 use crate::support::recorder::{Files, PROGRAM};
@@ -128,6 +129,7 @@ fn concurrent_recorders_take_only_their_own_records() {
 #[apply(test)]
 #[needs(audit())]
 fn a_recorder_can_be_recorded() {
+    machine::load_libraries_at_the_same_addresses();
     let _alone = lock(FlockArg::LockExclusive);
     let room = Room::new();
     let inner = Files::new(&room);

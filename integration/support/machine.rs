@@ -1,5 +1,6 @@
 //! Calls by names that hold on every machine.
 
+use nix::sys::personality::{self, Persona};
 use sc_record::syscall::{Arch, Syscall};
 
 /// Calls that newer ABIs such as aarch64 lack, and those that libc makes there.
@@ -55,4 +56,13 @@ pub(crate) fn call(text: &'static str) -> Syscall {
         other => other.parse().unwrap(),
     };
     Syscall::parse(arch, name(arch, named)).unwrap()
+}
+
+/// Lets the programs that this thread starts from now on make the same calls to load libc each time. Debian's libc for aarch64 is
+/// aligned to 64 KiB: ld.so unmaps what is before it, unless the kernel's random address is a multiple of that.
+pub(crate) fn load_libraries_at_the_same_addresses() {
+    if cfg!(target_arch = "aarch64") {
+        let persona = personality::get().unwrap();
+        personality::set(persona | Persona::ADDR_NO_RANDOMIZE).unwrap();
+    }
 }
