@@ -205,6 +205,38 @@ fn containers_of_docker_with_a_label_are_watched_and_no_others() {
     assert_eq!(drift, expected, "{}", ended.stderr);
 }
 
+/// The children of a process that ran before weren't known once both were gone.
+#[apply(test)]
+#[needs(audit(), program("dockerd"), program("runc"))]
+fn a_short_process_of_a_container_that_ran_before_is_not_missed() {
+    let _others_record_too = lock(FlockArg::LockShared);
+    let room = Room::new();
+    let engine = Engine::Docker;
+    let profile = container_profile(&room, "runc");
+    let logged = made_profile(
+        &room,
+        &["log-profile", "--assume", profile.to_str().unwrap()],
+    );
+    let option = format!("--security-opt=seccomp={}", logged.display());
+    let name = unique(&room);
+    let id = start(&room, &[&option], &name, &format!("{WAITS}; sync; :"));
+    let (socket, _) = engine.socket(&room);
+    let selector = format!("name={name}");
+    let options = ["--json", "--container", &selector];
+    let watch = watching(&room, &socket, &options, &profile);
+    watch.signal(Signal::SIGSTOP);
+    let_go(engine, &room, &id);
+    watch.signal(Signal::SIGCONT);
+    watch.signal(Signal::SIGINT);
+    let ended = watch.wait(&room);
+    assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
+    assert!(
+        ended.stdout.contains(r#""syscall":"sync""#),
+        "{}",
+        ended.stdout
+    );
+}
+
 /// Whether the kernel logs what the filter of a container denies.
 fn logs_denials(room: &Room, engine: Engine, id: &str) -> bool {
     let init = ["inspect", "--format", "{{.State.Pid}}", id];

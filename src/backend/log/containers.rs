@@ -25,6 +25,13 @@ pub(super) enum Whereabouts {
 }
 
 impl ContainerLookup {
+    /// A process that ran before its events were seen. One outside may still be moved.
+    pub(super) fn take_running(&mut self, process: i32) {
+        if let Ok(Some(id)) = proc::container_of(Task(process)) {
+            self.0.insert(process, Whereabouts::In(id));
+        }
+    }
+
     /// A new process is where its parent is.
     pub(super) fn created(&mut self, parent: i32, child: i32) {
         match self.0.get(&parent).cloned() {

@@ -64,17 +64,13 @@ impl Tracker {
             members: scope.cloned().map(Membership::new),
             containers: each_container.then(ContainerLookup::default),
         }));
+        lock(&known).take_running();
         let watch = if scope.is_some() || each_container {
             ProcessWatch::start(&known)
         } else {
             None
         };
-        let tracker = Tracker { known, watch };
-        let has_processes = tracker.scope_has_processes();
-        if let Some(members) = &mut lock(&tracker.known).members {
-            members.seen |= has_processes;
-        }
-        Ok(tracker)
+        Ok(Tracker { known, watch })
     }
 
     /// Whether a process belongs to the target; `None` if it is gone and this is unknown.
@@ -146,6 +142,21 @@ fn lock(known: &Mutex<KnownMembers>) -> MutexGuard<'_, KnownMembers> {
 }
 
 impl KnownMembers {
+    /// Looks where the running processes are: they may be gone before the records of their children arrive.
+    fn take_running(&mut self) {
+        if self.members.is_none() && self.containers.is_none() {
+            return;
+        }
+        for process in parents().into_keys() {
+            if let Some(members) = &mut self.members {
+                members.take_running(process);
+            }
+            if let Some(containers) = &mut self.containers {
+                containers.take_running(process);
+            }
+        }
+    }
+
     fn is_member(&mut self, process: i32) -> Option<bool> {
         self.catch_up();
         let of_tree = match &mut self.tree {
@@ -250,6 +261,16 @@ impl Membership {
         self.filtered
     }
 
+    /// Returns whether a running process is in the scope.
+    fn take_running(&mut self, process: i32) -> bool {
+        let is_inside = is_in(process, &self.scope) == Some(true);
+        if is_inside {
+            self.inside.insert(process);
+            self.seen = true;
+        }
+        is_inside
+    }
+
     fn created(&mut self, parent: i32, child: i32) {
         self.parents.insert(child, parent);
         inherit(&mut self.inside, parent, child);
@@ -259,9 +280,7 @@ impl Membership {
     /// A process executes a program. After an engine moves a process into a container, this is its next step; it may
     /// not live for long.
     fn executes(&mut self, process: i32) {
-        if is_in(process, &self.scope) == Some(true) {
-            self.inside.insert(process);
-            self.seen = true;
+        if self.take_running(process) {
             self.filtered |= proc::has_filter(Task(process));
         }
     }
