@@ -5,10 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::fcntl::FlockArg;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
+use nix::sys::time::TimeSpec;
+use nix::time::clock_getcpuclockid;
 use nix::unistd::{Pid, mkfifo};
 
 use super::follow::{Follower, flood, logged, made_profile, run_logged, under};
@@ -108,7 +111,12 @@ fn flooding(cgroup: &Cgroup) -> Pid {
             .map(|process| process.parse().unwrap());
         found.is_some()
     });
-    Pid::from_raw(found.unwrap())
+    let process = Pid::from_raw(found.unwrap());
+    // The link changes before execve(2) has told of its end, which takes less than this.
+    let clock = clock_getcpuclockid(process).unwrap();
+    let enough = clock.now().unwrap() + TimeSpec::from_duration(Duration::from_millis(20));
+    until("the flood to make calls", || clock.now().unwrap() >= enough);
+    process
 }
 
 /// A cgroup like that of a container.
