@@ -101,6 +101,12 @@ fn container_profile(room: &Room, runtime: &'static str) -> PathBuf {
     profile_from_host(room, &bundle, &["--runtime", runtime], &line)
 }
 
+/// The option by which an engine uses the variant of a profile that `watch` needs.
+fn option_of(room: &Room, variant: &str, profile: &Path) -> String {
+    let made = made_profile(room, &["log-profile", variant, profile.to_str().unwrap()]);
+    format!("--security-opt=seccomp={}", made.display())
+}
+
 /// Starts to watch containers.
 fn watching(room: &Room, socket: &str, options: &[&str], profile: &Path) -> Running {
     let mut command = Command::new(PROGRAM);
@@ -125,11 +131,7 @@ fn what_the_profile_of_a_container_of_podman_denies_is_reported_while_it_runs() 
     let room = Room::new();
     let engine = Engine::PodmanCrun;
     let profile = container_profile(&room, "crun");
-    let enforced = made_profile(
-        &room,
-        &["log-profile", "--enforce", profile.to_str().unwrap()],
-    );
-    let option = format!("--security-opt=seccomp={}", enforced.display());
+    let option = option_of(&room, "--enforce", &profile);
     let name = unique(&room);
     let mut create = vec!["create".to_owned()];
     create.extend(engine.arguments(&[&option], &name, &format!("sync; {WAITS}")));
@@ -161,11 +163,7 @@ fn containers_of_docker_with_a_label_are_watched_and_no_others() {
     let room = Room::new();
     let engine = Engine::Docker;
     let profile = container_profile(&room, "runc");
-    let logged = made_profile(
-        &room,
-        &["log-profile", "--assume", profile.to_str().unwrap()],
-    );
-    let option = format!("--security-opt=seccomp={}", logged.display());
+    let option = option_of(&room, "--assume", &profile);
     let name = unique(&room);
     let label = format!("--label=of={name}");
     let [early, other, late] = ["a", "b", "c"].map(|end| format!("{name}{end}"));
@@ -213,11 +211,7 @@ fn a_short_process_of_a_container_that_ran_before_is_not_missed() {
     let room = Room::new();
     let engine = Engine::Docker;
     let profile = container_profile(&room, "runc");
-    let logged = made_profile(
-        &room,
-        &["log-profile", "--assume", profile.to_str().unwrap()],
-    );
-    let option = format!("--security-opt=seccomp={}", logged.display());
+    let option = option_of(&room, "--assume", &profile);
     let name = unique(&room);
     let id = start(&room, &[&option], &name, &format!("{WAITS}; sync; :"));
     let (socket, _) = engine.socket(&room);
@@ -255,11 +249,7 @@ fn a_docker_that_drops_the_flag_of_a_profile_is_named() {
     let _others_record_too = lock(FlockArg::LockShared);
     let room = Room::new();
     let profile = container_profile(&room, "runc");
-    let enforced = made_profile(
-        &room,
-        &["log-profile", "--enforce", profile.to_str().unwrap()],
-    );
-    let option = format!("--security-opt=seccomp={}", enforced.display());
+    let option = option_of(&room, "--enforce", &profile);
     let name = unique(&room);
     let id = start(&room, &[&option], &name, WAITS);
     let (socket, _) = Engine::Docker.socket(&room);
