@@ -258,6 +258,22 @@ impl FastPath {
         match *self {}
     }
 
+    pub(in crate::backend::ptrace) fn all_seen(&self) -> Vec<Task> {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn is_before_call(
+        &mut self,
+        _stopped: &Stopped,
+        _ip: u64,
+    ) -> Result<bool, Died> {
+        match *self {}
+    }
+
+    pub(in crate::backend::ptrace) fn loss(&mut self) -> Option<&'static str> {
+        match *self {}
+    }
+
     pub(in crate::backend::ptrace) fn sharers(&self, _task: Task) -> Vec<Task> {
         match *self {}
     }

@@ -27,23 +27,3 @@ pub(super) use x86_64::{MACHINE, Registers};
 
 #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
 compile_error!("the ptrace backend needs a file for this architecture in src/backend/ptrace/arch");
-
-/// Without a fast path, there is no task for which the filter may allow too much.
-#[cfg(target_arch = "aarch64")]
-impl FastPath {
-    pub(super) fn all_seen(&self) -> Vec<crate::event::Task> {
-        match *self {}
-    }
-
-    pub(super) fn is_before_call(
-        &mut self,
-        _stopped: &super::stop::Stopped,
-        _ip: u64,
-    ) -> Result<bool, super::stop::Died> {
-        match *self {}
-    }
-
-    pub(super) fn loss(&mut self) -> Option<&'static str> {
-        match *self {}
-    }
-}

@@ -16,7 +16,9 @@ mod executables;
 mod images;
 mod mapping_calls;
 mod memory;
+mod original;
 mod plan;
+mod registers;
 mod space;
 mod stub;
 mod unwind;
@@ -30,23 +32,21 @@ use std::rc::Rc;
 
 use libc::sock_filter;
 use nix::libc::user_regs_struct;
-use nix::sys::ptrace as requests;
 use rustc_hash::FxHashMap;
 
 use self::executables::Executables;
 use self::images::Images;
 use self::mapping_calls::{Effect, MAPS, Maps, pages};
+use self::registers::{is_64_bit, registers, shares_memory, write};
 use self::space::{Looked, Space};
 use self::stub::{CALL, NUMBERS, overlaps_window, window_of};
 use self::window::{has_code_in_window, is_free, map_window};
-use self::writers::{CanWrite, Writers, is_memory};
+use self::writers::Writers;
 use crate::backend::Interest;
 use crate::backend::proc::{self, Mapping};
 use crate::backend::ptrace::special_table::{Limit, Sleep, SpecialCall, SpecialTable};
 use crate::backend::ptrace::stop::{Died, Stopped};
-use crate::backend::ptrace::tracee::Again;
 use crate::event::Task;
-use crate::sys::ptrace::SyscallOp;
 use crate::syscall::{Arch, Syscall};
 
 /// After so many calls of a number, it is worth to change code for it.
@@ -62,9 +62,6 @@ const ALWAYS_STOP: [&str; 6] = [
     "pkey_mprotect",
     "io_uring_register",
 ];
-
-const WRITTEN: &str = "a process with threads opened the memory of a process for writing, and can have changed in the meantime which calls \
-     are seen (--no-patch prevents that)";
 
 /// `sys/mman.h`
 const MAP_ANONYMOUS: u64 = 0x20;
@@ -265,11 +262,6 @@ impl FastPath {
             .collect()
     }
 
-    /// What the recording may have missed, once.
-    pub(in crate::backend::ptrace) fn loss(&mut self) -> Option<&'static str> {
-        std::mem::take(&mut self.is_lost).then_some(WRITTEN)
-    }
-
     /// The other tasks with the same memory.
     pub(in crate::backend::ptrace) fn sharers(&self, task: Task) -> Vec<Task> {
         let Some(space) = self.spaces.get(&task) else {
@@ -299,12 +291,8 @@ impl FastPath {
         {
             executable.borrow_mut().recorded(number);
         }
-        if !self.is_writable {
-            match self.writers.look(syscall, || arguments(stopped))? {
-                CanWrite::IfMemory => return Ok(Entered::Then(AtExit::Opened)),
-                CanWrite::Yes if self.may_be_written() => return Ok(Entered::SeeAll),
-                CanWrite::Yes | CanWrite::No => {}
-            }
+        if let Some(entered) = self.may_write(stopped, syscall)? {
+            return Ok(entered);
         }
         let maps = self.maps.iter().find(|(of, _)| *of == syscall);
         let maps = maps.map(|&(_, what)| what);
@@ -433,27 +421,8 @@ impl FastPath {
                 let aliased = has_code_in_window(&proc::mappings(task));
                 Ok((None, aliased && self.must_see_all(stopped)))
             }
-            AtExit::Opened => {
-                let is_opened = value >= 0 && !self.is_writable && is_memory(task, value);
-                if !is_opened {
-                    return Ok((None, false));
-                }
-                // Another thread can have written through the descriptor.
-                self.is_lost = space.borrow().is_changed() && !self.sharers(task).is_empty();
-                Ok((None, self.may_be_written()))
-            }
+            AtExit::Opened => Ok((None, self.opened(task, value))),
         }
-    }
-
-    /// The workload can write to windows from now on, those of any process. Returns whether there are any.
-    fn may_be_written(&mut self) -> bool {
-        self.is_writable = true;
-        self.end();
-        for space in self.spaces.values() {
-            let mut space = space.borrow_mut();
-            space.sees_all |= space.is_changed();
-        }
-        !self.all_seen().is_empty()
     }
 
     /// Changes the calls in these mappings that are known of the executable.
@@ -557,107 +526,6 @@ impl FastPath {
         self.show_original(stopped)
     }
 
-    /// A task stopped, not at a call. Returns whether its latest call was made without a stop. If it returns from that, it is
-    /// then as if it had stopped. `again` is the call that it was to enter again: it can have done so without a stop.
-    pub(in crate::backend::ptrace) fn stopped(
-        &mut self,
-        stopped: &Stopped,
-        again: &mut Option<Again>,
-    ) -> Result<bool, Died> {
-        let Some(space) = self.changed_space(stopped) else {
-            return Ok(false);
-        };
-        let space = space.borrow();
-        let mut registers = registers(stopped)?;
-        let ip = registers.rip;
-        let is_entered = again.take_if(|again| again.ip != ip + CALL).is_some();
-        let as_stopping = space.as_stopping(ip);
-        if let Some(place) = as_stopping {
-            registers.rip = place;
-        }
-        let is_shown = space.closed && to_original(&space, &mut registers);
-        if let Some(again) = again {
-            again.ip = registers.rip + CALL;
-        }
-        if is_shown || as_stopping.is_some() {
-            write(stopped, registers)?;
-        }
-        Ok(is_entered || as_stopping.is_some())
-    }
-
-    /// A task stopped at a call. Where the chunks may go, it must not return to one.
-    pub(in crate::backend::ptrace) fn stopped_at_call(
-        &mut self,
-        stopped: &Stopped,
-    ) -> Result<(), Died> {
-        let space = self.spaces.get(&stopped.task());
-        if space.is_some_and(|space| space.borrow().closed) {
-            self.show_original(stopped)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a task that is to enter a call again hasn't done so yet. `ip` is the address after the call.
-    pub(in crate::backend::ptrace) fn is_before_call(
-        &mut self,
-        stopped: &Stopped,
-        ip: u64,
-    ) -> Result<bool, Died> {
-        let at = registers(stopped)?.rip;
-        let space = self.space(stopped.task());
-        let original = space.borrow().original(at);
-        let original = original.map_or(at, |(original, _)| original);
-        Ok(original == ip.wrapping_sub(CALL))
-    }
-
-    /// The registers of a stopped task will be seen by the workload.
-    pub(in crate::backend::ptrace) fn show_original(
-        &mut self,
-        stopped: &Stopped,
-    ) -> Result<(), Died> {
-        let Some(space) = self.changed_space(stopped) else {
-            return Ok(());
-        };
-        let mut registers = registers(stopped)?;
-        if to_original(&space.borrow(), &mut registers) {
-            write(stopped, registers)?;
-        }
-        Ok(())
-    }
-
-    /// Whether the SIGTRAP of a stopped task comes from changed code alone: the task goes on then. It is of a breakpoint that
-    /// was there while code was changed, and that fork(2) of another thread can have copied; or of a step into code that the
-    /// workload doesn't know, while each instruction traps. Such a workload sees the original code from then on.
-    pub(in crate::backend::ptrace) fn is_of_changed_code(
-        &mut self,
-        stopped: &Stopped,
-    ) -> Result<bool, Died> {
-        let Some(space) = self.changed_space(stopped) else {
-            return Ok(false);
-        };
-        let mut registers = registers(stopped)?;
-        let ip = registers.rip;
-        let goes_on_at = match cause_of_trap(stopped) {
-            Some(SI_KERNEL) => {
-                let address = ip.wrapping_sub(1);
-                let was_ours = space.borrow().was_changed(address)
-                    && space.borrow_mut().is_whole(stopped.task(), address);
-                was_ours.then_some(address)
-            }
-            Some(TRAP_TRACE) => {
-                let original = space.borrow().original(ip);
-                space.borrow_mut().close(stopped.task());
-                original.map(|(original, _)| original)
-            }
-            _ => None,
-        };
-        if let Some(address) = goes_on_at {
-            registers.rip = address;
-            write(stopped, registers)?;
-        }
-        Ok(goes_on_at.is_some())
-    }
-
     /// Whether code of a task was changed.
     pub(in crate::backend::ptrace) fn is_changed(&self, task: Task) -> bool {
         let space = self.spaces.get(&task);
@@ -694,54 +562,10 @@ fn is_alone(space: &Rc<RefCell<Space>>) -> bool {
     Rc::strong_count(space) == 2
 }
 
-/// The `si_code` of the instruction `int3`.
-const SI_KERNEL: i32 = 0x80;
-/// The `si_code` of an instruction under the trap flag.
-const TRAP_TRACE: i32 = 2;
-
-fn cause_of_trap(stopped: &Stopped) -> Option<i32> {
-    let info = requests::getsiginfo(stopped.pid()).ok()?;
-    Some(info.si_code)
-}
-
-/// Makes the registers those that the task would have in the original code. Returns whether they weren't.
-fn to_original(space: &Space, registers: &mut user_regs_struct) -> bool {
-    let Some((original, is_after_call)) = space.original(registers.rip) else {
-        return false;
-    };
-    registers.rip = original;
-    if is_after_call {
-        // A call leaves the address after it there.
-        registers.rcx = original;
-    }
-    true
-}
-
 fn copy(space: &RefCell<Space>) -> Rc<RefCell<Space>> {
     let mut space = space.borrow().clone();
     (space.executed_by, space.mapping) = (None, false);
     Rc::new(RefCell::new(space))
-}
-
-/// The arguments of the call that a task enters, as wide as the ABI's.
-fn arguments(stopped: &Stopped) -> Result<[u64; 6], Died> {
-    match stopped.syscall_info()?.op {
-        SyscallOp::Entry { args, .. } => Ok(args),
-        _ => Err(Died),
-    }
-}
-
-fn registers(stopped: &Stopped) -> Result<user_regs_struct, Died> {
-    requests::getregs(stopped.pid()).map_err(|_| Died)
-}
-
-fn write(stopped: &Stopped, registers: user_regs_struct) -> Result<(), Died> {
-    requests::setregs(stopped.pid(), registers).map_err(|_| Died)
-}
-
-/// Whether the code segment is that of 64-bit programs.
-fn is_64_bit(registers: &user_regs_struct) -> bool {
-    registers.cs == 0x33
 }
 
 /// Whether calls of the workload can be allowed: all code is where it can be seen, because memory that isn't mapped as code can't
@@ -749,24 +573,6 @@ fn is_64_bit(registers: &user_regs_struct) -> bool {
 pub(in crate::backend::ptrace) fn can_allow() -> bool {
     let personality = std::fs::read_to_string("/proc/self/personality").unwrap_or_default();
     u64::from_str_radix(personality.trim(), 16).is_ok_and(|flags| flags & READ_IMPLIES_EXEC == 0)
-}
-
-/// Whether the call that makes a task gives it the same memory. If that is not known, it is taken for a copy: what is then known of it
-/// may be incomplete, and what isn't known isn't changed.
-fn shares_memory(stopped: &Stopped) -> bool {
-    const CLONE_VM: u64 = 0x100;
-    let Ok(registers) = registers(stopped) else {
-        return false;
-    };
-    match registers.orig_rax {
-        56 => registers.rdi & CLONE_VM != 0,
-        // vfork(2), of 64 and 32 bits.
-        58 | 190 => true,
-        435 => (stopped.read_word(registers.rdi)).is_some_and(|flags| flags & CLONE_VM != 0),
-        // clone(2) of 32 bits.
-        120 => registers.rbx & CLONE_VM != 0,
-        _ => false,
-    }
 }
 
 fn always_stops(special: SpecialCall) -> bool {

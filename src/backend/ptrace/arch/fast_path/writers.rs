@@ -4,8 +4,14 @@
 //! The kernel lets /proc/PID/mem change private memory whatever its protection is, and userfaultfd(2) fill pages that nobody used
 //! yet. `io_uring` opens and writes files where no filter looks.
 
+use super::registers::arguments;
+use super::{AtExit, Entered, FastPath};
+use crate::backend::ptrace::stop::{Died, Stopped};
 use crate::event::Task;
 use crate::syscall::{Arch, Syscall};
+
+const WRITTEN: &str = "a process with threads opened the memory of a process for writing, and can have changed in the meantime which calls \
+     are seen (--no-patch prevents that)";
 
 /// `linux/userfaultfd.h`: on /dev/userfaultfd, as good as userfaultfd(2).
 pub(super) const USERFAULTFD_IOC_NEW: u32 = 0xaa00;
@@ -35,7 +41,7 @@ const WRITERS: [(&str, Writer); 7] = [
 
 /// What can be said of a call at its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CanWrite {
+enum CanWrite {
     No,
     /// If the file that it opens is a process's memory.
     IfMemory,
@@ -58,7 +64,7 @@ impl Writers {
     }
 
     /// Whether a call can help to write, by its arguments, which are read only if they matter.
-    pub(super) fn look<E>(
+    fn look<E>(
         &self,
         syscall: Syscall,
         arguments: impl Fn() -> Result<[u64; 6], E>,
@@ -89,8 +95,54 @@ impl Writers {
     }
 }
 
+impl FastPath {
+    /// What to do with a call by which the workload may write to windows. `None`: nothing.
+    pub(super) fn may_write(
+        &mut self,
+        stopped: &Stopped,
+        syscall: Syscall,
+    ) -> Result<Option<Entered>, Died> {
+        if self.is_writable {
+            return Ok(None);
+        }
+        Ok(match self.writers.look(syscall, || arguments(stopped))? {
+            CanWrite::No => None,
+            CanWrite::IfMemory => Some(Entered::Then(AtExit::Opened)),
+            CanWrite::Yes => self.may_be_written().then_some(Entered::SeeAll),
+        })
+    }
+
+    /// A call that may have opened a process's memory returned. Returns whether the tasks with windows must stop at all their calls.
+    pub(super) fn opened(&mut self, task: Task, value: i64) -> bool {
+        let is_opened = value >= 0 && !self.is_writable && is_memory(task, value);
+        if !is_opened {
+            return false;
+        }
+        // Another thread can have written through the descriptor.
+        let is_changed = self.is_changed(task);
+        self.is_lost = is_changed && !self.sharers(task).is_empty();
+        self.may_be_written()
+    }
+
+    /// What the recording may have missed, once.
+    pub(in crate::backend::ptrace) fn loss(&mut self) -> Option<&'static str> {
+        std::mem::take(&mut self.is_lost).then_some(WRITTEN)
+    }
+
+    /// The workload can write to windows from now on, those of any process. Returns whether there are any.
+    fn may_be_written(&mut self) -> bool {
+        self.is_writable = true;
+        self.end();
+        for space in self.spaces.values() {
+            let mut space = space.borrow_mut();
+            space.sees_all |= space.is_changed();
+        }
+        !self.all_seen().is_empty()
+    }
+}
+
 /// Whether a descriptor of a task is a process's memory. One that is gone can have been.
-pub(super) fn is_memory(task: Task, descriptor: i64) -> bool {
+fn is_memory(task: Task, descriptor: i64) -> bool {
     /// The mode of /proc/PID/mem, wherever that is mounted. Few other files of proc(5) have it.
     const MODE: u32 = libc::S_IFREG | 0o600;
     let path = format!("/proc/{}/fd/{descriptor}", task.0);
