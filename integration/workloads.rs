@@ -551,12 +551,18 @@ workloads! {
         varies: &["execve", "read", "wait4"],
         certain: &[
             ("x86_64/sched_get_priority_max", 3),
-            ("x86_64/sched_get_priority_min", 3),
+            ("x86_64/sched_get_priority_min", 4),
             ("x86_64/sched_getscheduler", 1),
         ],
     }
     memory_where_known_calls_are_made_is_filled_by_faults: "known_places" {
         args: &["faults"],
+        // As above; its own memory, if nothing is there.
+        varies: &["execve", "read", "futex", "mmap", "ioctl"],
+        certain: &[("x86_64/sched_get_priority_max", 1)],
+    }
+    memory_where_known_calls_are_made_is_filled_by_faults_of_the_device: "known_places" {
+        args: &["device"],
         // As above; its own memory, if nothing is there.
         varies: &["execve", "read", "futex", "mmap", "ioctl"],
         certain: &[("x86_64/sched_get_priority_max", 1)],

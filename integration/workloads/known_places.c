@@ -9,6 +9,7 @@
 #include "workload.h"
 
 #include <dlfcn.h>
+#include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -230,13 +231,37 @@ static void write_and_call(int memory, char *place, long number, long argument, 
         CHECK(syscall(number, argument) == result);
 }
 
-/* Which private memory is written to, whatever its protection is: its own through a file, after that was opened in each way; a
- * child's; and pages that nobody used, by userfaultfd(2). */
+static void *map_ring(int ring, size_t length, off_t offset)
+{
+    void *place = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring, offset);
+    CHECK(place != MAP_FAILED);
+    return place;
+}
+
+/* Opens a file to write to it, without a call that opens. */
+static int open_by_ring(const char *path)
+{
+    struct io_uring_params params = {0};
+    int ring = syscall(SYS_io_uring_setup, 1, &params);
+    CHECK(ring >= 0);
+    struct io_uring_sqe *entry = map_ring(ring, sizeof *entry, IORING_OFF_SQES);
+    char *submitted = map_ring(ring, params.sq_off.array + sizeof(unsigned), IORING_OFF_SQ_RING);
+    char *completed = map_ring(ring, params.cq_off.cqes + sizeof(struct io_uring_cqe), IORING_OFF_CQ_RING);
+    *entry = (struct io_uring_sqe){
+        .opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .addr = (uintptr_t)path, .open_flags = O_RDWR | O_CLOEXEC};
+    *(unsigned *)(submitted + params.sq_off.array) = 0;
+    __atomic_store_n((unsigned *)(submitted + params.sq_off.tail), 1, __ATOMIC_RELEASE);
+    CHECK(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1);
+    return ((struct io_uring_cqe *)(completed + params.cq_off.cqes))->res;
+}
+
+/* Which private memory is written to, whatever its protection is: its own through a file, after that was opened in each way, also
+ * by io_uring; a child's; and pages that nobody used, by userfaultfd(2). */
 static void through_files(char **argv)
 {
     static const char *const names[] = {"/proc/self/mem", "/proc/thread-self/mem"};
     char *place = window(argv);
-    for (int way = 0; way < 6; way++) {
+    for (int way = 0; way < 7; way++) {
         pid_t child = fork();
         if (child != 0) {
             CHECK(exit_status(child) == 20 + way);
@@ -260,7 +285,8 @@ static void through_files(char **argv)
             char again[64];
             snprintf(again, sizeof again, "/proc/self/fd/%d", path);
             memory = open(again, O_RDWR);
-        }
+        } else if (way == 6)
+            memory = open_by_ring(names[0]);
         CHECK(memory >= 0);
         write_and_call(memory, place, way % 2 ? SYS_sched_get_priority_max : SYS_sched_get_priority_min, SCHED_FIFO, way % 2 ? 99 : 1);
         call_often();
@@ -298,7 +324,7 @@ static void *fills(void *unused)
     return unused;
 }
 
-static void by_faults(char **argv)
+static void by_faults(char **argv, int of_device)
 {
     static char page[PAGE] __attribute__((aligned(PAGE)));
     char *place = window(argv);
@@ -307,7 +333,8 @@ static void by_faults(char **argv)
     long number = SYS_sched_get_priority_max;
     char *code = place + WINDOW - (1 << 14) + number * 32 + 17;
     memcpy(page + ((uintptr_t)code & (PAGE - 1)), CODE, sizeof CODE);
-    faults = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    int flags = O_CLOEXEC | UFFD_USER_MODE_ONLY;
+    faults = of_device ? ioctl(open("/dev/userfaultfd", O_RDWR), USERFAULTFD_IOC_NEW, flags) : syscall(SYS_userfaultfd, flags);
     CHECK(faults >= 0);
     struct uffdio_api api = {.api = UFFD_API};
     CHECK(ioctl(faults, UFFDIO_API, &api) == 0);
@@ -342,7 +369,9 @@ int main(int argc, char **argv)
     else if (strcmp(argv[1], "files") == 0)
         through_files(argv);
     else if (strcmp(argv[1], "faults") == 0)
-        by_faults(argv);
+        by_faults(argv, 0);
+    else if (strcmp(argv[1], "device") == 0)
+        by_faults(argv, 1);
     else
         return 1;
     return 0;
