@@ -21,7 +21,7 @@ use crate::support::recorder::{Files, PROGRAM};
 const STUBBORN: &str = "trap '' HUP INT QUIT TERM; while :; do sleep 0.05; done";
 
 /// Longer than two signals of one sender count as one.
-const PAUSE: Duration = Duration::from_millis(400);
+const PAUSE: Duration = Duration::from_millis(1200);
 
 /// Records a shell script that gets these arguments, and waits until it has created the first.
 fn spawn(room: &Room, files: &Files, backend: &str, script: &str, arguments: &[&Path]) -> Running {
@@ -115,6 +115,52 @@ fn a_signal_after_the_command_is_gone_ends_the_recording_by_notifications() {
 #[needs(ebpf())]
 fn a_signal_after_the_command_is_gone_ends_the_recording_with_ebpf() {
     ends_after_the_command("ebpf");
+}
+
+/// timeout(1) signals the recorder, and then the process group. Whenever the second signal comes, nothing is left unseen.
+fn a_signal_sent_twice_leaves_a_complete_run(backend: &str) {
+    for milliseconds in (0..30).step_by(2) {
+        let room = Room::new();
+        let files = Files::new(&room);
+        let mut recorder = spawn(
+            &room,
+            &files,
+            backend,
+            ">$0; exec sleep 1000",
+            &[&room.fresh("f")],
+        );
+        recorder.signal(Signal::SIGTERM);
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        if !recorder.has_ended() {
+            recorder.signal(Signal::SIGTERM);
+        }
+        let ended = recorder.wait(&room);
+        let what = format!("{milliseconds} ms: {}", ended.stderr);
+        assert_eq!(ended.code(), 128 + Signal::SIGTERM as i32, "{what}");
+        assert!(files.run().incomplete_because().is_empty(), "{what}");
+    }
+}
+
+#[apply(test)]
+fn a_signal_sent_twice_leaves_a_complete_run_by_ptrace() {
+    a_signal_sent_twice_leaves_a_complete_run("ptrace");
+}
+
+#[apply(test)]
+fn a_signal_sent_twice_leaves_a_complete_run_by_notifications() {
+    a_signal_sent_twice_leaves_a_complete_run("notify");
+}
+
+#[apply(test)]
+#[needs(ebpf())]
+fn a_signal_sent_twice_leaves_a_complete_run_with_ebpf() {
+    a_signal_sent_twice_leaves_a_complete_run("ebpf");
+}
+
+#[apply(test)]
+#[needs(audit())]
+fn a_signal_sent_twice_leaves_a_complete_run_of_log_mode() {
+    a_signal_sent_twice_leaves_a_complete_run("log");
 }
 
 #[apply(test)]

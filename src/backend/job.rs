@@ -20,11 +20,13 @@ const REMEMBERED: usize = 64;
 pub struct Job(Mutex<State>);
 
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent")]
 struct State {
     /// The command, which may have ended.
     command: Option<Task>,
     runs: bool,
     exit: Option<Exit>,
+    is_to_end: bool,
     /// Whether a process belongs to the workload.
     is_member: Option<Box<dyn Fn(Task) -> bool + Send + Sync>>,
     /// The latest signals that processes sent to the command, newest last: signal and sender.
@@ -55,6 +57,7 @@ impl Job {
             command: Some(command),
             runs: true,
             exit: state.exit,
+            is_to_end: state.is_to_end,
             is_member: Some(Box::new(is_member)),
             ..State::default()
         };
@@ -137,6 +140,17 @@ impl Job {
     /// The terminal asks this process to stop. It stops once the command has stopped.
     pub(super) fn stop_asked(&self, signal: i32) {
         self.update(|state| state.asked = Some(signal));
+    }
+
+    /// A signal by which others end jobs came: the command is not to be repeated.
+    pub(super) fn end_asked(&self) {
+        self.lock().is_to_end = true;
+    }
+
+    /// Whether a signal asked for the end of the command.
+    #[must_use]
+    pub(super) fn is_to_end(&self) -> bool {
+        self.lock().is_to_end
     }
 
     /// Ends the recording with the command, without waiting for its descendants.

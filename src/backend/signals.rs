@@ -27,8 +27,11 @@ const CHECKS: u32 = 10;
 const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Within this time, the same signal from the same sender counts once: timeout(1) signals the process and then the
-/// process group.
-const SAME_SIGNAL: Duration = Duration::from_millis(100);
+/// process group, and on a busy machine it may have to wait in between.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
+/// The same for a signal from the terminal: who types ^C twice means it.
+const SAME_KEY: Duration = Duration::from_millis(100);
 
 /// How often to check after such a signal whether the outputs are stuck: a pipe without a reader takes forever.
 const OUTPUTS_INTERVAL: Duration = Duration::from_millis(2500);
@@ -185,8 +188,12 @@ struct Handler {
 impl Handler {
     fn received(&mut self, received: &Received) {
         let signal = received.signal;
+        let within = match received.code {
+            libc::SI_KERNEL => SAME_KEY,
+            _ => SAME_SIGNAL,
+        };
         let again = self.latest.is_some_and(|(latest, sender, when)| {
-            (latest, sender) == (signal, received.sender) && when.elapsed() < SAME_SIGNAL
+            (latest, sender) == (signal, received.sender) && when.elapsed() < within
         });
         self.latest = Some((signal, received.sender, Instant::now()));
         let mut phase = self.shared.phase();
@@ -211,11 +218,23 @@ impl Handler {
         if !from_workload && received.code != libc::SI_KERNEL && ENDS_JOBS.contains(&signal) {
             self.shared.requested.store(signal, Ordering::SeqCst);
         }
-        match job.and_then(|job| Some((job, job.command()?))) {
-            Some((job, command)) => self.pass_on(received, again, from_workload, command, job),
-            None if from_workload => {}
-            None if ends_processes(signal) => self.end(signal),
-            None => signal::take_default_action(signal),
+        if let Some(job) = job
+            && !from_workload
+            && ENDS_JOBS.contains(&signal)
+        {
+            job.end_asked();
+        }
+        match job.map(|job| (job, job.command())) {
+            Some((job, Some(command))) => {
+                self.pass_on(received, again, from_workload, command, job);
+            }
+            _ if from_workload => {}
+            // The first one ended the command.
+            Some((job, None)) if again && ends_processes(signal) => {
+                job.end_with_command(&self.stop, INTERRUPTED);
+            }
+            _ if ends_processes(signal) => self.end(signal),
+            _ => signal::take_default_action(signal),
         }
     }
 

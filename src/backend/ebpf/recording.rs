@@ -84,8 +84,9 @@ impl Backend for Ebpf {
         let mut end = End::of(stop, target, Until::All);
         end.deadline = deadline;
         let mut runs = CountedRuns::begin(collector, target, self.each);
-        follow(&mut kernel, &mut runs, end)?;
-        finish(&kernel, runs, stop, None)
+        let is_left = follow(&mut kernel, &mut runs, end)?;
+        let stopped = stop.reason().filter(|_| is_left);
+        finish(&kernel, runs, stopped, None)
     }
 }
 
@@ -260,14 +261,17 @@ fn record_command(
         let text = "counting the calls of the container that the command starts";
         runs.runs.notice(Notice::Ready(text.to_owned()));
     }
+    let mut is_left = false;
     let exit = while_waiting(command, launched, stop, |over| {
         let end = End {
             over: Some(over),
             ..End::of(stop, target, command.until)
         };
-        follow(&mut kernel, &mut runs, end)
+        is_left = follow(&mut kernel, &mut runs, end)?;
+        Ok(())
     })?;
-    finish(&kernel, runs, stop, exit)
+    let stopped = stop.reason().filter(|_| is_left);
+    finish(&kernel, runs, stopped, exit)
 }
 
 /// When the recording ends.
@@ -294,8 +298,8 @@ impl<'a> End<'a> {
     }
 }
 
-/// Reads the counts until the workload has ended.
-fn follow(kernel: &mut Kernel, runs: &mut CountedRuns<'_>, end: End<'_>) -> Result<(), Error> {
+/// Reads the counts until the workload has ended, or enough of it. Returns whether tasks are left.
+fn follow(kernel: &mut Kernel, runs: &mut CountedRuns<'_>, end: End<'_>) -> Result<bool, Error> {
     let stop = end.stop;
     let counted: Counted<'_> = &mut |of, event| runs.counted(of, event);
     let mut command_is_over = end.over.is_none();
@@ -312,7 +316,9 @@ fn follow(kernel: &mut Kernel, runs: &mut CountedRuns<'_>, end: End<'_>) -> Resu
                 });
         // After the last look at who lives: it holds what the last of them called.
         if is_over {
-            return kernel.read_last(counted).map_err(unavailable);
+            let is_left = kernel.living().map_err(unavailable)? > 0;
+            kernel.read_last(counted).map_err(unavailable)?;
+            return Ok(is_left);
         }
         kernel.read(counted).map_err(unavailable)?;
         // A stop ends the wait for the command too, so it needs no look of its own until then.
@@ -340,13 +346,13 @@ fn follow(kernel: &mut Kernel, runs: &mut CountedRuns<'_>, end: End<'_>) -> Resu
 fn finish(
     kernel: &Kernel,
     mut runs: CountedRuns<'_>,
-    stop: &Stop,
+    stopped: Option<&str>,
     exit: Option<Exit>,
 ) -> Result<(), Error> {
     for why in kernel.losses().map_err(unavailable)? {
         runs.runs.event(Event::Lost { count: None, why });
     }
-    if let Some(reason) = stop.reason() {
+    if let Some(reason) = stopped {
         runs.stopped(reason);
     }
     runs.runs.end(RunEnd {

@@ -320,13 +320,14 @@ impl Intake {
         }
     }
 
-    /// Makes the closing fence, takes the records before it, and reports all losses since the opening fence.
+    /// Makes the closing fence, takes the records before it, and reports all losses since the opening fence. Returns whether the
+    /// record of the fence arrived; if not, that is reported unless `stop` is requested.
     pub(super) fn close(
         mut self,
         stop: Option<&Stop>,
         sink: &mut dyn Sink,
         take: &mut dyn FnMut(&mut dyn Sink, &Record<'_>),
-    ) {
+    ) -> bool {
         if let Some(begun) = self.begun
             && !self.proves_to_be_ours(begun, &mut |record| take(sink, record))
         {
@@ -335,7 +336,7 @@ impl Intake {
                 "the log isn't this kernel's, so missing records can't be detected",
             );
             std::mem::take(&mut self.ledger).settle_unproven(sink);
-            return;
+            return false;
         }
         let late = Instant::now() + LATE_PATIENCE;
         let seen = loop {
@@ -372,6 +373,7 @@ impl Intake {
         self.ledger.drops(drops);
         std::mem::take(&mut self.ledger).settle(sink);
         self.settle_with_kernel(sink);
+        seen
     }
 
     /// Whether the first fence appears within the patience. Takes the records that have arrived.

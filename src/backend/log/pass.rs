@@ -118,10 +118,12 @@ impl<'a> Pass<'a> {
                 self.take_until_over(&mut intake, &mut members, &mut translator, sink)
             })?;
         }
-        intake.close(Some(self.stop), sink, &mut |sink, record| {
+        let has_all = intake.close(Some(self.stop), sink, &mut |sink, record| {
             self.take(record, &mut members, &mut translator, sink);
         });
-        if let Some(reason) = self.stop.reason() {
+        if let Some(reason) = self.stop.reason()
+            && (!has_all || self.is_any_left())
+        {
             lost(sink, reason);
         }
         Ok(RunEnd {
@@ -217,6 +219,12 @@ impl<'a> Pass<'a> {
             (Ok(Some(_)), Until::All) => self.wait_for_descendants(session).and(ended),
             _ => ended,
         }
+    }
+
+    /// Whether a process of the workload's sessions may be left.
+    fn is_any_left(&self) -> bool {
+        let sessions = lock(&self.sessions).clone();
+        login::living(&sessions, LoginSession::Own(0)).map_or(true, |living| !living.is_empty())
     }
 
     /// Waits until no process of the workload's sessions is left, or the recording must end.

@@ -145,7 +145,7 @@ impl Passes<'_> {
             } = events;
             let expected = *first.get_or_insert(end);
             let learned_now = !new.is_empty();
-            let over = if self.stop.is_requested() {
+            let over = if self.stop.is_requested() || self.command.job.is_to_end() {
                 true
             } else if end.exit != expected.exit {
                 lost.push(loss(format!(

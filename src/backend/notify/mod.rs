@@ -160,10 +160,10 @@ impl Backend for Notify {
         if let Some(lost) = callers.interrupted() {
             run.event(lost);
         }
-        if let Some(why) = stop.reason().map(str::to_owned) {
-            run.event(Event::Lost { count: None, why });
-        }
         if is_left {
+            if let Some(why) = stop.reason().map(str::to_owned) {
+                run.event(Event::Lost { count: None, why });
+            }
             let why = "the keeper answers for the processes that still run";
             run.notice(Notice::Choice(why.to_owned()));
         }

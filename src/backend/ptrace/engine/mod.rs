@@ -189,10 +189,11 @@ impl<'a> Engine<'a> {
                 return Ok(());
             }
         }
-        if let Some(reason) = self.stop.reason() {
+        if self.leave()?
+            && let Some(reason) = self.stop.reason()
+        {
             self.lost(reason.to_owned());
         }
-        self.leave()?;
         Ok(())
     }
 
