@@ -91,7 +91,7 @@ workloads! {
     clone3_of_process_and_thread: "clone3" { certain: &[("native/clone3", 4), ("native/exit", 1)] }
     clone3_arguments_of_every_size: "clone3_arguments" {
         varies: WAIT,
-        certain: &[("native/clone3", 46), ("native/sched_get_priority_max", 14), ("native/exit_group", 15)],
+        certain: &[("native/clone3", 54), ("native/sched_get_priority_max", 14), ("native/exit_group", 15)],
         // One child is untraced.
         strace: Strace::Misses,
     }
@@ -488,6 +488,13 @@ workloads! {
         args: &["timed"],
         certain: &[("native/nanosleep", 8), ("native/rt_sigreturn", 1)],
     }
+    threads_without_signals_make_calls_that_become_known: "known_signals" {
+        args: &["without"],
+        // The C library locks.
+        varies: &["futex", "madvise", "munmap", "mmap", "mprotect", "rt_sigprocmask", "wait4"],
+        tasks: Some(16),
+        certain: &[("native/umask", 360), ("native/getsid", 360)],
+    }
     known_calls_under_every_action_of_reporting_signals: "known_signals" {
         args: &["reports"],
         varies: WAIT,
@@ -558,13 +565,13 @@ workloads! {
     memory_where_known_calls_are_made_is_filled_by_faults: "known_places" {
         args: &["faults"],
         // As above; its own memory, if nothing is there.
-        varies: &["execve", "read", "futex", "mmap", "ioctl"],
+        varies: &["execve", "read", "mmap", "ioctl"],
         certain: &[("x86_64/sched_get_priority_max", 1)],
     }
     memory_where_known_calls_are_made_is_filled_by_faults_of_the_device: "known_places" {
         args: &["device"],
         // As above; its own memory, if nothing is there.
-        varies: &["execve", "read", "futex", "mmap", "ioctl"],
+        varies: &["execve", "read", "mmap", "ioctl"],
         certain: &[("x86_64/sched_get_priority_max", 1)],
     }
     known_calls_of_code_that_is_written: "known_places" {

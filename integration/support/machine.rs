@@ -62,7 +62,12 @@ pub(crate) fn call(text: &'static str) -> Syscall {
 /// aligned to 64 KiB: ld.so unmaps what is before it, unless the kernel's random address is a multiple of that.
 pub(crate) fn load_libraries_at_the_same_addresses() {
     if cfg!(target_arch = "aarch64") {
-        let persona = personality::get().unwrap();
-        personality::set(persona | Persona::ADDR_NO_RANDOMIZE).unwrap();
+        use_no_random_addresses();
     }
+}
+
+/// Lets the programs that this thread starts from now on have the same addresses each time.
+pub(crate) fn use_no_random_addresses() {
+    let persona = personality::get().unwrap();
+    personality::set(persona | Persona::ADDR_NO_RANDOMIZE).unwrap();
 }

@@ -34,12 +34,13 @@ int main(void)
         char *at = memory + 2 * PAGE - size;
         memset(memory, 0, 2 * PAGE);
         memcpy(at, &plain, size < sizeof plain ? size : sizeof plain);
-        int fits = outcome(at, size), over = outcome(at + 1, size), last = 0;
+        int fits = outcome(at, size), over = outcome(at + 1, size), last = 0, both = 0;
         if (size > sizeof plain) {
             at[size - 1] = 1;
             last = outcome(at, size);
+            both = outcome(at + 1, size);
         }
-        say("%zu: %d, beyond what is readable %d, with something at the end %d\n", size, fits, over, last);
+        say("%zu: %d, beyond what is readable %d, with something at the end %d, with both %d\n", size, fits, over, last, both);
     }
     memcpy(memory, &plain, sizeof plain);
     CHECK(mprotect(memory, PAGE, PROT_NONE) == 0);

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <ucontext.h>
 
@@ -246,6 +247,60 @@ static void timed(void)
     say("timed\n");
 }
 
+enum { THREADS = 4, IMAGES = 3, CALLS = 30 };
+static volatile int arrived;
+
+/* Threads without signals make their first calls of several numbers at the same time. */
+static void *calls_without_signals(void *unused)
+{
+    for (int step = 0; step < 12; step++) {
+        add_one(&arrived);
+        while (arrived < THREADS * (step + 1))
+            ;
+        for (int i = 0; i < CALLS; i++) {
+            switch (step) {
+            case 0: getppid(); break;
+            case 1: getuid(); break;
+            case 2: geteuid(); break;
+            case 3: getgid(); break;
+            case 4: getegid(); break;
+            case 5: getpgrp(); break;
+            case 6: getsid(0); break;
+            case 7: close(-1); break;
+            case 8: lseek(-1, 0, SEEK_SET); break;
+            case 9: umask(022); break;
+            case 10: dup(-1); break;
+            case 11: chdir(""); break;
+            }
+        }
+    }
+    sigset_t set;
+    CHECK(pthread_sigmask(SIG_BLOCK, NULL, &set) == 0 && sigismember(&set, SIGTRAP));
+    return unused;
+}
+
+static void threads_without_signals(void)
+{
+    for (int image = 0; image < IMAGES; image++) {
+        pid_t child = fork();
+        if (child == 0) {
+            struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO}, found;
+            sigset_t set;
+            pthread_t threads[THREADS];
+            sigfillset(&set);
+            CHECK(sigaction(SIGTRAP, &action, NULL) == 0 && sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+            for (int i = 0; i < THREADS; i++)
+                CHECK(pthread_create(&threads[i], NULL, calls_without_signals, NULL) == 0);
+            for (int i = 0; i < THREADS; i++)
+                CHECK(pthread_join(threads[i], NULL) == 0);
+            CHECK(sigaction(SIGTRAP, NULL, &found) == 0 && found.sa_sigaction == on_signal);
+            _exit(3);
+        }
+        CHECK(exit_status(child) == 3);
+    }
+    say("without signals\n");
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
@@ -267,6 +322,8 @@ int main(int argc, char **argv)
         report(2);
     else if (strcmp(argv[1], "killed") == 0)
         killed();
+    else if (strcmp(argv[1], "without") == 0)
+        threads_without_signals();
     else if (strcmp(argv[1], "goes-on") == 0)
         goes_on();
     else

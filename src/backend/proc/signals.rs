@@ -34,6 +34,18 @@ pub(in crate::backend) fn handles(task: Task, signal: i32) -> bool {
     in_signal_set(task, "SigCgt:", signal) == Some(true)
 }
 
+/// Whether a task runs, or is about to, and blocks or ignores a signal (1 to 64): if the kernel forces it on the task, it unblocks the
+/// signal and resets its action (`force_sig_info_to_task`).
+pub(in crate::backend) fn runs_without(task: Task, signal: i32) -> bool {
+    let status = read(task, "status").unwrap_or_default();
+    let has = |set| {
+        let set = field(&status, set).and_then(|set| u64::from_str_radix(set, 16).ok());
+        set.is_some_and(|set| set >> (signal - 1) & 1 == 1)
+    };
+    let runs = field(&status, "State:").is_some_and(|state| state.starts_with('R'));
+    runs && (has("SigBlk:") || has("SigIgn:"))
+}
+
 /// Whether a signal (1 to 64) is pending for a process or its leader because it is blocked.
 pub(in crate::backend) fn has_pending(process: Task, signal: i32) -> bool {
     ["SigPnd:", "ShdPnd:"]

@@ -16,10 +16,16 @@ use crate::backend::memory::little_endian;
 use crate::backend::proc;
 use crate::syscall::Arch;
 
-/// The bytes that one copy may take. `struct clone_args` has 88 in Linux 6.18.
+/// The size of `struct clone_args` in Linux 5.7 to 6.18 (`CLONE_ARGS_SIZE_VER2`).
+const KNOWN: usize = 88;
+
+/// The bytes that one copy may take.
 const SIZE: usize = 128;
 /// The same, for addresses.
 const DISTANCE: u64 = SIZE as u64;
+
+/// The least size of a page.
+const PAGE: u64 = 4096;
 
 /// The sizes that the kernel accepts: from the first version of the structure (`CLONE_ARGS_SIZE_VER0`) to a page.
 const SIZES: RangeInclusive<usize> = 64..=4096;
@@ -133,6 +139,8 @@ pub(super) enum Arguments {
     Refused,
     /// They can't be read: EFAULT.
     Unreadable,
+    /// They can't be read as a whole, and what can be is not 0 where the kernel expects that: E2BIG.
+    TooLong,
     /// They can't be copied: the kernel will read the workload's own.
     InPlace,
 }
@@ -157,6 +165,9 @@ pub(super) fn copy(
     let mut bytes = vec![0; size];
     match stopped.read_memory(address, &mut bytes) {
         Ok(()) => {}
+        Err(Errno::EFAULT) if begins_too_long(stopped, address, &mut bytes) => {
+            return Arguments::TooLong;
+        }
         Err(Errno::EFAULT) => return Arguments::Unreadable,
         Err(_) => return Arguments::InPlace,
     }
@@ -180,6 +191,18 @@ pub(super) fn copy(
         place,
         size: known as u64,
     }
+}
+
+/// Whether something stands behind the fields that the kernel knows, before the first page that can't be read
+/// (`check_zeroed_user`).
+fn begins_too_long(stopped: &Stopped, address: u64, bytes: &mut [u8]) -> bool {
+    // A structure of at most a page crosses one border.
+    let readable = usize::try_from(address.wrapping_neg() % PAGE).unwrap_or_default();
+    let Some(rest) = bytes.get_mut(KNOWN..readable) else {
+        return false;
+    };
+    let place = address.wrapping_add(KNOWN as u64);
+    stopped.read_memory(place, rest).is_ok() && rest.iter().any(|&byte| byte != 0)
 }
 
 /// The arguments of clone(2) that make the same task, without the flags `removed`, if there are such. They are in registers.

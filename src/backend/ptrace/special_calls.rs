@@ -214,6 +214,7 @@ fn enter_clone3(
         match clone_args::copy(stopped, &tracees.copies, room, arguments, CLONE_UNTRACED) {
             Arguments::Refused => return Ok(None),
             Arguments::Unreadable => (vec![change(0, address, NOTHING & width(arch))], None),
+            Arguments::TooLong => (vec![change(1, size, u64::from(u32::MAX))], None),
             Arguments::Copied {
                 place,
                 size: copied,

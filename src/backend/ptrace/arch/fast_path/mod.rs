@@ -356,6 +356,11 @@ impl FastPath {
     }
 
     fn look(&mut self, space: &mut Space, task: Task, number: u16, ip: u64) -> Looked {
+        // Another thread may run into the breakpoint that is there for a moment.
+        let is_noticed = |other: &Task| proc::runs_without(*other, libc::SIGTRAP);
+        if self.sharers(task).iter().any(is_noticed) {
+            return Looked::Nothing;
+        }
         let images = &mut self.images;
         let looked = space.look(task, number, ip, |mapping| images.open(task, mapping));
         self.is_used |= looked == Looked::Changed;
