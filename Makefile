@@ -46,7 +46,7 @@ bench: ## the cost of recording with each backend and with other tools; QUICK=1 
 	@.ci/deps build bench
 	$(CARGO) bench --locked --bench cost -- $(if $(QUICK),--quick)
 
-differential: ## every program of /usr/bin with --help and --version, recorded with --patch and without: takes half an hour, as root
+differential: ## every program of /usr/bin with --help and --version, recorded with --no-patch and without: takes half an hour, as root
 	@.ci/deps build test
 	$(CARGO) build --locked
 	python3 integration/differential.py --sc-record "$${CARGO_TARGET_DIR:-target}/debug/sc-record"
@@ -56,7 +56,7 @@ bounds: ## every program of /usr/bin with --help against the bound that `reach` 
 	$(CARGO) build --release --locked
 	python3 integration/bounds.py --sc-record "$${CARGO_TARGET_DIR:-target}/release/sc-record"
 
-stress: ## workloads with hard cases, recorded with --patch ROUNDS times (default 200): code is changed after 1 to 10 calls, at random
+stress: ## workloads with hard cases, recorded ROUNDS times (default 200): code is changed after 1 to 10 calls, at random
 	@.ci/deps build test
 	SC_RECORD_TEST_ROUNDS=$${ROUNDS:-200} $(CARGO) test --locked --test integration -- known_calls \
 		--skip workloads::notify --skip workloads::ebpf

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Run every program of a directory with --help and --version: directly, under strace, recorded with a stop for each
-call, and recorded with --patch. Report each program that behaves differently or whose calls differ.
+call, and recorded as by default. Report each program that behaves differently or whose calls differ.
 
     differential.py --sc-record target/debug/sc-record [--shard I/N] [PROGRAM]...
 
@@ -11,9 +11,9 @@ Or run other commands, such as the tests of other projects, each in a fresh copy
 Needs root: each command runs in namespaces of its own, without a network and with read-only file systems. Only a debug
 build can change code after the first call of a number (SC_RECORD_TEST_FAST_PATH).
 
-What differs on every run is told from a fault by repetition. A call is a fault if all runs without --patch have it and none
-with it does, or the reverse; an output or a status, if no run without --patch has the same. Of an output, the lines count, not
-their order, nor the time, addresses and names of temporary files in it, nor numbers, if they vary without --patch.
+What differs on every run is told from a fault by repetition. A call is a fault if all runs with --no-patch have it and none
+with it does, or the reverse; an output or a status, if no run with --no-patch has the same. Of an output, the lines count, not
+their order, nor the time, addresses and names of temporary files in it, nor numbers, if they vary with --no-patch.
 Whatever doesn't end by itself is left out.
 
 Known differences that are no faults: the Go runtime preempts by signals and waits in epoll_pwait(2), and GHC's has a timer, so their
@@ -140,7 +140,7 @@ def names(calls):
 
 
 def other_lines(what, patched, others):
-    """The differences between all outputs with --patch and all those without it. If those vary among each other, numbers don't count,
+    """The differences between all outputs when known calls don't stop, and all those with --no-patch. If those vary among each other, numbers don't count,
     and if they still do, only lines that all have."""
     for read in (lines, lambda text: lines(NUMBER.sub("#", text))):
         if any(read(patched[-1]) == read(other) for other in others):
@@ -155,7 +155,7 @@ def other_lines(what, patched, others):
 
 
 def faults(patched, others, natively):
-    """The differences between all runs with --patch and all those without it."""
+    """The differences between all runs in which known calls don't stop, and all those with --no-patch."""
     found = []
     last = patched[-1]
     if all(last["status"] != other["status"] for other in [natively, *others]):
@@ -193,13 +193,13 @@ def compare(room, command, with_strace):
     natively = room.outcome(command)
     if natively["status"] == "timeout":
         return None, []
-    others = [room.recorded(command)]
-    wrong = [f"without --patch: {why}" for why in others[0]["why"]]
+    others = [room.recorded(command, "--no-patch")]
+    wrong = [f"with --no-patch: {why}" for why in others[0]["why"]]
     for how, when in PATCHED.items():
         patched = [room.recorded(command, "--patch", when=when)]
         found = faults(patched, others, natively)
         while found and len(patched) < REPETITIONS:
-            others.append(room.recorded(command))
+            others.append(room.recorded(command, "--no-patch"))
             patched.append(room.recorded(command, "--patch", when=when))
             found = faults(patched, others, natively)
         wrong += [f"patched {how}: {fault}" for fault in found]

@@ -127,7 +127,14 @@ fn paced(room: &Room, backend: &str, command: fn(&Path) -> Command) -> (u64, Run
     let mut command = command(&recorder);
     files.arguments(
         &mut command,
-        &["-q", "--policy", "exact", "--backend", backend],
+        &[
+            "-q",
+            "--no-patch",
+            "--policy",
+            "exact",
+            "--backend",
+            backend,
+        ],
     );
     let ended = room.run(command.args(["/usr/bin/python3", "-c", &script]));
     assert_eq!(ended.code(), 0, "{}", ended.stderr);

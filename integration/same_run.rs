@@ -57,7 +57,7 @@ fn check(options: &[&str], command: &[&str], may_be_killed: &[&'static str]) {
 
 /// With the recording filter, and without it.
 fn check_both(command: &[&str], may_be_killed: &[&'static str]) {
-    check(&[], command, may_be_killed);
+    check(&["--no-patch"], command, may_be_killed);
     check(&["--no-filter"], command, may_be_killed);
 }
 
@@ -108,7 +108,7 @@ fn not_a_call_of_a_parallel_build_is_missing() {
         "OBJECTS = f0.o f1.o f2.o f3.o main.o\nprogram: $(OBJECTS)\n\tcc -o $@ $(OBJECTS)\n%.o: %.c\n\tcc -c $< -o $@\n",
     );
     check(
-        &[],
+        &["--no-patch"],
         &["make", "-s", "-j4", "-C", project.to_str().unwrap()],
         &[],
     );

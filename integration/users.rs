@@ -38,7 +38,7 @@ impl Nobody {
 
     /// Records a command as nobody.
     fn record(&self, command: &[&Path]) -> (Ended, Run) {
-        self.record_with(&["--policy", "exact"], command)
+        self.record_with(&["--no-patch", "--policy", "exact"], command)
     }
 
     fn record_with(&self, options: &[&str], command: &[&Path]) -> (Ended, Run) {
@@ -177,7 +177,7 @@ fn set_user_id_program(nobody: &Nobody, user: u32) -> PathBuf {
 fn in_both_ways<'a>(
     commands: &'a [&'a [&'a Path]],
 ) -> impl Iterator<Item = (&'a [&'a Path], &'static [&'static str])> {
-    let ways: [&[&str]; 2] = [&[], &["--patch"]];
+    let ways: [&[&str]; 2] = [&["--no-patch"], &[]];
     (commands.iter()).flat_map(move |&command| ways.map(|way| (command, way)))
 }
 

@@ -21,6 +21,22 @@ pub(crate) struct Report {
     pub(crate) machine: Vec<String>,
 }
 
+/// What known calls are to cost, at most: workloads and ratios.
+const AIMS_OF_PTRACE: [(&str, f64); 12] = [
+    ("getppid, 1 thread", 1.1),
+    ("dd bs=1", 1.2),
+    ("find", 1.2),
+    ("tar", 1.3),
+    ("300 subshells", 1.5),
+    ("300 × /bin/true from sh", 1.3),
+    ("git log --stat", 1.2),
+    ("gcc", 1.2),
+    ("make, 30 files", 1.2),
+    ("python3, imports", 1.1),
+    ("redis, redis-benchmark", 1.05),
+    ("postgres, pgbench", 1.05),
+];
+
 /// The times with a tool, each divided by the native one of the same round.
 #[derive(Clone, Copy)]
 pub(crate) struct Ratio {
@@ -138,6 +154,17 @@ impl Report {
                     &format!("notify's added time, of strace -f -c's, {}", row.workload),
                     share,
                     0.33,
+                );
+            }
+        }
+        if let Some(ptrace) = self.tool("sc-record -b ptrace") {
+            for (workload, limit) in AIMS_OF_PTRACE {
+                let row = self.rows.iter().find(|row| row.workload == workload);
+                let ratio = row.and_then(|row| self.without_start_up(row, ptrace));
+                aim(
+                    &format!("ptrace without its start-up, {workload}"),
+                    ratio,
+                    limit,
                 );
             }
         }

@@ -65,8 +65,8 @@ pub(crate) fn all(program: &Path, work: &Path) -> Result<(Vec<Tool>, Vec<String>
         ),
     ];
     let own = [
+        ("sc-record -b ptrace --no-patch", "-b ptrace --no-patch"),
         ("sc-record -b ptrace", "-b ptrace"),
-        ("sc-record -b ptrace --patch", "-b ptrace --patch"),
         ("sc-record -b ebpf", "-b ebpf"),
         ("sc-record -b notify", "-b notify"),
         ("sc-record -b log --passes 1", "-b log --passes 1"),

@@ -61,13 +61,13 @@ pub(crate) struct ObserveArgs {
     #[arg(long)]
     pub(crate) no_filter: bool,
 
-    /// Change the workload's code in memory so that known calls are made without a stop: faster, but counts are lower bounds
-    #[arg(long, overrides_with = "no_patch")]
-    pub(crate) patch: bool,
-
-    /// Stop at every call, and count it [default]
+    /// Stop at every call, count it, and leave the workload's code in memory as it is: slower
     #[arg(long, overrides_with = "patch")]
     pub(crate) no_patch: bool,
+
+    /// Change the workload's code in memory so that known calls are made without a stop; their counts are lower bounds [default]
+    #[arg(long, overrides_with = "no_patch")]
+    pub(crate) patch: bool,
 
     /// Show a live line on the terminal
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]

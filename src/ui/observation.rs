@@ -242,7 +242,7 @@ pub(crate) fn backends(
     if wanted(cli::BackendArg::Ptrace) {
         backends.push(Box::new(Ptrace {
             no_filter: args.no_filter,
-            patch: args.patch,
+            patch: !args.no_patch,
             interest: interest.cloned(),
         }));
     }

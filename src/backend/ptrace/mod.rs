@@ -86,9 +86,9 @@ impl fmt::Display for Stopping {
         match self {
             Stopping::Filter {
                 no_new_privs: false,
-            } => f.write_str("one stop per call, by a seccomp filter"),
+            } => f.write_str("at most one stop per call, by a seccomp filter"),
             Stopping::Filter { no_new_privs: true } => {
-                f.write_str("one stop per call, by a seccomp filter with no_new_privs")
+                f.write_str("at most one stop per call, by a seccomp filter with no_new_privs")
             }
             Stopping::EveryCall(why) => write!(f, "two stops per call: {why}"),
         }
