@@ -36,6 +36,7 @@ pub(in crate::backend) fn handles(task: Task, signal: i32) -> bool {
 
 /// Whether a task runs, or is about to, and blocks or ignores a signal (1 to 64): if the kernel forces it on the task, it unblocks the
 /// signal and resets its action (`force_sig_info_to_task`).
+#[cfg(target_arch = "x86_64")]
 pub(in crate::backend) fn runs_without(task: Task, signal: i32) -> bool {
     let status = read(task, "status").unwrap_or_default();
     let has = |set| {
