@@ -1,4 +1,4 @@
-//! Many short processes: what a recording knows of an executable holds for its later images. Patched and unpatched recordings
+//! What a recording knows of an executable holds for its later images, as of many short processes. Patched and unpatched recordings
 //! agree in all but counts, which are lower bounds.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -341,4 +341,24 @@ fn the_time_of_a_first_call_is_kept() {
             run.0
         );
     }
+}
+
+/// As PostgreSQL does. The recorder took its own window for code of the workload then.
+#[apply(test)]
+#[needs(architecture("x86_64"), program("python3"))]
+fn calls_stay_known_when_shared_memory_is_attached() {
+    const CALLS: u64 = 1000;
+    let room = Room::new();
+    let files = Files::new(&room);
+    let calls = format!("[os.getppid() for _ in range({CALLS})]");
+    let script = format!(
+        "import ctypes, os\nlibc = ctypes.CDLL(None)\n{calls}\nmemory = libc.shmget(0, 4096, 0o1600)\n\
+         assert libc.shmat(memory, None, 0) != -1 and libc.shmctl(memory, 0, None) == 0\n{calls}"
+    );
+    let ended = room.run(files.command(&["-q"]).args(["python3", "-c", &script]));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let run = files.run();
+    assert_eq!(run.incomplete_because(), [""; 0]);
+    let stopped = tallies(&run)["x86_64/getppid"].count;
+    assert!(stopped < CALLS / 2, "{stopped} of {} stopped", 2 * CALLS);
 }

@@ -73,7 +73,7 @@ impl Effect {
             Maps::Attach if r.rdx & SHM_REMAP != 0 => {
                 (vec![pages(0, u64::MAX)], Some(AtExit::Look))
             }
-            Maps::Attach => (vec![], Some(AtExit::Look)),
+            Maps::Attach => (vec![], Some(AtExit::Attached)),
         };
         Effect {
             is_code,

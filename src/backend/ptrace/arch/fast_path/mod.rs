@@ -83,6 +83,8 @@ pub(in crate::backend::ptrace) enum AtExit {
     Mapped(u64),
     /// Whatever it did.
     Look,
+    /// It may have mapped shared memory where nothing was.
+    Attached,
     /// It may have opened a process's memory to write to it.
     Opened,
 }
@@ -421,9 +423,13 @@ impl FastPath {
                 }
                 Ok((None, false))
             }
-            AtExit::Look => {
+            AtExit::Look | AtExit::Attached => {
                 space.borrow_mut().forget_lost(task, &(0..u64::MAX));
-                let aliased = has_code_in_window(&proc::mappings(task));
+                let mut mappings = proc::mappings(task);
+                if matches!(at_exit, AtExit::Attached) {
+                    mappings.retain(|of| !space.borrow().is_window(&of.range));
+                }
+                let aliased = has_code_in_window(&mappings);
                 Ok((None, aliased && self.must_see_all(stopped)))
             }
             AtExit::Opened => Ok((None, self.opened(task, value))),

@@ -305,6 +305,12 @@ impl Space {
         self.changes.windows.iter().any(touches)
     }
 
+    /// Whether a range is that of a window.
+    pub(super) fn is_window(&self, range: &Range<u64>) -> bool {
+        let windows = &self.changes.windows;
+        windows.contains(&range.start) && range.end - range.start == WINDOW
+    }
+
     pub(super) fn has_sites_in(&self, range: &Range<u64>) -> bool {
         self.changes.sites.keys().any(|site| range.contains(site))
     }
