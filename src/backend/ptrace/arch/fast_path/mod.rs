@@ -53,8 +53,10 @@ use crate::syscall::{Arch, Syscall};
 const WORTH: u8 = 8;
 
 /// Numbers that always stop, beside the special ones: their arguments matter, they don't return as others do, or they name no
-/// call.
-const ALWAYS_STOP: [&str; 6] = [
+/// call. Who sends signals until another thread has answered (Go's runtime) must not be much faster than that one, which stops for
+/// each.
+const ALWAYS_STOP: [&str; 7] = [
+    "tgkill",
     "execveat",
     "rt_sigreturn",
     "restart_syscall",
