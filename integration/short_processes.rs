@@ -343,7 +343,7 @@ fn the_time_of_a_first_call_is_kept() {
     }
 }
 
-/// As PostgreSQL does. The recorder took its own window for code of the workload then.
+/// As a database does. The recorder took its own window for code of the workload then.
 #[apply(test)]
 #[needs(architecture("x86_64"), program("python3"))]
 fn calls_stay_known_when_shared_memory_is_attached() {
