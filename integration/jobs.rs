@@ -1,7 +1,10 @@
 //! A recorder and its workload are one job to an interactive shell: ^Z, fg, bg, ^C.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use crate::support::process::{LIMIT, Room, Running, until};
 use crate::support::programs;
@@ -113,6 +116,20 @@ impl Shell {
             .collect()
     }
 
+    fn thread_of_recorder(&self, name: &str) -> String {
+        let names = |file: &Path, name| {
+            let comm = std::fs::read_to_string(file.join("comm"));
+            comm.is_ok_and(|comm| comm.trim_end() == name)
+        };
+        let processes = self.room.alive().into_iter();
+        let mut processes = processes.map(|pid| PathBuf::from(format!("/proc/{pid}")));
+        let recorder = processes.find(|process| names(process, "sc-record"));
+        let threads = std::fs::read_dir(recorder.unwrap().join("task")).unwrap();
+        let mut threads = threads.map(|thread| thread.unwrap().path());
+        let thread = threads.find(|thread| names(thread, name)).unwrap();
+        thread.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
     fn end(mut self) -> Option<Files> {
         self.terminal.type_in("exit 3\n");
         let ended = self.running.wait(&self.room);
@@ -217,6 +234,35 @@ fn a_job_in_the_background_stops_when_it_reads(shell: &mut Shell) {
     shell.step("jobs\n", "Stopped");
     shell.step("fg\n", "[continued]");
     shell.ends_with("exit 7\n", 7);
+    // Once by `bg`, once by `fg`.
+    assert_eq!(shell.terminal.all().matches("[continued]").count(), 2);
+}
+
+/// On a busy machine, the thread that waits for the command learns last that the job went on and stopped again.
+#[apply(test)]
+#[needs(audit(), program("bash"))]
+fn a_job_in_the_background_stops_while_its_launcher_does_not_run() {
+    let _others_record_too = crate::log::lock(nix::fcntl::FlockArg::LockShared);
+    let mut shell = Shell::new(Some(LOG));
+    shell.job("");
+    shell.step("\x1a", "Stopped");
+    let launcher = shell.thread_of_recorder("launcher");
+    let idle = "chrt --idle --pid 0 $0 && taskset --pid 1 $0";
+    let mut sh = Command::new("sh");
+    let changed = shell.room.spawn(sh.args(["-c", idle, &launcher]));
+    let changed = changed.wait(&shell.room);
+    assert_eq!(changed.code(), 0, "{}", changed.stderr);
+    let mut taskset = Command::new("taskset");
+    let busy = (shell.room).spawn(taskset.args(["1", "sh", "-c", "while :; do :; done"]));
+    shell.step("bg\n", "[continued]");
+    std::thread::sleep(Duration::from_millis(100));
+    busy.signal(Signal::SIGKILL);
+    busy.wait(&shell.room);
+    shell.stops();
+    shell.step("jobs\n", "Stopped");
+    shell.step("fg\n", "[continued]");
+    shell.ends_with("exit 7\n", 7);
+    shell.end();
 }
 
 fn a_job_that_stops_its_group_stops(shell: &mut Shell) {

@@ -167,7 +167,7 @@ fn every_pass_reads_the_same_input_or_there_is_only_one() {
         let errors = file(&room.fresh("e"));
         let recorder = room.spawn_on(command.arg("cat"), stdin, file(&output), errors);
         assert_eq!(recorder.wait(&room).code(), 0);
-        assert!(files.run().incomplete_because().is_empty());
+        assert_eq!(files.run().incomplete_because(), [""; 0]);
         std::fs::read_to_string(&output).unwrap()
     };
     assert_eq!(run(File::open(&input).unwrap().into()), "a line\na line\n");

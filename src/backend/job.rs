@@ -8,24 +8,27 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use super::Stop;
+use super::{Stop, proc};
 use crate::event::{Exit, Task};
 use crate::sys::signal;
 
 /// How many of the command's latest signals to remember.
 const REMEMBERED: usize = 64;
 
+/// The signals of job control that stop a process and can be caught.
+pub(super) const STOPS_JOBS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
 /// The job of a launched command. A backend reports what happens to the command; [`signals`](super::signals) acts on it.
 #[derive(Debug, Default)]
 pub struct Job(Mutex<State>);
 
 #[derive(Default)]
-#[allow(clippy::struct_excessive_bools, reason = "they are independent")]
 struct State {
     /// The command, which may have ended.
     command: Option<Task>,
     runs: bool,
     exit: Option<Exit>,
+    /// A signal asked for the end of the command.
     is_to_end: bool,
     /// Whether a process belongs to the workload.
     is_member: Option<Box<dyn Fn(Task) -> bool + Send + Sync>>,
@@ -33,18 +36,22 @@ struct State {
     received: VecDeque<(i32, i32)>,
     /// The stop signal that this process got from the terminal, until the command has stopped too.
     asked: Option<i32>,
-    /// The command is in a group-stop.
+    /// The command is in a group-stop, as far as it was reported.
     stopped: bool,
     /// The recording to stop when the command ends, and the reason.
     then_stop: Option<(Stop, &'static str)>,
-    /// This process has already stopped for that group-stop. ^Z asks twice, by the command's stop and by this process's
-    /// own signal; to obey the second after the shell continued the job would leave the job stopped.
-    followed: bool,
 }
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.command.fmt(f)
+    }
+}
+
+impl State {
+    /// Whether the command is in a group-stop now. What was reported may be over.
+    fn is_command_stopped(&self) -> bool {
+        self.command.is_some_and(proc::may_be_stopped)
     }
 }
 
@@ -99,22 +106,21 @@ impl Job {
     /// terminal back to the shell, which waits for this process. Other stops are ended by another process, perhaps by a
     /// child of the command, so the recorder must run on.
     pub fn stopped(&self, by: i32) {
-        let job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
-        let ask = job_control.contains(&by) && is_in_foreground();
-        self.update(|state| {
-            state.stopped = true;
-            if ask {
-                state.asked = Some(by);
-            }
-        });
+        let ask = STOPS_JOBS.contains(&by) && is_in_foreground();
+        let mut state = self.lock();
+        state.stopped = true;
+        // Who continues the process group continues the command first, the younger process: then it is too late.
+        if ask && state.is_command_stopped() {
+            state.asked = Some(by);
+        }
+        if let Some(signal) = state.asked {
+            signal::send_to_myself(signal);
+        }
     }
 
     /// The command left its group-stop.
     pub fn continued(&self) {
-        self.update(|state| {
-            state.stopped = false;
-            state.followed = false;
-        });
+        self.lock().stopped = false;
     }
 
     /// The process of the command while it runs.
@@ -137,9 +143,18 @@ impl Job {
         found.and_then(|index| received.remove(index)).is_some()
     }
 
-    /// The terminal asks this process to stop. It stops once the command has stopped.
+    /// The terminal, or [`stopped`](Job::stopped), asks this process to stop. It stops once the command has stopped.
+    ///
+    /// Only the thread that takes the signals stops this process. If others did, it could hold the terminal's signal
+    /// meanwhile, and obey it after the shell has continued the job.
     pub(super) fn stop_asked(&self, signal: i32) {
-        self.update(|state| state.asked = Some(signal));
+        let mut state = self.lock();
+        state.asked = Some(signal);
+        if state.stopped && state.is_command_stopped() {
+            state.asked = None;
+            drop(state);
+            signal::take_default_action(signal);
+        }
     }
 
     /// A signal by which others end jobs came: the command is not to be repeated.
@@ -166,20 +181,7 @@ impl Job {
 
     /// The shell continues this process.
     pub(super) fn continue_asked(&self) {
-        self.update(|state| state.asked = None);
-    }
-
-    fn update(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
-        change(&mut state);
-        if state.stopped
-            && let Some(signal) = state.asked.take()
-            && !state.followed
-        {
-            state.followed = true;
-            drop(state);
-            signal::take_default_action(signal);
-        }
+        self.lock().asked = None;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

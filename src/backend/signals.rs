@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::job::STOPS_JOBS;
 use super::{Job, Stop, Target, proc};
 use crate::event::Task;
 use crate::sys::signal::{self, Received, Set};
@@ -247,7 +248,7 @@ impl Handler {
         job: &Job,
     ) {
         match received.signal {
-            libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => job.stop_asked(received.signal),
+            signal if STOPS_JOBS.contains(&signal) => job.stop_asked(signal),
             libc::SIGCONT => job.continue_asked(),
             libc::SIGINT | libc::SIGTERM if !from_workload => {
                 if again {
@@ -311,12 +312,20 @@ fn was_received(job: &Job, command: Task, received: &Received) -> bool {
     for _ in 0..CHECKS {
         if job.take_received(received.signal, received.sender)
             || proc::has_pending(command, received.signal)
+            || received.signal == libc::SIGCONT && is_over(command)
         {
             return true;
         }
         std::thread::sleep(CHECK_INTERVAL);
     }
     false
+}
+
+/// Whether a SIGCONT has nothing left to do: the command isn't stopped, or a stop signal came after it. The shell's `bg`
+/// and `fg` continue the command too.
+fn is_over(command: Task) -> bool {
+    let has_pending = |signal| proc::has_pending(proc::myself(), signal);
+    !proc::may_be_stopped(command) || STOPS_JOBS.into_iter().any(has_pending)
 }
 
 #[cfg(test)]

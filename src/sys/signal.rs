@@ -169,6 +169,13 @@ pub(crate) fn take_default_action(signal: i32) {
     set.block();
 }
 
+/// Sends a signal of signal(7) to this process.
+pub(crate) fn send_to_myself(signal: i32) {
+    let signal = nix::sys::signal::Signal::try_from(signal).ok();
+    // A process may always signal itself.
+    let _ = nix::sys::signal::kill(nix::unistd::getpid(), signal);
+}
+
 /// The highest signal number, the last real-time one.
 pub(crate) fn highest() -> i32 {
     libc::SIGRTMAX()

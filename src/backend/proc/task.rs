@@ -63,6 +63,12 @@ pub(in crate::backend) fn runs(task: Task) -> bool {
     field(&status, "State:").is_some_and(|state| state.starts_with('R'))
 }
 
+/// Whether a task is in a group-stop, or its tracer stopped it. Without `/proc`, it may be.
+pub(in crate::backend) fn may_be_stopped(task: Task) -> bool {
+    let status = read(task, "status").unwrap_or_default();
+    field(&status, "State:").is_none_or(|state| state.starts_with(['T', 't']))
+}
+
 /// Which of its sleeps a task is in; `None` if it is awake. Without `/proc`, all are the same.
 pub(in crate::backend) fn current_sleep(task: Task) -> Option<u64> {
     let status = read(task, "status").unwrap_or_else(|_| "State:\tS".to_owned());
