@@ -52,8 +52,14 @@ pub(crate) fn all(work: &Path, quick: bool) -> Result<(Vec<Workload>, Vec<String
     let mut workloads = vec![
         synthetic(START_UP, "/bin/true")?,
         synthetic("getppid, 1 thread", &format!("{path}/getppid {calls}"))?,
-        synthetic("getppid, 2 threads", &format!("{path}/getppid {calls} 2"))?,
-        synthetic("getppid, 8 threads", &format!("{path}/getppid {calls} 8"))?,
+        synthetic(
+            "getppid, 2 threads",
+            &format!("{path}/getppid {} 2", calls / 2),
+        )?,
+        synthetic(
+            "getppid, 8 threads",
+            &format!("{path}/getppid {} 8", calls / 8),
+        )?,
         synthetic(
             "dd bs=1",
             &format!("dd if=/dev/zero of=/dev/null bs=1 count={bytes} status=none"),

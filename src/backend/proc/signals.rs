@@ -11,10 +11,14 @@ pub(in crate::backend) enum Disposition {
     Handled,
 }
 
+/// A set of signals in a task's status, as a bit mask.
+fn set_in(status: &str, set: &str) -> Option<u64> {
+    u64::from_str_radix(field(status, set)?, 16).ok()
+}
+
 /// Whether a signal (1 to 64) is in one of the sets of signals of a task's status; `None` if the task is gone.
 fn in_signal_set(task: Task, set: &str, signal: i32) -> Option<bool> {
-    let status = read(task, "status").ok()?;
-    let set = u64::from_str_radix(field(&status, set)?, 16).ok()?;
+    let set = set_in(&read(task, "status").ok()?, set)?;
     Some(set >> (signal - 1) & 1 == 1)
 }
 
@@ -39,10 +43,7 @@ pub(in crate::backend) fn handles(task: Task, signal: i32) -> bool {
 #[cfg(target_arch = "x86_64")]
 pub(in crate::backend) fn runs_without(task: Task, signal: i32) -> bool {
     let status = read(task, "status").unwrap_or_default();
-    let has = |set| {
-        let set = field(&status, set).and_then(|set| u64::from_str_radix(set, 16).ok());
-        set.is_some_and(|set| set >> (signal - 1) & 1 == 1)
-    };
+    let has = |set| set_in(&status, set).is_some_and(|set| set >> (signal - 1) & 1 == 1);
     let runs = field(&status, "State:").is_some_and(|state| state.starts_with('R'));
     runs && (has("SigBlk:") || has("SigIgn:"))
 }
@@ -57,9 +58,6 @@ pub(in crate::backend) fn has_pending(process: Task, signal: i32) -> bool {
 /// Whether a signal is pending for a task or its process that the task doesn't block and has a handler for.
 pub(in crate::backend) fn is_about_to_handle(task: Task) -> bool {
     let status = read(task, "status").unwrap_or_default();
-    let set = |name| {
-        let hex = field(&status, name).unwrap_or_default();
-        u64::from_str_radix(hex, 16).unwrap_or_default()
-    };
+    let set = |name| set_in(&status, name).unwrap_or_default();
     (set("SigPnd:") | set("ShdPnd:")) & set("SigCgt:") & !set("SigBlk:") != 0
 }
