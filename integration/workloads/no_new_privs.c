@@ -10,6 +10,8 @@
 static struct sock_filter allow[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
 static struct sock_filter invalid[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 1)};
 
+static volatile int joining;
+
 static int outcome(long result) { return result == -1 ? errno : 0; }
 
 static int filter(struct sock_fprog *program, unsigned flags)
@@ -42,6 +44,7 @@ static void look(const char *who)
 static void *thread(void *who)
 {
     look(who);
+    outlast(&joining);
     return NULL;
 }
 
@@ -56,7 +59,9 @@ static void others(const char *child, const char *other)
         _exit(0);
     }
     CHECK(exit_status(pid) == 0);
+    joining = 0;
     CHECK(pthread_create(&id, NULL, thread, (void *)other) == 0);
+    joining = 1;
     CHECK(pthread_join(id, NULL) == 0);
 }
 
