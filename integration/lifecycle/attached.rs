@@ -221,6 +221,46 @@ fn recorders_that_come_and_go_at_any_moment_change_nothing() {
     }
 }
 
+/// The leader refuses as the zombie that it was, while the thread that replaces it has its id.
+#[apply(test)]
+fn a_leader_replaced_while_a_recorder_attaches_is_recorded() {
+    let room = Room::new();
+    let files = Files::new(&room);
+    let native = room.spawn(&mut Command::new(programs::workload("leader_replaced")));
+    let pid = native.pid();
+    until("the leader to end", || {
+        status_line(pid, "State:").starts_with('Z')
+    });
+    let trace = room.fresh("trace");
+    let mut command = Command::new("strace");
+    command.arg("-fo").arg(&trace);
+    command.args(["-e", "trace=ptrace"]);
+    command.args(["-e", "inject=ptrace:delay_exit=500000:when=1", PROGRAM]);
+    command.args(["--backend", "ptrace", "-p", &pid.to_string()]);
+    command.arg("-r").arg(&files.recording);
+    command.arg("-o").arg(&files.profile);
+    let recorder = room.spawn(&mut command);
+    let refused = format!("ptrace(PTRACE_SEIZE, {pid}, ");
+    until("the leader to be seized", || {
+        std::fs::read_to_string(&trace).is_ok_and(|text| text.contains(&refused))
+    });
+    native.signal(Signal::SIGUSR1);
+    until("all to be seized", || {
+        recorder.stderr().contains("sc-record: recording process")
+    });
+    assert_eq!(native.stdout(), "replaced\n");
+    native.signal(Signal::SIGUSR1);
+    let ended = recorder.wait(&room);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let trace = std::fs::read_to_string(&trace).unwrap();
+    let first = trace.lines().next().unwrap();
+    assert!(
+        first.contains("EPERM") && first.contains("DELAYED"),
+        "{first}"
+    );
+    assert_eq!(count(&files, "sched_get_priority_max"), 1);
+}
+
 #[apply(test)]
 fn a_recorder_killed_while_attached_leaves_the_tree_at_work() {
     let room = Room::new();

@@ -30,6 +30,10 @@ pub(super) fn seize(task: Task, options: Options) -> Result<(), Error> {
     })
 }
 
+/// The reason for a refusal can be gone before it is found: the id of a zombie goes to the thread that calls execve(2), or
+/// another tracer detaches. So a task is asked this often.
+const TRIES: usize = 10;
+
 /// Seizes the tree, and interrupts every task of it so that its calls are seen from then on. Tasks that a seized one
 /// makes come by themselves; so when a whole round finds nothing new, nothing is missing.
 pub(super) fn seize_tree(process: Task) -> Result<BTreeSet<Task>, Error> {
@@ -60,29 +64,36 @@ pub(super) fn seize_tree(process: Task) -> Result<BTreeSet<Task>, Error> {
 }
 
 fn seize_thread(thread: Task, seized: &mut BTreeSet<Task>) -> Result<(), Error> {
-    match seize(thread, OPTIONS) {
-        Ok(()) => {
-            seized.insert(thread);
-            // If it died meanwhile, its wait status follows.
-            let _ = requests::interrupt(Pid::from_raw(thread.0));
-            Ok(())
+    for tries in 1.. {
+        match seize(thread, OPTIONS) {
+            Ok(()) => {
+                seized.insert(thread);
+                // If it died meanwhile, its wait status follows.
+                let _ = requests::interrupt(Pid::from_raw(thread.0));
+                break;
+            }
+            // Made by a seized task meanwhile: it is a tracee already.
+            Err(Error::Traced { tracer, .. }) if is_this_thread(tracer) => {
+                seized.insert(thread);
+                break;
+            }
+            // Gone meanwhile, or a zombie.
+            Err(Error::Task {
+                source: Errno::ESRCH,
+                ..
+            }) => break,
+            Err(Error::Task {
+                source: Errno::EPERM,
+                ..
+            }) if proc::is_gone(thread) => break,
+            Err(Error::Task {
+                source: Errno::EPERM,
+                ..
+            }) if tries < TRIES => {}
+            Err(error) => return Err(error),
         }
-        // Made by a seized task meanwhile: it is a tracee already.
-        Err(Error::Traced { tracer, .. }) if is_this_thread(tracer) => {
-            seized.insert(thread);
-            Ok(())
-        }
-        // Gone meanwhile, or a zombie.
-        Err(Error::Task {
-            source: Errno::ESRCH,
-            ..
-        }) => Ok(()),
-        Err(Error::Task {
-            source: Errno::EPERM,
-            ..
-        }) if proc::is_gone(thread) => Ok(()),
-        Err(error) => Err(error),
     }
+    Ok(())
 }
 
 /// `TracerPid` names the tracer's thread group, whose threads share an id for proc(5).
