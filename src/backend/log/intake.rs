@@ -31,11 +31,11 @@ const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a probe waits. A slower source can still be chosen by name.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
-/// How long to wait for the closing fence after the recording was stopped.
+/// How long to wait for the closing fence, and for late records, after the recording was stopped.
 const ENDED_PATIENCE: Duration = Duration::from_secs(1);
-/// A task takes a serial number first and queues its record later; it may be preempted in between. How long to wait for
-/// such records, and how often to look.
-const LATE_PATIENCE: Duration = Duration::from_secs(1);
+/// A task takes a serial number first and queues its record later; it may be preempted in between, or the virtual CPU that
+/// it is on. How long to wait for such records unless the recording was stopped, and how often to look.
+const LATE_PATIENCE: Duration = Duration::from_secs(10);
 const LATE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A source that is being read.
@@ -338,7 +338,7 @@ impl Intake {
             std::mem::take(&mut self.ledger).settle_unproven(sink);
             return false;
         }
-        let late = Instant::now() + LATE_PATIENCE;
+        let closing = Instant::now();
         let seen = loop {
             let seen = match self.fence(stop, &mut |record| take(sink, record)) {
                 Ok(seen) => seen,
@@ -354,7 +354,12 @@ impl Intake {
             let unseen = self.fences[opening..self.latest_seen.max(opening)].iter();
             let unseen = unseen.filter(|made| !made.seen).count();
             self.ledger.fences_missing(unseen as u64);
-            if !seen || !self.ledger.may_be_late() || Instant::now() >= late {
+            let patience = if stop.is_some_and(Stop::is_requested) {
+                ENDED_PATIENCE
+            } else {
+                LATE_PATIENCE
+            };
+            if !seen || !self.ledger.may_be_late() || closing.elapsed() >= patience {
                 break seen;
             }
             std::thread::sleep(LATE_INTERVAL);

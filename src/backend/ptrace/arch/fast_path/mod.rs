@@ -271,6 +271,9 @@ impl FastPath {
         let Some(space) = self.spaces.get(&task) else {
             return Vec::new();
         };
+        if Rc::strong_count(space) == 1 {
+            return Vec::new();
+        }
         let others = self.spaces.iter();
         others
             .filter(|(other, of)| **other != task && Rc::ptr_eq(of, space))
