@@ -55,8 +55,11 @@ impl Disk<'_> {
     /// After the processes that use it were killed. A mount namespace that was made meanwhile can keep the stopped file system, so
     /// what is on the disk is mounted from a copy.
     fn restore_power(&mut self) {
-        let unmounted = self.room.run(Command::new("umount").arg(&self.mount));
-        assert_eq!(unmounted.code(), 0, "{}", unmounted.stderr);
+        // A killed process closes its files after it has given up the memory that shows which room it is of.
+        self.room.until("the file system to be unmounted", || {
+            let unmounted = self.room.run(Command::new("umount").arg(&self.mount));
+            unmounted.code() == 0
+        });
         let copy = self.room.fresh("image");
         std::fs::copy(&self.image, &copy).unwrap();
         self.image = copy;
