@@ -255,7 +255,11 @@ impl fmt::Display for Report {
         for (name, [few, many]) in &self.memory {
             writeln!(f, "- {name}: {few} KiB, {many} KiB")?;
         }
-        writeln!(f, "\n## Aims\n\n| aim | measured | |\n| --- | ---: | --- |")?;
+        writeln!(
+            f,
+            "\n## Aims\n\n[Why short workloads miss those of ptrace](../docs/how-it-works.md#what-it-still-costs)\n\n\
+             | aim | measured | |\n| --- | ---: | --- |"
+        )?;
         for (aim, value, met) in self.aims() {
             writeln!(
                 f,
