@@ -186,7 +186,9 @@ fn disturbed(room: &Room, (name, arguments, code): (&str, &[&str], i32)) {
     for [before, during] in [[0, 0], [0, 7], [3, 12], [11, 30]] {
         std::thread::sleep(Duration::from_millis(before));
         let recorder = record();
-        until(&format!("{name} to be seized"), seized);
+        until(&format!("{name} to be seized"), || {
+            seized() || !recorder.stderr().is_empty()
+        });
         std::thread::sleep(Duration::from_millis(during));
         recorder.signal(Signal::SIGINT);
         let ended = recorder.wait(room);
@@ -221,9 +223,9 @@ fn recorders_that_come_and_go_at_any_moment_change_nothing() {
     }
 }
 
-/// The leader refuses as the zombie that it was, while the thread that replaces it has its id.
-#[apply(test)]
-fn a_leader_replaced_while_a_recorder_attaches_is_recorded() {
+/// Attaches to a process whose leader is a zombie, and lets the other thread replace it while the recorder's first or second
+/// attempt to seize a task is delayed.
+fn leader_is_replaced(delay: &str, attempt: usize) {
     let room = Room::new();
     let files = Files::new(&room);
     let native = room.spawn(&mut Command::new(programs::workload("leader_replaced")));
@@ -234,31 +236,45 @@ fn a_leader_replaced_while_a_recorder_attaches_is_recorded() {
     let trace = room.fresh("trace");
     let mut command = Command::new("strace");
     command.arg("-fo").arg(&trace);
-    command.args(["-e", "trace=ptrace"]);
-    command.args(["-e", "inject=ptrace:delay_exit=500000:when=1", PROGRAM]);
+    command.args([
+        "-e",
+        "trace=ptrace",
+        "-e",
+        &format!("inject=ptrace:{delay}"),
+    ]);
+    command.arg(PROGRAM);
     command.args(["--backend", "ptrace", "-p", &pid.to_string()]);
     command.arg("-r").arg(&files.recording);
     command.arg("-o").arg(&files.profile);
     let recorder = room.spawn(&mut command);
-    let refused = format!("ptrace(PTRACE_SEIZE, {pid}, ");
-    until("the leader to be seized", || {
-        std::fs::read_to_string(&trace).is_ok_and(|text| text.contains(&refused))
+    until("the delay", || {
+        std::fs::read_to_string(&trace)
+            .is_ok_and(|text| text.matches("PTRACE_SEIZE").count() == attempt)
     });
     native.signal(Signal::SIGUSR1);
-    until("all to be seized", || {
-        recorder.stderr().contains("sc-record: recording process")
+    until("the leader to be replaced", || {
+        native.stdout() == "replaced\n"
     });
-    assert_eq!(native.stdout(), "replaced\n");
+    until("all to be seized", || {
+        recorder.stderr().contains("sc-record: ")
+    });
     native.signal(Signal::SIGUSR1);
     let ended = recorder.wait(&room);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let trace = std::fs::read_to_string(&trace).unwrap();
-    let first = trace.lines().next().unwrap();
-    assert!(
-        first.contains("EPERM") && first.contains("DELAYED"),
-        "{first}"
-    );
+    assert!(trace.lines().next().unwrap().contains("EPERM"), "{trace}");
+    assert!(trace.contains("DELAYED"), "{trace}");
     assert_eq!(count(&files, "sched_get_priority_max"), 1);
+}
+
+#[apply(test)]
+fn a_leader_replaced_after_it_refused_is_recorded() {
+    leader_is_replaced("delay_exit=500000:when=1", 1);
+}
+
+#[apply(test)]
+fn a_leader_replaced_before_its_successor_is_seized_is_recorded() {
+    leader_is_replaced("delay_enter=500000:when=2", 2);
 }
 
 #[apply(test)]

@@ -30,17 +30,18 @@ pub(super) fn seize(task: Task, options: Options) -> Result<(), Error> {
     })
 }
 
-/// The reason for a refusal can be gone before it is found: the id of a zombie goes to the thread that calls execve(2), or
-/// another tracer detaches. So a task is asked this often.
-const TRIES: usize = 10;
+/// How often a task that exists may refuse before that is an error.
+const REFUSALS: usize = 10;
 
 /// Seizes the tree, and interrupts every task of it so that its calls are seen from then on. Tasks that a seized one
 /// makes come by themselves; so when a whole round finds nothing new, nothing is missing.
 pub(super) fn seize_tree(process: Task) -> Result<BTreeSet<Task>, Error> {
     let recorder = Task(nix::unistd::getpid().as_raw());
     let mut seized = BTreeSet::new();
+    let mut refusals = 0;
     loop {
         let before = seized.len();
+        let mut refused = Vec::new();
         let mut processes = vec![process];
         while let Some(process) = processes.pop() {
             // The tree of a shell that started this recorder has the recorder in it.
@@ -49,51 +50,51 @@ pub(super) fn seize_tree(process: Task) -> Result<BTreeSet<Task>, Error> {
             }
             for thread in proc::threads_of(process) {
                 if !seized.contains(&thread) {
-                    seize_thread(thread, &mut seized)?;
+                    match seize_thread(thread) {
+                        Ok(()) => drop(seized.insert(thread)),
+                        Err(error) if is_refusal(&error) => refused.push((thread, error)),
+                        Err(error) => return Err(error),
+                    }
                 }
                 processes.extend(proc::children_of(process, thread));
             }
         }
-        if seized.is_empty() {
+        // The id of a zombie goes to the thread that calls execve(2), and another tracer can detach: such a task is there now.
+        if let Some((_, error)) = (refused.into_iter()).find(|(task, _)| !proc::is_gone(*task)) {
+            refusals += 1;
+            if refusals == REFUSALS {
+                return Err(error);
+            }
+        } else if seized.is_empty() {
             return Err(Error::NoProcess(process));
-        }
-        if seized.len() == before {
+        } else if seized.len() == before {
             return Ok(seized);
         }
     }
 }
 
-fn seize_thread(thread: Task, seized: &mut BTreeSet<Task>) -> Result<(), Error> {
-    for tries in 1.. {
-        match seize(thread, OPTIONS) {
-            Ok(()) => {
-                seized.insert(thread);
-                // If it died meanwhile, its wait status follows.
-                let _ = requests::interrupt(Pid::from_raw(thread.0));
-                break;
-            }
-            // Made by a seized task meanwhile: it is a tracee already.
-            Err(Error::Traced { tracer, .. }) if is_this_thread(tracer) => {
-                seized.insert(thread);
-                break;
-            }
-            // Gone meanwhile, or a zombie.
-            Err(Error::Task {
-                source: Errno::ESRCH,
-                ..
-            }) => break,
-            Err(Error::Task {
-                source: Errno::EPERM,
-                ..
-            }) if proc::is_gone(thread) => break,
-            Err(Error::Task {
-                source: Errno::EPERM,
-                ..
-            }) if tries < TRIES => {}
-            Err(error) => return Err(error),
+fn seize_thread(thread: Task) -> Result<(), Error> {
+    match seize(thread, OPTIONS) {
+        Ok(()) => {
+            // If it died meanwhile, its wait status follows.
+            let _ = requests::interrupt(Pid::from_raw(thread.0));
+            Ok(())
         }
+        // Made by a seized task meanwhile: it is a tracee already.
+        Err(Error::Traced { tracer, .. }) if is_this_thread(tracer) => Ok(()),
+        Err(error) => Err(error),
     }
-    Ok(())
+}
+
+/// Whether the task may be gone, or a zombie.
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Task {
+            source: Errno::ESRCH | Errno::EPERM,
+            ..
+        }
+    )
 }
 
 /// `TracerPid` names the tracer's thread group, whose threads share an id for proc(5).
