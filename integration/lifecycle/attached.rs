@@ -249,7 +249,7 @@ fn leader_is_replaced(delay: &str, attempt: usize) {
     let recorder = room.spawn(&mut command);
     until("the delay", || {
         std::fs::read_to_string(&trace)
-            .is_ok_and(|text| text.matches("PTRACE_SEIZE").count() == attempt)
+            .is_ok_and(|text| text.matches("PTRACE_SEIZE").count() >= attempt)
     });
     native.signal(Signal::SIGUSR1);
     until("the leader to be replaced", || {

@@ -49,12 +49,9 @@ pub(super) fn seize_tree(process: Task) -> Result<BTreeSet<Task>, Error> {
                 continue;
             }
             for thread in proc::threads_of(process) {
-                if !seized.contains(&thread) {
-                    match seize_thread(thread) {
-                        Ok(()) => drop(seized.insert(thread)),
-                        Err(error) if is_refusal(&error) => refused.push((thread, error)),
-                        Err(error) => return Err(error),
-                    }
+                match seize_thread(thread, &mut seized) {
+                    Err(error) if is_refusal(&error) => refused.push((thread, error)),
+                    result => result?,
                 }
                 processes.extend(proc::children_of(process, thread));
             }
@@ -73,17 +70,19 @@ pub(super) fn seize_tree(process: Task) -> Result<BTreeSet<Task>, Error> {
     }
 }
 
-fn seize_thread(thread: Task) -> Result<(), Error> {
-    match seize(thread, OPTIONS) {
-        Ok(()) => {
-            // If it died meanwhile, its wait status follows.
-            let _ = requests::interrupt(Pid::from_raw(thread.0));
-            Ok(())
-        }
-        // Made by a seized task meanwhile: it is a tracee already.
-        Err(Error::Traced { tracer, .. }) if is_this_thread(tracer) => Ok(()),
-        Err(error) => Err(error),
+fn seize_thread(thread: Task, seized: &mut BTreeSet<Task>) -> Result<(), Error> {
+    if seized.contains(&thread) {
+        return Ok(());
     }
+    match seize(thread, OPTIONS) {
+        // If it died meanwhile, its wait status follows.
+        Ok(()) => drop(requests::interrupt(Pid::from_raw(thread.0))),
+        // Made by a seized task meanwhile: it is a tracee already.
+        Err(Error::Traced { tracer, .. }) if is_this_thread(tracer) => {}
+        Err(error) => return Err(error),
+    }
+    seized.insert(thread);
+    Ok(())
 }
 
 /// Whether the task may be gone, or a zombie.

@@ -268,12 +268,10 @@ impl FastPath {
 
     /// The other tasks with the same memory.
     pub(in crate::backend::ptrace) fn sharers(&self, task: Task) -> Vec<Task> {
-        let Some(space) = self.spaces.get(&task) else {
+        let space = self.spaces.get(&task);
+        let Some(space) = space.filter(|space| Rc::strong_count(space) > 1) else {
             return Vec::new();
         };
-        if Rc::strong_count(space) == 1 {
-            return Vec::new();
-        }
         let others = self.spaces.iter();
         others
             .filter(|(other, of)| **other != task && Rc::ptr_eq(of, space))
