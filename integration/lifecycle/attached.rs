@@ -268,11 +268,13 @@ fn leader_is_replaced(delay: &str, attempt: usize) {
 }
 
 #[apply(test)]
+#[needs(program("strace"))]
 fn a_leader_replaced_after_it_refused_is_recorded() {
     leader_is_replaced("delay_exit=500000:when=1", 1);
 }
 
 #[apply(test)]
+#[needs(program("strace"))]
 fn a_leader_replaced_before_its_successor_is_seized_is_recorded() {
     leader_is_replaced("delay_enter=500000:when=2", 2);
 }
